@@ -1,0 +1,5 @@
+"""`python -m kmsim`."""
+
+from kmsim.cli import main
+
+main()

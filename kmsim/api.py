@@ -1,0 +1,49 @@
+"""kmsim from Python: `run` a config, `load` a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kmsim.config import Study
+    from kmsim.study.runner import Progress
+    from kmsim.study.store import Result
+
+
+def study_of(config: str | Path | Mapping[str, Any] | Study) -> Study:
+    """The resolved study of a config file, of a mapping with the same keys, or of a study."""
+    from kmsim.config import Study, from_mapping
+    from kmsim.config import load as load_config
+
+    if isinstance(config, Study):
+        return config
+    if isinstance(config, str | Path):
+        return load_config(config)
+    return from_mapping(config)
+
+
+def run(
+    config: str | Path | Mapping[str, Any] | Study,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Simulate a config and return its tables as DataFrames; with `out`, also write them and the figures there.
+
+    Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
+    something else.
+    """
+    from kmsim.plots.figures import draw_all
+    from kmsim.study.runner import run_study
+
+    study = study_of(config)
+    arguments = {} if progress is None else {"progress": progress}
+    return run_study(study, None if out is None else Path(out), draw=draw_all, **arguments)
+
+
+def load(path: str | Path) -> Result:
+    """Read a result folder; raises `kmsim.study.store.NotAResult`."""
+    from kmsim.study.store import load as load_result
+
+    return load_result(path)

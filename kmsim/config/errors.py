@@ -1,0 +1,138 @@
+"""What the config door says when it refuses: every message it can give, and the error that carries them.
+
+``RULES`` is the whole list: one rule that a config can break, one text of what must hold. A problem
+is built from a rule and nowhere else, so a test can show that every message is reached.
+
+Leaves out: where a value stands (``node``) and who checks what (each noun's own file).
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+RULES: dict[str, str] = {
+    # Files.
+    "file_missing": "be a file that exists",
+    "file_directory": "be a file, not a directory",
+    "file_special": "be a regular file",
+    "file_unreadable": "be a file you may read",
+    "file_size": "be at most 1 MiB",
+    "file_text": "be UTF-8 text without control characters",
+    "file_empty": "not be empty",
+    "line_length": "have lines of at most 10000 characters",
+    # YAML.
+    "yaml_syntax": "be YAML 1.2: {why}",
+    "yaml_version": "be YAML 1.2, the only version read here",
+    "yaml_documents": "be one YAML document",
+    "yaml_tag": "be plain YAML without tags",
+    "yaml_depth": "be nested at most 50 deep",
+    "yaml_values": "hold at most 20000 values, aliases counted where they are used",
+    "yaml_loop": "not contain itself through an alias",
+    "yaml_alias": "use an anchor that stands above it",
+    "yaml_key": "have keys that are plain text",
+    "yaml_mapping": "be a mapping at the top: lines of `key: value`",
+    "key_twice": "be given once",
+    "python_value": "be text, a number, true or false, a list or a mapping",
+    # extends, and names of shipped files.
+    "extends_type": "be a name or a list of names",
+    "extends_loop": "not lead back to itself",
+    "extends_files": "reach at most 100 files",
+    "shipped": "be a shipped name ({names}) or a path ending in .yaml",
+    # --set.
+    "set_form": "be KEY=VALUE, such as machine.cpus=4",
+    "set_index": "name an item that is there",
+    # Types.
+    "type_mapping": "be a mapping of keys",
+    "type_list": "be a list",
+    "type_text": "be text",
+    "type_int": "be an integer",
+    "type_number": "be a number",
+    "type_bool": "be true or false",
+    "type_int_or_auto": "be an integer or auto",
+    "type_cpus": "be all or a list of CPU numbers",
+    "finite": "be a finite number",
+    "at_least": "be at least {limit}",
+    "at_most": "be at most {limit}",
+    "above": "be above {limit}",
+    "one_of": "be one of {choices}",
+    "some_items": "have at least one item",
+    "items_most": "have at most {limit} items",
+    "items": "have {count} items",
+    "required": "be given",
+    "unknown_key": "be one of the keys {keys}",
+    "size": "be a size such as 16GiB",
+    "size_whole": "be a whole number of bytes",
+    "time": "be a time such as 2us",
+    "time_whole": "be a whole number of picoseconds",
+    "name": "be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
+    "text_empty": "say something",
+    # Machine.
+    "release": "be a Linux release such as 6.12",
+    "page_size_arch": "be 4KiB on x86-64",
+    "max_order_both": "be left out where max_page_order is given",
+    "max_order_release": "come with kernel_release, because its meaning changed in 6.4",
+    "max_order_gone": "be written as max_page_order: Linux has no MAX_ORDER since 6.8",
+    "order_costly": "be at least 3: the per-CPU lists hold orders 0 to 3",
+    "order_section": "be at most {limit}: a block must fit into a memory section of {section}",
+    "order_pmd": "be at least {limit}, the order of a huge page, where thp.built_in is true",
+    "thp_built_in": "be never where thp.built_in is false",
+    "page_multiple": "be a multiple of the page size, {page}",
+    "range_order": "start at or after the end of the range before it, {end}",
+    "range_end": "end at or below {limit}, the physical address space of {arch}",
+    "released_kept": "not overlap a reserved range",
+    "map_agrees": "be the sum of memory_map ({total}), or at most 2MiB more for firmware holes",
+    "memory_small": "leave more than {need} to the zones after the boot's reservations",
+    "min_free": "be below the {managed} KiB that the boot leaves to the zones",
+    "zero_or_8": "be 0 or at least 8",
+    "state": "be fresh, or have exactly one of the keys {keys}",
+    # State and workload, against the machine.
+    "order_machine": "be at most the machine's max_page_order, {limit}",
+    "cpu_machine": "be a CPU of the machine, 0 to {last}",
+    "cpu_twice": "name each CPU once",
+    "name_twice": "be different from the names of the other threads",
+    "think": "be a time such as 2us, or have exactly one of the keys {keys}",
+    "gfp": "be the kernel's GFP flags joined by |, such as GFP_KERNEL | __GFP_NOWARN",
+    "gfp_problem": "have {why}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken rule: where it is, which key, what must hold and what was found instead."""
+
+    rule: str
+    path: str
+    line: int | None
+    key: str
+    must: str
+    found: str = ""
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        path = self.path if self.path.isprintable() else repr(self.path)
+        where = path if self.line is None else f"{path}:{self.line}"
+        parts = [where, self.key] if self.key else [where]
+        found = f", found {self.found}" if self.found else ""
+        nearest = f"; did you mean {self.nearest!r}?" if self.nearest else ""
+        return f"{': '.join(parts)}: must {self.must}{found}{nearest}"
+
+
+class ConfigError(Exception):
+    """The user's input is refused; ``problems`` holds everything that is wrong with it."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        assert self.problems, "a ConfigError must say what is wrong"
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def must(rule: str, /, **context: object) -> str:
+    """What the rule asks for, with this place's limits filled in."""
+    return RULES[rule].format(**context)
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """The legal word that the user most likely meant; empty if none is close."""
+    by_folded = {name.casefold(): name for name in legal}
+    close = difflib.get_close_matches(word[:100].casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else ""

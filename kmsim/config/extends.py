@@ -1,0 +1,123 @@
+"""One config made of several files: ``extends``, and ``machine`` and ``costs`` given by name.
+
+The one merge rule: mappings merge key by key; everything else (lists too) replaces what was there.
+A null takes an inherited key away. ``machine: NAME`` and ``costs: NAME`` are replaced by a later name and
+changed key by key by a later mapping, as if they had been written ``{extends: NAME}``.
+
+A name is a shipped file of the kind expected there, unless it ends in .yaml or .yml or has a slash: then
+it is a path, relative to the file that names it. Every file keeps its own lines for messages.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmsim.config.errors import nearest
+from kmsim.config.node import Loc, Node, Place, Problems, described, mapping, shown
+from kmsim.config.shipped import shipped_file, shipped_names
+from kmsim.config.yaml_file import read_file
+
+FILES_MAX = 100
+BY_NAME = {"machine": "machines", "costs": "costs"}
+
+
+def merge(below: Node, above: Node) -> Node:
+    """``above`` laid over ``below`` by the one rule at the head of this file."""
+    if not isinstance(below.value, dict) or not isinstance(above.value, dict):
+        return above
+    entries = dict(below.value)
+    for key, node in above.value.items():
+        inherited = entries.get(key)
+        if inherited is not None and node.value is None:
+            del entries[key]
+        elif inherited is not None:
+            entries[key] = merge(_opened(key, inherited), node)
+        else:
+            entries[key] = node
+    return mapping(entries, above.place)
+
+
+def _opened(key: str, node: Node) -> Node:
+    """A machine or price list given by name, as the mapping that it stands for."""
+    if key in BY_NAME and isinstance(node.value, str):
+        return mapping({"extends": node}, node.place)
+    return node
+
+
+@dataclass(slots=True)
+class Includes:
+    """Loads what a config names, and counts, so that files naming each other come to an end."""
+
+    problems: Problems
+    files: int = 0
+    missing: bool = False
+
+    def study(self, node: Node, chain: tuple[str, ...] = ()) -> Node:
+        """A study with what it extends; machine and costs still as they are given."""
+        return self._extended(node, "workloads", ("extends",), chain)
+
+    def parts(self, node: Node) -> Node:
+        """The study with its machine and costs, where they are names, replaced by what these hold."""
+        for key, kind in BY_NAME.items():
+            part = node.keys.get(key)
+            if part is not None and isinstance(part.value, str | dict):
+                loc: Loc = (key,) if isinstance(part.value, str) else (key, "extends")
+                whole = self._extended(_opened(key, part), kind, loc, ())
+                node = node.with_keys(**{key: whole.at(part.place)})
+        return node
+
+    def _extended(self, node: Node, kind: str, loc: Loc, chain: tuple[str, ...]) -> Node:
+        names = node.keys.get("extends")
+        if names is None:
+            return node
+        below: Node | None = None
+        for name in names.items if isinstance(names.value, list) else [names]:
+            if not isinstance(name.value, str):
+                self.missing = True
+                self.problems.add("extends_type", name.place, loc, found=described(name))
+                continue
+            included = self._file(name, name.value, kind, loc, chain)
+            if included is not None:
+                below = included if below is None else merge(below, included)
+        own = node.without("extends")
+        return own if below is None else merge(below, own)
+
+    def _file(self, node: Node, name: str, kind: str, loc: Loc, chain: tuple[str, ...]) -> Node | None:
+        path = self._path(node, name, kind, loc)
+        if path is None:
+            return None
+        real = os.path.realpath(path)
+        if real in chain:
+            loop = " -> ".join(os.path.basename(file) for file in (*chain[chain.index(real) :], real))
+            self.missing = True
+            self.problems.add("extends_loop", node.place, loc, found=loop)
+            return None
+        self.files += 1
+        if self.files > FILES_MAX:
+            self.problems.add("extends_files", node.place, loc)
+            raise self.problems.error()
+        included = read_file(path, str(path), self.problems, (node.place, loc))
+        return self._extended(included, kind, ("extends",), (*chain, real))
+
+    def _path(self, node: Node, name: str, kind: str, loc: Loc) -> Path | None:
+        if name.endswith((".yaml", ".yml")) or "/" in name:
+            return Path(os.path.normpath(os.path.join(node.place.folder, name)))
+        names = shipped_names(kind)
+        if name in names:
+            return shipped_file(kind, name)
+        self.missing = True
+        near, listed = nearest(name, names), ", ".join(names)
+        self.problems.add("shipped", node.place, loc, found=shown(name), near=near, names=listed)
+        return None
+
+
+def named_file(node: Node, name: str) -> Path:
+    """The file that a value names, relative to the file in which the value stands."""
+    return Path(os.path.abspath(os.path.join(node.place.folder, name)))
+
+
+def overlay(place: Place, steps: list[str], value: Node) -> Node:
+    """A value wrapped in the mappings that lead to it: ``a.b = c`` as ``{a: {b: c}}``."""
+    for step in reversed(steps):
+        value = mapping({step: value}, place)
+    return value

@@ -1,0 +1,224 @@
+"""The machine: architecture, page size, orders, memory, CPUs and the kernel's switches.
+
+Everything that can be derived is derived here, so that a resolved machine has no open key: the
+largest order from the page size, the memory map from the memory, the boot's reservations from both.
+Leaves out: NUMA (one node), memory hot-plug, the initial state (``state``).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from kmsim.config.memory_map import (
+    GIB,
+    KIB,
+    MIB,
+    PHYSMEM_BITS,
+    Arch,
+    BootShape,
+    MemoryRange,
+    Ranges,
+    ReservedRange,
+    default_memory_map,
+    default_released,
+    default_reserved,
+    managed_bytes,
+    overlap_bytes,
+)
+from kmsim.config.quantities import (
+    Bool,
+    Finding,
+    Model,
+    Name,
+    SomeText,
+    count,
+    finding,
+    refused,
+    size,
+    some_items,
+)
+from kmsim.config.state import Fresh, State, state_findings
+from kmsim.config.sysctl import SysctlConfig
+from kmsim.units import format_size
+
+PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
+PAGE_ALLOC_COSTLY_ORDER = 3
+FIRMWARE_HOLES_MAX = 2 * MIB
+RANGES_MAX = 256
+MIN_FREE_KBYTES_AUTO = 128  # the least that the kernel chooses (calculate_min_free_kbytes)
+_ORDER_NEEDS = ("arch", "page_size", "thp")
+_MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "memory_map", "reserved", "sysctl")
+_RELEASE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4}){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
+
+
+def _page_size(value: int) -> int:
+    if value not in PAGE_SIZES:
+        raise refused("one_of", choices=", ".join(map(format_size, PAGE_SIZES)))
+    return value
+
+
+def _release(value: object) -> str:
+    if not isinstance(value, str) or not _RELEASE.fullmatch(value):
+        raise refused("release")
+    return value
+
+
+PageSize = Annotated[
+    int,
+    size(1),
+    AfterValidator(_page_size),
+    WithJsonSchema({"enum": [format_size(page) for page in PAGE_SIZES]}),
+]
+Reserved = Annotated[tuple[ReservedRange, ...], Field(max_length=RANGES_MAX)]
+Release = Annotated[
+    str,
+    BeforeValidator(_release),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["6.12"]}),
+]
+
+
+def default_max_page_order(page_size: int) -> int:
+    """MAX_PAGE_ORDER as the architectures set it: 10, 11 and 13 for 4, 16 and 64 KiB."""
+    return {4 * KIB: 10, 16 * KIB: 11}.get(page_size, 13)
+
+
+def section_bits(arch: Arch, page_size: int) -> int:
+    """Log2 of a memory section (kernel: SECTION_SIZE_BITS)."""
+    return 29 if arch == "arm64" and page_size == 64 * KIB else 27
+
+
+class ThpConfig(Model):
+    """Transparent huge pages: whether the kernel can, and whether it does."""
+
+    built_in: Bool = True
+    enabled: Literal["always", "madvise", "never"] = Field(
+        default_factory=lambda got: "madvise" if got["built_in"] else "never"
+    )
+
+
+class MachineConfig(Model):
+    """One machine, resolved."""
+
+    name: Name = "machine"
+    notes: tuple[SomeText, ...] = ()
+    kernel_release: Release = "6.12"
+    arch: Arch
+    page_size: PageSize = 4 * KIB
+    thp: ThpConfig = ThpConfig()
+    hugetlb: Bool = True
+    max_page_order: Annotated[int, count(0)] = Field(
+        default_factory=lambda got: default_max_page_order(got["page_size"])
+    )
+    cpus: Annotated[int, count(1, 256)]
+    memory: Annotated[int, size(64 * MIB, 1024 * GIB)]
+    memory_map: Annotated[Ranges, Field(max_length=RANGES_MAX), some_items] = Field(
+        default_factory=lambda got: default_memory_map(got["arch"], got["memory"], got["page_size"])
+    )
+    reserved: Reserved = Field(default_factory=lambda got: default_reserved(_shape(got)))
+    released: Reserved = Field(default_factory=lambda got: default_released(_shape(got)))
+    sysctl: SysctlConfig = SysctlConfig()
+    state: State = Fresh()
+
+    @property
+    def page_shift(self) -> int:
+        """Log2 of the page size (kernel: PAGE_SHIFT)."""
+        return self.page_size.bit_length() - 1
+
+    @property
+    def pmd_order(self) -> int:
+        """Order of a huge page: one page of 8-byte entries (kernel: HPAGE_PMD_ORDER)."""
+        return self.page_shift - 3
+
+    @property
+    def section_size_bits(self) -> int:
+        """Log2 of a memory section (kernel: SECTION_SIZE_BITS)."""
+        return section_bits(self.arch, self.page_size)
+
+    @property
+    def pageblock_order(self) -> int:
+        """Order of the blocks that have one migratetype (kernel: pageblock_order)."""
+        huge = self.hugetlb or self.thp.built_in
+        return min(self.pmd_order, self.max_page_order) if huge else self.max_page_order
+
+    @property
+    def managed_bytes(self) -> int:
+        """Memory that the boot leaves to the zones."""
+        return managed_bytes(self.memory_map, self.reserved)
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong between the keys of this machine."""
+        if self.arch == "x86-64" and self.page_size != PAGE_SIZES[0]:
+            yield finding(("page_size",), "page_size_arch", needs=("arch",))
+            return  # every limit below follows from the page size
+        orders = list(self._order_findings())
+        yield from orders
+        if not self.thp.built_in and self.thp.enabled != "never":
+            yield finding(("thp", "enabled"), "thp_built_in")
+        ranges = list(self._map_findings())
+        if not ranges and not orders:
+            ranges = list(self._size_findings())
+        yield from (found._replace(needs=_MEMORY_NEEDS) for found in ranges)
+        for found in state_findings(self.state, self.max_page_order):
+            yield found._replace(needs=("max_page_order", *_ORDER_NEEDS))
+
+    def _order_findings(self) -> Iterator[Finding]:
+        order, limit = self.max_page_order, self.section_size_bits - self.page_shift
+        if order < PAGE_ALLOC_COSTLY_ORDER:
+            yield finding(("max_page_order",), "order_costly", needs=_ORDER_NEEDS)
+        elif order > limit:
+            section = format_size(1 << self.section_size_bits)
+            at = ("max_page_order",)
+            yield finding(at, "order_section", needs=_ORDER_NEEDS, limit=limit, section=section)
+        elif self.thp.built_in and order < self.pmd_order:
+            yield finding(("max_page_order",), "order_pmd", needs=_ORDER_NEEDS, limit=self.pmd_order)
+
+    def _map_findings(self) -> Iterator[Finding]:
+        if self.memory % self.page_size:
+            yield finding(("memory",), "page_multiple", page=format_size(self.page_size))
+            return  # a map derived from it would be wrong in the same way
+        wrong = list(self._range_findings("memory_map", self.memory_map))
+        yield from wrong
+        if wrong:
+            return  # so would the reservations derived from it
+        yield from self._range_findings("reserved", self.reserved)
+        yield from self._range_findings("released", self.released)
+        for n, given_back in enumerate(self.released):
+            if any(overlap_bytes(given_back, kept) for kept in self.reserved):
+                yield finding(("released", n), "released_kept")
+        total = sum(ram.size for ram in self.memory_map)
+        if not 0 <= self.memory - total <= FIRMWARE_HOLES_MAX:
+            yield finding(("memory",), "map_agrees", total=format_size(total))
+
+    def _range_findings(self, key: str, ranges: tuple[MemoryRange, ...]) -> Iterator[Finding]:
+        page, end = self.page_size, 0
+        limit = 1 << PHYSMEM_BITS[self.arch]
+        for n, entry in enumerate(ranges):
+            if entry.start % page:
+                yield finding((key, n, "start"), "page_multiple", page=format_size(page))
+            elif entry.start < end:
+                yield finding((key, n, "start"), "range_order", end=format_size(end))
+            if entry.size % page:
+                yield finding((key, n, "size"), "page_multiple", page=format_size(page))
+            elif entry.end > limit:
+                found = f"{format_size(entry.end)} as the end"
+                yield finding((key, n), "range_end", found=found, limit=format_size(limit), arch=self.arch)
+            end = max(end, entry.end)
+
+    def _size_findings(self) -> Iterator[Finding]:
+        block = self.page_size << self.max_page_order
+        managed_kib = self.managed_bytes // KIB
+        fixed = self.sysctl.min_free_kbytes
+        if fixed != "auto" and fixed >= managed_kib > 0:
+            yield finding(("sysctl", "min_free_kbytes"), "min_free", managed=managed_kib)
+            return
+        low = block // KIB + (MIN_FREE_KBYTES_AUTO if fixed == "auto" else fixed)
+        if managed_kib <= low:
+            found = f"{max(managed_kib, 0)}KiB left"
+            yield finding(("memory",), "memory_small", found=found, need=f"{low}KiB")
+
+
+def _shape(got: dict[str, Any]) -> BootShape:
+    section = 1 << section_bits(got["arch"], got["page_size"])
+    return BootShape(got["arch"], got["page_size"], section, got["cpus"], got["memory_map"])

@@ -1,0 +1,181 @@
+"""Where a machine's memory lies and what its boot keeps of it: ranges in bytes, and their defaults.
+
+Models the map as firmware hands it over (x86: a hole below 1 MiB and one from 2 GiB to 4 GiB; arm64: RAM
+from 1 GiB on) and the boot's reservations: kernel image, struct pages, hash tables, per-CPU areas,
+bounce buffers. Sizes come from the recorded kernels (Linux 6.12, minimal configuration), whose
+``present - managed`` the defaults meet within 1 % (x86-64) and 2 % (arm64, 64 KiB pages).
+Leaves out: memory hot-plug, NUMA, crash kernels, CMA.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from kmsim.config.quantities import Model, Name, size
+from kmsim.units import SIZE_UNITS
+
+Arch = Literal["x86-64", "arm64"]
+KIB, MIB, GIB = (SIZE_UNITS[unit] for unit in ("KiB", "MiB", "GiB"))
+
+PHYSMEM_BITS = {"x86-64": 46, "arm64": 48}  # kernel: MAX_PHYSMEM_BITS
+STRUCT_PAGE_BYTES = 64
+SWIOTLB_BYTES = 64 * MIB  # kernel: IO_TLB_DEFAULT_SIZE
+FIRMWARE_BYTES = 0x21000  # what the recorded machines' firmware keeps at the end of low memory
+
+
+class MemoryRange(Model):
+    """A range of RAM."""
+
+    start: Annotated[int, size(0)]
+    size: Annotated[int, size(1)]
+
+    @classmethod
+    def between(cls, start: int, end: int, **more: Any) -> Self:
+        """The range from one byte up to another, both known to be right."""
+        return cls.model_construct(start=start, size=end - start, **more)
+
+    @property
+    def end(self) -> int:
+        """The first byte after the range."""
+        return self.start + self.size
+
+
+class ReservedRange(MemoryRange):
+    """A range that the boot takes for itself."""
+
+    name: Name
+
+
+Ranges = tuple[MemoryRange, ...]
+
+
+def default_memory_map(arch: Arch, memory: int, page_size: int) -> Ranges:
+    """RAM as the recorded machines' firmware lays it out."""
+    if arch == "arm64":
+        return (MemoryRange.between(GIB, GIB + memory),)
+    low = 2 * GIB if memory >= 0xB000_0000 else memory
+    spans = [(page_size, 0x9F000), (MIB, low - FIRMWARE_BYTES), (4 * GIB, 4 * GIB + memory - low)]
+    return tuple(MemoryRange.between(start, end) for start, end in spans if end > start)
+
+
+class BootShape(NamedTuple):
+    """What the size of the boot's reservations depends on."""
+
+    arch: Arch
+    page_size: int
+    section_size: int
+    cpus: int
+    memory_map: Ranges
+
+
+def struct_page_bytes(shape: BootShape) -> int:
+    """The array of struct page: one for each frame of every section that holds memory."""
+    sections, counted = 0, 0
+    for ram in shape.memory_map:
+        first = max(ram.start // shape.section_size, counted)
+        counted = max(-(-ram.end // shape.section_size), first)
+        sections += counted - first
+    return sections * (shape.section_size // shape.page_size) * STRUCT_PAGE_BYTES
+
+
+def hash_table_bytes(shape: BootShape) -> int:
+    """The dentry and inode hash tables: 8 bytes for every 8 and every 16 KiB, powers of two."""
+    total = sum(ram.size for ram in shape.memory_map)
+    buckets = 1 << max((total // (8 * KIB) - 1).bit_length(), 10)
+    return buckets * 8 + buckets // 2 * 8
+
+
+def default_reserved(shape: BootShape) -> tuple[ReservedRange, ...]:
+    """The boot's reservations: fixed ones low down, the others from the top of memory downwards."""
+    if not shape.memory_map:
+        return ()
+    taken = [] if shape.arch == "arm64" else [("firmware", 0, MIB)]
+    image = _image_start(shape)
+    taken += [(name, image + start, end - start) for name, start, end in _IMAGE[shape.arch]]
+    if shape.memory_map[-1].end > 4 * GIB:
+        taken += _from_top(shape, "swiotlb", SWIOTLB_BYTES, 4 * GIB, [*taken, *_released(shape)])
+    for name, size_bytes in _dynamic(shape):
+        taken += _from_top(shape, name, size_bytes, shape.memory_map[-1].end, [*taken, *_released(shape)])
+    taken.sort(key=lambda entry: entry[1])
+    return tuple(ReservedRange.between(start, start + size, name=name) for name, start, size in taken)
+
+
+def default_released(shape: BootShape) -> tuple[ReservedRange, ...]:
+    """What the boot reserves and gives back at its end: the parts of the image used only by it."""
+    parts = _released(shape) if shape.memory_map else []
+    return tuple(ReservedRange.between(start, start + size, name=name) for name, start, size in parts)
+
+
+def _released(shape: BootShape) -> list[tuple[str, int, int]]:
+    image = _image_start(shape)
+    return [(name, image + start, end - start) for name, start, end in _RELEASED[shape.arch]]
+
+
+def _image_start(shape: BootShape) -> int:
+    return 16 * MIB if shape.arch == "x86-64" else shape.memory_map[0].start + 2 * MIB
+
+
+# The recorded kernels' images, from the start of the image; then what of them is freed after boot.
+_IMAGE: dict[str, tuple[tuple[str, int, int], ...]] = {
+    "x86-64": (
+        ("kernel-text", 0, 0x6DE000),
+        ("kernel-data", 0x800000, 0x8EB000),
+        ("kernel-bss", 0x9D4000, 0xC00000),
+    ),
+    "arm64": (
+        ("kernel-text", 0, 0x3C0000),
+        ("kernel-data", 0x540000, 0x820000),
+        ("device-tree", 0x900000, 0xA00000),
+    ),
+}
+_RELEASED: dict[str, tuple[tuple[str, int, int], ...]] = {
+    "x86-64": (("kernel-rodata-gap", 0x6DE000, 0x800000), ("kernel-init", 0x8EB000, 0x9D4000)),
+    "arm64": (("kernel-init", 0x3C0000, 0x540000),),
+}
+
+
+def _dynamic(shape: BootShape) -> Iterator[tuple[str, int]]:
+    """Names and sizes of what the boot allocates, each rounded up to pages."""
+    per_cpu = max(256 * KIB, 13 * shape.page_size)  # assumed: fits the recorded kernels
+    sizes = {
+        "struct-pages": struct_page_bytes(shape),
+        "hash-tables": hash_table_bytes(shape),
+        "per-cpu": per_cpu * shape.cpus,
+    }
+    if shape.arch == "arm64":  # the linear map is made of pages (rodata=full): 8 bytes for each
+        sizes["page-tables"] = sum(ram.size for ram in shape.memory_map) // shape.page_size * 8
+        sizes["boot"] = 18 * shape.page_size
+    for name, size_bytes in sizes.items():
+        yield name, -(-size_bytes // shape.page_size) * shape.page_size
+
+
+def _from_top(
+    shape: BootShape, name: str, wanted: int, limit: int, taken: list[tuple[str, int, int]]
+) -> list[tuple[str, int, int]]:
+    """Free memory below ``limit``, highest first, as the boot's allocator finds it (kernel: memblock)."""
+    found: list[tuple[str, int, int]] = []
+    for ram in reversed(shape.memory_map):
+        top = min(ram.end, limit)
+        above = sorted((entry for entry in taken if entry[1] < top), key=lambda entry: -entry[1])
+        for _, start, size_bytes in [*above, ("", 0, ram.start)]:
+            low = max(start + size_bytes, ram.start)
+            if low < top:
+                piece = min(top - low, wanted)
+                found.append((name, top - piece, piece))
+                wanted -= piece
+            if wanted == 0:
+                return found
+            top = min(top, start)
+            if top <= ram.start:
+                break
+    return found
+
+
+def overlap_bytes(one: MemoryRange, other: MemoryRange) -> int:
+    """How many bytes two ranges share."""
+    return max(0, min(one.end, other.end) - max(one.start, other.start))
+
+
+def managed_bytes(memory_map: Ranges, reserved: tuple[ReservedRange, ...]) -> int:
+    """What is left to the zones: RAM without what the boot reserves."""
+    present = sum(ram.size for ram in memory_map)
+    return present - sum(overlap_bytes(ram, taken) for ram in memory_map for taken in reserved)

@@ -1,0 +1,63 @@
+"""``--set a.b=c`` and ``--seed``: values laid over a config by the same merge rule as ``extends``.
+
+The value is YAML (``--set 'workload.threads[0].cpus=[0, 1]'``). A list is entered by ``[n]``; an item that is
+not there is refused, because a list is replaced as a whole and never grows by an override.
+"""
+
+import re
+
+from kmsim.config.errors import ConfigError
+from kmsim.config.extends import merge, overlay
+from kmsim.config.node import Node, Place, Problems, described, mapping, sequence, shown
+from kmsim.config.yaml_file import parse_value
+
+_STEP = r"[A-Za-z_][A-Za-z0-9_]*(?:\[[0-9]{1,6}\])*"
+_FORM = re.compile(rf"\s*({_STEP}(?:\.{_STEP})*)\s*=(.*)", re.DOTALL)
+
+
+def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
+    """The config with every ``KEY=VALUE`` laid over it, in the order given."""
+    for text in sets:
+        place = Place(f"--set {shown(text)[1:-1]}", line=0)
+        match = _FORM.fullmatch(text)
+        if match is None:
+            problems.add("set_form", place)
+            continue
+        try:
+            value = parse_value(match[2], place, problems)
+        except ConfigError:
+            continue  # it is in problems; the other overrides are looked at too
+        steps = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", match[1])]
+        node = _laid(node, steps, (), _placed(value, place), problems)
+    return node
+
+
+def _placed(node: Node, place: Place) -> Node:
+    """A value all of which stands at one place: an override has no lines."""
+    if isinstance(node.value, dict):
+        return mapping({key: _placed(entry, place) for key, entry in node.value.items()}, place)
+    if isinstance(node.value, list):
+        return sequence([_placed(item, place) for item in node.value], place)
+    return node.at(place)
+
+
+def _laid(
+    node: Node, steps: list[str | int], done: tuple[str | int, ...], value: Node, problems: Problems
+) -> Node:
+    """``value`` laid over what the steps lead to."""
+    indices = [n for n, step in enumerate(steps) if isinstance(step, int)]
+    if not indices:
+        return merge(node, overlay(value.place, [str(step) for step in steps], value))
+    names, index = [str(step) for step in steps[: indices[0]]], steps[indices[0]]
+    target: Node | None = node
+    for name in names:
+        target = target.keys.get(name) if target is not None else None
+    here = (*done, *names, index)
+    if target is None or not isinstance(index, int) or index >= len(target.items):
+        found = described(target) if target is not None else "nothing"
+        problems.add("set_index", value.place, here, found=found)
+        return node
+    items = list(target.items)
+    items[index] = _laid(items[index], steps[indices[0] + 1 :], here, value, problems)
+    changed = sequence(items, target.place)
+    return merge(node, overlay(node.place, names, changed)) if names else changed

@@ -1,0 +1,179 @@
+"""The kinds of value a config holds: sizes, times, counts, names, GFP flags; and the frozen model.
+
+Each kind is a pydantic type that refuses with one of our rules, serialises to what a user would
+write (``4KiB``, ``2us``), and tells JSON Schema how it is spelt. A bare number is no size and no time:
+the unit is not guessed. Leaves out: limits that depend on another key (each noun's ``findings``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from string import ascii_letters
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from kmsim.config.errors import nearest
+from kmsim.config.node import Loc
+from kmsim.units import SIZE_UNITS, TIME_UNITS, format_size, format_time, parse_size, parse_time
+
+INT_MAX = (1 << 63) - 1
+TIME_MAX = 86_400 * TIME_UNITS["s"]
+DIGITS_MAX = 40
+
+
+class Model(BaseModel):
+    """A noun of the config: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Finding(NamedTuple):
+    """A broken rule that one value alone does not show, at a location below its noun."""
+
+    loc: Loc
+    rule: str
+    context: dict[str, Any]
+    found: str | None = None  # None: what stands at the location
+    needs: tuple[str, ...] = ()  # the noun's other keys that it follows from
+
+
+def refused(rule: str, near: str = "", **context: object) -> PydanticCustomError:
+    """The error by which a validator refuses a value; the door turns it into a Problem."""
+    return PydanticCustomError("kmsim", "{rule}", {"rule": rule, "near": near, "context": context})
+
+
+def finding(
+    loc: Loc, rule: str, *, found: str | None = None, needs: tuple[str, ...] = (), **context: object
+) -> Finding:
+    """A Finding with the limits that its rule names."""
+    return Finding(loc, rule, context, found, needs)
+
+
+class _Kind(NamedTuple):
+    """What a size and a time differ in."""
+
+    rule: str
+    parse: Callable[[str], int]
+    spell: Callable[[int], str]
+    units: dict[str, int]
+
+
+_SIZE = _Kind("size", parse_size, format_size, SIZE_UNITS)
+_TIME = _Kind("time", parse_time, format_time, TIME_UNITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number written with its unit and kept as int: bytes or picoseconds, between two limits."""
+
+    kind: _Kind
+    low: int
+    high: int
+
+    def validate(self, value: object) -> int:
+        """The number in bytes or picoseconds, or the rule that the text breaks."""
+        if not isinstance(value, str) or len(value) > DIGITS_MAX:
+            raise refused(self.kind.rule)
+        try:
+            number = self.kind.parse(value)
+        except ValueError as error:
+            if "whole" in str(error):
+                raise refused(f"{self.kind.rule}_whole") from None
+            raise refused(self.kind.rule, near=self._nearest(value)) from None
+        if number < self.low:
+            raise refused("at_least", limit=self.kind.spell(self.low))
+        if number > self.high:
+            raise refused("at_most", limit=self.kind.spell(self.high))
+        return number
+
+    def _nearest(self, value: str) -> str:
+        number = value.rstrip(ascii_letters)
+        unit = nearest(value[len(number) :], self.kind.units)
+        return f"{number.strip()}{unit}" if number.strip().isdecimal() and unit else ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        spelt = core_schema.plain_serializer_function_ser_schema(self.kind.spell, when_used="json")
+        return core_schema.no_info_plain_validator_function(self.validate, serialization=spelt)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        units = "|".join(self.kind.units)
+        return {"type": "string", "pattern": rf"^\s*[0-9]+(\.[0-9]+)?\s*({units})\s*$"}
+
+
+def size(low: int, high: int = INT_MAX) -> Quantity:
+    """Bytes between two limits."""
+    return Quantity(_SIZE, low, high)
+
+
+def time(low: int) -> Quantity:
+    """Picoseconds from a lower limit to a day."""
+    return Quantity(_TIME, low, TIME_MAX)
+
+
+def count(low: int, high: int = INT_MAX) -> Any:
+    """An integer between two limits; neither a bool nor a float without fraction is one."""
+    return Field(strict=True, ge=low, le=high)
+
+
+def number(*, above: float | None = None, low: float | None = None, high: float | None = None) -> Any:
+    """A finite number between limits; a bool is none."""
+    return Field(strict=True, allow_inf_nan=False, gt=above, ge=low, le=high)
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise refused("type_text")
+    first, rest = value[:1], value[1:]
+    if len(value) > 64 or not (first.isascii() and first.isalnum()):
+        raise refused("name")
+    if not all(letter.isascii() and (letter.isalnum() or letter in "._-") for letter in rest):
+        raise refused("name")
+    return value
+
+
+def _some_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise refused("type_text")
+    if not value.strip():
+        raise refused("text_empty")
+    return value
+
+
+def _gfp(value: object) -> str:
+    from kmsim.mm.gfp import GFP_FLAGS, parse_gfp  # numba comes with it: not for `kmsim --help`
+
+    if not isinstance(value, str):
+        raise refused("type_text")
+    try:
+        parse_gfp(value)
+    except ValueError:
+        words = value.replace("|", " ").replace("&", " ").replace("~", " ").split()
+        unknown = [word for word in words if word not in GFP_FLAGS]
+        raise refused("gfp", near=nearest(unknown[0], GFP_FLAGS) if unknown else "") from None
+    return value
+
+
+def _some_items(value: Any) -> Any:
+    if isinstance(value, list | tuple) and not value:
+        raise refused("some_items")
+    return value
+
+
+# pydantic's own minimum counts the items that are right, and would complain twice about a wrong one.
+some_items = BeforeValidator(_some_items)
+Bool = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True)]
+SomeText = Annotated[str, BeforeValidator(_some_text), WithJsonSchema({"type": "string", "minLength": 1})]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+Gfp = Annotated[str, BeforeValidator(_gfp), WithJsonSchema({"type": "string", "examples": ["GFP_KERNEL"]})]
+Time = Annotated[int, time(0)]
+
+
+def only_key(value: object, keys: tuple[str, ...], rule: str) -> str:
+    """The one of ``keys`` that a mapping has; it may have others, which its own model judges."""
+    given = [key for key in keys if key in value] if isinstance(value, dict) else []
+    if len(given) != 1:
+        raise refused(rule, keys=", ".join(keys))
+    return given[0]

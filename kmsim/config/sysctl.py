@@ -1,0 +1,67 @@
+"""The kernel's memory settings under /proc/sys/vm, by their names and within the kernel's bounds.
+
+Leaves out: everything the simulated parts do not read (swappiness, overcommit, dirty limits, ...).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from kmsim.config.quantities import Model, count, refused
+
+KIB_MIN = 128  # calculate_min_free_kbytes never goes lower
+HIGH_FRACTION_MIN = 8  # kernel: MIN_PERCPU_PAGELIST_HIGH_FRACTION
+RATIO_MAX = (1 << 31) - 1  # the kernel keeps these as int
+
+
+def _min_free(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if type(value) is not int:
+        raise refused("type_int_or_auto")
+    if value < KIB_MIN:
+        raise refused("at_least", limit=KIB_MIN)
+    if value > RATIO_MAX:
+        raise refused("at_most", limit=RATIO_MAX)
+    return value
+
+
+def _high_fraction(value: Any) -> int:
+    if type(value) is not int:
+        raise refused("type_int")
+    if value != 0 and value < HIGH_FRACTION_MIN:
+        raise refused("zero_or_8")
+    if value > RATIO_MAX:
+        raise refused("at_most", limit=RATIO_MAX)
+    return value
+
+
+def _four(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise refused("type_list")
+    if len(value) != 4:
+        raise refused("items", count=4)
+    return value
+
+
+MinFree = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_min_free),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": KIB_MIN}]}),
+]
+HighFraction = Annotated[
+    int,
+    BeforeValidator(_high_fraction),
+    WithJsonSchema({"anyOf": [{"const": 0}, {"type": "integer", "minimum": HIGH_FRACTION_MIN}]}),
+]
+Ratio = Annotated[int, count(0, RATIO_MAX)]
+
+
+class SysctlConfig(Model):
+    """Settings of /proc/sys/vm."""
+
+    min_free_kbytes: MinFree = "auto"
+    watermark_scale_factor: Annotated[int, count(1, 3000)] = 10
+    watermark_boost_factor: Annotated[int, count(0, RATIO_MAX)] = 15000
+    lowmem_reserve_ratio: Annotated[tuple[Ratio, ...], BeforeValidator(_four)] = (256, 256, 32, 0)
+    percpu_pagelist_high_fraction: HighFraction = 0

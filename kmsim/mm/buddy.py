@@ -1,0 +1,136 @@
+"""The buddy allocator of one zone: split on allocation, merge on freeing (kernel: mm/page_alloc.c).
+
+A zone keeps its free blocks on lists by order and migratetype. Allocation takes the first block of
+the smallest order that has one, hands on its low half and puts the high halves at the heads of
+their lists. Freeing merges with the buddy as long as it is free and of the same order; the block
+goes to the tail where its next merge is likely, else to the head.
+
+Leaves out: debug guard pages, page reporting, free-list shuffling, capture by compaction.
+Invariant: no two free buddies of one order below max_page_order; nr_free[order] counts the blocks
+of all types; NR_FREE_PAGES follows every change. Lock order: the caller holds the zone's lock;
+nothing here takes another.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.list import list_add, list_add_tail, list_del, list_first
+from kmsim.mm.mmzone import MIGRATE_PCPTYPES, NO_PAGE, PG_BUDDY, Machine
+from kmsim.mm.pageblock import change_pageblock_range, free_list_head, pageblock_migratetype
+from kmsim.mm.vmstat import account_freepages
+from kmsim.mm.zonelist import page_zone
+
+
+@small
+def add_to_free_list(m: Machine, z: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
+    """Put a block on its free list (kernel: __add_to_free_list and set_buddy_order)."""
+    page = m.pages[pfn]
+    page.order = order
+    page.page_flags = PG_BUDDY
+    head = free_list_head(m, z, order, migratetype)
+    if to_tail:
+        list_add_tail(m, pfn, head)
+    else:
+        list_add(m, pfn, head)
+    m.zones[z].nr_free[order] += 1
+
+
+@small
+def del_page_from_free_list(m: Machine, z: int, pfn: int, order: int) -> None:
+    """Take a block off its free list, without accounting (kernel: __del_page_from_free_list)."""
+    list_del(m, pfn)
+    m.pages[pfn].page_flags = 0
+    m.zones[z].nr_free[order] -= 1
+
+
+@small
+def find_buddy_pfn(m: Machine, z: int, pfn: int, order: int) -> int:
+    """The buddy's pfn if it is free, of this order and in this zone, else NO_PAGE (kernel: find_buddy_page_pfn)."""
+    buddy_pfn = pfn ^ (1 << order)
+    buddy = m.pages[buddy_pfn]
+    if int(buddy.page_flags) & PG_BUDDY == 0 or int(buddy.order) != order:
+        return NO_PAGE
+    zone = m.zones[z]
+    if buddy_pfn < zone.start_pfn or buddy_pfn >= zone.end_pfn:
+        return NO_PAGE
+    return buddy_pfn
+
+
+@small
+def buddy_merge_likely(m: Machine, z: int, pfn: int, order: int) -> bool:
+    """Is the buddy of the next order free, so that this block's buddy, once freed, would merge twice?
+
+    (kernel: buddy_merge_likely)
+    """
+    if order >= m.params[0].max_page_order - 1:
+        return False
+    higher_pfn = pfn & ~(1 << order)
+    if higher_pfn < m.zones[z].start_pfn and page_zone(m, higher_pfn) != z:
+        return False
+    return find_buddy_pfn(m, z, higher_pfn, order + 1) != NO_PAGE
+
+
+@core
+def free_one_page(m: Machine, z: int, cpu: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
+    """Free a block: merge it upwards, then list what came of it (kernel: __free_one_page)."""
+    max_page_order = m.params[0].max_page_order
+    assert pfn & ((1 << order) - 1) == 0
+    account_freepages(m, z, cpu, 1 << order, migratetype)
+    while order < max_page_order:
+        buddy_pfn = find_buddy_pfn(m, z, pfn, order)
+        if buddy_pfn == NO_PAGE:
+            break
+        if order >= m.params[0].pageblock_order:
+            buddy_mt = pageblock_migratetype(m, buddy_pfn)
+            if buddy_mt != migratetype:
+                # Only types that fall back to each other may share a block; reserves stay apart.
+                if migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES:
+                    break
+                change_pageblock_range(m, buddy_pfn, order, migratetype)
+        del_page_from_free_list(m, z, buddy_pfn, order)
+        m.work[0].merges += 1
+        pfn &= buddy_pfn
+        order += 1
+    if not to_tail:
+        to_tail = buddy_merge_likely(m, z, pfn, order)
+    add_to_free_list(m, z, pfn, order, migratetype, to_tail)
+
+
+@core
+def split_large_buddy(m: Machine, z: int, cpu: int, pfn: int, order: int, to_tail: bool) -> None:
+    """Free a block pageblock by pageblock, since each may have a type of its own (kernel: split_large_buddy)."""
+    end_pfn = pfn + (1 << order)
+    part_order = min(order, m.params[0].pageblock_order)
+    while pfn < end_pfn:
+        free_one_page(m, z, cpu, pfn, part_order, pageblock_migratetype(m, pfn), to_tail)
+        pfn += 1 << part_order
+
+
+@small
+def expand(m: Machine, z: int, pfn: int, low: int, high: int, migratetype: int) -> int:
+    """Give the high halves of a block back, down to order `low`; how many pages that is (kernel: expand)."""
+    nr_added = 0
+    while high > low:
+        high -= 1
+        add_to_free_list(m, z, pfn + (1 << high), high, migratetype, False)
+        m.work[0].splits += 1
+        nr_added += 1 << high
+    return nr_added
+
+
+@small
+def page_del_and_expand(m: Machine, z: int, cpu: int, pfn: int, low: int, high: int, migratetype: int) -> None:
+    """Take a block of order `high` off its list and keep its lowest 2^low pages (kernel: page_del_and_expand)."""
+    del_page_from_free_list(m, z, pfn, high)
+    nr_taken = (1 << high) - expand(m, z, pfn, low, high, migratetype)
+    account_freepages(m, z, cpu, -nr_taken, migratetype)
+
+
+@small
+def rmqueue_smallest(m: Machine, z: int, cpu: int, order: int, migratetype: int) -> int:
+    """The first block of the smallest sufficient order of one type, or NO_PAGE (kernel: __rmqueue_smallest)."""
+    for current_order in range(order, m.params[0].max_page_order + 1):
+        head = free_list_head(m, z, current_order, migratetype)
+        pfn = list_first(m, head)
+        if pfn != head:
+            page_del_and_expand(m, z, cpu, pfn, order, current_order, migratetype)
+            return pfn
+    return NO_PAGE

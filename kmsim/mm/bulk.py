@@ -1,0 +1,167 @@
+"""The bulk interfaces: many order-0 pages, or a batch of folios, at once (kernel: mm/page_alloc.c).
+
+Pages travel on the context's own list. `alloc_bulk_begin` leaves them there in the order in which
+the array API hands them out; `free_folios_begin` frees what the caller put there with `put_folio`
+(the kernel's batches hold at most 31). Each verb has a `..._locked` beside it, as `mm.page_alloc`
+has; lock order as there. Leaves out memory cgroups and page_owner.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
+from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
+from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine
+from kmsim.mm.page_alloc import (
+    BULK,
+    DONE,
+    REFILL,
+    alloc_begin,
+    free_begin,
+    gfp_migratetype,
+    locked,
+)
+from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_index, pcp_take, rmqueue_bulk
+from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
+from kmsim.mm.zonelist import next_zone
+
+
+@core
+def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
+    """Start to allocate up to `nr_pages` pages; is a lock wanted? (kernel: alloc_pages_bulk)
+
+    When it is done, `nr_populated` pages are on the context's list.
+    """
+    context = m.contexts[ac]
+    assert list_empty(m, context.page_list), "pages of an earlier request were not taken"
+    context.nr_populated = 0
+    context.nr_wanted = nr_pages
+    zone = bulk_zone(m, gfp, nr_pages) if nr_pages > 1 else -1
+    if zone < 0:
+        return bulk_single(m, ac, gfp)
+    context.attempt = BULK
+    context.gfp = gfp
+    context.order = 0
+    context.zone = zone
+    context.migratetype = gfp_migratetype(m, gfp)
+    context.alloc_flags = ALLOC_WMARK_LOW
+    context.pindex = order_to_pindex(context.migratetype, 0)
+    return bulk_take(m, ac)
+
+
+@core
+def bulk_zone(m: Machine, gfp: int, nr_pages: int) -> int:
+    """The first zone that stays above its low watermark, or -1."""
+    preferred_zone = next_zone(m, gfp_zone(gfp))
+    zone = preferred_zone
+    while zone >= 0:
+        mark = wmark_pages(m, zone, WMARK_LOW) + nr_pages
+        # The kernel reads the reserve for the preferred zone's index here, not for the request's.
+        if zone_watermark_fast(m, zone, 0, mark, preferred_zone, ALLOC_WMARK_LOW):
+            return zone
+        zone = next_zone(m, zone - 1)
+    return zone
+
+
+@core
+def bulk_take(m: Machine, ac: int) -> bool:
+    """Take pages from the per-CPU list until there are enough, or it wants to be refilled."""
+    context = m.contexts[ac]
+    p = pcp_index(m, context.zone, context.cpu)
+    while context.nr_populated < context.nr_wanted:
+        pfn = pcp_take(m, p, context.pindex, 0)
+        if pfn == NO_PAGE:
+            context.nr_pages = nr_pcp_alloc(m, context.zone, p, 0)
+            context.stage = REFILL
+            return True
+        populate(m, ac, pfn)
+    return bulk_done(m, ac)
+
+
+@small
+def populate(m: Machine, ac: int, pfn: int) -> None:
+    """Hand a page to the caller's list."""
+    m.pages[pfn].order = 0
+    list_add_tail(m, pfn, m.contexts[ac].page_list)
+    m.contexts[ac].nr_populated += 1
+
+
+@small
+def bulk_done(m: Machine, ac: int) -> bool:
+    """Count what a bulk request got, and end it."""
+    context = m.contexts[ac]
+    m.events[PGALLOC + context.zone] += context.nr_populated
+    context.stage = DONE
+    return False
+
+
+@core
+def bulk_single(m: Machine, ac: int, gfp: int) -> bool:
+    """Fall back to one page, by the way that all other requests go."""
+    if alloc_begin(m, ac, gfp, 0):
+        return True
+    return bulk_collect_single(m, ac)
+
+
+@small
+def bulk_collect_single(m: Machine, ac: int) -> bool:
+    """Put the one page, if there was one, on the caller's list."""
+    if m.contexts[ac].pfn != NO_PAGE:
+        populate(m, ac, int(m.contexts[ac].pfn))
+    return False
+
+
+@core
+def alloc_bulk_locked(m: Machine, ac: int) -> bool:
+    """Run the critical section that a bulk request waits for; is another lock wanted?"""
+    context = m.contexts[ac]
+    if context.attempt != BULK:
+        return True if locked(m, ac) else bulk_collect_single(m, ac)
+    z = int(context.zone)
+    cpu = int(context.cpu)
+    rmqueue_bulk(m, z, cpu, 0, context.nr_pages, context.pindex, context.migratetype, context.alloc_flags)
+    pfn = pcp_take(m, pcp_index(m, z, cpu), context.pindex, 0)
+    if pfn != NO_PAGE:
+        populate(m, ac, pfn)
+        return bulk_take(m, ac)
+    return bulk_single(m, ac, context.gfp) if context.nr_populated == 0 else bulk_done(m, ac)
+
+
+@core
+def put_folio(m: Machine, ac: int, pfn: int, order: int) -> None:
+    """Add a block to the batch that `free_folios_begin` will free."""
+    m.pages[pfn].order = order
+    list_add_tail(m, pfn, m.contexts[ac].page_list)
+
+
+@core
+def free_folios_begin(m: Machine, ac: int) -> bool:
+    """Start to free the batch; is a lock wanted? (kernel: free_unref_folios)
+
+    Blocks that per-CPU lists do not hold go to the zone first, then the others in order.
+    """
+    m.contexts[ac].cursor = list_first(m, m.contexts[ac].page_list)
+    return free_folios_next(m, ac)
+
+
+@core
+def free_folios_next(m: Machine, ac: int) -> bool:
+    """Free blocks up to the next one that wants a lock."""
+    context = m.contexts[ac]
+    head = int(context.page_list)
+    while context.cursor != head:
+        pfn = int(context.cursor)
+        context.cursor = int(m.pages[pfn].next)
+        if not pcp_allowed_order(m, int(m.pages[pfn].order)):
+            list_del(m, pfn)
+            return free_begin(m, ac, pfn, int(m.pages[pfn].order))
+    while not list_empty(m, head):
+        pfn = list_first(m, head)
+        list_del(m, pfn)
+        if free_begin(m, ac, pfn, int(m.pages[pfn].order)):
+            return True
+    return False
+
+
+@core
+def free_folios_locked(m: Machine, ac: int) -> bool:
+    """Run the critical section that a batch waits for; is another lock wanted?"""
+    return True if locked(m, ac) else free_folios_next(m, ac)

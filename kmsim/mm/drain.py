@@ -1,0 +1,54 @@
+"""Emptying per-CPU lists: on request, and little by little while a CPU is idle (kernel: mm/page_alloc.c).
+
+A drain gives back at most batch << PCP_BATCH_SCALE_MAX pages per hold of the zone's lock, as the
+kernel does to let others in. `drain_begin` and `drain_locked` work like the verbs of
+`mm.page_alloc`; the CPU that runs the drain need not be the one whose list it is.
+"""
+
+from kmsim.jit import core
+from kmsim.mm.mmzone import MAX_NR_ZONES, PCP_BATCH_SCALE_MAX, Machine
+from kmsim.mm.pcp import decay_pcp_high, free_pcppages_bulk, pcp_index
+
+
+@core
+def drain_begin(m: Machine, ac: int, z: int, cpu: int) -> bool:
+    """Start to empty a CPU's lists of one zone; is the lock wanted? (kernel: drain_pages_zone)"""
+    context = m.contexts[ac]
+    context.zone = z
+    context.cursor = pcp_index(m, z, cpu)
+    pcp = m.pcps[context.cursor]
+    context.nr_wanted = pcp.count
+    context.nr_pages = pcp.batch << PCP_BATCH_SCALE_MAX
+    return bool(pcp.count > 0)
+
+
+@core
+def decay_begin(m: Machine, ac: int, z: int, cpu: int) -> bool:
+    """Start vmstat's periodic trimming of a CPU's lists; is the lock wanted? (kernel: decay_pcp_high)"""
+    context = m.contexts[ac]
+    context.zone = z
+    context.cursor = pcp_index(m, z, cpu)
+    context.nr_wanted = decay_pcp_high(m, int(context.cursor))
+    context.nr_pages = m.pcps[context.cursor].batch
+    return bool(context.nr_wanted > 0)
+
+
+@core
+def drain_locked(m: Machine, ac: int) -> bool:
+    """Give one batch back; is the lock wanted again?"""
+    context = m.contexts[ac]
+    nr_pages = min(context.nr_wanted, context.nr_pages)
+    free_pcppages_bulk(m, context.zone, context.cpu, context.cursor, nr_pages, 0)
+    context.nr_wanted -= nr_pages
+    return bool(context.nr_wanted > 0)
+
+
+@core
+def drain_all_pages(m: Machine, ac: int) -> None:
+    """Empty every CPU's lists of every zone, where every lock is free (kernel: drain_all_pages)."""
+    for cpu in range(m.params[0].nr_cpus):
+        for z in range(MAX_NR_ZONES):
+            if m.zones[z].present_pages:
+                wanted = drain_begin(m, ac, z, cpu)
+                while wanted:
+                    wanted = drain_locked(m, ac)

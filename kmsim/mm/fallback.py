@@ -1,0 +1,185 @@
+"""What a request does when its migratetype has no block left (kernel: mm/page_alloc.c).
+
+The ladder of `rmqueue`, one rung after the other, the least fragmenting first:
+    NORMAL  a block of the request's own type
+    CLAIM   the largest block of another type; if it is a pageblock or more, or if the pageblock is
+            at least half free or compatible, the whole pageblock changes its type
+    STEAL   the smallest block of another type, whose pageblock keeps its type
+The rung that served is remembered while one hold of the lock fills a per-CPU list.
+
+Leaves out CMA. Invariant: a free page is always on the list of its pageblock's type, whatever rung
+served. Lock order: the caller holds the zone's lock.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.buddy import del_page_from_free_list, expand, page_del_and_expand, rmqueue_smallest
+from kmsim.mm.gfp import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
+from kmsim.mm.list import list_empty, list_first
+from kmsim.mm.mmzone import (
+    EXTFRAG,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_MOVABLE,
+    MIGRATE_RECLAIMABLE,
+    MIGRATE_UNMOVABLE,
+    NO_PAGE,
+    WMARK_HIGH,
+    ZONE_BOOSTED_WATERMARK,
+    Machine,
+)
+from kmsim.mm.pageblock import (
+    change_pageblock_range,
+    count_free_and_movable,
+    free_list_head,
+    move_freepages_block,
+    pageblock_migratetype,
+    pageblock_start,
+    zone_spans_pageblock,
+)
+from kmsim.mm.vmstat import account_freepages
+
+RMQUEUE_NORMAL, RMQUEUE_CLAIM, RMQUEUE_STEAL = range(3)
+
+# Which types a type falls back to, best first (kernel: fallbacks).
+FALLBACKS = (
+    (MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE),  # for MIGRATE_UNMOVABLE
+    (MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE),  # for MIGRATE_MOVABLE
+    (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE),  # for MIGRATE_RECLAIMABLE
+)
+
+
+@small
+def rmqueue(m: Machine, z: int, cpu: int, order: int, migratetype: int, alloc_flags: int, mode: int) -> tuple[int, int]:
+    """A block from the zone, by the first rung at or below `mode` that has one (kernel: __rmqueue).
+
+    Returns its pfn, or NO_PAGE, and the mode for the next request under the same hold of the lock.
+    """
+    if mode == RMQUEUE_NORMAL:
+        pfn = rmqueue_smallest(m, z, cpu, order, migratetype)
+        if pfn != NO_PAGE:
+            return pfn, RMQUEUE_NORMAL
+    return rmqueue_fallback(m, z, cpu, order, migratetype, alloc_flags, mode)
+
+
+@core
+def rmqueue_fallback(
+    m: Machine, z: int, cpu: int, order: int, migratetype: int, alloc_flags: int, mode: int
+) -> tuple[int, int]:
+    """The rungs of `rmqueue` that take from another type."""
+    if mode != RMQUEUE_STEAL:
+        pfn = rmqueue_claim(m, z, cpu, order, migratetype, alloc_flags)
+        if pfn != NO_PAGE:
+            return pfn, RMQUEUE_NORMAL
+    if not alloc_flags & ALLOC_NOFRAGMENT:
+        pfn = rmqueue_steal(m, z, cpu, order, migratetype)
+        if pfn != NO_PAGE:
+            return pfn, RMQUEUE_STEAL
+    return NO_PAGE, mode
+
+
+@core
+def rmqueue_claim(m: Machine, z: int, cpu: int, order: int, start_mt: int, alloc_flags: int) -> int:
+    """The largest block of another type, with its whole pageblock if possible (kernel: __rmqueue_claim)."""
+    pageblock_order = m.params[0].pageblock_order
+    min_order = order
+    if order < pageblock_order and alloc_flags & ALLOC_NOFRAGMENT:
+        min_order = pageblock_order
+    for current_order in range(m.params[0].max_page_order, min_order - 1, -1):
+        fallback_mt = find_suitable_fallback(m, z, current_order, start_mt)
+        if fallback_mt < 0:
+            continue
+        if not can_steal_fallback(m, current_order, start_mt):
+            break
+        pfn = list_first(m, free_list_head(m, z, current_order, fallback_mt))
+        pfn = try_to_steal_block(m, z, cpu, pfn, current_order, order, start_mt, alloc_flags)
+        if pfn != NO_PAGE:
+            m.events[EXTFRAG] += 1
+            return pfn
+    return NO_PAGE
+
+
+@core
+def rmqueue_steal(m: Machine, z: int, cpu: int, order: int, start_mt: int) -> int:
+    """The smallest block of another type; the rest of it keeps that type (kernel: __rmqueue_steal)."""
+    for current_order in range(order, m.params[0].max_page_order + 1):
+        fallback_mt = find_suitable_fallback(m, z, current_order, start_mt)
+        if fallback_mt >= 0:
+            pfn = list_first(m, free_list_head(m, z, current_order, fallback_mt))
+            page_del_and_expand(m, z, cpu, pfn, order, current_order, fallback_mt)
+            m.events[EXTFRAG] += 1
+            return pfn
+    return NO_PAGE
+
+
+@core
+def find_suitable_fallback(m: Machine, z: int, order: int, migratetype: int) -> int:
+    """The best other type with a block of this order, or -1 (kernel: find_suitable_fallback)."""
+    if m.zones[z].nr_free[order] == 0:
+        return -1
+    for fallback_mt in FALLBACKS[migratetype]:
+        if not list_empty(m, free_list_head(m, z, order, fallback_mt)):
+            return fallback_mt
+    return -1
+
+
+@small
+def can_steal_fallback(m: Machine, order: int, start_mt: int) -> bool:
+    """May more than the block itself be taken? (kernel: can_steal_fallback)"""
+    return (
+        order >= m.params[0].pageblock_order // 2
+        or start_mt == MIGRATE_RECLAIMABLE
+        or start_mt == MIGRATE_UNMOVABLE
+        or m.params[0].mobility_disabled != 0
+    )
+
+
+@core
+def boost_watermark(m: Machine, z: int) -> bool:
+    """Raise the zone's watermarks by a pageblock, up to a limit (kernel: boost_watermark)."""
+    zone = m.zones[z]
+    factor = m.params[0].watermark_boost_factor
+    pageblock_nr_pages = 1 << m.params[0].pageblock_order
+    if not factor or pageblock_nr_pages * 4 > zone.managed_pages:
+        return False
+    high = zone.watermark[WMARK_HIGH]
+    max_boost = high // 10000 * factor + high % 10000 * factor // 10000
+    if not max_boost:
+        return False
+    zone.watermark_boost = min(zone.watermark_boost + pageblock_nr_pages, max(pageblock_nr_pages, max_boost))
+    return True
+
+
+@core
+def try_to_steal_block(
+    m: Machine, z: int, cpu: int, pfn: int, current_order: int, order: int, start_mt: int, alloc_flags: int
+) -> int:
+    """Claim the pageblock(s) of a free block of another type, if that is worth it (kernel: try_to_steal_block).
+
+    Returns a block of `order`, or NO_PAGE where the pageblock holds too much of the other type.
+    """
+    block_mt = pageblock_migratetype(m, pfn)
+    if block_mt == MIGRATE_HIGHATOMIC:
+        return NO_PAGE
+    if current_order >= m.params[0].pageblock_order:
+        del_page_from_free_list(m, z, pfn, current_order)
+        account_freepages(m, z, cpu, -(1 << current_order), block_mt)
+        change_pageblock_range(m, pfn, current_order, start_mt)
+        nr_added = expand(m, z, pfn, order, current_order, start_mt)
+        account_freepages(m, z, cpu, nr_added, start_mt)
+        return pfn
+    if boost_watermark(m, z) and alloc_flags & ALLOC_KSWAPD:
+        m.zones[z].zone_flags |= ZONE_BOOSTED_WATERMARK
+    start_pfn = pageblock_start(m, pfn)
+    if not zone_spans_pageblock(m, z, start_pfn):
+        return NO_PAGE
+    nr_free, nr_movable = count_free_and_movable(m, start_pfn)
+    pageblock_nr_pages = 1 << m.params[0].pageblock_order
+    if start_mt == MIGRATE_MOVABLE:
+        nr_alike = nr_movable
+    elif block_mt == MIGRATE_MOVABLE:
+        nr_alike = pageblock_nr_pages - (nr_free + nr_movable)
+    else:
+        nr_alike = 0  # unmovable and reclaimable cannot be told apart here
+    if nr_free + nr_alike >= pageblock_nr_pages // 2 or m.params[0].mobility_disabled:
+        move_freepages_block(m, z, cpu, start_pfn, block_mt, start_mt)
+        return rmqueue_smallest(m, z, cpu, order, start_mt)
+    return NO_PAGE

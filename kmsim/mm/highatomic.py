@@ -1,0 +1,45 @@
+"""Pageblocks kept for high-order requests that cannot wait (kernel: MIGRATE_HIGHATOMIC).
+
+When a GFP_ATOMIC request of order > 0 is served below the low watermark, its pageblock becomes
+highatomic, until about 1 % of the zone is. Only such requests, and a last resort of order-0
+atomic ones, may then use it. Giving the reserve back belongs to the slow path, which is left out.
+The caller holds the zone's lock. Invariant: nr_reserved_highatomic is the pages of those blocks.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
+from kmsim.mm.pageblock import (
+    change_pageblock_range,
+    move_freepages_block,
+    pageblock_migratetype,
+    pageblock_start,
+    zone_spans_pageblock,
+)
+
+
+@small
+def may_reserve_highatomic(m: Machine, z: int) -> bool:
+    """Is the zone large enough, and its reserve not yet full? (kernel: reserve_highatomic_pageblock)"""
+    one_percent = m.zones[z].managed_pages // 100
+    pageblock_nr_pages = 1 << m.params[0].pageblock_order
+    if one_percent < pageblock_nr_pages:
+        return False
+    limit = (one_percent + pageblock_nr_pages - 1) & ~(pageblock_nr_pages - 1)
+    return bool(m.zones[z].nr_reserved_highatomic < limit)
+
+
+@core
+def reserve_highatomic_pageblock(m: Machine, z: int, cpu: int, pfn: int, order: int) -> None:
+    """Reserve the pageblock(s) of a block just allocated (kernel: reserve_highatomic_pageblock)."""
+    migratetype = pageblock_migratetype(m, pfn)
+    if not may_reserve_highatomic(m, z) or migratetype >= MIGRATE_PCPTYPES:
+        return
+    pageblock_order = m.params[0].pageblock_order
+    if order >= pageblock_order:
+        change_pageblock_range(m, pfn, order, MIGRATE_HIGHATOMIC)
+        m.zones[z].nr_reserved_highatomic += 1 << order
+        return
+    start_pfn = pageblock_start(m, pfn)
+    if zone_spans_pageblock(m, z, start_pfn):
+        move_freepages_block(m, z, cpu, start_pfn, migratetype, MIGRATE_HIGHATOMIC)
+        m.zones[z].nr_reserved_highatomic += 1 << pageblock_order

@@ -1,0 +1,128 @@
+"""The boot: zones over the machine's RAM, and all that is not reserved given to the buddy allocator.
+
+Follows memblock_free_all: free ranges in ascending order, each cut into the largest aligned blocks,
+each put at the tail of its list (kernel: mm/memblock.c, mm/mm_init.c, arch/*/mm/init.c). x86-64
+has DMA (16 MiB), DMA32 (4 GiB) and Normal; arm64 has DMA up to 4 GiB and then Normal. Leaves out
+what the boot allocates and frees on the way: `reserved` says what of it stays.
+"""
+
+from typing import NamedTuple
+
+from kmsim.jit import entry
+from kmsim.mm.buddy import split_large_buddy
+from kmsim.mm.mmzone import MAX_NR_ZONES, Machine, new_machine
+from kmsim.mm.recount import validate
+from kmsim.mm.zone_setup import Sysctl, init_watermarks, set_cacheinfo, set_mobility
+from kmsim.mm.zonelist import page_zone
+
+# The physical address at which a zone type ends, by architecture; MAX_NR_ZONES entries.
+ZONE_ENDS = {
+    "x86-64": (16 << 20, 4 << 30, 1 << 52, 1 << 52),
+    "arm64": (4 << 30, 4 << 30, 1 << 52, 1 << 52),
+}
+
+
+class PfnRange(NamedTuple):
+    """Page frames `start` to `end`, the latter not included."""
+
+    start: int
+    end: int
+
+
+class Boot(NamedTuple):
+    """What a kernel finds and how it was built; ranges are sorted and do not overlap."""
+
+    arch: str
+    page_shift: int
+    max_page_order: int
+    pageblock_order: int
+    pmd_order: int
+    thp_built_in: bool
+    thp_enabled: bool
+    nr_cpus: int
+    ram: tuple[PfnRange, ...]
+    reserved: tuple[PfnRange, ...]
+    sysctl: Sysctl = Sysctl()
+    watermark_boost_factor: int = 15000
+    cache_slice_bytes: int = 2 << 20
+
+
+def subtract(ranges: tuple[PfnRange, ...], holes: tuple[PfnRange, ...]) -> list[PfnRange]:
+    """The parts of `ranges` that no hole covers."""
+    left = []
+    for piece in ranges:
+        start = piece.start
+        for hole in holes:
+            if hole.end > start and hole.start < piece.end:
+                if hole.start > start:
+                    left.append(PfnRange(start, hole.start))
+                start = max(start, hole.end)
+        if start < piece.end:
+            left.append(PfnRange(start, piece.end))
+    return left
+
+
+def overlap(ranges: list[PfnRange] | tuple[PfnRange, ...], start: int, end: int) -> int:
+    """How many page frames of `ranges` lie between `start` and `end`."""
+    return sum(max(0, min(piece.end, end) - max(piece.start, start)) for piece in ranges)
+
+
+def zone_bounds(boot: Boot) -> list[PfnRange]:
+    """What each zone type spans on this machine (kernel: zone_spanned_pages_in_node)."""
+    first, last = boot.ram[0].start, boot.ram[-1].end
+    bounds = []
+    low = 0
+    for end_address in ZONE_ENDS[boot.arch]:
+        high = end_address >> boot.page_shift
+        bounds.append(PfnRange(min(max(first, low), high), min(max(last, low), high)))
+        low = high
+    return bounds
+
+
+def boot_machine(boot: Boot) -> Machine:
+    """A machine as it is when the kernel has started: all free memory in the largest blocks."""
+    m = new_machine(
+        nr_frames=boot.ram[-1].end,
+        nr_cpus=boot.nr_cpus,
+        page_shift=boot.page_shift,
+        max_page_order=boot.max_page_order,
+        pageblock_order=boot.pageblock_order,
+        pmd_order=boot.pmd_order,
+        thp_built_in=boot.thp_built_in,
+        watermark_boost_factor=boot.watermark_boost_factor,
+    )
+    free_ranges = subtract(boot.ram, boot.reserved)
+    for z, bounds in enumerate(zone_bounds(boot)):
+        present = overlap(boot.ram, bounds.start, bounds.end)
+        if present:
+            m.zones[z].start_pfn = bounds.start
+            m.zones[z].end_pfn = bounds.end
+            m.zones[z].present_pages = present
+            m.zones[z].managed_pages = overlap(free_ranges, bounds.start, bounds.end)
+    set_mobility(m)
+    for piece in free_ranges:
+        free_range(m, piece.start, piece.end)
+    init_watermarks(m, boot.sysctl, thp_enabled=boot.thp_enabled)
+    set_cacheinfo(m, boot.cache_slice_bytes)
+    return m
+
+
+@entry
+def free_range(m: Machine, start: int, end: int) -> None:
+    """Give a range of page frames to the zones in the largest aligned blocks (kernel: __free_pages_memory)."""
+    max_page_order = m.params[0].max_page_order
+    while start < end:
+        order = max_page_order
+        while start & ((1 << order) - 1) or start + (1 << order) > end:
+            order -= 1
+        split_large_buddy(m, page_zone(m, start), 0, start, order, True)
+        start += 1 << order
+
+
+@entry
+def recount(m: Machine) -> None:
+    """`mm.recount.validate` for Python callers."""
+    validate(m)
+
+
+assert all(len(ends) == MAX_NR_ZONES for ends in ZONE_ENDS.values())

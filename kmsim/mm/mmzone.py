@@ -1,0 +1,242 @@
+"""The records: what a machine's memory is made of (kernel: include/linux/mmzone.h, mm_types.h).
+
+Words, here and everywhere:
+    page        one page frame, named by its page frame number (`pfn`, an index, never an address)
+    block       2^order pages, aligned to their size; named by its first pfn
+    buddy       the other half of the block of the next order
+    pageblock   2^pageblock_order pages that share one migratetype
+    zone        a range of pfns with its own free lists, watermarks and lock
+    pcp         a CPU's own lists of free pages of one zone (per_cpu_pages)
+
+A `Machine` is a handful of numpy record arrays, one per kernel struct, with the kernel's field
+names. `pages` is indexed by pfn. Its first `nr_frames` records are the page frames, the rest are
+*list heads*: a list is circular and runs through its head, as the kernel's list_head does, so a
+page leaves a list without knowing which. A zeroed record is a page in no list (allocated,
+reserved or a hole), so a fresh boot writes only the heads of the largest blocks.
+
+Invariant (recounted by `mm.recount.validate`): a page with PG_BUDDY is the head of a free block
+and on the free list of its order and its pageblock's migratetype; a page with PG_PCP is the head
+of a block on one per-CPU list; no page is covered by two of them.
+
+Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug. One
+node, but zones are numbered `nid * MAX_NR_ZONES + zone type` so that more can come.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
+MAX_NR_ZONES = 4
+ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
+
+MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_HIGHATOMIC = range(4)
+MIGRATE_PCPTYPES = 3
+MIGRATE_TYPES = 4
+MIGRATETYPE_NAMES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic")
+
+WMARK_MIN, WMARK_LOW, WMARK_HIGH, WMARK_PROMO = range(4)
+NR_WMARK = 4
+
+ZONE_BOOSTED_WATERMARK = 1 << 0
+ZONE_RECLAIM_ACTIVE = 1 << 1
+ZONE_BELOW_HIGH = 1 << 2
+
+PG_BUDDY = 1 << 0
+PG_PCP = 1 << 1
+PG_LRU = 1 << 2
+
+# max_page_order + page_shift <= SECTION_SIZE_BITS allows at most 15 (4 KiB pages, 27 bits).
+NR_PAGE_ORDERS_MAX = 16
+PAGE_ALLOC_COSTLY_ORDER = 3
+NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
+NR_PCP_LISTS = NR_LOWORDER_PCP_LISTS + 2
+PCP_BATCH_SCALE_MAX = 5  # CONFIG_PCP_BATCH_SCALE_MAX, its default
+PCPF_PREV_FREE_HIGH_ORDER = 1 << 0
+PCPF_FREE_HIGH_BATCH = 1 << 1
+
+NO_PAGE = -1
+
+# No field may be named as an attribute of np.record (flags, size, base, min, max ...): the same
+# code runs without numba, where records are np.record objects.
+page_t = np.dtype(
+    (
+        np.record,
+        [
+            ("next", np.int32),
+            ("prev", np.int32),
+            ("order", np.int8),
+            ("page_flags", np.uint8),
+            ("padding", np.uint8, (6,)),  # the cache-line state of the struct page: who touched it, when
+        ],
+    )
+)
+zone_t = np.dtype(
+    (
+        np.record,
+        [
+            ("start_pfn", np.int64),
+            ("end_pfn", np.int64),
+            ("present_pages", np.int64),
+            ("managed_pages", np.int64),
+            ("watermark", np.int64, (NR_WMARK,)),
+            ("watermark_boost", np.int64),
+            ("lowmem_reserve", np.int64, (MAX_NR_ZONES,)),
+            ("zone_flags", np.int64),
+            ("nr_reserved_highatomic", np.int64),
+            ("nr_free_highatomic", np.int64),
+            ("nr_free_pages", np.int64),  # vm_stat[NR_FREE_PAGES]: without the CPUs' pending deltas
+            ("percpu_drift_mark", np.int64),
+            ("free_list", np.int64),  # the first of this zone's free-list heads in `pages`
+            ("nr_free", np.int64, (NR_PAGE_ORDERS_MAX,)),
+        ],
+    )
+)
+pcp_t = np.dtype(
+    (
+        np.record,
+        [
+            ("count", np.int64),
+            ("high", np.int64),
+            ("high_min", np.int64),
+            ("high_max", np.int64),
+            ("batch", np.int64),
+            ("pcp_flags", np.int64),
+            ("alloc_factor", np.int64),
+            ("free_count", np.int64),
+            ("lists", np.int64),  # the first of its NR_PCP_LISTS list heads in `pages`
+            ("vm_stat_diff", np.int64),  # per_cpu_zonestat: this CPU's pending delta of NR_FREE_PAGES
+            ("stat_threshold", np.int64),
+        ],
+    )
+)
+# One request under way (kernel: struct alloc_context and the locals of the functions it is in).
+context_t = np.dtype(
+    (
+        np.record,
+        [
+            ("cpu", np.int64),
+            ("stage", np.int64),
+            ("gfp", np.int64),
+            ("order", np.int64),
+            ("migratetype", np.int64),
+            ("alloc_flags", np.int64),
+            ("highest_zoneidx", np.int64),
+            ("preferred_zone", np.int64),
+            ("zone", np.int64),
+            ("attempt", np.int64),
+            ("pfn", np.int64),
+            ("nr_pages", np.int64),
+            ("nr_wanted", np.int64),
+            ("nr_populated", np.int64),
+            ("cursor", np.int64),
+            ("pindex", np.int64),
+            ("page_list", np.int64),  # its list head in `pages`, for the bulk interfaces
+        ],
+    )
+)
+params_t = np.dtype(
+    (
+        np.record,
+        [
+            ("page_shift", np.int64),
+            ("max_page_order", np.int64),
+            ("pageblock_order", np.int64),
+            ("pmd_order", np.int64),
+            ("thp_built_in", np.int64),
+            ("mobility_disabled", np.int64),  # page_group_by_mobility_disabled
+            ("watermark_boost_factor", np.int64),
+            ("nr_cpus", np.int64),
+            ("nr_frames", np.int64),
+        ],
+    )
+)
+# What the current critical section did, for the price list; the caller sets it to zero.
+work_t = np.dtype(
+    (
+        np.record,
+        [
+            ("splits", np.int64),
+            ("merges", np.int64),
+            ("pages_moved", np.int64),
+            ("frames_scanned", np.int64),
+        ],
+    )
+)
+
+
+class Machine(NamedTuple):
+    """The whole state that `mm` decides on; every field is an array of records or of plain numbers."""
+
+    pages: NDArray[np.void]
+    pageblocks: NDArray[np.uint8]  # the migratetype of each pageblock, indexed by pfn >> pageblock_order
+    zones: NDArray[np.void]
+    pcps: NDArray[np.void]  # indexed by zone * nr_cpus + cpu
+    contexts: NDArray[np.void]
+    params: NDArray[np.void]
+    work: NDArray[np.void]
+    events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
+
+
+def new_machine(
+    *,
+    nr_frames: int,
+    nr_cpus: int,
+    page_shift: int,
+    max_page_order: int,
+    pageblock_order: int,
+    pmd_order: int,
+    thp_built_in: bool,
+    watermark_boost_factor: int = 15000,
+    nr_contexts: int | None = None,
+) -> Machine:
+    """A machine with no zones yet: all lists empty, every page frame in no list.
+
+    `nr_frames` is rounded up to a whole number of the largest blocks, so that a buddy always exists.
+    """
+    assert 3 <= max_page_order < NR_PAGE_ORDERS_MAX
+    assert not thp_built_in or pmd_order <= max_page_order
+    nr_contexts = nr_contexts or nr_cpus
+    largest = 1 << max_page_order
+    nr_frames = -(-nr_frames // largest) * largest
+    nr_free_lists = MAX_NR_ZONES * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
+    nr_pcp_lists = MAX_NR_ZONES * nr_cpus * NR_PCP_LISTS
+    nr_heads = nr_free_lists + nr_pcp_lists + nr_contexts
+    machine = Machine(
+        pages=np.zeros(nr_frames + nr_heads, page_t),
+        pageblocks=np.full(nr_frames >> pageblock_order, MIGRATE_MOVABLE, np.uint8),
+        zones=np.zeros(MAX_NR_ZONES, zone_t),
+        pcps=np.zeros(MAX_NR_ZONES * nr_cpus, pcp_t),
+        contexts=np.zeros(nr_contexts, context_t),
+        params=np.zeros(1, params_t),
+        work=np.zeros(1, work_t),
+        events=np.zeros(NR_EVENTS, np.int64),
+    )
+    heads = np.arange(nr_frames, nr_frames + nr_heads, dtype=np.int32)
+    machine.pages["next"][nr_frames:] = heads
+    machine.pages["prev"][nr_frames:] = heads
+    machine.zones["free_list"] = nr_frames + np.arange(MAX_NR_ZONES) * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
+    machine.pcps["lists"] = nr_frames + nr_free_lists + np.arange(MAX_NR_ZONES * nr_cpus) * NR_PCP_LISTS
+    machine.contexts["page_list"] = nr_frames + nr_free_lists + nr_pcp_lists + np.arange(nr_contexts)
+    machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
+    params = machine.params[0]
+    params.page_shift = page_shift
+    params.max_page_order = max_page_order
+    params.pageblock_order = pageblock_order
+    params.pmd_order = pmd_order
+    params.thp_built_in = thp_built_in
+    params.watermark_boost_factor = watermark_boost_factor
+    params.nr_cpus = nr_cpus
+    params.nr_frames = nr_frames
+    return machine
+
+
+# Event counters (kernel: enum vm_event_item, and NEEDS_SLOW_PATH, which is kmsim's own).
+PGALLOC = 0  # + zone
+PGFREE = 4
+KSWAPD_WAKEUPS = 5  # kernel: the mm_vmscan_wakeup_kswapd trace event
+EXTFRAG = 6  # kernel: the mm_page_alloc_extfrag trace event
+NOPAGE = 7
+NEEDS_SLOW_PATH = 8
+NR_EVENTS = 9

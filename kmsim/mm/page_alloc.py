@@ -1,0 +1,362 @@
+"""The page allocator: requests, one critical section after the other (kernel: mm/page_alloc.c).
+
+A request is a small chain of stages; a stage ends where a zone's lock is requested. `alloc_begin`
+and `free_begin` run up to the first request (or to the end: most order-0 requests take no lock),
+`locked` runs the critical section that was asked for and goes on to the next request or the end.
+Each returns whether a lock is wanted: then `contexts[ac].zone` is its zone, and the caller grants
+the lock, in whatever order its locks have, before it calls `locked`. `alloc_pages` and
+`free_pages` do all of it at once, for a machine on which nothing else runs.
+
+The ladder of an allocation (each rung may want the lock):
+    fast path   each zone above its low watermark: per-CPU list, refill, buddy; first without
+                fallbacks that fragment, then with them
+    adjusted    kswapd is woken, and each zone tried down to the reserves that the GFP flags allow
+    retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
+    fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
+Requests that try compaction first (costly orders, and other non-movable ones of order > 0) need
+the slow path one rung earlier. Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug checks. Lock order: a context's pcp lock (being on its CPU), then one zone's lock.
+
+To add a policy: (1) write `mm/NOUN.py` with its module head; (2) call it from its one rung here;
+(3) give it a config key and pass that through `params_t`; (4) write its slow model in
+`tests/models/`; (5) add a golden scenario; (6) document the key in `configs/README.md`.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.buddy import rmqueue_smallest, split_large_buddy
+from kmsim.mm.fallback import RMQUEUE_NORMAL, rmqueue
+from kmsim.mm.gfp import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_NOFRAGMENT,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    ALLOC_WMARK_LOW,
+    ALLOC_WMARK_MASK,
+    GFP_DIRECT_RECLAIM,
+    GFP_IO,
+    GFP_KSWAPD_RECLAIM,
+    GFP_MEMALLOC,
+    GFP_MOVABLE,
+    GFP_NOMEMALLOC,
+    GFP_RECLAIMABLE,
+    gfp_to_alloc_flags,
+    gfp_zone,
+)
+from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
+from kmsim.mm.mmzone import (
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_MOVABLE,
+    MIGRATE_UNMOVABLE,
+    NEEDS_SLOW_PATH,
+    NO_PAGE,
+    NOPAGE,
+    PAGE_ALLOC_COSTLY_ORDER,
+    PG_BUDDY,
+    PG_PCP,
+    PGALLOC,
+    PGFREE,
+    WMARK_HIGH,
+    ZONE_BELOW_HIGH,
+    ZONE_BOOSTED_WATERMARK,
+    ZONE_MOVABLE,
+    ZONE_NORMAL,
+    Machine,
+)
+from kmsim.mm.pcp import (
+    free_pcppages_bulk,
+    nr_pcp_alloc,
+    nr_to_drain,
+    order_to_pindex,
+    pcp_allowed_order,
+    pcp_index,
+    pcp_put,
+    pcp_take,
+    rmqueue_bulk,
+)
+from kmsim.mm.watermark import wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
+from kmsim.mm.zonelist import next_zone, page_zone
+
+# The critical section that a context waits for.
+DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN = range(6)
+
+# How far down the ladder an allocation is.
+FAST, ADJUSTED, RETRY, FAILED, BULK = range(5)
+
+
+@small
+def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
+    """Start an allocation; is a zone's lock wanted? (kernel: __alloc_pages)
+
+    When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
+    """
+    assert 0 <= order <= m.params[0].max_page_order
+    context = m.contexts[ac]
+    context.gfp = gfp
+    context.order = order
+    context.migratetype = gfp_migratetype(m, gfp)
+    highest_zoneidx = gfp_zone(gfp)
+    context.highest_zoneidx = highest_zoneidx
+    preferred_zone = next_zone(m, highest_zoneidx)
+    context.preferred_zone = preferred_zone
+    context.attempt = FAST
+    alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM)
+    if preferred_zone == ZONE_NORMAL:
+        alloc_flags |= ALLOC_NOFRAGMENT  # kernel: alloc_flags_nofragment
+    context.alloc_flags = alloc_flags
+    return get_page_from_freelist(m, ac, preferred_zone)
+
+
+@small
+def gfp_migratetype(m: Machine, gfp: int) -> int:
+    """The type of pages that a request wants (kernel: gfp_migratetype)."""
+    if m.params[0].mobility_disabled:
+        return MIGRATE_UNMOVABLE
+    return (gfp & (GFP_MOVABLE | GFP_RECLAIMABLE)) >> 3
+
+
+@small
+def get_page_from_freelist(m: Machine, ac: int, zone: int) -> bool:
+    """Try zone after zone from `zone` downwards, rung after rung (kernel: get_page_from_freelist)."""
+    while True:
+        while zone >= 0:
+            if zone_allows(m, ac, zone):
+                return try_this_zone(m, ac, zone)
+            zone = next_zone(m, zone - 1)
+        if not next_rung(m, ac):
+            return False
+        zone = int(m.contexts[ac].preferred_zone)
+
+
+@small
+def zone_allows(m: Machine, ac: int, z: int) -> bool:
+    """Is the zone above the watermark of this rung? Also finds it to be below its high mark."""
+    context = m.contexts[ac]
+    zone = m.zones[z]
+    order = context.order
+    alloc_flags = context.alloc_flags
+    highest_zoneidx = context.highest_zoneidx
+    if not zone.zone_flags & ZONE_BELOW_HIGH:
+        mark = wmark_pages(m, z, WMARK_HIGH)
+        if zone_watermark_fast(m, z, order, mark, highest_zoneidx, alloc_flags):
+            return True
+        zone.zone_flags |= ZONE_BELOW_HIGH
+    if alloc_flags & ALLOC_NO_WATERMARKS:
+        return True
+    mark = wmark_pages(m, z, alloc_flags & ALLOC_WMARK_MASK)
+    return zone_watermark_fast(m, z, order, mark, highest_zoneidx, alloc_flags)
+
+
+@small
+def try_this_zone(m: Machine, ac: int, z: int) -> bool:
+    """Take from the per-CPU list, or ask for the zone's lock (kernel: rmqueue)."""
+    context = m.contexts[ac]
+    order = context.order
+    context.zone = z
+    if not pcp_allowed_order(m, order):
+        context.stage = BUDDY
+        return True
+    p = pcp_index(m, z, context.cpu)
+    m.pcps[p].free_count >>= 1
+    pindex = order_to_pindex(context.migratetype, order)
+    pfn = pcp_take(m, p, pindex, order)
+    if pfn == NO_PAGE:
+        context.pindex = pindex
+        context.nr_pages = nr_pcp_alloc(m, z, p, order)
+        context.stage = REFILL
+        return True
+    return allocated(m, ac, pfn)
+
+
+@core
+def next_rung(m: Machine, ac: int) -> bool:
+    """Every zone has refused: prepare the next rung, or fail."""
+    context = m.contexts[ac]
+    if context.alloc_flags & ALLOC_NOFRAGMENT:
+        context.alloc_flags &= ~ALLOC_NOFRAGMENT
+        return True
+    gfp = context.gfp
+    context.attempt += 1
+    if context.attempt == ADJUSTED:
+        context.alloc_flags = gfp_to_alloc_flags(gfp, context.order)
+    elif context.attempt == RETRY and not compacts_first(m, ac):
+        if may_ignore_watermarks(gfp):
+            context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
+    else:
+        context.attempt = FAILED
+        context.pfn = NO_PAGE
+        context.stage = DONE
+        m.events[NEEDS_SLOW_PATH if gfp & GFP_DIRECT_RECLAIM else NOPAGE] += 1
+        return False
+    if gfp & GFP_KSWAPD_RECLAIM:
+        wakeup_kswapd(m, context.order, context.highest_zoneidx)
+    return True
+
+
+@small
+def may_ignore_watermarks(gfp: int) -> bool:
+    """May the request use all of memory, because it will free some? (kernel: __gfp_pfmemalloc_flags)"""
+    return gfp & GFP_MEMALLOC != 0 and gfp & GFP_NOMEMALLOC == 0
+
+
+@small
+def compacts_first(m: Machine, ac: int) -> bool:
+    """Does the request go to direct compaction before anything else? (kernel: __alloc_pages_slowpath)"""
+    context = m.contexts[ac]
+    gfp = context.gfp
+    if gfp & GFP_DIRECT_RECLAIM == 0 or gfp & GFP_IO == 0 or may_ignore_watermarks(gfp):
+        return False
+    order = context.order
+    return order > PAGE_ALLOC_COSTLY_ORDER or (order > 0 and context.migratetype != MIGRATE_MOVABLE)
+
+
+@small
+def allocated(m: Machine, ac: int, pfn: int) -> bool:
+    """The request has its block: the last things to do, one of which may want the lock."""
+    context = m.contexts[ac]
+    z = int(context.zone)
+    m.events[PGALLOC + z] += 1 << context.order
+    context.pfn = pfn
+    m.pages[pfn].order = context.order
+    wake_for_boost(m, ac)
+    if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve_highatomic(m, z):
+        context.stage = RESERVE
+        return True
+    context.stage = DONE
+    return False
+
+
+@small
+def wake_for_boost(m: Machine, ac: int) -> None:
+    """Wake kswapd where a fallback has just raised the watermarks (kernel: rmqueue)."""
+    context = m.contexts[ac]
+    zone = m.zones[context.zone]
+    if context.alloc_flags & ALLOC_KSWAPD and zone.zone_flags & ZONE_BOOSTED_WATERMARK:
+        zone.zone_flags &= ~ZONE_BOOSTED_WATERMARK
+        wakeup_kswapd(m, 0, context.zone)
+
+
+@core
+def locked(m: Machine, ac: int) -> bool:
+    """Run the critical section that the context waits for; is another lock wanted?
+
+    The caller has been granted the lock of zone `contexts[ac].zone`.
+    """
+    stage = m.contexts[ac].stage
+    if stage == REFILL:
+        return refill_locked(m, ac)
+    if stage == BUDDY:
+        return rmqueue_buddy(m, ac)
+    if stage == DRAIN:
+        return drain_locked(m, ac)
+    if stage == FREE_BUDDY:
+        return free_buddy_locked(m, ac)
+    assert stage == RESERVE, "a context that waits for no lock"
+    context = m.contexts[ac]
+    reserve_highatomic_pageblock(m, context.zone, context.cpu, context.pfn, context.order)
+    context.stage = DONE
+    return False
+
+
+@core
+def refill_locked(m: Machine, ac: int) -> bool:
+    """Refill the per-CPU list and take its first block; else go on to the buddy allocator."""
+    context = m.contexts[ac]
+    z = int(context.zone)
+    cpu = int(context.cpu)
+    pindex = int(context.pindex)
+    order = int(context.order)
+    rmqueue_bulk(m, z, cpu, order, context.nr_pages, pindex, context.migratetype, context.alloc_flags)
+    pfn = pcp_take(m, pcp_index(m, z, cpu), pindex, order)
+    if pfn != NO_PAGE:
+        return allocated(m, ac, pfn)
+    context.stage = BUDDY
+    return True
+
+
+@core
+def rmqueue_buddy(m: Machine, ac: int) -> bool:
+    """Take a block from the zone's free lists; else go on to the next zone (kernel: rmqueue_buddy)."""
+    context = m.contexts[ac]
+    z = int(context.zone)
+    cpu = int(context.cpu)
+    order = int(context.order)
+    alloc_flags = int(context.alloc_flags)
+    pfn = NO_PAGE
+    if alloc_flags & ALLOC_HIGHATOMIC:
+        pfn = rmqueue_smallest(m, z, cpu, order, MIGRATE_HIGHATOMIC)
+    if pfn == NO_PAGE:
+        pfn, _ = rmqueue(m, z, cpu, order, context.migratetype, alloc_flags, RMQUEUE_NORMAL)
+    if pfn == NO_PAGE and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
+        pfn = rmqueue_smallest(m, z, cpu, order, MIGRATE_HIGHATOMIC)
+    if pfn != NO_PAGE:
+        return allocated(m, ac, pfn)
+    wake_for_boost(m, ac)
+    return get_page_from_freelist(m, ac, next_zone(m, z - 1))
+
+
+@small
+def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
+    """Start to free a block; is a zone's lock wanted? (kernel: free_unref_page)"""
+    assert int(m.pages[pfn].page_flags) & (PG_BUDDY | PG_PCP) == 0, "double free"
+    context = m.contexts[ac]
+    z = page_zone(m, pfn)
+    context.zone = z
+    m.events[PGFREE] += 1 << order
+    if not pcp_allowed_order(m, order):
+        context.pfn = pfn
+        context.order = order
+        context.stage = FREE_BUDDY
+        return True
+    p = pcp_index(m, z, context.cpu)
+    pindex = pcp_put(m, z, p, pfn, order)
+    nr_pages = nr_to_drain(m, z, p, order)
+    if nr_pages == 0:
+        context.stage = DONE
+        return False
+    context.pindex = pindex
+    context.nr_pages = nr_pages
+    context.stage = DRAIN
+    return True
+
+
+@core
+def free_buddy_locked(m: Machine, ac: int) -> bool:
+    """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
+    context = m.contexts[ac]
+    split_large_buddy(m, context.zone, context.cpu, context.pfn, context.order, False)
+    context.stage = DONE
+    return False
+
+
+@core
+def drain_locked(m: Machine, ac: int) -> bool:
+    """Give a batch of a per-CPU list back, and see whether the zone has recovered."""
+    context = m.contexts[ac]
+    z = int(context.zone)
+    cpu = int(context.cpu)
+    free_pcppages_bulk(m, z, cpu, pcp_index(m, z, cpu), context.nr_pages, context.pindex)
+    zone = m.zones[z]
+    if zone.zone_flags & ZONE_BELOW_HIGH:
+        mark = wmark_pages(m, z, WMARK_HIGH)
+        if zone_watermark_ok(m, z, 0, mark, ZONE_MOVABLE, 0, max(zone.nr_free_pages, 0)):
+            zone.zone_flags &= ~ZONE_BELOW_HIGH
+    context.stage = DONE
+    return False
+
+
+@small
+def alloc_pages(m: Machine, ac: int, gfp: int, order: int) -> int:
+    """A block of 2^order pages, or NO_PAGE, on a machine where every lock is free (kernel: alloc_pages)."""
+    wanted = alloc_begin(m, ac, gfp, order)
+    while wanted:
+        wanted = locked(m, ac)
+    return int(m.contexts[ac].pfn)
+
+
+@small
+def free_pages(m: Machine, ac: int, pfn: int, order: int) -> None:
+    """Free a block on a machine where every lock is free (kernel: __free_pages)."""
+    wanted = free_begin(m, ac, pfn, order)
+    while wanted:
+        wanted = locked(m, ac)

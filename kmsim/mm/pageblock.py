@@ -1,0 +1,103 @@
+"""Pageblocks: the grain at which pages are grouped by mobility (kernel: pageblock-flags.h, page_alloc.c).
+
+Models the migratetype of each pageblock, and moving a pageblock's free pages to another type's
+lists. Leaves out the skip bits of compaction. Invariant: a free block smaller than a pageblock is
+on the list of its pageblock's migratetype. The caller holds the zone's lock.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.list import list_add_tail, list_del
+from kmsim.mm.mmzone import (
+    MIGRATE_PCPTYPES,
+    MIGRATE_TYPES,
+    MIGRATE_UNMOVABLE,
+    PG_BUDDY,
+    PG_LRU,
+    Machine,
+)
+from kmsim.mm.vmstat import account_freepages
+
+
+@small
+def pageblock_migratetype(m: Machine, pfn: int) -> int:
+    """The migratetype of the pageblock that holds `pfn` (kernel: get_pfnblock_migratetype)."""
+    return int(m.pageblocks[pfn >> m.params[0].pageblock_order])
+
+
+@small
+def set_pageblock_migratetype(m: Machine, block: int, migratetype: int) -> None:
+    """Set a pageblock's type; all are unmovable once grouping is given up (kernel: set_pageblock_migratetype)."""
+    if m.params[0].mobility_disabled and migratetype < MIGRATE_PCPTYPES:
+        migratetype = MIGRATE_UNMOVABLE
+    m.pageblocks[block] = migratetype
+
+
+@core
+def change_pageblock_range(m: Machine, pfn: int, order: int, migratetype: int) -> None:
+    """Set the type of every pageblock of a block (kernel: change_pageblock_range)."""
+    pageblock_order = m.params[0].pageblock_order
+    first = pfn >> pageblock_order
+    for block in range(first, first + (1 << (order - pageblock_order))):
+        set_pageblock_migratetype(m, block, migratetype)
+
+
+@small
+def free_list_head(m: Machine, z: int, order: int, migratetype: int) -> int:
+    """The head of a zone's free list (kernel: zone->free_area[order].free_list[migratetype])."""
+    return int(m.zones[z].free_list) + order * MIGRATE_TYPES + migratetype
+
+
+@small
+def zone_spans_pageblock(m: Machine, z: int, start_pfn: int) -> bool:
+    """Does the whole pageblock lie in the zone?"""
+    zone = m.zones[z]
+    return start_pfn >= zone.start_pfn and start_pfn + (1 << m.params[0].pageblock_order) <= zone.end_pfn
+
+
+@small
+def pageblock_start(m: Machine, pfn: int) -> int:
+    """The first page frame of the pageblock that holds `pfn` (kernel: pageblock_start_pfn)."""
+    return pfn & ~((1 << m.params[0].pageblock_order) - 1)
+
+
+@core
+def count_free_and_movable(m: Machine, start_pfn: int) -> tuple[int, int]:
+    """How many pages of a pageblock are free, and how many could be migrated (kernel: prep_move_freepages_block)."""
+    end_pfn = start_pfn + (1 << m.params[0].pageblock_order)
+    nr_free = 0
+    nr_movable = 0
+    pfn = start_pfn
+    while pfn < end_pfn:
+        m.work[0].frames_scanned += 1
+        page_flags = int(m.pages[pfn].page_flags)
+        if page_flags & PG_BUDDY:
+            nr_pages = 1 << int(m.pages[pfn].order)
+            nr_free += nr_pages
+            pfn += nr_pages
+        else:
+            if page_flags & PG_LRU:
+                nr_movable += 1
+            pfn += 1
+    return nr_free, nr_movable
+
+
+@core
+def move_freepages_block(m: Machine, z: int, cpu: int, start_pfn: int, old_mt: int, new_mt: int) -> None:
+    """Change a pageblock's type and move its free pages to the tails of that type's lists.
+
+    (kernel: __move_freepages_block)
+    """
+    end_pfn = start_pfn + (1 << m.params[0].pageblock_order)
+    pfn = start_pfn
+    while pfn < end_pfn:
+        m.work[0].frames_scanned += 1
+        if not int(m.pages[pfn].page_flags) & PG_BUDDY:
+            pfn += 1
+            continue
+        order = int(m.pages[pfn].order)
+        list_del(m, pfn)
+        list_add_tail(m, pfn, free_list_head(m, z, order, new_mt))
+        account_freepages(m, z, cpu, -(1 << order), old_mt)
+        account_freepages(m, z, cpu, 1 << order, new_mt)
+        pfn += 1 << order
+    set_pageblock_migratetype(m, start_pfn >> m.params[0].pageblock_order, new_mt)

@@ -1,0 +1,108 @@
+"""Counters of free pages, kept per CPU and folded late (kernel: mm/vmstat.c).
+
+Each CPU collects its changes of a zone's NR_FREE_PAGES and adds them to the zone's counter only
+when they pass the zone's threshold. The watermark check reads the zone's counter without those
+pending deltas, so it can be wrong by up to CPUs * threshold, as in the kernel.
+
+Also the fragmentation indices, in the kernel's integer arithmetic. Leaves out every counter that
+nothing in kmsim changes. Invariant: nr_free_pages + the CPUs' deltas == pages on the free lists.
+The caller holds the zone's lock.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, WMARK_HIGH, WMARK_LOW, WMARK_MIN, Machine
+
+MAX_THRESHOLD = 125
+
+
+@small
+def mod_zone_free_pages(m: Machine, z: int, cpu: int, delta: int) -> None:
+    """Add to the CPU's pending delta, and fold it when it passes the threshold (kernel: __mod_zone_page_state)."""
+    pcp = m.pcps[z * m.params[0].nr_cpus + cpu]
+    pending = pcp.vm_stat_diff + delta
+    if abs(pending) > pcp.stat_threshold:
+        m.zones[z].nr_free_pages += pending
+        pending = 0
+    pcp.vm_stat_diff = pending
+
+
+@small
+def account_freepages(m: Machine, z: int, cpu: int, nr_pages: int, migratetype: int) -> None:
+    """Count pages put on (or, negative, taken off) a free list (kernel: account_freepages)."""
+    mod_zone_free_pages(m, z, cpu, nr_pages)
+    if migratetype == MIGRATE_HIGHATOMIC:
+        m.zones[z].nr_free_highatomic += nr_pages
+
+
+def normal_threshold(managed_pages: int, page_shift: int, nr_cpus: int) -> int:
+    """The zone's threshold while kswapd sleeps (kernel: calculate_normal_threshold)."""
+    units_of_128_mib = managed_pages >> (27 - page_shift)
+    return min(MAX_THRESHOLD, 2 * nr_cpus.bit_length() * (1 + units_of_128_mib.bit_length()))
+
+
+def pressure_threshold(watermark_distance: int, nr_cpus: int) -> int:
+    """The zone's threshold while kswapd is awake (kernel: calculate_pressure_threshold)."""
+    return min(MAX_THRESHOLD, max(1, watermark_distance // nr_cpus))
+
+
+def refresh_zone_stat_thresholds(m: Machine) -> None:
+    """Set every CPU's thresholds and each zone's drift mark (kernel: refresh_zone_stat_thresholds)."""
+    nr_cpus = int(m.params[0].nr_cpus)
+    for z, zone in enumerate(m.zones):
+        if not zone.present_pages:
+            continue
+        threshold = normal_threshold(int(zone.managed_pages), int(m.params[0].page_shift), nr_cpus)
+        m.pcps["stat_threshold"][z * nr_cpus : (z + 1) * nr_cpus] = threshold
+        drift = nr_cpus * threshold
+        if drift > zone.watermark[WMARK_LOW] - zone.watermark[WMARK_MIN]:
+            zone.percpu_drift_mark = zone.watermark[WMARK_HIGH] + drift
+
+
+@core
+def zone_page_state_snapshot(m: Machine, z: int) -> int:
+    """The zone's free pages with every CPU's pending delta (kernel: zone_page_state_snapshot)."""
+    nr_cpus = m.params[0].nr_cpus
+    free_pages = m.zones[z].nr_free_pages
+    for cpu in range(nr_cpus):
+        free_pages += m.pcps[z * nr_cpus + cpu].vm_stat_diff
+    return max(free_pages, 0)
+
+
+def _suitable_blocks(nr_free: list[int], order: int) -> int:
+    return sum(count << (k - order) for k, count in enumerate(nr_free) if k >= order)
+
+
+def _free_pages(nr_free: list[int]) -> int:
+    return sum(count << k for k, count in enumerate(nr_free))
+
+
+def unusable_free_index(nr_free: list[int], order: int) -> int:
+    """The share of free memory, in thousandths, that no block of `order` can use (kernel: unusable_free_index).
+
+    `nr_free` is the number of free blocks per order. 1000 where nothing is free.
+    """
+    free_pages = _free_pages(nr_free)
+    if not free_pages:
+        return 1000
+    return (free_pages - (_suitable_blocks(nr_free, order) << order)) * 1000 // free_pages
+
+
+def fragmentation_index(nr_free: list[int], order: int) -> int:
+    """Would a request fail for lack of memory (towards 0) or by fragmentation (towards 1000)?
+
+    -1000 where it would succeed, 0 where nothing is free (kernel: __fragmentation_index).
+    """
+    total_blocks = sum(nr_free)
+    if not total_blocks:
+        return 0
+    if _suitable_blocks(nr_free, order):
+        return -1000
+    return 1000 - (1000 + _free_pages(nr_free) * 1000 // (1 << order)) // total_blocks
+
+
+def extfrag_for_order(nr_free: list[int], order: int) -> int:
+    """The percentage of free pages in blocks smaller than `order` (kernel: extfrag_for_order)."""
+    free_pages = _free_pages(nr_free)
+    if not free_pages:
+        return 0
+    return (free_pages - (_suitable_blocks(nr_free, order) << order)) * 100 // free_pages

@@ -1,0 +1,140 @@
+"""May a request take from this zone? (kernel: zone_watermark_fast, __zone_watermark_ok)
+
+A zone's marks (min, low, high, promo) are held against its free pages, without the CPUs' pending
+deltas and without the pages in per-CPU lists. A request of higher order also needs a block on a
+list. Reads only; no lock is held, as in the kernel, so the answer may be stale when it is used.
+
+Leaves out CMA, spread of dirty pages (__GFP_WRITE) and cpusets. `mm.zone_setup` computes the marks.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.gfp import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    ALLOC_RESERVES,
+    ALLOC_WMARK_MASK,
+    ALLOC_WMARK_MIN,
+)
+from kmsim.mm.list import list_empty
+from kmsim.mm.mmzone import (
+    KSWAPD_WAKEUPS,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_PCPTYPES,
+    WMARK_HIGH,
+    WMARK_MIN,
+    Machine,
+)
+from kmsim.mm.pageblock import free_list_head
+from kmsim.mm.vmstat import zone_page_state_snapshot
+from kmsim.mm.zonelist import next_zone
+
+
+@small
+def wmark_pages(m: Machine, z: int, wmark: int) -> int:
+    """A watermark with the boost (kernel: wmark_pages)."""
+    return int(m.zones[z].watermark[wmark]) + int(m.zones[z].watermark_boost)
+
+
+@core
+def zone_watermark_ok(
+    m: Machine, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int, free_pages: int
+) -> bool:
+    """Are there pages above the mark, and a block of the order? (kernel: __zone_watermark_ok)"""
+    zone = m.zones[z]
+    free_pages -= (1 << order) - 1
+    if not alloc_flags & ALLOC_RESERVES:
+        free_pages -= zone.nr_free_highatomic
+    lowest = mark
+    if alloc_flags & ALLOC_MIN_RESERVE:
+        lowest -= lowest // 2
+        if alloc_flags & ALLOC_NON_BLOCK:
+            lowest -= lowest // 4
+    if alloc_flags & ALLOC_OOM:
+        lowest -= lowest // 2
+    if free_pages <= lowest + zone.lowmem_reserve[highest_zoneidx]:
+        return False
+    return order == 0 or has_suitable_block(m, z, order, alloc_flags)
+
+
+@small
+def has_suitable_block(m: Machine, z: int, order: int, alloc_flags: int) -> bool:
+    """Is there a free block of at least this order that the request may use?"""
+    for current_order in range(order, m.params[0].max_page_order + 1):
+        if m.zones[z].nr_free[current_order] == 0:
+            continue
+        for migratetype in range(MIGRATE_PCPTYPES):
+            if not list_empty(m, free_list_head(m, z, current_order, migratetype)):
+                return True
+        if alloc_flags & (ALLOC_HIGHATOMIC | ALLOC_OOM):
+            if not list_empty(m, free_list_head(m, z, current_order, MIGRATE_HIGHATOMIC)):
+                return True
+    return False
+
+
+@small
+def zone_watermark_fast(m: Machine, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int) -> bool:
+    """The check on the allocation path, quick for order 0 (kernel: zone_watermark_fast)."""
+    zone = m.zones[z]
+    free_pages = max(zone.nr_free_pages, 0)
+    if order == 0:
+        usable = free_pages
+        if not alloc_flags & ALLOC_RESERVES:
+            usable -= min(usable, zone.nr_free_highatomic)
+        if usable > mark + zone.lowmem_reserve[highest_zoneidx]:
+            return True
+    return zone_watermark_reserves(m, z, order, mark, highest_zoneidx, alloc_flags)
+
+
+@core
+def zone_watermark_reserves(
+    m: Machine, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
+) -> bool:
+    """The part of `zone_watermark_fast` that looks at lists and reserves."""
+    zone = m.zones[z]
+    free_pages = max(zone.nr_free_pages, 0)
+    if zone_watermark_ok(m, z, order, mark, highest_zoneidx, alloc_flags, free_pages):
+        return True
+    # The boost exists to wake kswapd early; an order-0 __GFP_HIGH request is not stopped by it.
+    if (
+        order == 0
+        and alloc_flags & ALLOC_MIN_RESERVE
+        and zone.watermark_boost
+        and alloc_flags & ALLOC_WMARK_MASK == ALLOC_WMARK_MIN
+    ):
+        return zone_watermark_ok(
+            m, z, order, zone.watermark[WMARK_MIN], highest_zoneidx, alloc_flags, free_pages
+        )
+    return False
+
+
+@core
+def wakeup_kswapd(m: Machine, order: int, highest_zoneidx: int) -> None:
+    """Count a wake-up of kswapd, unless the node is balanced and not boosted (kernel: wakeup_kswapd).
+
+    kswapd itself is not modelled yet, so it is always found asleep.
+    """
+    zone = next_zone(m, highest_zoneidx)
+    while zone >= 0:
+        if m.zones[zone].watermark_boost:
+            m.events[KSWAPD_WAKEUPS] += 1
+            return
+        zone = next_zone(m, zone - 1)
+    if not node_balanced(m, order, highest_zoneidx):
+        m.events[KSWAPD_WAKEUPS] += 1
+
+
+@core
+def node_balanced(m: Machine, order: int, highest_zoneidx: int) -> bool:
+    """Is one zone at or below `highest_zoneidx` above its high mark? (kernel: pgdat_balanced)"""
+    zone = next_zone(m, highest_zoneidx)
+    while zone >= 0:
+        mark = wmark_pages(m, zone, WMARK_HIGH)
+        free_pages = max(m.zones[zone].nr_free_pages, 0)
+        if free_pages < m.zones[zone].percpu_drift_mark:
+            free_pages = zone_page_state_snapshot(m, zone)
+        if zone_watermark_ok(m, zone, order, mark, highest_zoneidx, 0, free_pages):
+            return True
+        zone = next_zone(m, zone - 1)
+    return False

@@ -1,0 +1,169 @@
+"""Watermarks, lowmem reserves and per-CPU list sizes from a machine's size (kernel: mm/page_alloc.c).
+
+Plain Python: it runs at boot and when a sysctl is written, never on the hot path. Follows the
+kernel's integer arithmetic to the page. Leaves out highmem, NUMA's unmapped and slab ratios, and
+user_min_free_kbytes' refusal of smaller automatic values.
+"""
+
+from math import isqrt
+from typing import Any, NamedTuple
+
+from kmsim.mm.mmzone import (
+    MAX_NR_ZONES,
+    MIGRATE_PCPTYPES,
+    MIGRATE_TYPES,
+    NR_WMARK,
+    PCPF_FREE_HIGH_BATCH,
+    WMARK_HIGH,
+    WMARK_LOW,
+    ZONE_MOVABLE,
+    ZONE_NORMAL,
+    Machine,
+)
+from kmsim.mm.vmstat import refresh_zone_stat_thresholds
+
+MIN_PERCPU_PAGELIST_HIGH_FRACTION = 8
+SWAP_CLUSTER_MAX = 32
+
+
+class Sysctl(NamedTuple):
+    """The knobs of /proc/sys/vm that the page allocator reads, with the kernel's defaults."""
+
+    min_free_kbytes: int | None = None  # None: as calculate_min_free_kbytes finds it
+    watermark_scale_factor: int = 10
+    lowmem_reserve_ratio: tuple[int, int, int, int] = (256, 256, 32, 0)
+    percpu_pagelist_high_fraction: int = 0
+
+
+def nr_free_buffer_pages(m: Machine) -> int:
+    """Pages above the high watermark in zones up to Normal (kernel: nr_free_buffer_pages)."""
+    return sum(
+        max(0, int(zone.managed_pages) - int(zone.watermark[WMARK_HIGH] + zone.watermark_boost))
+        for zone in m.zones[: ZONE_NORMAL + 1]
+        if zone.present_pages
+    )
+
+
+def calculate_min_free_kbytes(m: Machine) -> int:
+    """The reserve that the kernel chooses for the size of memory, in KiB (kernel: calculate_min_free_kbytes)."""
+    lowmem_kbytes = nr_free_buffer_pages(m) << (int(m.params[0].page_shift) - 10)
+    return min(max(isqrt(lowmem_kbytes * 16), 128), 262144)
+
+
+def recommended_min_free_kbytes(m: Machine) -> int:
+    """What khugepaged asks for, so that huge pages stay to be had (kernel: set_recommended_min_free_kbytes)."""
+    nr_zones = sum(1 for zone in m.zones[: ZONE_NORMAL + 1] if zone.present_pages)
+    blocks_per_zone = 2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES
+    pages = (nr_zones * blocks_per_zone) << int(m.params[0].pageblock_order)
+    return min(pages, nr_free_buffer_pages(m) // 20) << (int(m.params[0].page_shift) - 10)
+
+
+def mult_frac(value: int, numerator: int, denominator: int) -> int:
+    """value * numerator / denominator as the kernel rounds it (kernel: mult_frac)."""
+    quotient, remainder = divmod(value, denominator)
+    return quotient * numerator + remainder * numerator // denominator
+
+
+def setup_per_zone_wmarks(m: Machine, min_free_kbytes: int, watermark_scale_factor: int) -> None:
+    """Set every zone's watermarks and take the boosts away (kernel: __setup_per_zone_wmarks)."""
+    pages_min = min_free_kbytes >> (int(m.params[0].page_shift) - 10)
+    lowmem_pages = sum(int(zone.managed_pages) for zone in m.zones[:ZONE_MOVABLE])
+    for z, zone in enumerate(m.zones):
+        managed = int(zone.managed_pages)
+        share = pages_min * managed // lowmem_pages
+        mark = min(max(managed // 1024, SWAP_CLUSTER_MAX), 128) if z == ZONE_MOVABLE else share
+        distance = max(share >> 2, mult_frac(managed, watermark_scale_factor, 10000))
+        zone.watermark_boost = 0
+        zone.watermark[:] = [mark + i * distance for i in range(NR_WMARK)]
+
+
+def setup_per_zone_lowmem_reserve(m: Machine, ratios: tuple[int, int, int, int]) -> None:
+    """Set what each zone keeps from requests that could use a higher one (kernel: setup_per_zone_lowmem_reserve)."""
+    for z in range(MAX_NR_ZONES - 1):
+        zone = m.zones[z]
+        above = 0
+        for j in range(z + 1, MAX_NR_ZONES):
+            above += int(m.zones[j].managed_pages)
+            zone.lowmem_reserve[j] = above // ratios[z] if ratios[z] and zone.managed_pages else 0
+
+
+def zone_batchsize(managed_pages: int, page_shift: int) -> int:
+    """Pages moved between a per-CPU list and the zone at once (kernel: zone_batchsize)."""
+    batch = max(min(managed_pages >> 10, (1 << 20) >> page_shift) // 4, 1)
+    return max(1, (1 << ((batch + batch // 2).bit_length() - 1)) - 1)
+
+
+def zone_highsize(zone: Any, batch: int, nr_cpus: int, high_fraction: int) -> int:
+    """The size a per-CPU list may reach (kernel: zone_highsize)."""
+    if high_fraction:
+        total_pages = int(zone.managed_pages) // high_fraction
+    else:
+        total_pages = int(zone.watermark[WMARK_LOW] + zone.watermark_boost)
+    return max(total_pages // nr_cpus, batch << 2)
+
+
+def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
+    """Set the sizes of every per-CPU list (kernel: zone_set_pageset_high_and_batch)."""
+    nr_cpus = int(m.params[0].nr_cpus)
+    for z, zone in enumerate(m.zones):
+        batch = zone_batchsize(int(zone.managed_pages), int(m.params[0].page_shift))
+        high_min = zone_highsize(zone, batch, nr_cpus, high_fraction)
+        high_max = high_min
+        if not high_fraction:
+            high_max = zone_highsize(zone, batch, nr_cpus, MIN_PERCPU_PAGELIST_HIGH_FRACTION)
+        pcps = m.pcps[z * nr_cpus : (z + 1) * nr_cpus]
+        pcps["batch"] = batch
+        pcps["high_min"] = high_min
+        pcps["high_max"] = high_max
+
+
+def set_cacheinfo(m: Machine, cache_slice_bytes: int) -> None:
+    """Let lists keep a batch of high-order frees where a CPU's share of the cache is large enough.
+
+    (kernel: zone_pcp_update_cacheinfo)
+    """
+    large = cache_slice_bytes >> int(m.params[0].page_shift) > 3 * m.pcps["batch"]
+    m.pcps["pcp_flags"] = large * PCPF_FREE_HIGH_BATCH
+
+
+def apply_sysctl(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
+    """Recompute everything that follows from sysctls and managed pages, for a given reserve."""
+    setup_per_zone_wmarks(m, min_free_kbytes, sysctl.watermark_scale_factor)
+    setup_per_zone_lowmem_reserve(m, sysctl.lowmem_reserve_ratio)
+    zone_set_pageset_high_and_batch(m, sysctl.percpu_pagelist_high_fraction)
+    refresh_zone_stat_thresholds(m)
+
+
+def thp_starts(m: Machine) -> bool:
+    """Does the kernel start its THP machinery? Not below 512 MiB (kernel: hugepage_init)."""
+    total_pages = sum(int(zone.managed_pages) for zone in m.zones)
+    return bool(m.params[0].thp_built_in) and total_pages << int(m.params[0].page_shift) >= 512 << 20
+
+
+def init_watermarks(m: Machine, sysctl: Sysctl, *, thp_enabled: bool) -> int:
+    """What the boot does with watermarks; the min_free_kbytes it ends with (kernel: init_per_zone_wmark_min).
+
+    Expects managed pages to be set and watermarks to be 0. With THP built in and enough memory the
+    boot comes by a second time: khugepaged raises the reserve, or, THP being off, it is computed
+    again from the pages above the new high watermarks.
+    """
+    chosen = calculate_min_free_kbytes(m)
+    apply_sysctl(m, sysctl, chosen)
+    if thp_starts(m):
+        if thp_enabled:
+            chosen = max(chosen, recommended_min_free_kbytes(m))
+        else:
+            chosen = calculate_min_free_kbytes(m)
+        apply_sysctl(m, sysctl, chosen)
+    if sysctl.min_free_kbytes is not None:
+        chosen = sysctl.min_free_kbytes
+        apply_sysctl(m, sysctl, chosen)
+    return chosen
+
+
+def set_mobility(m: Machine) -> None:
+    """Give grouping by mobility up on a machine of a few pageblocks (kernel: build_all_zonelists)."""
+    present = sum(int(zone.present_pages) for zone in m.zones)
+    m.params[0].mobility_disabled = present < MIGRATE_TYPES << int(m.params[0].pageblock_order)
+
+

@@ -1,0 +1,160 @@
+"""What the commands do, in the order in which a person sees it: messages, progress, tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from kmsim import jit
+
+if TYPE_CHECKING:
+    from kmsim.config import Study
+    from kmsim.study.runner import Progress as Report
+    from kmsim.study.store import Result
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+PLAIN_LINE_SECONDS = 5.0
+
+
+def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) -> None:
+    """Compile if need be, simulate with progress, write, and print the tables."""
+    from kmsim import api
+    from kmsim.study.store import check_replaceable
+
+    folder = out or Path("results") / study.name
+    check_replaceable(folder)
+    warm_up(quiet=quiet)
+    with progress(quiet=quiet) as report:
+        result = api.run(study, folder, report)
+    if as_json:
+        print_json(result)
+    elif not quiet:
+        from kmsim.plots.terminal import show_result
+
+        show_result(result, stdout)
+        stdout.print(f"written to {folder}", markup=False)
+
+
+def warm_up(*, quiet: bool) -> None:
+    """Compile what a run needs, if these sources have not been compiled on this machine before."""
+    if not jit.is_cold():
+        return
+    from kmsim.sim.warmup import compile_steps
+
+    start = time.perf_counter()
+    for name, compile_step in compile_steps():
+        if not quiet:
+            stderr.print(f"compiling {name} (first run of this version; {time.perf_counter() - start:.0f} s so far)")
+        compile_step()
+    if not quiet:
+        stderr.print(f"compiled in {time.perf_counter() - start:.1f} s; kept in {jit.cache_directory()}")
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Report]:
+    """A bar with ETA on a terminal, a plain line now and then otherwise, nothing when quiet."""
+    if quiet:
+        yield lambda done, total: None
+    elif stderr.is_terminal:
+        columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr) as bar:
+            task = bar.add_task("simulating", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        yield plain_lines()
+
+
+def plain_lines() -> Report:
+    """A report that prints a line every few seconds, and at the end."""
+    start = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PLAIN_LINE_SECONDS or done == total:
+            last = now
+            left = (now - start) * (total - done) / done
+            stderr.print(f"simulated {done:,} of {total:,} operations, about {left:.0f} s left")
+
+    return report
+
+
+def check_files(files: list[Path], sets: list[str]) -> bool:
+    """Check each file; whether all are fine."""
+    from kmsim.config import ConfigError, load
+    from kmsim.sim.simulation import nr_operations
+
+    fine = True
+    for file in files:
+        try:
+            study = load(file, sets)
+        except ConfigError as error:
+            fine = False
+            print(error, file=sys.stderr)
+        else:
+            for note in study.machine.notes:
+                stdout.print(f"{file}: note: {note}", markup=False)
+            stdout.print(f"{file}: fine, {nr_operations(study):,} operations", markup=False)
+    return fine
+
+
+def show_folder(folder: Path, *, as_json: bool) -> None:
+    """Print the tables of a result."""
+    from kmsim import api
+    from kmsim.plots.terminal import show_result
+
+    result = api.load(folder)
+    if as_json:
+        print_json(result)
+    else:
+        show_result(result, stdout)
+
+
+def print_json(result: Result) -> None:
+    """Print provenance and summaries as one JSON object."""
+    from kmsim.study.summary import fragmentation_summary, operations_summary
+
+    tables = {
+        "operations": operations_summary(result),
+        "locks": result.locks,
+        "fragmentation": fragmentation_summary(result),
+    }
+    shown = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+    print(json.dumps({"provenance": result.provenance, **shown}, indent=2))
+
+
+def write_starter(file: Path) -> None:
+    """Write the starter config and its schema beside each other; never over a file that is there."""
+    from kmsim.config import json_schema, starter
+    from kmsim.config.written import SCHEMA_FILE
+    from kmsim.study.store import NotAResult
+
+    if file.exists():
+        raise NotAResult(f"{file}: must be a new file; it is there already")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (file.parent / SCHEMA_FILE).write_text(json.dumps(json_schema(), indent=2) + "\n")
+    file.write_text(starter())
+    stdout.print(f"wrote {file}; try: kmsim run {file}", markup=False)
+
+
+def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
+    """Validate recordings and print what came of it; whether everything scored agrees."""
+    from kmsim.plots.validation import print_reports
+    from kmsim.validate.report import as_dict, validate_files
+
+    reports = validate_files(paths)
+    if as_json:
+        print(json.dumps(as_dict(reports), indent=2))
+    else:
+        print_reports(reports, stdout)
+    return all(report.agrees for report in reports)

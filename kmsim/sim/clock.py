@@ -1,0 +1,26 @@
+"""SimPy's clock in integer picoseconds, with ties broken the same way on every machine.
+
+Events at one instant are ordered by (time, priority, sequence). Other SimPy processes act at
+SimPy's own priorities (0 and 1), then the CPUs, in the order of their numbers.
+"""
+
+import simpy
+
+CPU_PRIORITY = 2
+
+
+class Step(simpy.Event):
+    """The end of a stage on a CPU: fires `delay_ps` from now."""
+
+    def __init__(self, env: simpy.Environment, delay_ps: int, cpu: int) -> None:
+        if type(delay_ps) is not int:
+            raise TypeError(f"the clock counts whole picoseconds, not {delay_ps!r}")
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        env.schedule(self, priority=CPU_PRIORITY + cpu, delay=delay_ps)
+
+
+def new_environment() -> simpy.Environment:
+    """A clock that stands at picosecond 0."""
+    return simpy.Environment(initial_time=0)

@@ -1,0 +1,48 @@
+"""Run a study of one point: simulate, measure, write, draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from kmsim.config import Study, dump
+
+from kmsim.sim.simulation import Simulation, new_simulation, nr_operations
+from kmsim.sim.simulation import run as simulate
+from kmsim.study.store import Result, provenance, result_folder, write_inputs, write_tables
+from kmsim.study.tables import tables_of
+
+Progress = Callable[[int, int], None]
+Draw = Callable[[Result, Path], None]
+
+
+def _quiet(done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def run_point(study: Study, progress: Progress = _quiet) -> Simulation:
+    """Simulate; `progress` is told the operations done and their total."""
+    simulation = new_simulation(study)
+    total = nr_operations(study)
+    for done in simulate(simulation):
+        progress(done, total)
+    progress(total, total)
+    return simulation
+
+
+def run_study(study: Study, out: Path | None = None, progress: Progress = _quiet, draw: Draw | None = None) -> Result:
+    """Run, and write the result to `out` unless it is None; nothing is left there on an error.
+
+    `draw` is handed the result and the folder for its figures.
+    """
+    if out is None:
+        return Result(tables_of(run_point(study, progress)), dump(study), provenance(study, []))
+    with result_folder(out) as folder:
+        write_inputs(folder, study)
+        simulation = run_point(study, progress)
+        result = Result(tables_of(simulation), dump(study), provenance(study, []), folder)
+        write_tables(folder, result.tables)
+        if draw is not None:
+            draw(result, folder / "figures")
+    return replace(result, path=out)

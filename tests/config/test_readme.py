@@ -1,0 +1,129 @@
+"""configs/README.md documents every key with its default, and no key that is not there."""
+
+import re
+from typing import Any
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from kmsim.config import costs, machine, memory_map, state, study, sysctl, workload
+from kmsim.config.door import loads
+from kmsim.config.errors import ConfigError
+from kmsim.config.quantities import Model
+from kmsim.config.shipped import configs_folder
+from kmsim.config.validation import DOOR_KEYS
+
+ROW = re.compile(r"^\| `(\w+)` \|\s*(.*?)\s*\|", re.MULTILINE)
+SECTIONS: dict[str, list[type[Model]]] = {
+    "study": [study.Study],
+    "machine": [machine.MachineConfig],
+    "machine.thp": [machine.ThpConfig],
+    "machine.memory_map[]": [memory_map.MemoryRange],
+    "machine.reserved[], machine.released[]": [memory_map.ReservedRange],
+    "machine.sysctl": [sysctl.SysctlConfig],
+    "machine.state": [state.Recorded, state.BuddyInfo, state.Aged],
+    "machine.state.aged": [state.AgedTarget],
+    "costs": [costs.CostsConfig],
+    "costs.*": [costs.Price],
+    "workload": [workload.WorkloadConfig],
+    "workload.threads[]": [workload.ThreadConfig],
+    "workload.threads[].think": [workload.Constant, workload.Exponential],
+    "workload.threads[].requests[]": [workload.RequestConfig],
+    "run": [study.RunConfig],
+}
+# The door fills these in before the models see them.
+DEFAULT_BY_DOOR = {("study", "name"): "derived", ("study", "costs"): "derived"}
+
+
+def documented() -> dict[str, dict[str, str]]:
+    sections = re.split(r"^### ", readme(), flags=re.MULTILINE)[1:]
+    rows = {part.partition("\n")[0]: ROW.findall(part) for part in sections}
+    return {title: dict(found) for title, found in rows.items()}
+
+
+def spelt(value: Any) -> str:
+    """A default as the resolved config spells it; empty for a mapping, whose keys have their own."""
+    if isinstance(value, Model):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return f"`{value['constant']}`" if "constant" in value else ""
+    if value is None or value in ([], ()):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def default_of(title: str, model: type[Model], key: str) -> str:
+    field = model.model_fields[key]
+    if (title, key) in DEFAULT_BY_DOOR:
+        return DEFAULT_BY_DOOR[title, key]
+    if field.default_factory is not None:
+        return "derived"
+    if field.default is PydanticUndefined:
+        return "required"
+    if key in ("state", "requests"):
+        return {"state": "`fresh`", "requests": ""}[key]
+    others = dict.fromkeys(model.model_fields)
+    alone = model.model_construct(**{**others, key: field.default})
+    dumped = alone.model_dump(mode="json", include={key}, warnings=False)
+    return spelt(dumped[key])
+
+
+def readme() -> str:
+    return (configs_folder() / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_loads() -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", readme(), re.MULTILINE | re.DOTALL)
+    assert loads(example).machine.name == "x86-laptop"
+
+
+def test_the_example_messages_are_what_the_door_says() -> None:
+    (shown,) = re.findall(r"^```text\n(.*?)^```", readme(), re.MULTILINE | re.DOTALL)
+    text = "\n" * 6 + EXAMPLE_WITH_MISTAKES
+    with pytest.raises(ConfigError) as refused:
+        loads(text, sets=["machine.cpus=0"], name="study.yaml")
+    assert sorted(str(refused.value).splitlines()) == sorted(shown.splitlines())
+
+
+EXAMPLE_WITH_MISTAKES = """\
+machine: x86-laptop
+workload:
+  threads:
+    - name: churn
+      operations: 20000
+      think: 2 parsecs
+
+      thnk: 2us
+"""
+
+
+def test_every_noun_has_its_section() -> None:
+    assert set(documented()) == set(SECTIONS)
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_a_section_lists_the_keys_of_its_noun_in_both_directions(title: str) -> None:
+    keys = {key for model in SECTIONS[title] for key in model.model_fields}
+    keys |= {key for model in SECTIONS[title] for key in DOOR_KEYS.get(model.__name__, ())}
+    assert set(documented()[title]) == keys
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_a_documented_default_is_the_default(title: str) -> None:
+    rows = documented()[title]
+    for model in SECTIONS[title]:
+        for key in model.model_fields:
+            assert rows[key] == default_of(title, model, key), key
+
+
+def test_the_models_of_all_nouns_are_covered() -> None:
+    covered = {model for models in SECTIONS.values() for model in models} | {
+        state.Fresh,
+        memory_map.MemoryRange,
+    }
+    assert set(all_models(Model)) == covered
+
+
+def all_models(base: type[Model]) -> list[type[Model]]:
+    found = base.__subclasses__()
+    return found + [deeper for model in found for deeper in all_models(model)]
