@@ -103,5 +103,6 @@ def is_users_mistake(error: Exception) -> bool:
     """Does the error say what the user should do otherwise? (imported late: most commands need no pydantic)"""
     from kmsim.config.errors import ConfigError
     from kmsim.study.store import NotAResult
+    from kmsim.validate.files import NoRecording
 
-    return isinstance(error, ConfigError | NotAResult)
+    return isinstance(error, ConfigError | NotAResult | NoRecording)

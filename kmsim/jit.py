@@ -25,16 +25,17 @@ import numba
 P = ParamSpec("P")
 R = TypeVar("R")
 
-COMPILED_LAYERS = ("mm", "metrics")
 _PACKAGE = Path(__file__).parent
 
 
 def source_hash() -> str:
-    """A hash of every source file that is compiled, of this file, and of numba's version."""
+    """A hash of every module that uses this one or whose constants are compiled in, and of numba's version."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in [Path(__file__), *(p for layer in COMPILED_LAYERS for p in sorted((_PACKAGE / layer).glob("*.py")))]:
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        source = path.read_bytes()
+        if path.parent.name == "mm" or b"kmsim.jit import" in source or path == Path(__file__):
+            digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+            digest.update(source)
     return digest.hexdigest()[:16]
 
 

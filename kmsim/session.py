@@ -148,13 +148,18 @@ def write_starter(file: Path) -> None:
 
 
 def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
-    """Validate recordings and print what came of it; whether everything scored agrees."""
-    from kmsim.plots.validation import print_reports
-    from kmsim.validate.report import as_dict, validate_files
+    """Validate recordings and print what came of each; whether everything scored agrees."""
+    from kmsim.plots.validation import print_report, print_total
+    from kmsim.validate.files import validate_files
 
-    reports = validate_files(paths)
+    start = time.perf_counter()
+    reports = []
+    for report in validate_files(paths):
+        reports.append(report)
+        if not as_json:
+            print_report(report, stdout)
     if as_json:
-        print(json.dumps(as_dict(reports), indent=2))
+        print(json.dumps({report.path: report.as_dict() for report in reports}, indent=2))
     else:
-        print_reports(reports, stdout)
+        print_total(reports, time.perf_counter() - start, stdout)
     return all(report.agrees for report in reports)

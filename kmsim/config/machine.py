@@ -40,14 +40,13 @@ from kmsim.config.quantities import (
     some_items,
 )
 from kmsim.config.state import Fresh, State, state_findings
-from kmsim.config.sysctl import SysctlConfig
+from kmsim.config.sysctl import KIB_MIN, SysctlConfig
 from kmsim.units import format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
 PAGE_ALLOC_COSTLY_ORDER = 3
 FIRMWARE_HOLES_MAX = 2 * MIB
 RANGES_MAX = 256
-MIN_FREE_KBYTES_AUTO = 128  # the least that the kernel chooses (calculate_min_free_kbytes)
 _ORDER_NEEDS = ("arch", "page_size", "thp")
 _MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "memory_map", "reserved", "sysctl")
 _RELEASE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4}){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
@@ -213,7 +212,7 @@ class MachineConfig(Model):
         if fixed != "auto" and fixed >= managed_kib > 0:
             yield finding(("sysctl", "min_free_kbytes"), "min_free", managed=managed_kib)
             return
-        low = block // KIB + (MIN_FREE_KBYTES_AUTO if fixed == "auto" else fixed)
+        low = block // KIB + (KIB_MIN if fixed == "auto" else fixed)
         if managed_kib <= low:
             found = f"{max(managed_kib, 0)}KiB left"
             yield finding(("memory",), "memory_small", found=found, need=f"{low}KiB")

@@ -8,7 +8,7 @@ import re
 
 from kmsim.config.errors import ConfigError
 from kmsim.config.extends import merge, overlay
-from kmsim.config.node import Node, Place, Problems, described, mapping, sequence, shown
+from kmsim.config.node import DEPTH_MAX, Node, Place, Problems, described, mapping, sequence, shown
 from kmsim.config.yaml_file import parse_value
 
 _STEP = r"[A-Za-z_][A-Za-z0-9_]*(?:\[[0-9]{1,6}\])*"
@@ -20,7 +20,7 @@ def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
     for text in sets:
         place = Place(f"--set {shown(text)[1:-1]}", line=0)
         match = _FORM.fullmatch(text)
-        if match is None:
+        if match is None or match[1].count(".") > DEPTH_MAX:
             problems.add("set_form", place)
             continue
         try:

@@ -163,7 +163,6 @@ def _some_items(value: Any) -> Any:
 # pydantic's own minimum counts the items that are right, and would complain twice about a wrong one.
 some_items = BeforeValidator(_some_items)
 Bool = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(strict=True)]
 SomeText = Annotated[str, BeforeValidator(_some_text), WithJsonSchema({"type": "string", "minLength": 1})]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]

@@ -26,7 +26,6 @@ _RULE_OF = {
     "int_type": "type_int",
     "float_type": "type_number",
     "bool_type": "type_bool",
-    "string_type": "type_text",
     "finite_number": "finite",
     "greater_than_equal": "at_least",
     "less_than_equal": "at_most",

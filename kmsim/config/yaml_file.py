@@ -276,7 +276,7 @@ class _Builder:
 
     def _bound(self, size: int, height: int, at: Place) -> None:
         self.values += size
-        if False:
+        if self.values > VALUES_MAX:
             raise self._refuse("yaml_values", at)
         if len(self.open) + height > DEPTH_MAX:
             raise self._refuse("yaml_depth", at)

@@ -177,20 +177,29 @@ def next_rung(m: Machine, ac: int) -> bool:
         return True
     gfp = context.gfp
     context.attempt += 1
+    if context.preferred_zone < 0:  # no zone could ever serve it: not even kswapd is woken
+        return no_page(m, ac, NOPAGE)
     if context.attempt == ADJUSTED:
         context.alloc_flags = gfp_to_alloc_flags(gfp, context.order)
     elif context.attempt == RETRY and not compacts_first(m, ac):
         if may_ignore_watermarks(gfp):
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
     else:
-        context.attempt = FAILED
-        context.pfn = NO_PAGE
-        context.stage = DONE
-        m.events[NEEDS_SLOW_PATH if gfp & GFP_DIRECT_RECLAIM else NOPAGE] += 1
-        return False
+        return no_page(m, ac, NEEDS_SLOW_PATH if gfp & GFP_DIRECT_RECLAIM else NOPAGE)
     if gfp & GFP_KSWAPD_RECLAIM:
         wakeup_kswapd(m, context.order, context.highest_zoneidx)
     return True
+
+
+@small
+def no_page(m: Machine, ac: int, event: int) -> bool:
+    """The request has failed: count why, and end it."""
+    context = m.contexts[ac]
+    context.attempt = FAILED
+    context.pfn = NO_PAGE
+    context.stage = DONE
+    m.events[event] += 1
+    return False
 
 
 @small

@@ -1,15 +1,50 @@
-"""From a resolved machine config to a `Machine` in its initial state."""
+"""From a resolved machine config to a `Machine` in its initial state.
 
-from kmsim.config.machine import MachineConfig
-from kmsim.mm.memblock import Boot, PfnRange, boot_machine
+A fresh machine is booted. One from the user's buddyinfo or an aged one is booted and then changed,
+with random numbers of its own streams; its watermarks, reserves and list sizes are the boot's. A
+recorded machine is built from the recording alone, marks included: of the config's sysctls only
+watermark_boost_factor counts, and what else the config says of the machine must agree.
+
+What a state's files hold is looked at only here, so a user's mistake in them is found here; it is
+refused as the config door refuses, with the file as the place.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from kmsim.config.errors import ConfigError, Problem
+from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
+from kmsim.config.state import Aged, BuddyInfo, Recorded
+from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.zone_setup import Sysctl
+from kmsim.procfs import recorded
+from kmsim.procfs.text import read_text
+from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
+from kmsim.units import format_size
+from kmsim.workload.ageing import age
+from kmsim.workload.seeds import stream
+
+# What must hold of a state's files, by the rule that is broken.
+MUST = {
+    "state_recording": "be a recording of a real kernel",
+    "state_moment": "have this section and moment, with its free lists",
+    "state_machine": "be of a machine with {name} {value}",
+    "state_sound": "be a state that fits together",
+    "state_buddyinfo": "be the buddyinfo of a machine with these zones, orders and memory",
+    "state_pagetypeinfo": "be the pagetypeinfo of a machine with these zones, orders and memory",
+    "state_index": "be an index that this machine can have",
+    "state_file": "be a file that can be read",
+}
+_HERE = "config"  # the place of a problem that is in no file of a state
 
 
 def boot_of(config: MachineConfig) -> Boot:
     """What the kernel finds on this machine; ranges in page frames."""
     sysctl = config.sysctl
     shift = config.page_shift
+    dma, dma32, normal, movable = sysctl.lowmem_reserve_ratio
     return Boot(
         arch=config.arch,
         page_shift=shift,
@@ -24,13 +59,103 @@ def boot_of(config: MachineConfig) -> Boot:
         sysctl=Sysctl(
             min_free_kbytes=None if sysctl.min_free_kbytes == "auto" else sysctl.min_free_kbytes,
             watermark_scale_factor=sysctl.watermark_scale_factor,
-            lowmem_reserve_ratio=sysctl.lowmem_reserve_ratio,
+            lowmem_reserve_ratio=(dma, dma32, normal, movable),
             percpu_pagelist_high_fraction=sysctl.percpu_pagelist_high_fraction,
         ),
         watermark_boost_factor=sysctl.watermark_boost_factor,
     )
 
 
-def machine_of(config: MachineConfig) -> Machine:
-    """The machine as the run starts."""
-    return boot_machine(boot_of(config))
+def machine_of(config: MachineConfig, seed: int) -> Machine:
+    """The machine as the run starts; ConfigError where the state's files cannot be that machine's."""
+    state = config.state
+    if isinstance(state, Recorded):
+        return recorded_machine(config, state)
+    m = boot_machine(boot_of(config))
+    if isinstance(state, BuddyInfo):
+        apply_user_machine(m, state, seed)
+    elif isinstance(state, Aged):
+        try:
+            age(m, state.aged.order, state.aged.unusable_index, stream(seed, "state/aged"))
+        except ValueError as error:
+            found = f"{state.aged.unusable_index:g} ({error})"
+            refuse("state_index", _HERE, "machine.state.aged.unusable_index", found)
+    return m
+
+
+def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
+    """A machine as a real kernel was recorded."""
+    path, key = str(state.recorded), "machine.state.recorded"
+    try:
+        recording = recorded.read(state.recorded)
+    except OSError as error:
+        refuse("state_file", path, key, error.strerror or "an error")
+    except recorded.RecordingError as error:
+        refuse("state_recording", path, key, str(error))
+    try:
+        raw = recorded.raw_state(recording, state.section, state.moment)
+        m = recorded.build_machine(recording, raw)
+    except recorded.RecordingError as error:
+        refuse("state_moment", path, f"machine.state: {state.section}, {state.moment}", str(error))
+    disagreements = list(_disagreements(config, recording, m, path))
+    if disagreements:
+        raise ConfigError(disagreements)
+    m.params[0].watermark_boost_factor = config.sysctl.watermark_boost_factor
+    try:
+        recount(m)
+    except AssertionError as error:
+        refuse("state_sound", path, key, str(error))
+    return m
+
+
+def _disagreements(
+    config: MachineConfig, recording: recorded.Recording, m: Machine, path: str
+) -> Iterator[Problem]:
+    """Where the config and the recording speak of different machines."""
+    consts = recording.consts
+    pairs: list[tuple[str, object, object]] = [
+        ("arch", config.arch, recording.arch),
+        ("page_size", format_size(config.page_size), format_size(1 << consts["PAGE_SHIFT"])),
+        ("max_page_order", config.max_page_order, consts["max_order_inclusive"]),
+        ("cpus", config.cpus, consts["nr_cpu_ids"]),
+        ("thp.built_in", config.thp.built_in, bool(consts["THP"])),
+    ]
+    if all(wanted == found for _, wanted, found in pairs):
+        pairs.append(("pageblocks of order", config.pageblock_order, consts["pageblock_order"]))
+        present = int(m.zones["present_pages"].sum()) << consts["PAGE_SHIFT"]
+        if not 0 <= config.memory - present <= FIRMWARE_HOLES_MAX:
+            pairs.append(("memory", format_size(config.memory), format_size(present)))
+    for name, wanted, found in pairs:
+        if wanted != found:
+            yield problem("state_machine", path, "machine.state.recorded", str(found), name=name, value=wanted)
+
+
+def apply_user_machine(m: Machine, state: BuddyInfo, seed: int) -> None:
+    """Give a booted machine the free blocks of the user's own."""
+    paths = {"buddyinfo": state.buddyinfo, "pagetypeinfo": state.pagetypeinfo}
+    texts = {name: None if path is None else _text(path, name) for name, path in paths.items()}
+    assert texts["buddyinfo"] is not None
+    try:
+        rng = stream(seed, "state/buddyinfo")
+        apply_buddyinfo(m, texts["buddyinfo"], texts["pagetypeinfo"], rng)
+    except UserMachineError as error:
+        refuse(f"state_{error.file}", str(paths[error.file]), f"machine.state.{error.file}", str(error))
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        return read_text(path)
+    except OSError as error:
+        refuse("state_file", str(path), f"machine.state.{name}", error.strerror or "an error")
+    except ValueError as error:
+        refuse(f"state_{name}", str(path), f"machine.state.{name}", str(error))
+
+
+def problem(rule: str, path: str, key: str, found: str, **context: object) -> Problem:
+    """A broken rule of `MUST`, in a state's file."""
+    return Problem(rule, path, None, key, MUST[rule].format(**context), found)
+
+
+def refuse(rule: str, path: str, key: str, found: str) -> NoReturn:
+    """Raise the ConfigError of one broken rule."""
+    raise ConfigError([problem(rule, path, key, found)]) from None

@@ -63,7 +63,7 @@ def new_simulation(study: Study) -> Simulation:
     """The machine booted, its processes ready to start at picosecond 0."""
     simulation = Simulation(
         study=study,
-        machine=machine_of(study.machine),
+        machine=machine_of(study.machine, study.seed),
         env=new_environment(),
         prices=prices(study.costs),
         locks=[SpinLock(f"zone {name}") for name in ZONE_NAMES],

@@ -117,6 +117,10 @@ def a_python_bomb(_: Path) -> None:
     from_mapping({**VALID, "name": bomb})
 
 
+def a_key_of_5000_steps(_: Path) -> None:
+    loads(VALID_TEXT, sets=["a." * 5000 + "a=1"])
+
+
 def a_negative_seed(_: Path) -> None:
     loads(VALID_TEXT, seed=-1)
 
@@ -139,6 +143,7 @@ BUILT: dict[Callable[[Path], None], str] = {
     a_python_number_as_key: "config: must have keys that are plain text, found '7'",
     a_python_loop: "config: name[0][0]: must be nested at most 50 deep",
     a_python_bomb: "config: must hold at most 20000 values, aliases counted where they are used",
+    a_key_of_5000_steps: f"--set {'a.' * 28}a...: must be KEY=VALUE, such as machine.cpus=4",
     a_negative_seed: "--seed -1: seed: must be at least 0, found -1",
 }
 

@@ -1,4 +1,4 @@
-"""The slow model of Linux 6.12's page allocator: per-CPU lists, zone choice, and the slow path up to reclaim.
+"""The slow model of Linux 6.12's page allocator: zone choice, bulk requests, and the slow path up to reclaim.
 
 It is written from the kernel's source for facts and from nothing of kmsim, so that the two can be compared.
 States go in and come out in the record format of the ground truth. An operation is atomic: no interrupts.
@@ -7,21 +7,38 @@ Left out: reclaim and compaction (`last_failure` says where they would begin), N
 itself: its wake-ups are counted, but nothing lowers a boost, sets or clears ZONE_RECLAIM_ACTIVE, or switches
 to the pressure threshold of the per-CPU counters.
 
-Invariant (`validate`): what zone_model.py says of the zones; a pcp's count is the pages on its lists; no page
-is in two places.
+Invariant (`validate`): what buddy_model.py says of the zones; a pcp's count is the pages on its lists; no
+page is in two places.
 """
 
-from __future__ import annotations  # noqa: I001
+from __future__ import annotations
 
-from collections import deque
 from itertools import pairwise
 from typing import NamedTuple
 
-from .zone_model import (
-    ALLOC_HIGHATOMIC, ALLOC_KSWAPD, ALLOC_MIN_RESERVE, ALLOC_NO_WATERMARKS, ALLOC_NOFRAGMENT, ALLOC_NON_BLOCK,
-    ALLOC_OOM, BELOW_HIGH, BOOSTED, HIGHATOMIC, MIGRATE_PCPTYPES, MOVABLE, RECLAIM_ACTIVE, UNMOVABLE,
-    WMARK_HIGH, WMARK_LOW, WMARK_MASK, WMARK_MIN, ZONE_INDEX, Machine, Record, RmqueueMode, ZoneModel,
-)  # fmt: skip
+from .machine_model import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_NOFRAGMENT,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    BELOW_HIGH,
+    BOOSTED,
+    HIGHATOMIC,
+    MOVABLE,
+    UNMOVABLE,
+    WMARK_HIGH,
+    WMARK_LOW,
+    WMARK_MASK,
+    WMARK_MIN,
+    ZONE_INDEX,
+    Machine,
+    Record,
+)
+from .pcp_model import PAGE_ALLOC_COSTLY_ORDER, PerCpuPages
+from .zone_model import RmqueueMode, ZoneModel
 
 GFP_ZONEMASK = 0xF  # __GFP_DMA 1, __GFP_HIGHMEM 2, __GFP_DMA32 4, __GFP_MOVABLE 8
 GFP_MOVABLE_SHIFT = 3
@@ -32,20 +49,11 @@ GFP_KSWAPD_RECLAIM = 0x800
 GFP_MEMALLOC = 0x20000
 GFP_NOMEMALLOC = 0x80000
 
-PAGE_ALLOC_COSTLY_ORDER = 3
-NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
-PCP_BATCH_SCALE_MAX = 5  # CONFIG_PCP_BATCH_SCALE_MAX, default
-PCPF_PREV_FREE_HIGH_ORDER, PCPF_FREE_HIGH_BATCH = 1, 2
-
 GFP_ZONE = {  # zone index by GFP_ZONEMASK bits; other combinations are illegal (kernel: GFP_ZONE_TABLE)
     0x0: ZONE_INDEX["Normal"], 0x1: ZONE_INDEX["DMA"], 0x2: ZONE_INDEX["Normal"], 0x4: ZONE_INDEX["DMA32"],
     0x8: ZONE_INDEX["Normal"], 0x9: ZONE_INDEX["DMA"], 0xA: ZONE_INDEX["Movable"], 0xC: ZONE_INDEX["DMA32"],
 }  # fmt: skip
 
-
-def clamp(value: int, low: int, high: int) -> int:
-    """Limit a value; `high` wins where the limits cross, as in the kernel (kernel: clamp)."""
-    return high if value >= high else max(value, low)
 
 
 class Request(NamedTuple):
@@ -55,178 +63,6 @@ class Request(NamedTuple):
     order: int
     highest_zoneidx: int
     migratetype: int
-
-
-class PerCpuPages:
-    """The lists that one CPU keeps for one zone; pcp->lock is held (kernel: struct per_cpu_pages)."""
-
-    def __init__(self, record: Record, zone: ZoneModel) -> None:
-        self.zone = zone
-        self.machine = zone.machine
-        self.cpu = record["cpu"]
-        self.count: int = record["count"]
-        self.high: int = record["high"]
-        self.high_min: int = record["high_min"]
-        self.high_max: int = record["high_max"]
-        self.batch: int = record["batch"]
-        self.flags: int = record["flags"]
-        self.alloc_factor: int = record["alloc_factor"]
-        self.free_count: int = record["free_count"]
-        nr_lists = NR_LOWORDER_PCP_LISTS + 2 * self.machine.thp_in_pcp
-        self.lists: list[deque[int]] = [
-            deque(record["lists"].get(str(pindex), ())) for pindex in range(nr_lists)
-        ]
-
-    def list_index(self, migratetype: int, order: int) -> int:
-        """Number the list of a type and order (kernel: order_to_pindex)."""
-        if order > PAGE_ALLOC_COSTLY_ORDER:
-            return NR_LOWORDER_PCP_LISTS + (migratetype == MOVABLE)
-        return MIGRATE_PCPTYPES * order + migratetype
-
-    def list_order(self, pindex: int) -> int:
-        """Give the order of a list's blocks (kernel: pindex_to_order)."""
-        return self.machine.pmd_order if pindex >= NR_LOWORDER_PCP_LISTS else pindex // MIGRATE_PCPTYPES
-
-    # ---- allocating
-
-    def alloc(self, order: int, migratetype: int, alloc_flags: int) -> int:
-        """Take a block from the list, refilled if it is empty, or -1 (kernel: __rmqueue_pcplist)."""
-        pages = self.lists[self.list_index(migratetype, order)]
-        if not pages:
-            mode = RmqueueMode()
-            for _ in range(self.nr_alloc(order)):  # kernel: rmqueue_bulk
-                pfn = self.zone.rmqueue(order, migratetype, alloc_flags, mode)
-                if pfn < 0:
-                    break
-                pages.append(pfn)
-                self.count += 1 << order
-        if not pages:
-            return -1
-        self.count -= 1 << order
-        return pages.popleft()
-
-    def nr_alloc(self, order: int) -> int:
-        """Decide how many blocks a refill takes; pcp->high and alloc_factor grow (kernel: nr_pcp_alloc)."""
-        self.high = high = clamp(self.high, self.high_min, self.high_max)
-        if high < self.batch:
-            return 1
-        batch = self.batch if order else self.batch << self.alloc_factor
-        if self.high_min != self.high_max and not self.zone.flags & BELOW_HIGH:
-            self.high = high = min(high + batch, self.high_max)
-        if not order:
-            most = max(high - self.count - self.batch, self.batch)
-            if batch <= most and self.alloc_factor < PCP_BATCH_SCALE_MAX:
-                self.alloc_factor += 1
-            batch = min(batch, most)
-        return max(batch >> order, 2) if batch > 1 else batch
-
-    # ---- freeing
-
-    def free(self, pfn: int, order: int, migratetype: int) -> None:
-        """Put a freed block on its list, drain if that is too much (kernel: free_unref_page_commit)."""
-        self.alloc_factor >>= 1
-        pindex = self.list_index(migratetype, order)
-        self.lists[pindex].appendleft(pfn)
-        self.count += 1 << order
-        free_high = self.is_freeing_high_orders(order)
-        if self.free_count < self.batch << PCP_BATCH_SCALE_MAX:
-            self.free_count += 1 << order
-        high = self.high_for_free(free_high)
-        if self.count < high:
-            return
-        self.drain(self.nr_free(high, free_high), pindex)
-        zone = self.zone
-        if zone.flags & BELOW_HIGH and zone.watermark_ok(0, zone.mark(WMARK_HIGH), ZONE_INDEX["Movable"], 0):
-            zone.flags &= ~BELOW_HIGH
-
-    def is_freeing_high_orders(self, order: int) -> bool:
-        """Ask whether orders 1 to 3 are freed in a row and remember it (kernel: free_unref_page_commit)."""
-        if not 0 < order <= PAGE_ALLOC_COSTLY_ORDER:
-            self.flags &= ~PCPF_PREV_FREE_HIGH_ORDER
-            return False
-        keeps_batch = self.flags & PCPF_FREE_HIGH_BATCH
-        in_a_row = self.free_count >= self.batch and self.flags & PCPF_PREV_FREE_HIGH_ORDER
-        self.flags |= PCPF_PREV_FREE_HIGH_ORDER
-        return bool(in_a_row and (not keeps_batch or self.count >= self.batch))
-
-    def high_for_free(self, free_high: bool) -> int:
-        """Give the count at which a drain starts and let pcp->high move (kernel: nr_pcp_high)."""
-        self.high = high = clamp(self.high, self.high_min, self.high_max)
-        if not high:
-            return 0
-        if free_high:
-            self.high = max(high - (self.batch << PCP_BATCH_SCALE_MAX), self.high_min)
-            return 0
-        freed = max(self.free_count, self.batch)
-        if self.zone.flags & RECLAIM_ACTIVE:
-            self.high = max(high - freed, self.high_min)
-            return min(self.batch << 2, self.high)
-        if self.high_min == self.high_max:
-            return high
-        if self.zone.flags & BELOW_HIGH:
-            self.high = max(high - freed, self.high_min)
-            return max(self.count, self.high_min)
-        if self.count >= high:
-            need = self.free_count + self.batch
-            if self.high < need:
-                self.high = clamp(need, self.high_min, self.high_max)
-        return high
-
-    def nr_free(self, high: int, free_high: bool) -> int:
-        """Decide how many pages a drain gives back (kernel: nr_pcp_free)."""
-        if free_high:
-            return min(self.count, self.batch << PCP_BATCH_SCALE_MAX)
-        if high < self.batch:
-            return 1
-        return clamp(self.free_count, self.batch, high - self.batch)
-
-    def drain(self, nr_pages: int, pindex: int) -> None:
-        """Give back pages from the lists' tails, list `pindex` first (kernel: free_pcppages_bulk)."""
-        nr_pages = min(self.count, nr_pages)
-        while nr_pages > 0:
-            pages = self.lists[pindex]
-            order = self.list_order(pindex)
-            while nr_pages > 0 and pages:
-                pfn = pages.pop()
-                nr_pages -= 1 << order
-                self.count -= 1 << order
-                self.zone.merge_and_add(pfn, order, self.zone.block_type(pfn))
-            pindex = (pindex + 1) % len(self.lists)
-
-    def drain_everything(self) -> None:
-        """Give back all pages, batch << 5 at a time (kernel: drain_pages_zone)."""
-        while self.count:
-            self.drain(min(self.count, self.batch << PCP_BATCH_SCALE_MAX), 0)
-
-    def decay_high(self) -> bool:
-        """Lower pcp->high by an eighth, drain to it and ask for more of it (kernel: decay_pcp_high)."""
-        todo = False
-        if self.high > self.high_min:
-            least = self.count - (self.batch << PCP_BATCH_SCALE_MAX)
-            self.high = max(least, self.high - (self.high >> 3), self.high_min)
-            todo = self.high > self.high_min
-        surplus = self.count - self.high
-        while surplus > 0:
-            step = min(surplus, self.batch)
-            self.drain(step, 0)
-            surplus -= step
-            todo = True
-        return todo
-
-    # ---- records
-
-    def state(self) -> Record:
-        """Write the lists as a `pcp` entry of a ground-truth state."""
-        return {
-            "cpu": self.cpu, "count": self.count, "high": self.high, "batch": self.batch,
-            "high_min": self.high_min, "high_max": self.high_max, "flags": self.flags,
-            "alloc_factor": self.alloc_factor, "free_count": self.free_count,
-            "lists": {str(pindex): list(pages) for pindex, pages in enumerate(self.lists) if pages},
-        }  # fmt: skip
-
-    def blocks(self) -> list[tuple[int, int]]:
-        """List the (pfn, order) of every block held."""
-        return [(pfn, self.list_order(pindex)) for pindex, pages in enumerate(self.lists) for pfn in pages]
 
 
 class PageAllocModel:

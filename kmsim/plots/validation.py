@@ -1,0 +1,38 @@
+"""Validation reports in a terminal: a line per section, and the reason wherever there is one."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kmsim.validate.report import FileReport
+
+
+def print_report(report: FileReport, console: Console) -> None:
+    """Print the scored sections of one file as a table, then every reason, each in a line."""
+    table = Table(title=escape(report.path), title_justify="left")
+    for heading in ("section", "rows", "equal", "skipped"):
+        justify = "left" if heading == "section" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    unscored: dict[str, list[str]] = {}
+    for section in report.sections:
+        if section.rows:
+            numbers = (f"{count:,}" for count in (section.rows, section.equal, section.skipped))
+            table.add_row(escape(section.name), *numbers, style=None if section.agrees else "red")
+        else:
+            unscored.setdefault(section.why, []).append(section.name)
+    console.print(table)
+    for section in report.sections:
+        if section.rows and section.why:
+            console.print(f"{section.name}: {section.why}", markup=False, soft_wrap=True)
+    for why, names in unscored.items():
+        console.print(f"not scored: {', '.join(names)}: {why}", markup=False, soft_wrap=True)
+
+
+def print_total(reports: list[FileReport], seconds: float, console: Console) -> None:
+    """Print the sum over all files."""
+    sections = [section for report in reports for section in report.sections]
+    rows, equal = sum(section.rows for section in sections), sum(section.equal for section in sections)
+    verdict = "everything scored agrees" if rows == equal else f"{rows - equal:,} rows differ"
+    console.print(f"{len(reports)} files, {rows:,} rows, {equal:,} equal, in {seconds:.0f} s: {verdict}")

@@ -1,0 +1,218 @@
+"""/proc/pagetypeinfo: free blocks by migratetype, and pageblocks by migratetype (kernel: pagetypeinfo_show).
+
+The kernel stops counting a list at 100,000 and prints ">100000". It counts pageblocks of memory
+sections that are there; a `Machine` does not say which are not, so whole sections' worth of a
+zone's holes are taken as missing, and their pageblocks, never touched, from the movable ones.
+Leaves out the mixed blocks of kernels with page_owner (skipped when read).
+"""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from kmsim.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATETYPE_NAMES, ZONE_NAMES, Machine
+from kmsim.mm.snapshot import walk
+from kmsim.procfs.buddyinfo import ORDERS_MAX
+from kmsim.procfs.text import count, counts, lines_of, refusal, shown
+
+COUNTED_MAX = 100000
+
+_ORDERS_HEAD = "Free pages count per migrate type at order"
+_BLOCKS_HEAD = "Number of blocks type"
+_MIXED_HEAD = "Number of mixed blocks"
+_ORDER = re.compile(r"Page block order: ([0-9]{1,2})")
+_PAGES = re.compile(r"Pages per block:  ?([0-9]{1,10})")
+_FREE = re.compile(r"Node +([0-9]{1,4}), zone +([A-Za-z0-9]{1,16}), type +([A-Za-z]{1,16})((?: +\S+)+) *")
+_BLOCKS = re.compile(r"Node +([0-9]{1,4}), zone +([A-Za-z0-9]{1,16})((?: +\S+)+) *")
+
+
+class FreeOfType(NamedTuple):
+    """One zone's free blocks of one migratetype by order; `capped` where the kernel stopped counting."""
+
+    node: int
+    zone: str
+    migratetype: str
+    nr_free: tuple[int, ...]
+    capped: tuple[bool, ...]
+
+
+class Pageblocks(NamedTuple):
+    """One zone's pageblocks by migratetype, in the order of `NodeTypes.migratetypes`."""
+
+    node: int
+    zone: str
+    counts: tuple[int, ...]
+
+
+class NodeTypes(NamedTuple):
+    """What the file says of one node."""
+
+    pageblock_order: int
+    migratetypes: tuple[str, ...]
+    free: tuple[FreeOfType, ...]
+    pageblocks: tuple[Pageblocks, ...]
+
+
+def pageblock_counts(m: Machine, z: int) -> list[int]:
+    """A zone's pageblocks by migratetype (kernel: pagetypeinfo_showblockcount_print)."""
+    zone = m.zones[z]
+    pageblock_order = int(m.params[0].pageblock_order)
+    pfns = np.arange(int(zone.start_pfn), int(zone.end_pfn), 1 << pageblock_order)
+    found = np.bincount(m.pageblocks[pfns >> pageblock_order], minlength=MIGRATE_TYPES)
+    section_order = (29 if m.params[0].page_shift == 16 else 27) - int(m.params[0].page_shift)
+    holes = int(zone.end_pfn - zone.start_pfn - zone.present_pages)
+    absent = holes >> section_order << section_order >> pageblock_order
+    found[MIGRATE_MOVABLE] -= min(absent, int(found[MIGRATE_MOVABLE]))
+    return [int(blocks) for blocks in found]
+
+
+def rows(m: Machine) -> NodeTypes:
+    """What the file says of this machine."""
+    free = []
+    pageblocks = []
+    for z, name in enumerate(ZONE_NAMES):
+        if not m.zones[z].present_pages:
+            continue
+        for migratetype, type_name in enumerate(MIGRATETYPE_NAMES):
+            heads = [
+                int(m.zones[z].free_list) + order * MIGRATE_TYPES + migratetype
+                for order in range(int(m.params[0].max_page_order) + 1)
+            ]
+            lengths = [len(walk(m, head)) for head in heads]
+            capped = tuple(length >= COUNTED_MAX for length in lengths)
+            counted = tuple(min(length, COUNTED_MAX) for length in lengths)
+            free.append(FreeOfType(0, name, type_name, counted, capped))
+        pageblocks.append(Pageblocks(0, name, tuple(pageblock_counts(m, z))))
+    return NodeTypes(int(m.params[0].pageblock_order), MIGRATETYPE_NAMES, tuple(free), tuple(pageblocks))
+
+
+def text(nodes: tuple[NodeTypes, ...]) -> str:
+    """The file, as the kernel prints it: each node with its own heads."""
+    return "".join(_node_text(node) for node in nodes)
+
+
+def show(m: Machine) -> str:
+    """This machine's /proc/pagetypeinfo (kernel: pagetypeinfo_show)."""
+    return text((rows(m),))
+
+
+def parse(content: str) -> tuple[NodeTypes, ...]:
+    """Read a /proc/pagetypeinfo; ValueError names the line that is none of it."""
+    reader = _Reader(lines_of(content))
+    nodes = []
+    while not reader.at_end():
+        nodes.append(reader.node())
+    return tuple(nodes)
+
+
+def _node_text(node: NodeTypes) -> str:
+    nr_orders = len(node.free[0].nr_free)
+    lines = [
+        f"Page block order: {node.pageblock_order}",
+        f"Pages per block:  {1 << node.pageblock_order}",
+        "",
+        f"{_ORDERS_HEAD:<43} {''.join(f'{order:6d} ' for order in range(nr_orders))}",
+    ]
+    for row in node.free:
+        marks = (">" if capped else "" for capped in row.capped)
+        numbers = "".join(f"{mark}{blocks:6d} " for mark, blocks in zip(marks, row.nr_free, strict=True))
+        lines.append(f"Node {row.node:4d}, zone {row.zone:>8}, type {row.migratetype:>12} {numbers}")
+    names = "".join(f"{name:>12} " for name in node.migratetypes)
+    lines += ["", f"{_BLOCKS_HEAD + ' ':<23}{names}"]
+    for row_of_blocks in node.pageblocks:
+        numbers = "".join(f"{blocks:12d} " for blocks in row_of_blocks.counts)
+        lines.append(f"Node {row_of_blocks.node}, zone {row_of_blocks.zone:>8} {numbers}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+class _Reader:
+    """Reads node after node; `at` is the index of the next line."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.at = 0
+
+    def at_end(self) -> bool:
+        while self.at < len(self.lines) and not self.lines[self.at].strip():
+            self.at += 1
+        return self.at == len(self.lines)
+
+    def node(self) -> NodeTypes:
+        """The lines of one node, heads and all."""
+        order = int(self.wanted(_ORDER, "Page block order: N")[1])
+        pages = int(self.wanted(_PAGES, "Pages per block: N")[1])
+        if order >= ORDERS_MAX or pages != 1 << order:
+            raise refusal(self.at, f"{pages} pages in a pageblock of order {order}")
+        nr_orders = self.orders()
+        free = self.free_rows(nr_orders)
+        names = self.head(_BLOCKS_HEAD).split()
+        if not names:
+            raise refusal(self.at, "no migrate types")
+        pageblocks = self.block_rows(len(names))
+        self.skip_mixed(len(names))
+        zones = {row.zone for row in pageblocks}
+        for row in free:
+            if row.zone not in zones or row.migratetype not in names:
+                raise refusal(self.at, f"no count of blocks for zone {row.zone}, type {row.migratetype}")
+        if len({row[:3] for row in free}) != len(zones) * len(names):
+            raise refusal(self.at, "not one line for each zone and type")
+        return NodeTypes(order, tuple(names), free, pageblocks)
+
+    def wanted(self, pattern: re.Pattern[str], form: str) -> re.Match[str]:
+        """The next line that is not empty, which must have this form."""
+        if self.at_end():
+            raise refusal(len(self.lines) + 1, f"cut off before {form!r}")
+        match = pattern.fullmatch(self.lines[self.at])
+        self.at += 1
+        if match is None:
+            raise refusal(self.at, f"not {form!r}: {shown(self.lines[self.at - 1])}")
+        return match
+
+    def head(self, words: str) -> str:
+        """What stands behind the words of the next head."""
+        return self.wanted(re.compile(re.escape(words) + "(.*)"), words)[1]
+
+    def orders(self) -> int:
+        """The number of orders, from the head that counts them."""
+        words = self.head(_ORDERS_HEAD).split()
+        if words != [str(order) for order in range(len(words))] or not 0 < len(words) <= ORDERS_MAX:
+            raise refusal(self.at, "not the orders from 0 on")
+        return len(words)
+
+    def free_rows(self, nr_orders: int) -> tuple[FreeOfType, ...]:
+        """The lines of free blocks."""
+        rows: list[FreeOfType] = []
+        while not self.at_end() and not self.lines[self.at].startswith(_BLOCKS_HEAD):
+            match = self.wanted(_FREE, "Node N, zone NAME, type NAME COUNTS")
+            words = match[4].split()
+            if len(words) != nr_orders:
+                raise refusal(self.at, f"{len(words)} orders where the head has {nr_orders}")
+            capped = tuple(word.startswith(">") for word in words)
+            blocks = tuple(count(word.removeprefix(">"), self.at) for word in words)
+            row = FreeOfType(int(match[1]), match[2], match[3], blocks, capped)
+            if any(row[:3] == other[:3] for other in rows):
+                raise refusal(self.at, f"zone {row.zone}, type {row.migratetype} for the second time")
+            rows.append(row)
+        return tuple(rows)
+
+    def block_rows(self, nr_types: int) -> tuple[Pageblocks, ...]:
+        """The lines of pageblocks."""
+        rows: list[Pageblocks] = []
+        while not self.at_end() and self.lines[self.at].startswith("Node"):
+            match = self.wanted(_BLOCKS, "Node N, zone NAME COUNTS")
+            row = Pageblocks(int(match[1]), match[2], counts(match[3], self.at))
+            if len(row.counts) != nr_types:
+                raise refusal(self.at, f"{len(row.counts)} counts for {nr_types} types")
+            if any(row[:2] == other[:2] for other in rows):
+                raise refusal(self.at, f"zone {row.zone} for the second time")
+            rows.append(row)
+        if not rows:
+            raise refusal(len(self.lines) + 1, "cut off before the counts of blocks")
+        return tuple(rows)
+
+    def skip_mixed(self, nr_types: int) -> None:
+        """Pass the mixed blocks of a kernel with page_owner."""
+        if not self.at_end() and self.lines[self.at].startswith(_MIXED_HEAD):
+            self.at += 1
+            self.block_rows(nr_types)

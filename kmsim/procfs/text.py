@@ -1,0 +1,67 @@
+"""The kernel's text, line by line: what every reader in this package needs before it looks at a word.
+
+A text is refused with a ValueError of one line that names the line: empty, cut off (every line of
+the kernel's ends in a newline), with control characters, or longer than any machine's.
+"""
+
+import re
+from pathlib import Path
+
+TEXT_MAX = 8 << 20  # a zoneinfo of 8 nodes and 4,096 CPUs has 5 MB
+COUNT_MAX = (1 << 64) - 1  # an unsigned long
+
+_CONTROL = re.compile(r"[^\t -~]")
+_DIGITS = re.compile(r"[0-9]{1,20}")
+
+
+def refusal(number: int, why: str) -> ValueError:
+    """The error that a reader raises for line `number`, counted from 1."""
+    return ValueError(f"line {number}: {why}")
+
+
+def shown(words: str) -> str:
+    """A piece of a text as an error quotes it: printable and short."""
+    return ascii(words if len(words) <= 60 else words[:57] + "...")
+
+
+def read_text(path: Path) -> str:
+    """A file under /proc or a copy of one; ValueError says why it is no text."""
+    with path.open("rb") as file:
+        content = file.read(TEXT_MAX + 1)
+    if len(content) > TEXT_MAX:
+        raise ValueError(f"more than {TEXT_MAX >> 20} MiB of text")
+    try:
+        return content.decode("ascii")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise refusal(line, "not text (a byte that is no ASCII character)") from None
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text that is whole; line 1 has index 0."""
+    if len(text) > TEXT_MAX:
+        raise ValueError(f"more than {TEXT_MAX >> 20} MiB of text")
+    if not text.strip():
+        raise refusal(1, "nothing there")
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        bad = _CONTROL.search(line)
+        if bad is not None:
+            raise refusal(number, f"not text ({shown(bad[0])})")
+    if lines.pop():
+        raise refusal(len(lines) + 1, "cut off (no newline at its end)")
+    return lines
+
+
+def count(word: str, number: int) -> int:
+    """A count on line `number`, 0 to 2^64 - 1."""
+    if not _DIGITS.fullmatch(word) or int(word) > COUNT_MAX:
+        raise refusal(number, f"{shown(word)} is not a count")
+    return int(word)
+
+
+def counts(words: str, number: int) -> tuple[int, ...]:
+    """The counts on line `number`, parted by blanks; at least one."""
+    if not words.strip():
+        raise refusal(number, "no counts")
+    return tuple(count(word, number) for word in words.split())

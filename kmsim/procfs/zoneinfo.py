@@ -1,0 +1,194 @@
+"""/proc/zoneinfo: every zone's watermarks, counters and per-CPU lists (kernel: zoneinfo_show_print).
+
+All zones are listed; of one without pages only the marks, sizes and protection. The first
+populated zone carries the node's counters. Marks are shown with the boost in them. What kmsim
+does not model is printed as 0. `parse` also takes the counters of kernels built with NUMA, CMA or
+other options, and the high_min and high_max that later kernels print.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from kmsim.mm.mmzone import ZONE_NAMES, Machine
+from kmsim.procfs.text import count, lines_of, refusal, shown
+from kmsim.procfs.vmstat import NODE_STAT_ITEMS, ZONE_STAT_ITEMS
+
+SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
+_SIZES_MUST = ("min", "low", "high", "spanned", "present", "managed")  # what every kernel in use prints
+
+_ZONE = re.compile(r"Node +([0-9]{1,4}), zone +([A-Za-z0-9]{1,16})")
+_FREE = re.compile(r"  pages free +(\S+)")
+_SIZE = re.compile(r"        ([a-z]+) +(\S+)")
+_PROTECTION = re.compile(r"        protection: \(([0-9, ]+)\)")
+_STAT = re.compile(r"      ([a-z][a-z0-9_]*) +(\S+)")
+_CPU = re.compile(r"    cpu: ([0-9]{1,6})")
+_PCP = re.compile(r"              ([a-z_]+): +(\S+)")
+_THRESHOLD = re.compile(r"  vm stats threshold: (\S+)")
+_TAIL = re.compile(r"  (node_unreclaimable|start_pfn): +(\S+)")
+
+
+@dataclass
+class Pageset:
+    """One CPU's lists of a zone: `count`, `high`, `batch` by name, and its threshold of pending deltas."""
+
+    cpu: int
+    counters: dict[str, int] = field(default_factory=dict)
+    stat_threshold: int | None = None
+
+
+@dataclass
+class ZoneInfo:
+    """One zone. `sizes` has the `SIZES`, marks with the boost; without pages, the rest is empty."""
+
+    node: int
+    zone: str
+    node_stats: dict[str, int] = field(default_factory=dict)
+    free: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    protection: tuple[int, ...] = ()
+    stats: dict[str, int] = field(default_factory=dict)
+    pagesets: list[Pageset] = field(default_factory=list)
+    node_unreclaimable: int | None = None
+    start_pfn: int | None = None
+
+
+def rows(m: Machine) -> list[ZoneInfo]:
+    """What the file says of this machine."""
+    infos = []
+    nr_cpus = int(m.params[0].nr_cpus)
+    populated = [bool(zone.present_pages) for zone in m.zones]
+    for z, (name, zone) in enumerate(zip(ZONE_NAMES, m.zones, strict=True)):
+        boost = int(zone.watermark_boost)
+        marks = [int(mark) + boost for mark in zone.watermark]
+        spanned = int(zone.end_pfn - zone.start_pfn)
+        sizes = (boost, *marks, spanned, int(zone.present_pages), int(zone.managed_pages), 0)
+        info = ZoneInfo(
+            node=0,
+            zone=name,
+            free=max(0, int(zone.nr_free_pages)),
+            sizes=dict(zip(SIZES, sizes, strict=True)),
+            protection=tuple(int(pages) for pages in zone.lowmem_reserve),
+        )
+        infos.append(info)
+        if not populated[z]:
+            continue
+        if populated.index(True) == z:
+            info.node_stats = dict.fromkeys(NODE_STAT_ITEMS, 0)
+        info.stats = dict.fromkeys(ZONE_STAT_ITEMS, 0) | {"nr_free_pages": info.free}
+        for cpu, pcp in enumerate(m.pcps[z * nr_cpus : (z + 1) * nr_cpus]):
+            counters = {name: int(pcp[name]) for name in ("count", "high", "batch")}
+            info.pagesets.append(Pageset(cpu, counters, int(pcp.stat_threshold)))
+        info.node_unreclaimable = 0
+        info.start_pfn = int(zone.start_pfn)
+    return infos
+
+
+def text(infos: list[ZoneInfo]) -> str:
+    """The file, as the kernel prints it."""
+    return "".join(f"{line}\n" for info in infos for line in _zone_lines(info))
+
+
+def show(m: Machine) -> str:
+    """This machine's /proc/zoneinfo (kernel: zoneinfo_show)."""
+    return text(rows(m))
+
+
+def parse(content: str) -> list[ZoneInfo]:
+    """Read a /proc/zoneinfo; ValueError names the line that is none of it."""
+    infos: list[ZoneInfo] = []
+    lines = lines_of(content)
+    for number, line in enumerate(lines, 1):
+        match = _ZONE.fullmatch(line)
+        if match is not None:
+            if infos:
+                _check_whole(infos[-1], number - 1)
+            infos.append(ZoneInfo(int(match[1]), match[2]))
+            if any((info.node, info.zone) == (int(match[1]), match[2]) for info in infos[:-1]):
+                raise refusal(number, f"node {match[1]}, zone {match[2]} for the second time")
+        elif not infos:
+            raise refusal(number, f"not 'Node N, zone NAME': {shown(line)}")
+        elif not _take(infos[-1], line, number):
+            raise refusal(number, f"not a line of this file, or not at its place: {shown(line)}")
+    _check_whole(infos[-1], len(lines))
+    return infos
+
+
+def _zone_lines(info: ZoneInfo) -> list[str]:
+    lines = [f"Node {info.node}, zone {info.zone:>8}"]
+    if info.node_stats:
+        lines.append("  per-node stats")
+        lines += [f"      {name:<12} {value}" for name, value in info.node_stats.items()]
+    lines.append(f"  pages free     {info.free}")
+    lines += [f"        {name:<8} {value}" for name, value in info.sizes.items()]
+    lines.append(f"        protection: ({', '.join(map(str, info.protection))})")
+    if info.start_pfn is None:
+        return lines
+    lines += [f"      {name:<12} {value}" for name, value in info.stats.items()]
+    lines.append("  pagesets")
+    for pageset in info.pagesets:
+        lines.append(f"    cpu: {pageset.cpu}")
+        lines += [f"              {name + ':':<6} {value}" for name, value in pageset.counters.items()]
+        if pageset.stat_threshold is not None:
+            lines.append(f"  vm stats threshold: {pageset.stat_threshold}")
+    lines.append(f"  node_unreclaimable:  {info.node_unreclaimable}")
+    lines.append(f"  start_pfn:           {info.start_pfn}")
+    return lines
+
+
+def _check_whole(info: ZoneInfo, number: int) -> None:
+    """Did the zone that ends on this line have all that every kernel prints?"""
+    missing = [name for name in _SIZES_MUST if name not in info.sizes]
+    if missing or not info.protection:
+        raise refusal(number, f"zone {info.zone} ends before its {(missing or ['protection'])[0]}")
+    if info.sizes["present"] and info.start_pfn is None:
+        raise refusal(number, f"zone {info.zone} ends before its start_pfn")
+
+
+def _take(info: ZoneInfo, line: str, number: int) -> bool:
+    """Put what the line says into the zone; is it one of the file's, at its place?"""
+    if info.start_pfn is not None:
+        return False
+    if line in ("  per-node stats", "  pagesets"):
+        return True
+    if info.pagesets or _CPU.fullmatch(line):
+        return _take_pageset(info, line, number)
+    match = _FREE.fullmatch(line)
+    if match is not None:
+        info.free = count(match[1], number)
+        return not info.sizes
+    match = _PROTECTION.fullmatch(line)
+    if match is not None:
+        info.protection = tuple(count(word.strip(), number) for word in match[1].split(","))
+        return bool(info.sizes)
+    match = _SIZE.fullmatch(line)
+    if match is not None:
+        return _new(info.sizes, match, number)
+    match = _STAT.fullmatch(line)
+    return match is not None and _new(info.stats if info.protection else info.node_stats, match, number)
+
+
+def _take_pageset(info: ZoneInfo, line: str, number: int) -> bool:
+    match = _CPU.fullmatch(line)
+    if match is not None:
+        info.pagesets.append(Pageset(int(match[1])))
+        return all(pageset.cpu < int(match[1]) for pageset in info.pagesets[:-1])
+    match = _PCP.fullmatch(line)
+    if match is not None:
+        return _new(info.pagesets[-1].counters, match, number)
+    match = _THRESHOLD.fullmatch(line)
+    if match is not None:
+        info.pagesets[-1].stat_threshold = count(match[1], number)
+        return True
+    match = _TAIL.fullmatch(line)
+    if match is None:
+        return False
+    setattr(info, match[1], count(match[2], number))
+    return True
+
+
+def _new(counters: dict[str, int], match: re.Match[str], number: int) -> bool:
+    """Note a counter that has not been there yet."""
+    if match[1] in counters:
+        return False
+    counters[match[1]] = count(match[2], number)
+    return True

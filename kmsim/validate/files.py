@@ -1,0 +1,119 @@
+"""`kmsim validate`: recordings of real kernels, section by section, against the simulator's own `mm`.
+
+Every section of a recording is listed; one that is not supported yet, with the reason. Sections are
+told by what they are (script.*, steal.*, sweep.* ...), never by file, size or order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kmsim.procfs.recorded import Recording, RecordingError, read
+from kmsim.validate.index import INDICES, index_section
+from kmsim.validate.report import FileReport, Section, skipped
+from kmsim.validate.script import script_sections
+from kmsim.validate.steal import steal_sections
+from kmsim.validate.zones import fresh_section, sweep_section
+
+SUFFIXES = (".json", ".json.gz")
+RELEASE = "6.12"
+NOT_SECTIONS = ("consts", "seed")
+
+# Why a kind of section has no rows, by the first word of its name.
+NOT_YET = {
+    "fresh": "scored with fresh.zoneinfo",
+    "steal": "a state to start from, not a run",
+    "wmark": "watermark stops are not supported yet",
+    "frag": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
+    "frag60": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
+    "kv": "kvmalloc is not supported yet",
+    "exact": "exact pages are not supported yet",
+    "ksize": "SLUB is not supported yet",
+    "kmax": "SLUB is not supported yet",
+    "kcreate": "SLUB is not supported yet",
+    "caches": "SLUB is not supported yet",
+}
+
+
+class NoRecording(Exception):
+    """A path that holds no recording; the message says which and why."""
+
+
+def recordings(paths: list[Path]) -> list[Path]:
+    """The files that paths name: files as they are, folders with all recordings below them, in order."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file())
+            if not inside:
+                raise NoRecording(f"{path}: must hold recordings (*.json.gz); none was found")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def validate_files(paths: list[Path]) -> Iterator[FileReport]:
+    """The report of each recording; NoRecording names a path that holds none."""
+    for path in recordings(paths):
+        try:
+            recording = read(path)
+        except (RecordingError, OSError) as error:
+            raise NoRecording(f"{path}: must be a recording; {error}") from error
+        yield FileReport(str(path), list(sections_of(recording)))
+
+
+def sections_of(recording: Recording) -> Iterator[Section]:
+    """Every section of a recording, those of `lab` first."""
+    why = unsupported(recording)
+    for name in section_names(recording):
+        if why:
+            yield skipped(name, why)
+        else:
+            yield from compare(recording, name)
+
+
+def unsupported(recording: Recording) -> str:
+    """Why kmsim has no model of the kernel that was recorded; empty if it has one."""
+    release = str(recording.consts.get("release", "unknown"))
+    if release.split("-")[0].split(".")[:2] != RELEASE.split("."):
+        return f"kernel {release}; Linux {RELEASE} is modelled"
+    nodes = recording.consts.get("numa_nodes", 1)
+    if nodes != 1:
+        return f"{nodes} NUMA nodes; one is modelled"
+    return ""
+
+
+def section_names(recording: Recording) -> Iterator[str]:
+    """The names of everything that could be compared."""
+    yield from (name for name in recording.lab if name not in NOT_SECTIONS)
+    for name in recording.files:
+        if name == "fresh.zoneinfo" or name.startswith("sweep.") or name.rpartition(".")[2] in INDICES:
+            yield name
+
+
+def compare(recording: Recording, name: str) -> list[Section]:
+    """The sections that come of one section of the recording; a damaged one does not agree."""
+    verb = verb_of(recording, name)
+    if verb is None:
+        return [skipped(name, NOT_YET.get(name.split(".")[0], "not supported yet"))]
+    try:
+        return verb(recording, name)
+    except (RecordingError, KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
+        return [Section(name, rows=1, why=f"damaged: {type(error).__name__}: {error}")]
+
+
+def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[Section]] | None:
+    """What compares sections of this kind."""
+    if name.startswith("script."):
+        return script_sections
+    if name.startswith("steal.") and "runs" in recording.lab[name]:
+        return steal_sections
+    if name == "fresh.zoneinfo":
+        return lambda recording, _: [fresh_section(recording)]
+    if name.startswith("sweep."):
+        return lambda recording, name: [sweep_section(recording, name)]
+    if name.rpartition(".")[2] in INDICES:
+        return lambda recording, name: [index_section(recording, name)]
+    return None

@@ -1,0 +1,136 @@
+"""Sections `script.*`: every row, the state at the end, and the state after draining."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
+from kmsim.mm.snapshot import walk
+from kmsim.procfs.recorded import Recording, RecordingError, build_machine, has_lists, is_cut
+from kmsim.validate.compare import differences, machine_items, recorded_items
+from kmsim.validate.foreign import explain
+from kmsim.validate.replay import (
+    FINISHED,
+    NO_BLOCK,
+    NOT_ALLOCATED,
+    PFN,
+    SCRIPT_GFPS,
+    Rows,
+    Stop,
+    as_rows,
+    drain_all,
+    free_frames,
+    replay,
+)
+from kmsim.validate.report import Section, skipped
+
+NR_COLUMNS = 9
+
+
+def script_sections(recording: Recording, name: str) -> list[Section]:
+    """The rows of one script, its `after` and its `after_drain`."""
+    script = recording.lab[name]
+    log = as_rows(script["log"], NR_COLUMNS)
+    start = script.get("mid") or script["before"]
+    if is_cut(start):
+        return [skipped(name, "its first state has a list that was too long to be recorded whole")]
+    try:
+        m = build_machine(recording, start)
+    except RecordingError as error:
+        return [Section(name, rows=len(log), why=f"its first state: {error}")]
+    cpu = int(script["cpu"])
+    got = np.zeros((len(log), NR_COLUMNS - PFN), np.int64)
+    stop = Stop(*replay(m, cpu, log, SCRIPT_GFPS, free_frames(m), got))
+    rows = _row_section(name, m, log, got, stop)
+    if stop.reason == NO_BLOCK:
+        why = f"row {stop.row} needs the kernel's slow path"
+        return [rows, skipped(f"{name}.after", why), skipped(f"{name}.after_drain", why)]
+    if stop.reason != FINISHED:
+        why = "the rows before it differ"
+        return [rows, *(Section(f"{name}.{moment}", rows=1, why=why) for moment in ("after", "after_drain"))]
+    m, after = state_section(f"{name}.after", m, script["after"])
+    drain_all(m, cpu)
+    _, after_drain = state_section(f"{name}.after_drain", m, script["after_drain"])
+    return [rows, after, after_drain]
+
+
+def _row_section(name: str, m: Machine, log: Rows, got: Rows, stop: Stop) -> Section:
+    nr_run = stop.row if stop.reason in (FINISHED, NO_BLOCK) else stop.row + 1
+    equal = (got[:nr_run] == log[:nr_run, PFN:]).all(axis=1)
+    if stop.reason == NOT_ALLOCATED:
+        equal[stop.row] = False
+    section = Section(name, rows=len(log), equal=int(equal.sum()))
+    if stop.reason == NO_BLOCK:
+        section.rows = nr_run
+        section.skipped = len(log) - nr_run
+        section.why = f"from row {stop.row} on the kernel's slow path decides, which is not modelled"
+    if not equal.all():
+        row = int(np.argmin(equal))
+        section.why = explain_row(m, log, got, row, not_allocated=stop.reason == NOT_ALLOCATED and row == stop.row)
+    return section
+
+
+def explain_row(m: Machine, log: Rows, got: Rows, row: int, *, not_allocated: bool) -> str:
+    """The first difference for a person: the row, both answers, and the lists there."""
+    op, order, migratetype, pfn = (int(value) for value in log[row, :4])
+    what = "allocation" if op == 1 else "free"
+    text = f"row {row}, {what} of order {order}, {MIGRATETYPE_NAMES[migratetype]}: recorded {log[row, PFN:].tolist()}"
+    if not_allocated:
+        return f"{text}, but pfn {pfn} is not an allocated block of order {order} in kmsim"
+    return f"{text}, kmsim {got[row].tolist()} (pfn, count, high, batch, alloc_factor, free_count); {lists_at(m, pfn, order)}"
+
+
+def lists_at(m: Machine, pfn: int, order: int) -> str:
+    """What kmsim's lists of this order hold, and where it has the pfn."""
+    parts = []
+    for z, zone in enumerate(m.zones):
+        if zone.present_pages:
+            heads = [walk(m, int(zone.free_list) + order * 4 + mt)[:3] for mt in range(4)]
+            lists = ", ".join(f"{order}{letter} {pfns}" for letter, pfns in zip("UMRH", heads, strict=True) if pfns)
+            parts.append(f"{ZONE_NAMES[z]} free lists: {lists or 'none'}")
+    if 0 <= pfn < int(m.params[0].nr_frames):
+        page_flags = int(m.pages[pfn].page_flags)
+        where = {PG_BUDDY: "on a free list", PG_PCP: "on a per-CPU list"}.get(page_flags, "heads no free block")
+        parts.append(f"pfn {pfn} {where}")
+    return "; ".join(parts)
+
+
+def state_section(name: str, m: Machine, raw: list[dict[str, Any]]) -> tuple[Machine, Section]:
+    """A machine against a recorded state; a foreign operation in between is looked for where they differ.
+
+    Returns the machine with that operation in it, if there was one.
+    """
+    lists = has_lists(raw)
+    expected = recorded_items(raw)
+
+    def differing(machine: Machine) -> tuple[int, list[str]]:
+        return differences(expected, machine_items(machine, lists=lists))
+
+    rows, lines = differing(m)
+    if not lines:
+        return m, Section(name, rows=rows, equal=rows)
+    cpus = list(range(int(m.params[0].nr_cpus)))
+    found = explain(m, cpus, freed_frames(m, raw) if lists else [], lambda machine: not differing(machine)[1])
+    if found is None:
+        return m, Section(name, rows=rows, equal=rows - len(lines), why="; ".join(lines[:3]))
+    foreign, m = found
+    return m, Section(name, rows=rows, equal=rows, skipped=1, why=f"{foreign} came between the last row and the dump")
+
+
+def freed_frames(m: Machine, raw: list[dict[str, Any]]) -> list[int]:
+    """The page frames that the recording holds to be free and kmsim to be allocated, at most a pageblock's worth."""
+    recorded = np.zeros(int(m.params[0].nr_frames), np.uint8)
+    for zone in raw:
+        for key, pfns in zone["lists"].items():
+            for pfn in pfns:
+                if pfn >= 0:
+                    recorded[pfn : pfn + (1 << int(key[:-1]))] = 1
+        for pcp in zone["pcp"]:
+            for pindex, pfns in pcp["lists"].items():
+                order = int(pindex) // 3 if int(pindex) < 12 else int(m.params[0].pmd_order)
+                for pfn in pfns:
+                    recorded[pfn : pfn + (1 << order)] = 1
+    return np.flatnonzero(recorded & (1 - free_frames(m)))[:8].tolist()
+

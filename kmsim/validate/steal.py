@@ -1,0 +1,86 @@
+"""Sections `steal.*`: one long run of equal requests that drains the zones, pfn by pfn.
+
+Interrupts were on: a foreign allocation may stand between two requests. It is looked for where kmsim
+and the recording part, and accepted only if both then agree for the rest of the run or up to the
+next one; at most `FOREIGN_MAX` a section.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kmsim.mm.mmzone import Machine
+from kmsim.procfs.recorded import Recording, RecordingError, build_machine, is_cut
+from kmsim.validate.foreign import Foreign, allocations
+from kmsim.validate.replay import STEAL_GFPS, Rows, allocate_until, copy_machine
+from kmsim.validate.report import Section, skipped
+from kmsim.validate.script import lists_at, state_section
+
+FOREIGN_MAX = 4
+AGREE_MIN = 64  # requests that must agree after a foreign allocation, unless the run ends before
+
+
+def pfns_of(runs: list[list[int]]) -> Rows:
+    """The pfns that `runs` of [first, step, length] encode."""
+    parts = [first + step * np.arange(length, dtype=np.int64) for first, step, length in runs]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def steal_sections(recording: Recording, name: str) -> list[Section]:
+    """The run of one section, and the state after it."""
+    steal = recording.lab[name]
+    expected = pfns_of(steal["runs"])
+    if is_cut(steal["before"]):
+        return [skipped(name, "its first state has a list that was too long to be recorded whole")]
+    if len(expected) != steal["got"]:
+        return [Section(name, rows=int(steal["got"]), why=f"runs of {len(expected)} pfns where {steal['got']} were got")]
+    try:
+        m = build_machine(recording, steal["before"])
+    except RecordingError as error:
+        return [Section(name, rows=len(expected), why=f"its first state: {error}")]
+    cpu = int(recording.consts.get("online_cpus", recording.consts["nr_cpu_ids"])) - 1
+    gfp, order = int(STEAL_GFPS[steal["mt"]]), int(steal["order"])
+    m, equal, foreign, got = follow(m, cpu, gfp, order, expected)
+    section = Section(name, rows=len(expected), equal=equal, skipped=len(foreign))
+    notes = [str(one) for one in foreign]
+    if equal < len(expected):
+        pfn = int(expected[equal])
+        section.why = f"request {equal}: recorded {pfn}, kmsim {got}; {lists_at(m, pfn, order)}"
+        return [section, Section(f"{name}.after", rows=1, why="the requests before it differ")]
+    if steal["got"] < steal["n"]:
+        notes.append(f"that the run failed after {steal['got']} requests is not scored")
+    section.why = "; ".join(notes)
+    return [section, state_section(f"{name}.after", m, steal["after"])[1]]
+
+
+def follow(m: Machine, cpu: int, gfp: int, order: int, expected: Rows) -> tuple[Machine, int, list[Foreign], int]:
+    """Allocate along the expected pfns: the machine, how many agree, the foreign ones, and kmsim's last pfn."""
+    foreign: list[Foreign] = []
+    done = 0
+    got = np.zeros(len(expected), np.int64)
+    while True:
+        before = copy_machine(m)
+        agreed = allocate_until(m, cpu, gfp, order, expected[done:], got[done:])
+        last = int(got[done + agreed]) if done + agreed < len(expected) else -1
+        done += agreed
+        if done == len(expected) or len(foreign) == FOREIGN_MAX:
+            return m, done, foreign, last
+        allocate_until(before, cpu, gfp, order, expected[done - agreed : done], got[done - agreed : done])
+        found = _foreign_before(before, cpu, gfp, order, expected[done:])
+        if found is None:
+            return m, done, foreign, last
+        foreign.append(found[0])
+        m = found[1]
+
+
+def _foreign_before(
+    m: Machine, cpu: int, gfp: int, order: int, expected: Rows
+) -> tuple[Foreign, Machine] | None:
+    """A foreign allocation after which the recording and kmsim agree again."""
+    wanted = expected[:AGREE_MIN]
+    cpus = [cpu, *(other for other in range(int(m.params[0].nr_cpus)) if other != cpu)]
+    for foreign, after in allocations(m, cpus):
+        trial = copy_machine(after)
+        if allocate_until(trial, cpu, gfp, order, wanted, np.zeros(len(wanted), np.int64)) == len(wanted):
+            return foreign, after
+    return None
