@@ -13,6 +13,7 @@ from kmsim.procfs.recorded import Recording, RecordingError, read
 from kmsim.validate.index import INDICES, index_section
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
+from kmsim.validate.state import state_section
 from kmsim.validate.steal import steal_sections
 from kmsim.validate.zones import fresh_section, sweep_section
 
@@ -22,7 +23,6 @@ NOT_SECTIONS = ("consts", "seed")
 
 # Why a kind of section has no rows, by the first word of its name.
 NOT_YET = {
-    "fresh": "scored with fresh.zoneinfo",
     "steal": "a state to start from, not a run",
     "wmark": "watermark stops are not supported yet",
     "frag": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
@@ -110,6 +110,8 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
         return script_sections
     if name.startswith("steal.") and "runs" in recording.lab[name]:
         return steal_sections
+    if name == "fresh.state":
+        return lambda recording, name: [state_section(recording, name)]
     if name == "fresh.zoneinfo":
         return lambda recording, _: [fresh_section(recording)]
     if name.startswith("sweep."):

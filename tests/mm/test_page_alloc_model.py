@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM
-from kmsim.mm.memblock import Boot
+from kmsim.mm.memblock import Boot, PfnRange
 
-from .machines import boots
+from .machines import boot_of, boots
 from .pair import GFPS, Pair
 
 
@@ -127,16 +127,66 @@ def check(boot: Boot, phases: list[Phase]) -> Counter[str]:
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
-@given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=10))
+@settings(max_examples=40, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=8))
 def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -> None:
-    reached = check(boot, phases)
-    assert min(reached.values(), default=0) >= 0
+    assert check(boot, phases)["disagreement"] == 0
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None, suppress_health_check=QUIET)
-@given(boot=boots(), phases=st.lists(PHASES, min_size=1, max_size=25))
+@settings(max_examples=400, deadline=None, suppress_health_check=QUIET)
+@given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=20))
 def test_many_random_machines_decide_as_their_twins(boot: Boot, phases: list[Phase]) -> None:
-    reached = check(boot, phases)
-    assert min(reached.values(), default=0) >= 0
+    assert check(boot, phases)["disagreement"] == 0
+
+
+STAGES = {
+    "two zones, small pageblocks": boot_of(
+        page_shift=16, max_page_order=5, pageblock_order=5, thp_built_in=False, ram=(PfnRange(60_001, 72_345),)
+    ),
+    "one zone, huge pages, blocks of many pageblocks": boot_of(max_page_order=13, ram=(PfnRange(0, 16_384),)),
+    "x86-64, two zones": boot_of(
+        arch="x86-64", nr_cpus=4, ram=(PfnRange(1, 159), PfnRange(256, 9_000)), reserved=(PfnRange(700, 800),)
+    ),
+    "three zones": boot_of(
+        arch="x86-64", ram=(PfnRange(1, 159), PfnRange(256, 6_000), PfnRange(1 << 20, (1 << 20) + 5_000))
+    ),
+    "grouping given up": boot_of(
+        page_shift=14, max_page_order=11, pageblock_order=11, thp_built_in=False, ram=(PfnRange(5, 6_000),)
+    ),
+    "no zone for DMA": boot_of(ram=(PfnRange((1 << 20) + 3, (1 << 20) + 4_000),)),
+}
+SITUATIONS = (
+    "claim",
+    "claim_refused",
+    "steal",
+    "boost",
+    "highatomic",
+    "from_highatomic",
+    "merge_of_types",
+    "below_high",
+    "high_again",
+    "nofragment_refused",
+    "reserves",
+    "no_watermarks",
+    "lower_zone",
+    "free_high",
+    "decay",
+    "nopage",
+    "needs_slow_path",
+)
+
+
+def test_long_runs_reach_every_situation() -> None:
+    """Fixed seeds, so that a random test that no longer gets anywhere is noticed."""
+    reached: Counter[str] = Counter()
+    for number, boot in enumerate(STAGES.values()):
+        random = Random(number)
+        fillings = ("pages", "nothing", "small blocks", "nothing", "large blocks", "nothing")
+        phases = [
+            Phase(random.randrange(1 << 30), 40, random.choice((20, 50, 80)), filling, atomic, low_orders, burst)
+            for filling in fillings
+            for atomic, low_orders, burst in ((True, True, 8), (False, False, 20))
+        ]
+        reached += check(boot, phases)
+    assert {name: reached[name] for name in SITUATIONS if reached[name] < 5} == {}

@@ -1,0 +1,48 @@
+"""The recordings beside the tests, and machines in their states."""
+
+from functools import cache
+from pathlib import Path
+
+from kmsim.mm.memblock import Boot, PfnRange
+from kmsim.mm.mmzone import Machine
+from kmsim.procfs import recorded
+
+DATA = Path(__file__).parents[1] / "data"
+NAMES = ("x86-4k-256M", "x86-4k-4G", "arm64-64k-4G")
+WITH_SCRIPT = ("x86-4k-256M", "arm64-64k-4G")
+
+
+def path(name: str) -> Path:
+    return DATA / f"{name}.json.gz"
+
+
+@cache
+def recording(name: str) -> recorded.Recording:
+    return recorded.read(path(name))
+
+
+def machine(name: str, section: str = "fresh.state", moment: str = "state") -> Machine:
+    return recorded.build_machine(recording(name), recorded.raw_state(recording(name), section, moment))
+
+
+def file(name: str, file_name: str) -> str:
+    return recording(name).files[file_name]
+
+
+def x86_boot(mib: int, *, max_page_order: int = 10, nr_cpus: int = 2, thp: bool = True) -> Boot:
+    """A small x86-64 machine with a reserved first MiB and a kernel image."""
+    ram = (PfnRange(1, 0x9F), PfnRange(256, mib << 8))
+    reserved = (PfnRange(0, 256), PfnRange(5000, 7003))
+    pageblock_order = 9 if thp else max_page_order
+    return Boot("x86-64", 12, max_page_order, pageblock_order, 9, thp, False, nr_cpus, ram, reserved)
+
+
+def arm64_boot(mib: int, *, page_shift: int, max_page_order: int) -> Boot:
+    """A small arm64 machine whose RAM starts at 1 GiB, with two reserved pieces."""
+    start = 1 << (30 - page_shift)
+    ram = (PfnRange(start, start + (mib << 20 >> page_shift)),)
+    reserved = (PfnRange(start + 3, start + 33), PfnRange(start + 200, start + 207))
+    pmd_order = page_shift - 3
+    thp = max_page_order >= pmd_order
+    pageblock_order = min(pmd_order, max_page_order)
+    return Boot("arm64", page_shift, max_page_order, pageblock_order, pmd_order, thp, False, 2, ram, reserved)
