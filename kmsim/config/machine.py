@@ -117,6 +117,7 @@ class MachineConfig(Model):
     )
     reserved: Reserved = Field(default_factory=lambda got: default_reserved(_shape(got)))
     released: Reserved = Field(default_factory=lambda got: default_released(_shape(got)))
+    cache_slice: Annotated[int, size(0, GIB)] = 2 * MIB
     sysctl: SysctlConfig = SysctlConfig()
     state: State = Fresh()
 

@@ -2,8 +2,9 @@
 
 Follows memblock_free_all: free ranges in ascending order, each cut into the largest aligned blocks,
 each put at the tail of its list (kernel: mm/memblock.c, mm/mm_init.c, arch/*/mm/init.c). x86-64
-has DMA (16 MiB), DMA32 (4 GiB) and Normal; arm64 has DMA up to 4 GiB and then Normal. Leaves out
-what the boot allocates and frees on the way: `reserved` says what of it stays.
+has DMA (16 MiB), DMA32 (4 GiB) and Normal; arm64 has DMA up to 4 GiB and then Normal. The watermarks
+are computed before the boot gives its last pages back (initrd, init sections: `released`). Leaves out
+what else the boot allocates and frees on the way: `reserved` says what of it stays.
 """
 
 from typing import NamedTuple
@@ -42,6 +43,7 @@ class Boot(NamedTuple):
     nr_cpus: int
     ram: tuple[PfnRange, ...]
     reserved: tuple[PfnRange, ...]
+    released: tuple[PfnRange, ...] = ()
     sysctl: Sysctl = Sysctl()
     watermark_boost_factor: int = 15000
     cache_slice_bytes: int = 2 << 20
@@ -91,19 +93,25 @@ def boot_machine(boot: Boot) -> Machine:
         thp_built_in=boot.thp_built_in,
         watermark_boost_factor=boot.watermark_boost_factor,
     )
-    free_ranges = subtract(boot.ram, boot.reserved)
-    for z, bounds in enumerate(zone_bounds(boot)):
-        present = overlap(boot.ram, bounds.start, bounds.end)
+    early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
+    late = subtract(boot.released, boot.reserved)
+    bounds = zone_bounds(boot)
+    for zone, span in zip(m.zones, bounds, strict=True):
+        present = overlap(boot.ram, span.start, span.end)
         if present:
-            m.zones[z].start_pfn = bounds.start
-            m.zones[z].end_pfn = bounds.end
-            m.zones[z].present_pages = present
-            m.zones[z].managed_pages = overlap(free_ranges, bounds.start, bounds.end)
+            zone.start_pfn = span.start
+            zone.end_pfn = span.end
+            zone.present_pages = present
+            zone.managed_pages = overlap(early, span.start, span.end)
     set_mobility(m)
-    for piece in free_ranges:
+    for piece in early:
         free_range(m, piece.start, piece.end)
     init_watermarks(m, boot.sysctl, thp_enabled=boot.thp_enabled)
     set_cacheinfo(m, boot.cache_slice_bytes)
+    for zone, span in zip(m.zones, bounds, strict=True):
+        zone.managed_pages += overlap(late, span.start, span.end)
+    for piece in late:
+        free_range(m, piece.start, piece.end)
     return m
 
 

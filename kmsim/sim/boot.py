@@ -56,6 +56,7 @@ def boot_of(config: MachineConfig) -> Boot:
         nr_cpus=config.cpus,
         ram=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.memory_map),
         reserved=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.reserved),
+        released=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.released),
         sysctl=Sysctl(
             min_free_kbytes=None if sysctl.min_free_kbytes == "auto" else sysctl.min_free_kbytes,
             watermark_scale_factor=sysctl.watermark_scale_factor,
@@ -63,6 +64,7 @@ def boot_of(config: MachineConfig) -> Boot:
             percpu_pagelist_high_fraction=sysctl.percpu_pagelist_high_fraction,
         ),
         watermark_boost_factor=sysctl.watermark_boost_factor,
+        cache_slice_bytes=config.cache_slice,
     )
 
 

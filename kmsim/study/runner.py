@@ -10,11 +10,16 @@ from kmsim.config import Study, dump
 
 from kmsim.sim.simulation import Simulation, new_simulation, nr_operations
 from kmsim.sim.simulation import run as simulate
-from kmsim.study.store import Result, provenance, result_folder, write_inputs, write_tables
+from kmsim.study.store import Result, provenance, result_folder, write_inputs, write_proc, write_tables
 from kmsim.study.tables import tables_of
+from kmsim.units import PS_PER_NS
 
 Progress = Callable[[int, int], None]
 Draw = Callable[[Result, Path], None]
+
+
+class ModelBug(Exception):
+    """An assertion of the model failed: our mistake, with what is needed to see it again."""
 
 
 def _quiet(done: int, total: int) -> None:
@@ -22,11 +27,15 @@ def _quiet(done: int, total: int) -> None:
 
 
 def run_point(study: Study, progress: Progress = _quiet) -> Simulation:
-    """Simulate; `progress` is told the operations done and their total."""
+    """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed."""
     simulation = new_simulation(study)
     total = nr_operations(study)
-    for done in simulate(simulation):
-        progress(done, total)
+    try:
+        for done in simulate(simulation):
+            progress(done, total)
+    except AssertionError as error:
+        now_ns = simulation.env.now / PS_PER_NS
+        raise ModelBug(f"{error} (study {study.name}, seed {study.seed}, at {now_ns:,} ns)") from error
     progress(total, total)
     return simulation
 
@@ -43,6 +52,7 @@ def run_study(study: Study, out: Path | None = None, progress: Progress = _quiet
         simulation = run_point(study, progress)
         result = Result(tables_of(simulation), dump(study), provenance(study, []), folder)
         write_tables(folder, result.tables)
+        write_proc(folder, simulation.machine, study.machine.arch)
         if draw is not None:
             draw(result, folder / "figures")
     return replace(result, path=out)

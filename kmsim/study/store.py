@@ -3,7 +3,7 @@
     config.yaml        the resolved config, enough to run again
     provenance.json    seed, versions, machine, command line, schema version
     TABLE.parquet      the tables of `kmsim.study.tables`
-    proc/              the simulated machine's /proc files at the end
+    proc/              the simulated machine's /proc and debugfs files at the end
     figures/           PNG and PDF
 """
 
@@ -24,6 +24,8 @@ from typing import Any
 import pandas as pd
 
 from kmsim.config import Study, dump
+from kmsim.mm.mmzone import Machine
+from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmstat, zoneinfo
 
 from kmsim.study.tables import Tables
 
@@ -105,6 +107,22 @@ def write_tables(folder: Path, tables: Tables) -> None:
     """Write every table."""
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def write_proc(folder: Path, m: Machine, arch: str) -> None:
+    """Write the simulated machine's /proc files, as the kernel prints them."""
+    proc = folder / "proc"
+    proc.mkdir()
+    files = {
+        "buddyinfo": buddyinfo.show(m),
+        "pagetypeinfo": pagetypeinfo.show(m),
+        "zoneinfo": zoneinfo.show(m),
+        "vmstat": vmstat.show(m, arch),
+        "unusable_index": indices.show_unusable_index(m),
+        "extfrag_index": indices.show_extfrag_index(m),
+    }
+    for name, text in files.items():
+        (proc / name).write_text(text)
 
 
 def load(path: str | Path) -> Result:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM
 from kmsim.mm.memblock import Boot, PfnRange
 
-from .machines import boot_of, boots
+from .machines import boot_of, boots, record_of
 from .pair import GFPS, Pair
 
 
@@ -76,9 +76,9 @@ def fill(pair: Pair, phase: Phase) -> None:
     cpu = pair.random.randrange(machine.nr_cpus)
     gfp = pair.random.choice(GFPS)
     nr_blocks = 0
-    while nr_blocks < 4000 and pair.alloc(cpu, gfp, order):
+    while nr_blocks < 2500 and pair.alloc(cpu, gfp, order):
         nr_blocks += 1
-    for _ in range(pair.random.randint(0, nr_blocks)):
+    for _ in range(pair.random.randint(0, pair.random.choice((nr_blocks, nr_blocks // 50)))):
         pair.free(cpu, *pair.pop())
 
 
@@ -113,31 +113,33 @@ def maintain(pair: Pair, cpu: int) -> None:
         pair.decay(cpu, pair.random.choice(sorted(pair.twin.zones)))
 
 
-def check(boot: Boot, phases: list[Phase]) -> Counter[str]:
-    """Run the phases, free everything, and say what was reached."""
+def run(boot: Boot, phases: list[Phase]) -> Pair:
+    """Run the phases, comparing all the way, and free everything."""
     pair = Pair(boot, Random(1))
     for phase in phases:
         run_phase(pair, phase)
     pair.random = Random(2)
     pair.free_everything()
     pair.compare()
-    return pair.reached
+    return pair
 
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=QUIET, derandomize=True)
-@given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=8))
+@settings(max_examples=25, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=6))
 def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -> None:
-    assert check(boot, phases)["disagreement"] == 0
+    pair = run(boot, phases)
+    assert record_of(pair.m) == pair.twin.state()
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=250, deadline=None, suppress_health_check=QUIET)
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=20))
 def test_many_random_machines_decide_as_their_twins(boot: Boot, phases: list[Phase]) -> None:
-    assert check(boot, phases)["disagreement"] == 0
+    pair = run(boot, phases)
+    assert record_of(pair.m) == pair.twin.state()
 
 
 STAGES = {
@@ -188,5 +190,5 @@ def test_long_runs_reach_every_situation() -> None:
             for filling in fillings
             for atomic, low_orders, burst in ((True, True, 8), (False, False, 20))
         ]
-        reached += check(boot, phases)
-    assert {name: reached[name] for name in SITUATIONS if reached[name] < 5} == {}
+        reached += run(boot, phases).reached
+    assert {name: reached[name] for name in SITUATIONS if not reached[name]} == {}
