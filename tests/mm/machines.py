@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from kmsim.mm.memblock import Boot, PfnRange, boot_machine, subtract
-from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PAGE_ORDERS_MAX, ZONE_NAMES, Machine
-from kmsim.mm.snapshot import ZoneState, save
+from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
+from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PAGE_ORDERS_MAX, ZONE_NAMES, Machine, new_machine
+from kmsim.mm.snapshot import ZoneState, load, save
 from kmsim.mm.zone_setup import Sysctl
 from tests.models.machine_model import LETTERS, Record
 from tests.models.page_alloc_model import PageAllocModel
@@ -42,6 +42,45 @@ def boot_of(**changes: Any) -> Boot:
 def plain_machine(**changes: Any) -> Machine:
     """`boot_of`, booted."""
     return boot_machine(boot_of(**changes))
+
+
+def machine_with(
+    lists: dict[tuple[int, int], list[int]], types: dict[int, int] | None = None, **changes: Any
+) -> Machine:
+    """`boot_of` in one zone with exactly these free blocks, head first; all other pages are allocated.
+
+    `lists` is keyed by order and migratetype; `types` gives the migratetypes of pageblocks that are not movable,
+    by pfn. All watermarks are 0.
+    """
+    boot = boot_of(**changes)
+    state = save(boot_machine(boot))[0]
+    m = new_machine(
+        nr_frames=boot.ram[-1].end,
+        nr_cpus=boot.nr_cpus,
+        page_shift=boot.page_shift,
+        max_page_order=boot.max_page_order,
+        pageblock_order=boot.pageblock_order,
+        pmd_order=boot.pmd_order,
+        thp_built_in=boot.thp_built_in,
+        watermark_boost_factor=boot.watermark_boost_factor,
+    )
+    state.lists = {key: np.array(pfns) for key, pfns in lists.items()}
+    state.watermark = [0, 0, 0, 0]
+    for pfn, migratetype in (types or {}).items():
+        state.pageblocks[(pfn >> boot.pageblock_order) - (state.start_pfn >> boot.pageblock_order)] = migratetype
+    load(m, [state])
+    recount(m)
+    return m
+
+
+def set_watermarks(m: Machine, z: int, marks: tuple[int, int, int]) -> None:
+    """Set a zone's min, low and high marks."""
+    m.zones[z].watermark[:3] = marks
+
+
+def type_of(m: Machine, pfn: int) -> int:
+    """The migratetype of a page's pageblock."""
+    return int(m.pageblocks[pfn >> int(m.params[0].pageblock_order)])
 
 
 # ---- random machines

@@ -127,7 +127,7 @@ def run(boot: Boot, phases: list[Phase]) -> Pair:
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=6))
 def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)
@@ -135,7 +135,7 @@ def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=600, deadline=None, suppress_health_check=QUIET)
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=20))
 def test_many_random_machines_decide_as_their_twins(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)
