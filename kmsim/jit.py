@@ -15,7 +15,6 @@ in a directory named by a hash of the sources of the compiled layers.
 
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
@@ -48,13 +47,6 @@ def cache_directory() -> Path:
 numba.config.CACHE_DIR = str(cache_directory())
 
 
-def is_cold() -> bool:
-    """Whether nothing has been compiled yet for these sources, so that the first call will take a while."""
-    if numba.config.DISABLE_JIT:
-        return False
-    return not any(cache_directory().rglob("*.nbi"))
-
-
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -76,9 +68,3 @@ def entry(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that Python calls, once per block of operations; kept on disk."""
     return _jit(function, cache=True)
 
-
-def timed(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[R, float]:
-    """Call `function` and say how many seconds of wall time it took (compile time included)."""
-    start = time.perf_counter()
-    result = function(*args, **kwargs)
-    return result, time.perf_counter() - start

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from kmsim import jit
 
 if TYPE_CHECKING:
+    from kmsim.compile_watch import CompileWatch
     from kmsim.config import Study
     from kmsim.study.runner import Progress as Report
     from kmsim.study.store import Result
@@ -27,15 +28,16 @@ PLAIN_LINE_SECONDS = 5.0
 
 
 def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) -> None:
-    """Compile if need be, simulate with progress, write, and print the tables."""
+    """Simulate with progress, write, and print the tables."""
     from kmsim import api
-    from kmsim.study.store import check_replaceable
+    from kmsim.study.store import check_replaceable, write_timing
 
     folder = out or Path("results") / study.name
     check_replaceable(folder)
-    warm_up(quiet=quiet)
-    with progress(quiet=quiet) as report:
+    start = time.perf_counter()
+    with compiling(quiet=quiet) as watch, progress(quiet=quiet) as report:
         result = api.run(study, folder, report)
+    write_timing(folder, compile_s=watch.seconds, total_s=time.perf_counter() - start)
     if as_json:
         print_json(result)
     elif not quiet:
@@ -45,19 +47,19 @@ def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) 
         stdout.print(f"written to {folder}", markup=False)
 
 
-def warm_up(*, quiet: bool) -> None:
-    """Compile what a run needs, if these sources have not been compiled on this machine before."""
-    if not jit.is_cold():
-        return
-    from kmsim.sim.warmup import compile_steps
+@contextmanager
+def compiling(*, quiet: bool) -> Iterator[CompileWatch]:
+    """Say so when something is compiled, which only the first run of a version does."""
+    from kmsim.compile_watch import watching
 
-    start = time.perf_counter()
-    for name, compile_step in compile_steps():
+    def say(name: str, seconds: float) -> None:
         if not quiet:
-            stderr.print(f"compiling {name} (first run of this version; {time.perf_counter() - start:.0f} s so far)")
-        compile_step()
-    if not quiet:
-        stderr.print(f"compiled in {time.perf_counter() - start:.1f} s; kept in {jit.cache_directory()}")
+            stderr.print(f"compiling {name} (first run of this version, {seconds:.0f} s so far)")
+
+    with watching(say) as watch:
+        yield watch
+    if watch.seconds and not quiet:
+        stderr.print(f"compiled in {watch.seconds:.1f} s, kept in {jit.cache_directory()}", soft_wrap=True)
 
 
 @contextmanager
@@ -75,15 +77,19 @@ def progress(*, quiet: bool) -> Iterator[Report]:
 
 
 def plain_lines() -> Report:
-    """A report that prints a line every few seconds, and at the end."""
-    start = last = time.monotonic()
+    """A report that prints a line every few seconds, and one at the end."""
+    first: tuple[float, int] | None = None
+    last = time.monotonic()
+    said = 0
 
     def report(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal first, last, said
         now = time.monotonic()
-        if now - last >= PLAIN_LINE_SECONDS or done == total:
-            last = now
-            left = (now - start) * (total - done) / done
+        first = first or (now, done)
+        if done != said and (now - last >= PLAIN_LINE_SECONDS or done == total):
+            last, said = now, done
+            since, before = first
+            left = (now - since) * (total - done) / max(done - before, 1)
             stderr.print(f"simulated {done:,} of {total:,} operations, about {left:.0f} s left")
 
     return report
@@ -154,10 +160,11 @@ def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
 
     start = time.perf_counter()
     reports = []
-    for report in validate_files(paths):
-        reports.append(report)
-        if not as_json:
-            print_report(report, stdout)
+    with compiling(quiet=as_json):
+        for report in validate_files(paths):
+            reports.append(report)
+            if not as_json:
+                print_report(report, stdout)
     if as_json:
         print(json.dumps({report.path: report.as_dict() for report in reports}, indent=2))
     else:

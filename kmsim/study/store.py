@@ -5,6 +5,7 @@
     TABLE.parquet      the tables of `kmsim.study.tables`
     proc/              the simulated machine's /proc and debugfs files at the end
     figures/           PNG and PDF
+    timing.json        seconds of wall time, compiling included; all other files depend on config and seed only
 """
 
 from __future__ import annotations
@@ -107,6 +108,12 @@ def write_tables(folder: Path, tables: Tables) -> None:
     """Write every table."""
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def write_timing(folder: Path, **seconds: float) -> None:
+    """Write how long it took: the one file that differs between equal runs."""
+    facts = {name: round(value, 3) for name, value in seconds.items()}
+    (folder / "timing.json").write_text(json.dumps(facts) + "\n")
 
 
 def write_proc(folder: Path, m: Machine, arch: str) -> None:

@@ -52,6 +52,6 @@ def test_a_text_whose_trailing_blanks_an_editor_took_away_is_read() -> None:
     ],
 )
 def test_what_is_no_buddyinfo_is_refused_with_its_line(content: str, why: str) -> None:
-    with pytest.raises(ValueError, match="^line") as caught:
+    with pytest.raises(ValueError, match=r"^line") as caught:
         buddyinfo.parse(content)
     assert str(caught.value) == why

@@ -42,5 +42,5 @@ def test_a_negative_index_has_its_sign_where_the_kernel_prints_it() -> None:
 
 @pytest.mark.parametrize("word", ["1", "0.1", "0.1000", "-1.500", "0.-5000", "nan", "1.0e3"])
 def test_what_is_no_index_is_refused(word: str) -> None:
-    with pytest.raises(ValueError, match="^line 1: .* is not an index such as 0.981$"):
+    with pytest.raises(ValueError, match=r"^line 1: .* is not an index such as 0.981$"):
         indices.parse(f"Node 0, zone      DMA {word} \n")

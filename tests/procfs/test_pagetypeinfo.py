@@ -30,7 +30,7 @@ def test_what_is_shown_is_what_is_read(name: str) -> None:
 def test_a_list_of_a_hundred_thousand_is_capped_as_the_kernel_caps_it() -> None:
     m = boot_machine(x86_boot(1024))
     head = int(m.zones[1].free_list) + MIGRATE_MOVABLE
-    pfns = np.arange(8192, 8192 + 2 * 99_999, 2)
+    pfns = np.arange(8193, 8193 + 2 * 99_999, 2)  # odd: none is the head of a free block
     link(m, head, pfns, 0, PG_BUDDY)
     assert " 99999 " in pagetypeinfo.show(m)
     link(m, head, np.append(pfns, 8191), 0, PG_BUDDY)
@@ -79,7 +79,7 @@ def test_types_of_other_kernels_are_read() -> None:
 def test_what_is_no_pagetypeinfo_is_refused_with_its_line(old: str, new: str, why: str) -> None:
     content = file("x86-4k-256M", "fresh.pagetypeinfo")
     assert old in content
-    with pytest.raises(ValueError, match="^line") as caught:
+    with pytest.raises(ValueError, match=r"^line") as caught:
         pagetypeinfo.parse(content.replace(old, new, 1))
     assert why in str(caught.value)
 

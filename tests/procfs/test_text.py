@@ -21,7 +21,7 @@ readers = pytest.mark.parametrize("name", READERS)
 @readers
 @pytest.mark.parametrize("content", ["", "\n", " \n \n"])
 def test_nothing_is_refused(name: str, content: str) -> None:
-    with pytest.raises(ValueError, match="^line 1: nothing there$"):
+    with pytest.raises(ValueError, match=r"^line 1: nothing there$"):
         READERS[name](content)
 
 
@@ -64,14 +64,14 @@ def test_a_line_of_a_hundred_megabytes_is_refused_at_once(name: str) -> None:
 def test_the_same_zone_or_name_twice_is_refused(name: str) -> None:
     content = file("x86-4k-256M", name)
     with pytest.raises(
-        ValueError, match="second time|not one line for each|not a line of this file|not 'Page"
+        ValueError, match=r"second time|not one line for each|not a line of this file|not 'Page"
     ):
         READERS[name](content + content.splitlines(keepends=True)[-2])
 
 
 def test_a_binary_file_is_named_with_the_line_of_its_first_strange_byte(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"Node 0\nzone \xff\n")
-    with pytest.raises(ValueError, match="^line 2: not text"):
+    with pytest.raises(ValueError, match=r"^line 2: not text"):
         read_text(tmp_path / "file")
 
 

@@ -95,6 +95,6 @@ def test_counters_of_numa_kernels_and_list_sizes_of_later_ones_are_read() -> Non
 def test_what_is_no_zoneinfo_is_refused(old: str, new: str, why: str) -> None:
     content = file("x86-4k-256M", "fresh.zoneinfo")
     assert old in content
-    with pytest.raises(ValueError, match="^line") as caught:
+    with pytest.raises(ValueError, match=r"^line") as caught:
         zoneinfo.parse(content.replace(old, new, 1))
     assert why in str(caught.value)
