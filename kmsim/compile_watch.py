@@ -15,7 +15,7 @@ from numba.core import event
 Say = Callable[[str, float], None]
 
 
-class CompileWatch(event.Listener):  # type: ignore[misc]
+class CompileWatch(event.Listener):
     """Tells `say` which entry point is being compiled, and the seconds spent on that so far."""
 
     def __init__(self, say: Say) -> None:

@@ -17,7 +17,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
@@ -44,14 +44,16 @@ def cache_directory() -> Path:
     return Path(root) / "kmsim" / source_hash()
 
 
-numba.config.CACHE_DIR = str(cache_directory())
+_config: Any = numba.config
+_config.CACHE_DIR = str(cache_directory())
 
 
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def _jit(function: Callable[P, R], **options: bool) -> Callable[P, R]:
-    return cast(Callable[P, R], numba.njit(_nrt=False, **options)(function))
+    njit: Any = numba.njit  # its stubs do not know the private option
+    return cast(Callable[P, R], njit(_nrt=False, **options)(function))
 
 
 def core(function: Callable[P, R]) -> Callable[P, R]:

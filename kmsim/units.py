@@ -20,7 +20,7 @@ def _parse(text: str, units: dict[str, int], example: str) -> int:
         raise ValueError(f"a number and one of {', '.join(units)}, such as {example}")
     whole, _, fraction = match[1].partition(".")
     scale = units[match[2]]
-    value, remainder = divmod(int(whole + fraction) * scale, 10 ** len(fraction))
+    value, remainder = divmod(int(whole + fraction) * scale, int(10 ** len(fraction)))
     if remainder:
         raise ValueError(f"a whole number of {next(iter(units))}")
     return value

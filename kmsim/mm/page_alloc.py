@@ -216,7 +216,7 @@ def compacts_first(m: Machine, ac: int) -> bool:
     if gfp & GFP_DIRECT_RECLAIM == 0 or gfp & GFP_IO == 0 or may_ignore_watermarks(gfp):
         return False
     order = context.order
-    return order > PAGE_ALLOC_COSTLY_ORDER or (order > 0 and context.migratetype != MIGRATE_MOVABLE)
+    return bool(order > PAGE_ALLOC_COSTLY_ORDER or (order > 0 and context.migratetype != MIGRATE_MOVABLE))
 
 
 @small

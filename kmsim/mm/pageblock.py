@@ -51,13 +51,13 @@ def free_list_head(m: Machine, z: int, order: int, migratetype: int) -> int:
 def zone_spans_pageblock(m: Machine, z: int, start_pfn: int) -> bool:
     """Does the whole pageblock lie in the zone?"""
     zone = m.zones[z]
-    return start_pfn >= zone.start_pfn and start_pfn + (1 << m.params[0].pageblock_order) <= zone.end_pfn
+    return bool(start_pfn >= zone.start_pfn and start_pfn + (1 << m.params[0].pageblock_order) <= zone.end_pfn)
 
 
 @small
 def pageblock_start(m: Machine, pfn: int) -> int:
     """The first page frame of the pageblock that holds `pfn` (kernel: pageblock_start_pfn)."""
-    return pfn & ~((1 << m.params[0].pageblock_order) - 1)
+    return int(pfn & ~((1 << m.params[0].pageblock_order) - 1))
 
 
 @core

@@ -65,7 +65,7 @@ def zone_page_state_snapshot(m: Machine, z: int) -> int:
     free_pages = m.zones[z].nr_free_pages
     for cpu in range(nr_cpus):
         free_pages += m.pcps[z * nr_cpus + cpu].vm_stat_diff
-    return max(free_pages, 0)
+    return int(max(free_pages, 0))
 
 
 def _suitable_blocks(nr_free: list[int], order: int) -> int:

@@ -19,7 +19,7 @@ import seaborn as sns
 from kmsim.study.store import Result
 
 COLUMN_INCHES = (4.6, 3.2)
-STYLE = {"font.size": 9, "pdf.fonttype": 42, "savefig.dpi": 200}
+STYLE: dict[Any, Any] = {"font.size": 9, "pdf.fonttype": 42, "savefig.dpi": 200}
 
 
 def draw_all(result: Result, folder: Path) -> list[Path]:

@@ -10,7 +10,6 @@ from rich.table import Table
 from kmsim.study.store import Result
 from kmsim.study.summary import fragmentation_summary, operations_summary
 
-
 OPERATION_COLUMNS = {
     "kind": "operation",
     "order": "order",

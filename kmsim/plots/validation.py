@@ -13,8 +13,7 @@ def print_report(report: FileReport, console: Console) -> None:
     """Print the scored sections of one file as a table, then every reason, each in a line."""
     table = Table(title=escape(report.path), title_justify="left")
     for heading in ("section", "rows", "equal", "skipped"):
-        justify = "left" if heading == "section" else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "section" else "right", no_wrap=True)
     unscored: dict[str, list[str]] = {}
     for section in report.sections:
         if section.rows:

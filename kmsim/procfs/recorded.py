@@ -34,6 +34,7 @@ BYTES_MAX = 512 << 20
 FRAMES_MAX = 1 << 29  # of 4 KiB: 2 TiB
 CPUS_MAX = 1024
 COUNT_MAX = (1 << 63) - 1
+SECTIONS_NAMED = 8  # in a message
 
 MIGRATETYPE_LETTERS = "UMRH"
 NOT_OURS = "-"
@@ -138,8 +139,10 @@ def raw_state(recording: Recording, section: str, moment: str) -> RawState:
         if isinstance(parts, dict)
     }
     if not states.get(section):
-        known = ", ".join(name for name, moments in states.items() if moments)
-        raise RecordingError(f"no states in section {section!r}; there are some in: {known or 'no section'}")
+        known = [name for name, moments in states.items() if moments]
+        more = [f"and {len(known) - SECTIONS_NAMED} more"] if len(known) > SECTIONS_NAMED else []
+        listed = ", ".join([*known[:SECTIONS_NAMED], *more]) or "no section"
+        raise RecordingError(f"no states in section {section!r}; there are some in: {listed}")
     if moment not in states[section]:
         raise RecordingError(f"section {section!r} has no {moment!r} but: {', '.join(states[section])}")
     found: RawState = recording.lab[section][moment]

@@ -4,6 +4,8 @@ Events at one instant are ordered by (time, priority, sequence). Other SimPy pro
 SimPy's own priorities (0 and 1), then the CPUs, in the order of their numbers.
 """
 
+from typing import Any
+
 import simpy
 
 CPU_PRIORITY = 2
@@ -18,9 +20,17 @@ class Step(simpy.Event):
         super().__init__(env)
         self._ok = True
         self._value = None
-        env.schedule(self, priority=CPU_PRIORITY + cpu, delay=delay_ps)
+        schedule: Any = env.schedule  # SimPy declares its two priorities only; any int orders
+        schedule(self, priority=CPU_PRIORITY + cpu, delay=delay_ps)
 
 
 def new_environment() -> simpy.Environment:
     """A clock that stands at picosecond 0."""
     return simpy.Environment(initial_time=0)
+
+
+def now_ps(env: simpy.Environment) -> int:
+    """The time, which is whole as long as nobody schedules a float."""
+    now = env.now
+    assert isinstance(now, int), "a process moved the clock by a float"
+    return now

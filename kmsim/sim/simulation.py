@@ -22,7 +22,7 @@ from kmsim.mm.gfp import GFP_DIRECT_RECLAIM
 from kmsim.mm.memblock import recount
 from kmsim.mm.mmzone import MAX_NR_ZONES, NO_PAGE, ZONE_NAMES, Machine
 from kmsim.sim.boot import machine_of
-from kmsim.sim.clock import Step, new_environment
+from kmsim.sim.clock import Step, new_environment, now_ps
 from kmsim.sim.costs import Prices, prices
 from kmsim.sim.lock import SpinLock
 from kmsim.sim.stage import begin, granted
@@ -126,24 +126,24 @@ def operation(
     env = simulation.env
     m = simulation.machine
     price = simulation.prices
-    start = env.now
+    start = now_ps(env)
     wanted = begin(m, cpu, kind == ALLOC, gfp, order, pfn)
     yield Step(env, price.alloc_fast + price.watermark_check if kind == ALLOC else price.free_fast, cpu)
     while wanted:
         lock = simulation.locks[int(m.contexts[cpu].zone)]
         m.work[0] = 0
         wanted = granted(m, cpu)
-        taking = price.lock_handover if lock.is_held(env.now) else price.lock_uncontended
+        taking = price.lock_handover if lock.is_held(now_ps(env)) else price.lock_uncontended
         hold = taking + price.hold(m.work[0])
-        released = lock.acquire(env.now, hold)
-        simulation.lock_wait[cpu] += released - hold - env.now
-        yield Step(env, released - env.now, cpu)
+        released = lock.acquire(now_ps(env), hold)
+        simulation.lock_wait[cpu] += released - hold - now_ps(env)
+        yield Step(env, released - now_ps(env), cpu)
     outcome = simulation.outcome(KIND_NAMES[kind], order, cpu)
     if kind == ALLOC and m.contexts[cpu].pfn == NO_PAGE:
         outcome.failed += 1
         outcome.needs_slow_path += gfp & GFP_DIRECT_RECLAIM != 0
     else:
-        record_entry(outcome.counts, outcome.totals, env.now - start)
+        record_entry(outcome.counts, outcome.totals, now_ps(env) - start)
 
 
 def until_all(finished: simpy.Event) -> Generator[simpy.Event, None, None]:
@@ -156,7 +156,7 @@ def sampler(simulation: Simulation, finished: simpy.Event) -> Generator[simpy.Ev
     env = simulation.env
     interval = simulation.study.run.sample_every
     while not finished.triggered:
-        simulation.samples.take(simulation.machine, env.now)
+        simulation.samples.take(simulation.machine, now_ps(env))
         yield finished | env.timeout(interval)
-    simulation.samples.take(simulation.machine, env.now)
+    simulation.samples.take(simulation.machine, now_ps(env))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kmsim.config import Study, dump
-
+from kmsim.sim.clock import now_ps
 from kmsim.sim.simulation import Simulation, new_simulation, nr_operations
 from kmsim.sim.simulation import run as simulate
 from kmsim.study.store import Result, provenance, result_folder, write_inputs, write_proc, write_tables
@@ -15,7 +15,7 @@ from kmsim.study.tables import tables_of
 from kmsim.units import PS_PER_NS
 
 Progress = Callable[[int, int], None]
-Draw = Callable[[Result, Path], None]
+Draw = Callable[[Result, Path], object]
 
 
 class ModelBug(Exception):
@@ -34,7 +34,7 @@ def run_point(study: Study, progress: Progress = _quiet) -> Simulation:
         for done in simulate(simulation):
             progress(done, total)
     except AssertionError as error:
-        now_ns = simulation.env.now / PS_PER_NS
+        now_ns = now_ps(simulation.env) / PS_PER_NS
         raise ModelBug(f"{error} (study {study.name}, seed {study.seed}, at {now_ns:,} ns)") from error
     progress(total, total)
     return simulation

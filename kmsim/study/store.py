@@ -27,7 +27,6 @@ import pandas as pd
 from kmsim.config import Study, dump
 from kmsim.mm.mmzone import Machine
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmstat, zoneinfo
-
 from kmsim.study.tables import Tables
 
 SCHEMA_VERSION = 1

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from kmsim.metrics.histogram import bucket_bounds, quantile
+from kmsim.sim.clock import now_ps
 from kmsim.units import PS_PER_NS
 
 if TYPE_CHECKING:
@@ -103,5 +104,5 @@ def _locks(simulation: Simulation) -> pd.DataFrame:
 def _cpus(simulation: Simulation) -> pd.DataFrame:
     waits = simulation.lock_wait / PS_PER_NS
     return pd.DataFrame(
-        {"cpu": np.arange(len(waits)), "lock_wait_ns": waits, "run_ns": simulation.env.now / PS_PER_NS}
+        {"cpu": np.arange(len(waits)), "lock_wait_ns": waits, "run_ns": now_ps(simulation.env) / PS_PER_NS}
     )

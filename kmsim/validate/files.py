@@ -77,7 +77,7 @@ def sections_of(recording: Recording) -> Iterator[Section]:
 def unsupported(recording: Recording) -> str:
     """Why kmsim has no model of the kernel that was recorded; empty if it has one."""
     release = str(recording.consts.get("release", "unknown"))
-    if release.split("-")[0].split(".")[:2] != RELEASE.split("."):
+    if release.split("-", maxsplit=1)[0].split(".")[:2] != RELEASE.split("."):
         return f"kernel {release}; Linux {RELEASE} is modelled"
     nodes = recording.consts.get("numa_nodes", 1)
     if nodes != 1:
@@ -97,7 +97,7 @@ def compare(recording: Recording, name: str) -> list[Section]:
     """The sections that come of one section of the recording; a damaged one does not agree."""
     verb = verb_of(recording, name)
     if verb is None:
-        return [skipped(name, NOT_YET.get(name.split(".")[0], "not supported yet"))]
+        return [skipped(name, NOT_YET.get(name.split(".", maxsplit=1)[0], "not supported yet"))]
     try:
         return verb(recording, name)
     except (RecordingError, KeyError, TypeError, IndexError, ValueError, OverflowError) as error:

@@ -131,7 +131,7 @@ def drain_all(m: Machine, ac: int) -> None:
 
 def copy_machine(m: Machine) -> Machine:
     """A machine of its own in the same state."""
-    return Machine(*(array.copy() for array in m))
+    return Machine(**{name: array.copy() for name, array in m._asdict().items()})
 
 
 def as_rows(log: Any, columns: int) -> Rows:

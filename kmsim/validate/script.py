@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
 from kmsim.mm.snapshot import walk
-from kmsim.procfs.recorded import Recording, RecordingError, build_machine, has_lists, is_cut
+from kmsim.procfs.recorded import RawState, Recording, RecordingError, build_machine, has_lists, is_cut
 from kmsim.validate.compare import differences, machine_items, recorded_items
-from kmsim.validate.foreign import explain
+from kmsim.validate.foreign import Foreign, explain
 from kmsim.validate.replay import (
     FINISHED,
     NO_BLOCK,
@@ -20,6 +18,7 @@ from kmsim.validate.replay import (
     Rows,
     Stop,
     as_rows,
+    copy_machine,
     drain_all,
     free_frames,
     replay,
@@ -51,9 +50,7 @@ def script_sections(recording: Recording, name: str) -> list[Section]:
         why = "the rows before it differ"
         return [rows, *(Section(f"{name}.{moment}", rows=1, why=why) for moment in ("after", "after_drain"))]
     m, after = state_section(f"{name}.after", m, script["after"])
-    drain_all(m, cpu)
-    _, after_drain = state_section(f"{name}.after_drain", m, script["after_drain"])
-    return [rows, after, after_drain]
+    return [rows, after, drained_section(f"{name}.after_drain", m, cpu, script["after_drain"])]
 
 
 def _row_section(name: str, m: Machine, log: Rows, got: Rows, stop: Stop) -> Section:
@@ -97,29 +94,55 @@ def lists_at(m: Machine, pfn: int, order: int) -> str:
     return "; ".join(parts)
 
 
-def state_section(name: str, m: Machine, raw: list[dict[str, Any]]) -> tuple[Machine, Section]:
+def drained_section(name: str, m: Machine, cpu: int, raw: RawState) -> Section:
+    """A machine, once its per-CPU lists are empty, against a recorded state; something may come before or after."""
+
+    def differing_drained(machine: Machine) -> list[str]:
+        drained = copy_machine(machine)
+        drain_all(drained, cpu)
+        return differing(drained, raw)[1]
+
+    drained = copy_machine(m)
+    drain_all(drained, cpu)
+    _, section = state_section(name, drained, raw)
+    if not section.agrees:
+        found = explain(m, cpus_of(m), [], lambda machine: not differing_drained(machine))
+        if found is not None:
+            return disturbed(name, section.rows, found[0], "before the lists were drained")
+    return section
+
+
+def state_section(name: str, m: Machine, raw: RawState) -> tuple[Machine, Section]:
     """A machine against a recorded state; a foreign operation in between is looked for where they differ.
 
     Returns the machine with that operation in it, if there was one.
     """
-    lists = has_lists(raw)
-    expected = recorded_items(raw)
-
-    def differing(machine: Machine) -> tuple[int, list[str]]:
-        return differences(expected, machine_items(machine, lists=lists))
-
-    rows, lines = differing(m)
+    rows, lines = differing(m, raw)
     if not lines:
         return m, Section(name, rows=rows, equal=rows)
-    cpus = list(range(int(m.params[0].nr_cpus)))
-    found = explain(m, cpus, freed_frames(m, raw) if lists else [], lambda machine: not differing(machine)[1])
+    freed = freed_frames(m, raw) if has_lists(raw) else []
+    found = explain(m, cpus_of(m), freed, lambda machine: not differing(machine, raw)[1])
     if found is None:
         return m, Section(name, rows=rows, equal=rows - len(lines), why="; ".join(lines[:3]))
-    foreign, m = found
-    return m, Section(name, rows=rows, equal=rows, skipped=1, why=f"{foreign} came between the last row and the dump")
+    return found[1], disturbed(name, rows, found[0], "between the last row and the dump")
 
 
-def freed_frames(m: Machine, raw: list[dict[str, Any]]) -> list[int]:
+def differing(m: Machine, raw: RawState) -> tuple[int, list[str]]:
+    """How many items of a recorded state were compared, and a line for each that differs."""
+    return differences(recorded_items(raw), machine_items(m, lists=has_lists(raw)))
+
+
+def disturbed(name: str, rows: int, foreign: Foreign, when: str) -> Section:
+    """A section that agrees once a foreign operation is allowed for."""
+    return Section(name, rows=rows, equal=rows, skipped=1, why=f"{foreign} came {when}")
+
+
+def cpus_of(m: Machine) -> list[int]:
+    """The numbers of a machine's CPUs."""
+    return list(range(int(m.params[0].nr_cpus)))
+
+
+def freed_frames(m: Machine, raw: RawState) -> list[int]:
     """The page frames that the recording holds to be free and kmsim to be allocated, at most a pageblock's worth."""
     recorded = np.zeros(int(m.params[0].nr_frames), np.uint8)
     for zone in raw:
@@ -132,5 +155,5 @@ def freed_frames(m: Machine, raw: list[dict[str, Any]]) -> list[int]:
                 order = int(pindex) // 3 if int(pindex) < 12 else int(m.params[0].pmd_order)
                 for pfn in pfns:
                     recorded[pfn : pfn + (1 << order)] = 1
-    return np.flatnonzero(recorded & (1 - free_frames(m)))[:8].tolist()
+    return [int(pfn) for pfn in np.flatnonzero(recorded & (1 - free_frames(m)))[:8]]
 

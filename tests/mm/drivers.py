@@ -1,14 +1,20 @@
 """Whole operations on a machine where every lock is free, as Python calls them: one compiled call each.
 
-`kmsim.mm`'s verbs are cut where a zone's lock is requested, and `core` functions have no Python wrapper; these
-entries run each operation to its end. `cpu` is the CPU that runs it, and its context.
+`kmsim.mm`'s verbs are cut where a zone's lock is requested, and `core` functions have no Python wrapper;
+these entries run each operation to its end. `cpu` is the CPU that runs it, and its context.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.jit import entry
-from kmsim.mm.bulk import alloc_bulk_begin, alloc_bulk_locked, free_folios_begin, free_folios_locked, put_folio
+from kmsim.mm.bulk import (
+    alloc_bulk_begin,
+    alloc_bulk_locked,
+    free_folios_begin,
+    free_folios_locked,
+    put_folio,
+)
 from kmsim.mm.drain import decay_begin, drain_all_pages, drain_begin, drain_locked
 from kmsim.mm.list import list_del, list_empty, list_first
 from kmsim.mm.mmzone import Machine

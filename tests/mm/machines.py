@@ -17,6 +17,7 @@ from kmsim.mm.zone_setup import Sysctl
 from tests.models.machine_model import LETTERS, Record
 from tests.models.page_alloc_model import PageAllocModel
 
+U, M, R, H = range(MIGRATE_TYPES)  # the migratetypes, by their letters in the record format
 DMA_END = 4096  # x86-64: 16 MiB of 4 KiB pages
 FOUR_GIB = 4 << 30
 LARGEST = 34_000  # page frames of a random machine's RAM
@@ -49,8 +50,8 @@ def machine_with(
 ) -> Machine:
     """`boot_of` in one zone with exactly these free blocks, head first; all other pages are allocated.
 
-    `lists` is keyed by order and migratetype; `types` gives the migratetypes of pageblocks that are not movable,
-    by pfn. All watermarks are 0.
+    `lists` is keyed by order and migratetype; `types` gives the migratetypes of pageblocks that are not
+    movable, by pfn. All watermarks are 0.
     """
     boot = boot_of(**changes)
     state = save(boot_machine(boot))[0]
@@ -66,8 +67,9 @@ def machine_with(
     )
     state.lists = {key: np.array(pfns) for key, pfns in lists.items()}
     state.watermark = [0, 0, 0, 0]
+    first = state.start_pfn >> boot.pageblock_order
     for pfn, migratetype in (types or {}).items():
-        state.pageblocks[(pfn >> boot.pageblock_order) - (state.start_pfn >> boot.pageblock_order)] = migratetype
+        state.pageblocks[(pfn >> boot.pageblock_order) - first] = migratetype
     load(m, [state])
     recount(m)
     return m
@@ -93,7 +95,8 @@ def boots(draw: st.DrawFn) -> Boot:
     pmd_order = page_shift - 3  # a page table holds one page of 8-byte entries
     section_bits = 29 if page_shift == 16 else 27
     limit = section_bits - page_shift
-    max_page_order = draw(st.integers(3, 6) | st.integers(3, limit) | st.integers(min(pmd_order + 1, limit), limit))
+    beyond_pageblocks = st.integers(min(pmd_order + 1, limit), limit)
+    max_page_order = draw(st.integers(3, 6) | st.integers(3, limit) | beyond_pageblocks)
     thp_built_in = max_page_order >= pmd_order and draw(st.booleans())
     hugetlb = draw(st.booleans())
     pageblock_order = min(pmd_order, max_page_order) if thp_built_in or hugetlb else max_page_order

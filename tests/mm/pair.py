@@ -1,4 +1,4 @@
-"""The compiled machine and its slow twin side by side: each operation is run on both and must come to the same.
+"""The compiled machine and its slow twin side by side: each operation runs on both and comes to the same.
 
 After every operation the machine is recounted; `compare` holds the whole states and counters against each
 other. What the twin went through on the way is counted in `reached`, so that a test can ask for it.
@@ -159,7 +159,7 @@ class Pair:
             assert pending(self.m, z) == zone.deltas
         events = {event: int(nr) for event, nr in enumerate(self.m.events)}
         counted = [*range(PGALLOC, PGALLOC + MAX_NR_ZONES), PGFREE, NOPAGE, NEEDS_SLOW_PATH]
-        assert {event: events[event] for event in counted} == {event: self.expected[event] for event in counted}
+        assert [events[event] for event in counted] == [self.expected[event] for event in counted]
         assert events[EXTFRAG] == self.reached["claim"] + self.reached["steal"]
 
 
@@ -167,7 +167,7 @@ class Pair:
 
 
 def after(owner: object, name: str, look: Callable[..., None]) -> None:
-    """Let `look(before, result, *arguments)` see every call of a method; `before` is the owner's flags then."""
+    """Let `look(before, result, *arguments)` see every call; `before` is the zone's flags before it."""
     method = getattr(owner, name)
 
     def watched(*args: Any, **kwargs: Any) -> Any:

@@ -7,16 +7,13 @@ import pytest
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.memblock import PfnRange
 from kmsim.mm.mmzone import (
-    MIGRATE_HIGHATOMIC,
-    MIGRATE_MOVABLE,
-    MIGRATE_UNMOVABLE,
     NO_PAGE,
     ZONE_DMA,
     ZONE_DMA32,
 )
 
 from . import drivers
-from .machines import free_blocks, free_list, machine_with, plain_machine, type_of
+from .machines import H, M, U, free_blocks, free_list, machine_with, plain_machine, type_of
 
 MOVABLE = parse_gfp("GFP_HIGHUSER_MOVABLE")
 WHOLE = list(range(0, 16384, 1024))
@@ -25,19 +22,19 @@ WHOLE = list(range(0, 16384, 1024))
 def test_low_half_is_handed_on() -> None:
     m = plain_machine()
     assert drivers.alloc(m, 0, MOVABLE, 4) == 0
-    halves = {(order, MIGRATE_MOVABLE): [1 << order] for order in range(4, 10)}
-    assert free_blocks(m, ZONE_DMA) == halves | {(10, MIGRATE_MOVABLE): WHOLE[1:]}
+    halves = {(order, M): [1 << order] for order in range(4, 10)}
+    assert free_blocks(m, ZONE_DMA) == halves | {(10, M): WHOLE[1:]}
     assert m.work[0].splits == 6
 
 
 def test_the_smallest_sufficient_block_is_split() -> None:
-    m = machine_with({(5, MIGRATE_MOVABLE): [512], (7, MIGRATE_MOVABLE): [1024], (10, MIGRATE_MOVABLE): [2048]})
+    m = machine_with({(5, M): [512], (7, M): [1024], (10, M): [2048]})
     assert drivers.alloc(m, 0, MOVABLE, 6) == 1024
-    assert free_list(m, ZONE_DMA, 6, MIGRATE_MOVABLE) == [1024 + 64]
+    assert free_list(m, ZONE_DMA, 6, M) == [1024 + 64]
 
 
 def test_a_block_of_the_very_order_is_taken_from_the_head() -> None:
-    m = machine_with({(4, MIGRATE_MOVABLE): [512, 96, 1024]})
+    m = machine_with({(4, M): [512, 96, 1024]})
     assert [drivers.alloc(m, 0, MOVABLE, 4) for _ in range(3)] == [512, 96, 1024]
     assert free_blocks(m, ZONE_DMA) == {}
 
@@ -70,10 +67,10 @@ def test_a_freed_block_merges_upwards_until_a_buddy_is_missing() -> None:
     for pfn in (16, 32, 0):
         drivers.free(m, 0, pfn, 4)
     assert m.work[0].merges == 1
-    assert free_list(m, ZONE_DMA, 5, MIGRATE_MOVABLE) == [0]
-    assert free_list(m, ZONE_DMA, 4, MIGRATE_MOVABLE) == [32]
+    assert free_list(m, ZONE_DMA, 5, M) == [0]
+    assert free_list(m, ZONE_DMA, 4, M) == [32]
     drivers.free(m, 0, 48, 4)
-    assert free_blocks(m, ZONE_DMA) == {(10, MIGRATE_MOVABLE): [0, *WHOLE[1:]]}
+    assert free_blocks(m, ZONE_DMA) == {(10, M): [0, *WHOLE[1:]]}
 
 
 def test_a_block_whose_next_merge_is_likely_goes_to_the_tail() -> None:
@@ -85,7 +82,7 @@ def test_a_block_whose_next_merge_is_likely_goes_to_the_tail() -> None:
     drivers.free(m, 0, 48, 4)
     drivers.free(m, 0, 0, 4)  # its pair's buddy, 32 of order 5, is free
     drivers.free(m, 0, 80, 4)  # its pair's buddy, 96 of order 5, is not
-    assert free_list(m, ZONE_DMA, 4, MIGRATE_MOVABLE) == [80, 112, 0]
+    assert free_list(m, ZONE_DMA, 4, M) == [80, 112, 0]
 
 
 def test_no_merge_is_likely_where_the_pair_begins_in_another_zone() -> None:
@@ -97,8 +94,8 @@ def test_no_merge_is_likely_where_the_pair_begins_in_another_zone() -> None:
     assert [drivers.alloc(m, 0, gfp, 12) for _ in range(2)] == [4096, 16384]
     drivers.free(m, 0, 16384, 12)
     drivers.free(m, 0, 4096, 12)
-    assert free_list(m, ZONE_DMA32, 13, MIGRATE_UNMOVABLE) + free_list(m, ZONE_DMA32, 13, MIGRATE_MOVABLE) == [8192]
-    assert free_list(m, ZONE_DMA32, 12, MIGRATE_MOVABLE) == [4096, 16384]
+    assert free_list(m, ZONE_DMA32, 13, U) + free_list(m, ZONE_DMA32, 13, M) == [8192]
+    assert free_list(m, ZONE_DMA32, 12, M) == [4096, 16384]
 
 
 def test_a_block_at_a_ragged_end_finds_no_buddy_beyond_it() -> None:
@@ -118,23 +115,23 @@ def two_pageblocks_freed(first_type: int) -> dict[tuple[int, int], list[int]]:
     drivers.free(m, 0, 0, 9)
     drivers.free(m, 0, 512, 9)
     drivers.recount(m)
-    assert type_of(m, 512) == MIGRATE_MOVABLE
+    assert type_of(m, 512) == M
     return free_blocks(m, ZONE_DMA)
 
 
 def test_a_merge_across_pageblocks_gives_both_one_type() -> None:
-    assert two_pageblocks_freed(MIGRATE_UNMOVABLE) == {(10, MIGRATE_MOVABLE): [0]}
+    assert two_pageblocks_freed(U) == {(10, M): [0]}
 
 
 def test_a_highatomic_pageblock_merges_with_no_other() -> None:
-    assert two_pageblocks_freed(MIGRATE_HIGHATOMIC) == {(9, MIGRATE_HIGHATOMIC): [0], (9, MIGRATE_MOVABLE): [512]}
+    assert two_pageblocks_freed(H) == {(9, H): [0], (9, M): [512]}
 
 
 def test_a_block_of_many_pageblocks_is_freed_to_the_list_of_each() -> None:
-    m = machine_with({}, types={512: MIGRATE_HIGHATOMIC})
+    m = machine_with({}, types={512: H})
     drivers.free(m, 0, 0, 10)
     drivers.recount(m)
-    assert free_blocks(m, ZONE_DMA) == {(9, MIGRATE_MOVABLE): [0], (9, MIGRATE_HIGHATOMIC): [512]}
+    assert free_blocks(m, ZONE_DMA) == {(9, M): [0], (9, H): [512]}
 
 
 def test_a_block_cannot_be_freed_twice() -> None:

@@ -5,10 +5,6 @@ from kmsim.mm.memblock import PfnRange
 from kmsim.mm.mmzone import (
     EXTFRAG,
     KSWAPD_WAKEUPS,
-    MIGRATE_HIGHATOMIC,
-    MIGRATE_MOVABLE,
-    MIGRATE_RECLAIMABLE,
-    MIGRATE_UNMOVABLE,
     NO_PAGE,
     ZONE_BOOSTED_WATERMARK,
     ZONE_DMA,
@@ -16,7 +12,7 @@ from kmsim.mm.mmzone import (
 )
 
 from . import drivers
-from .machines import free_blocks, free_list, machine_with, plain_machine, set_watermarks, type_of
+from .machines import H, M, R, U, free_blocks, free_list, machine_with, plain_machine, set_watermarks, type_of
 
 UNMOVABLE = parse_gfp("GFP_KERNEL")
 MOVABLE = parse_gfp("GFP_HIGHUSER_MOVABLE")
@@ -25,72 +21,70 @@ FOUR_GIB = 1 << 20
 
 
 def test_a_claimed_pageblock_changes_type() -> None:
-    m = machine_with({(9, MIGRATE_MOVABLE): [512]})
+    m = machine_with({(9, M): [512]})
     assert drivers.alloc(m, 0, UNMOVABLE, 4) == 512
-    assert type_of(m, 512) == MIGRATE_UNMOVABLE
-    assert free_list(m, ZONE_DMA, 8, MIGRATE_UNMOVABLE) == [512 + 256]
-    assert free_list(m, ZONE_DMA, 8, MIGRATE_MOVABLE) == []
+    assert type_of(m, 512) == U
+    assert free_list(m, ZONE_DMA, 8, U) == [512 + 256]
+    assert free_list(m, ZONE_DMA, 8, M) == []
     assert m.events[EXTFRAG] == 1
 
 
 def test_a_claimed_block_of_many_pageblocks_changes_all_of_them() -> None:
-    m = machine_with({(10, MIGRATE_MOVABLE): [1024]})
+    m = machine_with({(10, M): [1024]})
     assert drivers.alloc(m, 0, UNMOVABLE, 4) == 1024
-    assert [type_of(m, pfn) for pfn in (1024, 1536, 2048)] == [MIGRATE_UNMOVABLE, MIGRATE_UNMOVABLE, MIGRATE_MOVABLE]
+    assert [type_of(m, pfn) for pfn in (1024, 1536, 2048)] == [U, U, M]
 
 
 def test_the_largest_block_of_another_type_is_claimed() -> None:
-    m = machine_with({(5, MIGRATE_MOVABLE): [512], (8, MIGRATE_MOVABLE): [1024], (6, MIGRATE_MOVABLE): [1536]})
+    m = machine_with({(5, M): [512], (8, M): [1024], (6, M): [1536]})
     assert drivers.alloc(m, 0, UNMOVABLE, 4) == 1024
-    assert [type_of(m, pfn) for pfn in (512, 1024, 1536)] == [MIGRATE_MOVABLE, MIGRATE_UNMOVABLE, MIGRATE_MOVABLE]
+    assert [type_of(m, pfn) for pfn in (512, 1024, 1536)] == [M, U, M]
 
 
 def test_the_rest_of_a_claimed_pageblock_moves_to_the_tails_of_its_new_lists() -> None:
-    m = machine_with(
-        {(8, MIGRATE_MOVABLE): [1024], (5, MIGRATE_MOVABLE): [1024 + 320, 512], (4, MIGRATE_MOVABLE): [1024 + 416]}
-    )
+    m = machine_with({(8, M): [1024], (5, M): [1024 + 320, 512], (4, M): [1024 + 416]})
     assert drivers.alloc(m, 0, UNMOVABLE, 6) == 1024
     drivers.recount(m)
-    assert free_list(m, ZONE_DMA, 5, MIGRATE_MOVABLE) == [512]
-    assert free_list(m, ZONE_DMA, 5, MIGRATE_UNMOVABLE) == [1024 + 320]
-    assert free_list(m, ZONE_DMA, 4, MIGRATE_UNMOVABLE) == [1024 + 416]
+    assert free_list(m, ZONE_DMA, 5, M) == [512]
+    assert free_list(m, ZONE_DMA, 5, U) == [1024 + 320]
+    assert free_list(m, ZONE_DMA, 4, U) == [1024 + 416]
 
 
 def test_a_pageblock_full_of_the_other_type_is_not_claimed_but_stolen_from() -> None:
-    m = machine_with({(5, MIGRATE_UNMOVABLE): [512], (8, MIGRATE_UNMOVABLE): [1024]}, {512: 0, 1024: 0})
-    m.pageblocks[2] = MIGRATE_UNMOVABLE
+    m = machine_with({(5, U): [512], (8, U): [1024]}, {512: 0, 1024: 0})
+    m.pageblocks[2] = U
     drivers.recount(m)
     assert drivers.alloc(m, 0, MOVABLE, 4) == 1024  # 256 of 512 pages are free: claimed
-    assert type_of(m, 1024) == MIGRATE_MOVABLE
-    m = machine_with({(5, MIGRATE_UNMOVABLE): [512], (7, MIGRATE_UNMOVABLE): [1024]}, {512: 0, 1024: 0})
+    assert type_of(m, 1024) == M
+    m = machine_with({(5, U): [512], (7, U): [1024]}, {512: 0, 1024: 0})
     assert drivers.alloc(m, 0, MOVABLE, 4) == 512  # 128 of 512: the smallest block is stolen from instead
-    assert type_of(m, 512) == MIGRATE_UNMOVABLE
-    assert free_list(m, ZONE_DMA, 4, MIGRATE_UNMOVABLE) == [512 + 16]
+    assert type_of(m, 512) == U
+    assert free_list(m, ZONE_DMA, 4, U) == [512 + 16]
 
 
 def test_movable_pages_in_use_count_as_alike_for_an_unmovable_claim() -> None:
     """They can be migrated away one day; pages of a reclaimable pageblock cannot."""
-    m = machine_with({(5, MIGRATE_MOVABLE): [512]})
+    m = machine_with({(5, M): [512]})
     assert drivers.alloc(m, 0, UNMOVABLE, 4) == 512
-    assert type_of(m, 512) == MIGRATE_UNMOVABLE
-    m = machine_with({(5, MIGRATE_RECLAIMABLE): [512]}, {512: MIGRATE_RECLAIMABLE})
+    assert type_of(m, 512) == U
+    m = machine_with({(5, R): [512]}, {512: R})
     assert drivers.alloc(m, 0, UNMOVABLE, 4) == 512
-    assert type_of(m, 512) == MIGRATE_RECLAIMABLE
+    assert type_of(m, 512) == R
 
 
 def test_movable_requests_leave_small_blocks_of_others_alone_until_they_must_steal() -> None:
-    """Order 3 is less than half of pageblock_order 9: nothing is claimed, so no pageblock is even looked at."""
-    m = machine_with({(3, MIGRATE_UNMOVABLE): [512]}, {512: MIGRATE_UNMOVABLE})
+    """Order 3 is less than half of pageblock_order 9: no pageblock is even looked at."""
+    m = machine_with({(3, U): [512]}, {512: U})
     m.work[0].frames_scanned = 0
     assert drivers.alloc(m, 0, MOVABLE, 0) == 512
     assert m.work[0].frames_scanned == 0
-    assert type_of(m, 512) == MIGRATE_UNMOVABLE
+    assert type_of(m, 512) == U
 
 
 def test_each_type_has_its_own_order_of_preference() -> None:
-    blocks = {(9, MIGRATE_UNMOVABLE): [0], (9, MIGRATE_MOVABLE): [1024], (9, MIGRATE_RECLAIMABLE): [2048]}
-    types = {0: MIGRATE_UNMOVABLE, 2048: MIGRATE_RECLAIMABLE}
-    own = {UNMOVABLE: MIGRATE_UNMOVABLE, MOVABLE: MIGRATE_MOVABLE, RECLAIMABLE: MIGRATE_RECLAIMABLE}
+    blocks = {(9, U): [0], (9, M): [1024], (9, R): [2048]}
+    types = {0: U, 2048: R}
+    own = {UNMOVABLE: U, MOVABLE: M, RECLAIMABLE: R}
     taken = {}
     for gfp, migratetype in own.items():
         others = {key: pfns for key, pfns in blocks.items() if key[1] != migratetype}
@@ -100,10 +94,10 @@ def test_each_type_has_its_own_order_of_preference() -> None:
 
 
 def test_nothing_falls_back_to_highatomic() -> None:
-    m = machine_with({(9, MIGRATE_HIGHATOMIC): [512]}, {512: MIGRATE_HIGHATOMIC})
+    m = machine_with({(9, H): [512]}, {512: H})
     m.zones[ZONE_DMA].nr_reserved_highatomic = 512
     assert drivers.alloc(m, 0, UNMOVABLE, 4) == NO_PAGE
-    assert free_blocks(m, ZONE_DMA) == {(9, MIGRATE_HIGHATOMIC): [512]}
+    assert free_blocks(m, ZONE_DMA) == {(9, H): [512]}
 
 
 def test_a_lower_zone_is_used_before_the_normal_zone_is_fragmented() -> None:
@@ -119,14 +113,14 @@ def test_a_lower_zone_is_used_before_the_normal_zone_is_fragmented() -> None:
 
 
 def test_the_normal_zone_is_fragmented_where_nothing_else_is_left() -> None:
-    m = machine_with({(5, MIGRATE_MOVABLE): [FOUR_GIB + 512]}, ram=(PfnRange(FOUR_GIB, FOUR_GIB + 16384),))
+    m = machine_with({(5, M): [FOUR_GIB + 512]}, ram=(PfnRange(FOUR_GIB, FOUR_GIB + 16384),))
     assert drivers.alloc(m, 0, UNMOVABLE, 4) == FOUR_GIB + 512
-    assert type_of(m, FOUR_GIB + 512) == MIGRATE_UNMOVABLE
+    assert type_of(m, FOUR_GIB + 512) == U
 
 
 def claim_part(factor: int, high: int = 1000) -> tuple[int, int]:
     """The boost, and whether kswapd is to be woken, after part of a pageblock was claimed."""
-    m = machine_with({(8, MIGRATE_MOVABLE): [512], (10, MIGRATE_MOVABLE): [2048]}, watermark_boost_factor=factor)
+    m = machine_with({(8, M): [512], (10, M): [2048]}, watermark_boost_factor=factor)
     set_watermarks(m, ZONE_DMA, (0, 0, high))
     assert drivers.alloc(m, 0, MOVABLE, 10) == 2048
     assert drivers.alloc(m, 0, parse_gfp("GFP_ATOMIC & ~__GFP_KSWAPD_RECLAIM"), 4) == 512
@@ -140,7 +134,7 @@ def test_a_fragmenting_claim_boosts_the_watermarks_by_a_pageblock() -> None:
 
 def test_the_boost_is_limited_to_a_share_of_the_high_mark_but_a_pageblock_is_always_allowed() -> None:
     assert claim_part(15000, high=20) == (512, 0)
-    m = machine_with({(8, MIGRATE_MOVABLE): [512], (7, MIGRATE_MOVABLE): [1024], (6, MIGRATE_MOVABLE): [2048]})
+    m = machine_with({(8, M): [512], (7, M): [1024], (6, M): [2048]})
     set_watermarks(m, ZONE_DMA, (0, 0, 400))
     gfp = parse_gfp("GFP_ATOMIC | __GFP_MEMALLOC")
     assert [drivers.alloc(m, 0, gfp, order) for order in (8, 7, 6)] == [512, 1024, 2048]
@@ -152,7 +146,7 @@ def test_boosting_can_be_switched_off() -> None:
 
 
 def test_a_request_that_may_wake_kswapd_does_so_after_a_boost() -> None:
-    m = machine_with({(8, MIGRATE_MOVABLE): [512], (10, MIGRATE_MOVABLE): [2048]})
+    m = machine_with({(8, M): [512], (10, M): [2048]})
     set_watermarks(m, ZONE_DMA, (0, 0, 1000))
     before = m.events.copy()
     assert drivers.alloc(m, 0, MOVABLE, 10) == 2048
@@ -163,7 +157,7 @@ def test_a_request_that_may_wake_kswapd_does_so_after_a_boost() -> None:
 
 def test_the_rung_that_served_is_remembered_while_a_list_is_refilled() -> None:
     """Stealing one page does not look for a claim again: the pageblock is never scanned."""
-    m = machine_with({(2, MIGRATE_UNMOVABLE): [512, 1024, 1536, 2048]}, dict.fromkeys((512, 1024, 1536, 2048), 0))
+    m = machine_with({(2, U): [512, 1024, 1536, 2048]}, dict.fromkeys((512, 1024, 1536, 2048), 0))
     m.work[0].frames_scanned = 0
     assert drivers.alloc(m, 0, MOVABLE, 0) == 512
     assert m.work[0].frames_scanned == 0
@@ -177,4 +171,4 @@ def test_without_grouping_everything_is_unmovable_and_nothing_is_a_fallback() ->
     drivers.alloc(m, 0, RECLAIMABLE, 4)
     drivers.recount(m)
     assert m.events[EXTFRAG] == 1  # the boot's lists are movable: the first request claims what it needs
-    assert type_of(m, 0) == MIGRATE_UNMOVABLE
+    assert type_of(m, 0) == U

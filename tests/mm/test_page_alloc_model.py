@@ -1,7 +1,7 @@
-"""Random operations on random machines: the compiled page allocator and its slow twin must agree on everything.
+"""Random operations on random machines: the compiled page allocator and its slow twin agree on everything.
 
-A run is a list of phases, each with a share of allocations, a few GFP masks and a few orders of its own, so that
-memory is filled to the brim and emptied again; single operations are drawn from the phase's own random numbers.
+A run is a list of phases, each with a share of allocations, a few GFP masks and a few orders of its own, so
+that memory is filled to the brim and emptied again; single operations come from the phase's own seed.
 """
 
 from collections import Counter
@@ -17,7 +17,6 @@ from kmsim.mm.memblock import Boot, PfnRange
 
 from .machines import boot_of, boots, record_of
 from .pair import GFPS, Pair
-
 
 ATOMIC = tuple(gfp for gfp in GFPS if not gfp & GFP_DIRECT_RECLAIM)
 
@@ -144,7 +143,11 @@ def test_many_random_machines_decide_as_their_twins(boot: Boot, phases: list[Pha
 
 STAGES = {
     "two zones, small pageblocks": boot_of(
-        page_shift=16, max_page_order=5, pageblock_order=5, thp_built_in=False, ram=(PfnRange(60_001, 72_345),)
+        page_shift=16,
+        max_page_order=5,
+        pageblock_order=5,
+        thp_built_in=False,
+        ram=(PfnRange(60_001, 72_345),),
     ),
     "one zone, huge pages, blocks of many pageblocks": boot_of(max_page_order=13, ram=(PfnRange(0, 16_384),)),
     "x86-64, two zones": boot_of(
@@ -186,9 +189,9 @@ def test_long_runs_reach_every_situation() -> None:
         random = Random(number)
         fillings = ("pages", "nothing", "small blocks", "nothing", "large blocks", "nothing")
         phases = [
-            Phase(random.randrange(1 << 30), 40, random.choice((20, 50, 80)), filling, atomic, low_orders, burst)
+            Phase(random.randrange(1 << 30), 40, random.choice((20, 50, 80)), filling, *kind)
             for filling in fillings
-            for atomic, low_orders, burst in ((True, True, 8), (False, False, 20))
+            for kind in ((True, True, 8), (False, False, 20))  # atomic, low_orders, burst
         ]
         reached += run(boot, phases).reached
     assert {name: reached[name] for name in SITUATIONS if not reached[name]} == {}

@@ -45,8 +45,8 @@ def test_a_list_of_a_hundred_thousand_is_capped_as_the_kernel_caps_it() -> None:
 
 def test_each_node_has_its_own_heads_and_mixed_blocks_are_passed_over() -> None:
     one = file("x86-4k-256M", "fresh.pagetypeinfo")
-    names = "   Unmovable      Movable  Reclaimable   HighAtomic "
-    mixed = f"\nNumber of mixed blocks {names}\nNode 0, zone      DMA            0            0            0            0 \n"
+    mixed = "\nNumber of mixed blocks    Unmovable      Movable  Reclaimable   HighAtomic \n"
+    mixed += "Node 0, zone      DMA            0            0            0            0 \n"
     other = one.replace("Node 0", "Node 1").replace("Node    0", "Node    1")
     nodes = pagetypeinfo.parse(one + mixed + other)
     assert [node.pageblocks[0].node for node in nodes] == [0, 1]

@@ -160,6 +160,25 @@ def test_a_foreign_allocation_within_a_run_is_counted(x86: Recording) -> None:
     assert sections["steal.recl0.after"].agrees
 
 
+def without_its_last_rows(recording: Recording, name: str, nr_rows: int) -> Recording:
+    """The recording as if the last requests of a script had come from another task."""
+    changed = only(recording, name)
+    changed.lab[name]["log"] = changed.lab[name]["log"][:-nr_rows]
+    return changed
+
+
+def test_a_foreign_free_before_the_dump_is_found(x86: Recording) -> None:
+    sections = by_name(without_its_last_rows(x86, "script.run3", 1))
+    assert all(section.agrees for section in sections.values())
+    after = sections["script.run3.after"]
+    assert after.skipped == 1
+    assert "a foreign free of order 3" in after.why
+
+
+def test_two_foreign_operations_are_a_difference(x86: Recording) -> None:
+    assert not by_name(without_its_last_rows(x86, "script.run3", 2))["script.run3.after"].agrees
+
+
 def test_marks_that_no_number_of_released_pages_explains_disagree(x86: Recording) -> None:
     lab = {name: x86.lab[name] for name in ("consts", "fresh.state")}
     text = x86.files["fresh.zoneinfo"]
