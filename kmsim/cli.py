@@ -1,4 +1,7 @@
-"""The commands; no logic. Exit codes: 0 done, 1 the validation says no, 2 the user's input, 70 our bug, 130 interrupted."""
+"""The commands; no logic.
+
+Exit codes: 0 done, 1 the validation says no, 2 the user's input, 70 our bug, 130 interrupted.
+"""
 
 from __future__ import annotations
 

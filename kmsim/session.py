@@ -66,7 +66,7 @@ def compiling(*, quiet: bool) -> Iterator[CompileWatch]:
 def progress(*, quiet: bool) -> Iterator[Report]:
     """A bar with ETA on a terminal, a plain line now and then otherwise, nothing when quiet."""
     if quiet:
-        yield lambda done, total: None
+        yield say_nothing
     elif stderr.is_terminal:
         columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
         with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr) as bar:
@@ -74,6 +74,10 @@ def progress(*, quiet: bool) -> Iterator[Report]:
             yield lambda done, total: bar.update(task, completed=done, total=total)
     else:
         yield plain_lines()
+
+
+def say_nothing(done: int, total: int) -> None:  # noqa: ARG001 - a report like the others
+    """The report of a quiet run."""
 
 
 def plain_lines() -> Report:

@@ -8,7 +8,7 @@ goes to the tail where its next merge is likely, else to the head.
 Leaves out: debug guard pages, page reporting, free-list shuffling, capture by compaction.
 Invariant: no two free buddies of one order below max_page_order; nr_free[order] counts the blocks
 of all types; NR_FREE_PAGES follows every change. Lock order: the caller holds the zone's lock;
-nothing here takes another.
+nothing here takes another. The zone, and the CPU whose counters change, are those of the context `ac`.
 """
 
 from kmsim.jit import core, small
@@ -69,11 +69,12 @@ def buddy_merge_likely(m: Machine, z: int, pfn: int, order: int) -> bool:
 
 
 @core
-def free_one_page(m: Machine, z: int, cpu: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
+def free_one_page(m: Machine, ac: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
     """Free a block: merge it upwards, then list what came of it (kernel: __free_one_page)."""
     max_page_order = m.params[0].max_page_order
+    z = int(m.contexts[ac].zone)
     assert pfn & ((1 << order) - 1) == 0
-    account_freepages(m, z, cpu, 1 << order, migratetype)
+    account_freepages(m, ac, 1 << order, migratetype)
     while order < max_page_order:
         buddy_pfn = find_buddy_pfn(m, z, pfn, order)
         if buddy_pfn == NO_PAGE:
@@ -95,12 +96,12 @@ def free_one_page(m: Machine, z: int, cpu: int, pfn: int, order: int, migratetyp
 
 
 @core
-def split_large_buddy(m: Machine, z: int, cpu: int, pfn: int, order: int, to_tail: bool) -> None:
+def split_large_buddy(m: Machine, ac: int, pfn: int, order: int, to_tail: bool) -> None:
     """Free a block pageblock by pageblock, since each may have a type of its own (kernel: split_large_buddy)."""
     end_pfn = pfn + (1 << order)
     part_order = min(order, m.params[0].pageblock_order)
     while pfn < end_pfn:
-        free_one_page(m, z, cpu, pfn, part_order, pageblock_migratetype(m, pfn), to_tail)
+        free_one_page(m, ac, pfn, part_order, pageblock_migratetype(m, pfn), to_tail)
         pfn += 1 << part_order
 
 
@@ -117,20 +118,21 @@ def expand(m: Machine, z: int, pfn: int, low: int, high: int, migratetype: int) 
 
 
 @small
-def page_del_and_expand(m: Machine, z: int, cpu: int, pfn: int, low: int, high: int, migratetype: int) -> None:
+def page_del_and_expand(m: Machine, ac: int, pfn: int, low: int, high: int, migratetype: int) -> None:
     """Take a block of order `high` off its list and keep its lowest 2^low pages (kernel: page_del_and_expand)."""
+    z = int(m.contexts[ac].zone)
     del_page_from_free_list(m, z, pfn, high)
     nr_taken = (1 << high) - expand(m, z, pfn, low, high, migratetype)
-    account_freepages(m, z, cpu, -nr_taken, migratetype)
+    account_freepages(m, ac, -nr_taken, migratetype)
 
 
 @small
-def rmqueue_smallest(m: Machine, z: int, cpu: int, order: int, migratetype: int) -> int:
+def rmqueue_smallest(m: Machine, ac: int, order: int, migratetype: int) -> int:
     """The first block of the smallest sufficient order of one type, or NO_PAGE (kernel: __rmqueue_smallest)."""
     for current_order in range(order, m.params[0].max_page_order + 1):
-        head = free_list_head(m, z, current_order, migratetype)
+        head = free_list_head(m, m.contexts[ac].zone, current_order, migratetype)
         pfn = list_first(m, head)
         if pfn != head:
-            page_del_and_expand(m, z, cpu, pfn, order, current_order, migratetype)
+            page_del_and_expand(m, ac, pfn, order, current_order, migratetype)
             return pfn
     return NO_PAGE

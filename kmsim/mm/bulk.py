@@ -115,10 +115,8 @@ def alloc_bulk_locked(m: Machine, ac: int) -> bool:
     context = m.contexts[ac]
     if context.attempt != BULK:
         return True if locked(m, ac) else bulk_collect_single(m, ac)
-    z = int(context.zone)
-    cpu = int(context.cpu)
-    rmqueue_bulk(m, z, cpu, 0, context.nr_pages, context.pindex, context.migratetype, context.alloc_flags)
-    pfn = pcp_take(m, pcp_index(m, z, cpu), context.pindex, 0)
+    rmqueue_bulk(m, ac)
+    pfn = pcp_take(m, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
     if pfn != NO_PAGE:
         populate(m, ac, pfn)
         return bulk_take(m, ac)

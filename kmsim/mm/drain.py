@@ -38,7 +38,7 @@ def drain_locked(m: Machine, ac: int) -> bool:
     """Give one batch back; is the lock wanted again?"""
     context = m.contexts[ac]
     nr_pages = min(context.nr_wanted, context.nr_pages)
-    free_pcppages_bulk(m, context.zone, context.cpu, context.cursor, nr_pages, 0)
+    free_pcppages_bulk(m, ac, context.cursor, nr_pages, 0)
     context.nr_wanted -= nr_pages
     return bool(context.nr_wanted > 0)
 

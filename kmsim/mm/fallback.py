@@ -9,6 +9,7 @@ The rung that served is remembered while one hold of the lock fills a per-CPU li
 
 Leaves out CMA. Invariant: a free page is always on the list of its pageblock's type, whatever rung
 served. Lock order: the caller holds the zone's lock.
+The request (zone, order, migratetype, alloc_flags) is that of the context `ac`.
 """
 
 from kmsim.jit import core, small
@@ -48,49 +49,48 @@ FALLBACKS = (
 
 
 @small
-def rmqueue(m: Machine, z: int, cpu: int, order: int, migratetype: int, alloc_flags: int, mode: int) -> tuple[int, int]:
-    """A block from the zone, by the first rung at or below `mode` that has one (kernel: __rmqueue).
+def rmqueue(m: Machine, ac: int, mode: int) -> tuple[int, int]:
+    """A block for the context's request, by the first rung at or below `mode` that has one (kernel: __rmqueue).
 
     Returns its pfn, or NO_PAGE, and the mode for the next request under the same hold of the lock.
     """
     if mode == RMQUEUE_NORMAL:
-        pfn = rmqueue_smallest(m, z, cpu, order, migratetype)
+        context = m.contexts[ac]
+        pfn = rmqueue_smallest(m, ac, context.order, context.migratetype)
         if pfn != NO_PAGE:
             return pfn, RMQUEUE_NORMAL
-    return rmqueue_fallback(m, z, cpu, order, migratetype, alloc_flags, mode)
+    return rmqueue_fallback(m, ac, mode)
 
 
 @core
-def rmqueue_fallback(
-    m: Machine, z: int, cpu: int, order: int, migratetype: int, alloc_flags: int, mode: int
-) -> tuple[int, int]:
+def rmqueue_fallback(m: Machine, ac: int, mode: int) -> tuple[int, int]:
     """The rungs of `rmqueue` that take from another type."""
     if mode != RMQUEUE_STEAL:
-        pfn = rmqueue_claim(m, z, cpu, order, migratetype, alloc_flags)
+        pfn = rmqueue_claim(m, ac)
         if pfn != NO_PAGE:
             return pfn, RMQUEUE_NORMAL
-    if not alloc_flags & ALLOC_NOFRAGMENT:
-        pfn = rmqueue_steal(m, z, cpu, order, migratetype)
+    if not m.contexts[ac].alloc_flags & ALLOC_NOFRAGMENT:
+        pfn = rmqueue_steal(m, ac)
         if pfn != NO_PAGE:
             return pfn, RMQUEUE_STEAL
     return NO_PAGE, mode
 
 
 @core
-def rmqueue_claim(m: Machine, z: int, cpu: int, order: int, start_mt: int, alloc_flags: int) -> int:
+def rmqueue_claim(m: Machine, ac: int) -> int:
     """The largest block of another type, with its whole pageblock if possible (kernel: __rmqueue_claim)."""
-    pageblock_order = m.params[0].pageblock_order
-    min_order = order
-    if order < pageblock_order and alloc_flags & ALLOC_NOFRAGMENT:
-        min_order = pageblock_order
+    context = m.contexts[ac]
+    min_order = context.order
+    if context.alloc_flags & ALLOC_NOFRAGMENT:
+        min_order = max(min_order, m.params[0].pageblock_order)
     for current_order in range(m.params[0].max_page_order, min_order - 1, -1):
-        fallback_mt = find_suitable_fallback(m, z, current_order, start_mt)
+        fallback_mt = find_suitable_fallback(m, context.zone, current_order, context.migratetype)
         if fallback_mt < 0:
             continue
-        if not can_steal_fallback(m, current_order, start_mt):
+        if not can_steal_fallback(m, current_order, context.migratetype):
             break
-        pfn = list_first(m, free_list_head(m, z, current_order, fallback_mt))
-        pfn = try_to_steal_block(m, z, cpu, pfn, current_order, order, start_mt, alloc_flags)
+        pfn = list_first(m, free_list_head(m, context.zone, current_order, fallback_mt))
+        pfn = try_to_steal_block(m, ac, pfn, current_order)
         if pfn != NO_PAGE:
             m.events[EXTFRAG] += 1
             return pfn
@@ -98,13 +98,14 @@ def rmqueue_claim(m: Machine, z: int, cpu: int, order: int, start_mt: int, alloc
 
 
 @core
-def rmqueue_steal(m: Machine, z: int, cpu: int, order: int, start_mt: int) -> int:
+def rmqueue_steal(m: Machine, ac: int) -> int:
     """The smallest block of another type; the rest of it keeps that type (kernel: __rmqueue_steal)."""
-    for current_order in range(order, m.params[0].max_page_order + 1):
-        fallback_mt = find_suitable_fallback(m, z, current_order, start_mt)
+    context = m.contexts[ac]
+    for current_order in range(context.order, m.params[0].max_page_order + 1):
+        fallback_mt = find_suitable_fallback(m, context.zone, current_order, context.migratetype)
         if fallback_mt >= 0:
-            pfn = list_first(m, free_list_head(m, z, current_order, fallback_mt))
-            page_del_and_expand(m, z, cpu, pfn, order, current_order, fallback_mt)
+            pfn = list_first(m, free_list_head(m, context.zone, current_order, fallback_mt))
+            page_del_and_expand(m, ac, pfn, context.order, current_order, fallback_mt)
             m.events[EXTFRAG] += 1
             return pfn
     return NO_PAGE
@@ -126,8 +127,7 @@ def can_steal_fallback(m: Machine, order: int, start_mt: int) -> bool:
     """May more than the block itself be taken? (kernel: can_steal_fallback)"""
     return (
         order >= m.params[0].pageblock_order // 2
-        or start_mt == MIGRATE_RECLAIMABLE
-        or start_mt == MIGRATE_UNMOVABLE
+        or start_mt in (MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE)
         or m.params[0].mobility_disabled != 0
     )
 
@@ -149,28 +149,36 @@ def boost_watermark(m: Machine, z: int) -> bool:
 
 
 @core
-def try_to_steal_block(
-    m: Machine, z: int, cpu: int, pfn: int, current_order: int, order: int, start_mt: int, alloc_flags: int
-) -> int:
+def try_to_steal_block(m: Machine, ac: int, pfn: int, current_order: int) -> int:
     """Claim the pageblock(s) of a free block of another type, if that is worth it (kernel: try_to_steal_block).
 
-    Returns a block of `order`, or NO_PAGE where the pageblock holds too much of the other type.
+    Returns a block of the context's order, or NO_PAGE where the pageblock holds too much of the other type.
     """
+    context = m.contexts[ac]
+    z = int(context.zone)
+    start_mt = int(context.migratetype)
     block_mt = pageblock_migratetype(m, pfn)
     if block_mt == MIGRATE_HIGHATOMIC:
         return NO_PAGE
     if current_order >= m.params[0].pageblock_order:
         del_page_from_free_list(m, z, pfn, current_order)
-        account_freepages(m, z, cpu, -(1 << current_order), block_mt)
+        account_freepages(m, ac, -(1 << current_order), block_mt)
         change_pageblock_range(m, pfn, current_order, start_mt)
-        nr_added = expand(m, z, pfn, order, current_order, start_mt)
-        account_freepages(m, z, cpu, nr_added, start_mt)
+        nr_added = expand(m, z, pfn, context.order, current_order, start_mt)
+        account_freepages(m, ac, nr_added, start_mt)
         return pfn
-    if boost_watermark(m, z) and alloc_flags & ALLOC_KSWAPD:
+    if boost_watermark(m, z) and context.alloc_flags & ALLOC_KSWAPD:
         m.zones[z].zone_flags |= ZONE_BOOSTED_WATERMARK
     start_pfn = pageblock_start(m, pfn)
-    if not zone_spans_pageblock(m, z, start_pfn):
+    if not zone_spans_pageblock(m, z, start_pfn) or not is_worth_claiming(m, start_pfn, block_mt, start_mt):
         return NO_PAGE
+    move_freepages_block(m, ac, start_pfn, block_mt, start_mt)
+    return rmqueue_smallest(m, ac, context.order, start_mt)
+
+
+@core
+def is_worth_claiming(m: Machine, start_pfn: int, block_mt: int, start_mt: int) -> bool:
+    """Is at least half of the pageblock free or of a compatible type? (kernel: try_to_steal_block)"""
     nr_free, nr_movable = count_free_and_movable(m, start_pfn)
     pageblock_nr_pages = 1 << m.params[0].pageblock_order
     if start_mt == MIGRATE_MOVABLE:
@@ -179,7 +187,4 @@ def try_to_steal_block(
         nr_alike = pageblock_nr_pages - (nr_free + nr_movable)
     else:
         nr_alike = 0  # unmovable and reclaimable cannot be told apart here
-    if nr_free + nr_alike >= pageblock_nr_pages // 2 or m.params[0].mobility_disabled:
-        move_freepages_block(m, z, cpu, start_pfn, block_mt, start_mt)
-        return rmqueue_smallest(m, z, cpu, order, start_mt)
-    return NO_PAGE
+    return bool(nr_free + nr_alike >= pageblock_nr_pages // 2 or m.params[0].mobility_disabled != 0)

@@ -29,8 +29,12 @@ def may_reserve_highatomic(m: Machine, z: int) -> bool:
 
 
 @core
-def reserve_highatomic_pageblock(m: Machine, z: int, cpu: int, pfn: int, order: int) -> None:
-    """Reserve the pageblock(s) of a block just allocated (kernel: reserve_highatomic_pageblock)."""
+def reserve_highatomic_pageblock(m: Machine, ac: int) -> None:
+    """Reserve the pageblock(s) of the block that the context has just got (kernel: reserve_highatomic_pageblock)."""
+    context = m.contexts[ac]
+    z = int(context.zone)
+    pfn = int(context.pfn)
+    order = int(context.order)
     migratetype = pageblock_migratetype(m, pfn)
     if not may_reserve_highatomic(m, z) or migratetype >= MIGRATE_PCPTYPES:
         return
@@ -41,5 +45,5 @@ def reserve_highatomic_pageblock(m: Machine, z: int, cpu: int, pfn: int, order: 
         return
     start_pfn = pageblock_start(m, pfn)
     if zone_spans_pageblock(m, z, start_pfn):
-        move_freepages_block(m, z, cpu, start_pfn, migratetype, MIGRATE_HIGHATOMIC)
+        move_freepages_block(m, ac, start_pfn, migratetype, MIGRATE_HIGHATOMIC)
         m.zones[z].nr_reserved_highatomic += 1 << pageblock_order

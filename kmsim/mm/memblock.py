@@ -123,7 +123,8 @@ def free_range(m: Machine, start: int, end: int) -> None:
         order = max_page_order
         while start & ((1 << order) - 1) or start + (1 << order) > end:
             order -= 1
-        split_large_buddy(m, page_zone(m, start), 0, start, order, True)
+        m.contexts[0].zone = page_zone(m, start)
+        split_large_buddy(m, 0, start, order, True)
         start += 1 << order
 
 

@@ -14,7 +14,10 @@ The ladder of an allocation (each rung may want the lock):
     retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
     fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
 Requests that try compaction first (costly orders, and other non-movable ones of order > 0) need
-the slow path one rung earlier. Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug checks. Lock order: a context's pcp lock (being on its CPU), then one zone's lock.
+the slow path one rung earlier.
+
+Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
+checks. Lock order: a context's pcp lock (being on its CPU), then one zone's lock.
 
 To add a policy: (1) write `mm/NOUN.py` with its module head; (2) call it from its one rung here;
 (3) give it a config key and pass that through `params_t`; (4) write its slow model in
@@ -261,22 +264,17 @@ def locked(m: Machine, ac: int) -> bool:
     if stage == FREE_BUDDY:
         return free_buddy_locked(m, ac)
     assert stage == RESERVE, "a context that waits for no lock"
-    context = m.contexts[ac]
-    reserve_highatomic_pageblock(m, context.zone, context.cpu, context.pfn, context.order)
-    context.stage = DONE
+    reserve_highatomic_pageblock(m, ac)
+    m.contexts[ac].stage = DONE
     return False
 
 
 @core
 def refill_locked(m: Machine, ac: int) -> bool:
     """Refill the per-CPU list and take its first block; else go on to the buddy allocator."""
+    rmqueue_bulk(m, ac)
     context = m.contexts[ac]
-    z = int(context.zone)
-    cpu = int(context.cpu)
-    pindex = int(context.pindex)
-    order = int(context.order)
-    rmqueue_bulk(m, z, cpu, order, context.nr_pages, pindex, context.migratetype, context.alloc_flags)
-    pfn = pcp_take(m, pcp_index(m, z, cpu), pindex, order)
+    pfn = pcp_take(m, pcp_index(m, context.zone, context.cpu), context.pindex, context.order)
     if pfn != NO_PAGE:
         return allocated(m, ac, pfn)
     context.stage = BUDDY
@@ -287,21 +285,17 @@ def refill_locked(m: Machine, ac: int) -> bool:
 def rmqueue_buddy(m: Machine, ac: int) -> bool:
     """Take a block from the zone's free lists; else go on to the next zone (kernel: rmqueue_buddy)."""
     context = m.contexts[ac]
-    z = int(context.zone)
-    cpu = int(context.cpu)
-    order = int(context.order)
-    alloc_flags = int(context.alloc_flags)
     pfn = NO_PAGE
-    if alloc_flags & ALLOC_HIGHATOMIC:
-        pfn = rmqueue_smallest(m, z, cpu, order, MIGRATE_HIGHATOMIC)
+    if context.alloc_flags & ALLOC_HIGHATOMIC:
+        pfn = rmqueue_smallest(m, ac, context.order, MIGRATE_HIGHATOMIC)
     if pfn == NO_PAGE:
-        pfn, _ = rmqueue(m, z, cpu, order, context.migratetype, alloc_flags, RMQUEUE_NORMAL)
-    if pfn == NO_PAGE and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
-        pfn = rmqueue_smallest(m, z, cpu, order, MIGRATE_HIGHATOMIC)
+        pfn, _ = rmqueue(m, ac, RMQUEUE_NORMAL)
+    if pfn == NO_PAGE and context.alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
+        pfn = rmqueue_smallest(m, ac, context.order, MIGRATE_HIGHATOMIC)
     if pfn != NO_PAGE:
         return allocated(m, ac, pfn)
     wake_for_boost(m, ac)
-    return get_page_from_freelist(m, ac, next_zone(m, z - 1))
+    return get_page_from_freelist(m, ac, next_zone(m, context.zone - 1))
 
 
 @small
@@ -318,7 +312,7 @@ def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
         context.stage = FREE_BUDDY
         return True
     p = pcp_index(m, z, context.cpu)
-    pindex = pcp_put(m, z, p, pfn, order)
+    pindex = pcp_put(m, p, pfn, order)
     nr_pages = nr_to_drain(m, z, p, order)
     if nr_pages == 0:
         context.stage = DONE
@@ -333,7 +327,7 @@ def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
 def free_buddy_locked(m: Machine, ac: int) -> bool:
     """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
     context = m.contexts[ac]
-    split_large_buddy(m, context.zone, context.cpu, context.pfn, context.order, False)
+    split_large_buddy(m, ac, context.pfn, context.order, False)
     context.stage = DONE
     return False
 
@@ -343,8 +337,7 @@ def drain_locked(m: Machine, ac: int) -> bool:
     """Give a batch of a per-CPU list back, and see whether the zone has recovered."""
     context = m.contexts[ac]
     z = int(context.zone)
-    cpu = int(context.cpu)
-    free_pcppages_bulk(m, z, cpu, pcp_index(m, z, cpu), context.nr_pages, context.pindex)
+    free_pcppages_bulk(m, ac, pcp_index(m, z, context.cpu), context.nr_pages, context.pindex)
     zone = m.zones[z]
     if zone.zone_flags & ZONE_BELOW_HIGH:
         mark = wmark_pages(m, z, WMARK_HIGH)

@@ -82,12 +82,13 @@ def count_free_and_movable(m: Machine, start_pfn: int) -> tuple[int, int]:
 
 
 @core
-def move_freepages_block(m: Machine, z: int, cpu: int, start_pfn: int, old_mt: int, new_mt: int) -> None:
+def move_freepages_block(m: Machine, ac: int, start_pfn: int, old_mt: int, new_mt: int) -> None:
     """Change a pageblock's type and move its free pages to the tails of that type's lists.
 
     (kernel: __move_freepages_block)
     """
     end_pfn = start_pfn + (1 << m.params[0].pageblock_order)
+    z = int(m.contexts[ac].zone)
     pfn = start_pfn
     while pfn < end_pfn:
         m.work[0].frames_scanned += 1
@@ -97,7 +98,7 @@ def move_freepages_block(m: Machine, z: int, cpu: int, start_pfn: int, old_mt: i
         order = int(m.pages[pfn].order)
         list_del(m, pfn)
         list_add_tail(m, pfn, free_list_head(m, z, order, new_mt))
-        account_freepages(m, z, cpu, -(1 << order), old_mt)
-        account_freepages(m, z, cpu, 1 << order, new_mt)
+        account_freepages(m, ac, -(1 << order), old_mt)
+        account_freepages(m, ac, 1 << order, new_mt)
         pfn += 1 << order
     set_pageblock_migratetype(m, start_pfn >> m.params[0].pageblock_order, new_mt)

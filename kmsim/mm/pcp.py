@@ -114,15 +114,15 @@ def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
 
 
 @core
-def rmqueue_bulk(
-    m: Machine, z: int, cpu: int, order: int, nr_blocks: int, pindex: int, migratetype: int, alloc_flags: int
-) -> None:
-    """Refill a list from the buddy allocator; the caller holds the zone's lock (kernel: rmqueue_bulk)."""
-    p = pcp_index(m, z, cpu)
-    head = int(m.pcps[p].lists) + pindex
+def rmqueue_bulk(m: Machine, ac: int) -> None:
+    """Refill the list that the context found empty; the caller holds the zone's lock (kernel: rmqueue_bulk)."""
+    context = m.contexts[ac]
+    order = int(context.order)
+    p = pcp_index(m, context.zone, context.cpu)
+    head = int(m.pcps[p].lists) + int(context.pindex)
     mode = RMQUEUE_NORMAL
-    for _ in range(nr_blocks):
-        pfn, mode = rmqueue(m, z, cpu, order, migratetype, alloc_flags, mode)
+    for _ in range(context.nr_pages):
+        pfn, mode = rmqueue(m, ac, mode)
         if pfn == NO_PAGE:
             break
         mark_pcp(m, pfn, order)
@@ -132,7 +132,7 @@ def rmqueue_bulk(
 
 
 @small
-def pcp_put(m: Machine, z: int, p: int, pfn: int, order: int) -> int:
+def pcp_put(m: Machine, p: int, pfn: int, order: int) -> int:
     """Put a freed block at the head of its list; which list it was (kernel: free_unref_page_commit)."""
     pcp = m.pcps[p]
     pcp.alloc_factor >>= 1
@@ -212,11 +212,11 @@ def nr_pcp_free(m: Machine, p: int, high: int, free_high: bool) -> int:
 
 
 @core
-def free_pcppages_bulk(m: Machine, z: int, cpu: int, p: int, nr_pages: int, pindex: int) -> None:
+def free_pcppages_bulk(m: Machine, ac: int, p: int, nr_pages: int, pindex: int) -> None:
     """Give pages back from the tails of the lists, round robin from list `pindex` (kernel: free_pcppages_bulk).
 
-    `cpu` is the CPU that runs this (whose counters change), `p` the pcp drained; the caller holds
-    the zone's lock.
+    `p` is the pcp to drain, which need not be that of the context's CPU; the caller holds the lock
+    of the context's zone.
     """
     pcp = m.pcps[p]
     nr_pages = min(pcp.count, nr_pages)
@@ -234,7 +234,7 @@ def free_pcppages_bulk(m: Machine, z: int, cpu: int, p: int, nr_pages: int, pind
             m.pages[pfn].page_flags = 0
             nr_pages -= 1 << order
             pcp.count -= 1 << order
-            free_one_page(m, z, cpu, pfn, order, pageblock_migratetype(m, pfn), False)
+            free_one_page(m, ac, pfn, order, pageblock_migratetype(m, pfn), False)
             m.work[0].pages_moved += 1 << order
 
 

@@ -50,7 +50,8 @@ def recount_list(m: Machine, z: int, head: int, order: int, page_flags: int) -> 
         assert int(page.order) == order, "a block is on the list of another order"
         assert pfn & ((1 << order) - 1) == 0, "a block is not aligned to its size"
         assert page_zone(m, pfn) == z, "a block is on the list of another zone"
-        assert m.zones[z].start_pfn <= pfn and pfn + (1 << order) <= m.zones[z].end_pfn, "outside the zone"
+        assert m.zones[z].start_pfn <= pfn, "a block starts before its zone"
+        assert pfn + (1 << order) <= m.zones[z].end_pfn, "a block ends behind its zone"
         nr_blocks += 1
         before = pfn
         pfn = int(page.next)
@@ -100,7 +101,8 @@ def check_blocks(m: Machine, z: int, head: int, order: int, migratetype: int) ->
             if buddy_pfn != NO_PAGE:
                 buddy_mt = pageblock_migratetype(m, buddy_pfn)
                 kept_apart = migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES
-                assert kept_apart and order >= m.params[0].pageblock_order, "two free buddies left apart"
+                assert kept_apart, "two free buddies left apart"
+                assert order >= m.params[0].pageblock_order, "two types in one pageblock"
         pfn = int(m.pages[pfn].next)
 
 

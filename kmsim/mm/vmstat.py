@@ -16,22 +16,23 @@ MAX_THRESHOLD = 125
 
 
 @small
-def mod_zone_free_pages(m: Machine, z: int, cpu: int, delta: int) -> None:
+def mod_zone_free_pages(m: Machine, ac: int, delta: int) -> None:
     """Add to the CPU's pending delta, and fold it when it passes the threshold (kernel: __mod_zone_page_state)."""
-    pcp = m.pcps[z * m.params[0].nr_cpus + cpu]
+    context = m.contexts[ac]
+    pcp = m.pcps[context.zone * m.params[0].nr_cpus + context.cpu]
     pending = pcp.vm_stat_diff + delta
     if abs(pending) > pcp.stat_threshold:
-        m.zones[z].nr_free_pages += pending
+        m.zones[context.zone].nr_free_pages += pending
         pending = 0
     pcp.vm_stat_diff = pending
 
 
 @small
-def account_freepages(m: Machine, z: int, cpu: int, nr_pages: int, migratetype: int) -> None:
-    """Count pages put on (or, negative, taken off) a free list (kernel: account_freepages)."""
-    mod_zone_free_pages(m, z, cpu, nr_pages)
+def account_freepages(m: Machine, ac: int, nr_pages: int, migratetype: int) -> None:
+    """Count pages put on (or, negative, taken off) a free list of the context's zone (kernel: account_freepages)."""
+    mod_zone_free_pages(m, ac, nr_pages)
     if migratetype == MIGRATE_HIGHATOMIC:
-        m.zones[z].nr_free_highatomic += nr_pages
+        m.zones[m.contexts[ac].zone].nr_free_highatomic += nr_pages
 
 
 def normal_threshold(managed_pages: int, page_shift: int, nr_cpus: int) -> int:

@@ -29,7 +29,7 @@ from kmsim.workload.seeds import stream
 # What must hold of a state's files, by the rule that is broken.
 MUST = {
     "state_recording": "be a recording of a real kernel",
-    "state_moment": "have this section and moment, with its free lists",
+    "state_moment": "have the section {section} and the moment {moment}, with its free lists",
     "state_machine": "be of a machine with {name} {value}",
     "state_sound": "be a state that fits together",
     "state_buddyinfo": "be the buddyinfo of a machine with these zones, orders and memory",
@@ -98,7 +98,8 @@ def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
         raw = recorded.raw_state(recording, state.section, state.moment)
         m = recorded.build_machine(recording, raw)
     except recorded.RecordingError as error:
-        refuse("state_moment", path, f"machine.state: {state.section}, {state.moment}", str(error))
+        named = {"section": state.section, "moment": state.moment}
+        refuse("state_moment", path, "machine.state", str(error), **named)
     disagreements = list(_disagreements(config, recording, m, path))
     if disagreements:
         raise ConfigError(disagreements)
@@ -129,7 +130,8 @@ def _disagreements(
             pairs.append(("memory", format_size(config.memory), format_size(present)))
     for name, wanted, found in pairs:
         if wanted != found:
-            yield problem("state_machine", path, "machine.state.recorded", str(found), name=name, value=wanted)
+            key = "machine.state.recorded"
+            yield problem("state_machine", path, key, str(found), name=name, value=wanted)
 
 
 def apply_user_machine(m: Machine, state: BuddyInfo, seed: int) -> None:
@@ -158,6 +160,6 @@ def problem(rule: str, path: str, key: str, found: str, **context: object) -> Pr
     return Problem(rule, path, None, key, MUST[rule].format(**context), found)
 
 
-def refuse(rule: str, path: str, key: str, found: str) -> NoReturn:
+def refuse(rule: str, path: str, key: str, found: str, **context: object) -> NoReturn:
     """Raise the ConfigError of one broken rule."""
-    raise ConfigError([problem(rule, path, key, found)]) from None
+    raise ConfigError([problem(rule, path, key, found, **context)]) from None

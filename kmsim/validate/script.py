@@ -76,7 +76,8 @@ def explain_row(m: Machine, log: Rows, got: Rows, row: int, *, not_allocated: bo
     text = f"row {row}, {what} of order {order}, {MIGRATETYPE_NAMES[migratetype]}: recorded {log[row, PFN:].tolist()}"
     if not_allocated:
         return f"{text}, but pfn {pfn} is not an allocated block of order {order} in kmsim"
-    return f"{text}, kmsim {got[row].tolist()} (pfn, count, high, batch, alloc_factor, free_count); {lists_at(m, pfn, order)}"
+    columns = "(pfn, count, high, batch, alloc_factor, free_count)"
+    return f"{text}, kmsim {got[row].tolist()} {columns}; {lists_at(m, pfn, order)}"
 
 
 def lists_at(m: Machine, pfn: int, order: int) -> str:

@@ -33,7 +33,8 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
     if is_cut(steal["before"]):
         return [skipped(name, "its first state has a list that was too long to be recorded whole")]
     if len(expected) != steal["got"]:
-        return [Section(name, rows=int(steal["got"]), why=f"runs of {len(expected)} pfns where {steal['got']} were got")]
+        why = f"runs of {len(expected)} pfns where {steal['got']} were got"
+        return [Section(name, rows=int(steal["got"]), why=why)]
     try:
         m = build_machine(recording, steal["before"])
     except RecordingError as error:

@@ -66,8 +66,6 @@ def test_a_zone_of_less_than_a_hundred_pageblocks_reserves_nothing() -> None:
 
 
 def test_a_block_of_many_pageblocks_reserves_them_all() -> None:
-    m = pressed(max_page_order=7)
-    drivers.alloc(m, 0, parse_gfp("GFP_KERNEL | __GFP_MEMALLOC"), 4)
     m = machine_with(
         {(7, M): [0, 128, 256]},
         max_page_order=7,
@@ -83,10 +81,6 @@ def test_a_block_of_many_pageblocks_reserves_them_all() -> None:
 
 
 def test_a_pageblock_that_is_not_all_in_the_zone_is_not_reserved() -> None:
-    m = pressed(ram=(PfnRange(8, 16384),))
-    m.zones[ZONE_DMA].watermark[:] = 0
-    while free_list(m, ZONE_DMA, 4, U) == [] and drivers.alloc(m, 0, ATOMIC, 5) != NO_PAGE:
-        pass
     m = machine_with(
         {(3, U): [8], (2, U): [28]},
         types={8: U},
@@ -97,7 +91,7 @@ def test_a_pageblock_that_is_not_all_in_the_zone_is_not_reserved() -> None:
         nr_cpus=1,
     )
     set_watermarks(m, ZONE_DMA, (0, 3000, 3000))
-    m.pcps["high_max"][:] = m.pcps["high_min"][:] = 0
+    m.pcps["high_max"][:] = m.pcps["high_min"][:] = 0  # no refill: one block at a time
     assert drivers.alloc(m, 0, ATOMIC, 2) == 28
     assert m.zones[ZONE_DMA].nr_reserved_highatomic == 0
 

@@ -96,7 +96,7 @@ def test_a_pageblock_in_two_zones_has_the_type_that_its_owner_gave_it() -> None:
 
     where, raw = changed(share)
     raw[0]["spanned"] -= 256
-    raw[0]["present"] = 3600
+    raw[0]["present"] = raw[0]["managed"] = 3600
     raw[0]["lists"] = {}
     raw[0]["blocks"] = raw[0]["blocks"][:-1] + "R"
     dma, dma32 = recorded.states_of(where, raw)
