@@ -65,6 +65,8 @@ def compiling(*, quiet: bool) -> Iterator[CompileWatch]:
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Report]:
     """A bar with ETA on a terminal, a plain line now and then otherwise, nothing when quiet."""
+    from kmsim.study.runner import say_nothing
+
     if quiet:
         yield say_nothing
     elif stderr.is_terminal:
@@ -74,10 +76,6 @@ def progress(*, quiet: bool) -> Iterator[Report]:
             yield lambda done, total: bar.update(task, completed=done, total=total)
     else:
         yield plain_lines()
-
-
-def say_nothing(done: int, total: int) -> None:  # noqa: ARG001 - a report like the others
-    """The report of a quiet run."""
 
 
 def plain_lines() -> Report:

@@ -53,6 +53,7 @@ class Simulation:
     samples: Samples = field(default_factory=Samples)
     nr_done: int = 0
     lock_wait: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    end: simpy.Event | None = None
 
     def outcome(self, kind: str, order: int, cpu: int) -> Outcomes:
         """The counters of one kind of operation on one CPU."""
@@ -76,7 +77,7 @@ def new_simulation(study: Study) -> Simulation:
         for cpu in thread.cpus
     ]
     finished = simulation.env.process(until_all(simpy.AllOf(simulation.env, threads)))
-    simulation.env.process(sampler(simulation, finished))
+    simulation.end = simulation.env.process(sampler(simulation, finished))
     return simulation
 
 
@@ -86,9 +87,13 @@ def nr_operations(study: Study) -> int:
 
 
 def run(simulation: Simulation) -> Iterator[int]:
-    """Run to the end; now and then yields the number of operations done, for progress."""
+    """Run until the last sample is taken; now and then yields the number of operations done, for progress.
+
+    The sampler's next interval is still scheduled then: running it, too, would move the clock past the end.
+    """
+    assert simulation.end is not None, "made by new_simulation"
     last = 0
-    while simulation.env.peek() != float("inf"):
+    while not simulation.end.processed:
         simulation.env.step()
         if simulation.nr_done - last >= 1000:
             last = simulation.nr_done

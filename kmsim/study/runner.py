@@ -22,11 +22,11 @@ class ModelBug(Exception):
     """An assertion of the model failed: our mistake, with what is needed to see it again."""
 
 
-def _quiet(done: int, total: int) -> None:
-    """Say nothing."""
+def say_nothing(done: int, total: int) -> None:
+    """The report of a quiet run."""
 
 
-def run_point(study: Study, progress: Progress = _quiet) -> Simulation:
+def run_point(study: Study, progress: Progress = say_nothing) -> Simulation:
     """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed."""
     simulation = new_simulation(study)
     total = nr_operations(study)
@@ -40,7 +40,7 @@ def run_point(study: Study, progress: Progress = _quiet) -> Simulation:
     return simulation
 
 
-def run_study(study: Study, out: Path | None = None, progress: Progress = _quiet, draw: Draw | None = None) -> Result:
+def run_study(study: Study, out: Path | None = None, progress: Progress = say_nothing, draw: Draw | None = None) -> Result:
     """Run, and write the result to `out` unless it is None; nothing is left there on an error.
 
     `draw` is handed the result and the folder for its figures.

@@ -27,6 +27,8 @@ from kmsim.validate.report import Section, skipped
 MARKS = ("boost", "min", "low", "high", "promo")
 Values = dict[str, Any]
 
+RELEASED_BYTES_MAX = 256 << 20  # assumed: no initrd with init sections is larger
+
 
 def recorded_values(infos: list[ZoneInfo]) -> Values:
     """What is scored of a recorded zoneinfo."""
@@ -101,7 +103,8 @@ def boot_values(recording: Recording, infos: list[ZoneInfo], boosts: dict[str, i
     """What the boot sets on these zones, `released` pages of which are not yet there."""
     m = zones_machine(recording, infos)
     m.zones[released_zone(recording, infos)].managed_pages -= released
-    thp_enabled = "[never]" not in recording.files["fresh.thp_enabled"]
+    # A kernel without THP has no such file.
+    thp_enabled = "[never]" not in recording.files.get("fresh.thp_enabled", "[never]")
     chosen = init_watermarks(m, Sysctl(), thp_enabled=thp_enabled)
     for z, name in enumerate(ZONE_NAMES):
         m.zones[z].watermark_boost = boosts.get(name, 0)
@@ -147,7 +150,7 @@ def released_pages(recording: Recording, infos: list[ZoneInfo], expected: Values
             high = middle
         else:
             low = middle + 1
-    for released in range(low, managed):
+    for released in range(low, min(managed, low + (RELEASED_BYTES_MAX >> recording.consts["PAGE_SHIFT"]))):
         if high_max(released) != wanted:
             return
         yield released
