@@ -8,13 +8,31 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
 EXIT_NO, EXIT_INPUT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
 
+
+class Interrupted(Exception):
+    """The user has pressed Ctrl-C."""
+
+
+class Commands(TyperGroup):
+    """Typer's own way to leave on Ctrl-C depends on its version, and says nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -90,7 +108,7 @@ def main() -> None:
     """Run a command; the user's mistakes and our bugs leave by different exit codes."""
     try:
         app()
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         typer.echo("interrupted; nothing was written", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:

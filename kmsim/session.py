@@ -81,13 +81,14 @@ def progress(*, quiet: bool) -> Iterator[Report]:
 def plain_lines() -> Report:
     """A report that prints a line every few seconds, and one at the end."""
     first: tuple[float, int] | None = None
-    last = time.monotonic()
+    last = 0.0
     said = 0
 
     def report(done: int, total: int) -> None:
         nonlocal first, last, said
         now = time.monotonic()
-        first = first or (now, done)
+        if first is None:
+            first, last = (now, done), now
         if done != said and (now - last >= PLAIN_LINE_SECONDS or done == total):
             last, said = now, done
             since, before = first
@@ -149,9 +150,12 @@ def write_starter(file: Path) -> None:
 
     if file.exists():
         raise NotAResult(f"{file}: must be a new file; it is there already")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    (file.parent / SCHEMA_FILE).write_text(json.dumps(json_schema(), indent=2) + "\n")
-    file.write_text(starter())
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (file.parent / SCHEMA_FILE).write_text(json.dumps(json_schema(), indent=2) + "\n")
+        file.write_text(starter())
+    except OSError as error:
+        raise NotAResult(f"{file}: must be a file that can be written; {error.strerror}") from error
     stdout.print(f"wrote {file}; try: kmsim run {file}", markup=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,19 +29,22 @@ def say_nothing(done: int, total: int) -> None:
 
 def run_point(study: Study, progress: Progress = say_nothing) -> Simulation:
     """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed."""
-    simulation = new_simulation(study)
     total = nr_operations(study)
+    simulation = None
     try:
+        simulation = new_simulation(study)
         for done in simulate(simulation):
             progress(done, total)
     except AssertionError as error:
-        now_ns = now_ps(simulation.env) / PS_PER_NS
-        raise ModelBug(f"{error} (study {study.name}, seed {study.seed}, at {now_ns:,} ns)") from error
+        when = "at boot" if simulation is None else f"at {now_ps(simulation.env) / PS_PER_NS:,} ns"
+        raise ModelBug(f"{error} (study {study.name}, seed {study.seed}, {when})") from error
     progress(total, total)
     return simulation
 
 
-def run_study(study: Study, out: Path | None = None, progress: Progress = say_nothing, draw: Draw | None = None) -> Result:
+def run_study(
+    study: Study, out: Path | None = None, progress: Progress = say_nothing, draw: Draw | None = None
+) -> Result:
     """Run, and write the result to `out` unless it is None; nothing is left there on an error.
 
     `draw` is handed the result and the folder for its figures.
@@ -48,9 +52,10 @@ def run_study(study: Study, out: Path | None = None, progress: Progress = say_no
     if out is None:
         return Result(tables_of(run_point(study, progress)), dump(study), provenance(study, []))
     with result_folder(out) as folder:
-        write_inputs(folder, study)
+        facts = provenance(study, sys.argv[1:])
+        write_inputs(folder, study, facts)
         simulation = run_point(study, progress)
-        result = Result(tables_of(simulation), dump(study), provenance(study, []), folder)
+        result = Result(tables_of(simulation), dump(study), facts, folder)
         write_tables(folder, result.tables)
         write_proc(folder, simulation.machine, study.machine.arch)
         if draw is not None:

@@ -14,9 +14,8 @@ import json
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,11 +26,11 @@ import pandas as pd
 from kmsim.config import Study, dump
 from kmsim.mm.mmzone import Machine
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmstat, zoneinfo
-from kmsim.study.tables import Tables
+from kmsim.study.tables import COLUMNS, Tables
 
 SCHEMA_VERSION = 1
+FACTS = {"name": str, "seed": int, "page_size_bytes": int, "notes": list}  # what the readers of a result use
 PACKAGES = ("kmsim", "simpy", "numpy", "numba", "pandas", "pyarrow")
-TABLE_NAMES = ("operations", "histograms", "locks", "cpus", "samples")
 
 
 class NotAResult(Exception):
@@ -53,7 +52,7 @@ class Result:
         return int(self.provenance["page_size_bytes"])
 
     def __getattr__(self, name: str) -> pd.DataFrame:
-        if name in TABLE_NAMES:
+        if name in COLUMNS:
             return self.tables[name]
         raise AttributeError(name)
 
@@ -75,19 +74,28 @@ def provenance(study: Study, command: list[str]) -> dict[str, Any]:
 
 @contextmanager
 def result_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place at the end, or disappears on an error."""
+    """A temporary folder beside `out` that takes its place at the end, or disappears on an error.
+
+    Raises NotAResult where `out` holds something else or cannot be written.
+    """
     check_replaceable(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir()
+    place = out.resolve()
+    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    made = [folder for folder in place.parents if not folder.exists()]
     try:
+        partial.mkdir(parents=True)
         yield partial
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
+        if place.exists():
+            shutil.rmtree(place)
+        partial.rename(place)
+    except OSError as error:
+        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
     finally:
         if partial.exists():
             shutil.rmtree(partial)
+        for folder in made:  # the nearest first; the one that holds the result stays
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def check_replaceable(out: Path) -> None:
@@ -96,10 +104,9 @@ def check_replaceable(out: Path) -> None:
         raise NotAResult(f"{out}: must be a new folder or an earlier result; it holds something else")
 
 
-def write_inputs(folder: Path, study: Study) -> None:
-    """Write what is known before the run."""
+def write_inputs(folder: Path, study: Study, facts: dict[str, Any]) -> None:
+    """Write what is known before the run; `facts` are its provenance."""
     (folder / "config.yaml").write_text(dump(study))
-    facts = provenance(study, sys.argv[1:])
     (folder / "provenance.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
@@ -134,11 +141,33 @@ def write_proc(folder: Path, m: Machine, arch: str) -> None:
 def load(path: str | Path) -> Result:
     """Read a result folder back; NotAResult says what is missing or damaged."""
     folder = Path(path)
+    file = "provenance.json"
     try:
-        facts = json.loads((folder / "provenance.json").read_text())
-        if facts.get("schema_version") != SCHEMA_VERSION:
-            raise NotAResult(f"{folder}: schema version {facts.get('schema_version')}, not {SCHEMA_VERSION}")
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLE_NAMES}
-        return Result(tables, (folder / "config.yaml").read_text(), facts, folder)
-    except (OSError, ValueError, AttributeError) as error:
-        raise NotAResult(f"{folder}: must be a result folder of kmsim; {error}") from error
+        facts = json.loads((folder / file).read_text())
+        _check_facts(facts)
+        tables = {}
+        for name, columns in COLUMNS.items():
+            file = f"{name}.parquet"
+            tables[name] = pd.read_parquet(folder / file)
+            _check_columns(tables[name], columns)
+        file = "config.yaml"
+        return Result(tables, (folder / file).read_text(), facts, folder)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else (str(error) or repr(error)).splitlines()[0]
+        raise NotAResult(f"{folder}: must be a result folder of kmsim; {file}: {why}") from error
+
+
+def _check_facts(facts: Any) -> None:
+    """ValueError unless these are the facts of a result of this version."""
+    found = facts.get("schema_version") if isinstance(facts, dict) else None
+    if found != SCHEMA_VERSION:
+        raise ValueError(f"must have schema_version {SCHEMA_VERSION}, found {found!r}")
+    for name, kind in FACTS.items():
+        if not isinstance(facts.get(name), kind):
+            raise ValueError(f"must have {name}, found {facts.get(name)!r}")
+
+
+def _check_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    """ValueError unless the table has its columns."""
+    if tuple(table.columns) != columns:
+        raise ValueError(f"must have the columns {', '.join(columns)}, found {', '.join(map(str, table.columns))}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kmsim.metrics import samples
 from kmsim.metrics.histogram import bucket_bounds, quantile
 from kmsim.sim.clock import now_ps
 from kmsim.units import PS_PER_NS
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 Tables = dict[str, pd.DataFrame]
 QUANTILES = {"p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "p999_ns": 0.999}
+OUTCOMES = ("count", "failed", "needs_slow_path", "mean_ns", *QUANTILES, "max_ns")
+LOCK_TIMES = ("wait_total_ns", "wait_max_ns", "hold_total_ns", "hold_max_ns")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "operations": ("kind", "order", "cpu", *OUTCOMES),
+    "histograms": ("kind", "order", "cpu", "low_ns", "high_ns", "count"),
+    "locks": ("lock", "acquisitions", "contended", *LOCK_TIMES),
+    "cpus": ("cpu", "lock_wait_ns", "run_ns"),
+    "samples": samples.COLUMNS,
+}
 
 
 def tables_of(simulation: Simulation) -> Tables:
@@ -89,15 +99,7 @@ def _locks(simulation: Simulation) -> pd.DataFrame:
             for lock in simulation.locks
             if lock.acquisitions
         ],
-        columns=[
-            "lock",
-            "acquisitions",
-            "contended",
-            "wait_total_ns",
-            "wait_max_ns",
-            "hold_total_ns",
-            "hold_max_ns",
-        ],
+        columns=list(COLUMNS["locks"]),
     )
 
 

@@ -1,0 +1,57 @@
+"""A small golden scenario, printed as JSON: the same with and without compilation, and from release to release."""
+
+import json
+from random import Random
+
+import numpy as np
+
+from kmsim.mm.gfp import parse_gfp
+from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mmzone import NO_PAGE
+
+from . import drivers
+from .machines import boot_machine, boot_of, record_of
+
+TEXTS = ("GFP_KERNEL", "GFP_HIGHUSER_MOVABLE", "GFP_ATOMIC", "GFP_KERNEL | __GFP_RECLAIMABLE")
+NR_OPERATIONS = 400
+
+
+def play() -> dict[str, object]:
+    """Run the scenario: the blocks handed out in order, the counters, the free lists at the end."""
+    m = boot_machine(
+        boot_of(
+            page_shift=16,
+            max_page_order=5,
+            pageblock_order=5,
+            thp_built_in=False,
+            ram=(PfnRange(30, 900),),
+            reserved=(PfnRange(100, 140),),
+        )
+    )
+    random = Random(12)
+    gfps = [parse_gfp(text) for text in TEXTS]
+    held: list[tuple[int, int]] = []
+    handed_out = []
+    pages = np.zeros(16, np.int64)
+    for number in range(NR_OPERATIONS):
+        cpu = random.randrange(2)
+        if random.random() < (0.95 if number % 200 < 150 else 0.1):
+            order = random.choice((0, 1, 2, 3, 3, 4))
+            pfn = drivers.alloc(m, cpu, random.choice(gfps), order)
+            handed_out.append(pfn)
+            held += [(pfn, order)] if pfn != NO_PAGE else []
+        elif held:
+            drivers.free(m, cpu, *held.pop(random.randrange(len(held))))
+        if number % 50 == 49:
+            nr_populated = drivers.bulk(m, cpu, random.choice(gfps), 16, pages)
+            handed_out += pages[:nr_populated].tolist()
+            drivers.folios(m, cpu, pages[:nr_populated], np.zeros(nr_populated, np.int64))
+            drivers.decay(m, cpu, 0)
+            drivers.recount(m)
+    drivers.drain(m, 0, 0, 1)
+    drivers.recount(m)
+    return {"handed_out": handed_out, "events": m.events.tolist(), "state": record_of(m)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(play()))
