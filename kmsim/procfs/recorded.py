@@ -178,9 +178,18 @@ def build_machine(recording: Recording, raw: RawState) -> Machine:
     if is_cut(raw):
         raise RecordingError("a state with a list too long to be recorded whole")
     _check_apart(recording, states)
+    m = empty_machine(recording, states[-1].start_pfn + states[-1].spanned_pages)
+    load(m, states)
+    m.params[0].mobility_disabled = bool(raw[0].get("group_disabled", 0))
+    refresh_zone_stat_thresholds(m)
+    return m
+
+
+def empty_machine(recording: Recording, nr_frames: int) -> Machine:
+    """A machine of the recorded kernel's constants, with no zones yet."""
     consts = recording.consts
-    m = new_machine(
-        nr_frames=states[-1].start_pfn + states[-1].spanned_pages,
+    return new_machine(
+        nr_frames=nr_frames,
         nr_cpus=consts["nr_cpu_ids"],
         page_shift=consts["PAGE_SHIFT"],
         max_page_order=consts["max_order_inclusive"],
@@ -188,10 +197,6 @@ def build_machine(recording: Recording, raw: RawState) -> Machine:
         pmd_order=recording.pmd_order,
         thp_built_in=bool(consts["THP"]),
     )
-    load(m, states)
-    m.params[0].mobility_disabled = bool(raw[0].get("group_disabled", 0))
-    refresh_zone_stat_thresholds(m)
-    return m
 
 
 def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:

@@ -6,8 +6,8 @@ all other memory is allocated. Watermarks, sizes and per-CPU lists stay those of
 machine, whose zones must be those of the file.
 
 The two files are read one after the other on a live machine: buddyinfo decides, and what
-pagetypeinfo says differently is made good in its most numerous type, or in the types whose count
-the kernel capped. Where the two machines differ in their number of pageblocks, movable ones take
+pagetypeinfo says differently is made good in its most numerous type, which is also where a count
+that the kernel capped is short. Where the two machines differ in their number of pageblocks, movable ones take
 the difference; CMA and Isolate pageblocks become movable, and may have no free blocks. Without
 pagetypeinfo all free blocks and all pageblocks are movable (assumed).
 """
@@ -122,13 +122,11 @@ def _wanted(m: Machine, z: int, nr_free: list[int], types: pagetypeinfo.NodeType
     if types is None:
         by_type[MIGRATE_MOVABLE] = nr_free
         return Wanted(by_type, [0] * MIGRATE_TYPES)
-    capped = [[False] * len(nr_free) for _ in range(MIGRATE_TYPES)]
     for row in types.free:
         if row.zone == ZONE_NAMES[z] and row.migratetype in MIGRATETYPE_NAMES:
             by_type[MIGRATETYPE_NAMES.index(row.migratetype)] = list(row.nr_free)
-            capped[MIGRATETYPE_NAMES.index(row.migratetype)] = list(row.capped)
     for order, blocks in enumerate(nr_free):
-        _reconcile(by_type, [row[order] for row in capped], order, blocks)
+        _reconcile(by_type, order, blocks)
     pageblocks = [0] * MIGRATE_TYPES
     counts = next(row.counts for row in types.pageblocks if row.zone == ZONE_NAMES[z])
     for name, blocks in zip(types.migratetypes, counts, strict=True):
@@ -141,13 +139,10 @@ def _wanted(m: Machine, z: int, nr_free: list[int], types: pagetypeinfo.NodeType
     return Wanted(by_type, pageblocks)
 
 
-def _reconcile(by_type: list[list[int]], capped: list[bool], order: int, nr_free: int) -> None:
+def _reconcile(by_type: list[list[int]], order: int, nr_free: int) -> None:
     """Make the types' free blocks of an order add up to what buddyinfo says."""
     missing = nr_free - sum(row[order] for row in by_type)
-    takers = [mt for mt in range(MIGRATE_TYPES) if capped[mt]] if missing > 0 else []
-    for n, migratetype in enumerate(takers):
-        by_type[migratetype][order] += missing // len(takers) + (n < missing % len(takers))
-    while missing and not takers:
+    while missing:
         most = max(range(MIGRATE_TYPES), key=lambda mt: (by_type[mt][order], mt == MIGRATE_MOVABLE))
         change = max(missing, -by_type[most][order])
         by_type[most][order] += change
