@@ -21,7 +21,9 @@ class Samples:
     rows: list[tuple[float, str, int, int, int, float, float]] = field(default_factory=list)
 
     def take(self, m: Machine, now_ps: int) -> None:
-        """Sample every populated zone."""
+        """Sample every populated zone; a second sample at one instant replaces the first."""
+        while self.rows and self.rows[-1][0] == now_ps / 1000:
+            self.rows.pop()
         for z, zone in enumerate(m.zones):
             if not zone.present_pages:
                 continue

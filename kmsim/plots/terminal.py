@@ -10,8 +10,9 @@ from rich.table import Table
 from kmsim.study.store import Result
 from kmsim.study.summary import fragmentation_summary, operations_summary
 
+NARROW = 1_000_000  # from here on three digits, so that every table fits into 80 columns
 OPERATION_COLUMNS = {
-    "kind": "operation",
+    "kind": "kind",
     "order": "order",
     "count": "count",
     "failed": "failed",
@@ -58,6 +59,8 @@ def _table(title: str, rows: pd.DataFrame, headings: dict[str, str]) -> Table:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, int | float) and abs(value) >= NARROW:
+        return f"{value:.2e}".replace("e+0", "e").replace("e+", "e")
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
     if isinstance(value, int):

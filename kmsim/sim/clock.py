@@ -17,6 +17,7 @@ class Step(simpy.Event):
     def __init__(self, env: simpy.Environment, delay_ps: int, cpu: int) -> None:
         if type(delay_ps) is not int:
             raise TypeError(f"the clock counts whole picoseconds, not {delay_ps!r}")
+        assert delay_ps >= 0, "the clock does not run backwards"
         super().__init__(env)
         self._ok = True
         self._value = None

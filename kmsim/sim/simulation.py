@@ -3,10 +3,14 @@
 `stepwise` mode: every stage of every operation is a SimPy event. A stage ends where a zone's lock
 is requested; the critical section's changes are made at the request (see `sim.lock`).
 
-Leaves out, until they are built: the compiled event core, interrupts, kernel threads that share a
-CPU, kswapd. Lock order: a CPU holds at most one zone lock at a time.
+Threads that share a CPU take turns, one operation each, in the order in which they ask; the CPU is
+free for others while a thread thinks, and a latency starts when its thread runs.
+
+Leaves out, until they are built: the compiled event core, interrupts, the price of switching from
+one thread to another, kswapd. Lock order: a CPU holds at most one zone lock at a time.
 """
 
+from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
@@ -53,6 +57,7 @@ class Simulation:
     samples: Samples = field(default_factory=Samples)
     nr_done: int = 0
     lock_wait: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    turns: dict[int, simpy.Resource] = field(default_factory=dict)  # of the CPUs that several threads share
     end: simpy.Event | None = None
 
     def outcome(self, kind: str, order: int, cpu: int) -> Outcomes:
@@ -71,11 +76,10 @@ def new_simulation(study: Study) -> Simulation:
         lock_wait=np.zeros(study.machine.cpus, np.int64),
     )
     assert len(simulation.locks) == MAX_NR_ZONES
-    threads = [
-        simulation.env.process(kernel_thread(simulation, thread, cpu))
-        for thread in study.workload.threads
-        for cpu in thread.cpus
-    ]
+    pinned = [(thread, cpu) for thread in study.workload.threads for cpu in thread.cpus]
+    nr_threads = Counter(cpu for _, cpu in pinned)
+    simulation.turns = {cpu: simpy.Resource(simulation.env) for cpu, count in nr_threads.items() if count > 1}
+    threads = [simulation.env.process(kernel_thread(simulation, thread, cpu)) for thread, cpu in pinned]
     finished = simulation.env.process(until_all(simpy.AllOf(simulation.env, threads)))
     simulation.end = simulation.env.process(sampler(simulation, finished))
     return simulation
@@ -102,16 +106,22 @@ def run(simulation: Simulation) -> Iterator[int]:
 
 
 def kernel_thread(simulation: Simulation, thread: ThreadConfig, cpu: int) -> Generator[simpy.Event, None, None]:
-    """One kernel thread, alone on its CPU: operation after operation."""
+    """One kernel thread: operation after operation."""
     env = simulation.env
     rng = stream(simulation.study.seed, f"thread/{thread.name}/cpu/{cpu}")
     blocks = np.full(nr_handles(thread), NO_PAGE, np.int64)
     orders = np.zeros(nr_handles(thread), np.int64)
     validate_every = simulation.study.run.validate_every
+    turns = simulation.turns.get(cpu)
+    yield Step(env, 0, cpu)  # the CPUs start in the order of their numbers
     for ops in op_blocks(thread, rng):
         for gap_ps, gfp, handle, kind, order in ops.tolist():
             if gap_ps:
                 yield Step(env, gap_ps, cpu)
+            if turns is not None:
+                turn = turns.request()
+                yield turn
+                yield Step(env, 0, cpu)  # a turn is given before all CPUs act: back into their order
             if kind == ALLOC:
                 yield from operation(simulation, cpu, kind, gfp, order, NO_PAGE)
                 blocks[handle] = simulation.machine.contexts[cpu].pfn
@@ -119,6 +129,8 @@ def kernel_thread(simulation: Simulation, thread: ThreadConfig, cpu: int) -> Gen
             elif blocks[handle] != NO_PAGE:
                 yield from operation(simulation, cpu, kind, gfp, int(orders[handle]), int(blocks[handle]))
                 blocks[handle] = NO_PAGE
+            if turns is not None:
+                turns.release(turn)
             simulation.nr_done += 1
             if validate_every and simulation.nr_done % validate_every == 0:
                 recount(simulation.machine)

@@ -148,12 +148,14 @@ def load(path: str | Path) -> Result:
         tables = {}
         for name, columns in COLUMNS.items():
             file = f"{name}.parquet"
-            tables[name] = pd.read_parquet(folder / file)
+            with (folder / file).open("rb") as opened:
+                tables[name] = pd.read_parquet(opened)
             _check_columns(tables[name], columns)
         file = "config.yaml"
         return Result(tables, (folder / file).read_text(), facts, folder)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else (str(error) or repr(error)).splitlines()[0]
+    except (OSError, ValueError, RecursionError) as error:
+        strerror = error.strerror if isinstance(error, OSError) else None
+        why = strerror or (str(error) or repr(error)).splitlines()[0]
         raise NotAResult(f"{folder}: must be a result folder of kmsim; {file}: {why}") from error
 
 

@@ -23,8 +23,9 @@ def operations_summary(result: Result) -> pd.DataFrame:
             "needs_slow_path": int(part["needs_slow_path"].sum()),
             "mean_ns": float((part["mean_ns"] * part["count"]).sum() / count) if count else float("nan"),
         }
-        row |= {f"p{100 * q:g}_ns": _bucket_quantile(buckets, q) for q in (0.5, 0.99)}
-        rows.append(row | {"max_ns": float(part["max_ns"].max())})
+        longest = float(part["max_ns"].max())
+        row |= {f"p{100 * q:g}_ns": min(_bucket_quantile(buckets, q), longest) for q in (0.5, 0.99)}
+        rows.append(row | {"max_ns": longest})
     return pd.DataFrame(rows)
 
 

@@ -59,7 +59,8 @@ def _operations(simulation: Simulation) -> pd.DataFrame:
             "needs_slow_path": outcome.needs_slow_path,
             "mean_ns": total / count / PS_PER_NS if count else float("nan"),
         }
-        row |= {name: quantile(outcome.counts, q) / PS_PER_NS for name, q in QUANTILES.items()}
+        # The middle of the last bucket may lie above all that is in it.
+        row |= {name: min(quantile(outcome.counts, q), maximum) / PS_PER_NS for name, q in QUANTILES.items()}
         rows.append(row | {"max_ns": maximum / PS_PER_NS})
     return pd.DataFrame(rows)
 

@@ -90,11 +90,10 @@ def _fill(m: Machine, order: int, rng: np.random.Generator) -> NDArray[np.uint8]
         wanted_gfps = rng.choice(gfps, nr_requests, p=list(_REQUESTS.values()))
         wanted_orders = rng.choice(orders, nr_requests, p=weights / weights.sum())
         going = take(m, wanted_gfps, wanted_orders, order_at)
-    drain(m)  # what was left on lists of other types
-    while left := _nr_free_pages(m):
-        take(m, np.full(left, gfps[0]), np.zeros(left, np.int64), order_at)
-        drain(m)
-        assert _nr_free_pages(m) < left, "a free page that no request gets"
+    drain(m)  # what is left is on lists of other types and orders
+    left = _nr_free_pages(m)
+    going = take(m, np.full(left, gfps[0]), np.zeros(left, np.int64), order_at)
+    assert going, "a free page that no request gets"
     return order_at
 
 

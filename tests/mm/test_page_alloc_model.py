@@ -126,15 +126,15 @@ def run(boot: Boot, phases: list[Phase]) -> Pair:
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
-@given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=6))
+@settings(max_examples=120, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=8))
 def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)
     assert record_of(pair.m) == pair.twin.state()
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=1200, deadline=None, suppress_health_check=QUIET)
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=20))
 def test_many_random_machines_decide_as_their_twins(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)

@@ -33,9 +33,7 @@ class BuddyModel:
             if letter != HOLE:
                 machine.block_types[self.first_block + i] = LETTERS.index(letter)
         orders = range(machine.max_page_order + 1)
-        self.free_lists: list[list[OrderedDict[int, None]]] = [
-            [OrderedDict() for _ in LETTERS] for _ in orders
-        ]
+        self.free_lists: list[list[OrderedDict[int, None]]] = [[OrderedDict() for _ in LETTERS] for _ in orders]
         self.nr_free = [0 for _ in orders]
         self.order_of: dict[int, int] = {}  # PageBuddy and buddy_order, by pfn
         self.type_of: dict[int, int] = {}  # the list that holds the block, by pfn

@@ -55,7 +55,6 @@ GFP_ZONE = {  # zone index by GFP_ZONEMASK bits; other combinations are illegal 
 }  # fmt: skip
 
 
-
 class Request(NamedTuple):
     """What an allocation asks for (kernel: struct alloc_context)."""
 

@@ -46,9 +46,7 @@ class PerCpuPages:
         self.alloc_factor: int = record["alloc_factor"]
         self.free_count: int = record["free_count"]
         nr_lists = NR_LOWORDER_PCP_LISTS + 2 * self.machine.thp_in_pcp
-        self.lists: list[deque[int]] = [
-            deque(record["lists"].get(str(pindex), ())) for pindex in range(nr_lists)
-        ]
+        self.lists: list[deque[int]] = [deque(record["lists"].get(str(pindex), ())) for pindex in range(nr_lists)]
 
     def list_index(self, migratetype: int, order: int) -> int:
         """Number the list of a type and order (kernel: order_to_pindex)."""

@@ -71,6 +71,12 @@ def test_a_state_without_zone_flags_has_none_set() -> None:
     assert recorded.build_machine(*changed(lambda zone: zone.pop("zflags"))).zones[1].zone_flags == 0
 
 
+def test_a_machine_that_does_not_group_by_mobility_is_one() -> None:
+    where, raw = changed(lambda zone: zone.update(group_disabled=1))
+    raw[0]["group_disabled"] = 1
+    assert recorded.build_machine(where, raw).params[0].mobility_disabled
+
+
 def test_a_state_that_only_counts_says_so() -> None:
     raw = recorded.raw_state(recording(NAME), "script.mix_all", "after_drain")
     assert not recorded.has_lists(raw)

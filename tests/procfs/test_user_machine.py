@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmsim.mm.memblock import Boot, boot_machine, recount
+from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, Machine
 from kmsim.mm.snapshot import save
 from kmsim.procfs import buddyinfo, pagetypeinfo
 from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
+from kmsim.workload.ageing import age
 from tests.procfs.recordings import arm64_boot, file, x86_boot
 
 X86 = "Node 0, zone      DMA {} \nNode 0, zone    DMA32 {} \n"
@@ -103,6 +104,27 @@ def test_blocks_are_scattered_over_the_zone() -> None:
     m = applied(x86_boot(256), X86.format(orders(0), orders(200)))
     pfns = next(iter(save(m)[1].lists.values()))
     assert len({pfn >> 10 for pfn in pfns.tolist()}) > 40
+    m = applied(x86_boot(256), X86.format(orders(0), orders(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10)))
+    pfns = next(iter(save(m)[1].lists.values()))
+    assert np.ptp(pfns) > 20 << 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_last_part_of_a_pageblock_that_the_kernel_does_not_count_is_movable(seed: int) -> None:
+    start = (1 << 14) + 100
+    ram = (PfnRange(start, start + 2 * 8192 - 50),)  # ends in a third pageblock, and counts for two
+    boot = arm64_boot(64, page_shift=16, max_page_order=13)._replace(
+        ram=ram, reserved=(PfnRange(start, start + 9),)
+    )
+    types = pagetypeinfo.show(boot_machine(boot))
+    counted = f"{0:12d} {2:12d} {0:12d} {0:12d} "
+    assert counted in types
+    types = types.replace(counted, f"{1:12d} {0:12d} {1:12d} {0:12d} ")
+    types = re.sub("type      Movable [ 0-9]+", f"type      Movable {'     0 ' * 14}", types)
+    m = applied(boot, f"Node 0, zone      DMA {orders(nr_orders=14)}\n", types, seed)
+    assert pagetypeinfo.show(m) == types
+    assert sorted(m.pageblocks[2:5].tolist()) == [0, 1, 2]
+    assert m.pageblocks[4] == 1
 
 
 def test_a_capped_count_takes_the_rest_of_buddyinfo() -> None:
@@ -219,7 +241,7 @@ def test_too_few_pageblocks_of_a_type_for_its_free_blocks_are_refused() -> None:
 
 BOOTS = {
     "x86-64": x86_boot(64),
-    "x86-64, blocks larger than a zone": x86_boot(64, max_page_order=13, thp=False),
+    "x86-64, pageblocks larger than a zone": x86_boot(256, max_page_order=13, thp=False),
     "x86-64, small blocks": x86_boot(64, max_page_order=3, thp=False),
     "arm64, 64 KiB": arm64_boot(256, page_shift=16, max_page_order=13),
     "arm64, 16 KiB": arm64_boot(128, page_shift=14, max_page_order=11),
@@ -227,22 +249,18 @@ BOOTS = {
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=st.sampled_from(sorted(BOOTS)), seed=st.integers(0, 2**32), data=st.data())
-def test_whatever_a_machine_shows_another_can_be_given(name: str, seed: int, data: st.DataObject) -> None:
-    """Give a machine random free blocks, at random types, and then a second one what the first one shows."""
+@given(
+    name=st.sampled_from(sorted(BOOTS)),
+    order=st.integers(1, 3),
+    unusable_index=st.floats(0, 1),
+    seed=st.integers(0, 2**32),
+)
+def test_what_an_aged_machine_shows_another_can_be_given(
+    name: str, order: int, unusable_index: float, seed: int
+) -> None:
     boot = BOOTS[name]
-    rng = np.random.default_rng(seed)
-    rows = []
-    for row in buddyinfo.rows(boot_machine(boot)):
-        whole = sum(blocks << order for order, blocks in enumerate(row.nr_free))
-        share = data.draw(st.sampled_from([0, 0.01, 0.1, 0.3]))
-        wanted = [
-            int(share * whole * rng.random() / len(row.nr_free)) >> order for order in range(len(row.nr_free))
-        ]
-        rows.append(row._replace(nr_free=tuple(wanted)))
-    free = buddyinfo.text(tuple(rows))
-    first = applied(boot, free, seed=seed)
-    assert buddyinfo.show(first) == free
-    second = applied(boot, free, pagetypeinfo.show(first), seed=seed + 1)
-    assert buddyinfo.show(second) == free
+    first = boot_machine(boot)
+    age(first, order, unusable_index, np.random.default_rng(seed))
+    second = applied(boot, buddyinfo.show(first), pagetypeinfo.show(first), seed=seed)
+    assert buddyinfo.show(second) == buddyinfo.show(first)
     assert pagetypeinfo.show(second) == pagetypeinfo.show(first)

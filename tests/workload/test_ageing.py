@@ -61,6 +61,19 @@ def test_every_page_size_and_order_can_be_aged(page_shift: int, max_page_order: 
         assert abs(kernels_index(m, order) - 0.5) <= 0.01
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_small_machine_is_aged_to_the_page(seed: int) -> None:
+    m = aged(boot(64, page_shift=16, max_page_order=13), 4, 0.5, seed)
+    assert kernels_index(m, 4) == pytest.approx(0.5, abs=0.002)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_memory_that_lies_in_two_zones_is_never_one_block(seed: int) -> None:
+    ram = (PfnRange(0, 1 << 14),)  # of two blocks of order 13, the boundary of DMA parts the first
+    m = aged(boot(64, max_page_order=13)._replace(ram=ram, reserved=(), pageblock_order=9), 13, 0.4, seed)
+    assert abs(kernels_index(m, 13) - 0.4) <= 0.01
+
+
 def test_a_third_of_memory_is_free_in_blocks_of_every_mobility() -> None:
     m = aged(boot(512), 9, 0.5)
     assert m.zones["nr_free_pages"].sum() == pytest.approx(m.zones["managed_pages"].sum() / 3, rel=0.02)

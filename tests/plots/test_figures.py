@@ -1,0 +1,191 @@
+"""The figures, as a reader's eye meets them: titles, units, counts, nothing cut off; and the same bytes each time."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+
+from kmsim.plots.figures import draw_all, free_memory, latency, lock_waiting, styled
+from kmsim.study.runner import run_study
+from kmsim.study.store import Result
+from tests.studies import Mapping, study
+
+mpl.use("Agg")
+
+UNITLESS = ("CPU", "order of the blocks")
+ALL_ORDERS = [{"order": order, "gfp": "GFP_HIGHUSER_MOVABLE"} for order in range(11)]
+GREEDY = {"operations": 60, "live": 60, "requests": [{"order": 9}]}
+CROWD = {"operations": 6, "live": 2, "requests": [{"order": 4}]}
+FULL = {"operations": 200, "live": 20, "requests": ALL_ORDERS}
+STUDIES: dict[str, Callable[[], Any]] = {
+    "one operation": lambda: study({"cpus": [0], "operations": 1}),
+    "no free": lambda: study({"operations": 30, "live": 100}),
+    "all orders": lambda: study(FULL, memory="1GiB", run={"sample_every": "50us"}),
+    "exhausted": lambda: study(GREEDY, run={"sample_every": "10us"}),
+    "256 CPUs": lambda: study(CROWD, memory="1GiB", cpus=256),
+    "three zones": lambda: study({"operations": 30}, memory="16GiB"),
+    "64 KiB pages": lambda: study({"operations": 30}, extends="arm64-server", memory="4GiB"),
+}
+FIGURES = {"latency": latency, "free_memory": free_memory, "lock_waiting": lock_waiting}
+everything = pytest.mark.parametrize("name", STUDIES)
+every_figure = pytest.mark.parametrize("figure", FIGURES)
+
+
+@cache
+def result_of(name: str) -> Result:
+    return run_study(STUDIES[name]())
+
+
+@cache
+def drawn(figure: str, name: str) -> Any:
+    """A figure with a canvas that has drawn it once, so that every text has its place."""
+    with styled():
+        made = FIGURES[figure](result_of(name))
+        FigureCanvasAgg(made).draw()
+    plt.close(made)
+    return made
+
+
+def texts(figure: Any) -> list[str]:
+    """Every text of the legends."""
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+
+@everything
+@every_figure
+def test_a_figure_has_a_title_that_asks_its_question(figure: str, name: str) -> None:
+    made = drawn(figure, name)
+    titles = [made.get_suptitle(), *(axes.get_title() for axes in made.axes)]
+    assert next(title for title in titles if title).endswith("?")
+
+
+@everything
+@every_figure
+def test_every_axis_is_labelled_with_its_unit(figure: str, name: str) -> None:
+    shown = [axes for axes in drawn(figure, name).axes if axes.get_visible()]
+    for axes in shown:
+        for axis in (axes.xaxis, axes.yaxis):
+            label = axis.get_label_text()
+            if axis.get_ticklabels() and any(tick.get_visible() and tick.get_text() for tick in axis.get_ticklabels()):
+                assert label in UNITLESS or (label.endswith(")") and "(" in label), label
+
+
+@everything
+@every_figure
+def test_a_legend_says_how_many_observations_are_shown(figure: str, name: str) -> None:
+    assert any("n = " in text for text in texts(drawn(figure, name)))
+
+
+@everything
+@every_figure
+def test_nothing_is_outside_of_the_canvas(figure: str, name: str) -> None:
+    made = drawn(figure, name)
+    tight = made.get_tightbbox()
+    width, height = made.get_size_inches()
+    assert (min(tight.x0, tight.y0) >= 0, tight.x1 <= width, tight.y1 <= height) == (True, True, True), tight
+
+
+@everything
+@every_figure
+def test_no_tick_label_covers_another(figure: str, name: str) -> None:
+    for axes in drawn(figure, name).axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            boxes = [label.get_window_extent() for label in axis.get_ticklabels() if label.get_text()]
+            assert not any(a.overlaps(b) for a, b in combinations([box for box in boxes if box.width], 2))
+
+
+def brightness(colour: Any) -> float:
+    red, green, blue = to_rgb(colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_the_lines_of_two_orders_differ_on_a_grey_printer_and_where_they_coincide() -> None:
+    lines = drawn("latency", "all orders").axes[0].lines
+    greys = [brightness(line.get_color()) for line in lines]
+    assert len(lines) == 11
+    assert greys == sorted(greys, reverse=True)
+    assert max(greys) < 0.8
+    widths = [line.get_linewidth() for line in lines]
+    assert widths == sorted(widths, reverse=True)
+    assert len({(round(grey, 2), width) for grey, width in zip(greys, widths, strict=True)}) == 11
+
+
+def test_operations_that_all_took_the_same_time_are_a_line_down_to_the_axis() -> None:
+    frees = drawn("latency", "three zones").axes[0]
+    bottom, top = frees.get_ylim()
+    for line in frees.lines:
+        x, y = line.get_data()
+        assert y[0] == 100 < top
+        assert y[-1] == pytest.approx(bottom)
+        assert frees.get_xlim()[0] < x[-1] < frees.get_xlim()[1]
+
+
+def test_failed_operations_are_counted_in_the_legend() -> None:
+    operations = result_of("exhausted").operations
+    failed = operations.query("kind == 'alloc'")["failed"].sum()
+    assert any(f"{failed:,} failed" in text for text in texts(drawn("latency", "exhausted")))
+
+
+def test_a_kind_that_never_happened_says_so() -> None:
+    assert texts(drawn("latency", "no free"))[-1] == "none (n = 0)"
+
+
+def test_free_memory_has_a_row_for_each_order_and_its_last_size_beside_it() -> None:
+    axes = drawn("free_memory", "exhausted").axes[0]
+    samples = result_of("exhausted").samples
+    last = samples[samples["time_ns"] == samples["time_ns"].max()].groupby("order")["free_pages"].sum()
+    beside = [text.get_text() for text in axes.texts if text.get_text() != "at the end"]
+    assert len(beside) == 11
+    assert [size == "none" for size in beside] == [pages == 0 for pages in last]
+    (order, pages) = next((order, pages) for order, pages in last.items() if 1 < pages < 10)
+    assert beside[order] == f"{4 * pages} KiB"
+
+
+def test_free_memory_that_is_a_thousandth_of_the_rest_has_another_colour() -> None:
+    (mesh, *_) = drawn("free_memory", "three zones").axes[0].collections
+    greys = [brightness(colour) for colour in mesh.to_rgba(mesh.get_array()[:, -1])[:, :3]]
+    assert greys[10] < greys[6] < greys[0]
+    assert greys[0] - greys[10] > 0.5
+
+
+def test_memory_of_which_nothing_is_free_is_white() -> None:
+    axes = drawn("free_memory", "exhausted").axes[0]
+    (mesh, *_) = axes.collections
+    assert np.ma.getmaskarray(mesh.get_array()).any()
+    assert axes.get_facecolor()[:3] == (1, 1, 1)
+
+
+def test_lock_waiting_shows_every_cpu_of_many_at_its_number() -> None:
+    axes = drawn("lock_waiting", "256 CPUs").axes[0]
+    bars = axes.patches
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(range(256)))
+    ticks = [text.get_text() for text in axes.get_xticklabels() if text.get_window_extent().width]
+    assert {"0", "32", "224"} <= set(ticks)
+
+
+def test_lock_waiting_of_nobody_says_so_and_starts_at_zero() -> None:
+    axes = drawn("lock_waiting", "one operation").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["no CPU waited"]
+    assert axes.get_ylim()[0] == 0 < axes.get_ylim()[1]
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    config: Mapping = FULL | {"operations": 60}
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        draw_all(run_study(study(config)), folder)
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert names == sorted(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png"))
+    for name in names:
+        first, second = ((folder / name).read_bytes() for folder in folders)
+        assert first == second, name
+        assert len(first) > 5000

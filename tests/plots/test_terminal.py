@@ -1,0 +1,59 @@
+"""The tables in a terminal of 80 columns: complete, aligned, and what the user's names hold is not markup."""
+
+from dataclasses import replace
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from kmsim.plots.terminal import show_result
+from kmsim.study.store import Result
+from tests.plots.test_figures import STUDIES, result_of
+
+
+def shown(result: Result, width: int = 80) -> str:
+    text = StringIO()
+    show_result(result, Console(file=text, width=width, highlight=False))
+    return text.getvalue()
+
+
+def huge(result: Result) -> Result:
+    """The same after a long run: counts and times as large as they may get."""
+    tables = {name: table.copy() for name, table in result.tables.items()}
+    for name, columns in {
+        "operations": ("count", "failed", "mean_ns", "max_ns"),
+        "locks": ("acquisitions", "contended", "wait_total_ns", "wait_max_ns", "hold_total_ns", "hold_max_ns"),
+    }.items():
+        for column in columns:
+            tables[name][column] = tables[name][column] * 0 + 10**9
+    return replace(result, tables=tables)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("length", [lambda result: result, huge], ids=["short run", "long run"])
+def test_no_cell_is_cut_at_80_columns(name: str, length: Any) -> None:
+    text = shown(length(result_of(name)))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert ("00e9" in text) is (length is huge)
+
+
+def test_numbers_are_aligned_and_grouped() -> None:
+    rows = [line for line in shown(result_of("all orders")).splitlines() if line.startswith("│ alloc")]
+    assert len(rows) == 11
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_requests_that_would_have_reclaimed_are_named() -> None:
+    text = shown(result_of("exhausted"))
+    count = result_of("exhausted").operations["needs_slow_path"].sum()
+    assert f"{count:,} requests would have reclaimed or compacted" in text
+
+
+def test_notes_come_first_and_are_no_markup() -> None:
+    result = result_of("one operation")
+    noted = replace(result, provenance=result.provenance | {"notes": ["[red]MAX_ORDER[/red] 11"], "name": "a[b]"})
+    lines = shown(noted).splitlines()
+    assert lines[0] == "note: [red]MAX_ORDER[/red] 11"
+    assert lines[1].startswith("a[b], seed 1")

@@ -1,0 +1,270 @@
+"""A result's folder: what is written is what is read; nothing is half there; nothing foreign is overwritten or read."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from kmsim.config import dump
+from kmsim.config import load as load_config
+from kmsim.study import runner, store
+from kmsim.study.runner import run_study
+from kmsim.study.store import NotAResult, Result, load, result_folder
+from kmsim.study.tables import COLUMNS
+from tests.studies import study
+
+THREADS = ({"operations": 60, "live": 10, "requests": [{"order": 0}, {"order": 4}]},)
+
+
+@cache
+def finished(folder: Path) -> Result:
+    """A result in a folder, simulated once."""
+    return run_study(study(*THREADS), folder / "result")
+
+
+@pytest.fixture
+def result(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A result that the test may damage."""
+    pristine = finished(tmp_path_factory.getbasetemp())
+    assert pristine.path is not None
+    shutil.copytree(pristine.path, tmp_path / "result")
+    return Result(pristine.tables, pristine.config_yaml, pristine.provenance, tmp_path / "result")
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_a_result_is_read_as_it_was_written(result: Result) -> None:
+    assert result.path is not None
+    read = load(result.path)
+    assert set(read.tables) == set(COLUMNS)
+    for name, table in result.tables.items():
+        assert_frame_equal(read.tables[name], table)
+    assert read.config_yaml == result.config_yaml
+    assert read.provenance == result.provenance
+    assert read.path == result.path
+
+
+def test_the_tables_are_attributes_and_others_are_not(result: Result) -> None:
+    assert result.operations is result.tables["operations"]
+    assert not hasattr(result, "nosuch")
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_table_has_the_columns_it_is_known_for(result: Result, name: str) -> None:
+    assert tuple(result.tables[name].columns) == COLUMNS[name]
+    assert len(result.tables[name]) > 0
+
+
+def test_the_resolved_config_runs_to_the_same_result(result: Result) -> None:
+    assert result.path is not None
+    again = load_config(result.path / "config.yaml")
+    assert dump(again) == result.config_yaml
+    for name, table in run_study(again).tables.items():
+        assert_frame_equal(table, result.tables[name])
+
+
+def test_the_provenance_is_enough_to_rebuild_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["kmsim", "run", "small.yaml", "--seed", "9"])
+    run_study(study(seed=9), tmp_path / "result")
+    facts = json.loads((tmp_path / "result" / "provenance.json").read_text())
+    assert facts["command"] == ["run", "small.yaml", "--seed", "9"]
+    assert (facts["name"], facts["seed"], facts["page_size_bytes"]) == ("small", 9, 4096)
+    assert facts["schema_version"] == store.SCHEMA_VERSION
+    assert {"kmsim", "numpy", "numba"} < set(facts["versions"])
+    assert set(facts["host"]) == {"system", "machine"}
+
+
+def test_the_proc_files_are_those_of_the_machine_at_the_end(result: Result) -> None:
+    assert result.path is not None
+    names = {path.name for path in (result.path / "proc").iterdir()}
+    assert names == {"buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index"}
+    line = (result.path / "proc" / "buddyinfo").read_text().splitlines()[0]
+    samples = result.samples
+    last = samples[(samples["time_ns"] == samples["time_ns"].max()) & (samples["zone"] == "DMA")]
+    assert line.split()[3:] == ["DMA", *map(str, last["nr_free"])]
+
+
+STEPS = ("write_inputs", "run_point", "write_tables", "write_proc")
+ERRORS = (RuntimeError("in the middle"), KeyboardInterrupt(), AssertionError("in the middle"))
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_nothing_is_left_where_a_run_stops_half_way(
+    step: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = getattr(runner, step)
+
+    def stop(*arguments: object) -> None:
+        done(*arguments)
+        raise error
+
+    monkeypatch.setattr(runner, step, stop)
+    with pytest.raises(type(error)):
+        run_study(study(), tmp_path / "deep" / "er" / "result")
+    assert contents(tmp_path) == []
+
+
+def test_an_earlier_result_survives_a_run_that_fails(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert result.path is not None
+    before = contents(result.path.parent)
+    monkeypatch.delattr(store.buddyinfo, "show")
+    with pytest.raises(AttributeError):
+        run_study(study(), result.path)
+    assert contents(result.path.parent) == before
+    assert_frame_equal(load(result.path).operations, result.operations)
+
+
+def test_an_earlier_result_is_replaced_as_a_whole(result: Result) -> None:
+    assert result.path is not None
+    (result.path / "notes.txt").write_text("of the earlier run")
+    run_study(study(seed=2), result.path)
+    assert load(result.path).provenance["seed"] == 2
+    assert not (result.path / "notes.txt").exists()
+    assert contents(result.path.parent).count("result") == 1
+
+
+def a_file(path: Path) -> None:
+    path.write_text("mine")
+
+
+def a_folder_of_mine(path: Path) -> None:
+    path.mkdir()
+    (path / "thesis.tex").write_text("mine")
+
+
+@pytest.mark.parametrize("make", [a_file, a_folder_of_mine])
+def test_what_is_no_result_is_not_overwritten(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "out")
+    before = contents(tmp_path)
+    with pytest.raises(NotAResult, match=r"out: must be a new folder or an earlier result; it holds something else"):
+        run_study(study(), tmp_path / "out")
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    run_study(study(), tmp_path / "out")
+    assert load(tmp_path / "out").provenance["name"] == "small"
+
+
+def test_a_link_to_a_result_stays_a_link(result: Result, tmp_path: Path) -> None:
+    assert result.path is not None
+    link = tmp_path / "latest"
+    link.symlink_to(result.path)
+    run_study(study(seed=3), link)
+    assert link.is_symlink()
+    assert load(result.path).provenance["seed"] == 3
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotAResult, match=r"file/out: must be a folder that can be written; Not a directory"):
+        run_study(study(), tmp_path / "file" / "out")
+    assert contents(tmp_path) == ["file"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    def fill_the_disk() -> None:
+        with result_folder(tmp_path / "new" / "out") as folder:
+            (folder / "operations.parquet").write_text("half")
+            raise OSError(28, os.strerror(28))
+
+    with pytest.raises(NotAResult, match="No space left"):
+        fill_the_disk()
+    assert contents(tmp_path) == []
+
+
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def remove_provenance(folder: Path) -> None:
+    (folder / "provenance.json").unlink()
+
+
+def cut_provenance(folder: Path) -> None:
+    (folder / "provenance.json").write_text('{"schema_version": 1, ')
+
+
+def binary_provenance(folder: Path) -> None:
+    (folder / "provenance.json").write_bytes(b"\xff\xfe\x00")
+
+
+def a_list(folder: Path) -> None:
+    (folder / "provenance.json").write_text("[1]")
+
+
+def deep(folder: Path) -> None:
+    (folder / "provenance.json").write_text("[" * 100_000)
+
+
+def of_another_program(folder: Path) -> None:
+    (folder / "provenance.json").write_text('{"schema_version": 1}')
+
+
+def of_a_later_version(folder: Path) -> None:
+    (folder / "provenance.json").write_text('{"schema_version": 2}')
+
+
+def remove_a_table(folder: Path) -> None:
+    (folder / "locks.parquet").unlink()
+
+
+def cut_a_table(folder: Path) -> None:
+    table = folder / "locks.parquet"
+    table.write_bytes(table.read_bytes()[:-20])
+
+
+def an_empty_table(folder: Path) -> None:
+    (folder / "samples.parquet").write_bytes(b"")
+
+
+def text_for_a_table(folder: Path) -> None:
+    (folder / "cpus.parquet").write_text("cpu,lock_wait_ns\n0,1\n")
+
+
+def a_table_of_others(folder: Path) -> None:
+    pd.DataFrame({"a": [1]}).to_parquet(folder / "histograms.parquet")
+
+
+def a_folder_for_the_config(folder: Path) -> None:
+    (folder / "config.yaml").unlink()
+    (folder / "config.yaml").mkdir()
+
+
+DAMAGES: dict[Callable[[Path], None], str] = {
+    remove: "provenance.json: No such file or directory",
+    remove_provenance: "provenance.json: No such file or directory",
+    cut_provenance: "provenance.json: Expecting property name",
+    binary_provenance: "provenance.json: ",
+    a_list: "provenance.json: must have schema_version 1, found None",
+    deep: "provenance.json: ",
+    of_another_program: "provenance.json: must have name, found None",
+    of_a_later_version: "provenance.json: must have schema_version 1, found 2",
+    remove_a_table: "locks.parquet: No such file or directory",
+    cut_a_table: "locks.parquet: ",
+    an_empty_table: "samples.parquet: ",
+    text_for_a_table: "cpus.parquet: ",
+    a_table_of_others: "histograms.parquet: must have the columns kind, order, cpu, low_ns, high_ns, count, found a",
+    a_folder_for_the_config: "config.yaml: Is a directory",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_or_foreign_folder_is_refused_with_one_line(damage: Callable[[Path], None], result: Result) -> None:
+    assert result.path is not None
+    damage(result.path)
+    with pytest.raises(NotAResult) as refused:
+        load(result.path)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{result.path}: must be a result folder of kmsim; {DAMAGES[damage]}")
