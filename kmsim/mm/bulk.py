@@ -30,6 +30,7 @@ def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
 
     When it is done, `nr_populated` pages are on the context's list.
     """
+    assert nr_pages > 0
     context = m.contexts[ac]
     assert list_empty(m, context.page_list), "pages of an earlier request were not taken"
     context.nr_populated = 0

@@ -1,7 +1,7 @@
 """Emptying per-CPU lists: on request, and little by little while a CPU is idle (kernel: mm/page_alloc.c).
 
 A drain gives back at most batch << PCP_BATCH_SCALE_MAX pages per hold of the zone's lock, as the
-kernel does to let others in. `drain_begin` and `drain_locked` work like the verbs of
+kernel does to let others in. Its verbs work like those of
 `mm.page_alloc`; the CPU that runs the drain need not be the one whose list it is.
 """
 
@@ -16,10 +16,18 @@ def drain_begin(m: Machine, ac: int, z: int, cpu: int) -> bool:
     context = m.contexts[ac]
     context.zone = z
     context.cursor = pcp_index(m, z, cpu)
+    return bool(m.pcps[context.cursor].count > 0)
+
+
+@core
+def drain_locked(m: Machine, ac: int) -> bool:
+    """Give one batch back; is the lock wanted again? What was freed meanwhile is drained as well."""
+    context = m.contexts[ac]
     pcp = m.pcps[context.cursor]
-    context.nr_wanted = pcp.count
-    context.nr_pages = pcp.batch << PCP_BATCH_SCALE_MAX
-    return bool(pcp.count > 0)
+    nr_left = pcp.count
+    nr_pages = min(nr_left, pcp.batch << PCP_BATCH_SCALE_MAX)
+    free_pcppages_bulk(m, ac, context.cursor, nr_pages, 0)
+    return bool(nr_left > nr_pages and pcp.count > 0)
 
 
 @core
@@ -29,15 +37,14 @@ def decay_begin(m: Machine, ac: int, z: int, cpu: int) -> bool:
     context.zone = z
     context.cursor = pcp_index(m, z, cpu)
     context.nr_wanted = decay_pcp_high(m, int(context.cursor))
-    context.nr_pages = m.pcps[context.cursor].batch
     return bool(context.nr_wanted > 0)
 
 
 @core
-def drain_locked(m: Machine, ac: int) -> bool:
-    """Give one batch back; is the lock wanted again?"""
+def decay_locked(m: Machine, ac: int) -> bool:
+    """Give one batch of the surplus back; is the lock wanted again?"""
     context = m.contexts[ac]
-    nr_pages = min(context.nr_wanted, context.nr_pages)
+    nr_pages = min(context.nr_wanted, m.pcps[context.cursor].batch)
     free_pcppages_bulk(m, ac, context.cursor, nr_pages, 0)
     context.nr_wanted -= nr_pages
     return bool(context.nr_wanted > 0)

@@ -3,7 +3,8 @@
 Follows memblock_free_all: free ranges in ascending order, each cut into the largest aligned blocks,
 each put at the tail of its list (kernel: mm/memblock.c, mm/mm_init.c, arch/*/mm/init.c). x86-64
 has DMA (16 MiB), DMA32 (4 GiB) and Normal; arm64 has DMA up to 4 GiB and then Normal. The watermarks
-are computed before the boot gives its last pages back (initrd, init sections: `released`). Leaves out
+are computed before the boot gives its last pages back (initrd, init sections: `released`); sysctls are
+written when it is over. Leaves out
 what else the boot allocates and frees on the way: `reserved` says what of it stays.
 """
 
@@ -13,7 +14,7 @@ from kmsim.jit import entry
 from kmsim.mm.buddy import split_large_buddy
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine, new_machine
 from kmsim.mm.recount import validate
-from kmsim.mm.zone_setup import Sysctl, init_watermarks, set_cacheinfo, set_mobility
+from kmsim.mm.zone_setup import Sysctl, init_watermarks, set_cacheinfo, set_mobility, write_sysctl
 from kmsim.mm.zonelist import page_zone
 
 # The physical address at which a zone type ends, by architecture; MAX_NR_ZONES entries.
@@ -106,12 +107,13 @@ def boot_machine(boot: Boot) -> Machine:
     set_mobility(m)
     for piece in early:
         free_range(m, piece.start, piece.end)
-    init_watermarks(m, boot.sysctl, thp_enabled=boot.thp_enabled)
+    min_free_kbytes = init_watermarks(m, thp_enabled=boot.thp_enabled)
     set_cacheinfo(m, boot.cache_slice_bytes)
     for zone, span in zip(m.zones, bounds, strict=True):
         zone.managed_pages += overlap(late, span.start, span.end)
     for piece in late:
         free_range(m, piece.start, piece.end)
+    write_sysctl(m, boot.sysctl, min_free_kbytes)
     return m
 
 

@@ -127,6 +127,7 @@ context_t = np.dtype(
             ("zone", np.int64),
             ("attempt", np.int64),
             ("pfn", np.int64),
+            ("failure", np.int64),  # the event that a request without a block was counted as
             ("nr_pages", np.int64),
             ("nr_wanted", np.int64),
             ("nr_populated", np.int64),

@@ -201,6 +201,7 @@ def no_page(m: Machine, ac: int, event: int) -> bool:
     context.attempt = FAILED
     context.pfn = NO_PAGE
     context.stage = DONE
+    context.failure = event
     m.events[event] += 1
     return False
 

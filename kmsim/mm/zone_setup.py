@@ -128,10 +128,28 @@ def set_cacheinfo(m: Machine, cache_slice_bytes: int) -> None:
 
 def apply_sysctl(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
     """Recompute everything that follows from sysctls and managed pages, for a given reserve."""
-    setup_per_zone_wmarks(m, min_free_kbytes, sysctl.watermark_scale_factor)
+    set_reserve(m, sysctl, min_free_kbytes)
     setup_per_zone_lowmem_reserve(m, sysctl.lowmem_reserve_ratio)
+
+
+def set_reserve(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
+    """Set watermarks and what is sized by them (kernel: setup_per_zone_wmarks)."""
+    setup_per_zone_wmarks(m, min_free_kbytes, sysctl.watermark_scale_factor)
     zone_set_pageset_high_and_batch(m, sysctl.percpu_pagelist_high_fraction)
-    refresh_zone_stat_thresholds(m)
+
+
+def write_sysctl(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
+    """What writing every knob that is not at its default does after the boot; each recomputes its own part only.
+
+    `min_free_kbytes` is the reserve that the boot chose (kernel: the handlers of page_alloc_sysctl_table).
+    """
+    default = Sysctl()
+    if sysctl.min_free_kbytes is not None or sysctl.watermark_scale_factor != default.watermark_scale_factor:
+        set_reserve(m, sysctl, sysctl.min_free_kbytes or min_free_kbytes)
+    if sysctl.lowmem_reserve_ratio != default.lowmem_reserve_ratio:
+        setup_per_zone_lowmem_reserve(m, sysctl.lowmem_reserve_ratio)
+    if sysctl.percpu_pagelist_high_fraction != default.percpu_pagelist_high_fraction:
+        zone_set_pageset_high_and_batch(m, sysctl.percpu_pagelist_high_fraction)
 
 
 def thp_starts(m: Machine) -> bool:
@@ -140,7 +158,7 @@ def thp_starts(m: Machine) -> bool:
     return bool(m.params[0].thp_built_in) and total_pages << int(m.params[0].page_shift) >= 512 << 20
 
 
-def init_watermarks(m: Machine, sysctl: Sysctl, *, thp_enabled: bool) -> int:
+def init_watermarks(m: Machine, *, thp_enabled: bool) -> int:
     """What the boot does with watermarks; the min_free_kbytes it ends with (kernel: init_per_zone_wmark_min).
 
     Expects managed pages to be set and watermarks to be 0. With THP built in and enough memory the
@@ -148,16 +166,14 @@ def init_watermarks(m: Machine, sysctl: Sysctl, *, thp_enabled: bool) -> int:
     again from the pages above the new high watermarks.
     """
     chosen = calculate_min_free_kbytes(m)
-    apply_sysctl(m, sysctl, chosen)
+    apply_sysctl(m, Sysctl(), chosen)
+    refresh_zone_stat_thresholds(m)
     if thp_starts(m):
         if thp_enabled:
             chosen = max(chosen, recommended_min_free_kbytes(m))
         else:
             chosen = calculate_min_free_kbytes(m)
-        apply_sysctl(m, sysctl, chosen)
-    if sysctl.min_free_kbytes is not None:
-        chosen = sysctl.min_free_kbytes
-        apply_sysctl(m, sysctl, chosen)
+        set_reserve(m, Sysctl(), chosen)
     return chosen
 
 

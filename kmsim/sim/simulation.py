@@ -22,9 +22,8 @@ from kmsim.config.study import Study
 from kmsim.config.workload import ThreadConfig
 from kmsim.metrics.histogram import NR_BUCKETS, record_entry
 from kmsim.metrics.samples import Samples
-from kmsim.mm.gfp import GFP_DIRECT_RECLAIM
 from kmsim.mm.memblock import recount
-from kmsim.mm.mmzone import MAX_NR_ZONES, NO_PAGE, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import MAX_NR_ZONES, NEEDS_SLOW_PATH, NO_PAGE, ZONE_NAMES, Machine
 from kmsim.sim.boot import machine_of
 from kmsim.sim.clock import Step, new_environment, now_ps
 from kmsim.sim.costs import Prices, prices
@@ -158,7 +157,7 @@ def operation(
     outcome = simulation.outcome(KIND_NAMES[kind], order, cpu)
     if kind == ALLOC and m.contexts[cpu].pfn == NO_PAGE:
         outcome.failed += 1
-        outcome.needs_slow_path += gfp & GFP_DIRECT_RECLAIM != 0
+        outcome.needs_slow_path += int(m.contexts[cpu].failure) == NEEDS_SLOW_PATH
     else:
         record_entry(outcome.counts, outcome.totals, now_ps(env) - start)
 

@@ -81,7 +81,7 @@ def differences(expected: Items, got: Items) -> tuple[int, list[str]]:
 
 def same(expected: Any, got: Any) -> bool:
     """Are two values of an item equal, as far as the recording goes?"""
-    if isinstance(expected, tuple) and expected and expected[-1] == -1:
+    if isinstance(expected, tuple) and len(expected) > 1 and expected[-1] == -1:
         return bool(expected[:-1] == got[: len(expected) - 1])
     if isinstance(expected, str) and "-" in expected:
         return len(expected) == len(got) and all(e in ("-", g) for e, g in zip(expected, got, strict=True))

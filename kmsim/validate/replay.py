@@ -3,7 +3,8 @@
 A row is a request or a free, with the pfn and the state of the CPU's pcp after it. The replay stops
 at the first row where kmsim's page frame differs, because from there on the machines differ; at a
 free of something that is not allocated; and at a request that needs the kernel's slow path, which
-is not modelled: what follows such a row is not scored.
+is not modelled: what follows such a row is not scored. A request counts as one only if no list holds
+a block of its order; that kmsim refused for another reason is a difference.
 """
 
 from __future__ import annotations

@@ -13,8 +13,10 @@ from kmsim.validate.replay import (
     FINISHED,
     NO_BLOCK,
     NOT_ALLOCATED,
+    ORDER,
     PFN,
     SCRIPT_GFPS,
+    Frames,
     Rows,
     Stop,
     as_rows,
@@ -43,23 +45,40 @@ def script_sections(recording: Recording, name: str) -> list[Section]:
     got = np.zeros((len(log), NR_COLUMNS - PFN), np.int64)
     stop = Stop(*replay(m, cpu, log, SCRIPT_GFPS, free_frames(m), got))
     rows = _row_section(name, m, log, got, stop)
-    if stop.reason == NO_BLOCK:
+    if stop.reason == NO_BLOCK and no_list_holds(m, int(log[stop.row, ORDER])):
         why = f"row {stop.row} needs the kernel's slow path"
         return [rows, skipped(f"{name}.after", why), skipped(f"{name}.after_drain", why)]
     if stop.reason != FINISHED:
         why = "the rows before it differ"
         return [rows, *(Section(f"{name}.{moment}", rows=1, why=why) for moment in ("after", "after_drain"))]
-    m, after = state_section(f"{name}.after", m, script["after"])
+    m, after = state_section(f"{name}.after", m, script["after"], held_frames(m, log))
     return [rows, after, drained_section(f"{name}.after_drain", m, cpu, script["after_drain"])]
 
 
+def no_list_holds(m: Machine, order: int) -> bool:
+    """Is no block of an order free, so that only the kernel's slow path could come by one?"""
+    largest = int(m.params[0].max_page_order)
+    return not m.zones["nr_free"][:, order : largest + 1].any()
+
+
+def held_frames(m: Machine, log: Rows) -> Frames:
+    """1 for every page frame that the script held at its end: no other task can have freed it."""
+    frames = np.zeros(int(m.params[0].nr_frames), np.uint8)
+    for op, order, _, pfn in log[:, : PFN + 1].tolist():
+        frames[pfn : pfn + (1 << order)] = op == 1
+    return frames
+
+
 def _row_section(name: str, m: Machine, log: Rows, got: Rows, stop: Stop) -> Section:
-    nr_run = stop.row if stop.reason in (FINISHED, NO_BLOCK) else stop.row + 1
+    nr_run = stop.row if stop.reason == FINISHED else stop.row + 1
+    slow_path = stop.reason == NO_BLOCK and no_list_holds(m, int(log[stop.row, ORDER]))
+    if slow_path:
+        nr_run = stop.row
     equal = (got[:nr_run] == log[:nr_run, PFN:]).all(axis=1)
     if stop.reason == NOT_ALLOCATED:
         equal[stop.row] = False
     section = Section(name, rows=len(log), equal=int(equal.sum()))
-    if stop.reason == NO_BLOCK:
+    if slow_path:
         section.rows = nr_run
         section.skipped = len(log) - nr_run
         section.why = f"from row {stop.row} on the kernel's slow path decides, which is not modelled"
@@ -105,7 +124,7 @@ def drained_section(name: str, m: Machine, cpu: int, raw: RawState) -> Section:
 
     drained = copy_machine(m)
     drain_all(drained, cpu)
-    _, section = state_section(name, drained, raw)
+    _, section = state_section(name, drained, raw, None)
     if not section.agrees:
         found = explain(m, cpus_of(m), [], lambda machine: not differing_drained(machine))
         if found is not None:
@@ -113,15 +132,17 @@ def drained_section(name: str, m: Machine, cpu: int, raw: RawState) -> Section:
     return section
 
 
-def state_section(name: str, m: Machine, raw: RawState) -> tuple[Machine, Section]:
+def state_section(name: str, m: Machine, raw: RawState, held: Frames | None) -> tuple[Machine, Section]:
     """A machine against a recorded state; a foreign operation in between is looked for where they differ.
 
-    Returns the machine with that operation in it, if there was one.
+    `held` marks the frames that the recording's own task holds, which nobody else can have freed; None
+    where nothing is known, and no free is tried. Returns the machine with that operation in it, if
+    there was one.
     """
     rows, lines = differing(m, raw)
     if not lines:
         return m, Section(name, rows=rows, equal=rows)
-    freed = freed_frames(m, raw) if has_lists(raw) else []
+    freed = freed_frames(m, raw, held) if held is not None else []
     found = explain(m, cpus_of(m), freed, lambda machine: not differing(machine, raw)[1])
     if found is None:
         return m, Section(name, rows=rows, equal=rows - len(lines), why="; ".join(lines[:3]))
@@ -143,8 +164,8 @@ def cpus_of(m: Machine) -> list[int]:
     return list(range(int(m.params[0].nr_cpus)))
 
 
-def freed_frames(m: Machine, raw: RawState) -> list[int]:
-    """The page frames that the recording holds to be free and kmsim to be allocated, at most a pageblock's worth."""
+def freed_frames(m: Machine, raw: RawState, held: Frames) -> list[int]:
+    """The first page frames that the recording has as free and kmsim as allocated, and that are not held."""
     recorded = np.zeros(int(m.params[0].nr_frames), np.uint8)
     for zone in raw:
         for key, pfns in zone["lists"].items():
@@ -156,5 +177,5 @@ def freed_frames(m: Machine, raw: RawState) -> list[int]:
                 order = int(pindex) // 3 if int(pindex) < 12 else int(m.params[0].pmd_order)
                 for pfn in pfns:
                     recorded[pfn : pfn + (1 << order)] = 1
-    return [int(pfn) for pfn in np.flatnonzero(recorded & (1 - free_frames(m)))[:8]]
+    return [int(pfn) for pfn in np.flatnonzero(recorded & (1 - free_frames(m)) & (1 - held))[:8]]
 

@@ -51,7 +51,10 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
     if steal["got"] < steal["n"]:
         notes.append(f"that the run failed after {steal['got']} requests is not scored")
     section.why = "; ".join(notes)
-    return [section, state_section(f"{name}.after", m, steal["after"])[1]]
+    held = np.zeros(int(m.params[0].nr_frames), np.uint8)
+    for pfn in expected.tolist():
+        held[pfn : pfn + (1 << order)] = 1
+    return [section, state_section(f"{name}.after", m, steal["after"], held)[1]]
 
 
 def follow(m: Machine, cpu: int, gfp: int, order: int, expected: Rows) -> tuple[Machine, int, list[Foreign], int]:

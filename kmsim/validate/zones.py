@@ -96,7 +96,7 @@ def boot_values(recording: Recording, infos: list[ZoneInfo], boosts: dict[str, i
     m.zones[released_zone(recording, infos)].managed_pages -= released
     # A kernel without THP has no such file.
     thp_enabled = "[never]" not in recording.files.get("fresh.thp_enabled", "[never]")
-    chosen = init_watermarks(m, Sysctl(), thp_enabled=thp_enabled)
+    chosen = init_watermarks(m, thp_enabled=thp_enabled)
     for z, name in enumerate(ZONE_NAMES):
         m.zones[z].watermark_boost = boosts.get(name, 0)
     return machine_values(m) | {"min_free_kbytes": chosen}

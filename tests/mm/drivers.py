@@ -15,7 +15,7 @@ from kmsim.mm.bulk import (
     free_folios_locked,
     put_folio,
 )
-from kmsim.mm.drain import decay_begin, drain_all_pages, drain_begin, drain_locked
+from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_begin, drain_locked
 from kmsim.mm.list import list_del, list_empty, list_first
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import alloc_pages, free_pages
@@ -83,7 +83,7 @@ def decay(m: Machine, cpu: int, z: int) -> None:
     """Let the `high` of the CPU's own lists in one zone decay."""
     wanted = decay_begin(m, cpu, z, cpu)
     while wanted:
-        wanted = drain_locked(m, cpu)
+        wanted = decay_locked(m, cpu)
 
 
 @entry

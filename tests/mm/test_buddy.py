@@ -85,6 +85,13 @@ def test_a_block_whose_next_merge_is_likely_goes_to_the_tail() -> None:
     assert free_list(m, ZONE_DMA, 4, M) == [80, 112, 0]
 
 
+def test_no_merge_is_likely_just_below_the_largest_order() -> None:
+    """The pair would be a largest block, which merges with nothing: the free block at 1024 says nothing."""
+    m = machine_with({(9, M): [2048], (10, M): [1024]}, thp_built_in=False)
+    drivers.free(m, 0, 0, 9)
+    assert free_list(m, ZONE_DMA, 9, M) == [0, 2048]
+
+
 def test_no_merge_is_likely_where_the_pair_begins_in_another_zone() -> None:
     """Pages 4096 to 8191 begin DMA32; the pair 0 to 8191 begins in DMA, so 8192's being free says nothing."""
     m = plain_machine(

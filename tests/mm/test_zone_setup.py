@@ -11,6 +11,7 @@ from kmsim.mm.zone_setup import (
     apply_sysctl,
     calculate_min_free_kbytes,
     init_watermarks,
+    write_sysctl,
     mult_frac,
     recommended_min_free_kbytes,
     set_cacheinfo,
@@ -118,9 +119,9 @@ def test_a_fraction_of_the_zone_fixes_the_list_size(fraction: int, high: int) ->
 
 def test_khugepaged_raises_the_reserve_where_thp_is_enabled() -> None:
     m = zones_of({ZONE_DMA: 48005, ZONE_NORMAL: 16167}, page_shift=16, max_page_order=13)
-    assert init_watermarks(m, DEFAULTS, thp_enabled=True) > 200_000
+    assert init_watermarks(m, thp_enabled=True) > 200_000
     m = zones_of({ZONE_DMA: 48005, ZONE_NORMAL: 16167}, page_shift=16, max_page_order=13)
-    assert init_watermarks(m, DEFAULTS, thp_enabled=False) < 9_000
+    assert init_watermarks(m, thp_enabled=False) < 9_000
 
 
 def test_the_recommended_reserve_is_eleven_pageblocks_a_zone_but_at_most_a_twentieth() -> None:
@@ -139,8 +140,18 @@ def test_thp_starts_from_512_mib_on(pages: int, built_in: bool, starts: bool) ->
 
 def test_a_written_reserve_counts_in_the_end() -> None:
     m = zones_of({ZONE_DMA: 16179}, page_shift=16)
-    assert init_watermarks(m, Sysctl(min_free_kbytes=1024), thp_enabled=True) == 1024
+    write_sysctl(m, Sysctl(min_free_kbytes=1024), init_watermarks(m, thp_enabled=True))
     assert marks(m, ZONE_DMA) == [16, 32, 48, 64]
+
+
+def test_a_written_ratio_leaves_the_marks_of_the_boot() -> None:
+    m = zones_of({ZONE_DMA: 16179, ZONE_NORMAL: 8000}, page_shift=16)
+    chosen = init_watermarks(m, thp_enabled=False)
+    before = marks(m, ZONE_DMA)
+    m.zones[ZONE_DMA].managed_pages += 1000
+    write_sysctl(m, Sysctl(lowmem_reserve_ratio=(1, 1, 1, 1)), chosen)
+    assert marks(m, ZONE_DMA) == before
+    assert int(m.zones[ZONE_DMA].lowmem_reserve[ZONE_NORMAL]) == 8000
 
 
 def test_lists_keep_high_orders_where_the_cache_is_large() -> None:
