@@ -50,7 +50,7 @@ def run(
     set_: Sets = None,
     seed: Seed = None,
     out: Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME if not given.")] = None,  # noqa: UP045
-    quiet: Annotated[bool, typer.Option(help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     json: Json = False,
 ) -> None:
     """Simulate a config; write tables, /proc files and figures."""

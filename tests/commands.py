@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -23,6 +24,10 @@ workload:
   threads:
     - {name: a, operations: 40, live: 8, requests: [{order: 0}, {order: 4}]}
 """
+
+
+SECONDS_MAX = 120  # a command that shows nothing for so long hangs
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Done(NamedTuple):
@@ -77,7 +82,7 @@ def on_terminal(*arguments: str, folder: Path, interrupt_at: str | None = None) 
         process = subprocess.Popen(command, cwd=folder, env=env, stdin=its_end, stdout=stdout, stderr=its_end)
     os.close(its_end)
     shown = ""
-    while part := read(terminal):
+    while part := read(terminal, process):
         shown += part
         if interrupt_at is not None and re.search(interrupt_at, shown):
             interrupt_at = None
@@ -89,9 +94,11 @@ def on_terminal(*arguments: str, folder: Path, interrupt_at: str | None = None) 
     return Done(code, out, shown)
 
 
-def read(terminal: int) -> str:
-    """What the terminal shows next; empty once the command has gone."""
+def read(terminal: int, process: subprocess.Popen[bytes]) -> str:
+    """What the terminal shows next, without colours; empty once the command has gone. Ends one that hangs."""
+    if not select.select([terminal], [], [], SECONDS_MAX)[0]:
+        process.kill()
     try:
-        return os.read(terminal, 1 << 16).decode(errors="replace")
+        return ESCAPE.sub("", os.read(terminal, 1 << 16).decode(errors="replace")) or " "
     except OSError:  # Linux' way to say that the other end is closed
         return ""

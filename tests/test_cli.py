@@ -15,7 +15,7 @@ from tests.commands import SMALL, Done, Shell, in_own_process, on_terminal
 
 RECORDING = Path(__file__).parent / "validation" / "recordings" / "a64-612-64k-1G-c2-frag.json.gz"
 COMMANDS = ("run", "check", "show", "new", "schema", "validate")
-LONG = SMALL.replace("operations: 40", "operations: 40000000")
+LONG = SMALL.replace("operations: 40", "operations: 1000000")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_show_prints_what_run_printed(kmsim: Shell) -> None:
 
 def test_a_second_run_replaces_the_first(kmsim: Shell) -> None:
     file = kmsim.write("small.yaml")
-    before = (kmsim("run", file, "-" + "-quiet"), kmsim.files())
+    before = (kmsim("run", file, "--quiet"), kmsim.files())
     after = (kmsim("run", file, "--quiet", "--seed", "2"), kmsim.files())
     assert before == after
     assert json.loads(kmsim("show", "results/small", "--json").out)["provenance"]["seed"] == 2
@@ -93,13 +93,7 @@ def test_check_reports_all_problems_of_all_files(kmsim: Shell) -> None:
     places = [re.match(r"([\w.]+(?::\d+)?): ", line) for line in done.err.splitlines()]
     assert done.code == 2
     assert done.out == "fine.yaml: fine, 80 operations\n"
-    assert {place[1] for place in places if place} == {
-        "first.yaml:5",
-        "first.yaml:8",
-        "first.yaml:2",  # cpus is missing from the machine that starts there
-        "missing.yaml",
-        "second.yaml:4",
-    } - ({"first.yaml:2"} if "first.yaml:2" not in done.err else set())
+    assert [place[1] for place in places if place] == ["first.yaml:5", "first.yaml:8", "missing.yaml", "second.yaml:4"]
 
 
 def test_check_takes_overrides(kmsim: Shell) -> None:
@@ -133,12 +127,15 @@ def nothing(_: Shell) -> None:
     """Only small.yaml is there."""
 
 
+NO_STATE = ("--set", "machine.state={buddyinfo: no}")
+BAD_STATE = ("--set", "machine.state={buddyinfo: small.yaml}")
 REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "no such config": (nothing, ("run", "no.yaml"), "no.yaml: must be a file that exists"),
     "a folder for a config": (nothing, ("run", "."), ".: must be a file, not a directory"),
-    "a missing state": (nothing, ("run", "small.yaml", "--set", "machine.state={buddyinfo: no}"), "no: machine.state"),
+    "a missing state": (nothing, ("run", "small.yaml", *NO_STATE), "must be a file that exists, found 'no'"),
+    "a state of no machine": (nothing, ("run", "small.yaml", *BAD_STATE), "machine.state.buddyinfo: must be the budd"),
     "a negative seed": (nothing, ("run", "small.yaml", "--seed", "-1"), "--seed -1: seed: must be at least 0"),
-    "a seed in words": (nothing, ("run", "small.yaml", "--seed", "two"), "'two' is not a valid int"),
+    "a seed in words": (nothing, ("run", "small.yaml", "--seed", "two"), "Invalid value for '--seed'"),
     "an unknown option": (nothing, ("run", "small.yaml", "--sed", "1"), "No such option"),
     "an unknown command": (nothing, ("frobnicate",), "No such command"),
     "no config": (nothing, ("run",), "Missing argument"),
@@ -148,7 +145,7 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "a file to show": (nothing, ("show", "small.yaml"), "must be a result folder of kmsim; provenance.json: Not a dir"),
     "a damaged result": (damaged, ("show", "results/small"), "provenance.json: Expecting"),
     "a starter over a file": (nothing, ("new", "small.yaml"), "small.yaml: must be a new file"),
-    "a starter below a file": (blocked, ("new", "results/x.yaml"), "results/x.yaml: must be a file that can be written"),
+    "a starter below a file": (blocked, ("new", "results/x.yaml"), "results/x.yaml: must be a file that can be writ"),
     "no recording": (nothing, ("validate", "no.json.gz"), "no.json.gz"),
     "a config for a recording": (nothing, ("validate", "small.yaml"), "small.yaml"),
     "a folder without recordings": (nothing, ("validate", "."), "must hold recordings"),
@@ -210,7 +207,7 @@ def tampered(kmsim: Shell) -> str:
 def test_validate_says_no_to_a_tampered_recording_and_where(kmsim: Shell) -> None:
     done = kmsim("validate", str(RECORDING), tampered(kmsim))
     assert (done.code, "Traceback" in done.err) == (1, False)
-    assert re.search(r"^frag.unusable_index: .*0\.123", done.out, re.MULTILINE)
+    assert "frag.unusable_index: zone DMA, order 13: recorded 123, kmsim 1000" in done.out
     assert done.out.rstrip().endswith("1 rows differ")
 
 
@@ -250,7 +247,7 @@ def test_an_interrupted_command_ends_with_130(kmsim: Shell, monkeypatch: pytest.
 
 def test_ctrl_c_ends_a_run_cleanly(tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(LONG)
-    done = on_terminal("run", "long.yaml", folder=tmp_path, interrupt_at=r"\b0 % +0:00:0[1-9]")
+    done = on_terminal("run", "long.yaml", folder=tmp_path, interrupt_at=r"\b[1-9] %")
     assert done.code == 130
     assert "interrupted; nothing was written" in done.err
     assert "Traceback" not in done.err

@@ -54,7 +54,8 @@ def machine_with(
     movable, by pfn. All watermarks are 0.
     """
     boot = boot_of(**changes)
-    state = save(boot_machine(boot))[0]
+    booted = boot_machine(boot)
+    state = save(booted)[0]
     m = new_machine(
         nr_frames=boot.ram[-1].end,
         nr_cpus=boot.nr_cpus,
@@ -65,6 +66,7 @@ def machine_with(
         thp_built_in=boot.thp_built_in,
         watermark_boost_factor=boot.watermark_boost_factor,
     )
+    m.params[0].mobility_disabled = booted.params[0].mobility_disabled
     state.lists = {key: np.array(pfns) for key, pfns in lists.items()}
     state.watermark = [0, 0, 0, 0]
     first = state.start_pfn >> boot.pageblock_order

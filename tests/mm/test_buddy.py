@@ -130,6 +130,14 @@ def test_a_merge_across_pageblocks_gives_both_one_type() -> None:
     assert two_pageblocks_freed(U) == {(10, M): [0]}
 
 
+def test_without_grouping_a_merge_records_unmovable() -> None:
+    m = machine_with({}, types={0: U}, ram=(PfnRange(0, 1500),), thp_built_in=False)
+    drivers.free(m, 0, 0, 9)
+    drivers.free(m, 0, 512, 9)
+    assert free_blocks(m, ZONE_DMA) == {(10, M): [0]}
+    assert [type_of(m, pfn) for pfn in (0, 512)] == [U, M]
+
+
 def test_a_highatomic_pageblock_merges_with_no_other() -> None:
     assert two_pageblocks_freed(H) == {(9, H): [0], (9, M): [512]}
 

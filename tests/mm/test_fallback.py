@@ -156,12 +156,19 @@ def test_a_request_that_may_wake_kswapd_does_so_after_a_boost() -> None:
 
 
 def test_the_rung_that_served_is_remembered_while_a_list_is_refilled() -> None:
-    """Stealing one page does not look for a claim again: the pageblock is never scanned."""
-    m = machine_with({(2, U): [512, 1024, 1536, 2048]}, dict.fromkeys((512, 1024, 1536, 2048), 0))
+    """A claim is tried once, for the first page of the refill: 480 pages in use and one block are looked at."""
+    m = machine_with({(5, U): [512, 1024, 1536, 2048]}, dict.fromkeys((512, 1024, 1536, 2048), U))
     m.work[0].frames_scanned = 0
     assert drivers.alloc(m, 0, MOVABLE, 0) == 512
-    assert m.work[0].frames_scanned == 0
-    assert m.events[EXTFRAG] == m.pcps[0].count + 1
+    assert m.pcps[0].count + 1 == m.events[EXTFRAG] == 3
+    assert m.work[0].frames_scanned == 481
+
+
+def test_a_pageblock_that_is_not_all_in_the_zone_is_not_claimed() -> None:
+    for start, migratetype in ((0, U), (8, M)):
+        m = machine_with({(8, M): [256]}, ram=(PfnRange(start, 16384),))
+        assert drivers.alloc(m, 0, UNMOVABLE, 4) == 256
+        assert type_of(m, 256) == migratetype
 
 
 def test_without_grouping_everything_is_unmovable_and_nothing_is_a_fallback() -> None:

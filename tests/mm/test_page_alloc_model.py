@@ -134,7 +134,7 @@ def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -
 
 
 @pytest.mark.slow
-@settings(max_examples=1200, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=300, deadline=None, suppress_health_check=QUIET)
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=20))
 def test_many_random_machines_decide_as_their_twins(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)

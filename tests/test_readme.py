@@ -1,0 +1,150 @@
+"""What the READMEs print really runs, and what they link to is there."""
+
+import os
+import re
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Shell
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+EXPERIMENTS = sorted(path for path in (ROOT / "experiments").iterdir() if path.is_dir())
+READMES = [README, ROOT / "configs" / "README.md", *(folder / "README.md" for folder in EXPERIMENTS)]
+RECORDING = ROOT / "tests" / "validation" / "recordings" / "a64-612-64k-1G-c2-frag.json.gz"
+SECTIONS = ("**Question.**", "**Command.**", "**What it shows.**")
+NOT_CLONED = shutil.ignore_patterns(".git", ".venv", "*cache*", ".hypothesis", "results", "*.egg-info", "dist", "build")
+
+each_readme = pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+each_experiment = pytest.mark.parametrize("folder", EXPERIMENTS, ids=lambda folder: folder.name)
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """A folder that looks like a clone's, as far as the printed commands use it."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    return Shell(tmp_path, monkeypatch, capsys)
+
+
+def size_of_png(path: Path) -> tuple[int, int]:
+    """Width and height in pixels."""
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])
+    return width, height
+
+
+def test_the_first_two_sh_blocks_are_one_line_each() -> None:
+    install, test = blocks(README, "sh")[:2]
+    for block in (install, test):
+        assert block.count("\n") == 1
+        assert block.startswith("python3 -m venv .venv && .venv/bin/pip install -q ")
+    assert "kmsim run experiments/quickstart/quickstart.yaml" in install
+    assert "pytest" in test
+
+
+def test_the_first_block_runs_the_quickstart(shell: Shell) -> None:
+    command = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
+    assert command[0] == ".venv/bin/kmsim"
+    done = shell(*command[1:])
+    assert done.code == 0
+    assert "written to results/quickstart" in done.out
+    drawn = shell.folder / "results" / "quickstart" / "figures" / "latency.png"
+    assert size_of_png(ROOT / "experiments" / "quickstart" / "latency.png") == size_of_png(drawn)
+
+
+def test_the_second_block_selects_every_test() -> None:
+    command = shlex.split(blocks(README, "sh")[1].split("&&")[-1])
+    assert command[0] == ".venv/bin/python"
+    selecting = [sys.executable, *command[1:], "--collect-only", "-p", "no:cacheprovider"]
+    done = subprocess.run(selecting, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "deselected" not in done.stdout
+    assert f"{Path(__file__).name}::{test_the_first_block_works_in_a_fresh_clone.__name__}" in done.stdout
+
+
+def test_ci_runs_the_second_block() -> None:
+    assert "block == 2' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.slow
+def test_the_first_block_works_in_a_fresh_clone(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT, clone, ignore=NOT_CLONED)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    env["KMSIM_CACHE_DIR"] = str(tmp_path / "cache")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", blocks(README, "sh")[0]],
+        cwd=clone,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "written to results/quickstart" in done.stdout
+    assert "compiled in" in done.stderr
+    assert (clone / "results" / "quickstart" / "figures" / "latency.png").is_file()
+
+
+def test_the_console_commands_work_one_after_the_other(shell: Shell) -> None:
+    (console,) = blocks(README, "console")
+    lines = [line.partition("#")[0] for line in console.splitlines()]
+    commands = [shlex.split(line.replace("RECORDING...", str(RECORDING))) for line in lines]
+    assert {command[2] for command in commands} == {"new", "check", "run", "show", "validate"}
+    for command in commands:
+        assert command[:2] == ["$", "kmsim"]
+        assert shell(*command[2:]).code == 0, command
+    assert (shell.folder / "results" / "mine" / "operations.parquet").is_file()
+
+
+@each_readme
+def test_python_snippets_run(path: Path, shell: Shell) -> None:
+    for snippet in blocks(path, "python"):
+        exec(compile(snippet, str(path), "exec"), {})
+        assert shell.capsys.readouterr().out.strip()
+    assert path != README or blocks(path, "python")
+
+
+@each_readme
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (path.parent / link).exists()] == []
+    assert local or path == ROOT / "configs" / "README.md"
+
+
+@each_experiment
+def test_an_experiment_says_its_question_command_and_answer(folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    places = [text.find(section) for section in SECTIONS]
+    assert -1 < places[0] < places[1] < places[2]
+    assert re.search(r"!\[[^]]+\]\([\w.-]+\.png\)", text)
+
+
+@each_experiment
+def test_an_experiments_configs_are_fine(folder: Path, shell: Shell) -> None:
+    configs = [str(path.relative_to(ROOT)) for path in sorted(folder.glob("*.yaml"))]
+    done = shell("check", *configs)
+    assert (done.code, done.err) == (0, "")
+    assert len(configs) > 0
+
+
+@each_experiment
+def test_an_experiments_command_runs_its_own_config(folder: Path, shell: Shell) -> None:
+    (command,) = re.findall(r"\*\*Command\.\*\* `kmsim (.*)`", (folder / "README.md").read_text(encoding="utf-8"))
+    arguments = shlex.split(command)
+    assert [word for word in arguments if word.startswith(f"experiments/{folder.name}/")]
+    assert shell(*arguments, "--out", "out", "--quiet") == (0, "", "")
+    drawn = {path.name for path in (shell.folder / "out" / "figures").glob("*.png")}
+    assert drawn & {path.name for path in folder.glob("*.png")}
