@@ -112,8 +112,8 @@ def check_files(files: list[Path], sets: list[str]) -> bool:
             print(error, file=sys.stderr)
         else:
             for note in study.machine.notes:
-                stdout.print(f"{file}: note: {note}", markup=False)
-            stdout.print(f"{file}: fine, {nr_operations(study):,} operations", markup=False)
+                print(f"{file}: note: {note}")
+            print(f"{file}: fine, {nr_operations(study):,} operations")
     return fine
 
 

@@ -81,6 +81,7 @@ RULES: dict[str, str] = {
     "range_end": "end at or below {limit}, the physical address space of {arch}",
     "released_kept": "not overlap a reserved range",
     "map_agrees": "be the sum of memory_map ({total}), or at most 2MiB more for firmware holes",
+    "stepwise_only": "be true: the compiled event core is not built yet",
     "memory_small": "leave more than {need} to the zones after the boot's reservations",
     "min_free": "be below the {managed} KiB that the boot leaves to the zones",
     "zero_or_8": "be 0 or at least 8",

@@ -45,6 +45,7 @@ from kmsim.units import format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
 PAGE_ALLOC_COSTLY_ORDER = 3
+ZONES_KIB_MIN = 4 * KIB  # assumed: with less, no kernel starts its first process
 FIRMWARE_HOLES_MAX = 2 * MIB
 RANGES_MAX = 256
 _ORDER_NEEDS = ("arch", "page_size", "thp")
@@ -207,13 +208,12 @@ class MachineConfig(Model):
             end = max(end, entry.end)
 
     def _size_findings(self) -> Iterator[Finding]:
-        block = self.page_size << self.max_page_order
         managed_kib = self.managed_bytes // KIB
         fixed = self.sysctl.min_free_kbytes
         if fixed != "auto" and fixed >= managed_kib > 0:
             yield finding(("sysctl", "min_free_kbytes"), "min_free", managed=managed_kib)
             return
-        low = block // KIB + (KIB_MIN if fixed == "auto" else fixed)
+        low = ZONES_KIB_MIN + (KIB_MIN if fixed == "auto" else fixed)
         if managed_kib <= low:
             found = f"{max(managed_kib, 0)}KiB left"
             yield finding(("memory",), "memory_small", found=found, need=f"{low}KiB")

@@ -75,7 +75,10 @@ def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
         nr_pages = sum(blocks << order for order, blocks in enumerate(nr_free))
         managed = int(m.zones[z].managed_pages)
         if nr_pages > managed:
-            why = f"zone {ZONE_NAMES[z]}: {nr_pages} free pages, where the machine manages {managed}"
+            why = (
+                f"zone {ZONE_NAMES[z]}: {nr_pages} free pages, where the machine manages {managed}; "
+                "machine.memory_map says where its RAM lies (/proc/iomem, System RAM)"
+            )
             raise UserMachineError("buddyinfo", why)
     return free
 

@@ -85,9 +85,11 @@ def result_folder(out: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
+        replaced = partial.with_suffix(".replaced")
         if place.exists():
-            shutil.rmtree(place)
+            place.rename(replaced)
         partial.rename(place)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
     finally:

@@ -79,10 +79,10 @@ def test_overrides_are_laid_over_in_order_and_the_seed_over_all() -> None:
         "machine.cpus=2",
         "workload.threads[0].think=2us",
         "seed=3",
-        "run.stepwise=false",
+        "run.validate_every=9",
     ]
     study = loads("machine: x86-laptop\n" + THREADS, sets=sets, seed=7)
-    assert (study.machine.cpus, study.seed, study.run.stepwise) == (2, 7, False)
+    assert (study.machine.cpus, study.seed, study.run.validate_every) == (2, 7, 9)
     assert study.workload.threads[0].think.mean_ps == 2_000_000
 
 
