@@ -72,6 +72,11 @@ class Recording:
         return ARCHES.get(machine, machine)
 
     @property
+    def nr_cpus(self) -> int:
+        """The CPUs that were online; those that could have come later have no lists."""
+        return int(self.consts.get("online_cpus") or self.consts["nr_cpu_ids"])
+
+    @property
     def pmd_order(self) -> int:
         """Order of a huge page; a kernel without THP may not say."""
         recorded = self.consts.get("HPAGE_PMD_ORDER") or 0
@@ -111,7 +116,8 @@ def parse(content: bytes) -> Recording:
     for name, content_of in files.items():
         if not isinstance(content_of, str):
             raise RecordingError(f"files[{name!r}] is not text")
-    recording = Recording(_field(lab, "lab", "consts", dict), files, lab)
+    consts = {"THP": 0} | _field(lab, "lab", "consts", dict)
+    recording = Recording(consts, files, lab)
     for name, (low, high) in _CONSTS.items():
         _integer(recording.consts, "consts", name, low, high)
     if recording.consts.get("HPAGE_PMD_ORDER") is not None:
@@ -190,7 +196,7 @@ def empty_machine(recording: Recording, nr_frames: int) -> Machine:
     consts = recording.consts
     return new_machine(
         nr_frames=nr_frames,
-        nr_cpus=consts["nr_cpu_ids"],
+        nr_cpus=recording.nr_cpus,
         page_shift=consts["PAGE_SHIFT"],
         max_page_order=consts["max_order_inclusive"],
         pageblock_order=consts["pageblock_order"],
@@ -215,7 +221,7 @@ def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
         raise RecordingError(f"{where}: blocks are not {nr_pageblocks} of the letters UMRH-")
     marks = _integers(zone, where, "wm", 3)
     pcps = _field(zone, where, "pcp", list)
-    nr_cpus = recording.consts["nr_cpu_ids"]
+    nr_cpus = recording.nr_cpus
     if len(pcps) != nr_cpus:
         raise RecordingError(f"{where}: per-CPU lists of {len(pcps)} CPUs where there are {nr_cpus}")
     return ZoneState(

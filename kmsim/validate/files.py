@@ -55,13 +55,20 @@ def recordings(paths: list[Path]) -> list[Path]:
 
 
 def validate_files(paths: list[Path]) -> Iterator[FileReport]:
-    """The report of each recording; NoRecording names a path that holds none."""
+    """The report of each recording; NoRecording names a file that is none.
+
+    A file of that kind inside a folder is reported as one that does not agree.
+    """
     for path in recordings(paths):
         try:
             recording = read(path)
         except (RecordingError, OSError) as error:
-            raise NoRecording(f"{path}: must be a recording; {error}") from error
-        yield FileReport(str(path), list(sections_of(recording)))
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            if path in paths:
+                raise NoRecording(f"{path}: must be a recording; {why}") from error
+            yield FileReport(str(path), [Section("file", rows=1, why=f"no recording: {why}")])
+        else:
+            yield FileReport(str(path), list(sections_of(recording)))
 
 
 def sections_of(recording: Recording) -> Iterator[Section]:

@@ -39,7 +39,7 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
         m = build_machine(recording, steal["before"])
     except RecordingError as error:
         return [Section(name, rows=len(expected), why=f"its first state: {error}")]
-    cpu = int(recording.consts.get("online_cpus", recording.consts["nr_cpu_ids"])) - 1
+    cpu = recording.nr_cpus - 1
     gfp, order = int(STEAL_GFPS[steal["mt"]]), int(steal["order"])
     m, equal, foreign, got = follow(m, cpu, gfp, order, expected)
     section = Section(name, rows=len(expected), equal=equal, skipped=len(foreign))

@@ -68,12 +68,13 @@ def fresh_section(recording: Recording) -> Section:
     name = "fresh.zoneinfo"
     infos = zoneinfo.parse(recording.files[name])
     expected = recorded_values(infos)
-    state = recording.lab["fresh.state"]["state"]
+    state = recording.lab.get("fresh.state", {}).get("state", [])
     boosts = {zone["name"]: zone["boost"] for zone in state}
     for zone in state:
         for limit in ("high_min", "high_max"):
             expected[f"{zone['name']} {limit}"] = tuple(pcp[limit] for pcp in zone["pcp"])
-    expected["min_free_kbytes"] = int(recording.files["fresh.min_free_kbytes"])
+    if "fresh.min_free_kbytes" in recording.files:
+        expected["min_free_kbytes"] = int(recording.files["fresh.min_free_kbytes"])
     best, best_released = {}, -1
     most = -1
     for released in released_pages(recording, infos, expected):
@@ -125,9 +126,13 @@ def released_zone(recording: Recording, infos: list[ZoneInfo]) -> int:
 def released_pages(recording: Recording, infos: list[ZoneInfo], expected: Values) -> Iterator[int]:
     """The numbers of pages that the zone's high_max allows: it falls as they rise."""
     zone = released_zone(recording, infos)
-    wanted = expected.get(f"{ZONE_NAMES[zone]} high_max", (0,))[0]
     m = zones_machine(recording, infos)
     managed = int(m.zones[zone].managed_pages)
+    most = RELEASED_BYTES_MAX >> recording.consts["PAGE_SHIFT"]
+    if f"{ZONE_NAMES[zone]} high_max" not in expected:
+        yield from range(min(managed, most))
+        return
+    wanted = expected[f"{ZONE_NAMES[zone]} high_max"][0]
 
     def high_max(released: int) -> int:
         m.zones[zone].managed_pages = managed - released
@@ -141,7 +146,7 @@ def released_pages(recording: Recording, infos: list[ZoneInfo], expected: Values
             high = middle
         else:
             low = middle + 1
-    for released in range(low, min(managed, low + (RELEASED_BYTES_MAX >> recording.consts["PAGE_SHIFT"]))):
+    for released in range(low, min(managed, low + most)):
         if high_max(released) != wanted:
             return
         yield released

@@ -285,3 +285,19 @@ def test_a_path_without_a_recording_is_refused(tmp_path: Path) -> None:
         list(validate_files([tmp_path / "other.json"]))
     with pytest.raises(NoRecording, match="must be a recording"):
         list(validate_files([tmp_path / "missing.json.gz"]))
+
+
+def test_a_broken_file_in_a_folder_is_reported_beside_the_others(tmp_path: Path) -> None:
+    whole = FOLDER / "a64-612-64k-1G-c2-wmark_nb.json.gz"
+    (tmp_path / "a.json.gz").write_bytes(whole.read_bytes()[:500])
+    (tmp_path / "b.json.gz").write_bytes(whole.read_bytes())
+    broken, good = validate_files([tmp_path])
+    assert not broken.agrees
+    assert "gzip data is broken" in broken.sections[0].why
+    assert good.agrees
+
+
+def test_the_marks_of_a_boot_are_scored_without_its_state(arm: Recording) -> None:
+    files = {name: arm.files[name] for name in ("fresh.zoneinfo", "fresh.thp_enabled")}
+    (section,) = sections_of(Recording(arm.consts, files, {"consts": arm.consts}))
+    assert (section.name, section.agrees, section.rows) == ("fresh.zoneinfo", True, 26)
