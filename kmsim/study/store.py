@@ -4,7 +4,7 @@
     provenance.json    seed, versions, machine, command line, schema version
     TABLE.parquet      the tables of `kmsim.study.tables`
     proc/              the simulated machine's /proc and debugfs files at the end
-    figures/           PNG and PDF
+    figures/           PNG
     timing.json        seconds of wall time, compiling included; all other files depend on config and seed only
 """
 

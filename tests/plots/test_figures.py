@@ -182,7 +182,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     config: Mapping = FULL | {"operations": 60}
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        draw_all(run_study(study(config)), folder)
+        draw_all(run_study(study(config)), folder, ("pdf", "png"))
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == sorted(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png"))
     for name in names:
