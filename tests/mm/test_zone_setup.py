@@ -11,12 +11,12 @@ from kmsim.mm.zone_setup import (
     apply_sysctl,
     calculate_min_free_kbytes,
     init_watermarks,
-    write_sysctl,
     mult_frac,
     recommended_min_free_kbytes,
     set_cacheinfo,
     set_mobility,
     thp_starts,
+    write_sysctl,
     zone_batchsize,
 )
 

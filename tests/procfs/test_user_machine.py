@@ -176,7 +176,8 @@ def test_no_memory_free_is_a_machine_with_nothing_on_its_lists() -> None:
         (
             X86.format(orders(), orders(20_000)),
             "buddyinfo",
-            "zone DMA32: 20000 free pages, where the machine manages 10285; machine.memory_map says where its RAM lies (/proc/iomem, System RAM)",
+            "zone DMA32: 20000 free pages, where the machine manages 10285; "
+            "machine.memory_map says where its RAM lies (/proc/iomem, System RAM)",
         ),
         (
             X86.format(orders(), orders(6000)),

@@ -216,7 +216,8 @@ def test_marks_that_no_number_of_released_pages_explains_disagree(x86: Recording
     lab = {name: x86.lab[name] for name in ("consts", "fresh.state")}
     text = x86.files["fresh.zoneinfo"]
     assert "        min      460" in text
-    changed = Recording(lab["consts"], x86.files | {"fresh.zoneinfo": text.replace("min      460", "min      461")}, lab)
+    files = x86.files | {"fresh.zoneinfo": text.replace("min      460", "min      461")}
+    changed = Recording(lab["consts"], files, lab)
     section = by_name(changed)["fresh.zoneinfo"]
     assert (section.rows, section.equal) == (31, 30)
     assert "DMA32 min: recorded 461, kmsim 460" in section.why
