@@ -109,7 +109,6 @@ def _longer(axes: Any, part: pd.DataFrame, least: float, label: str, look: dict[
     longer = 100 * (1 - by_bucket.cumsum() / by_bucket.sum())
     x = np.concatenate(([1e-3], by_bucket.index))
     y = np.concatenate(([100.0], longer)).clip(min=least)
-    y[-1] = least
     axes.step(x, y, where="post", label=label, **look)
 
 
