@@ -43,3 +43,21 @@ def test_a_booted_machine_file_sizes_its_per_cpu_lists_as_its_kernel(path: Path)
         for pcp, got in zip(zone["pcp"], m.pcps[z * nr_cpus : (z + 1) * nr_cpus], strict=True):
             wanted = {name: pcp[name] & 2 if name == "flags" else pcp[name] for name in fields}
             assert {name: int(got[field]) for name, field in fields.items()} == wanted
+
+
+SWEEPS = [
+    (path, name)
+    for path in RECORDINGS
+    for name in read(path).files
+    if name.startswith(("sweep.min_free_kbytes=", "sweep.watermark_scale_factor="))
+]
+
+
+@pytest.mark.parametrize(("path", "name"), SWEEPS, ids=lambda value: getattr(value, "name", value))
+def test_a_machine_file_with_one_sysctl_has_the_marks_of_its_kernel_after_that_write(path: Path, name: str) -> None:
+    key, _, value = name.removeprefix("sweep.").removesuffix(".zoneinfo").partition("=")
+    config = {"machine": {"extends": machine_name(path), "sysctl": {key: int(value)}}}
+    study = from_mapping(config | {"workload": {"threads": [{"name": "idle"}]}})
+    booted = zoneinfo.rows(machine_of(study.machine, study.seed))
+    for got, wanted in zip(booted, zoneinfo.parse(read(path).files[name]), strict=True):
+        assert (got.zone, got.sizes) == (wanted.zone, wanted.sizes)
