@@ -272,7 +272,7 @@ def test_a_run_into_pipes_prints_plain_lines(tmp_path: Path) -> None:
 
 
 def test_plain_lines_say_how_much_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    clock = iter([100.0, 102.0, 106.0, 107.0, 112.0])
+    clock = iter([100.0, 104.9, 106.0, 107.0, 112.0])
     monkeypatch.setattr(session.time, "monotonic", lambda: next(clock))
     report = session.plain_lines()
     for done in (0, 1000, 2000, 3000, 4000):

@@ -81,11 +81,11 @@ def result_folder(out: Path) -> Iterator[Path]:
     check_replaceable(out)
     place = out.resolve()
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    replaced = partial.with_suffix(".replaced")
     made = [folder for folder in place.parents if not folder.exists()]
     try:
         partial.mkdir(parents=True)
         yield partial
-        replaced = partial.with_suffix(".replaced")
         if place.exists():
             place.rename(replaced)
         partial.rename(place)
@@ -93,6 +93,8 @@ def result_folder(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
     finally:
+        if replaced.exists() and not place.exists():  # stopped between the two renames
+            replaced.rename(place)
         if partial.exists():
             shutil.rmtree(partial)
         for folder in made:  # the nearest first; the one that holds the result stays

@@ -124,13 +124,31 @@ def test_an_earlier_result_survives_a_run_that_fails(result: Result, monkeypatch
     assert_frame_equal(load(result.path).operations, result.operations)
 
 
+def test_an_earlier_result_survives_a_stop_while_it_is_replaced(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert result.path is not None
+    rename = Path.rename
+
+    def stop(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study(seed=2), result.path)
+    assert [path.name for path in result.path.parent.iterdir()] == ["result"]
+    assert load(result.path).provenance["seed"] == 1
+
+
 def test_an_earlier_result_is_replaced_as_a_whole(result: Result) -> None:
     assert result.path is not None
     (result.path / "notes.txt").write_text("of the earlier run")
     run_study(study(seed=2), result.path)
     assert load(result.path).provenance["seed"] == 2
     assert not (result.path / "notes.txt").exists()
-    assert contents(result.path.parent).count("result") == 1
+    assert [path.name for path in result.path.parent.iterdir()] == ["result"]
 
 
 def a_file(path: Path) -> None:
