@@ -122,10 +122,12 @@ def free_range(m: Machine, start: int, end: int) -> None:
     """Give a range of page frames to the zones in the largest aligned blocks (kernel: __free_pages_memory)."""
     max_page_order = m.params[0].max_page_order
     while start < end:
+        zone = page_zone(m, start)
+        zone_end = min(end, m.zones[zone].end_pfn)  # only frame 0, which firmware keeps, could head a block over two
         order = max_page_order
-        while start & ((1 << order) - 1) or start + (1 << order) > end:
+        while start & ((1 << order) - 1) or start + (1 << order) > zone_end:
             order -= 1
-        m.contexts[0].zone = page_zone(m, start)
+        m.contexts[0].zone = zone
         split_large_buddy(m, 0, start, order, True)
         start += 1 << order
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmsim.mm.memblock import PfnRange, boot_machine, free_range, overlap, subtract, zone_bounds
+from kmsim.mm.memblock import PfnRange, boot_machine, free_range, overlap, recount, subtract, zone_bounds
 from kmsim.mm.mmzone import NR_EVENTS, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, new_machine, page_t
 
 from .machines import M, U, boot_of, free_blocks, plain_machine
@@ -144,3 +144,9 @@ def test_grouping_given_up_leaves_the_boots_pageblocks_movable() -> None:
     assert free_blocks(m, ZONE_DMA) == {(10, M): [0]}
     assert m.params[0].mobility_disabled
     assert U not in m.pageblocks
+
+
+def test_no_block_lies_in_two_zones_even_where_frame_0_is_free() -> None:
+    m = boot_machine(boot_of(arch="x86-64", max_page_order=14, ram=(PfnRange(0, 40_000),)))
+    assert [int(zone.nr_free_pages) for zone in m.zones] == [4096, 35_904, 0, 0]
+    recount(m)
