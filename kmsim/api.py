@@ -35,11 +35,10 @@ def run(
     something else.
     """
     from kmsim.plots.figures import draw_all
-    from kmsim.study.runner import run_study
+    from kmsim.study.runner import run_study, say_nothing
 
-    study = study_of(config)
-    arguments = {} if progress is None else {"progress": progress}
-    return run_study(study, None if out is None else Path(out), draw=draw_all, **arguments)
+    folder = None if out is None else Path(out)
+    return run_study(study_of(config), folder, progress or say_nothing, draw_all)
 
 
 def load(path: str | Path) -> Result:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
+    MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
+    NR_LOWORDER_PCP_LISTS,
     NR_PCP_LISTS,
     NR_WMARK,
     PG_BUDDY,
@@ -86,8 +88,13 @@ def load(m: Machine, states: list[ZoneState]) -> None:
             for name, value in pcp_state.counters.items():
                 pcp[name] = value
             for pindex, pfns in pcp_state.lists.items():
-                order = pindex // 3 if pindex < NR_PCP_LISTS - 2 else int(m.params[0].pmd_order)
+                order = order_of_pcp_list(pindex, int(m.params[0].pmd_order))
                 link(m, int(pcp.lists) + pindex, pfns, order, PG_PCP)
+
+
+def order_of_pcp_list(pindex: int, pmd_order: int) -> int:
+    """The order of the blocks on a per-CPU list, in plain Python (kernel: pindex_to_order)."""
+    return pindex // MIGRATE_PCPTYPES if pindex < NR_LOWORDER_PCP_LISTS else pmd_order
 
 
 def link(m: Machine, head: int, pfns: Pfns, order: int, page_flags: int) -> None:

@@ -27,7 +27,7 @@ from kmsim.mm.mmzone import (
     Machine,
     new_machine,
 )
-from kmsim.mm.snapshot import PCP_FIELDS, PcpState, Pfns, ZoneState, load
+from kmsim.mm.snapshot import PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
 BYTES_MAX = 512 << 20
@@ -270,7 +270,7 @@ def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int,
         if key not in map(str, range(NR_PCP_LISTS)):
             raise RecordingError(f"{where}: no list is called {key!r}")
         pindex = int(key)
-        order = pindex // 3 if pindex < NR_PCP_LISTS - 2 else recording.pmd_order
+        order = order_of_pcp_list(pindex, recording.pmd_order)
         lists[pindex] = _pfns(pfns, f"{where}, list {key}", order, bounds)
     return PcpState(counters, lists)
 
@@ -302,7 +302,7 @@ def _check_apart(recording: Recording, states: list[ZoneState]) -> None:
         held = [(pfns, order) for (order, _), pfns in state.lists.items()]
         for pcp in state.pcps:
             for pindex, pfns in pcp.lists.items():
-                held.append((pfns, pindex // 3 if pindex < NR_PCP_LISTS - 2 else recording.pmd_order))
+                held.append((pfns, order_of_pcp_list(pindex, recording.pmd_order)))
         starts += [pfns for pfns, _ in held]
         sizes += [np.full(len(pfns), 1 << order) for pfns, order in held]
     pfns, lengths = np.concatenate(starts), np.concatenate(sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
-from kmsim.mm.snapshot import walk
+from kmsim.mm.snapshot import order_of_pcp_list, walk
 from kmsim.procfs.recorded import RawState, Recording, RecordingError, build_machine, has_lists, is_cut
 from kmsim.validate.compare import differences, machine_items, recorded_items
 from kmsim.validate.foreign import Foreign, explain
@@ -174,7 +174,7 @@ def freed_frames(m: Machine, raw: RawState, held: Frames) -> list[int]:
                     recorded[pfn : pfn + (1 << int(key[:-1]))] = 1
         for pcp in zone["pcp"]:
             for pindex, pfns in pcp["lists"].items():
-                order = int(pindex) // 3 if int(pindex) < 12 else int(m.params[0].pmd_order)
+                order = order_of_pcp_list(int(pindex), int(m.params[0].pmd_order))
                 for pfn in pfns:
                     recorded[pfn : pfn + (1 << order)] = 1
     return [int(pfn) for pfn in np.flatnonzero(recorded & (1 - free_frames(m)) & (1 - held))[:8]]
