@@ -20,6 +20,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from llvmlite import ir as _ir
+from numba.core import cgutils as _cgutils
+from numba.core import types
+from numba.extending import intrinsic, overload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +47,9 @@ def cache_directory() -> Path:
     root = os.environ.get("KMSIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "kmsim" / source_hash()
 
+
+ir: Any = _ir  # untyped
+cgutils: Any = _cgutils
 
 _config: Any = numba.config
 _config.CACHE_DIR = str(cache_directory())
@@ -70,3 +77,42 @@ def entry(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that Python calls, once per block of operations; kept on disk."""
     return _jit(function, cache=True)
 
+
+
+def prefetch(array: Any, index: int) -> None:
+    """Ask the host's processor for a record that will be needed soon; compiled code only, else nothing.
+
+    Any index will do: what lies outside of the array is not fetched.
+    """
+
+
+def _prefetch_typed(array: Any, index: Any) -> Callable[[Any, Any], None]:
+    """What a compiled caller of `prefetch` gets; numba matches the parameters by name."""
+    assert index is not None
+
+    def compiled(array: Any, index: Any) -> None:
+        _instruction(array, index)
+
+    return compiled if array is not None else prefetch
+
+
+def _typed(_typing: Any, array: Any, index: Any) -> Any:
+    """The instruction itself (LLVM: llvm.prefetch; to be written, kept in all levels of cache)."""
+    assert index is not None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, address = ir.IntType(32), ir.IntType(64)
+        pointer = ir.IntType(8).as_pointer()
+        records = context.make_array(signature.args[0])(context, builder, arguments[0])
+        offset = builder.mul(arguments[1], ir.Constant(address, signature.args[0].dtype.size))
+        record = builder.inttoptr(builder.add(builder.ptrtoint(records.data, address), offset), pointer)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+        instruction = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(instruction, [record, ir.Constant(word, 1), ir.Constant(word, 3), ir.Constant(word, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+_instruction: Any = intrinsic(_typed)
+overload(prefetch)(_prefetch_typed)

@@ -101,7 +101,7 @@ def plain_lines() -> Report:
 def check_files(files: list[Path], sets: list[str]) -> bool:
     """Check each file; whether all are fine."""
     from kmsim.config import ConfigError, load
-    from kmsim.sim.simulation import nr_operations
+    from kmsim.workload.plan import nr_operations, plan_of
 
     fine = True
     for file in files:
@@ -113,7 +113,7 @@ def check_files(files: list[Path], sets: list[str]) -> bool:
         else:
             for note in study.machine.notes:
                 print(f"{file}: note: {note}")
-            print(f"{file}: fine, {nr_operations(study):,} operations")
+            print(f"{file}: fine, {nr_operations(plan_of(study.workload, study.machine)):,} operations")
     return fine
 
 
@@ -131,10 +131,11 @@ def show_folder(folder: Path, *, as_json: bool) -> None:
 
 def print_json(result: Result) -> None:
     """Print provenance and summaries as one JSON object."""
-    from kmsim.study.summary import fragmentation_summary, operations_summary
+    from kmsim.study.summary import fragmentation_summary, operations_summary, time_summary
 
     tables = {
         "operations": operations_summary(result),
+        "time": time_summary(result),
         "locks": result.locks,
         "fragmentation": fragmentation_summary(result),
     }

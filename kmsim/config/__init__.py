@@ -4,15 +4,18 @@
 """
 
 from kmsim.config.costs import CostsConfig, Price
+from kmsim.config.distributions import Constant, Exponential
 from kmsim.config.door import from_mapping, load, loads
 from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import MachineConfig
 from kmsim.config.memory_map import MemoryRange, ReservedRange
+from kmsim.config.phases import PhaseConfig
+from kmsim.config.requests import RequestConfig
 from kmsim.config.schema import json_schema
 from kmsim.config.state import Aged, BuddyInfo, Fresh, Recorded
 from kmsim.config.study import RunConfig, Study
 from kmsim.config.sysctl import SysctlConfig
-from kmsim.config.workload import Constant, Exponential, RequestConfig, ThreadConfig, WorkloadConfig
+from kmsim.config.workload import InterruptConfig, ThreadConfig, WorkloadConfig
 from kmsim.config.written import dump, starter
 
 __all__ = [
@@ -23,8 +26,10 @@ __all__ = [
     "CostsConfig",
     "Exponential",
     "Fresh",
+    "InterruptConfig",
     "MachineConfig",
     "MemoryRange",
+    "PhaseConfig",
     "Price",
     "Problem",
     "Recorded",

@@ -10,15 +10,21 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from kmsim.config.machine import MachineConfig
+from kmsim.config.node import Loc
 from kmsim.config.quantities import Finding, Model, finding
-from kmsim.config.workload import ThreadConfig
+from kmsim.config.requests import Bounds
+from kmsim.config.workload import InterruptConfig, ThreadConfig, nr_requests_held
+
+SLOTS_MAX = (1 << 31) - 1  # an operation keeps the number of its slot in 32 bits
 
 M = TypeVar("M", bound=Model)
+S = TypeVar("S", ThreadConfig, InterruptConfig)
 
 # Stand-ins for required keys that are broken or missing; nothing is reported that follows from them.
 _STAND_IN: dict[type[Model], dict[str, Any]] = {
     MachineConfig: {"arch": "x86-64", "cpus": 1, "memory": "16GiB"},
     ThreadConfig: {"name": "thread"},
+    InterruptConfig: {"name": "interrupt", "kind": "irq", "arrivals": {"poisson": "1ms"}},
 }
 
 
@@ -35,6 +41,9 @@ class Partly(NamedTuple, Generic[M]):
     def reported(self, found: Finding) -> bool:
         """Whether a finding follows from sound keys alone."""
         return not self.broken & {str(found.loc[0]), *found.needs}
+
+
+AnySource = Partly[ThreadConfig] | Partly[InterruptConfig]
 
 
 def partly_valid(kind: type[M], data: Any, context: dict[str, int] | None = None) -> Partly[M] | None:
@@ -57,28 +66,60 @@ def machine_context(machine: Partly[MachineConfig] | None) -> dict[str, int]:
 
 
 def findings(data: dict[str, Any], machine: Partly[MachineConfig] | None) -> Iterator[Finding]:
-    """What is wrong between keys of the machine, of each thread, and of both."""
+    """What is wrong between keys of the machine, of each thread and interrupt, and of all of them."""
     if machine is not None:
         for found in filter(machine.reported, machine.noun.findings()):
             yield found._replace(loc=("machine", *found.loc))
     workload = data.get("workload")
-    threads = workload.get("threads") if isinstance(workload, dict) else None
+    if isinstance(workload, dict):
+        for found in _workload_findings(workload, machine):
+            yield found._replace(loc=("workload", *found.loc))
+
+
+def _workload_findings(workload: dict[str, Any], machine: Partly[MachineConfig] | None) -> Iterator[Finding]:
+    context, bounds = machine_context(machine), _bounds(machine)
+    threads = _sources(ThreadConfig, workload.get("threads"), context)
+    sources: dict[Loc, AnySource] = {("threads", n): thread for n, thread in threads.items()}
+    interrupts = _sources(InterruptConfig, workload.get("interrupts"), context)
+    sources |= {("interrupts", n): interrupt for n, interrupt in interrupts.items()}
     names: set[str] = set()
-    for n, entry in enumerate(threads if isinstance(threads, list) else []):
-        thread = partly_valid(ThreadConfig, entry, machine_context(machine))
-        if thread is not None:
-            for found in filter(thread.reported, _thread_findings(thread, machine, names)):
-                yield found._replace(loc=("workload", "threads", n, *found.loc))
+    for loc, source in sources.items():
+        for found in filter(source.reported, _source_findings(source, bounds, names)):
+            yield found._replace(loc=(*loc, *found.loc))
+    kinds = {thread.sound("name") for thread in threads.values()}
+    for loc, source in sources.items():
+        freed_by = source.sound("freed_by")
+        if freed_by is not None and freed_by not in kinds and None not in kinds:
+            yield finding((*loc, "freed_by"), "freed_by")
+    if threads and all(thread.sound("operations") == 0 for thread in threads.values()):
+        yield finding(("threads",), "some_work", found="0 operations in all")
+    if bounds.page_size is not None:
+        page = bounds.page_size
+        of_all = [source.noun for source in sources.values()]
+        nr_slots = sum(nr_requests_held(noun) * noun.nr_tasks * noun.group_max(page) for noun in of_all)
+        if nr_slots > SLOTS_MAX:
+            yield finding((), "slots_most", found=str(nr_slots), limit=SLOTS_MAX)
 
 
-def _thread_findings(
-    thread: Partly[ThreadConfig], machine: Partly[MachineConfig] | None, names: set[str]
-) -> Iterator[Finding]:
-    yield from thread.noun.findings()
-    if machine is not None:
-        order = None if machine.broken & {"page_size", "arch"} else machine.sound("max_page_order")
-        yield from thread.noun.machine_findings(machine.sound("cpus"), order)
-    name = thread.sound("name")
+def _sources(kind: type[S], entries: Any, context: dict[str, int]) -> dict[int, Partly[S]]:
+    """What is sound in a list of threads or interrupts, by its place in the list."""
+    given = entries if isinstance(entries, list) else []
+    partly = {n: partly_valid(kind, entry, context) for n, entry in enumerate(given)}
+    return {n: source for n, source in partly.items() if source is not None}
+
+
+def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
+    if machine is None:
+        return Bounds(None, None, None)
+    if machine.broken & {"page_size", "arch"}:
+        return Bounds(machine.sound("cpus"), None, None)
+    return Bounds(machine.sound("cpus"), machine.noun.page_size, machine.sound("max_page_order"))
+
+
+def _source_findings(source: AnySource, bounds: Bounds, names: set[str]) -> Iterator[Finding]:
+    yield from source.noun.findings()
+    yield from source.noun.machine_findings(bounds)
+    name = source.sound("name")
     if name in names:
         yield finding(("name",), "name_twice")
     names.add(name)

@@ -38,10 +38,11 @@ from kmsim.config.quantities import (
     refused,
     size,
     some_items,
+    time,
 )
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
-from kmsim.units import format_size
+from kmsim.units import TIME_UNITS, format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
 PAGE_ALLOC_COSTLY_ORDER = 3
@@ -98,6 +99,12 @@ class ThpConfig(Model):
     )
 
 
+class PcpConfig(Model):
+    """The per-CPU lists: whether they grow and shrink with their use, as from Linux 6.7 on."""
+
+    auto_tune: Bool = True
+
+
 class MachineConfig(Model):
     """One machine, resolved."""
 
@@ -119,6 +126,9 @@ class MachineConfig(Model):
     reserved: Reserved = Field(default_factory=lambda got: default_reserved(_shape(got)))
     released: Reserved = Field(default_factory=lambda got: default_released(_shape(got)))
     cache_slice: Annotated[int, size(0, GIB)] = 2 * MIB
+    pcp: PcpConfig = PcpConfig()
+    check_pages: Bool = False
+    timeslice: Annotated[int, time(TIME_UNITS["us"])] = 3 * TIME_UNITS["ms"]
     sysctl: SysctlConfig = SysctlConfig()
     state: State = Fresh()
 

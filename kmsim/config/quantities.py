@@ -6,11 +6,11 @@ the unit is not guessed. Leaves out: limits that depend on another key (each nou
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import ascii_letters
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from kmsim.config.errors import nearest
@@ -26,6 +26,19 @@ class Model(BaseModel):
     """A noun of the config: frozen, and no key that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class WithOptions(Model):
+    """A noun with keys that may have no value: for them, a null says what leaving the key out says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = cls.model_fields
+        options = {key for key in fields if type(None) in get_args(fields[key].annotation)}
+        return {key: value for key, value in data.items() if value is not None or key not in options}
 
 
 class Finding(NamedTuple):
@@ -67,7 +80,7 @@ _TIME = _Kind("time", parse_time, format_time, TIME_UNITS)
 class Quantity:
     """A number written with its unit and kept as int: bytes or picoseconds, between two limits."""
 
-    kind: _Kind
+    kind: _Kind = field(hash=False)
     low: int
     high: int
 

@@ -7,7 +7,7 @@ so the nouns that can extend require none. Rules between keys are the door's alo
 
 from typing import Any
 
-from kmsim.config.shipped import KINDS, shipped_names
+from kmsim.config.shipped import shipped_names
 from kmsim.config.study import Study
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -18,8 +18,15 @@ def json_schema() -> dict[str, Any]:
     """The schema of a study file as a JSON-ready dict."""
     schema: dict[str, Any] = Study.model_json_schema(mode="validation")
     nouns = {**schema["$defs"], "": schema}
-    _put_choices(nouns)
-    del schema["$defs"]["Fresh"]
+    short = {
+        "Fresh": {"const": "fresh"},
+        "Immediate": {"const": "immediate"},
+        "Immortal": {"const": "immortal"},
+        "Constant": nouns["Constant"]["properties"]["constant"],
+    }
+    _put_short(schema, short)
+    for name in ("Fresh", "Immediate", "Immortal"):
+        del nouns[name], schema["$defs"][name]
     for noun in nouns.values():
         _drop_raw_defaults(noun["properties"])
     for key, kind in (("machine", "machines"), ("costs", "costs")):
@@ -29,8 +36,8 @@ def json_schema() -> dict[str, Any]:
         "type": "integer",
         "description": "old name of max_page_order; only together with kernel_release, before 6.8",
     }
-    for kind in KINDS:
-        noun = nouns[_EXTENDED[kind]]
+    for kind, name in _EXTENDED.items():
+        noun = nouns[name]
         noun.pop("required", None)
         noun["properties"] = {key: _or_null(entry) for key, entry in noun["properties"].items()}
         noun["properties"]["extends"] = _extends(kind)
@@ -57,11 +64,14 @@ def _extends(kind: str) -> dict[str, Any]:
     return {"anyOf": [name, {"type": "array", "items": name}], "description": "files that this one builds on"}
 
 
-def _put_choices(nouns: dict[str, Any]) -> None:
-    """The short spellings that stand for a mapping: ``state: fresh`` and ``think: 2us``."""
-    state = nouns["MachineConfig"]["properties"]["state"]
-    state["oneOf"] = [{"const": "fresh"}, *(one for one in state["oneOf"] if "Fresh" not in one["$ref"])]
-    think = nouns["ThreadConfig"]["properties"]["think"]
-    think["oneOf"] = [nouns["Constant"]["properties"]["constant"], *think["oneOf"]]
-    state.pop("default", None)
-    think.pop("default", None)
+def _put_short(entry: Any, short: dict[str, Any]) -> None:
+    """Add the short spellings of what stands for a mapping: ``state: fresh`` and ``think: 2us``."""
+    for inner in entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ():
+        _put_short(inner, short)
+    if not isinstance(entry, dict) or "oneOf" not in entry:
+        return
+    names = [one.get("$ref", "").rpartition("/")[2] for one in entry["oneOf"]]
+    spellings = [short[name] for name in names if name in short]
+    mappings = [one for name, one in zip(names, entry["oneOf"], strict=True) if "const" not in short.get(name, ())]
+    entry["oneOf"] = spellings + mappings
+    entry.pop("default", None)

@@ -1,14 +1,14 @@
 """The configs that come with kmsim: where they are, and which names they have.
 
 In a source checkout they are the folder ``configs`` beside the package; in an installed wheel they
-are inside it. A shipped file is named by its kind (machines, costs, workloads) and its stem.
+are inside it. A shipped file is named by its kind (machines, costs, workloads, bench) and its stem.
 """
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-KINDS = ("machines", "costs", "workloads")
+KINDS = ("machines", "costs", "workloads", "bench")
 
 
 def configs_folder() -> Path:

@@ -5,25 +5,17 @@ Leaves out: sweeps and replications (later issues); how a file becomes this (``d
 
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from kmsim.config.costs import CostsConfig
 from kmsim.config.machine import MachineConfig
-from kmsim.config.quantities import Bool, Model, Name, count, refused, time
+from kmsim.config.quantities import Bool, Model, Name, count, time
 from kmsim.config.workload import WorkloadConfig
 from kmsim.units import TIME_UNITS
-
-
-def _stepwise(value: bool) -> bool:
-    if not value:
-        raise refused("stepwise_only")
-    return value
 
 
 class RunConfig(Model):
     """How a point is simulated and watched; nothing here changes what the allocator decides."""
 
-    stepwise: Annotated[Bool, AfterValidator(_stepwise)] = True
+    stepwise: Bool = False
     sample_every: Annotated[int, time(1)] = TIME_UNITS["ms"]
     validate_every: Annotated[int, count(0)] = 0
 

@@ -1,99 +1,35 @@
-"""Who asks for memory: threads pinned to CPUs, what they request, how fast, and what they hold.
+"""Who asks for memory: threads on CPUs, and interrupts that break in on them.
 
-Leaves out: distributions of sizes beyond weighted requests, traces, arrival processes (later issues).
+Each kind says what it asks for (``requests``), how fast (``think`` or ``arrivals``), how long it keeps
+what it got (``live`` and ``free``, or ``lifetime``), and who gives it back (``freed_by``). Leaves out:
+traces, and threads that are started or end while others run.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
+from kmsim.config.arrivals import Arrivals
+from kmsim.config.distributions import Constant, Distribution, Immortal, Lifetime
+from kmsim.config.phases import OPERATIONS_MAX, Free, PhaseConfig, Requests
 from kmsim.config.quantities import (
+    Bool,
     Finding,
-    Gfp,
     Model,
     Name,
     Time,
+    WithOptions,
     count,
     finding,
-    number,
-    only_key,
     refused,
     some_items,
 )
+from kmsim.config.requests import Bounds, RequestConfig
 
-OPERATIONS_MAX = 10**12
 LIVE_MAX = 1 << 28  # the frames of 1 TiB in pages of 4 KiB
-WEIGHT_MAX = 10**9
-THINK_KEYS = ("constant", "exponential")
-
-
-class Constant(Model):
-    """The same pause every time."""
-
-    kind: ClassVar[str] = "constant"
-    constant: Time
-
-    @property
-    def mean_ps(self) -> int:
-        """The mean pause."""
-        return self.constant
-
-
-class Exponential(Model):
-    """Exponentially distributed pauses with this mean."""
-
-    kind: ClassVar[str] = "exponential"
-    exponential: Time
-
-    @property
-    def mean_ps(self) -> int:
-        """The mean pause."""
-        return self.exponential
-
-
-def _opened(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"constant": value}
-    if not isinstance(value, Model):
-        only_key(value, THINK_KEYS, "think")
-    return value
-
-
-def _tag(value: Any) -> str:
-    keys = value if isinstance(value, dict) else type(value).model_fields
-    return next(f"~{name}" for name in THINK_KEYS if name in keys)
-
-
-Think = Annotated[
-    Annotated[Constant, Tag("~constant")] | Annotated[Exponential, Tag("~exponential")],
-    Discriminator(_tag),
-    BeforeValidator(_opened),
-]
-
-
-class RequestConfig(Model):
-    """One kind of allocation, chosen with a probability proportional to its weight."""
-
-    gfp: Gfp = "GFP_KERNEL"
-    order: Annotated[int, count(0)] = 0
-    weight: Annotated[float, number(above=0, high=WEIGHT_MAX)] = 1.0
-
-    @property
-    def gfp_flags(self) -> int:
-        """The flags as the kernel's bit mask."""
-        from kmsim.mm.gfp import parse_gfp
-
-        return parse_gfp(self.gfp)
-
-    def findings(self) -> Iterator[Finding]:
-        """Why the kernel would warn of this request."""
-        from kmsim.mm.gfp import gfp_problem
-
-        why = gfp_problem(self.gfp_flags, self.order)
-        if why is not None:
-            found = None if gfp_problem(self.gfp_flags, 0) else f"{self.gfp!r} with order {self.order}"
-            yield finding(("gfp",), "gfp_problem", found=found, why=why)
+PER_CPU_MAX = 64
+BATCH_MAX = 10**6
 
 
 def _cpus(value: Any, info: ValidationInfo) -> Any:
@@ -109,25 +45,45 @@ Cpus = Annotated[
     tuple[Annotated[int, count(0)], ...],
     some_items,
     BeforeValidator(_cpus),
-    WithJsonSchema(
-        {"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}]}
-    ),
+    WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}]}),
 ]
 
 
-class ThreadConfig(Model):
-    """Threads of one kind, one pinned on each of its CPUs."""
+class SourceConfig(WithOptions):
+    """What threads and interrupts have in common."""
 
     name: Name
     cpus: Cpus = Field(default=cast(Any, "all"), validate_default=True)
-    operations: Annotated[int, count(1, OPERATIONS_MAX)] = 10_000
-    think: Think = Constant.model_construct(constant=0)
-    requests: Annotated[tuple[RequestConfig, ...], some_items] = (RequestConfig(),)
-    live: Annotated[int, count(0, LIVE_MAX)] = 64
-    free: Literal["random", "fifo", "lifo"] = "random"
+    requests: Requests = (RequestConfig(),)
+    lifetime: Lifetime | None = None
+    live: Annotated[int, count(0, LIVE_MAX)] | None = Field(
+        default_factory=lambda got: 64 if got["lifetime"] is None else None
+    )
+    free: Free | None = Field(default_factory=lambda got: "random" if got["lifetime"] is None else None)
+    freed_by: Name | None = None
+
+    @property
+    def all_requests(self) -> Iterator[tuple[tuple[str | int, ...], RequestConfig]]:
+        """Every request, and where it stands."""
+        for n, request in enumerate(self.requests):
+            yield ("requests", n), request
+
+    @property
+    def lifetimes(self) -> list[Lifetime]:
+        """Every lifetime that is given."""
+        return [self.lifetime] if self.lifetime is not None else []
+
+    @property
+    def nr_tasks(self) -> int:
+        """How many of this kind there are."""
+        return len(self.cpus)
+
+    def group_max(self, page_size: int) -> int:
+        """The most blocks that one request asks for, which is how many slots it fills."""
+        return max(request.nr_blocks(page_size) for _, request in self.all_requests)
 
     def findings(self) -> Iterator[Finding]:
-        """What is wrong within this thread."""
+        """What is wrong within this source."""
         seen: set[int] = set()
         for n, cpu in enumerate(self.cpus):
             if cpu in seen:
@@ -136,18 +92,112 @@ class ThreadConfig(Model):
         for n, request in enumerate(self.requests):
             for found in request.findings():
                 yield found._replace(loc=("requests", n, *found.loc))
+        for key in ("live", "free"):
+            if self.lifetime is not None and getattr(self, key) is not None:
+                yield finding((key,), "left_out", key="lifetime")
+        if self.freed_by is not None and all(isinstance(lifetime, Immortal) for lifetime in self.lifetimes):
+            what = "a lifetime other than immortal"
+            yield finding(("freed_by",), "comes_with", needs=("lifetime", "phases"), what=what)
 
-    def machine_findings(self, cpus: int | None, max_page_order: int | None) -> Iterator[Finding]:
-        """What the machine cannot give to this thread; None where that is not known."""
+    def machine_findings(self, bounds: Bounds) -> Iterator[Finding]:
+        """What the machine cannot give to this source."""
         for n, cpu in enumerate(self.cpus):
-            if cpus is not None and cpu >= cpus:
-                yield finding(("cpus", n), "cpu_machine", last=cpus - 1)
+            if bounds.cpus is not None and cpu >= bounds.cpus:
+                yield finding(("cpus", n), "cpu_machine", last=bounds.cpus - 1)
+        for where, request in self.all_requests:
+            for found in request.machine_findings(bounds):
+                yield found._replace(loc=(*where, *found.loc))
+
+
+class ThreadConfig(SourceConfig):
+    """Threads of one kind, some on each of their CPUs."""
+
+    per_cpu: Annotated[int, count(1, PER_CPU_MAX)] = 1
+    pinned: Bool = True
+    start: Time = 0
+    arrivals: Arrivals | None = None
+    think: Distribution | None = Field(
+        default_factory=lambda got: Constant.model_construct(constant=0) if got["arrivals"] is None else None
+    )
+    phases: tuple[PhaseConfig, ...] = ()
+    operations: Annotated[int, count(0, OPERATIONS_MAX)] | None = Field(
+        default_factory=lambda got: None if got["phases"] else 10_000
+    )
+
+    @property
+    def nr_tasks(self) -> int:
+        """How many threads of this kind there are."""
+        return len(self.cpus) * self.per_cpu
+
+    @property
+    def all_requests(self) -> Iterator[tuple[tuple[str | int, ...], RequestConfig]]:
+        """Every request, and where it stands; those of the phases, too."""
+        yield from super().all_requests
+        for n, phase in enumerate(self.phases):
+            for k, request in enumerate(phase.requests or ()):
+                yield ("phases", n, "requests", k), request
+
+    @property
+    def lifetimes(self) -> list[Lifetime]:
+        """Every lifetime that is given; those of the phases, too."""
+        return super().lifetimes + [phase.lifetime for phase in self.phases if phase.lifetime is not None]
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong within this kind of threads."""
+        yield from super().findings()
+        if self.arrivals is not None and self.think is not None:
+            yield finding(("think",), "left_out", key="arrivals")
+        if self.phases and self.operations is not None:
+            yield finding(("operations",), "left_out", key="phases")
+        for n, phase in enumerate(self.phases):
+            for found in (*phase.findings(), *self._phase_findings(n, phase)):
+                yield found._replace(loc=("phases", n, *found.loc))
+
+    def _phase_findings(self, n: int, phase: PhaseConfig) -> Iterator[Finding]:
+        """What is wrong between a phase and its thread or the phase before."""
+        if phase.think is not None and self.arrivals is not None:
+            yield finding(("think",), "left_out", key="the thread's arrivals")
+        if phase.arrivals is not None and self.arrivals is None:
+            yield finding(("arrivals",), "comes_with", needs=("arrivals",), what="arrivals of the thread")
+        if self.lifetime is not None:
+            if phase.do != "churn":
+                yield finding(("do",), "phase_slots")
+            elif phase.free is not None and phase.lifetime is None:
+                yield finding(("free",), "left_out", key="the thread's lifetime")
+        shared = phase.whose == "all" or (n > 0 and self.phases[n - 1].whose == "all")
+        if shared and not phase.barrier:
+            yield finding(("barrier",), "barrier_all", found="false")
+
+
+class InterruptConfig(SourceConfig):
+    """Interrupts of one kind, on each of their CPUs."""
+
+    kind: Literal["irq", "softirq"]
+    arrivals: Arrivals
+    batch: Annotated[int, count(1, BATCH_MAX)] = 1
+    operations: Annotated[int, count(1, OPERATIONS_MAX)] | None = None
+    requests: Requests = (RequestConfig.model_construct(gfp="GFP_ATOMIC", order=0),)
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong within this kind of interrupts."""
+        from kmsim.mm.gfp import GFP_DIRECT_RECLAIM
+
+        yield from super().findings()
         for n, request in enumerate(self.requests):
-            if max_page_order is not None and request.order > max_page_order:
-                yield finding(("requests", n, "order"), "order_machine", limit=max_page_order)
+            if request.gfp_flags & GFP_DIRECT_RECLAIM:
+                yield finding(("requests", n, "gfp"), "gfp_sleeps", found=repr(request.gfp))
+
+
+def nr_requests_held(source: ThreadConfig | InterruptConfig) -> int:
+    """How many requests each thread or interrupt of a kind holds at once; 0 if its blocks have lifetimes."""
+    if source.live is None:
+        return 0
+    held = max(source.live, 1)
+    return held if source.operations is None else min(held, source.operations)
 
 
 class WorkloadConfig(Model):
     """Everything that runs on the machine."""
 
     threads: Annotated[tuple[ThreadConfig, ...], some_items]
+    interrupts: tuple[InterruptConfig, ...] = ()

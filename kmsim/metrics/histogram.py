@@ -2,13 +2,13 @@
 
 A bucket is the value's top bits: its power of two and the next `SUB_BITS` bits, so a bucket is at
 most 1/128 of its values wide and no logarithm is taken. A quantile is read as the middle of its
-bucket, less than 0.4 % off; count, sum and maximum are exact.
+bucket, less than 0.4 % off.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import core, entry, small
+from kmsim.jit import small
 
 SUB_BITS = 7
 NR_BUCKETS = (64 - SUB_BITS) << SUB_BITS
@@ -41,27 +41,19 @@ def bucket_bounds() -> tuple[Counts, Counts]:
     return low[:-1], low[1:]
 
 
-@core
-def record(counts: Counts, totals: Counts, value: int) -> None:
-    """Count a value; `totals` holds count, sum and maximum."""
-    counts[bucket_of(value)] += 1
-    totals[0] += 1
-    totals[1] += value
-    totals[2] = max(totals[2], value)
+def ranked(counts: Counts, first: Counts, thousandths: int) -> Counts:
+    """Where a quantile lies, for many histograms at once: for each, an index into `counts`.
 
-
-@entry
-def record_entry(counts: Counts, totals: Counts, value: int) -> None:
-    """`record` for Python callers."""
-    record(counts, totals, value)
-
-
-def quantile(counts: Counts, q: float) -> float:
-    """The q-quantile, read as the middle of its bucket; NaN where nothing was counted."""
-    total = int(counts.sum())
-    if not total:
-        return float("nan")
-    rank = max(1, int(np.ceil(q * total)))
-    bucket = int(np.searchsorted(np.cumsum(counts), rank))
-    low, high = bucket_bounds()
-    return (float(low[bucket]) + float(high[bucket] - 1)) / 2
+    `counts` are the filled buckets of one histogram after the other, each in ascending order; `first`
+    is where each begins, so none is empty. The quantile of 500 thousandths is the median.
+    """
+    assert not len(first) or first[0] == 0
+    assert (counts > 0).all(), "only filled buckets"
+    if not len(first):
+        return first
+    cumulative = np.cumsum(counts)
+    before = cumulative[first] - counts[first]
+    total = np.diff(before, append=cumulative[-1])
+    rank = np.maximum(-(-total * thousandths // 1000), 1)
+    places: Counts = np.searchsorted(cumulative, before + rank)
+    return places

@@ -12,6 +12,7 @@ nothing here takes another. The zone, and the CPU whose counters change, are tho
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.cacheline import touch
 from kmsim.mm.list import list_add, list_add_tail, list_del, list_first
 from kmsim.mm.mmzone import MIGRATE_PCPTYPES, NO_PAGE, PG_BUDDY, Machine
 from kmsim.mm.pageblock import change_pageblock_range, free_list_head, pageblock_migratetype
@@ -20,30 +21,38 @@ from kmsim.mm.zonelist import page_zone
 
 
 @small
-def add_to_free_list(m: Machine, z: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
+def add_to_free_list(m: Machine, ac: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
     """Put a block on its free list (kernel: __add_to_free_list and set_buddy_order)."""
+    z = int(m.contexts[ac].zone)
     page = m.pages[pfn]
     page.order = order
     page.page_flags = PG_BUDDY
     head = free_list_head(m, z, order, migratetype)
     if to_tail:
-        list_add_tail(m, pfn, head)
+        list_add_tail(m, ac, pfn, head)
     else:
-        list_add(m, pfn, head)
+        list_add(m, ac, pfn, head)
     m.zones[z].nr_free[order] += 1
 
 
 @small
-def del_page_from_free_list(m: Machine, z: int, pfn: int, order: int) -> None:
+def del_page_from_free_list(m: Machine, ac: int, pfn: int, order: int) -> None:
     """Take a block off its free list, without accounting (kernel: __del_page_from_free_list)."""
-    list_del(m, pfn)
+    list_del(m, ac, pfn)
     m.pages[pfn].page_flags = 0
-    m.zones[z].nr_free[order] -= 1
+    m.zones[m.contexts[ac].zone].nr_free[order] -= 1
 
 
 @small
-def find_buddy_pfn(m: Machine, z: int, pfn: int, order: int) -> int:
-    """The buddy's pfn if it is free, of this order and in this zone, else NO_PAGE (kernel: find_buddy_page_pfn)."""
+def find_buddy_pfn(m: Machine, ac: int, pfn: int, order: int) -> int:
+    """`free_buddy_pfn`, and the touch of the buddy that it takes to know (kernel: find_buddy_page_pfn)."""
+    touch(m, ac, pfn ^ (1 << order))
+    return free_buddy_pfn(m, int(m.contexts[ac].zone), pfn, order)
+
+
+@small
+def free_buddy_pfn(m: Machine, z: int, pfn: int, order: int) -> int:
+    """The buddy's pfn if it is free, of this order and in this zone, else NO_PAGE (kernel: page_is_buddy)."""
     buddy_pfn = pfn ^ (1 << order)
     buddy = m.pages[buddy_pfn]
     if int(buddy.page_flags) & PG_BUDDY == 0 or int(buddy.order) != order:
@@ -55,28 +64,28 @@ def find_buddy_pfn(m: Machine, z: int, pfn: int, order: int) -> int:
 
 
 @small
-def buddy_merge_likely(m: Machine, z: int, pfn: int, order: int) -> bool:
+def buddy_merge_likely(m: Machine, ac: int, pfn: int, order: int) -> bool:
     """Is the buddy of the next order free, so that this block's buddy, once freed, would merge twice?
 
     (kernel: buddy_merge_likely)
     """
     if order >= m.params[0].max_page_order - 1:
         return False
+    z = int(m.contexts[ac].zone)
     higher_pfn = pfn & ~(1 << order)
     if higher_pfn < m.zones[z].start_pfn and page_zone(m, higher_pfn) != z:
         return False
-    return find_buddy_pfn(m, z, higher_pfn, order + 1) != NO_PAGE
+    return find_buddy_pfn(m, ac, higher_pfn, order + 1) != NO_PAGE
 
 
 @core
 def free_one_page(m: Machine, ac: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
     """Free a block: merge it upwards, then list what came of it (kernel: __free_one_page)."""
     max_page_order = m.params[0].max_page_order
-    z = int(m.contexts[ac].zone)
     assert pfn & ((1 << order) - 1) == 0
     account_freepages(m, ac, 1 << order, migratetype)
     while order < max_page_order:
-        buddy_pfn = find_buddy_pfn(m, z, pfn, order)
+        buddy_pfn = find_buddy_pfn(m, ac, pfn, order)
         if buddy_pfn == NO_PAGE:
             break
         if order >= m.params[0].pageblock_order:
@@ -86,13 +95,13 @@ def free_one_page(m: Machine, ac: int, pfn: int, order: int, migratetype: int, t
                 if migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES:
                     break
                 change_pageblock_range(m, buddy_pfn, order, migratetype)
-        del_page_from_free_list(m, z, buddy_pfn, order)
+        del_page_from_free_list(m, ac, buddy_pfn, order)
         m.work[0].merges += 1
         pfn &= buddy_pfn
         order += 1
     if not to_tail:
-        to_tail = buddy_merge_likely(m, z, pfn, order)
-    add_to_free_list(m, z, pfn, order, migratetype, to_tail)
+        to_tail = buddy_merge_likely(m, ac, pfn, order)
+    add_to_free_list(m, ac, pfn, order, migratetype, to_tail)
 
 
 @core
@@ -106,12 +115,12 @@ def split_large_buddy(m: Machine, ac: int, pfn: int, order: int, to_tail: bool) 
 
 
 @small
-def expand(m: Machine, z: int, pfn: int, low: int, high: int, migratetype: int) -> int:
+def expand(m: Machine, ac: int, pfn: int, low: int, high: int, migratetype: int) -> int:
     """Give the high halves of a block back, down to order `low`; how many pages that is (kernel: expand)."""
     nr_added = 0
     while high > low:
         high -= 1
-        add_to_free_list(m, z, pfn + (1 << high), high, migratetype, False)
+        add_to_free_list(m, ac, pfn + (1 << high), high, migratetype, False)
         m.work[0].splits += 1
         nr_added += 1 << high
     return nr_added
@@ -120,9 +129,8 @@ def expand(m: Machine, z: int, pfn: int, low: int, high: int, migratetype: int) 
 @small
 def page_del_and_expand(m: Machine, ac: int, pfn: int, low: int, high: int, migratetype: int) -> None:
     """Take a block of order `high` off its list and keep its lowest 2^low pages (kernel: page_del_and_expand)."""
-    z = int(m.contexts[ac].zone)
-    del_page_from_free_list(m, z, pfn, high)
-    nr_taken = (1 << high) - expand(m, z, pfn, low, high, migratetype)
+    del_page_from_free_list(m, ac, pfn, high)
+    nr_taken = (1 << high) - expand(m, ac, pfn, low, high, migratetype)
     account_freepages(m, ac, -nr_taken, migratetype)
 
 

@@ -3,7 +3,9 @@
 Pages travel on the context's own list. `alloc_bulk_begin` leaves them there in the order in which
 the array API hands them out; `free_folios_begin` frees what the caller put there with `put_folio`
 (the kernel's batches hold at most 31). Each verb has a `..._locked` beside it, as `mm.page_alloc`
-has; lock order as there. Leaves out memory cgroups and page_owner.
+has; lock order as there. What is left to do with the pages when it is done is there, too, in
+`after_lock`. Where the per-CPU lists are locked, a bulk request falls back to one page, and each
+block of a batch goes to the zone. Leaves out memory cgroups and page_owner.
 """
 
 from kmsim.jit import core, small
@@ -36,11 +38,12 @@ def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
     context.nr_populated = 0
     context.nr_wanted = nr_pages
     zone = bulk_zone(m, gfp, nr_pages) if nr_pages > 1 else -1
-    if zone < 0:
+    if zone < 0 or m.pcps[pcp_index(m, zone, context.cpu)].locked:
         return bulk_single(m, ac, gfp)
     context.attempt = BULK
     context.gfp = gfp
     context.order = 0
+    context.to_check = 0
     context.zone = zone
     context.migratetype = gfp_migratetype(m, gfp)
     context.alloc_flags = ALLOC_WMARK_LOW
@@ -54,6 +57,7 @@ def bulk_zone(m: Machine, gfp: int, nr_pages: int) -> int:
     preferred_zone = next_zone(m, gfp_zone(gfp))
     zone = preferred_zone
     while zone >= 0:
+        m.work[0].watermark_checks += 1
         mark = wmark_pages(m, zone, WMARK_LOW) + nr_pages
         # The kernel reads the reserve for the preferred zone's index here, not for the request's.
         if zone_watermark_fast(m, zone, 0, mark, preferred_zone, ALLOC_WMARK_LOW):
@@ -68,7 +72,7 @@ def bulk_take(m: Machine, ac: int) -> bool:
     context = m.contexts[ac]
     p = pcp_index(m, context.zone, context.cpu)
     while context.nr_populated < context.nr_wanted:
-        pfn = pcp_take(m, p, context.pindex, 0)
+        pfn = pcp_take(m, ac, p, context.pindex, 0)
         if pfn == NO_PAGE:
             context.nr_pages = nr_pcp_alloc(m, context.zone, p, 0)
             context.stage = REFILL
@@ -81,7 +85,7 @@ def bulk_take(m: Machine, ac: int) -> bool:
 def populate(m: Machine, ac: int, pfn: int) -> None:
     """Hand a page to the caller's list."""
     m.pages[pfn].order = 0
-    list_add_tail(m, pfn, m.contexts[ac].page_list)
+    list_add_tail(m, ac, pfn, m.contexts[ac].page_list)
     m.contexts[ac].nr_populated += 1
 
 
@@ -117,7 +121,7 @@ def alloc_bulk_locked(m: Machine, ac: int) -> bool:
     if context.attempt != BULK:
         return True if locked(m, ac) else bulk_collect_single(m, ac)
     rmqueue_bulk(m, ac)
-    pfn = pcp_take(m, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
+    pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
     if pfn != NO_PAGE:
         populate(m, ac, pfn)
         return bulk_take(m, ac)
@@ -128,7 +132,7 @@ def alloc_bulk_locked(m: Machine, ac: int) -> bool:
 def put_folio(m: Machine, ac: int, pfn: int, order: int) -> None:
     """Add a block to the batch that `free_folios_begin` will free."""
     m.pages[pfn].order = order
-    list_add_tail(m, pfn, m.contexts[ac].page_list)
+    list_add_tail(m, ac, pfn, m.contexts[ac].page_list)
 
 
 @core
@@ -150,11 +154,11 @@ def free_folios_next(m: Machine, ac: int) -> bool:
         pfn = int(context.cursor)
         context.cursor = int(m.pages[pfn].next)
         if not pcp_allowed_order(m, int(m.pages[pfn].order)):
-            list_del(m, pfn)
+            list_del(m, ac, pfn)
             return free_begin(m, ac, pfn, int(m.pages[pfn].order))
     while not list_empty(m, head):
         pfn = list_first(m, head)
-        list_del(m, pfn)
+        list_del(m, ac, pfn)
         if free_begin(m, ac, pfn, int(m.pages[pfn].order)):
             return True
     return False

@@ -161,10 +161,10 @@ def try_to_steal_block(m: Machine, ac: int, pfn: int, current_order: int) -> int
     if block_mt == MIGRATE_HIGHATOMIC:
         return NO_PAGE
     if current_order >= m.params[0].pageblock_order:
-        del_page_from_free_list(m, z, pfn, current_order)
+        del_page_from_free_list(m, ac, pfn, current_order)
         account_freepages(m, ac, -(1 << current_order), block_mt)
         change_pageblock_range(m, pfn, current_order, start_mt)
-        nr_added = expand(m, z, pfn, context.order, current_order, start_mt)
+        nr_added = expand(m, ac, pfn, context.order, current_order, start_mt)
         account_freepages(m, ac, nr_added, start_mt)
         return pfn
     if boost_watermark(m, z) and context.alloc_flags & ALLOC_KSWAPD:

@@ -3,9 +3,11 @@
 A list is named by its head, a record of `pages` behind the last page frame. Lists are circular:
 an empty list's head points at itself, and `list_del` needs no list. Invariant:
 pages[pages[x].next].prev == x for every x on a list. The caller holds whatever lock the list has.
+Each verb that writes touches the struct pages that it writes (see `mm.cacheline`), on the CPU of `ac`.
 """
 
 from kmsim.jit import small
+from kmsim.mm.cacheline import touch, touch_neighbour
 from kmsim.mm.mmzone import Machine
 
 
@@ -37,22 +39,31 @@ def _link(m: Machine, pfn: int, before: int, after: int) -> None:
 
 
 @small
-def list_add(m: Machine, pfn: int, head: int) -> None:
-    """Put a page at the head of a list."""
-    _link(m, pfn, head, int(m.pages[head].next))
+def list_add(m: Machine, ac: int, pfn: int, head: int) -> None:
+    """Put a page at the head of a list (kernel: list_add)."""
+    after = int(m.pages[head].next)
+    _link(m, pfn, head, after)
+    touch(m, ac, pfn)
+    touch_neighbour(m, ac, after)
 
 
 @small
-def list_add_tail(m: Machine, pfn: int, head: int) -> None:
-    """Put a page at the tail of a list."""
-    _link(m, pfn, int(m.pages[head].prev), head)
+def list_add_tail(m: Machine, ac: int, pfn: int, head: int) -> None:
+    """Put a page at the tail of a list (kernel: list_add_tail)."""
+    before = int(m.pages[head].prev)
+    _link(m, pfn, before, head)
+    touch(m, ac, pfn)
+    touch_neighbour(m, ac, before)
 
 
 @small
-def list_del(m: Machine, pfn: int) -> None:
-    """Take a page off whatever list it is on."""
+def list_del(m: Machine, ac: int, pfn: int) -> None:
+    """Take a page off whatever list it is on (kernel: list_del)."""
     page = m.pages[pfn]
     before = int(page.prev)
     after = int(page.next)
     m.pages[before].next = after
     m.pages[after].prev = before
+    touch(m, ac, pfn)
+    touch_neighbour(m, ac, before)
+    touch_neighbour(m, ac, after)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kmsim.jit import entry
 from kmsim.mm.buddy import split_large_buddy
-from kmsim.mm.mmzone import MAX_NR_ZONES, Machine, new_machine
+from kmsim.mm.mmzone import CACHE_LINES_ASSUMED, MAX_NR_ZONES, NO_CACHES, Machine, new_machine
 from kmsim.mm.recount import validate
 from kmsim.mm.zone_setup import Sysctl, init_watermarks, set_cacheinfo, set_mobility, write_sysctl
 from kmsim.mm.zonelist import page_zone
@@ -48,6 +48,8 @@ class Boot(NamedTuple):
     sysctl: Sysctl = Sysctl()
     watermark_boost_factor: int = 15000
     cache_slice_bytes: int = 2 << 20
+    auto_tune: bool = True
+    check_pages: bool = False
 
 
 def subtract(ranges: tuple[PfnRange, ...], holes: tuple[PfnRange, ...]) -> list[PfnRange]:
@@ -83,7 +85,7 @@ def zone_bounds(boot: Boot) -> list[PfnRange]:
 
 
 def boot_machine(boot: Boot) -> Machine:
-    """A machine as it is when the kernel has started: all free memory in the largest blocks."""
+    """A machine as it is when the kernel has started: all free memory in the largest blocks, caches cold."""
     m = new_machine(
         nr_frames=boot.ram[-1].end,
         nr_cpus=boot.nr_cpus,
@@ -93,6 +95,9 @@ def boot_machine(boot: Boot) -> Machine:
         pmd_order=boot.pmd_order,
         thp_built_in=boot.thp_built_in,
         watermark_boost_factor=boot.watermark_boost_factor,
+        auto_tune=boot.auto_tune,
+        check_pages=boot.check_pages,
+        cache_lines=NO_CACHES,
     )
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
     late = subtract(boot.released, boot.reserved)
@@ -114,6 +119,8 @@ def boot_machine(boot: Boot) -> Machine:
     for piece in late:
         free_range(m, piece.start, piece.end)
     write_sysctl(m, boot.sysctl, min_free_kbytes)
+    m.work[0] = 0
+    m.params[0].cache_lines = CACHE_LINES_ASSUMED
     return m
 
 

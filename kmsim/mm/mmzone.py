@@ -57,6 +57,10 @@ PCPF_PREV_FREE_HIGH_ORDER = 1 << 0
 PCPF_FREE_HIGH_BATCH = 1 << 1
 
 NO_PAGE = -1
+CONTEXTS_PER_CPU = 3  # a thread may be interrupted by a softirq, and that by an irq
+FAR_FROM_ALL = -2  # a pfn that is no page's neighbour
+NO_CACHES = -1  # for cache_lines, while memory is being set up: touches are not seen
+CACHE_LINES_ASSUMED = 20480  # 1.25 MiB of 64-byte lines (assumed: a server CPU's second-level cache)
 
 # No field may be named as an attribute of np.record (flags, size, base, min, max ...): the same
 # code runs without numba, where records are np.record objects.
@@ -66,9 +70,10 @@ page_t = np.dtype(
         [
             ("next", np.int32),
             ("prev", np.int32),
+            ("touched", np.uint32),  # the toucher's nr_misses, modulo 2^32, when it last touched this struct page
+            ("toucher", np.uint16),  # the CPU that did, + 1; 0: none yet (see mm.cacheline)
             ("order", np.int8),
             ("page_flags", np.uint8),
-            ("padding", np.uint8, (6,)),  # the cache-line state of the struct page: who touched it, when
         ],
     )
 )
@@ -105,9 +110,21 @@ pcp_t = np.dtype(
             ("pcp_flags", np.int64),
             ("alloc_factor", np.int64),
             ("free_count", np.int64),
+            ("free_factor", np.int64),  # of Linux 6.0, where lists are not tuned (see mm.pcp_fixed)
+            ("locked", np.int64),  # not 0: pcp->lock is held; the caller says so, mm only reads it (see mm.pcp)
             ("lists", np.int64),  # the first of its NR_PCP_LISTS list heads in `pages`
             ("vm_stat_diff", np.int64),  # per_cpu_zonestat: this CPU's pending delta of NR_FREE_PAGES
             ("stat_threshold", np.int64),
+        ],
+    )
+)
+# A CPU's cache, as far as struct pages are in it.
+cpu_t = np.dtype(
+    (
+        np.record,
+        [
+            ("nr_misses", np.int64),
+            ("last_pfn", np.int64),  # the page whose line came from memory last
         ],
     )
 )
@@ -133,6 +150,7 @@ context_t = np.dtype(
             ("nr_populated", np.int64),
             ("cursor", np.int64),
             ("pindex", np.int64),
+            ("to_check", np.int64),  # pages of `pfn` that are checked when no lock is held any more
             ("page_list", np.int64),  # its list head in `pages`, for the bulk interfaces
         ],
     )
@@ -150,10 +168,13 @@ params_t = np.dtype(
             ("watermark_boost_factor", np.int64),
             ("nr_cpus", np.int64),
             ("nr_frames", np.int64),
+            ("cache_lines", np.int64),  # how many misses of its CPU a line survives: the cache's capacity
+            ("auto_tune", np.int64),  # per-CPU lists size themselves (since Linux 6.7), or have a fixed size
+            ("check_pages", np.int64),  # new pages are checked always (Linux 6.0), or never (static key off)
         ],
     )
 )
-# What the current critical section did, for the price list; the caller sets it to zero.
+# What was done, for the price list; the caller sets it to zero.
 work_t = np.dtype(
     (
         np.record,
@@ -162,6 +183,13 @@ work_t = np.dtype(
             ("merges", np.int64),
             ("pages_moved", np.int64),
             ("frames_scanned", np.int64),
+            ("lines_hot", np.int64),  # struct pages touched, by where their cache line was
+            ("lines_other", np.int64),
+            ("lines_sequential", np.int64),
+            ("lines_memory", np.int64),
+            ("watermark_checks", np.int64),  # zones whose marks were compared
+            ("pages_checked", np.int64),
+            ("bytes_zeroed", np.int64),
         ],
     )
 )
@@ -174,6 +202,7 @@ class Machine(NamedTuple):
     pageblocks: NDArray[np.uint8]  # the migratetype of each pageblock, indexed by pfn >> pageblock_order
     zones: NDArray[np.void]
     pcps: NDArray[np.void]  # indexed by zone * nr_cpus + cpu
+    cpus: NDArray[np.void]
     contexts: NDArray[np.void]
     params: NDArray[np.void]
     work: NDArray[np.void]
@@ -191,32 +220,25 @@ def new_machine(
     thp_built_in: bool,
     watermark_boost_factor: int = 15000,
     nr_contexts: int | None = None,
+    cache_lines: int = CACHE_LINES_ASSUMED,
+    auto_tune: bool = True,
+    check_pages: bool = False,
 ) -> Machine:
-    """A machine with no zones yet: all lists empty, every page frame in no list.
+    """A machine with no zones yet: all lists empty, every page frame in no list, every line in no cache.
 
     `nr_frames` is rounded up to a whole number of the largest blocks, so that a buddy always exists.
     """
+    assert nr_cpus < 1 << 16, "a toucher has 16 bits"
     assert 3 <= max_page_order < NR_PAGE_ORDERS_MAX
     assert not thp_built_in or pmd_order <= max_page_order
-    nr_contexts = nr_contexts or nr_cpus
+    nr_contexts = nr_contexts or CONTEXTS_PER_CPU * nr_cpus
     largest = 1 << max_page_order
     nr_frames = -(-nr_frames // largest) * largest
     nr_free_lists = MAX_NR_ZONES * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
     nr_pcp_lists = MAX_NR_ZONES * nr_cpus * NR_PCP_LISTS
-    nr_heads = nr_free_lists + nr_pcp_lists + nr_contexts
-    machine = Machine(
-        pages=np.zeros(nr_frames + nr_heads, page_t),
-        pageblocks=np.full(nr_frames >> pageblock_order, MIGRATE_MOVABLE, np.uint8),
-        zones=np.zeros(MAX_NR_ZONES, zone_t),
-        pcps=np.zeros(MAX_NR_ZONES * nr_cpus, pcp_t),
-        contexts=np.zeros(nr_contexts, context_t),
-        params=np.zeros(1, params_t),
-        work=np.zeros(1, work_t),
-        events=np.zeros(NR_EVENTS, np.int64),
+    machine = _empty_arrays(
+        nr_frames, nr_free_lists + nr_pcp_lists + nr_contexts, nr_frames >> pageblock_order, nr_cpus, nr_contexts
     )
-    heads = np.arange(nr_frames, nr_frames + nr_heads, dtype=np.int32)
-    machine.pages["next"][nr_frames:] = heads
-    machine.pages["prev"][nr_frames:] = heads
     machine.zones["free_list"] = nr_frames + np.arange(MAX_NR_ZONES) * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
     machine.pcps["lists"] = nr_frames + nr_free_lists + np.arange(MAX_NR_ZONES * nr_cpus) * NR_PCP_LISTS
     machine.contexts["page_list"] = nr_frames + nr_free_lists + nr_pcp_lists + np.arange(nr_contexts)
@@ -230,6 +252,29 @@ def new_machine(
     params.watermark_boost_factor = watermark_boost_factor
     params.nr_cpus = nr_cpus
     params.nr_frames = nr_frames
+    params.cache_lines = cache_lines
+    params.auto_tune = auto_tune
+    params.check_pages = check_pages
+    return machine
+
+
+def _empty_arrays(nr_frames: int, nr_heads: int, nr_pageblocks: int, nr_cpus: int, nr_contexts: int) -> Machine:
+    """All records zero, and every list empty."""
+    machine = Machine(
+        pages=np.zeros(nr_frames + nr_heads, page_t),
+        pageblocks=np.full(nr_pageblocks, MIGRATE_MOVABLE, np.uint8),
+        zones=np.zeros(MAX_NR_ZONES, zone_t),
+        pcps=np.zeros(MAX_NR_ZONES * nr_cpus, pcp_t),
+        cpus=np.zeros(nr_cpus, cpu_t),
+        contexts=np.zeros(nr_contexts, context_t),
+        params=np.zeros(1, params_t),
+        work=np.zeros(1, work_t),
+        events=np.zeros(NR_EVENTS, np.int64),
+    )
+    heads = np.arange(nr_frames, nr_frames + nr_heads, dtype=np.int32)
+    machine.pages["next"][nr_frames:] = heads
+    machine.pages["prev"][nr_frames:] = heads
+    machine.cpus["last_pfn"] = FAR_FROM_ALL
     return machine
 
 

@@ -4,8 +4,9 @@ A request is a small chain of stages; a stage ends where a zone's lock is reques
 and `free_begin` run up to the first request (or to the end: most order-0 requests take no lock),
 `locked` runs the critical section that was asked for and goes on to the next request or the end.
 Each returns whether a lock is wanted: then `contexts[ac].zone` is its zone, and the caller grants
-the lock, in whatever order its locks have, before it calls `locked`. `alloc_pages` and
-`free_pages` do all of it at once, for a machine on which nothing else runs.
+the lock, in whatever order its locks have, before it calls `locked`; when none is wanted any more, it
+calls `after_lock`. `alloc_pages` and `free_pages` do all of it at once, for a machine on which nothing
+else runs. A request that finds its pcp `locked` goes to the zone (the kernel's trylock has failed).
 
 The ladder of an allocation (each rung may want the lock):
     fast path   each zone above its low watermark: per-CPU list, refill, buddy; first without
@@ -17,7 +18,7 @@ Requests that try compaction first (costly orders, and other non-movable ones of
 the slow path one rung earlier.
 
 Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
-checks. Lock order: a context's pcp lock (being on its CPU), then one zone's lock.
+checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
 
 To add a policy: (1) write `mm/NOUN.py` with its module head; (2) call it from its one rung here;
 (3) give it a config key and pass that through `params_t`; (4) write its slow model in
@@ -26,6 +27,7 @@ To add a policy: (1) write `mm/NOUN.py` with its module head; (2) call it from i
 
 from kmsim.jit import core, small
 from kmsim.mm.buddy import rmqueue_smallest, split_large_buddy
+from kmsim.mm.cacheline import touch
 from kmsim.mm.fallback import RMQUEUE_NORMAL, rmqueue
 from kmsim.mm.gfp import (
     ALLOC_HIGHATOMIC,
@@ -43,6 +45,7 @@ from kmsim.mm.gfp import (
     GFP_MOVABLE,
     GFP_NOMEMALLOC,
     GFP_RECLAIMABLE,
+    GFP_ZERO,
     gfp_to_alloc_flags,
     gfp_zone,
 )
@@ -67,7 +70,9 @@ from kmsim.mm.mmzone import (
     Machine,
 )
 from kmsim.mm.pcp import (
+    check_new_pages,
     free_pcppages_bulk,
+    note_alloc,
     nr_pcp_alloc,
     nr_to_drain,
     order_to_pindex,
@@ -107,6 +112,7 @@ def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
     if preferred_zone == ZONE_NORMAL:
         alloc_flags |= ALLOC_NOFRAGMENT  # kernel: alloc_flags_nofragment
     context.alloc_flags = alloc_flags
+    context.to_check = 0
     return get_page_from_freelist(m, ac, preferred_zone)
 
 
@@ -134,6 +140,7 @@ def get_page_from_freelist(m: Machine, ac: int, zone: int) -> bool:
 @small
 def zone_allows(m: Machine, ac: int, z: int) -> bool:
     """Is the zone above the watermark of this rung? Also finds it to be below its high mark."""
+    m.work[0].watermark_checks += 1
     context = m.contexts[ac]
     zone = m.zones[z]
     order = context.order
@@ -156,13 +163,13 @@ def try_this_zone(m: Machine, ac: int, z: int) -> bool:
     context = m.contexts[ac]
     order = context.order
     context.zone = z
-    if not pcp_allowed_order(m, order):
+    p = pcp_index(m, z, context.cpu)
+    if not pcp_allowed_order(m, order) or m.pcps[p].locked:
         context.stage = BUDDY
         return True
-    p = pcp_index(m, z, context.cpu)
-    m.pcps[p].free_count >>= 1
+    note_alloc(m, p)
     pindex = order_to_pindex(context.migratetype, order)
-    pfn = pcp_take(m, p, pindex, order)
+    pfn = pcp_take(m, ac, p, pindex, order)
     if pfn == NO_PAGE:
         context.pindex = pindex
         context.nr_pages = nr_pcp_alloc(m, z, p, order)
@@ -275,7 +282,7 @@ def refill_locked(m: Machine, ac: int) -> bool:
     """Refill the per-CPU list and take its first block; else go on to the buddy allocator."""
     rmqueue_bulk(m, ac)
     context = m.contexts[ac]
-    pfn = pcp_take(m, pcp_index(m, context.zone, context.cpu), context.pindex, context.order)
+    pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, context.order)
     if pfn != NO_PAGE:
         return allocated(m, ac, pfn)
     context.stage = BUDDY
@@ -294,6 +301,7 @@ def rmqueue_buddy(m: Machine, ac: int) -> bool:
     if pfn == NO_PAGE and context.alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
         pfn = rmqueue_smallest(m, ac, context.order, MIGRATE_HIGHATOMIC)
     if pfn != NO_PAGE:
+        context.to_check = m.params[0].check_pages << context.order
         return allocated(m, ac, pfn)
     wake_for_boost(m, ac)
     return get_page_from_freelist(m, ac, next_zone(m, context.zone - 1))
@@ -306,14 +314,16 @@ def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
     context = m.contexts[ac]
     z = page_zone(m, pfn)
     context.zone = z
+    context.gfp = context.to_check = 0
     m.events[PGFREE] += 1 << order
-    if not pcp_allowed_order(m, order):
+    p = pcp_index(m, z, context.cpu)
+    if not pcp_allowed_order(m, order) or m.pcps[p].locked:
+        touch(m, ac, pfn)  # kernel: free_pages_prepare; of other blocks, `pcp_put` touches the page
         context.pfn = pfn
         context.order = order
         context.stage = FREE_BUDDY
         return True
-    p = pcp_index(m, z, context.cpu)
-    pindex = pcp_put(m, p, pfn, order)
+    pindex = pcp_put(m, ac, p, pfn, order)
     nr_pages = nr_to_drain(m, z, p, order)
     if nr_pages == 0:
         context.stage = DONE
@@ -349,11 +359,30 @@ def drain_locked(m: Machine, ac: int) -> bool:
 
 
 @small
+def after_lock(m: Machine, ac: int) -> None:
+    """Check and zero new pages, once for each request that is DONE; after a free or a failure it does nothing."""
+    if m.contexts[ac].to_check or m.contexts[ac].gfp & GFP_ZERO:
+        prep_new_pages(m, ac)
+
+
+@core
+def prep_new_pages(m: Machine, ac: int) -> None:
+    """Check the context's new block, and zero it, or its pages of a bulk request (kernel: prep_new_page)."""
+    context = m.contexts[ac]
+    if context.to_check:
+        check_new_pages(m, ac, int(context.pfn), int(context.order))
+    if context.gfp & GFP_ZERO:
+        nr_blocks = context.nr_populated if context.attempt == BULK else int(context.pfn != NO_PAGE)
+        m.work[0].bytes_zeroed += nr_blocks << (context.order + m.params[0].page_shift)
+
+
+@small
 def alloc_pages(m: Machine, ac: int, gfp: int, order: int) -> int:
     """A block of 2^order pages, or NO_PAGE, on a machine where every lock is free (kernel: alloc_pages)."""
     wanted = alloc_begin(m, ac, gfp, order)
     while wanted:
         wanted = locked(m, ac)
+    after_lock(m, ac)
     return int(m.contexts[ac].pfn)
 
 
@@ -363,3 +392,4 @@ def free_pages(m: Machine, ac: int, pfn: int, order: int) -> None:
     wanted = free_begin(m, ac, pfn, order)
     while wanted:
         wanted = locked(m, ac)
+    after_lock(m, ac)

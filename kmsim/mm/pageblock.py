@@ -96,8 +96,8 @@ def move_freepages_block(m: Machine, ac: int, start_pfn: int, old_mt: int, new_m
             pfn += 1
             continue
         order = int(m.pages[pfn].order)
-        list_del(m, pfn)
-        list_add_tail(m, pfn, free_list_head(m, z, order, new_mt))
+        list_del(m, ac, pfn)
+        list_add_tail(m, ac, pfn, free_list_head(m, z, order, new_mt))
         account_freepages(m, ac, -(1 << order), old_mt)
         account_freepages(m, ac, 1 << order, new_mt)
         pfn += 1 << order

@@ -2,17 +2,23 @@
 
 Orders 0 to 3, and the PMD order where THP is built in, are first looked for here, without the
 zone's lock. An empty list is refilled by `rmqueue_bulk`, a list at its `high` is drained by
-`free_pcppages_bulk`, both under the zone's lock and in batches that grow while a CPU only
-allocates (alloc_factor) or only frees (free_count). `high` tunes itself between high_min and
-high_max: up when refills follow each other, down when the zone is below its high watermark.
+`free_pcppages_bulk`, both under the zone's lock.
 
-How much to move (nr_pcp_alloc, nr_pcp_free) is decided before the lock is asked for; the bulk
-functions say in their docstrings that the caller holds it. Invariant: count is the number of
-pages on the lists. Lock order: pcp lock (held by being on the CPU), then zone lock.
+How much to move is decided before the lock is asked for, by one of two policies with the same verbs:
+`mm.pcp_tuned`, or, where `params.auto_tune` is off, `mm.pcp_fixed`; the choice is made here. The bulk
+functions say in their docstrings that the caller holds the lock. Invariant: count is the number of
+pages on the lists. Lock order: pcp lock, then zone lock.
+
+pcp->lock is only ever tried when a request begins or comes to a zone. Who holds it is the caller's to
+know: it sets `locked`, and a request that finds it set goes to the zone instead. Refills and drains
+go on under their own hold; only the bulk interfaces ask again on their way, so they must not find
+their own hold set.
 """
 
 from kmsim.jit import core, small
+from kmsim.mm import pcp_fixed, pcp_tuned
 from kmsim.mm.buddy import free_one_page
+from kmsim.mm.cacheline import touch_block
 from kmsim.mm.fallback import RMQUEUE_NORMAL, rmqueue
 from kmsim.mm.list import list_add, list_add_tail, list_del, list_empty, list_first, list_last
 from kmsim.mm.mmzone import (
@@ -22,23 +28,10 @@ from kmsim.mm.mmzone import (
     NR_LOWORDER_PCP_LISTS,
     NR_PCP_LISTS,
     PAGE_ALLOC_COSTLY_ORDER,
-    PCP_BATCH_SCALE_MAX,
-    PCPF_FREE_HIGH_BATCH,
-    PCPF_PREV_FREE_HIGH_ORDER,
     PG_PCP,
-    ZONE_BELOW_HIGH,
-    ZONE_RECLAIM_ACTIVE,
     Machine,
 )
 from kmsim.mm.pageblock import pageblock_migratetype
-
-
-@small
-def clamp(value: int, low: int, high: int) -> int:
-    """`value` within bounds; the upper one is looked at first, which shows where low > high (kernel: clamp)."""
-    if value >= high:
-        return high
-    return low if value <= low else value
 
 
 @small
@@ -70,13 +63,46 @@ def pindex_to_order(m: Machine, pindex: int) -> int:
 
 
 @small
-def pcp_take(m: Machine, p: int, pindex: int, order: int) -> int:
+def note_alloc(m: Machine, p: int) -> None:
+    """An allocation from the lists comes by (kernel: rmqueue_pcplist)."""
+    if m.params[0].auto_tune:
+        pcp_tuned.note_alloc(m, p)
+    else:
+        pcp_fixed.note_alloc(m, p)
+
+
+@small
+def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
+    """How many blocks the next refill takes."""
+    if m.params[0].auto_tune:
+        return pcp_tuned.nr_pcp_alloc(m, z, p, order)
+    return pcp_fixed.nr_pcp_alloc(m, p, order)
+
+
+@small
+def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
+    """After a free: how many pages to give back to the zone, 0 for none."""
+    if m.params[0].auto_tune:
+        return pcp_tuned.nr_to_drain(m, z, p, order)
+    return pcp_fixed.nr_to_drain(m, z, p, order)
+
+
+@small
+def decay_pcp_high(m: Machine, p: int) -> int:
+    """Pages to drain when vmstat's worker comes by."""
+    if m.params[0].auto_tune:
+        return pcp_tuned.decay_pcp_high(m, p)
+    return pcp_fixed.decay_pcp_high(m, p)
+
+
+@small
+def pcp_take(m: Machine, ac: int, p: int, pindex: int, order: int) -> int:
     """Take the block at the head of a list, or NO_PAGE where it is empty (kernel: __rmqueue_pcplist)."""
     head = int(m.pcps[p].lists) + pindex
     pfn = list_first(m, head)
     if pfn == head:
         return NO_PAGE
-    list_del(m, pfn)
+    list_del(m, ac, pfn)
     m.pages[pfn].page_flags = 0
     m.pcps[p].count -= 1 << order
     return pfn
@@ -91,29 +117,6 @@ def mark_pcp(m: Machine, pfn: int, order: int) -> None:
 
 
 @core
-def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
-    """How many blocks the next refill takes (kernel: nr_pcp_alloc)."""
-    pcp = m.pcps[p]
-    base_batch = pcp.batch
-    high = clamp(pcp.high, pcp.high_min, pcp.high_max)
-    pcp.high = high
-    if high < base_batch:
-        return 1
-    batch = base_batch if order else base_batch << pcp.alloc_factor
-    if pcp.high_min != pcp.high_max and not m.zones[z].zone_flags & ZONE_BELOW_HIGH:
-        high = min(high + batch, pcp.high_max)
-        pcp.high = high
-    if order == 0:
-        max_nr_alloc = max(high - pcp.count - base_batch, base_batch)
-        if batch <= max_nr_alloc and pcp.alloc_factor < PCP_BATCH_SCALE_MAX:
-            pcp.alloc_factor += 1
-        batch = min(batch, max_nr_alloc)
-    if batch > 1:
-        batch = max(batch >> order, 2)
-    return int(batch)
-
-
-@core
 def rmqueue_bulk(m: Machine, ac: int) -> None:
     """Refill the list that the context found empty; the caller holds the zone's lock (kernel: rmqueue_bulk)."""
     context = m.contexts[ac]
@@ -125,90 +128,33 @@ def rmqueue_bulk(m: Machine, ac: int) -> None:
         pfn, mode = rmqueue(m, ac, mode)
         if pfn == NO_PAGE:
             break
+        if m.params[0].check_pages:
+            check_new_pages(m, ac, pfn, order)  # kernel: check_pcp_refill
         mark_pcp(m, pfn, order)
-        list_add_tail(m, pfn, head)
+        list_add_tail(m, ac, pfn, head)
         m.pcps[p].count += 1 << order
         m.work[0].pages_moved += 1 << order
 
 
+@core
+def check_new_pages(m: Machine, ac: int, pfn: int, order: int) -> None:
+    """Look at every struct page of a block, whether its page is as a free one must be (kernel: check_new_pages)."""
+    touch_block(m, ac, pfn, order)
+    m.work[0].pages_checked += 1 << order
+
+
 @small
-def pcp_put(m: Machine, p: int, pfn: int, order: int) -> int:
+def pcp_put(m: Machine, ac: int, p: int, pfn: int, order: int) -> int:
     """Put a freed block at the head of its list; which list it was (kernel: free_unref_page_commit)."""
     pcp = m.pcps[p]
-    pcp.alloc_factor >>= 1
     migratetype = pageblock_migratetype(m, pfn)
     if migratetype >= MIGRATE_PCPTYPES:
         migratetype = MIGRATE_MOVABLE  # a reserved (highatomic) page is handed to whoever comes
     pindex = order_to_pindex(migratetype, order)
-    list_add(m, pfn, int(pcp.lists) + pindex)
+    list_add(m, ac, pfn, int(pcp.lists) + pindex)
     mark_pcp(m, pfn, order)
     pcp.count += 1 << order
     return pindex
-
-
-@small
-def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
-    """After a free: how many pages to give back to the zone, 0 for none (kernel: free_unref_page_commit)."""
-    pcp = m.pcps[p]
-    batch = pcp.batch
-    free_high = False
-    if order and order <= PAGE_ALLOC_COSTLY_ORDER:
-        free_high = (
-            pcp.free_count >= batch
-            and pcp.pcp_flags & PCPF_PREV_FREE_HIGH_ORDER != 0
-            and (pcp.pcp_flags & PCPF_FREE_HIGH_BATCH == 0 or pcp.count >= batch)
-        )
-        pcp.pcp_flags |= PCPF_PREV_FREE_HIGH_ORDER
-    else:
-        pcp.pcp_flags &= ~PCPF_PREV_FREE_HIGH_ORDER
-    if pcp.free_count < batch << PCP_BATCH_SCALE_MAX:
-        pcp.free_count += 1 << order
-    high = nr_pcp_high(m, z, p, free_high)
-    if pcp.count < high:
-        return 0
-    return nr_pcp_free(m, p, high, free_high)
-
-
-@small
-def nr_pcp_high(m: Machine, z: int, p: int, free_high: bool) -> int:
-    """The count at which a free drains, after `high` has been tuned (kernel: nr_pcp_high)."""
-    pcp = m.pcps[p]
-    batch = pcp.batch
-    high_min = pcp.high_min
-    high_max = pcp.high_max
-    high = clamp(pcp.high, high_min, high_max)
-    pcp.high = high
-    if not high:
-        return 0
-    if free_high:
-        pcp.high = max(high - (batch << PCP_BATCH_SCALE_MAX), high_min)
-        return 0
-    zone_flags = m.zones[z].zone_flags
-    if zone_flags & ZONE_RECLAIM_ACTIVE:
-        pcp.high = max(high - max(pcp.free_count, batch), high_min)
-        return int(min(batch << 2, pcp.high))
-    if high_min == high_max:
-        return int(high)
-    if zone_flags & ZONE_BELOW_HIGH:
-        pcp.high = max(high - max(pcp.free_count, batch), high_min)
-        high = max(pcp.count, high_min)
-    elif pcp.count >= high:
-        need_high = pcp.free_count + batch
-        if pcp.high < need_high:
-            pcp.high = clamp(need_high, high_min, high_max)
-    return int(high)
-
-
-@small
-def nr_pcp_free(m: Machine, p: int, high: int, free_high: bool) -> int:
-    """How many pages one drain gives back (kernel: nr_pcp_free)."""
-    pcp = m.pcps[p]
-    batch = pcp.batch
-    if free_high:
-        return int(min(pcp.count, batch << PCP_BATCH_SCALE_MAX))
-    if high < batch:
-        return 1
-    return clamp(pcp.free_count, batch, high - batch)
 
 
 @core
@@ -230,20 +176,9 @@ def free_pcppages_bulk(m: Machine, ac: int, p: int, nr_pages: int, pindex: int) 
         order = pindex_to_order(m, pindex)
         while nr_pages > 0 and not list_empty(m, head):
             pfn = list_last(m, head)
-            list_del(m, pfn)
+            list_del(m, ac, pfn)
             m.pages[pfn].page_flags = 0
             nr_pages -= 1 << order
             pcp.count -= 1 << order
             free_one_page(m, ac, pfn, order, pageblock_migratetype(m, pfn), False)
             m.work[0].pages_moved += 1 << order
-
-
-@core
-def decay_pcp_high(m: Machine, p: int) -> int:
-    """Let `high` fall towards high_min, as vmstat's worker does; pages to drain then (kernel: decay_pcp_high)."""
-    pcp = m.pcps[p]
-    if pcp.high > pcp.high_min:
-        pcp.high = max(
-            pcp.count - (pcp.batch << PCP_BATCH_SCALE_MAX), pcp.high - (pcp.high >> 3), pcp.high_min
-        )
-    return int(max(pcp.count - pcp.high, 0))

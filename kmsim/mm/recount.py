@@ -2,11 +2,11 @@
 
 Checked: list links, list membership against page records, counts and NR_FREE_PAGES against lists,
 no page frame covered twice, alignment, zone bounds, free pages on their pageblock's list, no two
-free buddies left apart, per-CPU counts against their lists.
+free buddies left apart, per-CPU counts against their lists, touchers against CPUs.
 """
 
 from kmsim.jit import core
-from kmsim.mm.buddy import find_buddy_pfn
+from kmsim.mm.buddy import free_buddy_pfn
 from kmsim.mm.list import list_first
 from kmsim.mm.mmzone import (
     MAX_NR_ZONES,
@@ -97,7 +97,7 @@ def check_blocks(m: Machine, z: int, head: int, order: int, migratetype: int) ->
             assert pageblock_migratetype(m, pfn) == migratetype, "on the list of another migratetype"
             assert pageblock_migratetype(m, last) == migratetype, "on the list of another migratetype"
         if order < m.params[0].max_page_order:
-            buddy_pfn = find_buddy_pfn(m, z, pfn, order)
+            buddy_pfn = free_buddy_pfn(m, z, pfn, order)
             if buddy_pfn != NO_PAGE:
                 buddy_mt = pageblock_migratetype(m, buddy_pfn)
                 kept_apart = migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES
@@ -127,6 +127,7 @@ def recount_frames(m: Machine) -> int:
     nr_blocks = 0
     covered_to = 0
     for pfn in range(m.params[0].nr_frames):
+        assert int(m.pages[pfn].toucher) <= m.params[0].nr_cpus, "a page was touched by a CPU that is not there"
         if int(m.pages[pfn].page_flags) & (PG_BUDDY | PG_PCP):
             assert pfn >= covered_to, "a page is in two blocks at once"
             covered_to = pfn + (1 << int(m.pages[pfn].order))

@@ -23,7 +23,8 @@ from kmsim.mm.mmzone import (
 )
 
 Pfns = NDArray[np.int64]
-PCP_FIELDS = ("count", "high", "high_min", "high_max", "batch", "pcp_flags", "alloc_factor", "free_count")
+RECORDED_PCP_FIELDS = ("count", "high", "high_min", "high_max", "batch", "pcp_flags", "alloc_factor", "free_count")
+PCP_FIELDS = (*RECORDED_PCP_FIELDS, "free_factor")  # no kernel with fixed lists has been recorded
 
 
 @dataclass

@@ -109,12 +109,14 @@ def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
         batch = zone_batchsize(int(zone.managed_pages), int(m.params[0].page_shift))
         high_min = zone_highsize(zone, batch, nr_cpus, high_fraction)
         high_max = high_min
-        if not high_fraction:
+        if not high_fraction and m.params[0].auto_tune:
             high_max = zone_highsize(zone, batch, nr_cpus, MIN_PERCPU_PAGELIST_HIGH_FRACTION)
         pcps = m.pcps[z * nr_cpus : (z + 1) * nr_cpus]
         pcps["batch"] = batch
         pcps["high_min"] = high_min
         pcps["high_max"] = high_max
+        if not m.params[0].auto_tune:
+            pcps["high"] = high_min
 
 
 def set_cacheinfo(m: Machine, cache_slice_bytes: int) -> None:

@@ -30,11 +30,25 @@ COLUMN_INCHES = (4.6, 3.2)
 TWO_COLUMNS_INCHES = (7.4, 3.1)
 LEGEND_ROW_INCHES = 0.17
 LABEL_INCHES = 0.4  # an axis' numbers and its label
-STYLE: dict[Any, Any] = {"font.size": 9, "pdf.fonttype": 42, "savefig.dpi": 200}
+# Laid out at the dots in which it is written: letters are a little narrower in fewer of them.
+STYLE: dict[Any, Any] = {"font.size": 9, "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": "figure"}
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1)), (0, (6, 1, 1, 1)), (0, (2, 1)), (0, (1, 1)))
 PLAIN = FuncFormatter(lambda value, _: f"{value:,g}")
 TIME_UNITS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
-FEW_CPUS = 32  # above, bars and their labels have no room
+PANELS = {"alloc": "allocations", "free": "frees"}
+LABEL_LENGTH_OF_TWO = 24  # of a legend's entries, so that two of them fit under a panel
+FEW_CPUS = 32  # above, bars have no room between them
+COLUMNS_MAX = 800
+# What `lock_waiting` shows, from the bottom up.
+PARTS = {
+    "waiting for zone locks": ["lock_wait_ns"],
+    "holding zone locks": ["lock_hold_ns"],
+    "fetching cache lines": ["cache_lines_ns"],
+    "instructions": ["instructions_ns"],
+    "switching and other": ["switch_ns", "interrupt_ns", "unfinished_ns"],
+    "idle": ["idle_ns"],
+}
+PART_SHADES = (0.0, 0.75, 0.3, 1.0, 0.55)  # two that touch differ most; waiting is the darkest
 
 
 def draw_all(result: Result, folder: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
@@ -75,23 +89,25 @@ def latency(result: Result) -> Any:
     """The share of operations that take longer than a given time: a panel for each kind, a line for each order."""
     histograms: pd.DataFrame = result.histograms
     orders = sorted(result.operations["order"].unique())
+    labels = {(kind, order): _label(result, kind, order) for kind in PANELS for order in orders}
+    ncols = 2 if max(map(len, labels.values()), default=0) <= LABEL_LENGTH_OF_TWO else 1
     width, height = TWO_COLUMNS_INCHES
-    height += LEGEND_ROW_INCHES * -(-len(orders) // 2)
+    height += LEGEND_ROW_INCHES * -(-len(orders) // ncols)
     figure, panels = plt.subplots(1, 2, figsize=(width, height), sharex=True, sharey=True, layout="constrained")
     figure.suptitle("How long does an operation take?")
     least = min(8.0, 40 / max(histograms.groupby(["kind", "order"])["count"].sum(), default=1))
-    for axes, kind in zip(panels, ("alloc", "free"), strict=True):
+    for axes, kind in zip(panels, PANELS, strict=True):
         for i, order in enumerate(orders):
             look = {"color": _shade(i, len(orders)), "linestyle": DASHES[i % len(DASHES)]}
             # Each line is darker and thinner than the one below it: lines that coincide can be told apart.
             look["linewidth"] = 3.4 - 2 * i / max(len(orders) - 1, 1)
             part = histograms[(histograms["kind"] == kind) & (histograms["order"] == order)]
-            if not part.empty:
-                _longer(axes, part, least, f"order {order} ({_of_n(result, kind, order)})", look)
+            if labels[kind, order]:
+                axes.step(*_longer(part, least), where="post", label=labels[kind, order], **look)
         axes.set(xscale="log", yscale="log", xlabel="latency (ns)")
-        axes.set_title({"alloc": "allocations", "free": "frees"}[kind], fontsize="medium")
+        axes.set_title(PANELS[kind], fontsize="medium")
         if axes.lines:
-            _legend_below(axes, ncols=2, handlelength=3)
+            _legend_below(axes, ncols=ncols, handlelength=3)
         else:
             axes.plot([], [], label="none (n = 0)")
             axes.legend(fontsize="small", loc="center", handlelength=0)
@@ -103,21 +119,27 @@ def latency(result: Result) -> Any:
     return figure
 
 
-def _longer(axes: Any, part: pd.DataFrame, least: float, label: str, look: dict[str, Any]) -> None:
-    """One line, from 100 % down to the bottom of the axis, where it ends at the longest time."""
+def _longer(part: pd.DataFrame, least: float) -> tuple[Any, Any]:
+    """One line, from 100 % down to the bottom of the axis, where it ends at the longest time; none of nothing."""
+    if part.empty:
+        return [], []
     by_bucket = part.groupby("high_ns")["count"].sum().sort_index()
     longer = 100 * (1 - by_bucket.cumsum() / by_bucket.sum())
-    x = np.concatenate(([1e-3], by_bucket.index))
-    y = np.concatenate(([100.0], longer)).clip(min=least)
-    axes.step(x, y, where="post", label=label, **look)
+    return np.concatenate(([1e-3], by_bucket.index)), np.concatenate(([100.0], longer)).clip(min=least)
 
 
-def _of_n(result: Result, kind: str, order: int) -> str:
-    """How many operations are behind a line, and how many failed and are not in it."""
+def _label(result: Result, kind: str, order: int) -> str:
+    """An order, how many operations are behind its line, and how many failed and are not in it; empty where none."""
     operations = result.operations
     rows = operations[(operations["kind"] == kind) & (operations["order"] == order)]
     failed = int(rows["failed"].sum())
-    return f"n = {int(rows['count'].sum()):,}" + (f", {failed:,} failed" if failed else "")
+    counted = f"n = {_count(int(rows['count'].sum()))}" + (f", {_count(failed)} failed" if failed else "")
+    return f"order {order} ({counted})" if len(rows) else ""
+
+
+def _count(count: int) -> str:
+    """A number in at most 7 characters: 13,520; 1.35 M; 13,500 M."""
+    return f"{count:,}" if count < 1_000_000 else f"{float(f'{count / 1e6:.3g}'):,g} M"
 
 
 def _time_axis(axes: Any, histograms: pd.DataFrame) -> None:
@@ -136,7 +158,12 @@ def _time_axis(axes: Any, histograms: pd.DataFrame) -> None:
 def free_memory(result: Result) -> Any:
     """Free memory by the order of its blocks, over simulated time: a row for each order, its last value beside it."""
     samples: pd.DataFrame = result.samples
-    wide = samples.pivot_table(index="order", columns="time_ns", values="free_pages", aggfunc="sum")
+    taken = samples["time_ns"].drop_duplicates().to_numpy()
+    # No more samples than there are columns of dots on paper: every so many, counted from the last.
+    drawn = taken[::-1][:: -(-len(taken) // COLUMNS_MAX)]
+    nr_samples = f"{len(drawn)} of {len(taken):,}" if len(drawn) < len(taken) else f"{len(taken)}"
+    shown = samples[samples["time_ns"].isin(drawn)]
+    wide = shown.pivot_table(index="order", columns="time_ns", values="free_pages", aggfunc="sum")
     mib = wide * result.page_size_bytes / (1 << 20)
     unit, scale = next(item for item in TIME_UNITS.items() if mib.columns[-1] >= item[1] or item[0] == "ns")
     times = mib.columns.to_numpy() / scale
@@ -144,9 +171,9 @@ def free_memory(result: Result) -> Any:
     most = max(float(mib.max().max()), result.page_size_bytes / (1 << 20))
     least = min(max(result.page_size_bytes / (1 << 20), most / 1e6), most / 10)
     edges = np.append(times, 1.02 * times[-1] + 1e-9)  # the last sample's column: narrow, as it is the end
-    shown = np.ma.masked_equal(mib.to_numpy(), 0)
+    free = np.ma.masked_equal(mib.to_numpy(), 0)
     rows = np.arange(-0.5, len(mib))
-    mesh = axes.pcolormesh(edges, rows, shown, cmap="cividis_r", norm=LogNorm(least, most), rasterized=True)
+    mesh = axes.pcolormesh(edges, rows, free, cmap="cividis_r", norm=LogNorm(least, most), rasterized=True)
     axes.set_facecolor("white")
     axes.grid(False)
     for order, last in enumerate(mib.iloc[:, -1]):
@@ -157,27 +184,50 @@ def free_memory(result: Result) -> Any:
     figure.suptitle("In blocks of which order is memory free?")
     axes.yaxis.set_major_locator(FixedLocator(list(range(len(mib)))))
     figure.colorbar(mesh, ax=axes, label="free memory (MiB)", pad=0.16, format=PLAIN)
-    none = Patch(facecolor="white", edgecolor="0.6", label=f"none free (n = {len(times):,} samples)")
+    none = Patch(facecolor="white", edgecolor="0.6", label=f"none free (n = {nr_samples} samples)")
     _legend_below(axes, handles=[none])
     return figure
 
 
 def lock_waiting(result: Result) -> Any:
-    """The share of its time that each CPU waited for zone locks, and the mean over all."""
+    """How each CPU spent its time, from the bottom up: waiting for zone locks, then all else but idling."""
     cpus: pd.DataFrame = result.cpus
-    share = (100 * cpus["lock_wait_ns"] / cpus["run_ns"].where(cpus["run_ns"] > 0)).fillna(0.0)
-    figure, axes = plt.subplots(figsize=COLUMN_INCHES, layout="constrained")
-    width = 0.8 if len(cpus) <= FEW_CPUS else 1.0
-    axes.bar(cpus["cpu"], share, width, color="#56b4e9", linewidth=0, label=f"each CPU (n = {len(cpus)})")
-    axes.axhline(share.mean(), color="black", linestyle="--", linewidth=1, label=f"mean ({share.mean():.2g} %)")
-    axes.set(xlabel="CPU", ylabel="time waiting for zone locks (%)", title="How long does each CPU wait?")
-    axes.set(xlim=(-0.6, len(cpus) - 0.4), ylim=(0, 1.05 * share.max() if share.max() > 0 else 1))
+    run_ns = cpus["run_ns"].where(cpus["run_ns"] > 0)
+    shares = {
+        label: (100 * cpus[columns].sum(axis=1) / run_ns).fillna(0.0).to_numpy() for label, columns in PARTS.items()
+    }
+    idle = shares.pop("idle")
+    width, height = COLUMN_INCHES
+    figure, axes = plt.subplots(figsize=(width, height + 2 * LEGEND_ROW_INCHES), layout="constrained")
+    below = np.zeros(len(cpus))
+    for i, (label, share) in enumerate(shares.items()):
+        colour = mpl.colormaps["cividis"](PART_SHADES[i])
+        _bars(axes, below, below + share, color=colour, label=f"{label} ({_percent(share.mean())})")
+        below = below + share
+    rest = Patch(facecolor="white", edgecolor="0.6", label=f"the rest: idle ({_percent(idle.mean())})")
+    top = min(1.05 * below.max(), 100) if below.max() > 0 else 1
+    axes.set(xlabel="CPU", ylabel="share of the CPU's time (%)", title="How long does each CPU wait for locks?")
+    axes.set(xlim=(-0.6, len(cpus) - 0.4), ylim=(0, top))
     axes.xaxis.set_major_locator(MultipleLocator(1 << max((len(cpus) - 1).bit_length() - 3, 0)))
     axes.xaxis.grid(False)
-    if not share.any():
-        axes.annotate("no CPU waited", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    _legend_below(axes, ncols=2)
+    handles = [*axes.get_legend_handles_labels()[0], rest]
+    _legend_below(axes, ncols=2, handles=handles, title=f"mean over all CPUs (n = {len(cpus)})", title_fontsize="small")
     return figure
+
+
+def _bars(axes: Any, bottom: Any, top: Any, **look: Any) -> None:
+    """A bar for each CPU, all of them one shape: 256 CPUs times five parts are too many to draw one by one."""
+    cpus = np.arange(len(top))
+    half = 0.4 if len(cpus) <= FEW_CPUS else 0.5
+    edges = np.column_stack((cpus - half, cpus + half)).ravel()
+    nothing = np.zeros(len(cpus))
+    outline = [np.column_stack((side, nothing)).ravel() for side in (bottom, top)]
+    axes.fill_between(edges, *outline, step="post", linewidth=0, **look)
+
+
+def _percent(share: float) -> str:
+    """A mean share in few characters, 0 only where it is."""
+    return f"{share:.0f} %" if share == 0 or share >= 10 else f"{share:.2g} %"
 
 
 def _legend_below(axes: Any, **options: Any) -> None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from kmsim.study.store import Result
-from kmsim.study.summary import fragmentation_summary, operations_summary
+from kmsim.study.summary import fragmentation_summary, operations_summary, time_summary
 
-NARROW = 1_000_000  # from here on three digits, so that every table fits into 80 columns
+NARROW = 100_000  # from here on three digits, so that every table fits into 80 columns
+TEXT_COLUMNS = {"kind", "gfp", "part", "lock"}
 OPERATION_COLUMNS = {
     "kind": "kind",
+    "gfp": "gfp",
     "order": "order",
     "count": "count",
     "failed": "failed",
-    "mean_ns": "mean ns",
     "p50_ns": "p50 ns",
+    "p90_ns": "p90 ns",
     "p99_ns": "p99 ns",
-    "max_ns": "max ns",
+    "p999_ns": "p99.9 ns",
+}
+TIME_COLUMNS = {
+    "part": "part",
+    "percent": "all CPUs, %",
+    "percent_min": "least of a CPU, %",
+    "percent_max": "most of a CPU, %",
 }
 LOCK_COLUMNS = {
     "lock": "lock",
@@ -38,10 +49,17 @@ def show_result(result: Result, console: Console) -> None:
     for note in facts["notes"]:
         console.print(f"note: {escape(note)}", style="yellow")
     operations = operations_summary(result)
-    console.print(_table(f"{facts['name']}, seed {facts['seed']}", operations, OPERATION_COLUMNS))
+    # A flag a line: several in a row have no room.
+    by_line = operations.assign(gfp=operations["gfp"].str.replace("|", "\n|"))
+    console.print(_table(f"{facts['name']}, seed {facts['seed']}", by_line, OPERATION_COLUMNS))
     slow = int(operations["needs_slow_path"].sum())
     if slow:
         console.print(f"{slow:,} requests would have reclaimed or compacted; that is not simulated yet")
+    time = time_summary(result)
+    time["part"] = time["part"].str.replace("_", " ")
+    for column in ("percent", "percent_min", "percent_max"):
+        time[column] = time[column].map("{:.1f}".format)
+    console.print(_table("where the CPUs' time went", time, TIME_COLUMNS))
     console.print(_table("zone locks", result.locks, LOCK_COLUMNS))
     frag = fragmentation_summary(result)
     headings = {name: str(name).replace("_", " ") for name in frag.columns}
@@ -49,16 +67,17 @@ def show_result(result: Result, console: Console) -> None:
 
 
 def _table(title: str, rows: pd.DataFrame, headings: dict[str, str]) -> Table:
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=0)
     for column, heading in headings.items():
-        numeric = pd.api.types.is_numeric_dtype(rows[column])
-        table.add_column(escape(heading), justify="right" if numeric else "left")
+        table.add_column(escape(heading), justify="left" if column in TEXT_COLUMNS else "right")
     for row in rows[list(headings)].itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
     return table
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, float) and isnan(value):
+        return "-"
     if isinstance(value, int | float) and abs(value) >= NARROW:
         return f"{value:.2e}".replace("e+0", "e").replace("e+", "e")
     if isinstance(value, float):

@@ -27,7 +27,7 @@ from kmsim.mm.mmzone import (
     Machine,
     new_machine,
 )
-from kmsim.mm.snapshot import PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
+from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
 BYTES_MAX = 512 << 20
@@ -264,7 +264,8 @@ def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int,
     if not isinstance(pcp, dict):
         raise RecordingError(f"{where} are no mapping")
     recorded_name = {"pcp_flags": "flags"}
-    counters = {name: _integer(pcp, where, recorded_name.get(name, name)) for name in PCP_FIELDS}
+    counters = {name: _integer(pcp, where, recorded_name.get(name, name)) for name in RECORDED_PCP_FIELDS}
+    counters["free_factor"] = 0  # these kernels tune their lists instead
     lists = {}
     for key, pfns in _field(pcp, where, "lists", dict).items():
         if key not in map(str, range(NR_PCP_LISTS)):

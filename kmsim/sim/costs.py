@@ -1,37 +1,53 @@
 """The price list in whole picoseconds: what `mm` says was done, turned into time.
 
 Mechanism and price are separate: no price is known in `mm`, and a sweep over prices touches no
-allocator code. Leaves out, until they are built: the cache lines of struct page, zeroing, checks.
+allocator code. What was done is a record of `mm.mmzone.work_t`. A miss on the way to a lock, or alone
+under it, is exposed; misses inside per-CPU-list and bulk loops overlap with each other: two prices.
 """
 
-from typing import Any, NamedTuple
+import numpy as np
+from numpy.typing import NDArray
 
-from kmsim.config.costs import CostsConfig
+from kmsim.config.costs import CostsConfig, Price
+from kmsim.jit import small
+from kmsim.sim.records import Core
+
+PRICES = tuple(name for name, field in CostsConfig.model_fields.items() if field.annotation is Price)
+price_t = np.dtype((np.record, [(name, np.int64) for name in PRICES]))
 
 
-class Prices(NamedTuple):
-    """Picoseconds for each thing that is done, by the names of the price list."""
+def prices(costs: CostsConfig) -> NDArray[np.void]:
+    """The list of a resolved config: one record of `price_t`, in picoseconds."""
+    record = np.zeros(1, price_t)
+    for name in PRICES:
+        record[name] = getattr(costs, name).value
+    return record
 
-    alloc_fast: int
-    free_fast: int
-    watermark_check: int
-    lock_uncontended: int
-    lock_handover: int
-    buddy_split: int
-    buddy_merge: int
-    page_moved: int
-    block_scanned: int
 
-    def hold(self, work: Any) -> int:
-        """How long a critical section takes, by what it did (a record of `mm.mmzone.work_t`)."""
-        return (
-            int(work.splits) * self.buddy_split
-            + int(work.merges) * self.buddy_merge
-            + int(work.pages_moved) * self.page_moved
-            + int(work.frames_scanned) * self.block_scanned
+@small
+def instructions_ps(s: Core) -> int:
+    """The instructions of what was done, without those of the path itself and without cache misses."""
+    work = s.m.work[0]
+    price = s.prices[0]
+    return int(
+        work.splits * price.buddy_split
+        + work.merges * price.buddy_merge
+        + work.pages_moved * price.page_moved
+        + work.frames_scanned * price.frame_scanned
+        + work.watermark_checks * price.watermark_check
+        + work.pages_checked * price.page_check
+        + work.bytes_zeroed * price.zero_byte
+    )
+
+
+@small
+def cache_lines_ps(s: Core, overlapped: bool) -> int:
+    """The struct pages' cache lines that were touched."""
+    work = s.m.work[0]
+    price = s.prices[0]
+    near = work.lines_hot * price.line_hot + work.lines_sequential * price.line_sequential
+    if overlapped:
+        return int(
+            near + work.lines_other * price.line_other_overlapped + work.lines_memory * price.line_memory_overlapped
         )
-
-
-def prices(costs: CostsConfig) -> Prices:
-    """The list of a resolved config."""
-    return Prices(*(getattr(costs, name).value for name in Prices._fields))
+    return int(near + work.lines_other * price.line_other + work.lines_memory * price.line_memory)

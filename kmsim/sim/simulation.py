@@ -1,46 +1,44 @@
-"""One run: a machine, its CPUs as SimPy processes, and what was measured.
+"""One run: a machine, its tasks as SimPy processes, and the clock that they share with the user's own.
 
-`stepwise` mode: every stage of every operation is a SimPy event. A stage ends where a zone's lock
-is requested; the critical section's changes are made at the request (see `sim.lock`).
-
-Threads that share a CPU take turns, one operation each, in the order in which they ask; the CPU is
-free for others while a thread thinks, and a latency starts when its thread runs.
-
-Leaves out, until they are built: the compiled event core, interrupts, the price of switching from
-one thread to another, kswapd. Lock order: a CPU holds at most one zone lock at a time.
+A task's process hands its operations to the event core block by block, and is woken when a block
+is done (`kmsim.sim.task`); what drives the core's events is a process or one for each CPU
+(`kmsim.sim.drivers`). The run ends when all kernel threads that have an end, and the user's
+processes, are done.
 """
 
-from collections import Counter
-from collections.abc import Generator, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
 from kmsim.config.study import Study
-from kmsim.config.workload import ThreadConfig
-from kmsim.metrics.histogram import NR_BUCKETS, record_entry
 from kmsim.metrics.samples import Samples
 from kmsim.mm.memblock import recount
-from kmsim.mm.mmzone import MAX_NR_ZONES, NEEDS_SLOW_PATH, NO_PAGE, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.sim.boot import machine_of
-from kmsim.sim.clock import Step, new_environment, now_ps
-from kmsim.sim.costs import Prices, prices
-from kmsim.sim.lock import SpinLock
-from kmsim.sim.stage import begin, granted
-from kmsim.workload.op_stream import ALLOC, KIND_NAMES, nr_handles, op_blocks
-from kmsim.workload.seeds import stream
+from kmsim.sim.clock import new_environment, now_ps
+from kmsim.sim.costs import prices
+from kmsim.sim.cpu import Cpu
+from kmsim.sim.drivers import start_drivers
+from kmsim.sim.event_core import add_task, hand_block
+from kmsim.sim.records import NEVER, Core, grown, new_core
+from kmsim.sim.task import Barriers, kernel_task
+from kmsim.units import TIME_UNITS, format_time
+from kmsim.workload.op_stream import BLOCK, op_t
+from kmsim.workload.phases import NO_END
+from kmsim.workload.plan import THREAD, Plan, Request, plan_of
 
+Process = Generator[simpy.Event, Any, Any]
+UserProcess = Callable[["Simulation"], Process]
 
-@dataclass
-class Outcomes:
-    """What the operations of one kind, order and CPU came to; latencies in picoseconds."""
-
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NR_BUCKETS, np.int64))
-    totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
-    failed: int = 0
-    needs_slow_path: int = 0
+USER_SLOTS = 64
+PROGRESS_EVERY = 1000  # SimPy events
+LIVELOCK_PS = 100 * TIME_UNITS["ms"]  # assumed
 
 
 @dataclass
@@ -48,45 +46,134 @@ class Simulation:
     """The machine and everything that runs on it."""
 
     study: Study
-    machine: Machine
     env: simpy.Environment
-    prices: Prices
-    locks: list[SpinLock]
-    outcomes: dict[tuple[str, int, int], Outcomes] = field(default_factory=dict)
+    plan: Plan
+    core: Core
+    nr_tasks: int
+    cpus: list[Cpu] = field(default_factory=list)
     samples: Samples = field(default_factory=Samples)
-    nr_done: int = 0
-    lock_wait: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    turns: dict[int, simpy.Resource] = field(default_factory=dict)  # of the CPUs that several threads share
+    barriers: Barriers = field(init=False)
+    block_done: dict[int, simpy.Event] = field(default_factory=dict)  # by task
+    free_slots: list[int] = field(default_factory=list)
+    moved: Callable[[], None] = lambda: None  # tells the drivers that a CPU's next event has moved
     end: simpy.Event | None = None
+    stuck: str = ""  # why the machine could not go on
 
-    def outcome(self, kind: str, order: int, cpu: int) -> Outcomes:
-        """The counters of one kind of operation on one CPU."""
-        return self.outcomes.setdefault((kind, order, cpu), Outcomes())
+    @property
+    def machine(self) -> Machine:
+        """The state of the allocators."""
+        return self.core.m
+
+    @property
+    def nr_done(self) -> int:
+        """How many operations are done."""
+        return int(self.core.state[0].nr_done)
+
+    def hand(self, k: int, ops: np.ndarray[Any, Any], until_ps: int = NO_END) -> simpy.Event:
+        """Give a task operations, which it begins at once; an event that fires when all are done."""
+        first = int(self.core.tasks[k].first_op)
+        words = self.core.ops.view(np.uint64).reshape(len(self.core.ops), -1)  # copied as words, not field by field
+        words[first : first + len(ops)] = ops.view(np.uint64).reshape(len(ops), -1)
+        done = self.env.event()
+        if hand_block(self.core, k, now_ps(self.env), len(ops), min(until_ps, NEVER)):
+            self.block_done[k] = done
+            self.moved()
+        else:
+            done.succeed()
+        return done
+
+    def hand_call(self, k: int, kind: int, slot: int, request: Request) -> simpy.Event:
+        """Give a task one operation on a user's slot."""
+        op = np.zeros(1, op_t)
+        op["lifetime_ps"] = -1
+        op["handle"] = slot
+        op["request"] = self.request_index(request)
+        op["kind"] = kind
+        return self.hand(k, op)
+
+    def request_index(self, request: Request) -> int:
+        """Which of the core's requests this is; a new one if none."""
+        gfp, order = request
+        known = np.flatnonzero((self.core.requests["gfp"] == gfp) & (self.core.requests["order"] == order))
+        if len(known):
+            return int(known[0])
+        self.core = grown(self.core, requests=1, counts=2, totals=2)
+        self.core.requests[-1].gfp = gfp
+        self.core.requests[-1].order = order
+        return len(self.core.requests) - 1
+
+    def new_task(self, cpu: int) -> int:
+        """A thread of a user's process on a CPU."""
+        k = self.nr_tasks
+        self.nr_tasks += 1
+        task = self.core.tasks[k]
+        task.level = THREAD
+        task.pinned = 1
+        task.freed_by = k
+        add_task(self.core, k, cpu)
+        return k
+
+    def new_slot(self) -> int:
+        """A slot for a user's block."""
+        if not self.free_slots:
+            first = len(self.core.slots)
+            self.core = grown(self.core, slots=USER_SLOTS)
+            self.core.slots["pfn"][first:] = NO_PAGE
+            self.free_slots = list(range(len(self.core.slots) - 1, first - 1, -1))
+        return self.free_slots.pop()
+
+    def return_slot(self, slot: int) -> None:
+        """A user's block is gone."""
+        self.free_slots.append(slot)
 
 
-def new_simulation(study: Study) -> Simulation:
-    """The machine booted, its processes ready to start at picosecond 0."""
-    simulation = Simulation(
-        study=study,
-        machine=machine_of(study.machine, study.seed),
-        env=new_environment(),
-        prices=prices(study.costs),
-        locks=[SpinLock(f"zone {name}") for name in ZONE_NAMES],
-        lock_wait=np.zeros(study.machine.cpus, np.int64),
-    )
-    assert len(simulation.locks) == MAX_NR_ZONES
-    pinned = [(thread, cpu) for thread in study.workload.threads for cpu in thread.cpus]
-    nr_threads = Counter(cpu for _, cpu in pinned)
-    simulation.turns = {cpu: simpy.Resource(simulation.env) for cpu, count in nr_threads.items() if count > 1}
-    threads = [simulation.env.process(kernel_thread(simulation, thread, cpu)) for thread, cpu in pinned]
-    finished = simulation.env.process(until_all(simpy.AllOf(simulation.env, threads)))
-    simulation.end = simulation.env.process(sampler(simulation, finished))
+def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simulation:
+    """The machine booted, its processes and the user's ready to start at picosecond 0."""
+    plan = plan_of(study.workload, study.machine)
+    env = new_environment()
+    core = _core_of(study, plan)
+    simulation = Simulation(study, env, plan, core, len(plan.tasks))
+    simulation.cpus = [Cpu(simulation, c) for c in range(study.machine.cpus)]
+    core.state[0].check_at = study.run.validate_every or NEVER
+    simulation.barriers = Barriers(env)
+    start_drivers(simulation)
+    tasks = [(task, env.process(kernel_task(simulation, k))) for k, task in enumerate(plan.tasks)]
+    waited_for = [process for task, process in tasks if task.is_finite]
+    waited_for += [env.process(process(simulation)) for process in processes]
+    finished = env.process(until_all(simpy.AllOf(env, waited_for)))
+    simulation.end = env.process(sampler(simulation, finished))
     return simulation
 
 
-def nr_operations(study: Study) -> int:
-    """How many operations the run will simulate."""
-    return sum(thread.operations * len(thread.cpus) for thread in study.workload.threads)
+def _core_of(study: Study, plan: Plan) -> Core:
+    m = machine_of(study.machine, study.seed)
+    m.params[0].cache_lines = study.costs.cache_lines.value
+    nr_cpus = study.machine.cpus
+    core = new_core(
+        m,
+        prices=prices(study.costs),
+        requests=list(plan.requests),
+        nr_tasks=len(plan.tasks) + nr_cpus,
+        nr_ops=len(plan.tasks) * BLOCK + nr_cpus,
+        nr_slots=plan.nr_slots,
+        nr_due=sum(task.nr_due_max for task in plan.tasks),
+        timeslice_ps=study.machine.timeslice,
+    )
+    core.tasks["first_op"] = np.arange(len(core.tasks)) * BLOCK
+    core.tasks["first_op"][len(plan.tasks) :] = len(plan.tasks) * BLOCK + np.arange(nr_cpus)
+    first_due = 0
+    for k, task in enumerate(plan.tasks):
+        record = core.tasks[k]
+        record.level = task.level
+        record.pinned = task.pinned
+        record.is_open = task.is_open
+        record.freed_by = task.freed_by
+        record.first_due = first_due
+        record.nr_due_max = task.nr_due_max
+        first_due += task.nr_due_max
+        add_task(core, k, task.cpu)
+    core.state[0].nr_unpinned = sum(not task.pinned for task in plan.tasks)
+    return core
 
 
 def run(simulation: Simulation) -> Iterator[int]:
@@ -95,84 +182,55 @@ def run(simulation: Simulation) -> Iterator[int]:
     The sampler's next interval is still scheduled then: running it, too, would move the clock past the end.
     """
     assert simulation.end is not None, "made by new_simulation"
-    last = 0
+    nr_events = 0
     while not simulation.end.processed:
         simulation.env.step()
-        if simulation.nr_done - last >= 1000:
-            last = simulation.nr_done
-            yield last
+        nr_events += 1
+        if nr_events % PROGRESS_EVERY == 0:
+            yield simulation.nr_done
     recount(simulation.machine)
 
 
-def kernel_thread(simulation: Simulation, thread: ThreadConfig, cpu: int) -> Generator[simpy.Event, None, None]:
-    """One kernel thread: operation after operation."""
-    env = simulation.env
-    rng = stream(simulation.study.seed, f"thread/{thread.name}/cpu/{cpu}")
-    blocks = np.full(nr_handles(thread), NO_PAGE, np.int64)
-    orders = np.zeros(nr_handles(thread), np.int64)
-    validate_every = simulation.study.run.validate_every
-    turns = simulation.turns.get(cpu)
-    yield Step(env, 0, cpu)  # the CPUs start in the order of their numbers
-    for ops in op_blocks(thread, rng):
-        for gap_ps, gfp, handle, kind, order in ops.tolist():
-            if gap_ps:
-                yield Step(env, gap_ps, cpu)
-            if turns is not None:
-                turn = turns.request()
-                yield turn
-                yield Step(env, 0, cpu)  # a turn is given before all CPUs act: back into their order
-            if kind == ALLOC:
-                yield from operation(simulation, cpu, kind, gfp, order, NO_PAGE)
-                blocks[handle] = simulation.machine.contexts[cpu].pfn
-                orders[handle] = order
-            elif blocks[handle] != NO_PAGE:
-                yield from operation(simulation, cpu, kind, gfp, int(orders[handle]), int(blocks[handle]))
-                blocks[handle] = NO_PAGE
-            if turns is not None:
-                turns.release(turn)
-            simulation.nr_done += 1
-            if validate_every and simulation.nr_done % validate_every == 0:
-                recount(simulation.machine)
-
-
-def operation(
-    simulation: Simulation, cpu: int, kind: int, gfp: int, order: int, pfn: int
-) -> Generator[simpy.Event, None, None]:
-    """One allocation or free, stage by stage, and its latency."""
-    env = simulation.env
-    m = simulation.machine
-    price = simulation.prices
-    start = now_ps(env)
-    wanted = begin(m, cpu, kind == ALLOC, gfp, order, pfn)
-    yield Step(env, price.alloc_fast + price.watermark_check if kind == ALLOC else price.free_fast, cpu)
-    while wanted:
-        lock = simulation.locks[int(m.contexts[cpu].zone)]
-        m.work[0] = 0
-        wanted = granted(m, cpu)
-        taking = price.lock_handover if lock.is_held(now_ps(env)) else price.lock_uncontended
-        hold = taking + price.hold(m.work[0])
-        released = lock.acquire(now_ps(env), hold)
-        simulation.lock_wait[cpu] += released - hold - now_ps(env)
-        yield Step(env, released - now_ps(env), cpu)
-    outcome = simulation.outcome(KIND_NAMES[kind], order, cpu)
-    if kind == ALLOC and m.contexts[cpu].pfn == NO_PAGE:
-        outcome.failed += 1
-        outcome.needs_slow_path += int(m.contexts[cpu].failure) == NEEDS_SLOW_PATH
-    else:
-        record_entry(outcome.counts, outcome.totals, now_ps(env) - start)
-
-
-def until_all(finished: simpy.Event) -> Generator[simpy.Event, None, None]:
-    """End when all threads have; a process, because a condition inside another loses its callbacks."""
+def until_all(finished: simpy.Event) -> Process:
+    """End when all have; a process, because a condition inside another loses its callbacks."""
     yield finished
 
 
-def sampler(simulation: Simulation, finished: simpy.Event) -> Generator[simpy.Event, None, None]:
-    """Sample free memory at the start, at regular intervals and at the end."""
+def sampler(simulation: Simulation, finished: simpy.Event) -> Process:
+    """Sample memory at the start, at regular intervals and at the end; ends early where nothing moves any more."""
     env = simulation.env
     interval = simulation.study.run.sample_every
-    while not finished.triggered:
+    watch = Watch(simulation)
+    while not finished.triggered and not simulation.stuck:
         simulation.samples.take(simulation.machine, now_ps(env))
+        simulation.stuck = watch.look()
         yield finished | env.timeout(interval)
     simulation.samples.take(simulation.machine, now_ps(env))
 
+
+class Watch:
+    """Finds a livelock: threads that want to run, and for long have not been let (as interrupts take all)."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        tasks = simulation.plan.tasks
+        ends = [task.is_finite for task in tasks] + [True] * (len(simulation.core.tasks) - len(tasks))
+        self._waited_for = np.flatnonzero(ends)
+        self._nr_done = -1
+        self._since = 0
+
+    def look(self) -> str:
+        """What is wrong, if anything."""
+        now = now_ps(self._simulation.env)
+        tasks = self._simulation.core.tasks
+        nr_done = int(tasks["nr_done"][self._waited_for].sum())
+        want_to_run = (tasks["wake_at"] <= self._since) | (tasks["running"] != 0)
+        if nr_done != self._nr_done or not want_to_run[: self._simulation.nr_tasks][self._waited_for_now()].any():
+            self._nr_done = nr_done
+            self._since = now
+        if now - self._since < LIVELOCK_PS:
+            return ""
+        return f"livelock: for {format_time(LIVELOCK_PS)} no thread has finished an operation, though some want to run"
+
+    def _waited_for_now(self) -> NDArray[np.int64]:
+        return self._waited_for[self._waited_for < self._simulation.nr_tasks]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from kmsim.config import Study, dump
 from kmsim.sim.clock import now_ps
-from kmsim.sim.simulation import Simulation, new_simulation, nr_operations
+from kmsim.sim.simulation import Simulation, new_simulation
 from kmsim.sim.simulation import run as simulate
 from kmsim.study.store import Result, provenance, result_folder, write_inputs, write_proc, write_tables
 from kmsim.study.tables import tables_of
 from kmsim.units import PS_PER_NS
+from kmsim.workload.plan import nr_operations, plan_of
 
 Progress = Callable[[int, int], None]
 Draw = Callable[[Result, Path], object]
@@ -29,7 +30,7 @@ def say_nothing(done: int, total: int) -> None:
 
 def run_point(study: Study, progress: Progress = say_nothing) -> Simulation:
     """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed."""
-    total = nr_operations(study)
+    total = nr_operations(plan_of(study.workload, study.machine))
     simulation = None
     try:
         simulation = new_simulation(study)

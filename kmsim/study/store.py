@@ -28,7 +28,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmstat, zoneinfo
 from kmsim.study.tables import COLUMNS, Tables
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FACTS = {"name": str, "seed": int, "page_size_bytes": int, "notes": list}  # what the readers of a result use
 PACKAGES = ("kmsim", "simpy", "numpy", "numba", "pandas", "pyarrow")
 

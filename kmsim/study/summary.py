@@ -5,36 +5,47 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kmsim.metrics.histogram import ranked
 from kmsim.study.store import Result
+from kmsim.study.tables import CLASS, QUANTILES, TIME_PARTS
+from kmsim.units import PS_PER_NS
 
 
 def operations_summary(result: Result) -> pd.DataFrame:
-    """One row per kind and order: counts over all CPUs, and latency quantiles of the merged histograms, in ns."""
-    rows = []
-    for (kind, order), part in result.operations.groupby(["kind", "order"], sort=True):
-        count = int(part["count"].sum())
-        merged = result.histograms.query("kind == @kind and order == @order")
-        buckets = merged.groupby(["low_ns", "high_ns"], sort=True)["count"].sum().reset_index()
-        row = {
-            "kind": kind,
-            "order": order,
-            "count": count,
-            "failed": int(part["failed"].sum()),
-            "needs_slow_path": int(part["needs_slow_path"].sum()),
-            "mean_ns": float((part["mean_ns"] * part["count"]).sum() / count) if count else float("nan"),
+    """One row per kind, GFP flags and order: counts over all CPUs, quantiles of the merged histograms."""
+    keys = list(CLASS)
+    operations: pd.DataFrame = result.operations
+    by_class = operations.assign(sum_ns=operations["mean_ns"] * operations["count"]).groupby(keys, sort=True)
+    summed = by_class[["count", "failed", "needs_slow_path", "sum_ns"]].sum().reset_index()
+    longest = by_class["max_ns"].max().to_numpy()
+    merged = result.histograms.groupby([*keys, "low_ns", "high_ns"], sort=True)["count"].sum().reset_index()
+    first = np.flatnonzero(~merged.duplicated(keys))
+    has_any = summed["count"].to_numpy() > 0
+    assert len(first) == has_any.sum(), "a histogram for each class with a latency"
+    middle = (merged["low_ns"] + merged["high_ns"] - 1 / PS_PER_NS).to_numpy() / 2
+    table = summed.drop(columns="sum_ns")
+    table["mean_ns"] = (summed["sum_ns"] / summed["count"]).where(has_any)
+    for name, thousandths in QUANTILES.items():
+        of_class = np.full(len(table), np.nan)
+        of_class[has_any] = middle[ranked(merged["count"].to_numpy(), first, thousandths)]
+        table[name] = np.minimum(of_class, longest)
+    table["max_ns"] = longest
+    return table
+
+
+def time_summary(result: Result) -> pd.DataFrame:
+    """One row per part of the CPUs' time: its share over all CPUs, and of the CPUs with the least and the most."""
+    cpus: pd.DataFrame = result.cpus
+    parts = cpus[list(TIME_PARTS)]
+    of_each = 100 * parts.div(cpus["run_ns"].where(cpus["run_ns"] > 0), axis="index").fillna(0.0)
+    return pd.DataFrame(
+        {
+            "part": [part.removesuffix("_ns") for part in TIME_PARTS],
+            "percent": of_each.mean().to_numpy(),  # every CPU has run for the same time
+            "percent_min": of_each.min().to_numpy(),
+            "percent_max": of_each.max().to_numpy(),
         }
-        longest = float(part["max_ns"].max())
-        row |= {f"p{100 * q:g}_ns": min(_bucket_quantile(buckets, q), longest) for q in (0.5, 0.99)}
-        rows.append(row | {"max_ns": longest})
-    return pd.DataFrame(rows)
-
-
-def _bucket_quantile(buckets: pd.DataFrame, q: float) -> float:
-    if buckets.empty:
-        return float("nan")
-    cumulative = np.cumsum(buckets["count"].to_numpy())
-    row = buckets.iloc[int(np.searchsorted(cumulative, np.ceil(q * cumulative[-1])))]
-    return float(row["low_ns"] + row["high_ns"]) / 2
+    )
 
 
 def fragmentation_summary(result: Result) -> pd.DataFrame:

@@ -1,111 +1,201 @@
 """What a run measured, as tidy tables: one row per fact, units in the column names.
 
-    operations  count, failures and latency quantiles per kind, order and CPU
+    operations  count, failures and latency quantiles per kind, GFP flags, order and CPU
     histograms  the latency buckets behind them
     locks       contention as lock_stat counts it
-    cpus        per CPU: time spent waiting for zone locks
+    cpus        per CPU: where its time went
     samples     free blocks, unusable and fragmentation index per zone and order over time
+    memory      free memory, per-CPU lists and pageblocks per zone over time
+    vmstat      event counters: the kernel's by its names, kmsim's own with `kmsim:` before theirs
+
+Times are nanoseconds, of which the core counts the thousandths: every table is exact.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kmsim.metrics import samples
-from kmsim.metrics.histogram import bucket_bounds, quantile
+from kmsim.metrics.gfp_names import gfp_names
+from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
+from kmsim.mm.mmzone import EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES, Machine
+from kmsim.procfs import vmstat
 from kmsim.sim.clock import now_ps
+from kmsim.sim.records import COUNT, FAILED, IDLE, MAX_PS, NR_LEVELS, SLOW_PATH, START, SUM_PS, Core
 from kmsim.units import PS_PER_NS
+from kmsim.workload.plan import THREAD
+from kmsim.workload.turns import KIND_NAMES
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
 
 Tables = dict[str, pd.DataFrame]
-QUANTILES = {"p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "p999_ns": 0.999}
+Ints = NDArray[np.int64]
+
+CLASS = ("kind", "gfp", "order")
+QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
 OUTCOMES = ("count", "failed", "needs_slow_path", "mean_ns", *QUANTILES, "max_ns")
-LOCK_TIMES = ("wait_total_ns", "wait_max_ns", "hold_total_ns", "hold_max_ns")
+LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
+SPENT = ("instructions", "cache_lines", "lock_wait", "lock_hold", "switch", "interrupt", "idle")
+TIME_PARTS = (*(f"{part}_ns" for part in SPENT), "unfinished_ns")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "operations": ("kind", "order", "cpu", *OUTCOMES),
-    "histograms": ("kind", "order", "cpu", "low_ns", "high_ns", "count"),
-    "locks": ("lock", "acquisitions", "contended", *LOCK_TIMES),
-    "cpus": ("cpu", "lock_wait_ns", "run_ns"),
-    "samples": samples.COLUMNS,
+    "operations": (*CLASS, "cpu", *OUTCOMES),
+    "histograms": (*CLASS, "cpu", "low_ns", "high_ns", "count"),
+    "locks": ("lock", "acquisitions", "contended", *(f"{time}_ns" for time in LOCK_TIMES)),
+    "cpus": ("cpu", *TIME_PARTS, "run_ns"),
+    "samples": samples.FREE_BLOCKS_COLUMNS,
+    "memory": samples.MEMORY_COLUMNS,
+    "vmstat": ("name", "value"),
+}
+
+# What /proc/vmstat counts of allocating and freeing, and tracepoints (as perf names them) and kmsim's own.
+_VMSTAT_PREFIXES = ("nr_free_pages", "pgalloc_", "allocstall_", "pgfree")
+_OTHER_EVENTS = {
+    "vmscan:mm_vmscan_wakeup_kswapd": KSWAPD_WAKEUPS,
+    "kmem:mm_page_alloc_extfrag": EXTFRAG,
+    "kmsim:failed_without_reclaim": NOPAGE,
+    "kmsim:needs_slow_path": NEEDS_SLOW_PATH,
 }
 
 
 def tables_of(simulation: Simulation) -> Tables:
     """Every table of one run, by name."""
+    core, m = simulation.core, simulation.core.m
+    cells = _cells(core)
+    tables = {
+        "operations": _operations(core, cells),
+        "histograms": _histograms(core, cells),
+        "locks": _locks(core),
+        "cpus": _cpus(core, now_ps(simulation.env)),
+        "samples": simulation.samples.free_blocks_table(m),
+        "memory": simulation.samples.memory_table(m),
+        "vmstat": _vmstat(m, simulation.study.machine.arch),
+    }
+    assert all(tuple(table.columns) == COLUMNS[name] for name, table in tables.items())
+    return tables
+
+
+class _Cells(NamedTuple):
+    """A row of `operations` for each class and CPU with any operation, and the filled buckets of all rows."""
+
+    operation_class: Ints  # 2 * request + kind, by row
+    cpu: Ints  # by row
+    row: Ints  # by filled bucket, ascending
+    bucket: Ints
+    nr_in_bucket: Ints
+
+
+def _cells(core: Core) -> _Cells:
+    """What the core has counted, sorted by kind, flags, order, CPU and latency."""
+    nothing = np.zeros(0, np.int64)
+    names = [gfp_names(int(request["gfp"])) for request in core.requests]
+    orders = core.requests["order"]
+    classes = sorted(range(len(core.totals)), key=lambda k: (KIND_NAMES[k & 1], names[k >> 1], orders[k >> 1]))
+    rows: list[tuple[Ints, Ints]] = [(nothing, nothing)]
+    buckets: list[tuple[Ints, Ints, Ints]] = [(nothing, nothing, nothing)]
+    nr_rows = 0
+    for k in classes:
+        cpus = np.flatnonzero(core.totals[k][:, (COUNT, FAILED)].any(axis=1))
+        if not len(cpus):
+            continue
+        filled = np.flatnonzero(core.counts[k])
+        cpu, bucket = np.divmod(filled, NR_BUCKETS)
+        rows.append((np.full(len(cpus), k), cpus))
+        buckets.append((nr_rows + np.searchsorted(cpus, cpu), bucket, core.counts[k].ravel()[filled]))
+        nr_rows += len(cpus)
+    operation_class, cpu = map(np.concatenate, zip(*rows, strict=True))
+    row, bucket, count = map(np.concatenate, zip(*buckets, strict=True))
+    return _Cells(operation_class, cpu, row, bucket, count)
+
+
+def _keys(core: Core, cells: _Cells, row: Ints) -> dict[str, NDArray[Any]]:
+    """The key columns of these rows of `operations`."""
+    k = cells.operation_class[row]
+    names = np.array([gfp_names(int(request["gfp"])) for request in core.requests], object)
     return {
-        "operations": _operations(simulation),
-        "histograms": _histograms(simulation),
-        "locks": _locks(simulation),
-        "cpus": _cpus(simulation),
-        "samples": simulation.samples.table(),
+        "kind": np.array(KIND_NAMES, object)[k & 1],
+        "gfp": names[k >> 1],
+        "order": core.requests["order"][k >> 1],
+        "cpu": cells.cpu[row],
     }
 
 
-def _operations(simulation: Simulation) -> pd.DataFrame:
-    rows = []
-    for (kind, order, cpu), outcome in sorted(simulation.outcomes.items()):
-        count, total, maximum = (int(value) for value in outcome.totals)
-        row = {
-            "kind": kind,
-            "order": order,
-            "cpu": cpu,
-            "count": count,
-            "failed": outcome.failed,
-            "needs_slow_path": outcome.needs_slow_path,
-            "mean_ns": total / count / PS_PER_NS if count else float("nan"),
-        }
-        # The middle of the last bucket may lie above all that is in it.
-        row |= {name: min(quantile(outcome.counts, q), maximum) / PS_PER_NS for name, q in QUANTILES.items()}
-        rows.append(row | {"max_ns": maximum / PS_PER_NS})
-    return pd.DataFrame(rows)
-
-
-def _histograms(simulation: Simulation) -> pd.DataFrame:
+def _operations(core: Core, cells: _Cells) -> pd.DataFrame:
+    nr_rows = len(cells.cpu)
+    totals = core.totals[cells.operation_class, cells.cpu]
+    count = totals[:, COUNT]
+    has_any = count > 0
+    first = np.flatnonzero(np.diff(cells.row, prepend=-1))
+    assert (cells.row[first] == np.flatnonzero(has_any)).all(), "a latency for each operation"
+    assert (np.add.reduceat(cells.nr_in_bucket, first) == count[has_any]).all() if len(first) else True
+    longest = totals[:, MAX_PS]
     low, high = bucket_bounds()
-    parts = []
-    for (kind, order, cpu), outcome in sorted(simulation.outcomes.items()):
-        filled = np.flatnonzero(outcome.counts)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "kind": kind,
-                    "order": order,
-                    "cpu": cpu,
-                    "low_ns": low[filled] / PS_PER_NS,
-                    "high_ns": high[filled] / PS_PER_NS,
-                    "count": outcome.counts[filled],
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
-
-
-def _locks(simulation: Simulation) -> pd.DataFrame:
+    quantiles = {}
+    for name, thousandths in QUANTILES.items():
+        bucket = cells.bucket[ranked(cells.nr_in_bucket, first, thousandths)]
+        middle = (low[bucket] + high[bucket] - 1) / 2
+        quantiles[name] = np.full(nr_rows, np.nan)
+        # The middle of the last bucket may lie above all that is in it.
+        quantiles[name][has_any] = np.minimum(middle, longest[has_any]) / PS_PER_NS
     return pd.DataFrame(
-        [
-            {
-                "lock": lock.name,
-                "acquisitions": lock.acquisitions,
-                "contended": lock.contended,
-                "wait_total_ns": lock.wait_total / PS_PER_NS,
-                "wait_max_ns": lock.wait_max / PS_PER_NS,
-                "hold_total_ns": lock.hold_total / PS_PER_NS,
-                "hold_max_ns": lock.hold_max / PS_PER_NS,
-            }
-            for lock in simulation.locks
-            if lock.acquisitions
-        ],
-        columns=list(COLUMNS["locks"]),
+        {
+            **_keys(core, cells, np.arange(nr_rows)),
+            "count": count,
+            "failed": totals[:, FAILED],
+            "needs_slow_path": totals[:, SLOW_PATH],
+            "mean_ns": np.where(has_any, totals[:, SUM_PS] / np.maximum(count, 1) / PS_PER_NS, np.nan),
+            **quantiles,
+            "max_ns": np.where(has_any, longest / PS_PER_NS, np.nan),
+        }
     )
 
 
-def _cpus(simulation: Simulation) -> pd.DataFrame:
-    waits = simulation.lock_wait / PS_PER_NS
+def _histograms(core: Core, cells: _Cells) -> pd.DataFrame:
+    low, high = bucket_bounds()
     return pd.DataFrame(
-        {"cpu": np.arange(len(waits)), "lock_wait_ns": waits, "run_ns": now_ps(simulation.env) / PS_PER_NS}
+        {
+            **_keys(core, cells, cells.row),
+            "low_ns": low[cells.bucket] / PS_PER_NS,
+            "high_ns": high[cells.bucket] / PS_PER_NS,
+            "count": cells.nr_in_bucket,
+        }
     )
+
+
+def _locks(core: Core) -> pd.DataFrame:
+    taken = np.flatnonzero(core.locks["acquisitions"])
+    return pd.DataFrame(
+        {
+            "lock": [f"zone {ZONE_NAMES[z]}" for z in taken],
+            "acquisitions": core.locks["acquisitions"][taken],
+            "contended": core.locks["contended"][taken],
+            **{f"{time}_ns": core.locks[time][taken] / PS_PER_NS for time in LOCK_TIMES},
+        }
+    )
+
+
+def _cpus(core: Core, end_ps: int) -> pd.DataFrame:
+    spent: dict[str, Ints] = {part: core.cpus[f"{part}_ps"].copy() for part in SPENT}
+    level = core.cpus["level"]
+    spent["idle"] += np.where(level == IDLE, end_ps - core.cpus["idle_since"], 0)
+    for of_level, runs in enumerate(core.runs.reshape(NR_LEVELS, -1)):
+        # The price of getting to a task is counted when it begins to pass: what has not passed is taken back.
+        left = np.where(level == of_level, runs["end_ps"] - end_ps, runs["left_ps"])
+        on_its_way = (core.cpus["busy"][:, of_level] == 1) & (runs["then"] == START)
+        spent["switch" if of_level == THREAD else "interrupt"] -= np.where(on_its_way, left, 0)
+    unfinished = end_ps - sum(spent.values(), np.zeros(len(level), np.int64))
+    assert (unfinished >= 0).all(), "a CPU spent more time than there was"
+    columns = ("cpu", *TIME_PARTS, "run_ns")
+    times = (part / PS_PER_NS for part in (*spent.values(), unfinished, np.full(len(level), end_ps)))
+    return pd.DataFrame(dict(zip(columns, (np.arange(len(level)), *times), strict=True)))
+
+
+def _vmstat(m: Machine, arch: str) -> pd.DataFrame:
+    counters = vmstat.rows(m, arch).counters
+    listed = {name: value for name, value in counters.items() if name.startswith(_VMSTAT_PREFIXES)}
+    listed |= {name: int(m.events[event]) for name, event in _OTHER_EVENTS.items()}
+    return pd.DataFrame({"name": list(listed), "value": list(listed.values())})

@@ -9,8 +9,9 @@ is seen as *chunks* of 2^order pages, some of which are freed whole; in all othe
 
 What is left allocated has no owner and is never freed. An aged machine differs from a fresh one in
 its free lists and pageblocks only: the per-CPU lists are empty, and their tuning, the boosts and
-the event counters are what they were (as after a while without requests). Leaves out: how real
-workloads come to it; the share of memory that is free in the end is assumed.
+the event counters are what they were, and no cache holds a struct page (as after a while without
+requests). Leaves out: how real workloads come to it; the share of memory that is free in the end is
+assumed.
 """
 
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from kmsim.jit import entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.mmzone import NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, Machine
+from kmsim.mm.mmzone import NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, Machine
 from kmsim.mm.page_alloc import alloc_pages, free_pages
 from kmsim.mm.snapshot import PCP_FIELDS
 from kmsim.mm.vmstat import unusable_free_index
@@ -65,10 +66,13 @@ def age(m: Machine, order: int, unusable_index: float, rng: np.random.Generator)
     before = m._replace(
         zones=m.zones.copy(), pcps=m.pcps.copy(), contexts=m.contexts.copy(), events=m.events.copy()
     )
+    cache_lines = m.params[0].cache_lines
+    m.params[0].cache_lines = NO_CACHES
     held = _held(m, order, _fill(m, order, rng))
     freed = _choose(held, order, unusable_index, rng)
     give(m, held.pfns[freed], held.nr_pages[freed])
     drain(m)
+    m.params[0].cache_lines = cache_lines
     _settle(m, before)
     assert _is_near(index_of(m, order), unusable_index), "the index is not the one that was chosen"
 

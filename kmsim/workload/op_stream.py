@@ -1,82 +1,141 @@
-"""Op streams: what one kernel thread asks of its CPU, as blocks of records.
+"""Op streams: what one task asks of its CPU, as blocks of records.
 
-A thread first allocates until it holds `live` blocks, then frees one and allocates one in turn. A
-*handle* is the slot that remembers a block; which slot is emptied is the `free` policy: random, the
-oldest (fifo) or the newest (lifo). Streams are made in blocks, so that no run holds all of its
-operations, and from the thread's own random numbers, so that no thread changes another's.
+A task that holds blocks in slots churns: it allocates until all slots are full, then frees one
+request and makes one in turn. Which one is freed is the `free` policy: random, the oldest (fifo) or the newest
+(lifo). A request for several single pages is several operations without a pause, and so is its free.
+In an open loop, the free that makes room belongs to the arrival. Timed blocks are freed by the
+simulator when they are due, and are not seen here again.
 
-Leaves out (until they are built): arrival rates, lifetimes, frees on another CPU, traces.
+Streams are made in blocks, so that no run holds all of its operations, and from the task's own random
+numbers, so that no task changes another's; the blocks' size changes none either.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.config.workload import ThreadConfig
+from kmsim.workload.draws import Generators, draws, generators
+from kmsim.workload.phases import NO_END, Phase
+from kmsim.workload.plan import Plan, request_of
+from kmsim.workload.seeds import stream
+from kmsim.workload.slots import Slots, full_slots, hold_again, in_order, new_slots
+from kmsim.workload.turns import ALLOC, FREE, KIND_NAMES, begin_phase, new_turns, op_t, write_ops
 
-ALLOC, FREE = range(2)
-KIND_NAMES = ("alloc", "free")
-
-op_t = np.dtype(
-    (
-        np.record,
-        [
-            ("gap_ps", np.int64),  # the pause before the operation
-            ("gfp", np.int32),
-            ("handle", np.int32),
-            ("kind", np.int8),
-            ("order", np.int8),
-        ],
-    )
-)
+__all__ = ["ALLOC", "BLOCK", "FREE", "KIND_NAMES", "NO_END", "Block", "OpStream", "blocks", "op_t"]
 
 BLOCK = 4096
+_OPS_OF_ALL_TASKS = 1 << 22  # so that the blocks of many tasks fit into about 100 MB together
+_BLOCK_LEAST = 256
 
 
-def nr_handles(thread: ThreadConfig) -> int:
-    """How many blocks the thread may hold at once."""
-    return max(thread.live, 1)
+class Block(NamedTuple):
+    """Some operations of one phase.
+
+    What would start at `until_ps` or later is dropped (and `OpStream.cut` told); `barrier` names the
+    barrier that every task of the kind passes before any of them starts on the block; empty: none.
+    """
+
+    ops: NDArray[np.void]
+    until_ps: int
+    barrier: str
 
 
-def op_blocks(thread: ThreadConfig, rng: np.random.Generator) -> Iterator[NDArray[np.void]]:
-    """The thread's operations, in order, in blocks of at most `BLOCK` records of `op_t`."""
-    handles = nr_handles(thread)
-    weights = np.array([request.weight for request in thread.requests])
-    cumulative = np.cumsum(weights / weights.sum())
-    orders = np.array([request.order for request in thread.requests], np.int8)
-    gfps = np.array([request.gfp_flags for request in thread.requests], np.int32)
-    emptied = 0  # the slot that the last free of the block before emptied
-    for start in range(0, thread.operations, BLOCK):
-        index = np.arange(start, min(start + BLOCK, thread.operations))
-        ops = np.zeros(len(index), op_t)
-        filling = index < handles
-        ops["kind"] = np.where(filling | ((index - handles) % 2 == 1), ALLOC, FREE)
-        turn = np.where(filling, 0, (index - handles) // 2)
-        slots = _emptied_slots(thread.free, turn, handles, rng)
-        is_free = ops["kind"] == FREE
-        slots[~is_free & ~filling] = 0
-        carried = np.concatenate(([emptied], slots[is_free]))
-        slots = np.where(is_free, slots, carried[np.cumsum(is_free)])  # an allocation fills what was emptied
-        ops["handle"] = np.where(filling, index, slots)
-        emptied = int(carried[-1])
-        request = np.searchsorted(cumulative, rng.random(len(index)), side="right").clip(max=len(orders) - 1)
-        ops["order"] = orders[request]
-        ops["gfp"] = gfps[request]
-        ops["gap_ps"] = _gaps(thread, len(index), rng)
-        yield ops
+class OpStream:
+    """All operations of one task, in blocks; an iterator."""
+
+    def __init__(self, plan: Plan, task_index: int, seed: int, nr_ops_max: int) -> None:
+        self._plan = plan
+        self._task = plan.tasks[task_index]
+        self._index_of_kind = task_index - self._task.first_of_kind
+        self._seed = seed
+        self._nr_ops_max = nr_ops_max
+        self._last: NDArray[np.void] = np.empty(0, op_t)
+        self._nr_kept: int | None = None
+        self._blocks = self._of_all_phases()
+
+    def __iter__(self) -> Iterator[Block]:
+        return self
+
+    def __next__(self) -> Block:
+        return next(self._blocks)
+
+    def cut(self, nr_kept: int) -> None:
+        """Its `until` ended the phase: of the block before, only the first `nr_kept` operations were made."""
+        assert 0 <= nr_kept <= len(self._last), "more kept than there were"
+        self._nr_kept = nr_kept
+
+    def _of_all_phases(self) -> Iterator[Block]:
+        task = self._task
+        of_task = stream(self._seed, f"thread/{task.name}")
+        slots = new_slots(task.nr_held_max, self._nr_ops_max)
+        turns = new_turns(task.first_slot, task.group_max)
+        for n, phase in enumerate(task.phases):
+            if n:
+                self._settle(turns, slots)
+            of_phase = generators(of_task, n)
+            if phase.is_shared:
+                yield from self._of_shared(n, phase, of_phase)
+                slots.since[:] = 0
+            else:
+                begin_phase(turns, phase, task.is_open)
+                yield from self._of_phase(phase, of_phase, turns, slots)
+
+    def _of_phase(
+        self, phase: Phase, of_phase: Generators, turns: NDArray[np.void], slots: Slots
+    ) -> Iterator[Block]:
+        page_size = self._plan.page_size
+        indices = [self._plan.requests.index(request_of(request, page_size)) for request in phase.requests]
+        nr_blocks = [request.nr_blocks(page_size) for request in phase.requests]
+        requests = np.array(indices), np.array(nr_blocks)
+        barrier, left = phase.barrier, phase.operations
+        self._nr_kept = None
+        while left != 0 and self._nr_kept is None:
+            nr_ops = self._nr_ops_max if left is None else min(self._nr_ops_max, left)
+            ops = np.empty(nr_ops, op_t)
+            nr_written = write_ops(turns, slots, draws(of_phase, phase, nr_ops), requests, ops)
+            if left is not None:
+                left -= nr_ops
+            elif nr_written < nr_ops:
+                left = 0
+            self._last = ops[:nr_written]
+            if nr_written or barrier:
+                yield Block(self._last, phase.until_ps, barrier)
+            barrier = ""
+
+    def _of_shared(self, n: int, phase: Phase, of_phase: Generators) -> Iterator[Block]:
+        """Free this task's share of what all tasks of its kind hold, in an order that all of them agree on."""
+        task, first = self._task, self._plan.tasks[self._task.first_of_kind]
+        shuffle = stream(self._seed, f"kind/{task.kind.name}/phase/{n}")
+        handles = first.first_slot + shuffle.permutation(np.arange(task.nr_of_kind * task.nr_slots, dtype=np.int32))
+        share = np.array_split(handles, task.nr_of_kind)[self._index_of_kind].copy()
+        turns, slots = new_turns(0, 1), full_slots(len(share), self._nr_ops_max)
+        turns["count"] = len(share)
+        phase = phase._replace(free="fifo")
+        begin_phase(turns, phase, task.is_open)
+        for block in self._of_phase(phase, of_phase, turns, slots):
+            block.ops["handle"] = share[block.ops["handle"]]
+            yield block
+
+    def _settle(self, turns: NDArray[np.void], slots: Slots) -> None:
+        """Forget what the end of a phase has cut off: dropped operations, and the rest of a request."""
+        turn, last = turns[0], self._last
+        nr_kept = len(last) if self._nr_kept is None else self._nr_kept
+        for i in range(len(last) - 1, nr_kept - 1, -1):
+            slot, nth = divmod(int(last["handle"][i]) - self._task.first_slot, self._task.group_max)
+            if slot >= 0 and last["kind"][i] == FREE:
+                hold_again(slots, slot, int(slots.was[i]), self._task.group_max)
+            elif slot >= 0 and nth == 0:
+                slots.since[slot] = 0
+        if nr_kept == len(last) and turn.left and turn.kind == FREE:
+            slot = (int(turn.handle) - self._task.first_slot) // self._task.group_max
+            hold_again(slots, slot, int(turn.was), self._task.group_max)
+        turn.left = turn.head = 0
+        turn.count = in_order(slots)
 
 
-def _emptied_slots(policy: str, turn: NDArray[np.int64], handles: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if policy == "random":
-        return rng.integers(0, handles, len(turn))
-    if policy == "fifo":
-        return turn % handles
-    return np.full(len(turn), handles - 1)
-
-
-def _gaps(thread: ThreadConfig, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    think = thread.think
-    if think.kind == "constant":
-        return np.full(count, think.mean_ps)
-    return np.rint(rng.exponential(think.mean_ps, count)).astype(np.int64)
+def blocks(plan: Plan, task_index: int, seed: int) -> OpStream:
+    """The operations of a task, in blocks of at most `BLOCK`; without end if the task has none."""
+    per_task = _OPS_OF_ALL_TASKS // len(plan.tasks)
+    return OpStream(plan, task_index, seed, max(_BLOCK_LEAST, min(BLOCK, per_task)))

@@ -6,10 +6,22 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
-from kmsim.config import costs, machine, memory_map, state, study, sysctl, workload
+from kmsim.config import (
+    arrivals,
+    costs,
+    distributions,
+    machine,
+    memory_map,
+    phases,
+    requests,
+    state,
+    study,
+    sysctl,
+    workload,
+)
 from kmsim.config.door import loads
 from kmsim.config.errors import ConfigError
-from kmsim.config.quantities import Model
+from kmsim.config.quantities import Model, WithOptions
 from kmsim.config.shipped import configs_folder
 from kmsim.config.validation import DOOR_KEYS
 
@@ -18,17 +30,32 @@ SECTIONS: dict[str, list[type[Model]]] = {
     "study": [study.Study],
     "machine": [machine.MachineConfig],
     "machine.thp": [machine.ThpConfig],
+    "machine.pcp": [machine.PcpConfig],
     "machine.memory_map[]": [memory_map.MemoryRange],
     "machine.reserved[], machine.released[]": [memory_map.ReservedRange],
     "machine.sysctl": [sysctl.SysctlConfig],
     "machine.state": [state.Recorded, state.BuddyInfo, state.Aged],
     "machine.state.aged": [state.AgedTarget],
     "costs": [costs.CostsConfig],
-    "costs.*": [costs.Price],
+    "costs.*": [costs.Price, costs.Count],
     "workload": [workload.WorkloadConfig],
     "workload.threads[]": [workload.ThreadConfig],
-    "workload.threads[].think": [workload.Constant, workload.Exponential],
-    "workload.threads[].requests[]": [workload.RequestConfig],
+    "workload.threads[].think, lifetime": [
+        distributions.Constant,
+        distributions.Exponential,
+        distributions.Uniform,
+        distributions.Lognormal,
+        distributions.Pareto,
+    ],
+    "think.uniform": [distributions.Span],
+    "think.lognormal": [distributions.LognormalShape],
+    "think.pareto": [distributions.ParetoShape],
+    "workload.threads[].arrivals": [arrivals.Steady, arrivals.Poisson, arrivals.Bursts, arrivals.OnOff],
+    "arrivals.bursts": [arrivals.BurstShape],
+    "arrivals.on_off": [arrivals.OnOffShape],
+    "workload.threads[].requests[]": [requests.RequestConfig],
+    "workload.threads[].phases[]": [phases.PhaseConfig],
+    "workload.interrupts[]": [workload.InterruptConfig],
     "run": [study.RunConfig],
 }
 # The door fills these in before the models see them.
@@ -120,6 +147,10 @@ def test_the_models_of_all_nouns_are_covered() -> None:
     covered = {model for models in SECTIONS.values() for model in models} | {
         state.Fresh,
         memory_map.MemoryRange,
+        distributions.Immediate,
+        distributions.Immortal,
+        WithOptions,
+        workload.SourceConfig,
     }
     assert set(all_models(Model)) == covered
 

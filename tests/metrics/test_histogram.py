@@ -6,23 +6,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, quantile, record_entry
+from kmsim.jit import entry
+from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, bucket_of, ranked
 
 LARGEST = (1 << 62) - 1  # picoseconds: 53 simulated days
-QUANTILES = (0.001, 0.25, 0.5, 0.9, 0.99, 0.999, 1.0)
+THOUSANDTHS = (1, 250, 500, 900, 990, 999, 1000)
+
+Ints = NDArray[np.int64]
 
 
-def recorded(values: list[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    counts, totals = np.zeros(NR_BUCKETS, np.int64), np.zeros(3, np.int64)
+@entry
+def count(counts: Ints, values: Ints) -> None:
+    """Count values as the event core does."""
     for value in values:
-        record_entry(counts, totals, int(value))
-    return counts, totals
+        counts[bucket_of(value)] += 1
+
+
+def counted(values: list[int] | Ints) -> Ints:
+    counts = np.zeros(NR_BUCKETS, np.int64)
+    count(counts, np.asarray(values, np.int64))
+    return counts
+
+
+def middles(histograms: list[Ints], thousandths: int) -> list[float]:
+    """The quantile of each of several histograms, none empty."""
+    filled = [np.flatnonzero(counts) for counts in histograms]
+    first = np.cumsum([0, *map(len, filled[:-1])])
+    counts = np.concatenate([counts[buckets] for counts, buckets in zip(histograms, filled, strict=True)])
+    low, high = bucket_bounds()
+    bucket = np.concatenate(filled)[ranked(counts, first, thousandths)]
+    return [float(middle) for middle in (low[bucket] + high[bucket] - 1) / 2]
 
 
 def bounds_of(value: int) -> tuple[int, int]:
     """The bounds of the one bucket that the value was counted in."""
-    counts, _ = recorded([value])
-    (bucket,) = np.flatnonzero(counts)
+    (bucket,) = np.flatnonzero(counted([value]))
     low, high = bucket_bounds()
     return int(low[bucket]), int(high[bucket])
 
@@ -56,12 +74,6 @@ def test_a_bucket_is_at_most_a_128th_of_its_values_wide() -> None:
     assert (high - low)[:256].tolist() == [1] * 256
 
 
-def test_count_sum_and_maximum_are_exact() -> None:
-    counts, totals = recorded([7, 10**15 + 1, 7, 0])
-    assert totals.tolist() == [4, 10**15 + 15, 10**15 + 1]
-    assert counts.sum() == 4
-
-
 DISTRIBUTIONS = {
     "lognormal": lambda rng: rng.lognormal(11, 2, 5000),
     "exponential": lambda rng: rng.exponential(60_000, 5000),
@@ -74,16 +86,28 @@ DISTRIBUTIONS = {
 @pytest.mark.parametrize("seed", [1, 2])
 def test_quantiles_are_those_of_the_values_within_one_percent(name: str, seed: int) -> None:
     values = np.asarray(DISTRIBUTIONS[name](np.random.default_rng(seed))).astype(np.int64)
-    counts, _ = recorded(values)
-    for q in QUANTILES:
-        exact = np.quantile(values, q, method="inverted_cdf")
-        assert quantile(counts, q) == pytest.approx(exact, rel=0.01, abs=0.01), q
+    for thousandths in THOUSANDTHS:
+        exact = np.quantile(values, thousandths / 1000, method="inverted_cdf")
+        assert middles([counted(values)], thousandths) == [pytest.approx(exact, rel=0.01, abs=0.01)], thousandths
 
 
-def test_a_quantile_of_nothing_is_no_number() -> None:
-    assert np.isnan(quantile(np.zeros(NR_BUCKETS, np.int64), 0.5))
+@pytest.mark.parametrize("thousandths", THOUSANDTHS)
+def test_many_histograms_at_once_have_the_quantiles_of_each(thousandths: int) -> None:
+    rng = np.random.default_rng(3)
+    samples = [draw(rng).astype(np.int64)[: rng.integers(1, 300)] for draw in DISTRIBUTIONS.values() for _ in range(20)]
+    exact = [np.quantile(values, thousandths / 1000, method="inverted_cdf") for values in samples]
+    assert middles([counted(values) for values in samples], thousandths) == pytest.approx(exact, rel=0.01, abs=0.01)
 
 
 def test_every_quantile_of_one_value_is_that_value() -> None:
-    counts, _ = recorded([100])
-    assert [quantile(counts, q) for q in (0.0, 0.5, 1.0)] == [100, 100, 100]
+    assert [middles([counted([100])], thousandths) for thousandths in (1, 500, 1000)] == [[100]] * 3
+
+
+def test_the_rank_of_a_quantile_is_counted_in_whole_numbers() -> None:
+    # 0.07 * 100 is a little more than 7 in floating point.
+    assert middles([counted(list(range(1, 101)))], 70) == [7]
+
+
+def test_of_no_histogram_there_is_no_quantile() -> None:
+    nothing = np.zeros(0, np.int64)
+    assert len(ranked(nothing, nothing, 500)) == 0

@@ -18,7 +18,7 @@ from kmsim.mm.bulk import (
 from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_begin, drain_locked
 from kmsim.mm.list import list_del, list_empty, list_first
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.page_alloc import alloc_pages, free_pages
+from kmsim.mm.page_alloc import after_lock, alloc_pages, free_pages
 from kmsim.mm.recount import validate
 
 Pfns = NDArray[np.int64]
@@ -42,11 +42,12 @@ def bulk(m: Machine, cpu: int, gfp: int, nr_pages: int, pfns: Pfns) -> int:
     wanted = alloc_bulk_begin(m, cpu, gfp, nr_pages)
     while wanted:
         wanted = alloc_bulk_locked(m, cpu)
+    after_lock(m, cpu)
     head = int(m.contexts[cpu].page_list)
     nr_populated = 0
     while not list_empty(m, head):
         pfn = list_first(m, head)
-        list_del(m, pfn)
+        list_del(m, cpu, pfn)
         pfns[nr_populated] = pfn
         nr_populated += 1
     assert nr_populated == m.contexts[cpu].nr_populated

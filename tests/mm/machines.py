@@ -65,6 +65,8 @@ def machine_with(
         pmd_order=boot.pmd_order,
         thp_built_in=boot.thp_built_in,
         watermark_boost_factor=boot.watermark_boost_factor,
+        auto_tune=boot.auto_tune,
+        check_pages=boot.check_pages,
     )
     m.params[0].mobility_disabled = booted.params[0].mobility_disabled
     state.lists = {key: np.array(pfns) for key, pfns in lists.items()}
@@ -118,6 +120,8 @@ def boots(draw: st.DrawFn) -> Boot:
         sysctl=draw(sysctls()),
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 0))),
         cache_slice_bytes=draw(st.sampled_from((0, 2 << 20))),
+        auto_tune=draw(st.booleans()),
+        check_pages=draw(st.booleans()),
     )
 
 
@@ -218,6 +222,8 @@ def twin_of(m: Machine) -> PageAllocModel:
         thp_in_pcp=bool(params.thp_built_in),
         nr_cpus=int(params.nr_cpus),
         watermark_boost_factor=int(params.watermark_boost_factor),
+        auto_tune=bool(params.auto_tune),
+        check_pages=bool(params.check_pages),
     )
 
 

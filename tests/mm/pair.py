@@ -45,6 +45,8 @@ GFPS = tuple(
         "GFP_ATOMIC | __GFP_DMA32",
         "GFP_ATOMIC | __GFP_RECLAIMABLE",
         "GFP_KERNEL | __GFP_MOVABLE",
+        "GFP_HIGHUSER_MOVABLE | __GFP_ZERO",
+        "GFP_ATOMIC | __GFP_ZERO",
     )
 )
 assert all(gfp_problem(gfp, 0) is None for gfp in GFPS)
@@ -135,6 +137,13 @@ class Pair:
         self.twin.decay_pcp_high(cpu, z)
         self.recount()
 
+    def lock_some(self) -> None:
+        """Let somebody hold the locks of some per-CPU lists, often of none."""
+        share = self.random.choice((0, 0, 0.2, 1))
+        for (z, cpu), pcp in self.twin.pcps.items():
+            pcp.locked = self.random.random() < share
+            self.m.pcps[z * self.twin.machine.nr_cpus + cpu].locked = pcp.locked
+
     def pop(self) -> tuple[int, int]:
         """A block to be freed: the oldest, the youngest or any."""
         place = self.random.choice((0, -1, self.random.randrange(len(self.held))))
@@ -160,6 +169,10 @@ class Pair:
         events = {event: int(nr) for event, nr in enumerate(self.m.events)}
         counted = [*range(PGALLOC, PGALLOC + MAX_NR_ZONES), PGFREE, NOPAGE, NEEDS_SLOW_PATH]
         assert [events[event] for event in counted] == [self.expected[event] for event in counted]
+        work = self.m.work[0]
+        assert work.pages_checked == self.twin.machine.nr_checked
+        assert work.watermark_checks == self.twin.nr_watermark_checks
+        assert work.bytes_zeroed == self.twin.bytes_zeroed
         assert events[EXTFRAG] == self.reached["claim"] + self.reached["steal"]
 
 
@@ -199,6 +212,13 @@ def watch(twin: PageAllocModel, reached: Counter[str]) -> None:
         reached["below_high"] += zone.flags & BELOW_HIGH != 0
         reached["lower_zone"] += result and zone.index < request.highest_zoneidx and len(twin.zones) > 1
 
+    def taken(_: int, pfn: int, zone: ZoneModel, request: Request, _alloc_flags: int) -> None:
+        is_locked = twin.pcps[zone.index, twin.machine.this_cpu].locked
+        reached["locked"] += is_locked and pfn >= 0 and twin.is_pcp_order(request.order)
+        reached["checked"] = twin.machine.nr_checked
+        reached["free_factor"] += any(pcp.free_factor > 1 for pcp in twin.pcps.values())
+
+    after(twin, "rmqueue", taken)
     after(twin, "scan_zonelist", scanned)
     after(twin, "may_use_zone", used)
 

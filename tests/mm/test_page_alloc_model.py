@@ -102,10 +102,12 @@ def give_back(pair: Pair, cpu: int, burst: int) -> None:
 
 
 def maintain(pair: Pair, cpu: int) -> None:
-    """What happens now and then: drains and decay."""
+    """What happens now and then: drains, decay, and locks that others take and give back."""
     choice = pair.random.randrange(200)
     if choice < 2:
         pair.drain_all(cpu)
+    elif choice >= 192:
+        pair.lock_some()
     elif choice < 5:
         pair.drain(cpu, pair.random.randrange(pair.twin.machine.nr_cpus))
     elif choice < 15:
@@ -160,6 +162,7 @@ STAGES = {
         page_shift=14, max_page_order=11, pageblock_order=11, thp_built_in=False, ram=(PfnRange(5, 6_000),)
     ),
     "no zone for DMA": boot_of(ram=(PfnRange((1 << 20) + 3, (1 << 20) + 4_000),)),
+    "Linux 6.0": boot_of(auto_tune=False, check_pages=True, ram=(PfnRange(0, 9_000),)),
 }
 SITUATIONS = (
     "claim",
@@ -177,6 +180,9 @@ SITUATIONS = (
     "lower_zone",
     "free_high",
     "decay",
+    "locked",
+    "checked",
+    "free_factor",
     "nopage",
     "needs_slow_path",
 )
@@ -186,7 +192,7 @@ def test_long_runs_reach_every_situation() -> None:
     """Fixed seeds, so that a random test that no longer gets anywhere is noticed."""
     reached: Counter[str] = Counter()
     for number, boot in enumerate(STAGES.values()):
-        random = Random(number)
+        random = Random(100 + number)
         fillings = ("pages", "nothing", "small blocks", "nothing", "large blocks", "nothing")
         phases = [
             Phase(random.randrange(1 << 30), 40, random.choice((20, 50, 80)), filling, *kind)

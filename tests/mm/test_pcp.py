@@ -12,7 +12,8 @@ from kmsim.mm.mmzone import (
     ZONE_RECLAIM_ACTIVE,
     Machine,
 )
-from kmsim.mm.pcp import clamp, order_to_pindex
+from kmsim.mm.pcp import order_to_pindex
+from kmsim.mm.pcp_tuned import clamp
 
 from . import drivers
 from .machines import H, M, U, free_list, machine_with, pcp_lists, pending, plain_machine, type_of

@@ -92,6 +92,10 @@ def covered(m: Machine) -> None:
     m.pages[free_block(m, 10) + 5].page_flags = PG_BUDDY
 
 
+def wrong_toucher(m: Machine) -> None:
+    m.pages[5].toucher = 3
+
+
 BROKEN: list[tuple[Callable[[Machine], None], str]] = [
     (unlisted_flag, "a page says that it is free but is on no list"),
     (list_of_heads, "a list runs into another list's head"),
@@ -107,6 +111,7 @@ BROKEN: list[tuple[Callable[[Machine], None], str]] = [
     (wrong_type_of_first, "on the list of another migratetype"),
     (wrong_type_of_last, "on the list of another migratetype"),
     (wrong_pcp_count, "pcp count differs from its lists"),
+    (wrong_toucher, "a page was touched by a CPU that is not there"),
     (covered, "a page is in two blocks at once"),
 ]
 

@@ -52,6 +52,9 @@ class Machine:
     nr_cpus: int
     watermark_boost_factor: int
     group_disabled: bool
+    auto_tune: bool = True
+    check_pages: bool = False
+    nr_checked: int = 0  # pages that were checked when they became new
     this_cpu: int = 0
     block_types: dict[int, int] = field(default_factory=dict)
     zone_starts: list[int] = field(default_factory=list)
@@ -60,3 +63,8 @@ class Machine:
     def pageblock_pages(self) -> int:
         """Give the pages of a pageblock (kernel: pageblock_nr_pages)."""
         return 1 << self.pageblock_order
+
+    def check_new_pages(self, order: int) -> None:
+        """Count the pages of a new block, each of which Linux 6.0 checks (kernel: check_new_pages)."""
+        if self.check_pages:
+            self.nr_checked += 1 << order

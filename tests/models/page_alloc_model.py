@@ -16,6 +16,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
+from .fixed_pcp_model import FixedPerCpuPages
 from .machine_model import (
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
@@ -44,6 +45,7 @@ GFP_ZONEMASK = 0xF  # __GFP_DMA 1, __GFP_HIGHMEM 2, __GFP_DMA32 4, __GFP_MOVABLE
 GFP_MOVABLE_SHIFT = 3
 GFP_HIGH = 0x20
 GFP_IO = 0x40
+GFP_ZERO = 0x100
 GFP_DIRECT_RECLAIM = 0x400
 GFP_KSWAPD_RECLAIM = 0x800
 GFP_MEMALLOC = 0x20000
@@ -70,21 +72,24 @@ class PageAllocModel:
     def __init__(
         self, state: list[Record], *, page_shift: int, max_page_order: int, pageblock_order: int,
         pmd_order: int, thp_in_pcp: bool, nr_cpus: int, watermark_boost_factor: int = 15000,
-        group_disabled: bool | None = None,
+        group_disabled: bool | None = None, auto_tune: bool = True, check_pages: bool = False,
     ) -> None:  # fmt: skip
         if group_disabled is None:
             group_disabled = any(record["group_disabled"] for record in state)
         self.machine = Machine(
             page_shift, max_page_order, pageblock_order, pmd_order, bool(thp_in_pcp), nr_cpus,
-            watermark_boost_factor, bool(group_disabled),
+            watermark_boost_factor, bool(group_disabled), auto_tune, check_pages,
         )  # fmt: skip
         self.zones = {ZONE_INDEX[record["name"]]: ZoneModel(record, self.machine) for record in state}
+        pcp_type = PerCpuPages if auto_tune else FixedPerCpuPages
         self.pcps = {
-            (ZONE_INDEX[record["name"]], pcp["cpu"]): PerCpuPages(pcp, self.zones[ZONE_INDEX[record["name"]]])
+            (ZONE_INDEX[record["name"]], pcp["cpu"]): pcp_type(pcp, self.zones[ZONE_INDEX[record["name"]]])
             for record in state
             for pcp in record["pcp"]
         }
         self.kswapd_wakeups = 0
+        self.nr_watermark_checks = 0  # zones whose marks were compared
+        self.bytes_zeroed = 0
         self.last_failure: str | None = None
 
     # ---- public verbs
@@ -107,7 +112,11 @@ class PageAllocModel:
         if preferred[0].index == ZONE_INDEX["Normal"]:  # kernel: alloc_flags_nofragment
             alloc_flags |= ALLOC_NOFRAGMENT
         pfn = self.get_page_from_freelist(request, alloc_flags)
-        return pfn if pfn >= 0 else self.alloc_slowpath(request)
+        if pfn < 0:
+            pfn = self.alloc_slowpath(request)
+        if pfn >= 0:
+            self.prep_new_pages(gfp, order, 1)
+        return pfn
 
     def alloc_pages_bulk(self, cpu: int, gfp: int, nr_pages: int) -> list[int]:
         """Allocate up to nr_pages order-0 pages of one zone (kernel: alloc_pages_bulk_noprof, array form).
@@ -122,9 +131,11 @@ class PageAllocModel:
         zonelist = self.zonelist(GFP_ZONE[gfp & GFP_ZONEMASK])
         if nr_pages > 1:
             for zone in zonelist:
+                self.nr_watermark_checks += 1
                 # The reserve is that of the preferred zone's own index, not of the request's highest zone.
                 if zone.watermark_fast(0, zone.mark(WMARK_LOW) + nr_pages, zonelist[0].index, WMARK_LOW):
                     pages = self.take_from_pcp(self.pcps[zone.index, cpu], self.migratetype_of(gfp), nr_pages)
+                    self.prep_new_pages(gfp, 0, len(pages))
                     break
         if not pages:
             pfn = self.alloc_pages(cpu, gfp, 0)
@@ -135,12 +146,13 @@ class PageAllocModel:
         """Free a block that alloc_pages returned (kernel: free_unref_page)."""
         self.machine.this_cpu = cpu
         zone = self.zone_of(pfn)
-        if not self.is_pcp_order(order):
+        pcp = self.pcps[zone.index, cpu]
+        if not self.is_pcp_order(order) or pcp.locked:
             zone.free_one_page(pfn, order)
             return
         migratetype = zone.block_type(pfn)
         # Pages of highatomic pageblocks wait among the movable ones; they find their way home when drained.
-        self.pcps[zone.index, cpu].free(pfn, order, MOVABLE if migratetype == HIGHATOMIC else migratetype)
+        pcp.free(pfn, order, MOVABLE if migratetype == HIGHATOMIC else migratetype)
 
     def free_unref_folios(self, cpu: int, folios: list[tuple[int, int]]) -> None:
         """Free a batch of (pfn, order), those that no pcp holds first (kernel: free_unref_folios)."""
@@ -241,6 +253,8 @@ class PageAllocModel:
     def may_use_zone(self, zone: ZoneModel, request: Request, alloc_flags: int) -> bool:
         """Check the zone's marks and flag it if it is below the high one (kernel: get_page_from_freelist)."""
 
+        self.nr_watermark_checks += 1
+
         def is_above(which: int) -> bool:
             return zone.watermark_fast(request.order, zone.mark(which), request.highest_zoneidx, alloc_flags)
 
@@ -253,9 +267,9 @@ class PageAllocModel:
     def rmqueue(self, zone: ZoneModel, request: Request, alloc_flags: int) -> int:
         """Take a block of one zone, from the pcp if it holds the order, or -1 (kernel: rmqueue)."""
         pfn = -1
-        if self.is_pcp_order(request.order):
-            pcp = self.pcps[zone.index, self.machine.this_cpu]
-            pcp.free_count >>= 1
+        pcp = self.pcps[zone.index, self.machine.this_cpu]
+        if self.is_pcp_order(request.order) and not pcp.locked:
+            pcp.note_alloc()
             pfn = pcp.alloc(request.order, request.migratetype, alloc_flags)
         if pfn < 0:
             pfn = self.rmqueue_buddy(zone, request, alloc_flags)
@@ -273,12 +287,19 @@ class PageAllocModel:
             pfn = zone.rmqueue(request.order, request.migratetype, alloc_flags, RmqueueMode())
         if pfn < 0 and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
             pfn = zone.rmqueue_smallest(request.order, HIGHATOMIC)
+        if pfn >= 0:
+            self.machine.check_new_pages(request.order)
         return pfn
+
+    def prep_new_pages(self, gfp: int, order: int, nr_blocks: int) -> None:
+        """Zero new blocks if the request says so (kernel: prep_new_page)."""
+        if gfp & GFP_ZERO:
+            self.bytes_zeroed += nr_blocks << order + self.machine.page_shift
 
     def take_from_pcp(self, pcp: PerCpuPages, migratetype: int, nr_pages: int) -> list[int]:
         """Take up to nr_pages pages of one pcp; unlike single pages these leave free_count alone."""
         pages: list[int] = []
-        while len(pages) < nr_pages:
+        while len(pages) < nr_pages and not pcp.locked:
             pfn = pcp.alloc(0, migratetype, WMARK_LOW)
             if pfn < 0:
                 break

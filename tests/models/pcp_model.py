@@ -45,6 +45,8 @@ class PerCpuPages:
         self.flags: int = record["flags"]
         self.alloc_factor: int = record["alloc_factor"]
         self.free_count: int = record["free_count"]
+        self.free_factor: int = record.get("free_factor", 0)  # of Linux 6.0
+        self.locked = False  # pcp->lock is held by somebody
         nr_lists = NR_LOWORDER_PCP_LISTS + 2 * self.machine.thp_in_pcp
         self.lists: list[deque[int]] = [deque(record["lists"].get(str(pindex), ())) for pindex in range(nr_lists)]
 
@@ -60,6 +62,10 @@ class PerCpuPages:
 
     # ---- allocating
 
+    def note_alloc(self) -> None:
+        """Let the drains of frees to come be smaller (kernel: rmqueue_pcplist)."""
+        self.free_count >>= 1
+
     def alloc(self, order: int, migratetype: int, alloc_flags: int) -> int:
         """Take a block from the list, refilled if it is empty, or -1 (kernel: __rmqueue_pcplist)."""
         pages = self.lists[self.list_index(migratetype, order)]
@@ -69,6 +75,7 @@ class PerCpuPages:
                 pfn = self.zone.rmqueue(order, migratetype, alloc_flags, mode)
                 if pfn < 0:
                     break
+                self.machine.check_new_pages(order)  # kernel: check_pcp_refill
                 pages.append(pfn)
                 self.count += 1 << order
         if not pages:
@@ -95,13 +102,10 @@ class PerCpuPages:
 
     def free(self, pfn: int, order: int, migratetype: int) -> None:
         """Put a freed block on its list, drain if that is too much (kernel: free_unref_page_commit)."""
-        self.alloc_factor >>= 1
         pindex = self.list_index(migratetype, order)
         self.lists[pindex].appendleft(pfn)
         self.count += 1 << order
-        free_high = self.is_freeing_high_orders(order)
-        if self.free_count < self.batch << PCP_BATCH_SCALE_MAX:
-            self.free_count += 1 << order
+        free_high = self.note_free(order)
         high = self.high_for_free(free_high)
         if self.count < high:
             return
@@ -109,6 +113,14 @@ class PerCpuPages:
         zone = self.zone
         if zone.flags & BELOW_HIGH and zone.watermark_ok(0, zone.mark(WMARK_HIGH), ZONE_INDEX["Movable"], 0):
             zone.flags &= ~BELOW_HIGH
+
+    def note_free(self, order: int) -> bool:
+        """Let a free change the factors; say whether the lists are to be emptied for it."""
+        self.alloc_factor >>= 1
+        free_high = self.is_freeing_high_orders(order)
+        if self.free_count < self.batch << PCP_BATCH_SCALE_MAX:
+            self.free_count += 1 << order
+        return free_high
 
     def is_freeing_high_orders(self, order: int) -> bool:
         """Ask whether orders 1 to 3 are freed in a row and remember it (kernel: free_unref_page_commit)."""
@@ -192,6 +204,7 @@ class PerCpuPages:
             "cpu": self.cpu, "count": self.count, "high": self.high, "batch": self.batch,
             "high_min": self.high_min, "high_max": self.high_max, "flags": self.flags,
             "alloc_factor": self.alloc_factor, "free_count": self.free_count,
+            "free_factor": self.free_factor,
             "lists": {str(pindex): list(pages) for pindex, pages in enumerate(self.lists) if pages},
         }  # fmt: skip
 

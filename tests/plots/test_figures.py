@@ -1,8 +1,7 @@
 """The figures, as a reader's eye meets them: titles, units, counts, nothing cut off; and the same bytes each time."""
 
-from collections.abc import Callable
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,15 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
-from kmsim.plots.figures import draw_all, free_memory, latency, lock_waiting, styled
-from kmsim.study.runner import run_study
-from kmsim.study.store import Result
-from tests.studies import Mapping, study
+from kmsim.plots.figures import PART_SHADES, PARTS, draw_all, free_memory, latency, lock_waiting, styled
+from tests.plots.results import RESULTS, result_of
 
 mpl.use("Agg")
 
 UNITLESS = ("CPU", "order of the blocks")
-ALL_ORDERS = [{"order": order, "gfp": "GFP_HIGHUSER_MOVABLE"} for order in range(11)]
-GREEDY = {"operations": 60, "live": 60, "requests": [{"order": 9}]}
-CROWD = {"operations": 6, "live": 2, "requests": [{"order": 4}]}
-FULL = {"operations": 200, "live": 20, "requests": ALL_ORDERS}
-STUDIES: dict[str, Callable[[], Any]] = {
-    "one operation": lambda: study({"cpus": [0], "operations": 1}),
-    "no free": lambda: study({"operations": 30, "live": 100}),
-    "all orders": lambda: study(FULL, memory="1GiB", run={"sample_every": "50us"}),
-    "exhausted": lambda: study(GREEDY, run={"sample_every": "10us"}),
-    "256 CPUs": lambda: study(CROWD, memory="1GiB", cpus=256),
-    "three zones": lambda: study({"operations": 30}, memory="16GiB"),
-    "64 KiB pages": lambda: study({"operations": 30}, extends="arm64-server", memory="4GiB"),
-}
 FIGURES = {"latency": latency, "free_memory": free_memory, "lock_waiting": lock_waiting}
-everything = pytest.mark.parametrize("name", STUDIES)
+everything = pytest.mark.parametrize("name", RESULTS)
 every_figure = pytest.mark.parametrize("figure", FIGURES)
-
-
-@cache
-def result_of(name: str) -> Result:
-    return run_study(STUDIES[name]())
 
 
 @cache
@@ -57,7 +36,7 @@ def drawn(figure: str, name: str) -> Any:
 def texts(figure: Any) -> list[str]:
     """Every text of the legends."""
     legends = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
-    return [text.get_text() for legend in legends for text in legend.get_texts()]
+    return [text.get_text() for legend in legends for text in (legend.get_title(), *legend.get_texts())]
 
 
 @everything
@@ -120,19 +99,38 @@ def test_the_lines_of_two_orders_differ_on_a_grey_printer_and_where_they_coincid
 
 
 def test_operations_that_all_took_the_same_time_are_a_line_down_to_the_axis() -> None:
-    frees = drawn("latency", "three zones").axes[0]
-    bottom, top = frees.get_ylim()
-    for line in frees.lines:
-        x, y = line.get_data()
-        assert y[0] == 100 < top
-        assert y[-1] == pytest.approx(bottom)
-        assert frees.get_xlim()[0] < x[-1] < frees.get_xlim()[1]
+    for axes in drawn("latency", "equal latencies").axes:
+        bottom, top = axes.get_ylim()
+        assert len(axes.lines) == 2
+        for line in axes.lines:
+            x, y = line.get_data()
+            assert y[0] == 100 < top
+            assert y[-1] == pytest.approx(bottom)
+            assert axes.get_xlim()[0] < x[-1] < axes.get_xlim()[1]
+
+
+def test_a_line_is_the_share_of_its_orders_operations_that_take_longer() -> None:
+    histograms = result_of("all flags").histograms
+    of_order = histograms[(histograms["kind"] == "free") & (histograms["order"] == 10)]
+    x, y = drawn("latency", "all flags").axes[1].lines[1].get_data()
+    for i in (5, 60, len(x) - 2):
+        longer = of_order[of_order["high_ns"] > x[i]]["count"].sum()
+        assert y[i] == pytest.approx(100 * longer / of_order["count"].sum())
 
 
 def test_failed_operations_are_counted_in_the_legend() -> None:
     operations = result_of("exhausted").operations
     failed = operations.query("kind == 'alloc'")["failed"].sum()
     assert any(f"{failed:,} failed" in text for text in texts(drawn("latency", "exhausted")))
+
+
+def test_an_order_of_which_every_allocation_failed_is_in_the_legend_without_a_line() -> None:
+    axes = drawn("latency", "all failed").axes[0]
+    assert [len(line.get_xdata()) > 0 for line in axes.lines] == [True] * 10 + [False]
+    assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == [
+        "order 9 (n = 80, 200 M failed)",
+        "order 10 (n = 0, 200 M failed)",
+    ]
 
 
 def test_a_kind_that_never_happened_says_so() -> None:
@@ -164,25 +162,69 @@ def test_memory_of_which_nothing_is_free_is_white() -> None:
     assert axes.get_facecolor()[:3] == (1, 1, 1)
 
 
+def test_free_memory_draws_no_more_samples_than_paper_has_dots_and_always_the_last() -> None:
+    (mesh, *_) = drawn("free_memory", "many samples").axes[0].collections
+    columns = mesh.get_array().shape[1]
+    assert 500 < columns <= 800
+    assert f"none free (n = {columns} of 5,000 samples)" in texts(drawn("free_memory", "many samples"))
+    samples = result_of("many samples").samples
+    last = samples[samples["time_ns"] == samples["time_ns"].max()].groupby("order")["free_pages"].sum()
+    assert mesh.get_array()[:, -1].filled(0) * 256 == pytest.approx(last.to_numpy())
+
+
+def heights(axes: Any, cpu: int) -> list[float]:
+    """How high each part of a CPU's bar is drawn, from the bottom up."""
+    outlines = [shape.get_paths()[0].vertices for shape in axes.collections]
+    return [max(y for x, y in outline if abs(x - cpu) < 0.45) for outline in outlines]
+
+
+@pytest.mark.parametrize("name", ["all orders", "exhausted", "no free"])
+def test_lock_waiting_stacks_the_parts_of_each_cpus_time(name: str) -> None:
+    axes = drawn("lock_waiting", name).axes[0]
+    cpus = result_of(name).cpus
+    for cpu in range(len(cpus)):
+        shares = [100 * cpus.loc[cpu, columns].sum() / cpus.loc[cpu, "run_ns"] for columns in PARTS.values()]
+        assert heights(axes, cpu) == pytest.approx(list(np.cumsum(shares[:-1])), abs=1e-9)
+        assert sum(shares) == pytest.approx(100)
+
+
 def test_lock_waiting_shows_every_cpu_of_many_at_its_number() -> None:
     axes = drawn("lock_waiting", "256 CPUs").axes[0]
-    bars = axes.patches
-    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(range(256)))
+    waiting = axes.collections[0].get_paths()[0].vertices[:, 0]
+    assert (waiting.min(), waiting.max()) == (-0.5, 255.5)
     ticks = [text.get_text() for text in axes.get_xticklabels() if text.get_window_extent().width]
     assert {"0", "32", "224"} <= set(ticks)
+    assert len(axes.get_children()) < 50
 
 
-def test_lock_waiting_of_nobody_says_so_and_starts_at_zero() -> None:
-    axes = drawn("lock_waiting", "one operation").axes[0]
-    assert [text.get_text() for text in axes.texts] == ["no CPU waited"]
+def test_lock_waiting_says_the_mean_of_each_part() -> None:
+    cpus = result_of("256 CPUs").cpus
+    mean = 100 * (cpus["lock_wait_ns"] / cpus["run_ns"]).mean()
+    said = texts(drawn("lock_waiting", "256 CPUs"))
+    assert said[:2] == ["mean over all CPUs (n = 256)", f"waiting for zone locks ({mean:.2g} %)"]
+    assert said[-1].startswith("the rest: idle (7")
+
+
+@pytest.mark.parametrize("name", ["one operation", "no free", "no operation"])
+def test_lock_waiting_of_nobody_says_so_and_starts_at_zero(name: str) -> None:
+    axes = drawn("lock_waiting", name).axes[0]
+    assert texts(drawn("lock_waiting", name))[1] == "waiting for zone locks (0 %)"
     assert axes.get_ylim()[0] == 0 < axes.get_ylim()[1]
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    config: Mapping = FULL | {"operations": 60}
+def test_the_parts_that_touch_differ_on_a_grey_printer() -> None:
+    axes = drawn("lock_waiting", "all orders").axes[0]
+    greys = [brightness(shape.get_facecolor()[0][:3]) for shape in axes.collections]
+    assert len(greys) == len(PART_SHADES) == len(PARTS) - 1
+    assert greys[0] == min(greys)
+    assert min(abs(a - b) for a, b in pairwise(greys)) > 0.15
+    assert min(abs(a - b) for a, b in combinations(greys, 2)) > 0.08
+
+
+def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        draw_all(run_study(study(config)), folder, ("pdf", "png"))
+        draw_all(RESULTS["all flags"](), folder, ("pdf", "png"))
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == sorted(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png"))
     for name in names:

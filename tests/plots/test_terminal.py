@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kmsim.plots.terminal import show_result
 from kmsim.study.store import Result
-from tests.plots.test_figures import STUDIES, result_of
+from tests.plots.results import RESULTS, result_of
 
 
 def shown(result: Result, width: int = 80) -> str:
@@ -27,22 +27,40 @@ def huge(result: Result) -> Result:
     }.items():
         for column in columns:
             tables[name][column] = tables[name][column] * 0 + 10**9
+    tables["operations"].loc[tables["operations"]["max_ns"].isna(), "count"] = 0
     return replace(result, tables=tables)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", RESULTS)
 @pytest.mark.parametrize("length", [lambda result: result, huge], ids=["short run", "long run"])
 def test_no_cell_is_cut_at_80_columns(name: str, length: Any) -> None:
     text = shown(length(result_of(name)))
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
-    assert ("00e9" in text) is (length is huge)
+    assert "nan" not in text
+    if length is huge and name != "no operation":
+        assert "00e9" in text
 
 
 def test_numbers_are_aligned_and_grouped() -> None:
-    rows = [line for line in shown(result_of("all orders")).splitlines() if line.startswith("│ alloc")]
-    assert len(rows) == 11
+    rows = [line for line in shown(result_of("all orders")).splitlines() if line.startswith(" alloc")]
+    assert [row.split()[:5] for row in rows] == [["alloc", "GFP_KERNEL", str(order), "80", "0"] for order in range(11)]
     assert len({len(row) for row in rows}) == 1
+
+
+def test_each_flag_of_a_request_has_its_line() -> None:
+    words = [line.split() for line in shown(result_of("all flags")).splitlines()]
+    first = next(i for i, line in enumerate(words) if line[:3] == ["alloc", "GFP_HIGHUSER_MOVABLE", "0"])
+    assert words[first + 1 : first + 3] == [["|__GFP_ZERO"], ["|__GFP_ACCOUNT"]]
+
+
+def test_where_the_time_went_is_in_percent() -> None:
+    result = result_of("all orders")
+    waited = 100 * result.cpus["lock_wait_ns"] / result.cpus["run_ns"]
+    words = [line.split() for line in shown(result).splitlines()]
+    assert ["lock", "wait", f"{waited.mean():.1f}", f"{waited.min():.1f}", f"{waited.max():.1f}"] in words
+    parts = [line for line in words if line[:1] in (["idle"], ["unfinished"])]
+    assert [len(line) for line in parts] == [4, 4]
 
 
 def test_requests_that_would_have_reclaimed_are_named() -> None:

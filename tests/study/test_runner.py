@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from pandas.testing import assert_frame_equal
 
+from kmsim.mm.mmzone import PG_PCP, Machine
+from kmsim.sim import drivers
 from kmsim.sim import simulation as sim
 from kmsim.study import runner
 from kmsim.study.runner import ModelBug, run_point, run_study
@@ -18,15 +20,21 @@ def bug(*_: object) -> None:
     raise AssertionError("two records disagree")
 
 
-def test_progress_goes_up_to_all_operations() -> None:
+def test_progress_goes_up_to_all_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim, "PROGRESS_EVERY", 10)  # events: the sampler's, here
     told: Told = []
-    run_point(study({"operations": 1500, "live": 4}), lambda done, total: told.append((done, total)))
-    assert told == [(1000, 3000), (2000, 3000), (3000, 3000), (3000, 3000)]
+    config = study({"operations": 1500, "live": 4}, run={"sample_every": "100ns"})
+    run_point(config, lambda done, total: told.append((done, total)))
+    assert {total for _, total in told} == {3000}
+    done = [done for done, _ in told]
+    assert done == sorted(done)
+    assert done[-1] == 3000
+    assert len(set(done)) > 10
 
 
 def test_a_failed_assertion_says_study_seed_and_simulated_time(monkeypatch: pytest.MonkeyPatch) -> None:
     config = study({"cpus": [0], "operations": 9}, seed=77, costs=lock_prices_only(), run={"validate_every": 1})
-    monkeypatch.setattr(sim, "recount", bug)
+    monkeypatch.setattr(drivers, "recount", bug)
     with pytest.raises(ModelBug) as found:
         run_point(config)
     assert str(found.value) == "two records disagree (study small, seed 77, at 76.0 ns)"
@@ -34,16 +42,12 @@ def test_a_failed_assertion_says_study_seed_and_simulated_time(monkeypatch: pyte
 
 
 def test_a_failed_assertion_inside_a_compiled_core_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    operation = sim.operation
+    def damage(m: Machine) -> None:
+        m.pages["page_flags"][: int(m.params[0].nr_frames)] |= PG_PCP
 
-    def frees_twice(simulation: sim.Simulation, cpu: int, kind: int, *others: int) -> object:
-        yield from operation(simulation, cpu, kind, *others)
-        if kind == 1:
-            yield from operation(simulation, cpu, kind, *others)
-
-    monkeypatch.setattr(sim, "operation", frees_twice)
+    monkeypatch.setattr(drivers, "recount", damage)
     with pytest.raises(ModelBug, match=r"double free \(study small, seed 1, at [0-9,.]+ ns\)"):
-        run_point(study({"cpus": [0], "operations": 50, "live": 5}))
+        run_point(study({"cpus": [0], "operations": 50, "live": 5}, run={"validate_every": 20}))
 
 
 def test_a_bug_at_boot_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,16 @@ def test_the_proc_files_are_those_of_the_machine_at_the_end(result: Result) -> N
     samples = result.samples
     last = samples[(samples["time_ns"] == samples["time_ns"].max()) & (samples["zone"] == "DMA")]
     assert line.split()[3:] == ["DMA", *map(str, last["nr_free"])]
+    printed = dict(line.split() for line in (result.path / "proc" / "vmstat").read_text().splitlines())
+    ours = result.vmstat.set_index("name")["value"]
+    kernels = [name for name in ours.index if ":" not in name]
+    assert {"nr_free_pages", "pgalloc_dma32", "pgfree"} < set(kernels)
+    assert {name: str(ours[name]) for name in kernels} == {name: printed[name] for name in kernels}
+    blocks = (result.path / "proc" / "pagetypeinfo").read_text().splitlines()[-2:]
+    end = result.memory[result.memory["time_ns"] == result.memory["time_ns"].max()]
+    types = ["unmovable", "movable", "reclaimable", "highatomic"]
+    counted = end[[f"pageblocks_{name}" for name in types]].to_numpy().tolist()
+    assert [[int(word) for word in line.split()[4:8]] for line in blocks] == counted
 
 
 STEPS = ("write_inputs", "run_point", "write_tables", "write_proc")
@@ -211,7 +221,7 @@ def remove_provenance(folder: Path) -> None:
 
 
 def cut_provenance(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 1, ')
+    (folder / "provenance.json").write_text('{"schema_version": 2, ')
 
 
 def binary_provenance(folder: Path) -> None:
@@ -227,11 +237,12 @@ def deep(folder: Path) -> None:
 
 
 def of_another_program(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 1}')
-
-
-def of_a_later_version(folder: Path) -> None:
     (folder / "provenance.json").write_text('{"schema_version": 2}')
+
+
+def of_an_earlier_version(folder: Path) -> None:
+    facts = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps(facts | {"schema_version": 1}))
 
 
 def remove_a_table(folder: Path) -> None:
@@ -265,15 +276,15 @@ DAMAGES: dict[Callable[[Path], None], str] = {
     remove_provenance: "provenance.json: No such file or directory",
     cut_provenance: "provenance.json: Expecting property name",
     binary_provenance: "provenance.json: ",
-    a_list: "provenance.json: must have schema_version 1, found None",
+    a_list: "provenance.json: must have schema_version 2, found None",
     deep: "provenance.json: ",
     of_another_program: "provenance.json: must have name, found None",
-    of_a_later_version: "provenance.json: must have schema_version 1, found 2",
+    of_an_earlier_version: "provenance.json: must have schema_version 2, found 1",
     remove_a_table: "locks.parquet: No such file or directory",
     cut_a_table: "locks.parquet: ",
     an_empty_table: "samples.parquet: ",
     text_for_a_table: "cpus.parquet: ",
-    a_table_of_others: "histograms.parquet: must have the columns kind, order, cpu, low_ns, high_ns, count, found a",
+    a_table_of_others: "histograms.parquet: must have the columns kind, gfp, order, cpu, low_ns, high_ns, count, found",
     a_folder_for_the_config: "config.yaml: Is a directory",
 }
 

@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmsim.study.runner import run_study
 from kmsim.study.store import Result
-from kmsim.study.summary import fragmentation_summary, operations_summary
+from kmsim.study.summary import fragmentation_summary, operations_summary, time_summary
 from kmsim.study.tables import COLUMNS
-from tests.studies import lock_prices_only, study
+from tests.study.cores import FACTS, hand_made_core, observe, result_of_core
 
-FACTS = {"name": "made up", "page_size_bytes": 4096, "notes": []}
+QUANTILES = {"p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "p999_ns": 0.999}
 
 
 def made_up(**tables: list[tuple[object, ...]]) -> Result:
@@ -18,53 +17,97 @@ def made_up(**tables: list[tuple[object, ...]]) -> Result:
     return Result(frames, "", FACTS)
 
 
+# ---- operations
+
+
 def test_cpus_are_added_up_and_means_weighted() -> None:
-    nothing = (0.0,) * 4
-    result = made_up(
-        operations=[
-            ("alloc", 0, 0, 1, 2, 2, 100.0, *nothing, 100.0),
-            ("alloc", 0, 1, 3, 1, 0, 500.0, *nothing, 900.0),
-            ("free", 0, 0, 2, 0, 0, 50.0, *nothing, 50.0),
-        ],
-        histograms=[
-            ("alloc", 0, 0, 100.0, 100.5, 1),
-            ("alloc", 0, 1, 300.0, 301.0, 2),
-            ("alloc", 0, 1, 896.0, 903.0, 1),
-            ("free", 0, 0, 49.875, 50.0, 2),
-        ],
-    )
-    alloc, free = operations_summary(result).to_dict("records")
-    assert (alloc["count"], alloc["failed"], alloc["needs_slow_path"]) == (4, 3, 2)
-    assert alloc["mean_ns"] == (100 + 3 * 500) / 4
-    assert (alloc["p50_ns"], alloc["p99_ns"], alloc["max_ns"]) == (300.5, 899.5, 900.0)
-    assert (free["p50_ns"], free["max_ns"]) == (49.9375, 50.0)
+    core = hand_made_core(("GFP_KERNEL", 0), ("GFP_ATOMIC", 0))
+    observe(core, "alloc", 0, 0, [100_000], failed=2, slow=2)
+    observe(core, "alloc", 0, 1, [300_000, 300_000, 900_000], failed=1)
+    observe(core, "alloc", 1, 1, [7_000])
+    observe(core, "free", 0, 0, [50_000, 50_000])
+    rows = [tuple(row) for row in operations_summary(result_of_core(core)).itertuples(index=False)]
+    assert [row[:6] for row in rows] == [
+        ("alloc", "GFP_ATOMIC", 0, 1, 0, 0),
+        ("alloc", "GFP_KERNEL", 0, 4, 3, 2),
+        ("free", "GFP_KERNEL", 0, 2, 0, 0),
+    ]
+    mean, *quantiles, longest = rows[1][6:]
+    assert (mean, longest) == (400.0, 900.0)
+    assert quantiles == pytest.approx([300, 900, 900, 900], rel=0.004)
+
+
+def test_quantiles_are_those_of_all_cpus_together_within_one_percent() -> None:
+    rng = np.random.default_rng(8)
+    core = hand_made_core(("GFP_KERNEL", 0), ("GFP_KERNEL", 3), nr_cpus=4)
+    latencies = {
+        (kind, request): [rng.lognormal(9 + cpu + request, 0.5, 100 << cpu).astype(np.int64) for cpu in range(4)]
+        for kind in ("alloc", "free")
+        for request in (0, 1)
+    }
+    for (kind, request), of_cpus in latencies.items():
+        for cpu, values in enumerate(of_cpus):
+            observe(core, kind, request, cpu, values)
+    summary = operations_summary(result_of_core(core)).set_index(["kind", "order"])
+    for (kind, request), of_cpus in latencies.items():
+        values = np.concatenate(of_cpus) / 1000
+        row = summary.loc[(kind, 3 * request)]
+        assert row["count"] == 1500
+        assert row["mean_ns"] == pytest.approx(values.mean())
+        for name, q in QUANTILES.items():
+            assert row[name] == pytest.approx(np.quantile(values, q, method="inverted_cdf"), rel=0.01)
+        assert row["max_ns"] == values.max()
+
+
+def test_of_one_cpu_the_summary_is_the_table() -> None:
+    core = hand_made_core(("GFP_KERNEL", 0), ("GFP_KERNEL", 4))
+    rng = np.random.default_rng(4)
+    for request in (0, 1):
+        observe(core, "alloc", request, 1, rng.integers(1, 1 << 40, 300))
+    result = result_of_core(core)
+    summary = operations_summary(result)
+    assert len(summary) == 2
+    pd.testing.assert_frame_equal(summary, result.operations.drop(columns="cpu"))
 
 
 def test_operations_that_all_failed_have_no_latency() -> None:
-    none = (float("nan"),) * 5
-    result = made_up(operations=[("alloc", 9, 0, 0, 7, 7, *none, 0.0)])
-    (row,) = operations_summary(result).to_dict("records")
-    assert (row["count"], row["failed"]) == (0, 7)
-    assert np.isnan([row["mean_ns"], row["p50_ns"], row["p99_ns"]]).all()
+    core = hand_made_core(("GFP_KERNEL", 9))
+    observe(core, "alloc", 0, 0, [], failed=7, slow=7)
+    (row,) = operations_summary(result_of_core(core)).to_dict("records")
+    assert (row["count"], row["failed"], row["needs_slow_path"]) == (0, 7, 7)
+    assert np.isnan([row[name] for name in ("mean_ns", *QUANTILES, "max_ns")]).all()
 
 
-def test_no_quantile_lies_above_the_longest() -> None:
-    threads = [{"operations": 400, "live": 60, "requests": [{"order": order}]} for order in (0, 3, 4, 9)]
-    result = run_study(study(*threads))
-    summary = operations_summary(result)
-    assert (summary["p50_ns"] <= summary["p99_ns"]).all()
-    assert (summary["p99_ns"] <= summary["max_ns"]).all()
-    quantiles = result.operations[["p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"]].to_numpy()
-    assert (np.diff(quantiles, axis=1) >= 0).all()
+def test_nothing_at_all_has_an_empty_summary() -> None:
+    result = result_of_core(hand_made_core(), end_ps=0)
+    assert len(operations_summary(result)) == 0
+    assert (time_summary(result)[["percent", "percent_min", "percent_max"]] == 0).all(axis=None)
 
 
-def test_quantiles_of_a_story_are_its_latencies() -> None:
-    result = run_study(study({"operations": 2, "live": 1, "requests": [{"order": 4}]}, costs=lock_prices_only()))
-    summary = operations_summary(result).set_index("kind")
-    assert summary["count"].to_dict() == {"alloc": 2, "free": 2}
-    assert summary.loc["alloc", "p50_ns"] == pytest.approx(76, rel=0.004)
-    assert summary.loc["alloc", "p99_ns"] == pytest.approx(176, rel=0.004)
-    assert summary["mean_ns"].to_dict() == {"alloc": 126, "free": 200}
+# ---- time
+
+
+def test_the_share_of_each_part_over_all_cpus_and_of_the_extreme_ones() -> None:
+    core = hand_made_core(nr_cpus=2)
+    core.cpus["lock_wait_ps"] = (250_000, 500_000)
+    core.cpus["instructions_ps"] = (100_000, 100_000)
+    core.cpus["idle_since"] = (600_000, 1_000_000)
+    summary = time_summary(result_of_core(core, end_ps=1_000_000)).set_index("part")
+    nothing = (0.0, 0.0, 0.0)
+    assert {part: tuple(row) for part, row in zip(summary.index, summary.to_numpy(), strict=True)} == {
+        "instructions": (10.0, 10.0, 10.0),
+        "cache_lines": nothing,
+        "lock_wait": (37.5, 25.0, 50.0),
+        "lock_hold": nothing,
+        "switch": nothing,
+        "interrupt": nothing,
+        "idle": (20.0, 0.0, 40.0),
+        "unfinished": (32.5, 25.0, 40.0),
+    }
+    assert summary["percent"].sum() == 100
+
+
+# ---- fragmentation
 
 
 def test_fragmentation_is_that_of_the_last_sample() -> None:
@@ -82,15 +125,3 @@ def test_fragmentation_is_that_of_the_last_sample() -> None:
         "Normal_free_blocks": [5, 6],
         "Normal_unusable_index": [0.0, 0.1],
     }
-
-
-def test_a_run_that_ends_on_a_sample_has_a_fragmentation_table() -> None:
-    result = run_study(study({"cpus": [0], "operations": 1}, costs=lock_prices_only(), run={"sample_every": "76ns"}))
-    table = fragmentation_summary(result)
-    assert table["order"].tolist() == list(range(11))
-    assert table["DMA32_free_blocks"].sum() > 0
-
-
-def test_a_cpus_waiting_is_a_share_of_the_run_and_not_of_the_last_interval_of_samples() -> None:
-    result = run_study(study({"operations": 2, "live": 1, "requests": [{"order": 4}]}, costs=lock_prices_only()))
-    assert result.cpus.to_dict("list") == {"cpu": [0, 1], "lock_wait_ns": [44.0, 59.0], "run_ns": [376.0, 376.0]}

@@ -1,0 +1,113 @@
+"""Cache lines of struct page: where the line is when the kernel touches a page's record.
+
+A struct page is one line of 64 bytes. `pages` remembers which CPU touched it last, and that CPU's
+count of misses then; the line is in the CPU's cache until the CPU has missed `cache_lines` times
+more. So a touch is one of four:
+    hot         this CPU touched the line last, and its cache still has it
+    other       another CPU touched it last, and that CPU's cache still has it
+    sequential  no cache has it, but it is beside the line that this CPU last fetched: prefetched
+    memory      no cache has it otherwise
+All but the first are misses. Every touch refreshes the line's age (least recently used goes first)
+and takes it away from other CPUs, as a write does.
+
+Leaves out: levels of cache, sharing of lines that are only read, associativity, other data that
+competes for the cache, pages of the memory itself. List heads are lines of the zone or of the pcp,
+whose lock's price covers them. While memory is being set up `cache_lines` is NO_CACHES: no touch is
+seen then, so that every line starts in no cache, without a write to every page record. Ages are
+modulo 2^32: a line that was left alone for so many misses is young again. Invariant: toucher <=
+nr_cpus. Lock order: takes none, and needs none that the caller does not hold for the page. The CPU
+is that of the context `ac`.
+"""
+
+import numpy as np
+
+from kmsim.jit import core, small
+from kmsim.mm.mmzone import NO_CACHES, Machine
+
+_UINT32_MAX = 0xFFFFFFFF
+
+
+@small
+def touch(m: Machine, ac: int, pfn: int) -> None:
+    """Count a touch of a page's struct page."""
+    cpu = int(m.contexts[ac].cpu)
+    now = int(m.cpus[np.uint64(cpu)].nr_misses)  # unsigned, so that compiled code looks for no negative index
+    page = m.pages[pfn]
+    if int(page.toucher) == cpu + 1 and age(now, int(page.touched)) <= m.params[0].cache_lines:
+        page.touched = now & _UINT32_MAX
+        m.work[0].lines_hot += 1
+    else:
+        miss(m, cpu, pfn)
+
+
+@small
+def touch_neighbour(m: Machine, ac: int, pfn: int) -> None:
+    """`touch` what is beside a page on a list, unless it is the list's head."""
+    if pfn < m.params[0].nr_frames:
+        touch(m, ac, pfn)
+
+
+@core
+def touch_block(m: Machine, ac: int, pfn: int, order: int) -> None:
+    """Count a walk over all struct pages of a block: the lines of a block are as hot as its first.
+
+    Only the first one's record is read and stamped, since 2^order writes would cost too much. Where
+    no cache has the first, the others come by the prefetcher.
+    """
+    if m.params[0].cache_lines == NO_CACHES:
+        return
+    cpu = int(m.contexts[ac].cpu)
+    nr_others = (1 << order) - 1
+    if is_cached(m, cpu, pfn):
+        stamp(m, cpu, pfn)
+        m.work[0].lines_hot += 1 + nr_others
+    else:
+        if miss(m, cpu, pfn):
+            m.work[0].lines_other += nr_others
+        else:
+            m.work[0].lines_sequential += nr_others
+            m.cpus[cpu].last_pfn = pfn + nr_others
+        m.cpus[cpu].nr_misses += nr_others
+        stamp(m, cpu, pfn)
+
+
+@small
+def age(now: int, touched: int) -> int:
+    """Misses since then, by a count that is kept modulo 2^32."""
+    return (now - touched) & _UINT32_MAX
+
+
+@small
+def is_cached(m: Machine, cpu: int, pfn: int) -> bool:
+    """Did this CPU touch the line last, and not too many misses ago?"""
+    page = m.pages[pfn]
+    is_ours = int(page.toucher) == cpu + 1
+    return is_ours and age(int(m.cpus[cpu].nr_misses), int(page.touched)) <= m.params[0].cache_lines
+
+
+@small
+def stamp(m: Machine, cpu: int, pfn: int) -> None:
+    """Say in the page's record that this CPU has touched it now."""
+    page = m.pages[pfn]
+    page.toucher = cpu + 1
+    page.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
+
+
+@core
+def miss(m: Machine, cpu: int, pfn: int) -> bool:
+    """Count a touch that is not hot; did another CPU's cache have the line?"""
+    if m.params[0].cache_lines == NO_CACHES:
+        return False
+    toucher = int(m.pages[pfn].toucher)
+    is_elsewhere = toucher != 0 and is_cached(m, toucher - 1, pfn)
+    if is_elsewhere:
+        m.work[0].lines_other += 1
+    else:
+        if abs(pfn - m.cpus[cpu].last_pfn) == 1:
+            m.work[0].lines_sequential += 1
+        else:
+            m.work[0].lines_memory += 1
+        m.cpus[cpu].last_pfn = pfn
+    m.cpus[cpu].nr_misses += 1
+    stamp(m, cpu, pfn)
+    return is_elsewhere

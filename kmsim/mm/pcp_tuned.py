@@ -1,0 +1,134 @@
+"""How much a per-CPU list holds and moves where it tunes itself (since Linux 6.7; kernel: mm/page_alloc.c).
+
+Batches grow while a CPU only allocates (alloc_factor) or only frees (free_count). `high` tunes
+itself between high_min and high_max: up when refills follow each other, down when the zone is below
+its high watermark. The other policy, with the same verbs, is `mm.pcp_fixed`; `mm.pcp` chooses.
+
+Leaves out what switches ZONE_RECLAIM_ACTIVE (kswapd). Invariant: high_min <= high_max, and what a
+verb returns is at most what it says. Lock order: the caller holds the pcp lock; no zone lock.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.mmzone import (
+    PAGE_ALLOC_COSTLY_ORDER,
+    PCP_BATCH_SCALE_MAX,
+    PCPF_FREE_HIGH_BATCH,
+    PCPF_PREV_FREE_HIGH_ORDER,
+    ZONE_BELOW_HIGH,
+    ZONE_RECLAIM_ACTIVE,
+    Machine,
+)
+
+
+@small
+def clamp(value: int, low: int, high: int) -> int:
+    """`value` within bounds; the upper one is looked at first, which shows where low > high (kernel: clamp)."""
+    if value >= high:
+        return high
+    return low if value <= low else value
+
+
+@small
+def note_alloc(m: Machine, p: int) -> None:
+    """An allocation comes by: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
+    m.pcps[p].free_count >>= 1
+
+
+@core
+def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
+    """How many blocks the next refill takes (kernel: nr_pcp_alloc)."""
+    pcp = m.pcps[p]
+    base_batch = pcp.batch
+    high = clamp(pcp.high, pcp.high_min, pcp.high_max)
+    pcp.high = high
+    if high < base_batch:
+        return 1
+    batch = base_batch if order else base_batch << pcp.alloc_factor
+    if pcp.high_min != pcp.high_max and not m.zones[z].zone_flags & ZONE_BELOW_HIGH:
+        high = min(high + batch, pcp.high_max)
+        pcp.high = high
+    if order == 0:
+        max_nr_alloc = max(high - pcp.count - base_batch, base_batch)
+        if batch <= max_nr_alloc and pcp.alloc_factor < PCP_BATCH_SCALE_MAX:
+            pcp.alloc_factor += 1
+        batch = min(batch, max_nr_alloc)
+    if batch > 1:
+        batch = max(batch >> order, 2)
+    return int(batch)
+
+
+@small
+def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
+    """After a free: how many pages to give back to the zone, 0 for none (kernel: free_unref_page_commit)."""
+    pcp = m.pcps[p]
+    pcp.alloc_factor >>= 1
+    batch = pcp.batch
+    free_high = False
+    if order and order <= PAGE_ALLOC_COSTLY_ORDER:
+        free_high = (
+            pcp.free_count >= batch
+            and pcp.pcp_flags & PCPF_PREV_FREE_HIGH_ORDER != 0
+            and (pcp.pcp_flags & PCPF_FREE_HIGH_BATCH == 0 or pcp.count >= batch)
+        )
+        pcp.pcp_flags |= PCPF_PREV_FREE_HIGH_ORDER
+    else:
+        pcp.pcp_flags &= ~PCPF_PREV_FREE_HIGH_ORDER
+    if pcp.free_count < batch << PCP_BATCH_SCALE_MAX:
+        pcp.free_count += 1 << order
+    high = nr_pcp_high(m, z, p, free_high)
+    if pcp.count < high:
+        return 0
+    return nr_pcp_free(m, p, high, free_high)
+
+
+@small
+def nr_pcp_high(m: Machine, z: int, p: int, free_high: bool) -> int:
+    """The count at which a free drains, after `high` has been tuned (kernel: nr_pcp_high)."""
+    pcp = m.pcps[p]
+    batch = pcp.batch
+    high_min = pcp.high_min
+    high_max = pcp.high_max
+    high = clamp(pcp.high, high_min, high_max)
+    pcp.high = high
+    if not high:
+        return 0
+    if free_high:
+        pcp.high = max(high - (batch << PCP_BATCH_SCALE_MAX), high_min)
+        return 0
+    zone_flags = m.zones[z].zone_flags
+    if zone_flags & ZONE_RECLAIM_ACTIVE:
+        pcp.high = max(high - max(pcp.free_count, batch), high_min)
+        return int(min(batch << 2, pcp.high))
+    if high_min == high_max:
+        return int(high)
+    if zone_flags & ZONE_BELOW_HIGH:
+        pcp.high = max(high - max(pcp.free_count, batch), high_min)
+        high = max(pcp.count, high_min)
+    elif pcp.count >= high:
+        need_high = pcp.free_count + batch
+        if pcp.high < need_high:
+            pcp.high = clamp(need_high, high_min, high_max)
+    return int(high)
+
+
+@small
+def nr_pcp_free(m: Machine, p: int, high: int, free_high: bool) -> int:
+    """How many pages one drain gives back (kernel: nr_pcp_free)."""
+    pcp = m.pcps[p]
+    batch = pcp.batch
+    if free_high:
+        return int(min(pcp.count, batch << PCP_BATCH_SCALE_MAX))
+    if high < batch:
+        return 1
+    return clamp(pcp.free_count, batch, high - batch)
+
+
+@core
+def decay_pcp_high(m: Machine, p: int) -> int:
+    """Let `high` fall towards high_min, as vmstat's worker does; pages to drain then (kernel: decay_pcp_high)."""
+    pcp = m.pcps[p]
+    if pcp.high > pcp.high_min:
+        pcp.high = max(
+            pcp.count - (pcp.batch << PCP_BATCH_SCALE_MAX), pcp.high - (pcp.high >> 3), pcp.high_min
+        )
+    return int(max(pcp.count - pcp.high, 0))

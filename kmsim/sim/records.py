@@ -1,0 +1,227 @@
+"""The records of the event core: what CPUs, tasks and locks are doing, beside the `Machine` of `mm`.
+
+Words, here and in all of `sim`:
+    task     a kernel thread, softirq or irq source: it has a stream of operations and runs on a CPU
+    level    THREAD < SOFTIRQ < IRQ: a task preempts those of lower levels on its CPU
+    run      one operation under way: a CPU has one for each level, the lower ones suspended
+    stage    a stretch of a run in which nothing is decided; it ends at `end_ps`, and then `then` is done
+    due      a block that will be freed at a given time, waiting in the heap of the task that frees it
+    slot     where a task remembers a block that its stream frees by name
+
+All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in
+it is reallocated while they run. Invariant: `cpus[c].time` is the next instant at which something
+happens on CPU c, and the winner tree over (time, CPU) agrees with it.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmsim.metrics.histogram import NR_BUCKETS
+from kmsim.mm.mmzone import MAX_NR_ZONES, NO_PAGE, Machine
+from kmsim.workload.op_stream import op_t
+from kmsim.workload.plan import IRQ
+
+CPU_BITS = 8
+NEVER = (1 << (62 - CPU_BITS)) - 1  # 5 hours: `time << CPU_BITS | cpu` must fit into an int64
+NR_LEVELS = IRQ + 1
+LOOK_AHEAD = 2  # operations behind the last one that may be read
+IDLE = -1
+NOBODY = -1
+
+# What a run does when its stage ends.
+START, LOCK, TAIL, COMPLETE, DRAIN_NEXT = range(5)
+
+# Why the event core handed control back; BLOCK_DONE and CHECK_DUE may come together.
+HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
+
+# The columns of `totals`.
+COUNT, SUM_PS, MAX_PS, FAILED, SLOW_PATH = range(5)
+NR_TOTALS = 5
+
+cpu_t = np.dtype(
+    (
+        np.record,
+        [
+            ("time", np.int64),
+            ("level", np.int64),  # what runs, or IDLE
+            ("interruptible", np.int64),
+            ("busy", np.int64, (NR_LEVELS,)),  # is an operation of each level under way?
+            ("wake", np.int64, (NR_LEVELS,)),  # when the first task of each level wants to run
+            ("unpinned_wake", np.int64),  # when the first sleeping thread wakes that another CPU may run
+            ("first_task", np.int64, (NR_LEVELS,)),  # of a circular list by `task_t.next_task`
+            ("last_thread", np.int64),
+            ("slice_end", np.int64),
+            ("idle_since", np.int64),
+            ("instructions_ps", np.int64),
+            ("cache_lines_ps", np.int64),
+            ("lock_wait_ps", np.int64),
+            ("lock_hold_ps", np.int64),
+            ("switch_ps", np.int64),
+            ("interrupt_ps", np.int64),
+            ("idle_ps", np.int64),
+        ],
+    )
+)
+run_t = np.dtype(
+    (
+        np.record,
+        [
+            ("task", np.int64),
+            ("kind", np.int64),
+            ("request", np.int64),
+            ("handle", np.int64),
+            ("lifetime_ps", np.int64),
+            ("from_stream", np.int64),
+            ("start_ps", np.int64),
+            ("end_ps", np.int64),
+            ("left_ps", np.int64),  # of the stage, while a higher level runs
+            ("then", np.int64),
+            ("pcp", np.int64),  # the per-CPU lists whose lock it holds
+            ("drained", np.int64),  # how many per-CPU lists a drain has looked at
+            ("instructions_ps", np.int64),  # what the stage consists of
+            ("cache_lines_ps", np.int64),
+            ("lock_wait_ps", np.int64),
+            ("lock_hold_ps", np.int64),
+        ],
+    )
+)
+task_t = np.dtype(
+    (
+        np.record,
+        [
+            ("cpu", np.int64),
+            ("level", np.int64),
+            ("pinned", np.int64),
+            ("asleep", np.int64),  # an unpinned thread that has not been given a CPU since it last ran
+            ("running", np.int64),  # within an operation
+            ("is_open", np.int64),
+            ("next_task", np.int64),
+            ("wake_at", np.int64),  # when it wants to run: the earlier of its next operation and its first due block
+            ("next_at", np.int64),
+            ("arrived", np.int64),  # when its last operation was due, where it is open
+            ("until_ps", np.int64),
+            ("first_op", np.int64),
+            ("cursor", np.int64),
+            ("end_op", np.int64),
+            ("freed_by", np.int64),
+            ("first_due", np.int64),
+            ("nr_due", np.int64),
+            ("nr_due_max", np.int64),
+            ("nr_done", np.int64),
+        ],
+    )
+)
+slot_t = np.dtype((np.record, [("pfn", np.int32), ("request", np.int32)]))
+due_t = np.dtype((np.record, [("time", np.int64), ("pfn", np.int32), ("request", np.int32)]))
+request_t = np.dtype((np.record, [("gfp", np.int64), ("order", np.int64)]))
+lock_t = np.dtype(
+    (
+        np.record,
+        [
+            ("free_at", np.int64),
+            ("holder", np.int64),  # the CPU that took it last
+            ("acquisitions", np.int64),
+            ("contended", np.int64),
+            ("wait_total", np.int64),
+            ("wait_max", np.int64),
+            ("hold_total", np.int64),
+            ("hold_max", np.int64),
+        ],
+    )
+)
+state_t = np.dtype(
+    (
+        np.record,
+        [
+            ("now", np.int64),
+            ("nr_done", np.int64),
+            ("check_at", np.int64),  # stop when so many operations are done
+            ("stopped_task", np.int64),  # whose block is done
+            ("nr_cpus", np.int64),
+            ("nr_unpinned", np.int64),
+            ("timeslice_ps", np.int64),
+        ],
+    )
+)
+
+
+class Core(NamedTuple):
+    """Everything that the event core works on."""
+
+    m: Machine
+    cpus: NDArray[np.void]
+    runs: NDArray[np.void]  # indexed by level * nr_cpus + cpu, as are the machine's contexts
+    tasks: NDArray[np.void]
+    ops: NDArray[np.void]  # each task's current block, at its `first_op`
+    slots: NDArray[np.void]
+    due: NDArray[np.void]  # each task's heap, at its `first_due`
+    requests: NDArray[np.void]
+    locks: NDArray[np.void]  # the zones' locks
+    prices: NDArray[np.void]
+    counts: NDArray[np.int64]  # [2 * request + kind, cpu, bucket]
+    totals: NDArray[np.int64]  # [2 * request + kind, cpu, NR_TOTALS]
+    tree: NDArray[np.int64]
+    state: NDArray[np.void]
+
+
+def new_core(
+    m: Machine,
+    *,
+    prices: NDArray[np.void],
+    requests: list[tuple[int, int]],
+    nr_tasks: int,
+    nr_ops: int,
+    nr_slots: int,
+    nr_due: int,
+    timeslice_ps: int,
+) -> Core:
+    """A core whose CPUs are idle at picosecond 0, with no task on any of them."""
+    nr_cpus = int(m.params[0].nr_cpus)
+    assert nr_cpus <= 1 << CPU_BITS
+    assert len(m.contexts) >= NR_LEVELS * nr_cpus
+    width = 1 << (nr_cpus - 1).bit_length()
+    core = Core(
+        m=m,
+        cpus=np.zeros(nr_cpus, cpu_t),
+        runs=np.zeros(NR_LEVELS * nr_cpus, run_t),
+        tasks=np.zeros(nr_tasks, task_t),
+        ops=np.zeros(nr_ops + LOOK_AHEAD, op_t),
+        slots=np.zeros(max(nr_slots, 1), slot_t),
+        due=np.zeros(max(nr_due, 1), due_t),
+        requests=np.zeros(len(requests), request_t),
+        locks=np.zeros(MAX_NR_ZONES, lock_t),
+        prices=prices,
+        counts=np.zeros((2 * len(requests), nr_cpus, NR_BUCKETS), np.int64),
+        totals=np.zeros((2 * len(requests), nr_cpus, NR_TOTALS), np.int64),
+        tree=np.full(2 * width, NEVER << CPU_BITS, np.int64),
+        state=np.zeros(1, state_t),
+    )
+    core.requests["gfp"] = [gfp for gfp, _ in requests]
+    core.requests["order"] = [order for _, order in requests]
+    core.slots["pfn"] = NO_PAGE
+    core.cpus["time"] = NEVER
+    core.cpus["level"] = IDLE
+    core.cpus["interruptible"] = 1
+    core.cpus["wake"] = NEVER
+    core.cpus["unpinned_wake"] = NEVER
+    core.cpus["first_task"] = NOBODY
+    core.cpus["last_thread"] = NOBODY
+    core.locks["holder"] = NOBODY
+    core.tasks["pinned"] = 1
+    core.tasks["wake_at"] = NEVER
+    core.runs["pcp"] = NOBODY
+    core.state[0].nr_cpus = nr_cpus
+    core.state[0].check_at = NEVER
+    core.state[0].timeslice_ps = timeslice_ps
+    return core
+
+
+def grown(core: Core, **records: int) -> Core:
+    """The core with that many more records, zeroed, at the ends of some of its arrays."""
+    fields: dict[str, Any] = {}
+    for name, count in records.items():
+        array = getattr(core, name)
+        fields[name] = np.concatenate((array, np.zeros((count, *array.shape[1:]), array.dtype)))
+    return core._replace(**fields)

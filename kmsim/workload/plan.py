@@ -1,0 +1,164 @@
+"""The plan of a workload: every task that runs, on which CPU, with which slots, freed by whom.
+
+A *task* is one thread or one source of interrupts on one CPU. A *slot* remembers one allocated
+block; the slots of all tasks lie one after another, so that any task may free what another holds.
+A request for several single pages fills several slots. Timed blocks have no slots: they wait
+in the queue of the task that is to free them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from kmsim.config.machine import MachineConfig
+from kmsim.config.workload import InterruptConfig, ThreadConfig, WorkloadConfig, nr_requests_held
+from kmsim.workload.phases import Phase, nr_operations_of, phases_of
+
+THREAD, SOFTIRQ, IRQ = 0, 1, 2
+_LEVELS = {"softirq": SOFTIRQ, "irq": IRQ}
+
+Source = ThreadConfig | InterruptConfig
+
+
+class Request(NamedTuple):
+    """What one allocation asks for."""
+
+    gfp: int
+    order: int
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One thread, or one source of interrupts, on one CPU.
+
+    `nr_slots` slots from `first_slot` on are its own, `group_max` for each request that it can hold.
+    `freed_by` is the index of the task that frees its timed blocks, `nr_due_max` how many such
+    blocks of any task can wait for this one at most. The gaps of an open task (`is_open`) count from
+    the arrival before, all others from the end of its operation before. The run ends when every
+    finite task has ended.
+    """
+
+    name: str
+    cpu: int
+    pinned: bool
+    level: int
+    is_open: bool
+    first_slot: int
+    nr_slots: int
+    nr_due_max: int
+    freed_by: int
+    start_ps: int
+    is_finite: bool
+    kind: Source
+    phases: tuple[Phase, ...]
+    group_max: int
+    first_of_kind: int  # index of the first task of the same kind
+    nr_of_kind: int
+
+    @property
+    def nr_held_max(self) -> int:
+        """How many requests it can hold in its slots."""
+        return self.nr_slots // self.group_max
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All tasks, and all different requests that they make, sorted."""
+
+    tasks: tuple[TaskPlan, ...]
+    requests: tuple[Request, ...]
+    nr_slots: int
+    page_size: int
+
+
+def plan_of(workload: WorkloadConfig, machine: MachineConfig) -> Plan:
+    """The plan of a resolved workload on its machine."""
+    page_size = machine.page_size
+    sources: tuple[Source, ...] = (*workload.threads, *workload.interrupts)
+    first_of: dict[str, int] = {}
+    nr_tasks = 0
+    for source in sources:
+        first_of[source.name] = nr_tasks
+        nr_tasks += source.nr_tasks
+    by_name = {source.name: source for source in sources}
+    nr_due_max = _nr_due_max(sources, first_of, by_name, machine)
+    tasks: list[TaskPlan] = []
+    nr_slots = 0
+    for source in sources:
+        freeing = by_name[source.freed_by or source.name]
+        phases, group_max = phases_of(source), source.group_max(page_size)
+        of_kind = first_of[source.name], source.nr_tasks
+        for n, (name, cpu) in enumerate(_places(source)):
+            of_task = nr_requests_held(source) * group_max
+            tasks.append(
+                TaskPlan(
+                    name=name,
+                    cpu=cpu,
+                    first_slot=nr_slots,
+                    nr_slots=of_task,
+                    nr_due_max=nr_due_max[len(tasks)],
+                    freed_by=first_of[freeing.name] + n % freeing.nr_tasks,
+                    kind=source,
+                    phases=phases,
+                    group_max=group_max,
+                    first_of_kind=of_kind[0],
+                    nr_of_kind=of_kind[1],
+                    **_nature(source),
+                )
+            )
+            nr_slots += of_task
+    return Plan(tuple(tasks), _requests(sources, page_size), nr_slots, page_size)
+
+
+def nr_operations(plan: Plan) -> int:
+    """How many operations all finite tasks have, for progress; phases that last until a time count 0."""
+    return sum(nr_operations_of(task.phases, task.nr_held_max, plan.page_size) for task in plan.tasks if task.is_finite)
+
+
+def request_of(config: Any, page_size: int) -> Request:
+    """The request that a config makes on a machine."""
+    return Request(config.gfp_flags, config.order_on(page_size))
+
+
+def _places(source: Source) -> Iterator[tuple[str, int]]:
+    """The name and the CPU of each task of a kind."""
+    per_cpu = source.per_cpu if isinstance(source, ThreadConfig) else 1
+    for cpu in source.cpus:
+        for n in range(per_cpu):
+            yield f"{source.name}/cpu{cpu}" + (f"/{n}" if per_cpu > 1 else ""), cpu
+
+
+def _nature(source: Source) -> dict[str, Any]:
+    """What threads and interrupts differ in."""
+    if isinstance(source, InterruptConfig):
+        level = _LEVELS[source.kind]
+        return {"pinned": True, "level": level, "is_open": True, "start_ps": 0, "is_finite": False}
+    return {
+        "pinned": source.pinned,
+        "level": THREAD,
+        "is_open": source.arrivals is not None,
+        "start_ps": source.start,
+        "is_finite": source.operations != 0,
+    }
+
+
+def _requests(sources: tuple[Source, ...], page_size: int) -> tuple[Request, ...]:
+    found = {request_of(request, page_size) for source in sources for _, request in source.all_requests}
+    return tuple(sorted(found))
+
+
+def _nr_due_max(
+    sources: tuple[Source, ...], first_of: dict[str, int], by_name: dict[str, Source], machine: MachineConfig
+) -> list[int]:
+    """Of each task, the most timed blocks that can wait for it: all that is ever pushed, or all of memory."""
+    nr_frames = sum(ram.size for ram in machine.memory_map) // machine.page_size
+    pushed = [0] * sum(source.nr_tasks for source in sources)
+    for source in sources:
+        freeing = by_name[source.freed_by or source.name]
+        for n in range(source.nr_tasks):
+            pushed[first_of[freeing.name] + n % freeing.nr_tasks] += sum(
+                nr_frames if phase.operations is None else phase.operations
+                for phase in phases_of(source)
+                if phase.is_timed
+            )
+    return [min(nr_blocks, nr_frames) for nr_blocks in pushed]

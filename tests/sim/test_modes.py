@@ -1,0 +1,146 @@
+"""Stepwise and default mode do the same, bit for bit: random studies with everything that acts on a machine."""
+
+import random
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+import simpy
+
+from kmsim.config import from_mapping
+from kmsim.sim.clock import now_ps
+from kmsim.sim.cpu import Alloc
+from kmsim.sim.simulation import Simulation, new_simulation, run
+from tests.studies import Mapping, mapping
+
+NR_STUDIES = 30
+GFPS = ("GFP_KERNEL", "GFP_HIGHUSER_MOVABLE", "GFP_ATOMIC", "GFP_KERNEL | __GFP_RECLAIMABLE", "GFP_KERNEL | __GFP_ZERO")
+
+
+def requests(
+    rng: random.Random, gfps: tuple[str, ...] = GFPS, orders: tuple[int, ...] = (0, 0, 0, 1, 2, 3, 4, 9)
+) -> list[Mapping]:
+    return [
+        {"gfp": rng.choice(gfps), "order": rng.choice(orders), "weight": rng.randint(1, 5)}
+        for _ in range(rng.randint(1, 3))
+    ]
+
+
+def keeping(rng: random.Random) -> Mapping:
+    if rng.random() < 0.5:
+        return {"live": rng.randint(0, 60), "free": rng.choice(["random", "fifo", "lifo"])}
+    lifetimes: list[Any] = ["immediate", "2us", {"exponential": "5us"}, {"pareto": {"least": "100ns", "shape": 1.5}}]
+    return {"lifetime": rng.choice(lifetimes)}
+
+
+def thread(rng: random.Random, cpus: int) -> Mapping:
+    # Round times make many events fall on one instant.
+    paces: list[Mapping] = [
+        {},
+        {"think": "100ns"},
+        {"think": {"exponential": "500ns"}},
+        {"arrivals": {"poisson": "1us"}},
+        {"arrivals": {"bursts": {"every": "10us", "size": 8}}},
+        {"arrivals": {"on_off": {"on": "10us", "off": "5us", "every": "300ns"}}},
+    ]
+    return {
+        "cpus": sorted(rng.sample(range(cpus), rng.randint(1, cpus))),
+        "per_cpu": rng.choice([1, 1, 2]),
+        "pinned": rng.random() < 0.6,
+        "operations": rng.randint(1, 300),
+        "requests": requests(rng),
+        **rng.choice(paces),
+        **keeping(rng),
+    }
+
+
+def source(rng: random.Random, n: int, cpus: int, freer: str) -> Mapping:
+    arrivals: list[Mapping] = [{"poisson": "100us"}, {"constant": "50us"}, {"constant": "80us"}]
+    return {
+        "name": f"source{n}",
+        "kind": rng.choice(["irq", "softirq"]),
+        "cpus": sorted(rng.sample(range(cpus), rng.randint(1, cpus))),
+        "arrivals": rng.choice(arrivals),
+        "batch": rng.randint(1, 5),
+        "requests": requests(rng, ("GFP_ATOMIC", "GFP_NOWAIT"), (0, 0, 2, 4)),
+        "lifetime": rng.choice(["immediate", {"exponential": "20us"}]),
+        **({"freed_by": freer} if rng.random() < 0.5 else {}),
+    }
+
+
+def random_study(seed: int) -> Mapping:
+    rng = random.Random(seed)
+    cpus = rng.randint(1, 5)
+    threads = [thread(rng, cpus) for _ in range(rng.randint(1, 4))]
+    freer = {"name": "freer", "cpus": [rng.randrange(cpus)], "operations": 0}
+    whole = mapping(
+        *threads,
+        freer,
+        seed=seed,
+        run={"sample_every": rng.choice(["7us", "10us"]), "validate_every": rng.choice([0, 100])},
+        cpus=cpus,
+        timeslice=rng.choice(["1us", "3ms"]),
+        pcp={"auto_tune": rng.random() < 0.7},
+        check_pages=rng.random() < 0.3,
+    )
+    whole["workload"]["interrupts"] = [source(rng, n, cpus, "freer") for n in range(rng.randint(0, 3))]
+    return whole
+
+
+class UsersProcess:
+    """A process as a user writes it; `log` says what it saw."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[int, int]] = []
+
+    def __call__(self, simulation: Simulation) -> Generator[simpy.Event, Any, None]:
+        env = simulation.env
+        held: list[Alloc] = []
+        for n in range(40):
+            cpu = simulation.cpus[n % len(simulation.cpus)]
+            alloc = yield from cpu.alloc_pages("GFP_KERNEL", order=n % 5)
+            if alloc is not None:
+                held.append(alloc)
+                self.log.append((now_ps(env), alloc.pfn))
+            yield env.timeout(250_000 * (n % 4))
+            if len(held) > 5:
+                yield from cpu.free_pages(held.pop(n % len(held)))
+        self.log.append((now_ps(env), -1))
+
+
+def outcome(study: Mapping, *, stepwise: bool) -> tuple[Simulation, Any]:
+    process = UsersProcess()
+    config = from_mapping(study | {"run": study["run"] | {"stepwise": stepwise}})
+    simulation = new_simulation(config, [process])
+    for _ in run(simulation):
+        pass
+    return simulation, process.log
+
+
+@pytest.mark.parametrize("seed", range(NR_STUDIES))
+def test_both_modes_give_the_same_bits(seed: int) -> None:
+    study = random_study(seed)
+    (default, default_log), (stepwise, stepwise_log) = (outcome(study, stepwise=mode) for mode in (False, True))
+    assert default_log == stepwise_log
+    assert default.nr_done == stepwise.nr_done > 0
+    assert default.stuck == stepwise.stuck == ""
+    assert now_ps(default.env) == now_ps(stepwise.env)
+    for table in ("free_blocks_table", "memory_table"):
+        tables = [getattr(simulation.samples, table)(simulation.machine) for simulation in (default, stepwise)]
+        assert tables[0].equals(tables[1])
+    for name in default.core._fields:
+        if name != "m":
+            assert np.array_equal(getattr(default.core, name), getattr(stepwise.core, name)), name
+    for name in default.machine._fields:
+        assert np.array_equal(getattr(default.machine, name), getattr(stepwise.machine, name)), name
+
+
+def test_the_random_studies_hold_everything_that_acts_on_a_machine() -> None:
+    studies = [random_study(seed) for seed in range(NR_STUDIES)]
+    threads = [thread for study in studies for thread in study["workload"]["threads"]]
+    sources = [source for study in studies for source in study["workload"]["interrupts"]]
+    assert {source["kind"] for source in sources} == {"irq", "softirq"}
+    assert {bool(thread.get("pinned", True)) for thread in threads} == {False, True}
+    assert any("freed_by" in source for source in sources)
+    assert {"arrivals", "think", "lifetime", "live"} <= {key for thread in threads for key in thread}
