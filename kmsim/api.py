@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kmsim.config import Study
+    from kmsim.sim.simulation import UserProcess
     from kmsim.study.runner import Progress
     from kmsim.study.store import Result
 
@@ -28,9 +29,12 @@ def run(
     config: str | Path | Mapping[str, Any] | Study,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    processes: Sequence[UserProcess] = (),
 ) -> Result:
     """Simulate a config and return its tables as DataFrames; with `out`, also write them and the figures there.
 
+    `processes` are SimPy processes of your own that run beside those of the config: generator
+    functions that take the simulation (`simulation.env`, `simulation.cpus`); see `kmsim.sim.cpu`.
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
     something else.
     """
@@ -38,7 +42,7 @@ def run(
     from kmsim.study.runner import run_study, say_nothing
 
     folder = None if out is None else Path(out)
-    return run_study(study_of(config), folder, progress or say_nothing, draw_all)
+    return run_study(study_of(config), folder, progress or say_nothing, draw_all, processes)
 
 
 def load(path: str | Path) -> Result:

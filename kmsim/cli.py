@@ -1,6 +1,7 @@
 """The commands; no logic.
 
-Exit codes: 0 done, 1 the validation says no, 2 the user's input, 70 our bug, 130 interrupted.
+Exit codes: 0 done, 1 the validation says no, 2 the user's input, 3 the simulated machine could not go on,
+70 our bug, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperGroup
 
-EXIT_NO, EXIT_INPUT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
+EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
 
 class Interrupted(Exception):
@@ -50,6 +51,7 @@ def run(
     set_: Sets = None,
     seed: Seed = None,
     out: Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME if not given.")] = None,  # noqa: UP045
+    stepwise: Annotated[bool, typer.Option("--stepwise", help="One SimPy event per step: slow, to debug.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     json: Json = False,
 ) -> None:
@@ -57,7 +59,9 @@ def run(
     from kmsim.config import load
     from kmsim.session import run_and_show
 
-    run_and_show(load(file, set_ or (), seed), out, quiet=quiet, as_json=json)
+    sets = [*(set_ or ()), *(["run.stepwise=true"] if stepwise else [])]
+    if run_and_show(load(file, sets, seed), out, quiet=quiet, as_json=json).stuck:
+        raise typer.Exit(EXIT_STUCK)
 
 
 @app.command()
@@ -93,6 +97,18 @@ def schema() -> None:
     from kmsim.config import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def bench(
+    name: Annotated[Optional[str], typer.Argument(help="A shipped bench or a study's file; else all.")] = None,  # noqa: UP045
+    operations: Annotated[int, typer.Option(min=1, help="Simulated operations of the run, all CPUs together.")] = 10**7,
+    json: Json = False,
+) -> None:
+    """Measure how fast kmsim itself is on this computer."""
+    from kmsim.session import bench_and_show
+
+    bench_and_show(name, operations, as_json=json)
 
 
 @app.command()

@@ -27,7 +27,7 @@ stderr = Console(stderr=True, highlight=False)
 PLAIN_LINE_SECONDS = 5.0
 
 
-def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) -> None:
+def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) -> Result:
     """Simulate with progress, write, and print the tables."""
     from kmsim import api
     from kmsim.study.store import check_replaceable, write_timing
@@ -45,6 +45,25 @@ def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) 
 
         show_result(result, stdout)
         stdout.print(f"written to {folder}", markup=False)
+    if result.stuck:
+        stderr.print(f"the simulated machine could not go on: {result.stuck}", markup=False)
+    return result
+
+
+def bench_and_show(name: str | None, operations: int, *, as_json: bool) -> None:
+    """Measure the benches and print their rates; as JSON, one object or a list of them."""
+    from kmsim.study.bench import bench_names, measure, study_of_bench
+
+    studies = [study_of_bench(one, operations) for one in ([name] if name is not None else bench_names())]
+    results = []
+    with compiling(quiet=as_json):
+        for study in studies:
+            results.append(measure(study))
+            if not as_json:
+                stdout.print(results[-1].line())
+    if as_json:
+        found = [result._asdict() for result in results]
+        print(json.dumps(found[0] if name is not None else found, indent=2))
 
 
 @contextmanager

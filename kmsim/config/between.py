@@ -13,18 +13,19 @@ from kmsim.config.machine import MachineConfig
 from kmsim.config.node import Loc
 from kmsim.config.quantities import Finding, Model, finding
 from kmsim.config.requests import Bounds
-from kmsim.config.workload import InterruptConfig, ThreadConfig, nr_requests_held
+from kmsim.config.workload import DrainConfig, InterruptConfig, ThreadConfig, nr_requests_held
 
 SLOTS_MAX = (1 << 31) - 1  # an operation keeps the number of its slot in 32 bits
 
 M = TypeVar("M", bound=Model)
-S = TypeVar("S", ThreadConfig, InterruptConfig)
+S = TypeVar("S", ThreadConfig, InterruptConfig, DrainConfig)
 
 # Stand-ins for required keys that are broken or missing; nothing is reported that follows from them.
 _STAND_IN: dict[type[Model], dict[str, Any]] = {
     MachineConfig: {"arch": "x86-64", "cpus": 1, "memory": "16GiB"},
     ThreadConfig: {"name": "thread"},
     InterruptConfig: {"name": "interrupt", "kind": "irq", "arrivals": {"poisson": "1ms"}},
+    DrainConfig: {"cpu": 0, "every": "1ms"},
 }
 
 
@@ -86,6 +87,9 @@ def _workload_findings(workload: dict[str, Any], machine: Partly[MachineConfig] 
     for loc, source in sources.items():
         for found in filter(source.reported, _source_findings(source, bounds, names)):
             yield found._replace(loc=(*loc, *found.loc))
+    for n, drain in _sources(DrainConfig, workload.get("drains"), context).items():
+        for found in filter(drain.reported, drain.noun.machine_findings(bounds)):
+            yield found._replace(loc=("drains", n, *found.loc))
     kinds = {thread.sound("name") for thread in threads.values()}
     for loc, source in sources.items():
         freed_by = source.sound("freed_by")
@@ -102,7 +106,7 @@ def _workload_findings(workload: dict[str, Any], machine: Partly[MachineConfig] 
 
 
 def _sources(kind: type[S], entries: Any, context: dict[str, int]) -> dict[int, Partly[S]]:
-    """What is sound in a list of threads or interrupts, by its place in the list."""
+    """What is sound in a list of threads, interrupts or drains, by its place in the list."""
     given = entries if isinstance(entries, list) else []
     partly = {n: partly_valid(kind, entry, context) for n, entry in enumerate(given)}
     return {n: source for n, source in partly.items() if source is not None}

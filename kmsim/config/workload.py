@@ -24,6 +24,7 @@ from kmsim.config.quantities import (
     finding,
     refused,
     some_items,
+    time,
 )
 from kmsim.config.requests import Bounds, RequestConfig
 
@@ -188,6 +189,18 @@ class InterruptConfig(SourceConfig):
                 yield finding(("requests", n, "gfp"), "gfp_sleeps", found=repr(request.gfp))
 
 
+class DrainConfig(Model):
+    """A worker that empties the per-CPU lists of all CPUs now and then, as memory hotplug does."""
+
+    cpu: Annotated[int, count(0)]
+    every: Annotated[int, time(1)]
+
+    def machine_findings(self, bounds: Bounds) -> Iterator[Finding]:
+        """What the machine cannot give to this worker."""
+        if bounds.cpus is not None and self.cpu >= bounds.cpus:
+            yield finding(("cpu",), "cpu_machine", last=bounds.cpus - 1)
+
+
 def nr_requests_held(source: ThreadConfig | InterruptConfig) -> int:
     """How many requests each thread or interrupt of a kind holds at once; 0 if its blocks have lifetimes."""
     if source.live is None:
@@ -201,3 +214,4 @@ class WorkloadConfig(Model):
 
     threads: Annotated[tuple[ThreadConfig, ...], some_items]
     interrupts: tuple[InterruptConfig, ...] = ()
+    drains: tuple[DrainConfig, ...] = ()

@@ -22,11 +22,13 @@ import simpy
 
 from kmsim.mm.gfp import gfp_problem, parse_gfp
 from kmsim.mm.mmzone import NO_PAGE
-from kmsim.workload.op_stream import ALLOC, FREE
+from kmsim.workload.op_stream import ALLOC, DRAIN, FREE
 from kmsim.workload.plan import Request
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
+
+NO_SLOT = -1
 
 Call = Generator[simpy.Event, None, None]
 
@@ -90,7 +92,11 @@ class Cpu:
         yield from self._call(FREE, alloc.slot, alloc.request)
         self._simulation.return_slot(alloc.slot)
 
-    def _call(self, kind: int, slot: int, request: Request) -> Call:
+    def drain_all_pages(self) -> Call:
+        """Give the pages on all CPUs' lists back to the zones, from here (kernel: drain_all_pages)."""
+        yield from self._call(DRAIN, NO_SLOT, None)
+
+    def _call(self, kind: int, slot: int, request: Request | None) -> Call:
         """One operation of this CPU's own task, when the calls before it are done."""
         simulation = self._simulation
         with self._turns.request() as turn:

@@ -95,9 +95,16 @@ def no_work(s: Core) -> None:
     work.merges = 0
     work.pages_moved = 0
     work.frames_scanned = 0
-    work.watermark_checks = 0
     work.pages_checked = 0
     work.bytes_zeroed = 0
+    no_light_work(s)
+
+
+@small
+def no_light_work(s: Core) -> None:
+    """The same for what is done outside locks, which is all that most stages do."""
+    work = s.m.work[0]
+    work.watermark_checks = 0
     work.lines_hot = 0
     work.lines_other = 0
     work.lines_sequential = 0
@@ -109,7 +116,7 @@ def begin(s: Core, c: int, ac: int, pfn: int) -> None:
     """The stage outside locks."""
     m = s.m
     run = s.runs[ac]
-    no_work(s)
+    no_light_work(s)
     if run.kind == ALLOC:
         request = s.requests[run.request]
         wanted = alloc_begin(m, ac, request.gfp, request.order)
@@ -127,7 +134,8 @@ def begin(s: Core, c: int, ac: int, pfn: int) -> None:
     if on_pcp:
         hold_pcp(s, c, ac)
     then_after(s, ac, wanted)
-    set_stage(s, c, ac, path + instructions_ps(s), cache_lines_ps(s, on_pcp))
+    checks = m.work[0].watermark_checks * s.prices[0].watermark_check
+    set_stage(s, c, ac, path + checks, cache_lines_ps(s, on_pcp))
 
 
 @small

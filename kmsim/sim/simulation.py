@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ from kmsim.sim.cpu import Cpu
 from kmsim.sim.drivers import start_drivers
 from kmsim.sim.event_core import add_task, hand_block
 from kmsim.sim.records import NEVER, Core, grown, new_core
-from kmsim.sim.task import Barriers, kernel_task
+from kmsim.sim.task import Barriers, drain_worker, kernel_task
 from kmsim.units import TIME_UNITS, format_time
-from kmsim.workload.op_stream import BLOCK, op_t
+from kmsim.workload.op_stream import block_size, op_t
 from kmsim.workload.phases import NO_END
 from kmsim.workload.plan import THREAD, Plan, Request, plan_of
 
@@ -38,6 +39,7 @@ UserProcess = Callable[["Simulation"], Process]
 
 USER_SLOTS = 64
 PROGRESS_EVERY = 1000  # SimPy events
+WORDS_OF_AN_OP = op_t.itemsize // 8
 LIVELOCK_PS = 100 * TIME_UNITS["ms"]  # assumed
 
 
@@ -54,6 +56,7 @@ class Simulation:
     samples: Samples = field(default_factory=Samples)
     barriers: Barriers = field(init=False)
     block_done: dict[int, simpy.Event] = field(default_factory=dict)  # by task
+    first_op: list[int] = field(default_factory=list)  # by task, where its operations lie
     free_slots: list[int] = field(default_factory=list)
     moved: Callable[[], None] = lambda: None  # tells the drivers that a CPU's next event has moved
     end: simpy.Event | None = None
@@ -64,6 +67,11 @@ class Simulation:
         """The state of the allocators."""
         return self.core.m
 
+    @cached_property
+    def op_words(self) -> NDArray[np.uint64]:
+        """The operations of all tasks, as plain words."""
+        return self.core.ops.view(np.uint64)
+
     @property
     def nr_done(self) -> int:
         """How many operations are done."""
@@ -71,9 +79,8 @@ class Simulation:
 
     def hand(self, k: int, ops: np.ndarray[Any, Any], until_ps: int = NO_END) -> simpy.Event:
         """Give a task operations, which it begins at once; an event that fires when all are done."""
-        first = int(self.core.tasks[k].first_op)
-        words = self.core.ops.view(np.uint64).reshape(len(self.core.ops), -1)  # copied as words, not field by field
-        words[first : first + len(ops)] = ops.view(np.uint64).reshape(len(ops), -1)
+        first = self.first_op[k] * WORDS_OF_AN_OP  # copied as words, which is faster than field by field
+        self.op_words[first : first + len(ops) * WORDS_OF_AN_OP] = ops.view(np.uint64)
         done = self.env.event()
         if hand_block(self.core, k, now_ps(self.env), len(ops), min(until_ps, NEVER)):
             self.block_done[k] = done
@@ -82,12 +89,12 @@ class Simulation:
             done.succeed()
         return done
 
-    def hand_call(self, k: int, kind: int, slot: int, request: Request) -> simpy.Event:
-        """Give a task one operation on a user's slot."""
+    def hand_call(self, k: int, kind: int, slot: int, request: Request | None) -> simpy.Event:
+        """Give a task one operation, on a user's slot."""
         op = np.zeros(1, op_t)
         op["lifetime_ps"] = -1
         op["handle"] = slot
-        op["request"] = self.request_index(request)
+        op["request"] = 0 if request is None else self.request_index(request)
         op["kind"] = kind
         return self.hand(k, op)
 
@@ -136,8 +143,11 @@ def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simul
     simulation.cpus = [Cpu(simulation, c) for c in range(study.machine.cpus)]
     core.state[0].check_at = study.run.validate_every or NEVER
     simulation.barriers = Barriers(env)
+    simulation.first_op = core.tasks["first_op"].tolist()
     start_drivers(simulation)
     tasks = [(task, env.process(kernel_task(simulation, k))) for k, task in enumerate(plan.tasks)]
+    for drain in study.workload.drains:
+        env.process(drain_worker(simulation, drain.cpu, drain.every))
     waited_for = [process for task, process in tasks if task.is_finite]
     waited_for += [env.process(process(simulation)) for process in processes]
     finished = env.process(until_all(simpy.AllOf(env, waited_for)))
@@ -149,18 +159,19 @@ def _core_of(study: Study, plan: Plan) -> Core:
     m = machine_of(study.machine, study.seed)
     m.params[0].cache_lines = study.costs.cache_lines.value
     nr_cpus = study.machine.cpus
+    block = block_size(plan)
     core = new_core(
         m,
         prices=prices(study.costs),
         requests=list(plan.requests),
         nr_tasks=len(plan.tasks) + nr_cpus,
-        nr_ops=len(plan.tasks) * BLOCK + nr_cpus,
+        nr_ops=len(plan.tasks) * block + nr_cpus,
         nr_slots=plan.nr_slots,
         nr_due=sum(task.nr_due_max for task in plan.tasks),
         timeslice_ps=study.machine.timeslice,
     )
-    core.tasks["first_op"] = np.arange(len(core.tasks)) * BLOCK
-    core.tasks["first_op"][len(plan.tasks) :] = len(plan.tasks) * BLOCK + np.arange(nr_cpus)
+    core.tasks["first_op"][: len(plan.tasks)] = np.arange(len(plan.tasks)) * block
+    core.tasks["first_op"][len(plan.tasks) :] = len(plan.tasks) * block + np.arange(nr_cpus)
     first_due = 0
     for k, task in enumerate(plan.tasks):
         record = core.tasks[k]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import simpy
 
@@ -26,10 +26,16 @@ def kernel_task(simulation: Simulation, k: int) -> Generator[simpy.Event, None, 
         if block.barrier:
             yield simulation.barriers.wait(block.barrier, task.nr_of_kind)
         yield simulation.hand(k, block.ops, block.until_ps)
-        record = simulation.core.tasks[k]
-        nr_begun = int(record.end_op - record.first_op)
+        nr_begun = simulation.core.tasks["end_op"].item(k) - simulation.first_op[k]
         if nr_begun < len(block.ops):
             stream.cut(nr_begun)
+
+
+def drain_worker(simulation: Simulation, cpu: int, every_ps: int) -> Generator[simpy.Event, Any, None]:
+    """A worker on a CPU that empties all CPUs' lists again and again."""
+    while True:
+        yield simulation.env.timeout(every_ps)
+        yield from simulation.cpus[cpu].drain_all_pages()
 
 
 class Barriers:

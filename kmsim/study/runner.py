@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kmsim.config import Study, dump
 from kmsim.sim.clock import now_ps
-from kmsim.sim.simulation import Simulation, new_simulation
+from kmsim.sim.simulation import Simulation, UserProcess, new_simulation
 from kmsim.sim.simulation import run as simulate
-from kmsim.study.store import Result, provenance, result_folder, write_inputs, write_proc, write_tables
+from kmsim.study.store import Result, provenance, result_folder, write_end, write_inputs, write_proc, write_tables
 from kmsim.study.tables import tables_of
 from kmsim.units import PS_PER_NS
 from kmsim.workload.plan import nr_operations, plan_of
@@ -28,12 +28,14 @@ def say_nothing(done: int, total: int) -> None:
     """The report of a quiet run."""
 
 
-def run_point(study: Study, progress: Progress = say_nothing) -> Simulation:
+def run_point(
+    study: Study, progress: Progress = say_nothing, processes: Sequence[UserProcess] = ()
+) -> Simulation:
     """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed."""
     total = nr_operations(plan_of(study.workload, study.machine))
     simulation = None
     try:
-        simulation = new_simulation(study)
+        simulation = new_simulation(study, processes)
         for done in simulate(simulation):
             progress(done, total)
     except AssertionError as error:
@@ -44,19 +46,26 @@ def run_point(study: Study, progress: Progress = say_nothing) -> Simulation:
 
 
 def run_study(
-    study: Study, out: Path | None = None, progress: Progress = say_nothing, draw: Draw | None = None
+    study: Study,
+    out: Path | None = None,
+    progress: Progress = say_nothing,
+    draw: Draw | None = None,
+    processes: Sequence[UserProcess] = (),
 ) -> Result:
     """Run, and write the result to `out` unless it is None; nothing is left there on an error.
 
-    `draw` is handed the result and the folder for its figures.
+    `draw` is handed the result and the folder for its figures; `processes` are the user's own, which
+    run beside those of the study.
     """
     if out is None:
-        return Result(tables_of(run_point(study, progress)), dump(study), provenance(study, []))
+        simulation = run_point(study, progress, processes)
+        return Result(tables_of(simulation), dump(study), provenance(study, []), stuck=simulation.stuck)
     with result_folder(out) as folder:
         facts = provenance(study, sys.argv[1:])
         write_inputs(folder, study, facts)
-        simulation = run_point(study, progress)
-        result = Result(tables_of(simulation), dump(study), facts, folder)
+        simulation = run_point(study, progress, processes)
+        result = Result(tables_of(simulation), dump(study), facts, folder, simulation.stuck)
+        write_end(folder, simulation.stuck)
         write_tables(folder, result.tables)
         write_proc(folder, simulation.machine, study.machine.arch)
         if draw is not None:

@@ -5,6 +5,7 @@
     TABLE.parquet      the tables of `kmsim.study.tables`
     proc/              the simulated machine's /proc and debugfs files at the end
     figures/           PNG
+    end.json           whether the simulated machine could go on to the end
     timing.json        seconds of wall time, compiling included; all other files depend on config and seed only
 """
 
@@ -45,6 +46,7 @@ class Result:
     config_yaml: str
     provenance: dict[str, Any]
     path: Path | None = None
+    stuck: str = ""  # why the simulated machine could not go on, if it could not
 
     @property
     def page_size_bytes(self) -> int:
@@ -120,6 +122,11 @@ def write_tables(folder: Path, tables: Tables) -> None:
         table.to_parquet(folder / f"{name}.parquet", index=False)
 
 
+def write_end(folder: Path, stuck: str) -> None:
+    """Write how the run ended: `stuck` says why the simulated machine could not go on, if it could not."""
+    (folder / "end.json").write_text(json.dumps({"stuck": stuck}) + "\n")
+
+
 def write_timing(folder: Path, **seconds: float) -> None:
     """Write how long it took: the one file that differs between equal runs."""
     facts = {name: round(value, 3) for name, value in seconds.items()}
@@ -155,12 +162,22 @@ def load(path: str | Path) -> Result:
             with (folder / file).open("rb") as opened:
                 tables[name] = pd.read_parquet(opened)
             _check_columns(tables[name], columns)
+        file = "end.json"
+        stuck = _stuck(json.loads((folder / file).read_text()))
         file = "config.yaml"
-        return Result(tables, (folder / file).read_text(), facts, folder)
+        return Result(tables, (folder / file).read_text(), facts, folder, stuck)
     except (OSError, ValueError, RecursionError) as error:
         strerror = error.strerror if isinstance(error, OSError) else None
         why = strerror or (str(error) or repr(error)).splitlines()[0]
         raise NotAResult(f"{folder}: must be a result folder of kmsim; {file}: {why}") from error
+
+
+def _stuck(end: Any) -> str:
+    """ValueError unless this says how a run ended."""
+    stuck = end.get("stuck") if isinstance(end, dict) else None
+    if not isinstance(stuck, str):
+        raise ValueError(f"must have stuck, found {stuck!r}")
+    return stuck
 
 
 def _check_facts(facts: Any) -> None:

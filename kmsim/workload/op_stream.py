@@ -21,11 +21,11 @@ from kmsim.workload.phases import NO_END, Phase
 from kmsim.workload.plan import Plan, request_of
 from kmsim.workload.seeds import stream
 from kmsim.workload.slots import Slots, full_slots, hold_again, in_order, new_slots
-from kmsim.workload.turns import ALLOC, FREE, KIND_NAMES, begin_phase, new_turns, op_t, write_ops
+from kmsim.workload.turns import ALLOC, DRAIN, FREE, KIND_NAMES, begin_phase, new_turns, op_t, write_ops
 
-__all__ = ["ALLOC", "BLOCK", "FREE", "KIND_NAMES", "NO_END", "Block", "OpStream", "blocks", "op_t"]
+__all__ = ["ALLOC", "BLOCK", "DRAIN", "FREE", "KIND_NAMES", "NO_END", "Block", "OpStream", "blocks", "op_t"]
 
-BLOCK = 4096
+BLOCK = 16384
 _OPS_OF_ALL_TASKS = 1 << 22  # so that the blocks of many tasks fit into about 100 MB together
 _BLOCK_LEAST = 256
 
@@ -135,7 +135,11 @@ class OpStream:
         turn.count = in_order(slots)
 
 
+def block_size(plan: Plan) -> int:
+    """The most operations in a block: `BLOCK`, or less where there are many tasks."""
+    return max(_BLOCK_LEAST, min(BLOCK, _OPS_OF_ALL_TASKS // len(plan.tasks)))
+
+
 def blocks(plan: Plan, task_index: int, seed: int) -> OpStream:
-    """The operations of a task, in blocks of at most `BLOCK`; without end if the task has none."""
-    per_task = _OPS_OF_ALL_TASKS // len(plan.tasks)
-    return OpStream(plan, task_index, seed, max(_BLOCK_LEAST, min(BLOCK, per_task)))
+    """The operations of a task, in blocks of at most `block_size`; without end if the task has none."""
+    return OpStream(plan, task_index, seed, block_size(plan))

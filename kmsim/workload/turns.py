@@ -17,8 +17,8 @@ from kmsim.workload.draws import Draws, Times
 from kmsim.workload.phases import CHURN, EMPTY, FILL, Phase
 from kmsim.workload.slots import Slots
 
-ALLOC, FREE = range(2)
-KIND_NAMES = ("alloc", "free")
+ALLOC, FREE, DRAIN = range(3)
+KIND_NAMES = ("alloc", "free", "drain")
 
 RANDOM, FIFO, LIFO = range(3)
 _POLICIES = {"random": RANDOM, "fifo": FIFO, "lifo": LIFO}

@@ -56,6 +56,7 @@ SECTIONS: dict[str, list[type[Model]]] = {
     "workload.threads[].requests[]": [requests.RequestConfig],
     "workload.threads[].phases[]": [phases.PhaseConfig],
     "workload.interrupts[]": [workload.InterruptConfig],
+    "workload.drains[]": [workload.DrainConfig],
     "run": [study.RunConfig],
 }
 # The door fills these in before the models see them.

@@ -12,9 +12,9 @@ import pytest
 
 from kmsim.config import Study, from_mapping
 from kmsim.sim import drivers
-from kmsim.sim.records import LOCK, NEVER, START, Core
+from kmsim.sim.records import START, Core
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation, run
-from kmsim.workload.op_stream import ALLOC, KIND_NAMES
+from kmsim.workload.op_stream import KIND_NAMES
 from tests.studies import Mapping, lock_prices_only, mapping
 
 Story = list[tuple[float, int, str]]

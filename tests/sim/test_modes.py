@@ -85,6 +85,7 @@ def random_study(seed: int) -> Mapping:
         check_pages=rng.random() < 0.3,
     )
     whole["workload"]["interrupts"] = [source(rng, n, cpus, "freer") for n in range(rng.randint(0, 3))]
+    whole["workload"]["drains"] = [{"cpu": rng.randrange(cpus), "every": "30us"} for _ in range(rng.randint(0, 2))]
     return whole
 
 

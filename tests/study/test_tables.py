@@ -17,8 +17,9 @@ from kmsim.mm.mmzone import (
     ZONE_DMA32,
     ZONE_NORMAL,
 )
-from kmsim.sim.records import COMPLETE, IDLE, IRQ, NEVER, SOFTIRQ, START, THREAD, Core
+from kmsim.sim.records import COMPLETE, IDLE, NEVER, START, Core
 from kmsim.study.tables import COLUMNS, SPENT, TIME_PARTS, tables_of
+from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
 from tests.study.cores import hand_made_core, observe, simulation_of
 
 NAN = float("nan")

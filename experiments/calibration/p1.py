@@ -1,0 +1,143 @@
+"""P1: what LLFree's benchmarks measured on a Xeon Gold 5320 under Linux 6.0, and the same simulated.
+
+Four curves, of three workloads: of `bulk` the mean allocation (get) and the mean free (put), of
+`repeat` the two together, of `rand` the mean free. Shared by the calibration, which changes prices,
+and by the studies of it, which take the shipped ones.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import kmsim
+from kmsim.config import load
+from kmsim.config.shipped import shipped_file
+
+MEASURED = Path(__file__).parent / "p1.csv"
+MACHINE = COSTS = "xeon-gold-5320"
+GFP = "GFP_HIGHUSER_MOVABLE|__GFP_THISNODE"
+SEED = 1
+ERROR_BARS = {0: 15.0, 4: 25.0, 9: 25.0}  # percent, by order
+
+# The workload that each curve is of, and what is added up in it.
+CURVES = {
+    "bulk get": ("bulk", ("alloc",)),
+    "bulk put": ("bulk", ("free",)),
+    "repeat": ("repeat", ("alloc", "free")),
+    "rand": ("rand", ("free",)),
+}
+WORKLOADS = {"bulk": ("bulk get", "bulk put"), "repeat": ("repeat",), "rand": ("rand",)}
+LINES_PER_CACHE = 10  # struct pages that each thread's blocks have, over those that its cache keeps
+BLOCKS_MIN = 2520  # what P1's threads took of order 9
+
+
+class Run(NamedTuple):
+    """One benchmark on the first so many cores."""
+
+    workload: str
+    order: int
+    cores: int
+
+
+class Scale(NamedTuple):
+    """How large a run is: its cache, of which a thread's blocks are a multiple; None is the price list's own."""
+
+    cache_lines: int | None = None
+
+
+def measured() -> pd.DataFrame:
+    """P1: curve, order, cores, measured_ns."""
+    return pd.read_csv(MEASURED, comment="#")
+
+
+def runs_of(points: pd.DataFrame) -> list[Run]:
+    """The runs behind these points, in the order in which the points name them."""
+    names = zip(points["curve"], points["order"], points["cores"], strict=True)
+    return list(dict.fromkeys(Run(CURVES[curve][0], int(order), int(cores)) for curve, order, cores in names))
+
+
+def settings(run: Run, prices: Mapping[str, float], scale: Scale) -> list[str]:
+    """What a run changes in the shipped workload; prices in ns."""
+    thread = "workload.threads[0]"
+    lines = scale.cache_lines
+    sets = [
+        f"machine={MACHINE}",
+        f"costs={COSTS}",
+        "run.sample_every=1000s",
+        f"{thread}.cpus={list(range(run.cores))}",
+        f"{thread}.requests[0].gfp={GFP}",
+        f"{thread}.requests[0].order={run.order}",
+    ]
+    sets += [f"costs.{name}.value={round(1000 * price)}ps" for name, price in prices.items()]
+    if lines is not None:
+        sets.append(f"costs.cache_lines.value={lines}")
+    if run.workload != "repeat":
+        sets.append(f"{thread}.live={nr_blocks(run.order, lines or shipped_cache_lines())}")
+    return sets
+
+
+def nr_blocks(order: int, cache_lines: int) -> int:
+    """How many blocks each thread takes."""
+    return max(LINES_PER_CACHE * cache_lines >> order, BLOCKS_MIN)
+
+
+def shipped_cache_lines() -> int:
+    """How many lines a CPU's cache keeps by the shipped price list."""
+    study = load(shipped_file("workloads", "llfree-repeat"), [f"machine={MACHINE}", f"costs={COSTS}"])
+    return int(study.costs.cache_lines.value)
+
+
+def latencies(run: Run, prices: Mapping[str, float], scale: Scale) -> dict[str, float]:
+    """Simulate a benchmark: the latency, in ns, of each curve that it is behind."""
+    study = load(shipped_file("workloads", f"llfree-{run.workload}"), settings(run, prices, scale), seed=SEED)
+    machine = study.machine
+    assert not machine.pcp.auto_tune and machine.check_pages, "the machine of P1 runs Linux 6.0"
+    operations = kmsim.run(study).operations
+    assert not operations["failed"].any()
+    by_kind = operations.assign(total=operations["mean_ns"] * operations["count"]).groupby("kind")
+    mean = by_kind["total"].sum() / by_kind["count"].sum()
+    gc.collect()  # a run's machine is a large record that refers to itself
+    return {curve: float(sum(mean[kind] for kind in CURVES[curve][1])) for curve in WORKLOADS[run.workload]}
+
+
+def simulated(
+    points: pd.DataFrame,
+    prices: Mapping[str, float] | None = None,
+    scale: Scale = Scale(),  # noqa: B008
+    report: Callable[[Run], None] = lambda _: None,
+) -> np.ndarray:
+    """The latencies of these points, in their order; with prices (ns) in place of the shipped ones, if given."""
+    found: dict[tuple[str, int, int], float] = {}
+    for run in runs_of(points):
+        report(run)
+        for curve, latency in latencies(run, prices or {}, scale).items():
+            found[curve, run.order, run.cores] = latency
+    return np.array([found[key] for key in keys(points)])
+
+
+def keys(points: pd.DataFrame) -> Iterable[tuple[str, int, int]]:
+    """What names each point."""
+    return zip(points["curve"], points["order"], points["cores"], strict=True)
+
+
+def compared(points: pd.DataFrame, latency: np.ndarray) -> pd.DataFrame:
+    """Measured and simulated side by side."""
+    error = 100 * (latency / points["measured_ns"] - 1)
+    return points.assign(simulated_ns=latency.round(1), error_percent=error.round(1))
+
+
+def worst(table: pd.DataFrame) -> pd.DataFrame:
+    """The point of each curve and order that is simulated worst."""
+    size = table["error_percent"].abs()
+    return table.loc[size.groupby([table["order"], table["curve"]], sort=False).idxmax()]
+
+
+def outside(table: pd.DataFrame) -> pd.DataFrame:
+    """The points whose error is larger than it may be."""
+    return table[table["error_percent"].abs() > table["order"].map(ERROR_BARS)]

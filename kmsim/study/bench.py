@@ -1,0 +1,73 @@
+"""How fast kmsim itself is: the shipped benches, timed on this computer.
+
+A bench is run twice: a little of it first, so that nothing is compiled in the run that is timed. The
+time is that of the simulation, with latencies and all metrics on, without booting the machine.
+"""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from kmsim.config import Study, load
+from kmsim.config.errors import ConfigError, Problem, must, nearest
+from kmsim.config.shipped import shipped_file, shipped_names
+from kmsim.sim.simulation import new_simulation
+from kmsim.sim.simulation import run as simulate
+
+WARM_UP_SHARE = 100
+
+
+class Measured(NamedTuple):
+    """What a bench came to; seconds of wall time."""
+
+    name: str
+    operations: int
+    run_s: float
+    operations_per_s: float
+
+    def line(self) -> str:
+        """For a person."""
+        rate = self.operations_per_s / 1e6
+        return f"{self.name}: {self.operations:,} operations in {self.run_s:.2f} s, {rate:.2f} million a second"
+
+
+def bench_names() -> list[str]:
+    """The shipped benches."""
+    return shipped_names("bench")
+
+
+def study_of_bench(name: str, operations: int) -> Study:
+    """A shipped bench, or a study's file, with that many operations in all, divided evenly among its threads.
+
+    There may be a few more, so that all threads have as many. ConfigError where there is no such bench.
+    """
+    names = bench_names()
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name
+    if not is_path and name not in names:
+        what = must("shipped", names=", ".join(names))
+        raise ConfigError([Problem("shipped", "kmsim bench", None, "NAME", what, repr(name), nearest(name, names))])
+    file = Path(name) if is_path else shipped_file("bench", name)
+    study = load(file)
+    nr_threads = sum(thread.nr_tasks for thread in study.workload.threads)
+    each = -(-operations // nr_threads)
+    sets = [f"workload.threads[{n}].operations={each}" for n in range(len(study.workload.threads))]
+    return load(file, sets)
+
+
+def measure(study: Study) -> Measured:
+    """Run a bench once it is compiled."""
+    some = [
+        thread.model_copy(update={"operations": max(1, (thread.operations or 0) // WARM_UP_SHARE)})
+        for thread in study.workload.threads
+    ]
+    _run(study.model_copy(update={"workload": study.workload.model_copy(update={"threads": tuple(some)})}))
+    operations, seconds = _run(study)
+    return Measured(study.name, operations, round(seconds, 4), round(operations / seconds))
+
+
+def _run(study: Study) -> tuple[int, float]:
+    simulation = new_simulation(study)
+    start = time.perf_counter()
+    for _ in simulate(simulation):
+        pass
+    return simulation.nr_done, time.perf_counter() - start

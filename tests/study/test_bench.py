@@ -1,0 +1,64 @@
+"""The benches: what is run, and what is said of it. How fast it was is for the reader."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kmsim.config import ConfigError
+from kmsim.config.shipped import shipped_file
+from kmsim.sim.simulation import new_simulation, run
+from kmsim.study.bench import bench_names, measure, study_of_bench
+from tests.commands import in_own_process
+
+
+def test_the_benches_are_those_that_are_shipped() -> None:
+    assert bench_names() == ["order0", "zone_lock"]
+
+
+@pytest.mark.parametrize(("operations", "each"), [(16, 1), (17, 2), (1_000_000, 62_500)])
+def test_the_operations_are_divided_evenly_among_the_threads(operations: int, each: int) -> None:
+    (thread,) = study_of_bench("order0", operations).workload.threads
+    assert thread.operations == each
+    assert thread.nr_tasks == 16
+
+
+def test_a_bench_runs_as_many_operations_as_it_says() -> None:
+    result = measure(study_of_bench("zone_lock", 3200))
+    assert (result.name, result.operations) == ("zone_lock", 3200)
+    assert result.operations_per_s == pytest.approx(3200 / result.run_s, rel=0.01)
+
+
+def test_every_operation_of_zone_lock_takes_the_lock_and_few_of_order0_do() -> None:
+    share = {}
+    for name in bench_names():
+        simulation = new_simulation(study_of_bench(name, 160_000))
+        for _ in run(simulation):
+            pass
+        share[name] = int(simulation.core.locks["acquisitions"].sum()) / simulation.nr_done
+        assert np.count_nonzero(simulation.core.totals[:, :, 3]) == 0  # nothing failed
+    assert share["zone_lock"] == 1
+    assert share["order0"] < 0.01
+
+
+def test_a_study_of_ones_own_can_be_a_bench() -> None:
+    assert study_of_bench(str(shipped_file("bench", "order0")), 160) == study_of_bench("order0", 160)
+
+
+def test_an_unknown_bench_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"must be a shipped name \(order0, zone_lock\).*did you mean 'order0'"):
+        study_of_bench("ordr0", 16)
+
+
+def test_the_command_prints_what_scripts_need(tmp_path: Path) -> None:
+    done = in_own_process("bench", "order0", "--operations", "3200", "--json", folder=tmp_path)
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert set(found) == {"name", "operations", "run_s", "operations_per_s"}
+    assert found["operations"] == 3200
+
+
+@pytest.mark.parametrize("arguments", [("order0", "--operations", "0"), ("order0", "--operations", "many"), ("fast",)])
+def test_a_bench_that_cannot_be_is_refused(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert in_own_process("bench", *arguments, folder=tmp_path).code == 2
