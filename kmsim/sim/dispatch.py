@@ -99,7 +99,8 @@ def enter(s: Core, c: int, ac: int, level: int) -> None:
     s.tasks[run.task].running = 1
     run.then = START
     run.left_ps = price
-    no_parts(s, ac)
+    if price:
+        no_parts(s, ac)
 
 
 @small

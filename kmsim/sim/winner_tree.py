@@ -15,11 +15,9 @@ def set_time(s: Core, c: int, time: int) -> None:
     s.cpus[c].time = time
     tree = s.tree
     node = (len(tree) >> 1) + c
-    tree[node] = time << CPU_BITS | c
-    node >>= 1
-    while node:
-        winner = min(tree[2 * node], tree[2 * node + 1])
-        if tree[node] == winner:
-            break
-        tree[node] = winner
+    winner = time << CPU_BITS | c
+    tree[node] = winner
+    while node > 1:  # up to the root, whoever wins: a loop that ends early is mispredicted, and slower
+        winner = min(winner, tree[node ^ 1])
         node >>= 1
+        tree[node] = winner
