@@ -15,18 +15,28 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kmsim.config import Study, load
 from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.mm.memblock import recount
-from kmsim.mm.mmzone import MAX_NR_ZONES, NO_PAGE, NR_PCP_LISTS, Machine, page_t
+from kmsim.mm.mmzone import (
+    MAX_NR_ZONES,
+    MIGRATE_TYPES,
+    NO_PAGE,
+    NR_PAGE_ORDERS_MAX,
+    NR_PCP_LISTS,
+    Machine,
+    page_t,
+)
 from kmsim.mm.page_alloc import alloc_pages, free_pages
 from kmsim.sim.boot import machine_of
+from kmsim.sim.simulation import new_simulation, run
 from tests.studies import study
 
 ROOT = Path(__file__).parents[1]
 NR_HELD = 1000
 NR_OPERATIONS = 4_000_000
-FRAME_BYTES_MAX = 16
+FRAME_BYTES_MAX = 24
 TIB_RSS_MAX = 12 << 30
 
 pytestmark = pytest.mark.slow
@@ -78,38 +88,76 @@ def test_operations_a_second_of_mm_alone(order: int, visits: Callable[..., NDArr
     assert visits is walk or sum(work.values()) > 0.01
 
 
-def test_a_page_frame_takes_16_bytes() -> None:
+def test_a_page_frame_takes_24_bytes() -> None:
     assert page_t.itemsize <= FRAME_BYTES_MAX
     m = machine_of(study(memory="1GiB", cpus=8).machine, 1)
     nr_frames = int(m.params[0].nr_frames)
     heads = len(m.pages) - nr_frames
-    assert heads <= MAX_NR_ZONES * (8 * NR_PCP_LISTS + 16 * 4) + 8
+    assert heads <= MAX_NR_ZONES * (8 * NR_PCP_LISTS + NR_PAGE_ORDERS_MAX * MIGRATE_TYPES) + 8
     assert m.pages.nbytes <= FRAME_BYTES_MAX * (nr_frames + heads)
     total = sum(array.nbytes for array in m)
     print(f"\n{total / nr_frames:.2f} bytes per page frame, {m.pages.nbytes / nr_frames:.2f} of them in pages")
     assert total <= (FRAME_BYTES_MAX + 1) * nr_frames
 
 
-BOOT = """
+# ---- the whole simulator
+
+
+def rate(study: Study) -> float:
+    """Million operations a second of a run, from its start to its end."""
+    simulation = new_simulation(study)
+    start = time.perf_counter()
+    for _ in run(simulation):
+        pass
+    return simulation.nr_done / (time.perf_counter() - start) / 1e6
+
+
+def bench(name: str, nr_operations: int, *, cpus: int = 16, stepwise: bool = False) -> Study:
+    """A study of configs/bench with so many operations in all, spread over the CPUs."""
+    of_thread = f"workload.threads[0].operations={nr_operations // cpus}"
+    sets = (of_thread, f"machine.cpus={cpus}", f"run.stepwise={str(stepwise).lower()}")
+    return load(ROOT / "configs" / "bench" / f"{name}.yaml", sets)
+
+
+@pytest.mark.parametrize("name", ["order0", "zone_lock"])
+def test_operations_a_second_of_a_simulation(name: str) -> None:
+    for stepwise in (False, True):
+        rate(bench(name, 160, stepwise=stepwise))  # compiles
+    default = [rate(bench(name, 16 * 10**5)) for _ in range(3)]
+    stepwise = rate(bench(name, 16 * 10**3, stepwise=True))
+    print(f"\n{name}: {max(default):.2f} million operations a second ({min(default):.2f} at least)")
+    print(f"stepwise: {stepwise:.4f}, {max(default) / stepwise:.0f} times slower")
+    assert stepwise > 0
+
+
+def test_the_cost_of_many_cpus() -> None:
+    rate(bench("order0", 256))  # compiles
+    rates = {cpus: rate(bench("order0", 2**21, cpus=cpus)) for cpus in (1, 16, 64, 256)}
+    print("\norder0, by CPUs: " + ", ".join(f"{cpus}: {of_cpus:.2f}" for cpus, of_cpus in rates.items()))
+    print(f"an operation costs {rates[1] / rates[256]:.1f} times as much at 256 CPUs as at 1")
+    assert min(rates.values()) > 0
+
+
+TIB = """
 import json, resource, time
+from tests.sim.stories import finished
 from tests.studies import study
-from kmsim.sim.boot import machine_of
-small = machine_of(study().machine, 1)
-config = study(memory="1TiB", cpus=64).machine
+finished(study({"operations": 10}))
 start = time.perf_counter()
-m = machine_of(config, 1)
+simulation = finished(study({"operations": 100000, "live": 1000}, memory="1TiB", cpus=64))
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps([seconds, peak, int(m.params[0].nr_frames)]))
+print(json.dumps([seconds, peak, int(simulation.machine.params[0].nr_frames), simulation.nr_done]))
 """
 
 
-def test_a_tebibyte_in_pages_of_4_kib_boots_in_12_gib() -> None:
-    done = subprocess.run([sys.executable, "-c", BOOT], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_a_tebibyte_in_pages_of_4_kib_starts_and_runs_in_12_gib() -> None:
+    done = subprocess.run([sys.executable, "-c", TIB], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    seconds, peak, nr_frames = json.loads(done.stdout)
-    print(f"\n1 TiB: booted in {seconds:.1f} s, {peak / (1 << 30):.1f} GiB at most")
+    seconds, peak, nr_frames, nr_done = json.loads(done.stdout)
+    print(f"\n1 TiB: {nr_done:,} operations in {seconds:.1f} s, boot and recount included; {peak / (1 << 30):.1f} GiB")
     assert nr_frames >= 1 << 28
+    assert nr_done == 64 * 100_000
     assert peak < TIB_RSS_MAX
 
 

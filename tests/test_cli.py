@@ -15,7 +15,7 @@ from tests.commands import SMALL, Done, Shell, in_own_process, on_terminal
 
 RECORDING = Path(__file__).parent / "validation" / "recordings" / "a64-612-64k-1G-c2-frag.json.gz"
 COMMANDS = ("run", "check", "show", "new", "schema", "validate")
-LONG = SMALL.replace("operations: 40", "operations: 1000000")
+LONG = SMALL.replace("operations: 40", "operations: 100000000")
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def test_a_run_prints_its_tables_and_writes_its_folder(kmsim: Shell) -> None:
     assert done.code == 0
     assert re.findall(r"^(\w[^│]*?) *$", done.out, re.MULTILINE) == [
         "small, seed 1",
+        "where the CPUs' time went",
         "zone locks",
         "free memory at the end",
         "written to results/small",
@@ -62,7 +63,7 @@ def test_json_is_one_document_and_the_same_from_run_and_show(kmsim: Shell) -> No
     shown = kmsim("show", "results/small", "--json")
     document = json.loads(ran.out)
     assert document == json.loads(shown.out)
-    assert set(document) == {"provenance", "operations", "locks", "fragmentation"}
+    assert set(document) == {"provenance", "operations", "locks", "time", "fragmentation"}
     assert document["provenance"]["command"] == ["run", "small.yaml", "--json"]
     assert (ran.code, shown.code, shown.err) == (0, 0, "")
 

@@ -49,26 +49,31 @@ def touch_neighbour(m: Machine, ac: int, pfn: int) -> None:
 
 @core
 def touch_block(m: Machine, ac: int, pfn: int, order: int) -> None:
-    """Count a walk over all struct pages of a block: the lines of a block are as hot as its first.
+    """Count a walk over all struct pages of a block: those behind the first are as hot as the last.
 
-    Only the first one's record is read and stamped, since 2^order writes would cost too much. Where
-    no cache has the first, the others come by the prefetcher.
+    The first has its own record, and whoever took the block off a list has just touched it; of the
+    others only the last one's is read and stamped, since 2^order writes would cost too much. Where
+    no cache has that, they come by the prefetcher.
     """
     if m.params[0].cache_lines == NO_CACHES:
         return
-    cpu = int(m.contexts[ac].cpu)
+    touch(m, ac, pfn)
     nr_others = (1 << order) - 1
-    if is_cached(m, cpu, pfn):
-        stamp(m, cpu, pfn)
-        m.work[0].lines_hot += 1 + nr_others
+    if nr_others == 0:
+        return
+    cpu = int(m.contexts[ac].cpu)
+    last = pfn + nr_others
+    toucher = int(m.pages[last].toucher)
+    if is_cached(m, cpu, last):
+        m.work[0].lines_hot += nr_others
     else:
-        if miss(m, cpu, pfn):
+        if toucher != 0 and is_cached(m, toucher - 1, last):
             m.work[0].lines_other += nr_others
         else:
             m.work[0].lines_sequential += nr_others
-            m.cpus[cpu].last_pfn = pfn + nr_others
+            m.cpus[cpu].last_pfn = last
         m.cpus[cpu].nr_misses += nr_others
-        stamp(m, cpu, pfn)
+    stamp(m, cpu, last)
 
 
 @small
@@ -94,13 +99,12 @@ def stamp(m: Machine, cpu: int, pfn: int) -> None:
 
 
 @core
-def miss(m: Machine, cpu: int, pfn: int) -> bool:
-    """Count a touch that is not hot; did another CPU's cache have the line?"""
+def miss(m: Machine, cpu: int, pfn: int) -> None:
+    """Count a touch that is not hot."""
     if m.params[0].cache_lines == NO_CACHES:
-        return False
+        return
     toucher = int(m.pages[pfn].toucher)
-    is_elsewhere = toucher != 0 and is_cached(m, toucher - 1, pfn)
-    if is_elsewhere:
+    if toucher != 0 and is_cached(m, toucher - 1, pfn):
         m.work[0].lines_other += 1
     else:
         if abs(pfn - m.cpus[cpu].last_pfn) == 1:
@@ -110,4 +114,3 @@ def miss(m: Machine, cpu: int, pfn: int) -> bool:
         m.cpus[cpu].last_pfn = pfn
     m.cpus[cpu].nr_misses += 1
     stamp(m, cpu, pfn)
-    return is_elsewhere

@@ -65,6 +65,8 @@ def boot_of(config: MachineConfig) -> Boot:
         ),
         watermark_boost_factor=sysctl.watermark_boost_factor,
         cache_slice_bytes=config.cache_slice,
+        auto_tune=config.pcp.auto_tune,
+        check_pages=config.check_pages,
     )
 
 
@@ -104,6 +106,8 @@ def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
     if disagreements:
         raise ConfigError(disagreements)
     m.params[0].watermark_boost_factor = config.sysctl.watermark_boost_factor
+    m.params[0].auto_tune = config.pcp.auto_tune
+    m.params[0].check_pages = config.check_pages
     try:
         recount(m)
     except AssertionError as error:

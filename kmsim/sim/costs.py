@@ -1,8 +1,8 @@
 """The price list in whole picoseconds: what `mm` says was done, turned into time.
 
 Mechanism and price are separate: no price is known in `mm`, and a sweep over prices touches no
-allocator code. What was done is a record of `mm.mmzone.work_t`. A miss on the way to a lock, or alone
-under it, is exposed; misses inside per-CPU-list and bulk loops overlap with each other: two prices.
+allocator code. What was done is a record of `mm.mmzone.work_t`. The first miss of a stage is exposed
+and the others overlap with it; inside per-CPU-list and bulk loops all overlap: two prices.
 """
 
 import numpy as np
@@ -42,12 +42,13 @@ def instructions_ps(s: Core) -> int:
 
 @small
 def cache_lines_ps(s: Core, overlapped: bool) -> int:
-    """The struct pages' cache lines that were touched."""
+    """The struct pages' cache lines that were touched; where not all misses overlap, one is exposed."""
     work = s.m.work[0]
     price = s.prices[0]
     near = work.lines_hot * price.line_hot + work.lines_sequential * price.line_sequential
-    if overlapped:
-        return int(
-            near + work.lines_other * price.line_other_overlapped + work.lines_memory * price.line_memory_overlapped
-        )
-    return int(near + work.lines_other * price.line_other + work.lines_memory * price.line_memory)
+    far = work.lines_other * price.line_other_overlapped + work.lines_memory * price.line_memory_overlapped
+    if not overlapped and work.lines_memory:
+        far += price.line_memory - price.line_memory_overlapped
+    elif not overlapped and work.lines_other:
+        far += price.line_other - price.line_other_overlapped
+    return int(near + far)

@@ -11,6 +11,7 @@
 
 The calls take part in everything: they share the CPU with its kernel threads (and pay for the switch),
 are interrupted, wait for locks, and are counted. Calls on one CPU are served one after the other.
+An operation that has begun goes on: do not throw a `simpy.Interrupt` into a process that is within a call.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from kmsim.sim.cpu import Cpu
 from kmsim.sim.drivers import start_drivers
 from kmsim.sim.event_core import add_task, hand_block
 from kmsim.sim.records import NEVER, Core, grown, new_core
+from kmsim.sim.sampler import sampler, until_all
 from kmsim.sim.task import Barriers, drain_worker, kernel_task
-from kmsim.units import TIME_UNITS, format_time
 from kmsim.workload.op_stream import block_size, op_t
 from kmsim.workload.phases import NO_END
 from kmsim.workload.plan import THREAD, Plan, Request, plan_of
@@ -38,9 +38,8 @@ Process = Generator[simpy.Event, Any, Any]
 UserProcess = Callable[["Simulation"], Process]
 
 USER_SLOTS = 64
-PROGRESS_EVERY = 1000  # SimPy events
+PROGRESS_EVERY = 100  # SimPy events
 WORDS_OF_AN_OP = op_t.itemsize // 8
-LIVELOCK_PS = 100 * TIME_UNITS["ms"]  # assumed
 
 
 @dataclass
@@ -200,48 +199,3 @@ def run(simulation: Simulation) -> Iterator[int]:
         if nr_events % PROGRESS_EVERY == 0:
             yield simulation.nr_done
     recount(simulation.machine)
-
-
-def until_all(finished: simpy.Event) -> Process:
-    """End when all have; a process, because a condition inside another loses its callbacks."""
-    yield finished
-
-
-def sampler(simulation: Simulation, finished: simpy.Event) -> Process:
-    """Sample memory at the start, at regular intervals and at the end; ends early where nothing moves any more."""
-    env = simulation.env
-    interval = simulation.study.run.sample_every
-    watch = Watch(simulation)
-    while not finished.triggered and not simulation.stuck:
-        simulation.samples.take(simulation.machine, now_ps(env))
-        simulation.stuck = watch.look()
-        yield finished | env.timeout(interval)
-    simulation.samples.take(simulation.machine, now_ps(env))
-
-
-class Watch:
-    """Finds a livelock: threads that want to run, and for long have not been let (as interrupts take all)."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-        tasks = simulation.plan.tasks
-        ends = [task.is_finite for task in tasks] + [True] * (len(simulation.core.tasks) - len(tasks))
-        self._waited_for = np.flatnonzero(ends)
-        self._nr_done = -1
-        self._since = 0
-
-    def look(self) -> str:
-        """What is wrong, if anything."""
-        now = now_ps(self._simulation.env)
-        tasks = self._simulation.core.tasks
-        nr_done = int(tasks["nr_done"][self._waited_for].sum())
-        want_to_run = (tasks["wake_at"] <= self._since) | (tasks["running"] != 0)
-        if nr_done != self._nr_done or not want_to_run[: self._simulation.nr_tasks][self._waited_for_now()].any():
-            self._nr_done = nr_done
-            self._since = now
-        if now - self._since < LIVELOCK_PS:
-            return ""
-        return f"livelock: for {format_time(LIVELOCK_PS)} no thread has finished an operation, though some want to run"
-
-    def _waited_for_now(self) -> NDArray[np.int64]:
-        return self._waited_for[self._waited_for < self._simulation.nr_tasks]

@@ -29,6 +29,8 @@ def kernel_task(simulation: Simulation, k: int) -> Generator[simpy.Event, None, 
         nr_begun = simulation.core.tasks["end_op"].item(k) - simulation.first_op[k]
         if nr_begun < len(block.ops):
             stream.cut(nr_begun)
+            yield env.timeout(max(0, block.until_ps - now_ps(env)))
+            simulation.core.tasks[k].arrived = now_ps(env)
 
 
 def drain_worker(simulation: Simulation, cpu: int, every_ps: int) -> Generator[simpy.Event, Any, None]:

@@ -147,7 +147,7 @@ def test_ages_are_right_where_the_count_of_misses_passes_2_to_the_32(m: Machine)
 
 
 @pytest.mark.parametrize(("order", "first"), [(3, 64), (9, 512)])
-def test_the_lines_of_a_block_are_as_hot_as_its_first(m: Machine, order: int, first: int) -> None:
+def test_the_lines_of_a_block_behind_its_first_are_as_hot_as_its_last(m: Machine, order: int, first: int) -> None:
     nr_pages = 1 << order
     touch_block(m, 0, first, order)
     assert lines(m) == {"sequential": nr_pages - 1, "memory": 1}
@@ -159,7 +159,20 @@ def test_the_lines_of_a_block_are_as_hot_as_its_first(m: Machine, order: int, fi
     assert (m.cpus[1].nr_misses, m.cpus[1].last_pfn) == (nr_pages, FAR_FROM_ALL)
     touch_block(m, 0, first + nr_pages, order)
     assert lines(m) == {"sequential": nr_pages}
-    assert not m.pages["toucher"][first + 1 : first + nr_pages].any()
+    assert not m.pages["toucher"][first + 1 : first + nr_pages - 1].any()
+
+
+def test_a_walk_after_the_first_line_was_touched_still_fetches_the_others(m: Machine) -> None:
+    assert touched(m, 0, 512) == ["memory"]
+    touch_block(m, 0, 512, 9)
+    assert lines(m) == {"hot": 1, "sequential": 511}
+
+
+def test_a_walk_over_one_page_is_a_touch(m: Machine) -> None:
+    touch_block(m, 0, 700, 0)
+    touch_block(m, 0, 700, 0)
+    assert lines(m) == {"memory": 1, "hot": 1}
+    assert m.cpus[0].nr_misses == 1
 
 
 def test_a_list_operation_touches_what_it_writes_but_no_head(m: Machine) -> None:

@@ -1,4 +1,4 @@
-"""No reference is counted in a hot entry point: each array of a machine would cost 12 ns a call.
+"""No reference is counted in a hot entry point: each array of a machine or core would cost 12 ns a call.
 
 An entry that came from the cache on disk has no LLVM left to look at, so each is compiled once more here.
 """
@@ -11,7 +11,9 @@ import pytest
 
 from kmsim.mm.memblock import free_range
 from kmsim.mm.mmzone import Machine
-from kmsim.sim.stage import begin, granted
+from kmsim.sim.event_core import hand_block, run_until
+from kmsim.sim.simulation import new_simulation
+from tests.studies import study
 
 from . import drivers
 from .machines import plain_machine
@@ -19,8 +21,6 @@ from .machines import plain_machine
 I64 = numba.int64
 PFNS = numba.int64[::1]
 ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "begin": (begin, (I64, numba.boolean, I64, I64, I64)),
-    "granted": (granted, (I64,)),
     "free_range": (free_range, (I64, I64)),
     "alloc": (drivers.alloc, (I64, I64, I64)),
     "free": (drivers.free, (I64, I64, I64)),
@@ -30,12 +30,16 @@ ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "drain_all": (drivers.drain_all, (I64,)),
     "decay": (drivers.decay, (I64, I64)),
 }
+OF_THE_EVENT_CORE: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "run_until": (run_until, (I64,)),  # all that happens in a simulation
+    "hand_block": (hand_block, (I64, I64, I64, I64)),
+}
 
 
-def nr_refcounts(function: Callable[..., Any], arguments: tuple[Any, ...], **options: bool) -> int:
-    """How often compiled code would count a reference."""
+def nr_refcounts(function: Callable[..., Any], first: Any, arguments: tuple[Any, ...], **options: bool) -> int:
+    """How often code compiled for a machine or a core, `first`, would count a reference."""
     again = numba.njit(**options)(function)
-    signature = (numba.typeof(plain_machine()), *arguments)
+    signature = (numba.typeof(first), *arguments)
     again.compile(signature)
     llvm = again.inspect_llvm(again.signatures[0])
     body = [line for line in llvm.splitlines() if "call" in line]
@@ -43,11 +47,21 @@ def nr_refcounts(function: Callable[..., Any], arguments: tuple[Any, ...], **opt
     return sum("NRT_incref" in line or "NRT_decref" in line for line in body)
 
 
+def options_of(function: Any) -> dict[str, bool]:
+    """How it is compiled, but for what would hide its code."""
+    return {"_nrt": function.targetoptions.get("_nrt", True), "forceinline": False}
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_no_reference_is_counted(name: str) -> None:
     function, arguments = ENTRIES[name]
-    options = {"_nrt": function.targetoptions.get("_nrt", True), "forceinline": False}
-    assert nr_refcounts(function.py_func, arguments, **options) == 0
+    assert nr_refcounts(function.py_func, plain_machine(), arguments, **options_of(function)) == 0
+
+
+@pytest.mark.parametrize("name", OF_THE_EVENT_CORE)
+def test_no_reference_is_counted_in_the_event_core(name: str) -> None:
+    function, arguments = OF_THE_EVENT_CORE[name]
+    assert nr_refcounts(function.py_func, new_simulation(study()).core, arguments, **options_of(function)) == 0
 
 
 def test_references_would_be_counted_without_the_option() -> None:
@@ -55,4 +69,4 @@ def test_references_would_be_counted_without_the_option() -> None:
         zones = m.zones
         return zones[z : z + 1]
 
-    assert nr_refcounts(first_zone, (I64,)) > 0
+    assert nr_refcounts(first_zone, plain_machine(), (I64,)) > 0

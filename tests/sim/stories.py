@@ -18,7 +18,6 @@ from kmsim.workload.op_stream import KIND_NAMES
 from tests.studies import Mapping, lock_prices_only, mapping
 
 Story = list[tuple[float, int, str]]
-NORMAL, DMA32 = 2, 1  # zones
 ONE = {"operations": 1, "live": 1, "requests": [{"order": 4}]}  # an allocation under the zone's lock
 PAIR = ONE | {"operations": 2}  # and the free of its block
 
@@ -48,7 +47,8 @@ def source(kind: str, **others: Any) -> Mapping:
 
 def told(monkeypatch: pytest.MonkeyPatch, study: Study, *processes: UserProcess) -> Story:
     """Run a study event by event; each operation's beginning and end."""
-    simulation = new_simulation(study.model_copy(update={"run": study.run.model_copy(update={"stepwise": True})}), processes)
+    stepwise = study.run.model_copy(update={"stepwise": True})
+    simulation = new_simulation(study.model_copy(update={"run": stepwise}), processes)
     log: Story = []
     step_once = drivers.step_once
 

@@ -173,3 +173,17 @@ def test_an_index_that_the_memory_cannot_have_is_refused() -> None:
     (why,) = refusals({"aged": {"order": 10, "unusable_index": 0.98}}, memory="64MiB")
     must = "machine.state.aged.unusable_index: must be an index that this machine can have"
     assert why.startswith(f"config: {must}, found 0.98 (only 0 to 0.9")
+
+
+@pytest.mark.parametrize("auto_tune", [False, True])
+@pytest.mark.parametrize("check_pages", [False, True])
+@pytest.mark.parametrize("state", ["fresh", {"recorded": str(RECORDED)}], ids=["fresh", "recorded"])
+def test_the_policies_of_the_config_are_the_machines(state: object, auto_tune: bool, check_pages: bool) -> None:
+    m = machine(state, pcp={"auto_tune": auto_tune}, check_pages=check_pages)
+    assert (m.params[0].auto_tune, m.params[0].check_pages) == (auto_tune, check_pages)
+
+
+def test_lists_of_a_fixed_size_have_one_size() -> None:
+    fixed, tuned = (machine("fresh", pcp={"auto_tune": auto_tune}).pcps for auto_tune in (False, True))
+    assert (fixed["high_min"] == fixed["high_max"]).all()
+    assert (tuned["high_min"] < tuned["high_max"]).any()

@@ -38,7 +38,9 @@ def taking(cpu: int, order: int = 4, *, pause: int = 1_000_000, got: list[Any] |
 
 def nr_free(simulation: Simulation) -> int:
     """All free pages, those on per-CPU lists too."""
-    return int(simulation.machine.zones["nr_free_pages"].sum() + simulation.machine.pcps["count"].sum())
+    m = simulation.machine
+    of_orders = m.zones["nr_free"].sum(axis=0)
+    return int((of_orders << np.arange(len(of_orders))).sum() + m.pcps["count"].sum())
 
 
 # ---- time

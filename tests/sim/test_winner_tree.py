@@ -45,4 +45,5 @@ def test_cpus_that_are_never_due_give_way_to_one_that_is() -> None:
 
 
 def test_the_largest_time_and_cpu_fit_into_a_word() -> None:
-    assert NEVER << CPU_BITS | (1 << CPU_BITS) - 1 <= np.iinfo(np.int64).max
+    largest = NEVER << CPU_BITS | (1 << CPU_BITS) - 1
+    assert largest <= np.iinfo(np.int64).max

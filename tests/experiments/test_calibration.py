@@ -1,0 +1,55 @@
+"""The shipped price list still tells what was measured, and READMEs say what the files beside them hold."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.calibration import calibrate
+from experiments.calibration.fit import FITTED
+from experiments.calibration.p1 import compared, measured, outside, shipped_prices, simulated
+from experiments.order0_scaling import order0_scaling
+
+CORES = (1, 4, 13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [0, 4, 9])
+def test_the_shipped_prices_meet_what_was_measured(order: int) -> None:
+    points = measured()
+    points = points[(points["order"] == order) & (points["cores"].isin(CORES) | (order > 0))]
+    table = compared(points, simulated(points))
+    assert outside(table).empty, f"\n{table.to_string()}"
+
+
+def test_fit_has_every_point_and_none_is_outside_of_its_bar() -> None:
+    table = pd.read_csv(calibrate.FIT)
+    pd.testing.assert_frame_equal(table[measured().columns], measured())
+    assert outside(table).empty
+
+
+def test_fitted_prices_are_shipped() -> None:
+    fitted = pd.read_csv(calibrate.PRICES).set_index("price")["ns"].to_dict()
+    shipped = shipped_prices()
+    assert fitted == pytest.approx({name: shipped[name] for name in FITTED})
+    assert shipped["line_memory"] >= shipped["line_memory_overlapped"] >= shipped["line_sequential"]
+    assert shipped["line_other"] >= shipped["line_other_overlapped"]
+
+
+def readme_is_filled(readme: Path, text: str) -> bool:
+    """Does README hold these numbers, and no others between its marks?"""
+    written = readme.read_text(encoding="utf-8")
+    return calibrate.filled(written, text) == written
+
+
+def test_readmes_say_what_the_results_hold() -> None:
+    fit = calibrate.numbers(pd.read_csv(calibrate.FIT), pd.read_csv(calibrate.PRICES))
+    assert readme_is_filled(calibrate.README, fit)
+    assert readme_is_filled(order0_scaling.README, order0_scaling.numbers(pd.read_csv(order0_scaling.RESULTS)))
+
+
+def test_a_readme_with_another_number_is_not_filled(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- numbers -->\n12 ns\n<!-- end of numbers -->\n")
+    assert readme_is_filled(readme, "12 ns\n")
+    assert not readme_is_filled(readme, "13 ns\n")
