@@ -17,7 +17,10 @@ import pandas as pd
 
 import kmsim
 from kmsim.config import load
+from kmsim.config.costs import CostsConfig
 from kmsim.config.shipped import shipped_file
+from kmsim.sim.costs import PRICES
+from kmsim.units import PS_PER_NS
 
 MEASURED = Path(__file__).parent / "p1.csv"
 MACHINE = COSTS = "xeon-gold-5320"
@@ -74,11 +77,11 @@ def settings(run: Run, prices: Mapping[str, float], scale: Scale) -> list[str]:
         f"{thread}.requests[0].gfp={GFP}",
         f"{thread}.requests[0].order={run.order}",
     ]
-    sets += [f"costs.{name}.value={round(1000 * price)}ps" for name, price in prices.items()]
+    sets += [f"costs.{name}.value={round(PS_PER_NS * price)}ps" for name, price in prices.items()]
     if lines is not None:
         sets.append(f"costs.cache_lines.value={lines}")
     if run.workload != "repeat":
-        sets.append(f"{thread}.live={nr_blocks(run.order, lines or shipped_cache_lines())}")
+        sets.append(f"{thread}.live={nr_blocks(run.order, lines or shipped_costs().cache_lines.value)}")
     return sets
 
 
@@ -87,17 +90,20 @@ def nr_blocks(order: int, cache_lines: int) -> int:
     return max(LINES_PER_CACHE * cache_lines >> order, BLOCKS_MIN)
 
 
-def shipped_cache_lines() -> int:
-    """How many lines a CPU's cache keeps by the shipped price list."""
-    study = load(shipped_file("workloads", "llfree-repeat"), [f"machine={MACHINE}", f"costs={COSTS}"])
-    return int(study.costs.cache_lines.value)
+def shipped_costs() -> CostsConfig:
+    """The shipped price list."""
+    return load(shipped_file("workloads", "llfree-repeat"), [f"machine={MACHINE}", f"costs={COSTS}"]).costs
+
+
+def shipped_prices() -> dict[str, float]:
+    """The prices of the shipped list, in ns."""
+    costs = shipped_costs()
+    return {name: getattr(costs, name).value / PS_PER_NS for name in PRICES}
 
 
 def latencies(run: Run, prices: Mapping[str, float], scale: Scale) -> dict[str, float]:
     """Simulate a benchmark: the latency, in ns, of each curve that it is behind."""
     study = load(shipped_file("workloads", f"llfree-{run.workload}"), settings(run, prices, scale), seed=SEED)
-    machine = study.machine
-    assert not machine.pcp.auto_tune and machine.check_pages, "the machine of P1 runs Linux 6.0"
     operations = kmsim.run(study).operations
     assert not operations["failed"].any()
     by_kind = operations.assign(total=operations["mean_ns"] * operations["count"]).groupby("kind")

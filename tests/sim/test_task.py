@@ -149,7 +149,8 @@ def test_a_phase_until_a_time_begins_nothing_from_then_on(story: Any) -> None:
 
 def test_the_phase_after_begins_at_that_time(story: Any) -> None:
     phases = [{"do": "churn", "until": "10us", "think": "20us"}, {"do": "fill", "think": "1us"}]
-    assert story(cheap(BLOCKS | {"live": 1, "phases": phases})) == [(11_000, 0, "t0 alloc"), (11_076, 0, "t0 alloc done")]
+    told = story(cheap(BLOCKS | {"live": 1, "phases": phases}))
+    assert told == [(11_000, 0, "t0 alloc"), (11_076, 0, "t0 alloc done")]
 
 
 def test_a_phase_until_a_time_that_is_past_does_nothing(story: Any) -> None:

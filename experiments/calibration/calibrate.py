@@ -1,0 +1,192 @@
+"""Fit the price list of the Xeon Gold 5320 to P1, what LLFree's benchmarks measured on it.
+
+    python experiments/calibration/calibrate.py            # fit, fit.csv, figure and README's numbers
+    python experiments/calibration/calibrate.py --write    # and write the prices to configs/costs/xeon-gold-5320.yaml
+    python experiments/calibration/calibrate.py --shipped  # no fit: the prices of that file
+    python experiments/calibration/calibrate.py --draw     # no simulation either: figure and numbers from fit.csv
+
+A fit takes about five minutes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.ticker import FixedLocator, NullLocator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
+
+from experiments.calibration.fit import FITTED, fit
+from experiments.calibration.p1 import (
+    COSTS,
+    CURVES,
+    ERROR_BARS,
+    compared,
+    measured,
+    outside,
+    shipped_prices,
+    simulated,
+    worst,
+)
+from kmsim.config.shipped import shipped_file
+from kmsim.plots.figures import PLAIN, UNDATED, styled
+
+HERE = Path(__file__).parent
+FIT = HERE / "fit.csv"
+PRICES = HERE / "prices.csv"
+FIGURE = HERE / "p1.png"
+README = HERE / "README.md"
+NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- end of numbers -->)", re.DOTALL)
+
+SIMULATED_COLOUR, BAND_COLOUR = "#00204d", "0.85"  # a blue that prints nearly black, and a light grey
+POINT = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": "black", "markersize": 5}
+
+# What in P1 says most about each fitted price.
+FITTED_BY = {
+    "alloc_fast": "bulk get on 1 core, and repeat",
+    "free_fast": "bulk put on 1 core, and repeat",
+    "lock_handover": "order 4 on 8 cores, where every operation waits for the lock",
+    "lock_hold": "order 4 on 8 cores, and repeat of order 9",
+    "buddy_split": "the slope of bulk get over cores",
+    "buddy_merge": "the slope of bulk put over cores",
+    "page_moved": "the slopes of bulk get and put over cores",
+    "page_check": "repeat of order 9, 512 struct pages in the cache",
+    "line_hot": "repeat of order 9, 512 struct pages in the cache",
+    "line_other": "order 4 on 8 cores, where the lists' pages were another core's",
+    "line_other_overlapped": "rand on several cores",
+    "line_sequential": "bulk get of order 9, 512 struct pages in order",
+    "line_memory": "bulk put and rand of order 9",
+    "line_memory_overlapped": "rand on 1 core, and its slope over cores",
+}
+assert set(FITTED_BY) == set(FITTED)
+
+
+def write_prices(fitted: dict[str, float]) -> None:
+    """Put the fitted prices into the shipped list, each with its source."""
+    file = shipped_file("costs", COSTS)
+    text = file.read_text(encoding="utf-8")
+    for name, price in fitted.items():
+        value = f"{price:g}ns" if price >= 1 else f"{round(1000 * price)}ps"
+        source = f"calibrated on P1: fitted to all its points; most by {FITTED_BY[name]}"
+        line = f'{name}: {{value: {value}, source: "{source}"}}'
+        text, nr_lines = re.subn(rf"^{name}: .*$", lambda _, line=line: line, text, flags=re.MULTILINE)
+        assert nr_lines == 1, name
+    file.write_text(text, encoding="utf-8")
+
+
+def draw(table: pd.DataFrame) -> Any:
+    """Measured against simulated: a panel for each curve of order 0, and one for the other points."""
+    figure = plt.figure(figsize=(7.4, 4.6), layout="constrained")
+    grid = figure.add_gridspec(2, 3, width_ratios=(1, 1, 1.25))
+    for i, curve in enumerate(CURVES):
+        axes = figure.add_subplot(grid[i // 2, i % 2])
+        draw_curve(axes, table[(table["curve"] == curve) & (table["order"] == 0)])
+        axes.set_title(f"{curve}, order 0", fontsize="medium")
+        if i % 2 == 0:
+            axes.set_ylabel("latency (ns per operation)")
+        if i // 2:
+            axes.set_xlabel("cores")
+    axes = figure.add_subplot(grid[:, 2])
+    draw_others(axes, table[table["order"] > 0])
+    figure.suptitle("How close does one price list come to what was measured?")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    return figure
+
+
+def draw_curve(axes: Any, curve: pd.DataFrame) -> None:
+    """One curve over the cores: points, line, and the band in which the line is to stay."""
+    bar = ERROR_BARS[0] / 100 * curve["measured_ns"]
+    band = (curve["measured_ns"] - bar, curve["measured_ns"] + bar)
+    axes.fill_between(curve["cores"], *band, color=BAND_COLOUR, linewidth=0)
+    axes.plot(curve["cores"], curve["simulated_ns"], color=SIMULATED_COLOUR, linewidth=1.5)
+    axes.plot(curve["cores"], curve["measured_ns"], linestyle="none", **POINT)
+    axes.set(ylim=(0, 1.25 * curve["measured_ns"].max()), xlim=(0, 27))
+    axes.xaxis.set_major_locator(FixedLocator([1, 4, 8, 13, 20, 26]))
+    axes.yaxis.set_major_formatter(PLAIN)
+
+
+def draw_others(axes: Any, others: pd.DataFrame) -> None:
+    """The points of other orders, a row for each."""
+    rows = range(len(others))
+    bars = others["order"].map(ERROR_BARS) / 100
+    axes.barh(
+        rows,
+        2 * bars * others["measured_ns"],
+        left=(1 - bars) * others["measured_ns"],
+        height=0.55,
+        color=BAND_COLOUR,
+        label="measured \N{PLUS-MINUS SIGN}15 % (order 0), \N{PLUS-MINUS SIGN}25 % (others)",
+    )
+    axes.plot(
+        others["simulated_ns"], rows, "D", color=SIMULATED_COLOUR, markersize=4.5, label="simulated (lines; diamonds)"
+    )
+    axes.plot(others["measured_ns"], rows, linestyle="none", label="measured", **POINT)
+    axes.set(xscale="log", xlim=(200, 8000), xlabel="latency (ns per operation)", title="order 9 on 1 core, 4 on 8")
+    axes.title.set_fontsize("medium")
+    axes.xaxis.set_major_locator(FixedLocator([300, 1000, 3000]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(PLAIN)
+    labels = [f"{curve}\norder {order}" for curve, order in zip(others["curve"], others["order"], strict=True)]
+    axes.set_yticks(rows, labels, fontsize="small")
+    axes.invert_yaxis()
+
+
+def numbers(table: pd.DataFrame, prices: pd.DataFrame) -> str:
+    """README's numbers: the largest errors, and the prices."""
+    lines = [
+        f"Of {len(table)} points, {len(table) - len(outside(table))} are within what they may be off "
+        f"(order 0: {ERROR_BARS[0]:.0f} %, the others: {ERROR_BARS[4]:.0f} %). The worst of each curve:",
+        "",
+        "| curve | order | cores | measured | simulated | error |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.curve} | {row.order} | {row.cores} | {row.measured_ns:,} ns | {row.simulated_ns:,.0f} ns "
+        f"| {row.error_percent:+.1f} % |"
+        for row in worst(table).itertuples()
+    ]
+    lines += ["", "| fitted price | ns | what says most about it |", "|---|---|---|"]
+    lines += [f"| `{row.price}` | {row.ns:g} | {FITTED_BY[row.price]} |" for row in prices.itertuples()]
+    return "\n".join(lines) + "\n"
+
+
+def filled(readme: str, text: str) -> str:
+    """README with its numbers replaced."""
+    new, nr_places = NUMBERS.subn(lambda _: text, readme)
+    assert nr_places == 1, "README has one place for the numbers"
+    return new
+
+
+def save(figure: Any, file: Path) -> None:
+    """Write a figure; the same table gives the same bytes."""
+    figure.savefig(file, metadata=UNDATED["png"])
+    plt.close(figure)
+
+
+def main(arguments: list[str]) -> None:
+    """Fit, or take what is there; then write what came of it."""
+    mpl.use("Agg")
+    if "--draw" not in arguments:
+        points = measured()
+        shipped = shipped_prices()
+        prices = {name: shipped[name] for name in FITTED} if "--shipped" in arguments else fit(points, print)
+        if "--write" in arguments:
+            write_prices(prices)
+        table = compared(points, simulated(points, prices, report=lambda run: print("simulating", *run)))
+        table.to_csv(FIT, index=False, lineterminator="\n")
+        pd.DataFrame({"price": prices.keys(), "ns": prices.values()}).to_csv(PRICES, index=False, lineterminator="\n")
+    table, fitted = pd.read_csv(FIT), pd.read_csv(PRICES)
+    print(worst(table).to_string(index=False))
+    with styled():
+        save(draw(table), FIGURE)
+    README.write_text(filled(README.read_text(encoding="utf-8"), numbers(table, fitted)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
