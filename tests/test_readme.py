@@ -146,7 +146,8 @@ def test_an_experiments_command_runs_its_own_config(folder: Path, shell: Shell) 
     (command,) = re.findall(r"\*\*Command\.\*\* `(.*?)`", (folder / "README.md").read_text(encoding="utf-8"))
     program, *arguments = shlex.split(command)
     if program == "python":  # run by the tests of the experiments
-        assert arguments == [f"experiments/{folder.name}/{path.name}" for path in folder.glob(f"{Path(arguments[0]).name}")]
+        assert [ROOT / argument for argument in arguments] == [folder / Path(arguments[0]).name]
+        assert (ROOT / arguments[0]).is_file()
         return
     assert program == "kmsim"
     assert [word for word in arguments if word.startswith(f"experiments/{folder.name}/")]
