@@ -34,7 +34,8 @@ def run(
     """Simulate a config and return its tables as DataFrames; with `out`, also write them and the figures there.
 
     `processes` are SimPy processes of your own that run beside those of the config: generator
-    functions that take the simulation (`simulation.env`, `simulation.cpus`); see `kmsim.sim.cpu`.
+    functions that take the simulation (`simulation.env`, `simulation.cpus`); see `kmsim.sim.cpu`. The
+    run waits for them; one without end is started by another: `simulation.env.process(...)`.
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
     something else.
     """

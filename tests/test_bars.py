@@ -20,6 +20,7 @@ from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.mm.memblock import recount
 from kmsim.mm.mmzone import (
+    CONTEXTS_PER_CPU,
     MAX_NR_ZONES,
     MIGRATE_TYPES,
     NO_PAGE,
@@ -93,7 +94,7 @@ def test_a_page_frame_takes_24_bytes() -> None:
     m = machine_of(study(memory="1GiB", cpus=8).machine, 1)
     nr_frames = int(m.params[0].nr_frames)
     heads = len(m.pages) - nr_frames
-    assert heads <= MAX_NR_ZONES * (8 * NR_PCP_LISTS + NR_PAGE_ORDERS_MAX * MIGRATE_TYPES) + 8
+    assert heads <= MAX_NR_ZONES * (8 * NR_PCP_LISTS + NR_PAGE_ORDERS_MAX * MIGRATE_TYPES) + CONTEXTS_PER_CPU * 8
     assert m.pages.nbytes <= FRAME_BYTES_MAX * (nr_frames + heads)
     total = sum(array.nbytes for array in m)
     print(f"\n{total / nr_frames:.2f} bytes per page frame, {m.pages.nbytes / nr_frames:.2f} of them in pages")

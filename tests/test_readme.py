@@ -19,7 +19,7 @@ EXPERIMENTS = sorted(path for path in (ROOT / "experiments").iterdir() if path.i
 READMES = [README, ROOT / "configs" / "README.md", *(folder / "README.md" for folder in EXPERIMENTS)]
 RECORDING = ROOT / "tests" / "validation" / "recordings" / "a64-612-64k-1G-c2-frag.json.gz"
 SECTIONS = ("**Question.**", "**Command.**", "**What it shows.**")
-NOT_CLONED = shutil.ignore_patterns(".git", ".venv", "*cache*", ".hypothesis", "results", "*.egg-info", "dist", "build")
+NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "results", "*.egg-info", "dist", "build")
 
 each_readme = pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 each_experiment = pytest.mark.parametrize("folder", EXPERIMENTS, ids=lambda folder: folder.name)

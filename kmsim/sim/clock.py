@@ -22,12 +22,22 @@ class Step(simpy.Event):
         self._ok = True
         self._value = None
         schedule: Any = env.schedule  # SimPy declares its two priorities only; any int orders
-        schedule(self, priority=CPU_PRIORITY + cpu, delay=delay_ps)
+        schedule(self, CPU_PRIORITY + cpu, delay_ps)
+
+
+class Environment(simpy.Environment):
+    """SimPy's environment, but a delay is a whole number of picoseconds; TypeError for any other."""
+
+    def schedule(self, event: simpy.Event, priority: Any = 1, delay: Any = 0) -> None:
+        """Put an event on the clock."""
+        if type(delay) is not int:
+            raise TypeError(f"the clock counts whole picoseconds, not {delay!r}: use int() or round()")
+        super().schedule(event, priority, delay)
 
 
 def new_environment() -> simpy.Environment:
     """A clock that stands at picosecond 0."""
-    return simpy.Environment(initial_time=0)
+    return Environment(initial_time=0)
 
 
 def now_ps(env: simpy.Environment) -> int:

@@ -72,7 +72,7 @@ class Cpu:
         """
         flags = parse_gfp(gfp) if isinstance(gfp, str) else gfp
         highest = int(self._simulation.machine.params[0].max_page_order)
-        if not 0 <= order <= highest:
+        if type(order) is not int or not 0 <= order <= highest:
             raise ValueError(f"an order is 0 to {highest}, not {order!r}")
         problem = gfp_problem(flags, order)
         if problem is not None:

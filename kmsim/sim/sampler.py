@@ -14,6 +14,7 @@ import simpy
 from numpy.typing import NDArray
 
 from kmsim.sim.clock import now_ps
+from kmsim.sim.records import NEVER
 from kmsim.units import TIME_UNITS, format_time
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Watch:
     def look(self) -> str:
         """What is wrong, if anything."""
         now = now_ps(self._simulation.env)
+        if now >= NEVER:
+            return f"the simulated clock ends at {NEVER // TIME_UNITS['s']:,} s"
         tasks = self._simulation.core.tasks
         nr_done = int(tasks["nr_done"][self._waited_for].sum())
         want_to_run = (tasks["wake_at"] <= self._since) | (tasks["running"] != 0)

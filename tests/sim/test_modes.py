@@ -27,6 +27,15 @@ def requests(
     ]
 
 
+def phases(rng: random.Random) -> list[Mapping]:
+    shared = rng.random() < 0.5
+    return [
+        {"do": "fill", "barrier": rng.random() < 0.5},
+        {"do": "churn", "until": "60us"} if rng.random() < 0.5 else {"do": "churn", "operations": rng.randint(1, 80)},
+        {"do": "empty", "whose": "all" if shared else "own", "barrier": shared},
+    ]
+
+
 def keeping(rng: random.Random) -> Mapping:
     if rng.random() < 0.5:
         return {"live": rng.randint(0, 60), "free": rng.choice(["random", "fifo", "lifo"])}
@@ -44,14 +53,17 @@ def thread(rng: random.Random, cpus: int) -> Mapping:
         {"arrivals": {"bursts": {"every": "10us", "size": 8}}},
         {"arrivals": {"on_off": {"on": "10us", "off": "5us", "every": "300ns"}}},
     ]
+    kept = keeping(rng)
+    in_phases = "live" in kept and rng.random() < 0.5
     return {
         "cpus": sorted(rng.sample(range(cpus), rng.randint(1, cpus))),
         "per_cpu": rng.choice([1, 1, 2]),
         "pinned": rng.random() < 0.6,
-        "operations": rng.randint(1, 300),
-        "requests": requests(rng),
+        "start": rng.choice(["0ps", "3us"]),
+        "requests": [*requests(rng), {"bytes": "12KiB", "contiguous": rng.random() < 0.5}],
+        **({"phases": phases(rng)} if in_phases else {"operations": rng.randint(1, 300)}),
         **rng.choice(paces),
-        **keeping(rng),
+        **kept,
     }
 
 
@@ -144,4 +156,6 @@ def test_the_random_studies_hold_everything_that_acts_on_a_machine() -> None:
     assert {source["kind"] for source in sources} == {"irq", "softirq"}
     assert {bool(thread.get("pinned", True)) for thread in threads} == {False, True}
     assert any("freed_by" in source for source in sources)
-    assert {"arrivals", "think", "lifetime", "live"} <= {key for thread in threads for key in thread}
+    assert any(study["workload"]["drains"] for study in studies)
+    assert {study["machine"]["timeslice"] for study in studies} == {"1us", "3ms"}
+    assert {"arrivals", "think", "lifetime", "live", "phases", "start"} <= {key for thread in threads for key in thread}

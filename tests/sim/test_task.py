@@ -191,3 +191,9 @@ def test_a_thread_that_sleeps_long_is_no_livelock() -> None:
     simulation = finished(cheap(ONE | {"cpus": [0], "think": "1s"}, run={"sample_every": "10ms"}))
     assert simulation.stuck == ""
     assert simulation.core.tasks[0].nr_done == 1
+
+
+def test_the_clock_has_an_end() -> None:
+    simulation = finished(cheap(ONE | {"cpus": [0], "think": "86400s"}, run={"sample_every": "3600s"}))
+    assert simulation.stuck == "the simulated clock ends at 18,014 s"
+    assert simulation.core.tasks[0].nr_done == 0
