@@ -7,6 +7,7 @@ it is used: so a stream does not depend on the size of its blocks.
 A drawn time is at most a day.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -66,14 +67,14 @@ def draws(of_task: Generators, phase: Phase, nr_ops: int) -> Draws:
         pick=of_task.pick.random(nr_ops) if picks else np.zeros(nr_ops),
         request=chosen(of_task.request, phase, nr_ops),
         gap=gaps(of_task.gap, phase.gaps, nr_ops),
-        lifetime=np.full(nr_ops, -1, np.int64) if lifetime is None else lifetimes(of_task.lifetime, lifetime, nr_ops),
+        lifetime=same(-1, nr_ops) if lifetime is None else lifetimes(of_task.lifetime, lifetime, nr_ops),
     )
 
 
 def chosen(rng: np.random.Generator, phase: Phase, count: int) -> Times:
     """Which of the phase's requests is made, by their weights."""
     if len(phase.requests) == 1:
-        return np.zeros(count, np.int64)
+        return same(0, count)
     weights = np.array([request.weight for request in phase.requests])
     upto = np.cumsum(weights / weights.sum())[:-1]
     drawn = rng.random(count)
@@ -88,7 +89,7 @@ def chosen(rng: np.random.Generator, phase: Phase, count: int) -> Times:
 def gaps(rng: np.random.Generator, of: Distribution | Arrivals, count: int) -> Times:
     """Pauses, or the intervals of an open loop (of its bursts; while it is switched on)."""
     if isinstance(of, Steady):
-        return np.full(count, of.constant)
+        return same(of.constant, count)
     if isinstance(of, Poisson):
         return _exponential(rng, of.poisson, count)
     if isinstance(of, Bursts):
@@ -101,16 +102,16 @@ def gaps(rng: np.random.Generator, of: Distribution | Arrivals, count: int) -> T
 def lifetimes(rng: np.random.Generator, of: Lifetime, count: int) -> Times:
     """How long blocks are kept; -1: for ever."""
     if isinstance(of, Immortal):
-        return np.full(count, -1)
+        return same(-1, count)
     if isinstance(of, Immediate):
-        return np.zeros(count, np.int64)
+        return same(0, count)
     return times(rng, of, count)
 
 
 def times(rng: np.random.Generator, of: Distribution, count: int) -> Times:
     """Picoseconds, so distributed."""
     if isinstance(of, Constant):
-        return np.full(count, of.constant)
+        return same(of.constant, count)
     if isinstance(of, Exponential):
         return _exponential(rng, of.exponential, count)
     if isinstance(of, Uniform):
@@ -120,6 +121,12 @@ def times(rng: np.random.Generator, of: Distribution, count: int) -> Times:
         return _whole(of.lognormal.median * np.exp(of.lognormal.sigma * rng.standard_normal(count)))
     assert isinstance(of, Pareto)
     return _whole(of.pareto.least * np.exp(rng.standard_exponential(count) / of.pareto.shape))
+
+
+@lru_cache(maxsize=64)
+def same(value: int, count: int) -> Times:
+    """An array that holds one value, made once; nobody writes to it."""
+    return np.full(count, value, np.int64)
 
 
 def _exponential(rng: np.random.Generator, mean_ps: int, count: int) -> Times:
