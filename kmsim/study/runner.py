@@ -59,9 +59,10 @@ def run_study(
     """
     if out is None:
         simulation = run_point(study, progress, processes)
-        return Result(tables_of(simulation), dump(study), provenance(study, []), stuck=simulation.stuck)
+        facts = provenance(study, [], processes)
+        return Result(tables_of(simulation), dump(study), facts, stuck=simulation.stuck)
     with result_folder(out) as folder:
-        facts = provenance(study, sys.argv[1:])
+        facts = provenance(study, sys.argv[1:], processes)
         write_inputs(folder, study, facts)
         simulation = run_point(study, progress, processes)
         result = Result(tables_of(simulation), dump(study), facts, folder, simulation.stuck)

@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -59,8 +59,11 @@ class Result:
         raise AttributeError(name)
 
 
-def provenance(study: Study, command: list[str]) -> dict[str, Any]:
-    """All that is needed to rebuild the call, without the wall clock: the same run, the same bytes."""
+def provenance(study: Study, command: list[str], processes: Iterable[object] = ()) -> dict[str, Any]:
+    """All that is needed to rebuild the call, without the wall clock: the same run, the same bytes.
+
+    Of the user's own processes, which are code, only the names.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "name": study.name,
@@ -71,6 +74,7 @@ def provenance(study: Study, command: list[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "host": {"system": platform.system(), "machine": platform.machine()},
         "notes": list(study.machine.notes),
+        "processes": [getattr(process, "__qualname__", type(process).__qualname__) for process in processes],
     }
 
 

@@ -1,13 +1,17 @@
 """Running a study of one point: progress, bugs of ours with what is needed to see them again."""
 
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import simpy
 from pandas.testing import assert_frame_equal
 
 from kmsim.mm.mmzone import PG_PCP, Machine
 from kmsim.sim import drivers
 from kmsim.sim import simulation as sim
+from kmsim.sim.simulation import Simulation
 from kmsim.study import runner
 from kmsim.study.runner import ModelBug, run_point, run_study
 from kmsim.study.store import Result
@@ -94,3 +98,12 @@ def test_inputs_are_written_before_the_run(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RuntimeError):
         run_study(study(), tmp_path / "result")
     assert seen == ["config.yaml", "provenance.json"]
+
+
+def test_the_users_own_processes_are_named_in_the_provenance() -> None:
+    def my_thread(simulation: Simulation) -> Generator[simpy.Event, Any, None]:
+        yield simulation.env.timeout(1)
+
+    (name,) = run_study(study(), processes=[my_thread]).provenance["processes"]
+    assert name.endswith("my_thread")
+    assert run_study(study()).provenance["processes"] == []
