@@ -39,7 +39,8 @@ def bench_names() -> list[str]:
 def study_of_bench(name: str, operations: int) -> Study:
     """A shipped bench, or a study's file, with that many operations in all, divided evenly among its threads.
 
-    There may be a few more, so that all threads have as many. ConfigError where there is no such bench.
+    There may be a few more, so that all threads have as many; what interrupts do, and timed frees, comes on
+    top. ConfigError where there is no such bench, or its threads have phases.
     """
     names = bench_names()
     is_path = name.endswith((".yaml", ".yml")) or "/" in name
@@ -48,6 +49,10 @@ def study_of_bench(name: str, operations: int) -> Study:
         raise ConfigError([Problem("shipped", "kmsim bench", None, "NAME", what, repr(name), nearest(name, names))])
     file = Path(name) if is_path else shipped_file("bench", name)
     study = load(file)
+    phased = [n for n, thread in enumerate(study.workload.threads) if thread.phases]
+    if phased:
+        what = must("left_out", key="a number of operations for kmsim bench")
+        raise ConfigError([Problem("left_out", str(file), None, f"workload.threads[{n}].phases", what) for n in phased])
     nr_threads = sum(thread.nr_tasks for thread in study.workload.threads)
     each = -(-operations // nr_threads)
     sets = [f"workload.threads[{n}].operations={each}" for n in range(len(study.workload.threads))]

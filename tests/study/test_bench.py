@@ -51,6 +51,12 @@ def test_an_unknown_bench_names_the_nearest() -> None:
         study_of_bench("ordr0", 16)
 
 
+def test_a_study_with_phases_has_no_number_of_operations_to_set(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("extends: llfree-bulk\nmachine: x86-laptop\n")
+    with pytest.raises(ConfigError, match=r"threads\[0\].phases: must be left out where a number of operations"):
+        study_of_bench(str(tmp_path / "study.yaml"), 16)
+
+
 def test_the_command_prints_what_scripts_need(tmp_path: Path) -> None:
     done = in_own_process("bench", "order0", "--operations", "3200", "--json", folder=tmp_path)
     assert done.code == 0
