@@ -13,22 +13,21 @@ from kmsim.jit import small
 SUB_BITS = 7
 NR_BUCKETS = (64 - SUB_BITS) << SUB_BITS
 
+_BYTE_MAX = 255
+_BIT_LENGTH = np.array([value.bit_length() for value in range(_BYTE_MAX + 1)])
+
 Counts = NDArray[np.int64]
 
 
 @small
 def bucket_of(value: int) -> int:
     """The bucket of a value >= 0."""
-    exponent = 0
     top = value >> (SUB_BITS + 1)
-    step = 32
-    while step:
-        if top >> step:
-            exponent += step
-            top >>= step
-        step >>= 1
-    if value >> (SUB_BITS + 1):
-        exponent += 1
+    exponent = 0
+    while top > _BYTE_MAX:
+        top >>= 8
+        exponent += 8
+    exponent += int(_BIT_LENGTH[top])
     return (exponent << SUB_BITS) + (value >> exponent)
 
 
