@@ -63,11 +63,10 @@ def touch_block(m: Machine, ac: int, pfn: int, order: int) -> None:
         return
     cpu = int(m.contexts[ac].cpu)
     last = pfn + nr_others
-    toucher = int(m.pages[last].toucher)
     if is_cached(m, cpu, last):
         m.work[0].lines_hot += nr_others
     else:
-        if toucher != 0 and is_cached(m, toucher - 1, last):
+        if is_elsewhere(m, last):
             m.work[0].lines_other += nr_others
         else:
             m.work[0].lines_sequential += nr_others
@@ -91,6 +90,13 @@ def is_cached(m: Machine, cpu: int, pfn: int) -> bool:
 
 
 @small
+def is_elsewhere(m: Machine, pfn: int) -> bool:
+    """Does the cache of the CPU that touched the line last still have it? Asked where this CPU's has not."""
+    toucher = int(m.pages[pfn].toucher)
+    return toucher != 0 and is_cached(m, toucher - 1, pfn)
+
+
+@small
 def stamp(m: Machine, cpu: int, pfn: int) -> None:
     """Say in the page's record that this CPU has touched it now."""
     page = m.pages[pfn]
@@ -103,8 +109,7 @@ def miss(m: Machine, cpu: int, pfn: int) -> None:
     """Count a touch that is not hot."""
     if m.params[0].cache_lines == NO_CACHES:
         return
-    toucher = int(m.pages[pfn].toucher)
-    if toucher != 0 and is_cached(m, toucher - 1, pfn):
+    if is_elsewhere(m, pfn):
         m.work[0].lines_other += 1
     else:
         if abs(pfn - m.cpus[cpu].last_pfn) == 1:

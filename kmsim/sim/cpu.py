@@ -39,7 +39,7 @@ class Alloc:
 
     def __init__(self, simulation: Simulation, slot: int, request: Request) -> None:
         self._simulation = simulation
-        self._slot = slot
+        self.slot = slot  # where the simulator remembers the block
         self.request = request
         self.is_freed = False
 
@@ -48,12 +48,7 @@ class Alloc:
         """The block's first page frame, as of now; ValueError once it is freed."""
         if self.is_freed:
             raise ValueError("a block that has been freed has no page frame")
-        return int(self._simulation.core.slots[self._slot].pfn)
-
-    @property
-    def slot(self) -> int:
-        """Where the simulator remembers the block."""
-        return self._slot
+        return int(self._simulation.core.slots[self.slot].pfn)
 
 
 class Cpu:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simpy
-from numpy.typing import NDArray
 
 from kmsim.sim.clock import now_ps
 from kmsim.sim.records import NEVER
@@ -63,12 +62,9 @@ class Watch:
         tasks = self._simulation.core.tasks
         nr_done = int(tasks["nr_done"][self._waited_for].sum())
         want_to_run = (tasks["wake_at"] <= self._since) | (tasks["running"] != 0)
-        if nr_done != self._nr_done or not want_to_run[: self._simulation.nr_tasks][self._waited_for_now()].any():
+        if nr_done != self._nr_done or not want_to_run[self._waited_for].any():
             self._nr_done = nr_done
             self._since = now
         if now - self._since < LIVELOCK_PS:
             return ""
         return f"livelock: for {format_time(LIVELOCK_PS)} no thread has finished an operation, though some want to run"
-
-    def _waited_for_now(self) -> NDArray[np.int64]:
-        return self._waited_for[self._waited_for < self._simulation.nr_tasks]
