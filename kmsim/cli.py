@@ -113,11 +113,34 @@ def bench(
 
 @app.command()
 def validate(paths: list[Path], json: Json = False) -> None:
-    """Compare the page allocator's decisions with those that real kernels were recorded to take."""
+    """Compare the allocators' decisions with those that real kernels were recorded to take."""
     from kmsim.session import validate_paths
 
     if not validate_paths(paths, as_json=json):
         raise typer.Exit(EXIT_NO)
+
+
+@app.command()
+def limits(
+    machine: Annotated[Optional[str], typer.Argument(help="A shipped machine or a file; else all that can be.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """How much one kmalloc can give, and what sets the limit."""
+    from kmsim.session import show_limits
+
+    show_limits(machine, as_json=json)
+
+
+@app.command()
+def waste(
+    sizes: Annotated[list[str], typer.Argument(help="Sizes in bytes, or such as 4KiB.", metavar="SIZE...")],
+    machine: Annotated[str, typer.Option(help="A shipped machine or a file.")] = "x86-laptop",
+    json: Json = False,
+) -> None:
+    """What requests of some sizes really take, by kmalloc, a cache, exact pages, vmalloc."""
+    from kmsim.session import show_waste
+
+    show_waste(sizes, machine, as_json=json)
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 `core` marks a function that other compiled functions call; `small` one that LLVM inlines into its
 callers (5 times as fast where a machine is handed on); `entry` one that Python calls. Only entries
 are cached on disk (each holds all that it calls, and 4 files are as fast as 211) and get the
-wrappers that let Python call them: leaving those out saves a quarter of the compile time.
+wrappers that let Python call them: leaving those out saves a quarter of the compile time. What only
+some runs need is marked `only_with`.
 
 `_nrt=False` is a private option of numba: no reference counting inside. A compiled call that is
 handed a `Machine` of nine arrays otherwise pays about 12 ns for each array, each time. Nothing
@@ -16,6 +17,7 @@ in a directory named by a hash of the sources of the compiled layers.
 import hashlib
 import os
 from collections.abc import Callable
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -24,6 +26,9 @@ from llvmlite import ir as _ir
 from numba.core import cgutils as _cgutils
 from numba.core import types
 from numba.extending import intrinsic, overload
+
+from kmsim.jit_inner import InnerCompiler
+from kmsim.jit_reference import by_reference
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +41,7 @@ def source_hash() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(_PACKAGE.rglob("*.py")):
         source = path.read_bytes()
-        if path.parent.name == "mm" or b"kmsim.jit import" in source or path == Path(__file__):
+        if path.parent.name == "mm" or b"kmsim.jit import" in source or path.name.startswith("jit"):
             digest.update(path.relative_to(_PACKAGE).as_posix().encode())
             digest.update(source)
     return digest.hexdigest()[:16]
@@ -55,17 +60,19 @@ _config: Any = numba.config
 _config.CACHE_DIR = str(cache_directory())
 
 
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Options of numba; its stubs do not know them.
+_INNER: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": InnerCompiler}
+_CORE: Any = {"_nrt": False, "forceinline": False, **_INNER}  # what is not said is inherited from the caller
 
 
-def _jit(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+def _jit(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     njit: Any = numba.njit  # its stubs do not know the private option
-    return cast(Callable[P, R], njit(_nrt=False, **options)(function))
+    return cast(Callable[P, R], njit(**{"_nrt": False, **options})(function))
 
 
 def core(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that only compiled functions call."""
-    return _jit(function, **_INNER)
+    return _jit(function, **_CORE)
 
 
 def small(function: Callable[P, R]) -> Callable[P, R]:
@@ -74,9 +81,45 @@ def small(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def entry(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function that Python calls, once per block of operations; kept on disk."""
-    return _jit(function, cache=True)
+    """Compile a function that Python calls, once per block of operations; kept on disk.
 
+    The NamedTuples it is handed are handed on by reference (see `jit_reference`), by a function of one line.
+    """
+    if _config.DISABLE_JIT:
+        return function
+    code = cast(Any, function).__code__
+    parameters = code.co_varnames[: code.co_argcount]
+    handed_on = ", ".join(f"by_reference({name})" for name in parameters)
+    source = f"def {function.__name__}({', '.join(parameters)}):\n    return _inner({handed_on})\n"
+    names: dict[str, Any] = {"by_reference": by_reference, "_inner": _jit(function, **_CORE)}
+    exec(compile(source, code.co_filename, "exec"), names)  # numba keeps what it compiles by file, line and name
+    outer: Any = update_wrapper(names[function.__name__], function)
+    outer.__code__ = outer.__code__.replace(co_firstlineno=code.co_firstlineno)
+    del outer.__wrapped__
+    return cast(Callable[P, R], _jit(outer, cache=True))
+
+
+def only_with(field: str, otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Compile a function into its callers only where the NamedTuple it is handed first has that field, not None.
+
+    Elsewhere a call of it does nothing, and comes to `otherwise`; none of what the function calls is
+    compiled then: a run compiles what its config uses.
+    """
+
+    def nothing(*args: Any) -> Any:
+        assert args
+        return otherwise
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        def typed(state: Any, *args: Any) -> Callable[..., Any]:
+            assert args is not None
+            part = state.field_type(field)
+            return nothing if isinstance(part, types.NoneType) else function
+
+        overload(function, jit_options=_CORE, strict=False)(typed)
+        return function
+
+    return decorate
 
 
 def prefetch(array: Any, index: int) -> None:
@@ -104,7 +147,9 @@ def _typed(_typing: Any, array: Any, index: Any) -> Any:
         word, address = ir.IntType(32), ir.IntType(64)
         pointer = ir.IntType(8).as_pointer()
         records = context.make_array(signature.args[0])(context, builder, arguments[0])
-        offset = builder.mul(arguments[1], ir.Constant(address, signature.args[0].dtype.size))
+        item = signature.args[0].dtype
+        nr_bytes = item.size if isinstance(item, types.Record) else item.bitwidth // 8
+        offset = builder.mul(arguments[1], ir.Constant(address, nr_bytes))
         record = builder.inttoptr(builder.add(builder.ptrtoint(records.data, address), offset), pointer)
         kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
         instruction = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")

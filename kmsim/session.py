@@ -196,3 +196,34 @@ def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
     else:
         print_total(reports, time.perf_counter() - start, stdout)
     return all(report.agrees for report in reports)
+
+
+def show_limits(name: str | None, *, as_json: bool) -> None:
+    """Print the limits of a machine, or of every page size and order."""
+    from kmsim.plots import questions
+    from kmsim.study.limits import ANY_MEMORY, every_machine, limits_of, machine_named
+
+    configs = list(every_machine()) if name is None else [machine_named(name)]
+    with compiling(quiet=as_json):
+        rows = [limits_of(config) for config in configs]
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+    elif name is None:
+        questions.show_all_limits(rows, ANY_MEMORY, stdout)
+    else:
+        questions.show_limits(rows[0], stdout)
+
+
+def show_waste(words: list[str], name: str, *, as_json: bool) -> None:
+    """Print what requests of these sizes take on a machine."""
+    from kmsim.plots import questions
+    from kmsim.study.limits import machine_named
+    from kmsim.study.waste import sizes_of, waste_of
+
+    sizes, config = sizes_of(words), machine_named(name)
+    with compiling(quiet=as_json):
+        rows = waste_of(config, sizes)
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+    else:
+        questions.show_waste(rows, config.name, stdout)

@@ -14,7 +14,7 @@ from kmsim.study import runner
 from tests.commands import SMALL, Done, Shell, in_own_process, on_terminal
 
 RECORDING = Path(__file__).parent / "validation" / "recordings" / "a64-612-64k-1G-c2-frag.json.gz"
-COMMANDS = ("run", "check", "show", "new", "schema", "validate")
+COMMANDS = ("run", "check", "show", "new", "schema", "limits", "waste", "validate")
 LONG = SMALL.replace("operations: 40", "operations: 100000000")
 
 

@@ -9,7 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kmsim"
 
 LAYERS = ("mm", "procfs", "metrics", "config", "workload", "sim", "study", "validate", "plots", "cli")
-FOR_ALL = ("jit", "units", "compile_watch")  # modules beside the layers that any of them may import
+# Modules beside the layers that any of them may import.
+FOR_ALL = ("jit", "jit_inner", "jit_reference", "units", "compile_watch")
 
 # Packages that only some layers may know: `sim` reads no YAML, `mm` knows no time.
 ONLY_IN = {

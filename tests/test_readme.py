@@ -101,7 +101,8 @@ def test_the_console_commands_work_one_after_the_other(shell: Shell) -> None:
     (console,) = blocks(README, "console")
     lines = [line.partition("#")[0] for line in console.splitlines()]
     commands = [shlex.split(line.replace("RECORDING...", str(RECORDING))) for line in lines]
-    assert {command[2] for command in commands} == {"new", "check", "run", "show", "bench", "validate"}
+    shown = {command[2] for command in commands}
+    assert shown == {"new", "check", "run", "show", "bench", "limits", "waste", "validate"}
     for command in commands:
         assert command[:2] == ["$", "kmsim"]
         assert shell(*command[2:]).code == 0, command

@@ -34,15 +34,15 @@ from experiments.calibration.p1 import (
     simulated,
     worst,
 )
+from experiments.figures import save_figure, write_numbers
 from kmsim.config.shipped import shipped_file
-from kmsim.plots.figures import PLAIN, UNDATED, styled
+from kmsim.plots.figures import PLAIN, styled
 
 HERE = Path(__file__).parent
 FIT = HERE / "fit.csv"
 PRICES = HERE / "prices.csv"
 FIGURE = HERE / "p1.png"
 README = HERE / "README.md"
-NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- end of numbers -->)", re.DOTALL)
 
 SIMULATED_COLOUR, BAND_COLOUR = "#00204d", "0.85"  # a blue that prints nearly black, and a light grey
 POINT = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": "black", "markersize": 5}
@@ -156,19 +156,6 @@ def numbers(table: pd.DataFrame, prices: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def filled(readme: str, text: str) -> str:
-    """README with its numbers replaced."""
-    new, nr_places = NUMBERS.subn(lambda _: text, readme)
-    assert nr_places == 1, "README has one place for the numbers"
-    return new
-
-
-def save(figure: Any, file: Path) -> None:
-    """Write a figure; the same table gives the same bytes."""
-    figure.savefig(file, metadata=UNDATED["png"])
-    plt.close(figure)
-
-
 def main(arguments: list[str]) -> None:
     """Fit, or take what is there; then write what came of it."""
     mpl.use("Agg")
@@ -184,8 +171,8 @@ def main(arguments: list[str]) -> None:
     table, fitted = pd.read_csv(FIT), pd.read_csv(PRICES)
     print(worst(table).to_string(index=False))
     with styled():
-        save(draw(table), FIGURE)
-    README.write_text(filled(README.read_text(encoding="utf-8"), numbers(table, fitted)), encoding="utf-8")
+        save_figure(draw(table), FIGURE)
+    write_numbers(README, numbers(table, fitted))
 
 
 if __name__ == "__main__":

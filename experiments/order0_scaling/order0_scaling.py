@@ -19,8 +19,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
-from experiments.calibration.calibrate import POINT, filled, save
+from experiments.calibration.calibrate import POINT
 from experiments.calibration.p1 import CURVES, compared, measured, simulated
+from experiments.figures import save_figure, write_numbers
 from kmsim.plots.figures import DASHES, PLAIN, styled
 
 HERE = Path(__file__).parent
@@ -85,8 +86,8 @@ def main(arguments: list[str]) -> None:
         table.to_csv(RESULTS, index=False, lineterminator="\n")
     results = pd.read_csv(RESULTS)
     with styled():
-        save(draw(results), FIGURE)
-    README.write_text(filled(README.read_text(encoding="utf-8"), numbers(results)), encoding="utf-8")
+        save_figure(draw(results), FIGURE)
+    write_numbers(README, numbers(results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Each point's numbers go to results.csv, one measure a row; the figure and README
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
+
 import kmsim
+from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import ranked
-from kmsim.plots.figures import DASHES, PLAIN, UNDATED, styled
+from kmsim.plots.figures import DASHES, PLAIN, styled
 from kmsim.study.store import Result
 
 HERE = Path(__file__).parent
@@ -31,7 +33,6 @@ STUDY = HERE / "page_size_and_max_order.yaml"
 RESULTS = HERE / "results.csv"
 FIGURE = HERE / "page_size_and_max_order.png"
 README = HERE / "README.md"
-NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- end of numbers -->)", re.DOTALL)
 
 KIB, MIB = 1 << 10, 1 << 20
 # By page size in KiB: blocks of 2 MiB, the kernel's default, and the largest that is legal (with 64 KiB, they are one).
@@ -297,21 +298,14 @@ def numbers(results: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def filled(readme: str, results: pd.DataFrame) -> str:
-    """README with the numbers of these results between its markers."""
-    text, nr_places = NUMBERS.subn(lambda _: numbers(results), readme)
-    assert nr_places == 1, "README has one place for numbers"
-    return text
-
-
 def main(arguments: list[str]) -> None:
     """All points, unless only the drawing is wanted; then the figure and README, from results.csv alone."""
     mpl.use("Agg")
     if "--draw" not in arguments:
         simulate()
     results = pd.read_csv(RESULTS)
-    draw(results).savefig(FIGURE, metadata=UNDATED["png"])
-    README.write_text(filled(README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    save_figure(draw(results), FIGURE)
+    write_numbers(README, numbers(results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Each point's numbers go to results.csv, a row each; the figure and README's numb
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,13 @@ import pandas as pd
 import simpy
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
+
 import kmsim
+from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
 from kmsim.metrics.histogram import ranked
-from kmsim.plots.figures import PLAIN, UNDATED, styled
+from kmsim.plots.figures import PLAIN, styled
 from kmsim.sim.simulation import Simulation, UserProcess
 from kmsim.study.store import Result
 
@@ -32,7 +34,6 @@ STUDY = HERE / "pcp_high.yaml"
 RESULTS = HERE / "results.csv"
 FIGURE = HERE / "pcp_high.png"
 README = HERE / "README.md"
-NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- end of numbers -->)", re.DOTALL)
 
 LISTS = {"fixed": False, "tuned": True}
 LOADS = {"bursts": "bursts of 256 to 4096 pages", "steady": "steady, page by page"}
@@ -217,21 +218,14 @@ def numbers(results: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def filled(readme: str, results: pd.DataFrame) -> str:
-    """README with the numbers of these results between its markers."""
-    text, nr_places = NUMBERS.subn(lambda _: numbers(results), readme)
-    assert nr_places == 1, "README has one place for numbers"
-    return text
-
-
 def main(arguments: list[str]) -> None:
     """All points, unless only the drawing is wanted; then the figure and README, from results.csv alone."""
     mpl.use("Agg")
     if "--draw" not in arguments:
         simulate()
     results = pd.read_csv(RESULTS)
-    draw(results).savefig(FIGURE, metadata=UNDATED["png"])
-    README.write_text(filled(README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    save_figure(draw(results), FIGURE)
+    write_numbers(README, numbers(results))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from kmsim.config.caches import CacheConfig, caches_findings
 from kmsim.config.machine import MachineConfig
 from kmsim.config.node import Loc
 from kmsim.config.quantities import Finding, Model, finding
@@ -18,7 +19,7 @@ from kmsim.config.workload import DrainConfig, InterruptConfig, ThreadConfig, nr
 SLOTS_MAX = (1 << 31) - 1  # an operation keeps the number of its slot in 32 bits
 
 M = TypeVar("M", bound=Model)
-S = TypeVar("S", ThreadConfig, InterruptConfig, DrainConfig)
+S = TypeVar("S", ThreadConfig, InterruptConfig, DrainConfig, CacheConfig)
 
 # Stand-ins for required keys that are broken or missing; nothing is reported that follows from them.
 _STAND_IN: dict[type[Model], dict[str, Any]] = {
@@ -26,6 +27,7 @@ _STAND_IN: dict[type[Model], dict[str, Any]] = {
     ThreadConfig: {"name": "thread"},
     InterruptConfig: {"name": "interrupt", "kind": "irq", "arrivals": {"poisson": "1ms"}},
     DrainConfig: {"cpu": 0, "every": "1ms"},
+    CacheConfig: {"name": "cache", "object_size": "8B"},
 }
 
 
@@ -71,10 +73,26 @@ def findings(data: dict[str, Any], machine: Partly[MachineConfig] | None) -> Ite
     if machine is not None:
         for found in filter(machine.reported, machine.noun.findings()):
             yield found._replace(loc=("machine", *found.loc))
+        for found in _cache_findings(data["machine"].get("caches"), machine):
+            yield found._replace(loc=("machine", "caches", *found.loc))
     workload = data.get("workload")
     if isinstance(workload, dict):
         for found in _workload_findings(workload, machine):
             yield found._replace(loc=("workload", *found.loc))
+
+
+def _cache_findings(entries: Any, machine: Partly[MachineConfig]) -> Iterator[Finding]:
+    """What is wrong with the machine's own caches."""
+    caches = _sources(CacheConfig, entries, machine_context(machine))
+    build = None if is_vague(machine) else machine.noun.slab_build
+    for n, cache in caches.items():
+        wrong = [*cache.noun.findings(), *(cache.noun.machine_findings(build) if build else ())]
+        for found in filter(cache.reported, wrong):
+            yield found._replace(loc=(n, *found.loc))
+    if not any(cache.broken for cache in caches.values()):
+        here = [n for n, cache in caches.items() if cache.noun.arch in (None, machine.noun.arch)]
+        for found in caches_findings(caches[n].noun for n in here):
+            yield found._replace(loc=(here[int(found.loc[0])], *found.loc[1:]))
 
 
 def _workload_findings(workload: dict[str, Any], machine: Partly[MachineConfig] | None) -> Iterator[Finding]:
@@ -112,12 +130,31 @@ def _sources(kind: type[S], entries: Any, context: dict[str, int]) -> dict[int, 
     return {n: source for n, source in partly.items() if source is not None}
 
 
+def is_vague(machine: Partly[MachineConfig]) -> bool:
+    """Is a key broken from which the page size or the largest order follows?"""
+    return bool(machine.broken & {"page_size", "arch", "max_page_order", "thp", "cpus"}) or not machine.noun.has_orders
+
+
 def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
     if machine is None:
-        return Bounds(None, None, None)
+        return Bounds(None)
     if machine.broken & {"page_size", "arch"}:
-        return Bounds(machine.sound("cpus"), None, None)
-    return Bounds(machine.sound("cpus"), machine.noun.page_size, machine.sound("max_page_order"))
+        return Bounds(machine.sound("cpus"))
+    noun = machine.noun
+    largest = None if is_vague(machine) else noun.page_size << noun.max_page_order
+    memory = None if machine.broken & {"memory", "memory_map", "reserved"} else noun.managed_bytes
+    caches = None if is_vague(machine) or "caches" in machine.broken else _cache_names(noun)
+    return Bounds(machine.sound("cpus"), noun.page_size, machine.sound("max_page_order"), largest, memory, caches)
+
+
+def _cache_names(machine: MachineConfig) -> dict[str, bool]:
+    """The names of all caches that there can be, and whether their objects have a constructor."""
+    from kmsim.mm.slab_common import Caches  # numba comes with it: not for `kmsim --help`
+
+    caches = Caches(machine.slab_build)
+    of_boot = [name for number in range(len(caches.geometries)) for name in caches.aliases(number)]
+    constructed = {name: cache.constructor is not None for name, cache in machine.known_caches.items()}
+    return dict.fromkeys(of_boot, False) | constructed
 
 
 def _source_findings(source: AnySource, bounds: Bounds, names: set[str]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from kmsim.config.caches import CacheConfig, shipped_caches
 from kmsim.config.memory_map import (
     GIB,
     KIB,
@@ -40,8 +41,10 @@ from kmsim.config.quantities import (
     some_items,
     time,
 )
+from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
+from kmsim.mm.slab_geometry import SlabBuild
 from kmsim.units import TIME_UNITS, format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
@@ -49,6 +52,7 @@ PAGE_ALLOC_COSTLY_ORDER = 3
 ZONES_KIB_MIN = 4 * KIB  # assumed: with less, no kernel starts its first process
 FIRMWARE_HOLES_MAX = 2 * MIB
 RANGES_MAX = 256
+CACHES_MAX = 256
 _ORDER_NEEDS = ("arch", "page_size", "thp")
 _MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "memory_map", "reserved", "sysctl")
 _RELEASE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4}){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
@@ -127,6 +131,9 @@ class MachineConfig(Model):
     released: Reserved = Field(default_factory=lambda got: default_released(_shape(got)))
     cache_slice: Annotated[int, size(0, GIB)] = 2 * MIB
     pcp: PcpConfig = PcpConfig()
+    slab: SlabConfig = SlabConfig()
+    caches: Annotated[tuple[CacheConfig, ...], Field(max_length=CACHES_MAX)] = ()
+    vmalloc: VmallocConfig = VmallocConfig()
     check_pages: Bool = False
     timeslice: Annotated[int, time(TIME_UNITS["us"])] = 3 * TIME_UNITS["ms"]
     sysctl: SysctlConfig = SysctlConfig()
@@ -158,8 +165,26 @@ class MachineConfig(Model):
         """Memory that the boot leaves to the zones."""
         return managed_bytes(self.memory_map, self.reserved)
 
+    @property
+    def has_orders(self) -> bool:
+        """Is the largest order one that the machine can have?"""
+        return not any(self._order_findings())
+
+    @property
+    def slab_build(self) -> SlabBuild:
+        """What SLUB sees of this machine."""
+        return SlabBuild(
+            self.page_shift, self.cpus, self.max_page_order, memcg=self.slab.memcg, buckets=self.slab.buckets
+        )
+
+    @property
+    def known_caches(self) -> dict[str, CacheConfig]:
+        """The shipped caches and its own, by name; one of its own stands in place of a shipped one."""
+        own = {cache.name: cache for cache in self.caches if cache.arch in (None, self.arch)}
+        return shipped_caches(self.arch) | own
+
     def findings(self) -> Iterator[Finding]:
-        """What is wrong between the keys of this machine."""
+        """What is wrong between the keys of this machine; what is wrong with a cache, the cache says."""
         if self.arch == "x86-64" and self.page_size != PAGE_SIZES[0]:
             yield finding(("page_size",), "page_size_arch", needs=("arch",))
             return  # every limit below follows from the page size
@@ -171,6 +196,10 @@ class MachineConfig(Model):
         if not ranges and not orders:
             ranges = list(self._size_findings())
         yield from (found._replace(needs=_MEMORY_NEEDS) for found in ranges)
+        space = self.vmalloc.size
+        if space != "auto" and space % self.page_size:
+            page = format_size(self.page_size)
+            yield finding(("vmalloc", "size"), "page_multiple", needs=("arch", "page_size"), page=page)
         for found in state_findings(self.state, self.max_page_order):
             yield found._replace(needs=("max_page_order", *_ORDER_NEEDS))
 

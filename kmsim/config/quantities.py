@@ -49,6 +49,7 @@ class Finding(NamedTuple):
     context: dict[str, Any]
     found: str | None = None  # None: what stands at the location
     needs: tuple[str, ...] = ()  # the noun's other keys that it follows from
+    near: str = ""  # what was most likely meant
 
 
 def refused(rule: str, near: str = "", **context: object) -> PydanticCustomError:
@@ -57,10 +58,10 @@ def refused(rule: str, near: str = "", **context: object) -> PydanticCustomError
 
 
 def finding(
-    loc: Loc, rule: str, *, found: str | None = None, needs: tuple[str, ...] = (), **context: object
+    loc: Loc, rule: str, *, found: str | None = None, needs: tuple[str, ...] = (), near: str = "", **context: object
 ) -> Finding:
     """A Finding with the limits that its rule names."""
-    return Finding(loc, rule, context, found, needs)
+    return Finding(loc, rule, context, found, needs, near)
 
 
 class _Kind(NamedTuple):

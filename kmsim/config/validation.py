@@ -95,7 +95,7 @@ def add_finding(finding: Finding, node: Node, problems: Problems) -> None:
     found = finding.found
     if found is None:
         found = described(here) if here is not None else ""
-    problems.add(finding.rule, place, key, found, **finding.context)
+    problems.add(finding.rule, place, key, found, finding.near, **finding.context)
 
 
 def legal_keys(kind: type[Model], loc: Loc) -> list[str]:

@@ -22,6 +22,7 @@ from kmsim.config.quantities import (
     WithOptions,
     count,
     finding,
+    number,
     refused,
     some_items,
     time,
@@ -115,6 +116,7 @@ class ThreadConfig(SourceConfig):
 
     per_cpu: Annotated[int, count(1, PER_CPU_MAX)] = 1
     pinned: Bool = True
+    remote_frees: Annotated[float, number(low=0, high=1)] = 0.0
     start: Time = 0
     arrivals: Arrivals | None = None
     think: Distribution | None = Field(
@@ -150,6 +152,10 @@ class ThreadConfig(SourceConfig):
             yield finding(("think",), "left_out", key="arrivals")
         if self.phases and self.operations is not None:
             yield finding(("operations",), "left_out", key="phases")
+        if self.remote_frees and self.live is None:
+            yield finding(("remote_frees",), "left_out", key="lifetime")
+        elif self.remote_frees and len(set(self.cpus)) < 2:
+            yield finding(("remote_frees",), "remote_frees", needs=("cpus",))
         for n, phase in enumerate(self.phases):
             for found in (*phase.findings(), *self._phase_findings(n, phase)):
                 yield found._replace(loc=("phases", n, *found.loc))
@@ -187,6 +193,8 @@ class InterruptConfig(SourceConfig):
         for n, request in enumerate(self.requests):
             if request.gfp_flags & GFP_DIRECT_RECLAIM:
                 yield finding(("requests", n, "gfp"), "gfp_sleeps", found=repr(request.gfp))
+            elif request.api == "vmalloc":
+                yield finding(("requests", n, "api"), "api_sleeps")
 
 
 class DrainConfig(Model):

@@ -104,7 +104,7 @@ def free_one_page(m: Machine, ac: int, pfn: int, order: int, migratetype: int, t
     add_to_free_list(m, ac, pfn, order, migratetype, to_tail)
 
 
-@core
+@small
 def split_large_buddy(m: Machine, ac: int, pfn: int, order: int, to_tail: bool) -> None:
     """Free a block pageblock by pageblock, since each may have a type of its own (kernel: split_large_buddy)."""
     end_pfn = pfn + (1 << order)

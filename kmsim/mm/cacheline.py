@@ -104,7 +104,7 @@ def stamp(m: Machine, cpu: int, pfn: int) -> None:
     page.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
 
 
-@core
+@small
 def miss(m: Machine, cpu: int, pfn: int) -> None:
     """Count a touch that is not hot."""
     if m.params[0].cache_lines == NO_CACHES:

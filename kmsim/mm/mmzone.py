@@ -46,6 +46,7 @@ ZONE_BELOW_HIGH = 1 << 2
 PG_BUDDY = 1 << 0
 PG_PCP = 1 << 1
 PG_LRU = 1 << 2
+PG_SLAB = 1 << 3  # the head of a slab; its `next` is the slab's number
 
 # max_page_order + page_shift <= SECTION_SIZE_BITS allows at most 15 (4 KiB pages, 27 bits).
 NR_PAGE_ORDERS_MAX = 16
@@ -152,6 +153,12 @@ context_t = np.dtype(
             ("pindex", np.int64),
             ("to_check", np.int64),  # pages of `pfn` that are checked when no lock is held any more
             ("page_list", np.int64),  # its list head in `pages`, for the bulk interfaces
+            ("chain_next", np.int64),  # of a chain that is being freed: the next page (see mm.page_chain)
+            ("chain_tail", np.int64),
+            ("exact_stage", np.int64),
+            ("exact_next", np.int64),  # of an exact request: the next page to be given back, and the end
+            ("exact_end", np.int64),
+            ("excess_pages", np.int64),  # exact pages: freed that were not part of them; below 0: left behind
         ],
     )
 )
@@ -190,6 +197,7 @@ work_t = np.dtype(
             ("watermark_checks", np.int64),  # zones whose marks were compared
             ("pages_checked", np.int64),
             ("bytes_zeroed", np.int64),
+            ("pages_freed", np.int64),  # one by one, as parts of one request
         ],
     )
 )

@@ -277,7 +277,7 @@ def locked(m: Machine, ac: int) -> bool:
     return False
 
 
-@core
+@small
 def refill_locked(m: Machine, ac: int) -> bool:
     """Refill the per-CPU list and take its first block; else go on to the buddy allocator."""
     rmqueue_bulk(m, ac)
@@ -289,7 +289,7 @@ def refill_locked(m: Machine, ac: int) -> bool:
     return True
 
 
-@core
+@small
 def rmqueue_buddy(m: Machine, ac: int) -> bool:
     """Take a block from the zone's free lists; else go on to the next zone (kernel: rmqueue_buddy)."""
     context = m.contexts[ac]
@@ -334,7 +334,7 @@ def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
     return True
 
 
-@core
+@small
 def free_buddy_locked(m: Machine, ac: int) -> bool:
     """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
     context = m.contexts[ac]
@@ -343,7 +343,7 @@ def free_buddy_locked(m: Machine, ac: int) -> bool:
     return False
 
 
-@core
+@small
 def drain_locked(m: Machine, ac: int) -> bool:
     """Give a batch of a per-CPU list back, and see whether the zone has recovered."""
     context = m.contexts[ac]

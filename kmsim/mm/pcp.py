@@ -116,7 +116,7 @@ def mark_pcp(m: Machine, pfn: int, order: int) -> None:
     page.order = order
 
 
-@core
+@small
 def rmqueue_bulk(m: Machine, ac: int) -> None:
     """Refill the list that the context found empty; the caller holds the zone's lock (kernel: rmqueue_bulk)."""
     context = m.contexts[ac]
@@ -157,7 +157,7 @@ def pcp_put(m: Machine, ac: int, p: int, pfn: int, order: int) -> int:
     return pindex
 
 
-@core
+@small
 def free_pcppages_bulk(m: Machine, ac: int, p: int, nr_pages: int, pindex: int) -> None:
     """Give pages back from the tails of the lists, round robin from list `pindex` (kernel: free_pcppages_bulk).
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -24,6 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MultipleL
 from matplotlib.transforms import ScaledTranslation
 
 from kmsim.study.store import Result
+from kmsim.study.summary import what_is_asked_for
 
 UNDATED: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 COLUMN_INCHES = (4.6, 3.2)
@@ -39,10 +40,12 @@ PANELS = {"alloc": "allocations", "free": "frees"}
 LABEL_LENGTH_OF_TWO = 24  # of a legend's entries, so that two of them fit under a panel
 FEW_CPUS = 32  # above, bars have no room between them
 COLUMNS_MAX = 800
+LINES_MAX = 14  # as many as there are orders; more cannot be told apart
+OTHERS = "others"
 # What `lock_waiting` shows, from the bottom up.
 PARTS = {
-    "waiting for zone locks": ["lock_wait_ns"],
-    "holding zone locks": ["lock_hold_ns"],
+    "waiting for locks": ["lock_wait_ns"],
+    "holding locks": ["lock_hold_ns"],
     "fetching cache lines": ["cache_lines_ns"],
     "instructions": ["instructions_ns"],
     "switching and other": ["switch_ns", "interrupt_ns", "unfinished_ns"],
@@ -86,24 +89,28 @@ def styled() -> Iterator[None]:
 
 
 def latency(result: Result) -> Any:
-    """The share of operations that take longer than a given time: a panel for each kind, a line for each order."""
-    histograms: pd.DataFrame = result.histograms
-    orders = sorted(result.operations["order"].unique())
-    labels = {(kind, order): _label(result, kind, order) for kind in PANELS for order in orders}
+    """The share of operations that take longer than a given time: a panel for each kind, a line for each order.
+
+    Where not only pages are asked for, a line for each allocator's cache or order.
+    """
+    lines = _lines(result)
+    histograms: pd.DataFrame = result.histograms.assign(line=lines.of(result.histograms))
+    operations: pd.DataFrame = result.operations.assign(line=lines.of(result.operations))
+    labels = {(kind, line): _label(operations, kind, line) for kind in PANELS for line in lines.names}
     ncols = 2 if max(map(len, labels.values()), default=0) <= LABEL_LENGTH_OF_TWO else 1
     width, height = TWO_COLUMNS_INCHES
-    height += LEGEND_ROW_INCHES * -(-len(orders) // ncols)
+    height += LEGEND_ROW_INCHES * -(-len(lines.names) // ncols)
     figure, panels = plt.subplots(1, 2, figsize=(width, height), sharex=True, sharey=True, layout="constrained")
     figure.suptitle("How long does an operation take?")
-    least = min(8.0, 40 / max(histograms.groupby(["kind", "order"])["count"].sum(), default=1))
+    least = min(8.0, 40 / max(histograms.groupby(["kind", "line"])["count"].sum(), default=1))
     for axes, kind in zip(panels, PANELS, strict=True):
-        for i, order in enumerate(orders):
-            look = {"color": _shade(i, len(orders)), "linestyle": DASHES[i % len(DASHES)]}
+        for i, line in enumerate(lines.names):
+            look = {"color": _shade(i, len(lines.names)), "linestyle": DASHES[i % len(DASHES)]}
             # Each line is darker and thinner than the one below it: lines that coincide can be told apart.
-            look["linewidth"] = 3.4 - 2 * i / max(len(orders) - 1, 1)
-            part = histograms[(histograms["kind"] == kind) & (histograms["order"] == order)]
-            if labels[kind, order]:
-                axes.step(*_longer(part, least), where="post", label=labels[kind, order], **look)
+            look["linewidth"] = 3.4 - 2 * i / max(len(lines.names) - 1, 1)
+            part = histograms[(histograms["kind"] == kind) & (histograms["line"] == line)]
+            if labels[kind, line]:
+                axes.step(*_longer(part, least), where="post", label=labels[kind, line], **look)
         axes.set(xscale="log", yscale="log", xlabel="latency (ns)")
         axes.set_title(PANELS[kind], fontsize="medium")
         if axes.lines:
@@ -119,6 +126,29 @@ def latency(result: Result) -> Any:
     return figure
 
 
+class _Lines(NamedTuple):
+    """The lines of `latency`, in order; what has none of its own is in the last."""
+
+    names: list[str]
+
+    def of(self, table: pd.DataFrame) -> list[str]:
+        """The line of each row."""
+        own = set(self.names)
+        return [what if what in own else OTHERS for what in what_is_asked_for(table)]
+
+
+def _lines(result: Result) -> _Lines:
+    """A line for each thing that is asked for, by allocator, size and name; of many things, for the most frequent."""
+    sizes = dict(zip(result.slabs["cache"], result.slabs["object_size"], strict=True))
+    operations = result.operations.assign(what=what_is_asked_for(result.operations))
+    by = operations.assign(size=[sizes.get(cache, 0) for cache in operations["cache"]])
+    names = by.sort_values(["api", "order", "size", "cache"])["what"].drop_duplicates().tolist()
+    if len(names) <= LINES_MAX:
+        return _Lines(names)
+    most = set(operations.groupby("what")["count"].sum().nlargest(LINES_MAX - 1).index)
+    return _Lines([*(name for name in names if name in most), OTHERS])
+
+
 def _longer(part: pd.DataFrame, least: float) -> tuple[Any, Any]:
     """One line, from 100 % down to the bottom of the axis, where it ends at the longest time; none of nothing."""
     if part.empty:
@@ -128,13 +158,12 @@ def _longer(part: pd.DataFrame, least: float) -> tuple[Any, Any]:
     return np.concatenate(([1e-3], by_bucket.index)), np.concatenate(([100.0], longer)).clip(min=least)
 
 
-def _label(result: Result, kind: str, order: int) -> str:
-    """An order, how many operations are behind its line, and how many failed and are not in it; empty where none."""
-    operations = result.operations
-    rows = operations[(operations["kind"] == kind) & (operations["order"] == order)]
+def _label(operations: pd.DataFrame, kind: str, line: str) -> str:
+    """A line, how many operations are behind it, and how many failed and are not in it; empty where none."""
+    rows = operations[(operations["kind"] == kind) & (operations["line"] == line)]
     failed = int(rows["failed"].sum())
     counted = f"n = {_count(int(rows['count'].sum()))}" + (f", {_count(failed)} failed" if failed else "")
-    return f"order {order} ({counted})" if len(rows) else ""
+    return f"{line} ({counted})" if len(rows) else ""
 
 
 def _count(count: int) -> str:
@@ -190,7 +219,7 @@ def free_memory(result: Result) -> Any:
 
 
 def lock_waiting(result: Result) -> Any:
-    """How each CPU spent its time, from the bottom up: waiting for zone locks, then all else but idling."""
+    """How each CPU spent its time, from the bottom up: waiting for locks, then all else but idling."""
     cpus: pd.DataFrame = result.cpus
     run_ns = cpus["run_ns"].where(cpus["run_ns"] > 0)
     shares = {

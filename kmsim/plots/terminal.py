@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isnan
+from typing import Literal
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -11,10 +12,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from kmsim.study.store import Result
-from kmsim.study.summary import fragmentation_summary, operations_summary, time_summary
+from kmsim.study.summary import (
+    asks_for_pages_only,
+    fragmentation_summary,
+    operations_summary,
+    time_summary,
+    what_is_asked_for,
+)
 
 NARROW = 100_000  # from here on three digits, so that every table fits into 80 columns
-TEXT_COLUMNS = {"kind", "gfp", "part", "lock"}
+LOCKS_MAX = 12  # that are listed; there may be one for each cache
+TEXT_COLUMNS = {"kind", "what", "gfp", "part", "lock"}
+NAMES = {"what", "lock"}  # these may be long, and are folded where there is no room
 OPERATION_COLUMNS = {
     "kind": "kind",
     "gfp": "gfp",
@@ -23,6 +32,17 @@ OPERATION_COLUMNS = {
     "failed": "failed",
     "p50_ns": "p50 ns",
     "p90_ns": "p90 ns",
+    "p99_ns": "p99 ns",
+    "p999_ns": "p99.9 ns",
+}
+# Where not all is asked of the page allocator.
+WHAT_COLUMNS = {
+    "kind": "kind",
+    "what": "what",
+    "gfp": "gfp",
+    "count": "count",
+    "failed": "failed",
+    "p50_ns": "p50 ns",
     "p99_ns": "p99 ns",
     "p999_ns": "p99.9 ns",
 }
@@ -50,8 +70,9 @@ def show_result(result: Result, console: Console) -> None:
         console.print(f"note: {escape(note)}", style="yellow")
     operations = operations_summary(result)
     # A flag a line: several in a row have no room.
-    by_line = operations.assign(gfp=operations["gfp"].str.replace("|", "\n|"))
-    console.print(_table(f"{facts['name']}, seed {facts['seed']}", by_line, OPERATION_COLUMNS))
+    by_line = operations.assign(gfp=operations["gfp"].str.replace("|", "\n|"), what=what_is_asked_for(operations))
+    columns = OPERATION_COLUMNS if asks_for_pages_only(operations) else WHAT_COLUMNS
+    console.print(_table(f"{facts['name']}, seed {facts['seed']}", by_line, columns))
     slow = int(operations["needs_slow_path"].sum())
     if slow:
         console.print(f"{slow:,} requests would have reclaimed or compacted; that is not simulated yet")
@@ -60,7 +81,12 @@ def show_result(result: Result, console: Console) -> None:
     for column in ("percent", "percent_min", "percent_max"):
         time[column] = time[column].map("{:.1f}".format)
     console.print(_table("where the CPUs' time went", time, TIME_COLUMNS))
-    console.print(_table("zone locks", result.locks, LOCK_COLUMNS))
+    locks = result.locks
+    of_zones = locks["lock"].str.startswith("zone ").all()
+    most = locks.nlargest(LOCKS_MAX, ["wait_total_ns", "hold_total_ns"]).sort_index()
+    console.print(_table("zone locks" if of_zones else "locks", most, LOCK_COLUMNS))
+    if len(most) < len(locks):
+        console.print(f"and {len(locks) - len(most)} locks that were waited for less, or not at all")
     frag = fragmentation_summary(result)
     headings = {name: str(name).replace("_", " ") for name in frag.columns}
     console.print(_table("free memory at the end", frag, headings))
@@ -69,7 +95,8 @@ def show_result(result: Result, console: Console) -> None:
 def _table(title: str, rows: pd.DataFrame, headings: dict[str, str]) -> Table:
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=0)
     for column, heading in headings.items():
-        table.add_column(escape(heading), justify="left" if column in TEXT_COLUMNS else "right")
+        justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
+        table.add_column(escape(heading), justify=justify, no_wrap=column not in NAMES, overflow="fold")
     for row in rows[list(headings)].itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.costs import CostsConfig, Price
-from kmsim.jit import small
+from kmsim.jit import only_with, small
 from kmsim.sim.records import Core
 
 PRICES = tuple(name for name, field in CostsConfig.model_fields.items() if field.annotation is Price)
@@ -37,6 +37,39 @@ def instructions_ps(s: Core) -> int:
         + work.watermark_checks * price.watermark_check
         + work.pages_checked * price.page_check
         + work.bytes_zeroed * price.zero_byte
+        + work.pages_freed * price.free_fast
+    )
+
+
+@only_with("slub", 0)
+def slab_instructions_ps(s: Core) -> int:
+    """The instructions of what SLUB did beside its fast path, without constructors."""
+    work = s.slub.work[0]
+    price = s.prices[0]
+    return int(
+        work.alloc_slow * price.slab_alloc_slow
+        + work.free_slow * price.slab_free_slow
+        + work.cmpxchg * price.slab_cmpxchg
+        + work.slabs_new * price.slab_new
+        + work.slabs_discarded * price.slab_discard
+        + work.slabs_moved * price.slab_moved
+        + work.objects_set_up * price.object_set_up
+        + work.bulk_objects * price.bulk_object
+    )
+
+
+@only_with("vm", 0)
+def vm_instructions_ps(s: Core) -> int:
+    """The instructions of what vmalloc did with addresses and page tables."""
+    work = s.vm.work[0]
+    price = s.prices[0]
+    return int(
+        work.areas_new * price.vmalloc
+        + work.areas_gone * price.vfree
+        + (work.tree_steps + work.areas_moved) * price.vmap_step
+        + work.ptes_set * price.pte_set
+        + work.ptes_cleared * price.pte_cleared
+        + work.pages_taken * price.bulk_page
     )
 
 

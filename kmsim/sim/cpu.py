@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import simpy
 
 from kmsim.mm.gfp import gfp_problem, parse_gfp
-from kmsim.mm.mmzone import NO_PAGE
+from kmsim.sim.records import NO_BLOCK
 from kmsim.workload.op_stream import ALLOC, DRAIN, FREE
 from kmsim.workload.plan import Request
 
@@ -48,7 +48,7 @@ class Alloc:
         """The block's first page frame, as of now; ValueError once it is freed."""
         if self.is_freed:
             raise ValueError("a block that has been freed has no page frame")
-        return int(self._simulation.core.slots[self.slot].pfn)
+        return int(self._simulation.core.slots[self.slot].block)
 
 
 class Cpu:
@@ -74,8 +74,9 @@ class Cpu:
             raise ValueError(f"{gfp!r} with order {order}: {problem}")
         request = Request(flags, order)
         slot = self._simulation.new_slot()
-        yield from self._call(ALLOC, slot, request)
-        if self._simulation.core.slots[slot].pfn == NO_PAGE:
+        nr_bytes = 1 << order + int(self._simulation.machine.params[0].page_shift)
+        yield from self._call(ALLOC, slot, request, nr_bytes)
+        if self._simulation.core.slots[slot].block == NO_BLOCK:
             self._simulation.return_slot(slot)
             return None
         return Alloc(self._simulation, slot, request)
@@ -92,11 +93,11 @@ class Cpu:
         """Give the pages on all CPUs' lists back to the zones, from here (kernel: drain_all_pages)."""
         yield from self._call(DRAIN, NO_SLOT, None)
 
-    def _call(self, kind: int, slot: int, request: Request | None) -> Call:
+    def _call(self, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> Call:
         """One operation of this CPU's own task, when the calls before it are done."""
         simulation = self._simulation
         with self._turns.request() as turn:
             yield turn
             if self._task is None:
                 self._task = simulation.new_task(self.number)
-            yield simulation.hand_call(self._task, kind, slot, request)
+            yield simulation.hand_call(self._task, kind, slot, request, nr_bytes)

@@ -10,21 +10,36 @@ costs beyond its price (the cache that it takes).
 """
 
 from kmsim.jit import core, small
-from kmsim.sim.operation import complete, drain_next, lock, release_pcp, start, tail
+from kmsim.sim.drain import drain_next
+from kmsim.sim.list_stages import lock_list
+from kmsim.sim.operation import start
+from kmsim.sim.outcome import complete
+from kmsim.sim.page_stages import lock_pages, release_pcp, tail
 from kmsim.sim.records import (
+    BEGIN_WORK,
     COMPLETE,
     DRAIN_NEXT,
     HORIZON,
     IDLE,
+    LIST_LOCK,
     LOCK,
     NEVER,
     NOBODY,
     NR_LEVELS,
+    SLAB_LOCK,
     START,
     TAIL,
+    UNPARK,
+    VM_GO,
+    VM_LOCK,
+    WAITING,
     Core,
 )
+from kmsim.sim.slab_stages import lock_slab
+from kmsim.sim.sleep import unpark
+from kmsim.sim.spinlock import spin_on, stop_spinning
 from kmsim.sim.stage import account, no_parts, set_next_event
+from kmsim.sim.vm_stages import begin_work, go_vm, leave_spinlock, lock_vm
 from kmsim.sim.wake import link_task, refresh_wake, unlink_task
 from kmsim.sim.winner_tree import set_time
 from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
@@ -47,10 +62,14 @@ def step(s: Core, c: int) -> int:
         if run.left_ps == 0:
             account(s, c, ac)
             release_pcp(s, ac)
+            if run.lock != NOBODY:
+                leave_spinlock(s, ac)
             if run.then == COMPLETE:
                 stop = complete(s, c, ac)
                 if stop != HORIZON:
                     return stop  # the same event goes on from here when the core is called again
+        elif run.then == WAITING:
+            stop_spinning(s, ac)
     if cpu.unpinned_wake <= now:
         place_woken(s, c)
     pick(s, c)
@@ -97,7 +116,7 @@ def enter(s: Core, c: int, ac: int, level: int) -> None:
             cpu.interrupt_ps += price
     cpu.busy[level] = 1
     s.tasks[run.task].running = 1
-    run.then = START
+    run.then = s.tasks[run.task].begins
     run.left_ps = price
     if price:
         no_parts(s, ac)
@@ -107,18 +126,33 @@ def enter(s: Core, c: int, ac: int, level: int) -> None:
 def go_on(s: Core, c: int, ac: int) -> None:
     """Go on with an operation: with the rest of its stage, or with what follows that."""
     run = s.runs[ac]
-    if run.left_ps > 0:
+    if run.then == WAITING:
+        spin_on(s, c, ac)
+    elif run.left_ps > 0:
         run.end_ps = s.state[0].now + run.left_ps
         set_next_event(s, c, ac)
     elif run.then == START:
         start(s, c, ac)
     elif run.then == LOCK:
-        lock(s, c, ac)
+        lock_pages(s, c, ac)
+    elif run.then == SLAB_LOCK:
+        lock_slab(s, c, ac)
     elif run.then == TAIL:
         tail(s, c, ac)
-    else:
-        assert run.then == DRAIN_NEXT, "an operation that is over goes on"
+    elif run.then == DRAIN_NEXT:
         drain_next(s, c, ac)
+    elif run.then == LIST_LOCK:
+        lock_list(s, c, ac)
+    elif run.then == VM_LOCK:
+        lock_vm(s, c, ac)
+    elif run.then == VM_GO:
+        go_vm(s, c, ac)
+    elif run.then == BEGIN_WORK:
+        begin_work(s, c, ac)
+    else:
+        assert run.then == UNPARK, "an operation that is over goes on"
+        unpark(s, ac)
+        go_vm(s, c, ac)
 
 
 @small

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import simpy
 
-from kmsim.mm.memblock import recount
 from kmsim.sim.clock import Step, now_ps
 from kmsim.sim.event_core import run_until, step_once
 from kmsim.sim.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER
+from kmsim.sim.recount import recount
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
@@ -50,7 +50,7 @@ def stopped(simulation: Simulation, stop: int) -> None:
     """Do what the core stopped for, at that time."""
     state = simulation.core.state[0]
     if stop & CHECK_DUE:
-        recount(simulation.machine)
+        recount(simulation.core)
         state.check_at += simulation.study.run.validate_every
     if stop & BLOCK_DONE:
         simulation.block_done.pop(int(state.stopped_task)).succeed()

@@ -1,7 +1,7 @@
 """Blocks that are to be freed at a given time: a binary heap for each task that frees them.
 
 A task's heap is the stretch of `due` from its `first_due` on. Blocks due at one instant come out in
-the order of their page frames, so the order does not depend on how the heap was built.
+the order of their numbers, then of what they are, so the order does not depend on how the heap was built.
 Invariant: no entry comes before its parent.
 """
 
@@ -23,14 +23,15 @@ def first_due_at(s: Core, k: int) -> int:
 
 
 @small
-def push_due(s: Core, k: int, time: int, pfn: int, request: int) -> None:
+def push_due(s: Core, k: int, time: int, block: int, request: int, detail: int) -> None:
     """Let a task free a block at a given time."""
     task = s.tasks[k]
     assert task.nr_due < task.nr_due_max, "more blocks wait to be freed than the task's heap was made for"
     entry = s.due[task.first_due + task.nr_due]
     entry.time = time
-    entry.pfn = pfn
+    entry.block = block
     entry.request = request
+    entry.detail = detail
     task.nr_due += 1
     _sift_up(s.due, task.first_due, task.nr_due - 1)
 
@@ -66,11 +67,19 @@ def _sift_down(due: Due, base: int, nr_due: int) -> None:
 
 @small
 def _before(due: Due, a: int, b: int) -> bool:
-    return bool(due[a].time < due[b].time or (due[a].time == due[b].time and due[a].pfn < due[b].pfn))
+    one, other = due[a], due[b]
+    if one.time != other.time:
+        return bool(one.time < other.time)
+    if one.block != other.block:
+        return bool(one.block < other.block)
+    if one.request != other.request:
+        return bool(one.request < other.request)
+    return bool(one.detail < other.detail)
 
 
 @small
 def _swap(due: Due, a: int, b: int) -> None:
-    time, pfn, request = due[a].time, due[a].pfn, due[a].request
-    due[a].time, due[a].pfn, due[a].request = due[b].time, due[b].pfn, due[b].request
-    due[b].time, due[b].pfn, due[b].request = time, pfn, request
+    one, other = due[a], due[b]
+    time, block, request, detail = one.time, one.block, one.request, one.detail
+    one.time, one.block, one.request, one.detail = other.time, other.block, other.request, other.detail
+    other.time, other.block, other.request, other.detail = time, block, request, detail

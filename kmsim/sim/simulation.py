@@ -19,20 +19,24 @@ from numpy.typing import NDArray
 
 from kmsim.config.study import Study
 from kmsim.metrics.samples import Samples
-from kmsim.mm.memblock import recount
-from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.slub_records import Slub, new_slub
+from kmsim.mm.vm_layout import small_space, vmalloc_space
+from kmsim.mm.vm_records import Vm, new_vm
 from kmsim.sim.boot import machine_of
 from kmsim.sim.clock import new_environment, now_ps
 from kmsim.sim.costs import prices
 from kmsim.sim.cpu import Cpu
 from kmsim.sim.drivers import start_drivers
 from kmsim.sim.event_core import add_task, hand_block
-from kmsim.sim.records import NEVER, Core, grown, new_core
+from kmsim.sim.records import BEGIN_WORK, NEVER, NO_BLOCK, Core, grown, new_core
+from kmsim.sim.recount import recount
 from kmsim.sim.sampler import sampler, until_all
 from kmsim.sim.task import Barriers, drain_worker, kernel_task
 from kmsim.workload.op_stream import block_size, op_t
 from kmsim.workload.phases import NO_END
-from kmsim.workload.plan import THREAD, Plan, Request, plan_of
+from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, Request, plan_of
+from kmsim.workload.seeds import stream
 
 Process = Generator[simpy.Event, Any, Any]
 UserProcess = Callable[["Simulation"], Process]
@@ -88,10 +92,12 @@ class Simulation:
             done.succeed()
         return done
 
-    def hand_call(self, k: int, kind: int, slot: int, request: Request | None) -> simpy.Event:
+    def hand_call(self, k: int, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
         """Give a task one operation, on a user's slot."""
         op = np.zeros(1, op_t)
         op["lifetime_ps"] = -1
+        op["swap"] = -1
+        op["nr_bytes"] = nr_bytes
         op["handle"] = slot
         op["request"] = 0 if request is None else self.request_index(request)
         op["kind"] = kind
@@ -99,13 +105,11 @@ class Simulation:
 
     def request_index(self, request: Request) -> int:
         """Which of the core's requests this is; a new one if none."""
-        gfp, order = request
-        known = np.flatnonzero((self.core.requests["gfp"] == gfp) & (self.core.requests["order"] == order))
-        if len(known):
-            return int(known[0])
+        for n, known in enumerate(self.core.requests.tolist()):
+            if known == tuple(request):
+                return n
         self.core = grown(self.core, requests=1, counts=2, totals=2)
-        self.core.requests[-1].gfp = gfp
-        self.core.requests[-1].order = order
+        self.core.requests[-1] = request
         return len(self.core.requests) - 1
 
     def new_task(self, cpu: int) -> int:
@@ -124,7 +128,7 @@ class Simulation:
         if not self.free_slots:
             first = len(self.core.slots)
             self.core = grown(self.core, slots=USER_SLOTS)
-            self.core.slots["pfn"][first:] = NO_PAGE
+            self.core.slots["block"][first:] = NO_BLOCK
             self.free_slots = list(range(len(self.core.slots) - 1, first - 1, -1))
         return self.free_slots.pop()
 
@@ -159,18 +163,25 @@ def _core_of(study: Study, plan: Plan) -> Core:
     m.params[0].cache_lines = study.costs.cache_lines.value
     nr_cpus = study.machine.cpus
     block = block_size(plan)
+    slub, vm = _slub_of(study, plan, m), _vm_of(study, plan, m)
+    nr_workers = 0 if vm is None else 2 * nr_cpus
     core = new_core(
         m,
         prices=prices(study.costs),
-        requests=list(plan.requests),
-        nr_tasks=len(plan.tasks) + nr_cpus,
+        requests=plan.requests,
+        nr_tasks=len(plan.tasks) + nr_cpus + nr_workers,
         nr_ops=len(plan.tasks) * block + nr_cpus,
         nr_slots=plan.nr_slots,
         nr_due=sum(task.nr_due_max for task in plan.tasks),
         timeslice_ps=study.machine.timeslice,
+        slub=slub,
+        vm=vm,
+        constructors_ps=plan.constructor_ps,
+        uses_lists=any(request.api in (EXACT, BULK) for request in plan.requests),
     )
-    core.tasks["first_op"][: len(plan.tasks)] = np.arange(len(plan.tasks)) * block
-    core.tasks["first_op"][len(plan.tasks) :] = len(plan.tasks) * block + np.arange(nr_cpus)
+    nr_planned = len(plan.tasks)
+    core.tasks["first_op"][:nr_planned] = np.arange(nr_planned) * block
+    core.tasks["first_op"][nr_planned : nr_planned + nr_cpus] = nr_planned * block + np.arange(nr_cpus)
     first_due = 0
     for k, task in enumerate(plan.tasks):
         record = core.tasks[k]
@@ -183,7 +194,45 @@ def _core_of(study: Study, plan: Plan) -> Core:
         first_due += task.nr_due_max
         add_task(core, k, task.cpu)
     core.state[0].nr_unpinned = sum(not task.pinned for task in plan.tasks)
+    core.state[0].interrupts_flush = study.machine.arch == "x86-64"
+    if nr_workers:
+        _add_workers(core, nr_planned + nr_cpus)
     return core
+
+
+def _slub_of(study: Study, plan: Plan, m: Machine) -> Slub | None:
+    """The slab allocator, where any request needs it."""
+    if plan.caches is None:
+        return None
+    geometries = plan.caches.geometries
+    seeds = None
+    if study.machine.slab.freelist_random:
+        seeds = stream(study.seed, "slab/freelist_random").integers(1 << 32, size=len(geometries)).tolist()
+    return new_slub(m, geometries, seeds)
+
+
+def _vm_of(study: Study, plan: Plan, m: Machine) -> Vm | None:
+    """The address space of vmalloc, where any request needs it."""
+    if not plan.uses_vmalloc:
+        return None
+    assert plan.caches is not None
+    machine = study.machine
+    space = vmalloc_space(machine.arch, machine.page_shift)
+    if machine.vmalloc.size != "auto":
+        space = small_space(machine.vmalloc.size)
+    return new_vm(m, plan.caches, space=space, nr_slab_caches=len(plan.caches.geometries))
+
+
+def _add_workers(core: Core, first: int) -> None:
+    """A kworker on each CPU, and an interrupt that flushes its TLB."""
+    core.state[0].first_worker = first
+    nr_cpus = len(core.cpus)
+    for c in range(nr_cpus):
+        core.tasks[first + nr_cpus + c].level = IRQ
+        for k in (first + c, first + nr_cpus + c):
+            core.tasks[k].freed_by = k
+            core.tasks[k].begins = BEGIN_WORK
+            add_task(core, k, c)
 
 
 def run(simulation: Simulation) -> Iterator[int]:
@@ -198,4 +247,4 @@ def run(simulation: Simulation) -> Iterator[int]:
         nr_events += 1
         if nr_events % PROGRESS_EVERY == 0:
             yield simulation.nr_done
-    recount(simulation.machine)
+    recount(simulation.core)

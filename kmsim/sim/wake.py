@@ -7,9 +7,8 @@ the first idle CPU after its own, by number.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.mmzone import NO_PAGE
 from kmsim.sim.due import first_due_at
-from kmsim.sim.records import NEVER, NOBODY, Core
+from kmsim.sim.records import NEVER, NO_BLOCK, NOBODY, Core
 from kmsim.sim.winner_tree import set_time
 from kmsim.workload.op_stream import FREE
 from kmsim.workload.plan import THREAD
@@ -26,7 +25,7 @@ def advance(s: Core, k: int) -> bool:
         if at >= task.until_ps:
             task.end_op = task.cursor
             break
-        if op.kind != FREE or s.slots[op.handle].pfn != NO_PAGE:
+        if op.kind != FREE or s.slots[op.handle].block != NO_BLOCK:
             task.arrived = at
             task.next_at = min(at, NEVER)
             set_wake(s, k)
@@ -39,8 +38,10 @@ def advance(s: Core, k: int) -> bool:
 
 @small
 def set_wake(s: Core, k: int) -> None:
-    """The earlier of a task's two reasons to run."""
+    """The earlier of a task's two reasons to run; one that sleeps within an operation has neither."""
     task = s.tasks[k]
+    if task.parked:
+        return
     task.wake_at = min(task.next_at, first_due_at(s, k))
     if not task.pinned:
         task.asleep = task.wake_at > s.state[0].now

@@ -68,7 +68,7 @@ def run_study(
         result = Result(tables_of(simulation), dump(study), facts, folder, simulation.stuck)
         write_end(folder, simulation.stuck)
         write_tables(folder, result.tables)
-        write_proc(folder, simulation.machine, study.machine.arch)
+        write_proc(folder, simulation)
         if draw is not None:
             draw(result, folder / "figures")
     return replace(result, path=out)

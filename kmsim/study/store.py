@@ -20,16 +20,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kmsim.config import Study, dump
-from kmsim.mm.mmzone import Machine
-from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmstat, zoneinfo
+from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
+from kmsim.study.slab_tables import slabinfo_text
 from kmsim.study.tables import COLUMNS, Tables
 
-SCHEMA_VERSION = 2
+if TYPE_CHECKING:
+    from kmsim.sim.simulation import Simulation
+
+SCHEMA_VERSION = 3
 FACTS = {"name": str, "seed": int, "page_size_bytes": int, "notes": list}  # what the readers of a result use
 PACKAGES = ("kmsim", "simpy", "numpy", "numba", "pandas", "pyarrow")
 
@@ -137,8 +140,9 @@ def write_timing(folder: Path, **seconds: float) -> None:
     (folder / "timing.json").write_text(json.dumps(facts) + "\n")
 
 
-def write_proc(folder: Path, m: Machine, arch: str) -> None:
+def write_proc(folder: Path, simulation: Simulation) -> None:
     """Write the simulated machine's /proc files, as the kernel prints them."""
+    m, arch = simulation.machine, simulation.study.machine.arch
     proc = folder / "proc"
     proc.mkdir()
     files = {
@@ -149,6 +153,11 @@ def write_proc(folder: Path, m: Machine, arch: str) -> None:
         "unusable_index": indices.show_unusable_index(m),
         "extfrag_index": indices.show_extfrag_index(m),
     }
+    slabs = slabinfo_text(simulation)
+    if slabs is not None:
+        files["slabinfo"] = slabs
+    if simulation.core.vm is not None:
+        files["vmallocinfo"] = vmallocinfo.show(m, simulation.core.vm)
     for name, text in files.items():
         (proc / name).write_text(text)
 

@@ -10,13 +10,15 @@ from kmsim.study.store import Result
 from kmsim.study.tables import CLASS, QUANTILES, TIME_PARTS
 from kmsim.units import PS_PER_NS
 
+PAGES = "pages"  # the API whose requests are told apart by their order alone
+
 
 def operations_summary(result: Result) -> pd.DataFrame:
-    """One row per kind, GFP flags and order: counts over all CPUs, quantiles of the merged histograms."""
+    """One row per class of operations: counts over all CPUs, quantiles of the merged histograms."""
     keys = list(CLASS)
     operations: pd.DataFrame = result.operations
     by_class = operations.assign(sum_ns=operations["mean_ns"] * operations["count"]).groupby(keys, sort=True)
-    summed = by_class[["count", "failed", "needs_slow_path", "sum_ns"]].sum().reset_index()
+    summed = by_class[["count", "failed", "needs_slow_path", "asked_bytes", "sum_ns"]].sum().reset_index()
     longest = by_class["max_ns"].max().to_numpy()
     merged = result.histograms.groupby([*keys, "low_ns", "high_ns"], sort=True)["count"].sum().reset_index()
     first = np.flatnonzero(~merged.duplicated(keys))
@@ -31,6 +33,28 @@ def operations_summary(result: Result) -> pd.DataFrame:
         table[name] = np.minimum(of_class, longest)
     table["max_ns"] = longest
     return table
+
+
+def asks_for_pages_only(operations: pd.DataFrame) -> bool:
+    """Does the order say all of what each row of such a table asks for?"""
+    return bool((operations["api"] == PAGES).all())
+
+
+def what_is_asked_for(operations: pd.DataFrame) -> list[str]:
+    """What each row of a table of operations or histograms asks for: "order 3", "kmalloc-64", "vmalloc, order 4"."""
+    classes = operations[["api", "order", "cache"]].itertuples(index=False)
+    return [_what(str(api), int(order), str(cache)) for api, order, cache in classes]
+
+
+def _what(api: str, order: int, cache: str) -> str:
+    if api == PAGES:
+        return f"order {order}"
+    if api == "slab":
+        return cache
+    if api == "bulk":
+        return api
+    name = "kmalloc" if api == "kmalloc_large" else api
+    return f"{name}, {cache}" if cache else f"{name}, order {order}"
 
 
 def time_summary(result: Result) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """What a run measured, as tidy tables: one row per fact, units in the column names.
 
-    operations  count, failures and latency quantiles per kind, GFP flags, order and CPU
+    operations  count, failures and latency quantiles per kind, allocator, GFP flags, order, cache and CPU
     histograms  the latency buckets behind them
     locks       contention as lock_stat counts it
+    slabs       per slab cache: its slabs and objects, and what SLUB counts (kernel: CONFIG_SLUB_STATS)
     cpus        per CPU: where its time went
     samples     free blocks, unusable and fragmentation index per zone and order over time
     memory      free memory, per-CPU lists and pageblocks per zone over time
@@ -22,12 +23,13 @@ from numpy.typing import NDArray
 from kmsim.metrics import samples
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
-from kmsim.mm.mmzone import EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
 from kmsim.procfs import vmstat
 from kmsim.sim.clock import now_ps
-from kmsim.sim.records import COUNT, FAILED, IDLE, MAX_PS, NR_LEVELS, SLOW_PATH, START, SUM_PS, Core
+from kmsim.sim.records import BYTES, COUNT, FAILED, IDLE, MAX_PS, NR_LEVELS, SLOW_PATH, START, SUM_PS, Core
+from kmsim.study.slab_tables import SLABS_COLUMNS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
-from kmsim.workload.plan import THREAD
+from kmsim.workload.plan import API_NAMES, THREAD
 from kmsim.workload.turns import KIND_NAMES
 
 if TYPE_CHECKING:
@@ -36,15 +38,16 @@ if TYPE_CHECKING:
 Tables = dict[str, pd.DataFrame]
 Ints = NDArray[np.int64]
 
-CLASS = ("kind", "gfp", "order")
+CLASS = ("kind", "api", "gfp", "order", "cache")
 QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
-OUTCOMES = ("count", "failed", "needs_slow_path", "mean_ns", *QUANTILES, "max_ns")
+OUTCOMES = ("count", "failed", "needs_slow_path", "asked_bytes", "mean_ns", *QUANTILES, "max_ns")
 LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
 SPENT = ("instructions", "cache_lines", "lock_wait", "lock_hold", "switch", "interrupt", "idle")
 TIME_PARTS = (*(f"{part}_ns" for part in SPENT), "unfinished_ns")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "operations": (*CLASS, "cpu", *OUTCOMES),
     "histograms": (*CLASS, "cpu", "low_ns", "high_ns", "count"),
+    "slabs": SLABS_COLUMNS,
     "locks": ("lock", "acquisitions", "contended", *(f"{time}_ns" for time in LOCK_TIMES)),
     "cpus": ("cpu", *TIME_PARTS, "run_ns"),
     "samples": samples.FREE_BLOCKS_COLUMNS,
@@ -65,15 +68,17 @@ _OTHER_EVENTS = {
 def tables_of(simulation: Simulation) -> Tables:
     """Every table of one run, by name."""
     core, m = simulation.core, simulation.core.m
-    cells = _cells(core)
+    caches = cache_names(simulation)
+    cells = _cells(core, caches)
     tables = {
         "operations": _operations(core, cells),
-        "histograms": _histograms(core, cells),
-        "locks": _locks(core),
+        "histograms": _histograms(cells),
+        "slabs": slabs_table(simulation),
+        "locks": _locks(core, caches),
         "cpus": _cpus(core, now_ps(simulation.env)),
         "samples": simulation.samples.free_blocks_table(m),
         "memory": simulation.samples.memory_table(m),
-        "vmstat": _vmstat(m, simulation.study.machine.arch),
+        "vmstat": _vmstat(core, simulation.study.machine.arch),
     }
     assert all(tuple(table.columns) == COLUMNS[name] for name, table in tables.items())
     return tables
@@ -82,6 +87,7 @@ def tables_of(simulation: Simulation) -> Tables:
 class _Cells(NamedTuple):
     """A row of `operations` for each class and CPU with any operation, and the filled buckets of all rows."""
 
+    classes: dict[str, NDArray[Any]]  # the key columns, by class
     operation_class: Ints  # 2 * request + kind, by row
     cpu: Ints  # by row
     row: Ints  # by filled bucket, ascending
@@ -89,12 +95,24 @@ class _Cells(NamedTuple):
     nr_in_bucket: Ints
 
 
-def _cells(core: Core) -> _Cells:
-    """What the core has counted, sorted by kind, flags, order, CPU and latency."""
+def _cells(core: Core, caches: list[str]) -> _Cells:
+    """What the core has counted, sorted by class, CPU and latency."""
     nothing = np.zeros(0, np.int64)
-    names = [gfp_names(int(request["gfp"])) for request in core.requests]
-    orders = core.requests["order"]
-    classes = sorted(range(len(core.totals)), key=lambda k: (KIND_NAMES[k & 1], names[k >> 1], orders[k >> 1]))
+    of_class = [
+        (
+            KIND_NAMES[k & 1],
+            API_NAMES[int(request["api"])],
+            gfp_names(int(request["gfp"])),
+            int(request["order"]),
+            caches[int(request["cache"])] if request["cache"] >= 0 else "",
+        )
+        for k, request in enumerate(np.repeat(core.requests, 2))
+    ]
+    columns = {
+        name: np.array([names[n] for names in of_class], np.int64 if name == "order" else object)
+        for n, name in enumerate(CLASS)
+    }
+    classes = sorted(range(len(of_class)), key=lambda k: of_class[k])
     rows: list[tuple[Ints, Ints]] = [(nothing, nothing)]
     buckets: list[tuple[Ints, Ints, Ints]] = [(nothing, nothing, nothing)]
     nr_rows = 0
@@ -109,19 +127,13 @@ def _cells(core: Core) -> _Cells:
         nr_rows += len(cpus)
     operation_class, cpu = map(np.concatenate, zip(*rows, strict=True))
     row, bucket, count = map(np.concatenate, zip(*buckets, strict=True))
-    return _Cells(operation_class, cpu, row, bucket, count)
+    return _Cells(columns, operation_class, cpu, row, bucket, count)
 
 
-def _keys(core: Core, cells: _Cells, row: Ints) -> dict[str, NDArray[Any]]:
+def _keys(cells: _Cells, row: Ints) -> dict[str, NDArray[Any]]:
     """The key columns of these rows of `operations`."""
     k = cells.operation_class[row]
-    names = np.array([gfp_names(int(request["gfp"])) for request in core.requests], object)
-    return {
-        "kind": np.array(KIND_NAMES, object)[k & 1],
-        "gfp": names[k >> 1],
-        "order": core.requests["order"][k >> 1],
-        "cpu": cells.cpu[row],
-    }
+    return {**{name: column[k] for name, column in cells.classes.items()}, "cpu": cells.cpu[row]}
 
 
 def _operations(core: Core, cells: _Cells) -> pd.DataFrame:
@@ -143,10 +155,11 @@ def _operations(core: Core, cells: _Cells) -> pd.DataFrame:
         quantiles[name][has_any] = np.minimum(middle, longest[has_any]) / PS_PER_NS
     return pd.DataFrame(
         {
-            **_keys(core, cells, np.arange(nr_rows)),
+            **_keys(cells, np.arange(nr_rows)),
             "count": count,
             "failed": totals[:, FAILED],
             "needs_slow_path": totals[:, SLOW_PATH],
+            "asked_bytes": totals[:, BYTES],
             "mean_ns": np.where(has_any, totals[:, SUM_PS] / np.maximum(count, 1) / PS_PER_NS, np.nan),
             **quantiles,
             "max_ns": np.where(has_any, longest / PS_PER_NS, np.nan),
@@ -154,11 +167,11 @@ def _operations(core: Core, cells: _Cells) -> pd.DataFrame:
     )
 
 
-def _histograms(core: Core, cells: _Cells) -> pd.DataFrame:
+def _histograms(cells: _Cells) -> pd.DataFrame:
     low, high = bucket_bounds()
     return pd.DataFrame(
         {
-            **_keys(core, cells, cells.row),
+            **_keys(cells, cells.row),
             "low_ns": low[cells.bucket] / PS_PER_NS,
             "high_ns": high[cells.bucket] / PS_PER_NS,
             "count": cells.nr_in_bucket,
@@ -166,16 +179,27 @@ def _histograms(core: Core, cells: _Cells) -> pd.DataFrame:
     )
 
 
-def _locks(core: Core) -> pd.DataFrame:
+def _locks(core: Core, caches: list[str]) -> pd.DataFrame:
     taken = np.flatnonzero(core.locks["acquisitions"])
+    names = lock_names(core, caches)
     return pd.DataFrame(
         {
-            "lock": [f"zone {ZONE_NAMES[z]}" for z in taken],
+            "lock": [names[n] for n in taken],
             "acquisitions": core.locks["acquisitions"][taken],
             "contended": core.locks["contended"][taken],
             **{f"{time}_ns": core.locks[time][taken] / PS_PER_NS for time in LOCK_TIMES},
         }
     )
+
+
+def lock_names(core: Core, caches: list[str]) -> list[str]:
+    """The names of all locks, as `mm` numbers them."""
+    names = [f"zone {zone}" for zone in ZONE_NAMES] + [f"list_lock {cache}" for cache in caches]
+    if core.vm is None:
+        return names
+    names += ["free_vmap_area_lock", "vmap_purge_lock", "init_mm.page_table_lock"]
+    kinds = ("busy", "lazy", "pool")
+    return names + [f"vmap node {node} {kind}" for node in range(len(core.vm.nodes)) for kind in kinds]
 
 
 def _cpus(core: Core, end_ps: int) -> pd.DataFrame:
@@ -194,8 +218,10 @@ def _cpus(core: Core, end_ps: int) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(columns, (np.arange(len(level)), *times), strict=True)))
 
 
-def _vmstat(m: Machine, arch: str) -> pd.DataFrame:
+def _vmstat(core: Core, arch: str) -> pd.DataFrame:
+    m = core.m
     counters = vmstat.rows(m, arch).counters
     listed = {name: value for name, value in counters.items() if name.startswith(_VMSTAT_PREFIXES)}
     listed |= {name: int(m.events[event]) for name, event in _OTHER_EVENTS.items()}
+    listed |= vm_events(core.vm)
     return pd.DataFrame({"name": list(listed), "value": list(listed.values())})

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kmsim.procfs.recorded import Recording, RecordingError, read
+from kmsim.validate.exact import exact_section
 from kmsim.validate.index import INDICES, index_section
+from kmsim.validate.kvmalloc import kv_sections
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
+from kmsim.validate.slab import SLAB_SECTIONS
 from kmsim.validate.state import state_section
 from kmsim.validate.steal import steal_sections
 from kmsim.validate.zones import fresh_section, sweep_section
@@ -20,6 +23,7 @@ from kmsim.validate.zones import fresh_section, sweep_section
 SUFFIXES = (".json", ".json.gz")
 RELEASE = "6.12"
 NOT_SECTIONS = ("consts", "seed")
+FILE_SECTIONS = ("fresh.zoneinfo", "fresh.slabinfo")
 
 # Why a kind of section has no rows, by the first word of its name.
 NOT_YET = {
@@ -27,12 +31,6 @@ NOT_YET = {
     "wmark": "watermark stops are not supported yet",
     "frag": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
     "frag60": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
-    "kv": "kvmalloc is not supported yet",
-    "exact": "exact pages are not supported yet",
-    "ksize": "SLUB is not supported yet",
-    "kmax": "SLUB is not supported yet",
-    "kcreate": "SLUB is not supported yet",
-    "caches": "SLUB is not supported yet",
 }
 
 
@@ -96,7 +94,7 @@ def section_names(recording: Recording) -> Iterator[str]:
     """The names of everything that could be compared."""
     yield from (name for name in recording.lab if name not in NOT_SECTIONS)
     for name in recording.files:
-        if name == "fresh.zoneinfo" or name.startswith("sweep.") or name.rpartition(".")[2] in INDICES:
+        if name in FILE_SECTIONS or name.startswith("sweep.") or name.rpartition(".")[2] in INDICES:
             yield name
 
 
@@ -117,6 +115,12 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
         return script_sections
     if name.startswith("steal.") and "runs" in recording.lab[name]:
         return steal_sections
+    if name in SLAB_SECTIONS:
+        return SLAB_SECTIONS[name]
+    if name == "exact":
+        return exact_section
+    if name.startswith("kv."):
+        return kv_sections
     if name == "fresh.state":
         return lambda recording, name: [state_section(recording, name)]
     if name == "fresh.zoneinfo":

@@ -113,18 +113,6 @@ def allocate_until(m: Machine, ac: int, gfp: int, order: int, expected: Rows, go
 
 
 @entry
-def allocate(m: Machine, ac: int, gfp: int, order: int) -> int:
-    """One allocation, for Python callers."""
-    return alloc_pages(m, ac, gfp, order)
-
-
-@entry
-def free(m: Machine, ac: int, pfn: int, order: int) -> None:
-    """One free, for Python callers."""
-    free_pages(m, ac, pfn, order)
-
-
-@entry
 def drain_all(m: Machine, ac: int) -> None:
     """Empty every per-CPU list, for Python callers."""
     drain_all_pages(m, ac)

@@ -2,7 +2,10 @@
 
 A task that holds blocks in slots churns: it allocates until all slots are full, then frees one
 request and makes one in turn. Which one is freed is the `free` policy: random, the oldest (fifo) or the newest
-(lifo). A request for several single pages is several operations without a pause, and so is its free.
+(lifo). A share of its frees may be *remote*: such a free names the same slot of a task of its kind on another
+CPU, and if there is a block in it, the two tasks exchange their blocks before the free.
+
+A request for several single pages is several operations without a pause, and so is its free.
 In an open loop, the free that makes room belongs to the arrival. Timed blocks are freed by the
 simulator when they are due, and are not seen here again.
 
@@ -18,8 +21,9 @@ from numpy.typing import NDArray
 
 from kmsim.workload.draws import Generators, draws, generators
 from kmsim.workload.phases import NO_END, Phase
-from kmsim.workload.plan import Plan, request_of
+from kmsim.workload.plan import Plan
 from kmsim.workload.seeds import stream
+from kmsim.workload.sizes import Sizing, sizing_of
 from kmsim.workload.slots import Slots, full_slots, hold_again, in_order, new_slots
 from kmsim.workload.turns import ALLOC, DRAIN, FREE, KIND_NAMES, begin_phase, new_turns, op_t, write_ops
 
@@ -51,6 +55,7 @@ class OpStream:
         self._index_of_kind = task_index - self._task.first_of_kind
         self._seed = seed
         self._nr_ops_max = nr_ops_max
+        self._others = others_of(plan, task_index)
         self._last: NDArray[np.void] = np.empty(0, op_t)
         self._nr_kept: int | None = None
         self._blocks = self._of_all_phases()
@@ -74,27 +79,25 @@ class OpStream:
         for n, phase in enumerate(task.phases):
             if n:
                 self._settle(turns, slots)
-            of_phase = generators(of_task, n)
+            sizing = sizing_of([self._plan.classes[request] for request in phase.requests], self._plan.requests)
+            of_phase = generators(of_task, n, len(sizing.sized))
             if phase.is_shared:
-                yield from self._of_shared(n, phase, of_phase)
+                yield from self._of_shared(n, phase, sizing, of_phase)
                 slots.since[:] = 0
             else:
                 begin_phase(turns, phase, task.is_open)
-                yield from self._of_phase(phase, of_phase, turns, slots)
+                yield from self._of_phase(phase, sizing, of_phase, turns, slots)
 
     def _of_phase(
-        self, phase: Phase, of_phase: Generators, turns: NDArray[np.void], slots: Slots
+        self, phase: Phase, sizing: Sizing, of_phase: Generators, turns: NDArray[np.void], slots: Slots
     ) -> Iterator[Block]:
-        page_size = self._plan.page_size
-        indices = [self._plan.requests.index(request_of(request, page_size)) for request in phase.requests]
-        nr_blocks = [request.nr_blocks(page_size) for request in phase.requests]
-        requests = np.array(indices), np.array(nr_blocks)
         barrier, left = phase.barrier, phase.operations
         self._nr_kept = None
         while left != 0 and self._nr_kept is None:
             nr_ops = self._nr_ops_max if left is None else min(self._nr_ops_max, left)
             ops = np.empty(nr_ops, op_t)
-            nr_written = write_ops(turns, slots, draws(of_phase, phase, nr_ops), requests, ops)
+            drawn = draws(of_phase, phase, sizing, self._others, nr_ops)
+            nr_written = write_ops(turns, slots, drawn, sizing.rows, ops)
             if left is not None:
                 left -= nr_ops
             elif nr_written < nr_ops:
@@ -104,7 +107,7 @@ class OpStream:
                 yield Block(self._last, phase.until_ps, barrier)
             barrier = ""
 
-    def _of_shared(self, n: int, phase: Phase, of_phase: Generators) -> Iterator[Block]:
+    def _of_shared(self, n: int, phase: Phase, sizing: Sizing, of_phase: Generators) -> Iterator[Block]:
         """Free this task's share of what all tasks of its kind hold, in an order that all of them agree on."""
         task, first = self._task, self._plan.tasks[self._task.first_of_kind]
         shuffle = stream(self._seed, f"kind/{task.kind.name}/phase/{n}")
@@ -112,9 +115,9 @@ class OpStream:
         share = np.array_split(handles, task.nr_of_kind)[self._index_of_kind].copy()
         turns, slots = new_turns(0, 1), full_slots(len(share), self._nr_ops_max)
         turns["count"] = len(share)
-        phase = phase._replace(free="fifo")
+        phase = phase._replace(free="fifo", remote_frees=0.0)
         begin_phase(turns, phase, task.is_open)
-        for block in self._of_phase(phase, of_phase, turns, slots):
+        for block in self._of_phase(phase, sizing, of_phase, turns, slots):
             block.ops["handle"] = share[block.ops["handle"]]
             yield block
 
@@ -133,6 +136,13 @@ class OpStream:
             hold_again(slots, slot, int(turn.was), self._task.group_max)
         turn.left = turn.head = 0
         turn.count = in_order(slots)
+
+
+def others_of(plan: Plan, task_index: int) -> NDArray[np.int64]:
+    """How far the slots of each task of the same kind on another CPU lie from the task's own."""
+    task = plan.tasks[task_index]
+    of_kind = plan.tasks[task.first_of_kind : task.first_of_kind + task.nr_of_kind]
+    return np.array([other.first_slot - task.first_slot for other in of_kind if other.cpu != task.cpu], np.int64)
 
 
 def block_size(plan: Plan) -> int:

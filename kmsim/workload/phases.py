@@ -29,6 +29,7 @@ class Phase(NamedTuple):
     requests: tuple[RequestConfig, ...]
     lifetime: Lifetime | None
     free: str
+    remote_frees: float  # the share of frees that take the block of another task of the kind
     is_shared: bool  # frees the blocks of all tasks of the kind
     barrier: str  # to be passed before it begins; empty: none
 
@@ -54,6 +55,7 @@ def phases_of(source: ThreadConfig | InterruptConfig) -> tuple[Phase, ...]:
         requests=source.requests,
         lifetime=source.lifetime,
         free=source.free or "random",
+        remote_frees=source.remote_frees if isinstance(source, ThreadConfig) else 0.0,
         is_shared=False,
         barrier="",
     )
@@ -76,6 +78,7 @@ def _overridden(thread: Phase, phase: PhaseConfig, name: str) -> Phase:
         requests=phase.requests or thread.requests,
         lifetime=lifetime if phase.do == "churn" and phase.free is None else None,
         free=phase.free or thread.free,
+        remote_frees=thread.remote_frees,
         is_shared=phase.whose == "all",
         barrier=name if phase.barrier else "",
     )

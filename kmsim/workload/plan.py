@@ -3,28 +3,60 @@
 A *task* is one thread or one source of interrupts on one CPU. A *slot* remembers one allocated
 block; the slots of all tasks lie one after another, so that any task may free what another holds.
 A request for several single pages fills several slots. Timed blocks have no slots: they wait
-in the queue of the task that is to free them.
+in the queue of the task that is to free them. Of the slab caches, only those are created that the
+workload uses, beside the boot's own.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from kmsim.config.machine import MachineConfig
+from kmsim.config.requests import RequestConfig
 from kmsim.config.workload import InterruptConfig, ThreadConfig, WorkloadConfig, nr_requests_held
+from kmsim.mm.slab_common import Caches
+from kmsim.workload.classes import Classes, classes_of
 from kmsim.workload.phases import Phase, nr_operations_of, phases_of
+from kmsim.workload.request import (
+    API_NAMES,
+    BULK,
+    EXACT,
+    KVMALLOC,
+    LARGE,
+    NO_CACHE,
+    PAGES,
+    SLAB,
+    VMALLOC,
+    Request,
+)
+from kmsim.workload.slab_caches import caches_of, constructor_ps
+
+__all__ = [
+    "API_NAMES",
+    "BULK",
+    "EXACT",
+    "IRQ",
+    "KVMALLOC",
+    "LARGE",
+    "PAGES",
+    "SLAB",
+    "SOFTIRQ",
+    "THREAD",
+    "VMALLOC",
+    "Plan",
+    "Request",
+    "TaskPlan",
+    "nr_operations",
+    "plan_of",
+]
 
 THREAD, SOFTIRQ, IRQ = 0, 1, 2
 _LEVELS = {"softirq": SOFTIRQ, "irq": IRQ}
 
+# Of objects smaller than a page (assumed): to keep all that fit into memory in mind could take more than that.
+OBJECTS_DUE_MAX = 1 << 26
+
 Source = ThreadConfig | InterruptConfig
-
-
-class Request(NamedTuple):
-    """What one allocation asks for."""
-
-    gfp: int
-    order: int
 
 
 @dataclass(frozen=True)
@@ -63,12 +95,25 @@ class TaskPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All tasks, and all different requests that they make, sorted."""
+    """All tasks, and all different requests that they make, sorted.
+
+    `classes` says of each request of the config which of them it can be. `caches` is None where no
+    request needs slabs; vmalloc does, for what it keeps about its areas. `constructor_ps` is the price
+    of constructing an object, by the number of its cache.
+    """
 
     tasks: tuple[TaskPlan, ...]
     requests: tuple[Request, ...]
     nr_slots: int
     page_size: int
+    classes: dict[RequestConfig, Classes]
+    caches: Caches | None
+    constructor_ps: tuple[int, ...]
+
+    @property
+    def uses_vmalloc(self) -> bool:
+        """Can any request get vmalloc's memory?"""
+        return any(request.api in (VMALLOC, KVMALLOC) for request in self.requests)
 
 
 def plan_of(workload: WorkloadConfig, machine: MachineConfig) -> Plan:
@@ -81,7 +126,8 @@ def plan_of(workload: WorkloadConfig, machine: MachineConfig) -> Plan:
         first_of[source.name] = nr_tasks
         nr_tasks += source.nr_tasks
     by_name = {source.name: source for source in sources}
-    nr_due_max = _nr_due_max(sources, first_of, by_name, machine)
+    classes, caches = _classes(sources, machine)
+    nr_due_max = _nr_due_max(sources, first_of, by_name, _nr_held_at_once(classes, caches, machine))
     tasks: list[TaskPlan] = []
     nr_slots = 0
     for source in sources:
@@ -107,17 +153,16 @@ def plan_of(workload: WorkloadConfig, machine: MachineConfig) -> Plan:
                 )
             )
             nr_slots += of_task
-    return Plan(tuple(tasks), _requests(sources, page_size), nr_slots, page_size)
+    requests = tuple(sorted({request for of in classes.values() for request in of.requests}))
+    if not any(request.api in (SLAB, VMALLOC, KVMALLOC) for request in requests):
+        caches = None
+    of_objects = () if caches is None else tuple(constructor_ps(caches, machine))
+    return Plan(tuple(tasks), requests, nr_slots, page_size, classes, caches, of_objects)
 
 
 def nr_operations(plan: Plan) -> int:
     """How many operations all finite tasks have, for progress; phases that last until a time count 0."""
     return sum(nr_operations_of(task.phases, task.nr_held_max, plan.page_size) for task in plan.tasks if task.is_finite)
-
-
-def request_of(config: Any, page_size: int) -> Request:
-    """The request that a config makes on a machine."""
-    return Request(config.gfp_flags, config.order_on(page_size))
 
 
 def _places(source: Source) -> Iterator[tuple[str, int]]:
@@ -142,23 +187,41 @@ def _nature(source: Source) -> dict[str, Any]:
     }
 
 
-def _requests(sources: tuple[Source, ...], page_size: int) -> tuple[Request, ...]:
-    found = {request_of(request, page_size) for source in sources for _, request in source.all_requests}
-    return tuple(sorted(found))
+def _classes(
+    sources: tuple[Source, ...], machine: MachineConfig
+) -> tuple[dict[RequestConfig, Classes], Caches | None]:
+    """What each request can be, and the caches that were created for that."""
+    requests = [request for source in sources for _, request in source.all_requests]
+    caches = caches_of(requests, machine) if any(request.needs_caches for request in requests) else None
+    return {request: classes_of(request, machine, caches) for request in requests}, caches
+
+
+def _nr_held_at_once(
+    classes: dict[RequestConfig, Classes], caches: Caches | None, machine: MachineConfig
+) -> dict[RequestConfig, int]:
+    """Of each request, how many can be held at once: as many as there are pages, or objects of its smallest cache."""
+    total = sum(ram.size for ram in machine.memory_map)
+    held: dict[RequestConfig, int] = {}
+    for config, of in classes.items():
+        slots = [machine.page_size]
+        if caches is not None:
+            slots += [caches.geometries[request.cache].size for request in of.requests if request.cache != NO_CACHE]
+        held[config] = min(total // min(slots), max(total // machine.page_size, OBJECTS_DUE_MAX))
+    return held
 
 
 def _nr_due_max(
-    sources: tuple[Source, ...], first_of: dict[str, int], by_name: dict[str, Source], machine: MachineConfig
+    sources: tuple[Source, ...], first_of: dict[str, int], by_name: dict[str, Source], held: dict[RequestConfig, int]
 ) -> list[int]:
     """Of each task, the most timed blocks that can wait for it: all that is ever pushed, or all of memory."""
-    nr_frames = sum(ram.size for ram in machine.memory_map) // machine.page_size
-    pushed = [0] * sum(source.nr_tasks for source in sources)
+    nr_tasks = sum(source.nr_tasks for source in sources)
+    pushed, most = [0] * nr_tasks, [0] * nr_tasks
     for source in sources:
         freeing = by_name[source.freed_by or source.name]
+        timed = [phase for phase in phases_of(source) if phase.is_timed]
+        all_of_memory = max((held[request] for phase in timed for request in phase.requests), default=0)
         for n in range(source.nr_tasks):
-            pushed[first_of[freeing.name] + n % freeing.nr_tasks] += sum(
-                nr_frames if phase.operations is None else phase.operations
-                for phase in phases_of(source)
-                if phase.is_timed
-            )
-    return [min(nr_blocks, nr_frames) for nr_blocks in pushed]
+            k = first_of[freeing.name] + n % freeing.nr_tasks
+            most[k] = max(most[k], all_of_memory)
+            pushed[k] += sum(all_of_memory if phase.operations is None else phase.operations for phase in timed)
+    return [min(nr_blocks, limit) for nr_blocks, limit in zip(pushed, most, strict=True)]

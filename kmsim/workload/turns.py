@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from kmsim.config.arrivals import Bursts, OnOff
 from kmsim.config.quantities import TIME_MAX
 from kmsim.jit import entry, small
-from kmsim.workload.draws import Draws, Times
+from kmsim.workload.draws import Draws
 from kmsim.workload.phases import CHURN, EMPTY, FILL, Phase
+from kmsim.workload.sizes import Rows
 from kmsim.workload.slots import Slots
 
 ALLOC, FREE, DRAIN = range(3)
@@ -29,14 +30,16 @@ op_t = np.dtype(
         [
             ("gap_ps", np.int64),  # the pause before it: after the end, or the arrival, of the operation before
             ("lifetime_ps", np.int64),  # how long the block is kept; -1: it is not timed
+            ("nr_bytes", np.int32),  # what is asked for; 0 for a free
             ("handle", np.int32),  # the slot that remembers the block; -1: none
+            ("swap", np.int32),  # of a free: another task's slot, whose block is exchanged with its own first; -1: none
             ("request", np.int16),  # which of the plan's requests; -1 for a free, whose slot knows
             ("kind", np.int8),  # ALLOC or FREE
             ("begins", np.int8),  # 1: the first of a pause, or of an arrival; 0: goes with the one before
         ],
     )
 )
-assert op_t.itemsize == 24
+assert op_t.itemsize == 32
 
 turn_t = np.dtype(
     (
@@ -61,7 +64,9 @@ turn_t = np.dtype(
             ("left", np.int64),
             ("kind", np.int64),
             ("handle", np.int64),
+            ("swap", np.int64),  # from its own slot to the one to exchange blocks with; 0: none
             ("request", np.int64),
+            ("nr_bytes", np.int64),
             ("lifetime_ps", np.int64),
             ("was", np.int64),
             # Where the open loop stands.
@@ -152,13 +157,8 @@ def full_slot(turn: Any, slots: Slots) -> int:
 
 
 @entry
-def write_ops(
-    turns: NDArray[np.void], slots: Slots, drawn: Draws, requests: tuple[Times, Times], ops: NDArray[np.void]
-) -> int:
-    """Fill `ops` with what comes next; fewer are written, and their number returned, where the phase is over.
-
-    `requests`: the plan's index of each of the phase's requests, and its number of blocks.
-    """
+def write_ops(turns: NDArray[np.void], slots: Slots, drawn: Draws, rows: Rows, ops: NDArray[np.void]) -> int:
+    """Fill `ops` with what comes next; fewer are written, and their number returned, where the phase is over."""
     turn = turns[0]
     nr_held_max = len(slots.order)
     for i in range(len(ops)):
@@ -177,17 +177,24 @@ def write_ops(
             if turn.kind == FREE:
                 slot = empty_slot(turn, slots, drawn.pick[i])
                 turn.left = slots.nr_blocks[slot]
+                turn.swap = drawn.swap[i]
                 turn.request = -1
+                turn.nr_bytes = 0
                 turn.lifetime_ps = -1
             else:
-                turn.request = requests[0][drawn.request[i]]
-                turn.left = requests[1][drawn.request[i]]
+                row = drawn.row[i]
+                turn.swap = 0
+                turn.request = rows.request[row]
+                turn.left = rows.nr_blocks[row]
+                turn.nr_bytes = rows.nr_bytes[row] + drawn.nr_bytes[i]
                 turn.lifetime_ps = drawn.lifetime[i]
                 if turn.is_slotted:
                     slot = full_slot(turn, slots)
             turn.handle = turn.first_slot + slot * turn.group_max if turn.is_slotted else -1
         op.lifetime_ps = turn.lifetime_ps
+        op.nr_bytes = turn.nr_bytes
         op.handle = turn.handle
+        op.swap = turn.handle + turn.swap if turn.swap != 0 else -1
         op.request = turn.request
         op.kind = turn.kind
         slots.was[i] = turn.was

@@ -8,6 +8,7 @@ import pytest
 from experiments.calibration import calibrate
 from experiments.calibration.fit import FITTED
 from experiments.calibration.p1 import compared, measured, outside, shipped_prices, simulated
+from experiments.figures import fill_numbers
 from experiments.order0_scaling import order0_scaling
 
 CORES = (1, 4, 13)
@@ -39,7 +40,7 @@ def test_fitted_prices_are_shipped() -> None:
 def readme_is_filled(readme: Path, text: str) -> bool:
     """Does README hold these numbers, and no others between its marks?"""
     written = readme.read_text(encoding="utf-8")
-    return calibrate.filled(written, text) == written
+    return fill_numbers(written, text) == written
 
 
 def test_readmes_say_what_the_results_hold() -> None:

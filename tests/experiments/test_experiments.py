@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import kmsim
+from experiments.figures import fill_numbers
 from kmsim.config import load
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -31,8 +32,8 @@ page_size, pcp_high = map(script, NAMES)
 def test_readme_says_what_results_say(experiment: ModuleType, measure: str) -> None:
     readme = experiment.README.read_text(encoding="utf-8")
     results = pd.read_csv(experiment.RESULTS)
-    assert experiment.filled(readme, results) == readme
-    assert experiment.filled(readme, results.assign(**{measure: 2 * results[measure]})) != readme
+    assert fill_numbers(readme, experiment.numbers(results)) == readme
+    assert fill_numbers(readme, experiment.numbers(results.assign(**{measure: 2 * results[measure]}))) != readme
 
 
 @pytest.mark.parametrize("experiment", [page_size, pcp_high], ids=NAMES)

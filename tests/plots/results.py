@@ -86,7 +86,7 @@ def all_flags() -> Result:
 
 def exhausted() -> Result:
     core = waited(churned(kernel([0, 9])))
-    core.totals[2, :, 3:] = (1234, 1234)
+    core.totals[2, :, 3:5] = (1234, 1234)
     for zone in core.m.zones:
         zone.nr_free[:] = 0
     samples = sampled(core, 5)
@@ -100,7 +100,7 @@ def all_failed() -> Result:
     """Billions of operations of every order, some of which failed; of one order, all."""
     core = waited(churned(kernel(range(11))))
     for k in range(0, 22, 2):
-        core.totals[k, :, 3:] = 10**8 + 5
+        core.totals[k, :, 3:5] = 10**8 + 5
         core.totals[k + 1, 0, 0] += 5 * 10**9
         filled = np.flatnonzero(core.counts[k + 1, 0])
         core.counts[k + 1, 0, filled[-1]] += 5 * 10**9
@@ -128,6 +128,21 @@ def equal_latencies() -> Result:
     return drawn_from(core)
 
 
+def every_allocator() -> Result:
+    """Pages, exact pages, pages in bulk, kmalloc of many sizes, a cache by name, vmalloc and kvmalloc."""
+    requests = [
+        {"order": 3, "gfp": "GFP_HIGHUSER_MOVABLE | __GFP_ZERO"},
+        {"api": "exact", "bytes": "20KiB"},
+        {"api": "bulk", "pages": 20},
+        {"api": "kmalloc", "bytes": {"uniform": {"low": "1B", "high": "40KiB"}}, "weight": 20},
+        {"api": "kmalloc", "bytes": "96B", "gfp": "GFP_KERNEL | __GFP_RECLAIMABLE"},
+        {"cache": "skbuff_head_cache", "weight": 5},
+        {"api": "vmalloc", "bytes": "64KiB"},
+        {"api": "kvmalloc", "bytes": {"uniform": {"low": "1B", "high": "2MiB"}}, "weight": 5},
+    ]
+    return run_study(study({"operations": 1000, "live": 100, "requests": requests}))
+
+
 RESULTS: dict[str, Callable[[], Result]] = {
     "one operation": one_operation,
     "no operation": lambda: result_of_core(hand_made_core(), end_ps=0),
@@ -144,6 +159,7 @@ RESULTS: dict[str, Callable[[], Result]] = {
         drawn_from(waited(churned(kernel(range(14)), nr_operations=5, max_page_order=13))),
         provenance={"name": "made up", "seed": 1, "page_size_bytes": 65536, "notes": []},
     ),
+    "every allocator": every_allocator,
     "simulated": lambda: run_study(study({"operations": 60, "live": 20, "requests": [{"order": 0}, {"order": 4}]})),
 }
 

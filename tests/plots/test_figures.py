@@ -1,5 +1,6 @@
 """The figures, as a reader's eye meets them: titles, units, counts, nothing cut off; and the same bytes each time."""
 
+import re
 from functools import cache
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -118,6 +119,20 @@ def test_a_line_is_the_share_of_its_orders_operations_that_take_longer() -> None
         assert y[i] == pytest.approx(100 * longer / of_order["count"].sum())
 
 
+def test_of_many_things_the_most_frequent_have_a_line_and_the_rest_is_one() -> None:
+    result = result_of("every allocator")
+    labels = [re.match(r"(.*) \(n = ([\d,]+)", text) for text in texts(drawn("latency", "every allocator"))]
+    counts = {match[1]: int(match[2].replace(",", "")) for match in labels[: len(labels) // 2] if match}
+    operations = result.operations.query("kind == 'alloc'")
+    assert len(counts) == 14
+    assert list(counts)[-1] == "others"
+    assert sum(counts.values()) == operations["count"].sum()
+    assert counts["kmalloc-8k"] == operations.query("cache == 'kmalloc-8k' and api == 'slab'")["count"].sum()
+    caches = [name for name in counts if name.startswith("kmalloc-")]
+    sizes = result.slabs.set_index("cache")["object_size"]
+    assert [sizes[name] for name in caches] == sorted(sizes[name] for name in caches)
+
+
 def test_failed_operations_are_counted_in_the_legend() -> None:
     operations = result_of("exhausted").operations
     failed = operations.query("kind == 'alloc'")["failed"].sum()
@@ -201,14 +216,14 @@ def test_lock_waiting_says_the_mean_of_each_part() -> None:
     cpus = result_of("256 CPUs").cpus
     mean = 100 * (cpus["lock_wait_ns"] / cpus["run_ns"]).mean()
     said = texts(drawn("lock_waiting", "256 CPUs"))
-    assert said[:2] == ["mean over all CPUs (n = 256)", f"waiting for zone locks ({mean:.2g} %)"]
+    assert said[:2] == ["mean over all CPUs (n = 256)", f"waiting for locks ({mean:.2g} %)"]
     assert said[-1].startswith("the rest: idle (7")
 
 
 @pytest.mark.parametrize("name", ["one operation", "no free", "no operation"])
 def test_lock_waiting_of_nobody_says_so_and_starts_at_zero(name: str) -> None:
     axes = drawn("lock_waiting", name).axes[0]
-    assert texts(drawn("lock_waiting", name))[1] == "waiting for zone locks (0 %)"
+    assert texts(drawn("lock_waiting", name))[1] == "waiting for locks (0 %)"
     assert axes.get_ylim()[0] == 0 < axes.get_ylim()[1]
 
 

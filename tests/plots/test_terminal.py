@@ -1,5 +1,6 @@
 """The tables in a terminal of 80 columns: complete, aligned, and what the user's names hold is not markup."""
 
+import re
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from kmsim.plots.terminal import show_result
 from kmsim.study.store import Result
+from kmsim.study.summary import operations_summary
 from tests.plots.results import RESULTS, result_of
 
 
@@ -75,3 +77,32 @@ def test_notes_come_first_and_are_no_markup() -> None:
     lines = shown(noted).splitlines()
     assert lines[0] == "note: [red]MAX_ORDER[/red] 11"
     assert lines[1].startswith("a[b], seed 1")
+
+
+def columns_of(text: str, heading: str) -> list[str]:
+    """The cells of a column on the left, as it is headed; lines that only go on are left out."""
+    lines = text.splitlines()
+    head = next(line for line in lines if line.split()[:1] == ["kind"])
+    start = head.index(heading)
+    end = start + re.search(r"^\S+\s+", head[start:]).end()  # type: ignore[union-attr]
+    return [line[start:end].strip() for line in lines if re.match(r" (alloc|free) ", line)]
+
+
+def test_pages_are_told_apart_by_their_order_and_all_else_by_what_it_is() -> None:
+    assert columns_of(shown(result_of("all orders")), "order") == [str(order) for order in range(11)] * 2
+    found = columns_of(shown(result_of("every allocator")), "what")
+    assert {"order 3", "exact, order 3", "bulk", "kmalloc-64", "kmalloc-8k", "kmalloc-rcl-96"} <= set(found)
+    assert {"vmalloc, order", "kmalloc, order"} <= set(found)  # goes on in the next line
+    assert "skbuff_head_ca" in found  # and so does a name
+    assert len(found) == len(operations_summary(result_of("every allocator")))
+
+
+def test_of_many_locks_those_are_shown_that_were_waited_for_most() -> None:
+    result = result_of("every allocator")
+    text = shown(result)
+    most = result.locks.nlargest(12, ["wait_total_ns", "hold_total_ns"])
+    assert len(result.locks) > 12
+    assert f"and {len(result.locks) - 12} locks that were waited for less, or not at all" in text
+    folded = text[text.index("locks") :].replace("\n", " ")
+    assert all(word in folded for name in most["lock"] for word in name.split())
+    assert "zone locks" not in text

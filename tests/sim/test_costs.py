@@ -24,6 +24,7 @@ INSTRUCTIONS = {
     "watermark_checks": "watermark_check",
     "pages_checked": "page_check",
     "bytes_zeroed": "zero_byte",
+    "pages_freed": "free_fast",
 }
 LINES = {
     "lines_hot": "line_hot",

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from kmsim.mm.gfp import GFP_FLAGS
-from kmsim.mm.mmzone import NO_PAGE
 from kmsim.sim.clock import now_ps
 from kmsim.sim.cpu import Alloc
-from kmsim.sim.records import COUNT, FAILED
+from kmsim.sim.records import BYTES, COUNT, FAILED, NO_BLOCK
 from kmsim.sim.simulation import Process, Simulation, new_simulation
 from kmsim.workload.op_stream import ALLOC, FREE
+from kmsim.workload.plan import Request
 from tests.sim.stories import PAIR, cheap, finished, prices, told
 from tests.studies import study
 
@@ -176,9 +176,10 @@ def test_new_requests_get_rows_of_their_own_and_known_ones_do_not() -> None:
 
     core = finished(cheap(BESIDE), asking).core
     atomic = GFP_FLAGS["GFP_ATOMIC"]
-    assert [tuple(row) for row in core.requests.tolist()] == [(GFP_KERNEL, 4), (atomic, 1), (atomic, 2)]
+    assert core.requests.tolist() == [Request(GFP_KERNEL, 4), Request(atomic, 1), Request(atomic, 2)]
     assert core.totals[ALLOC::2, :, COUNT].tolist() == [[1, 1], [2, 0], [1, 0]]
     assert core.totals[FREE::2, :, COUNT].tolist() == [[1, 1], [2, 0], [1, 0]]
+    assert core.totals[ALLOC::2, :, BYTES].tolist() == [[8192, 8192], [131072, 0], [16384, 0]]
     assert core.counts.sum(axis=(1, 2)).tolist() == [2, 2, 2, 2, 1, 1]
 
 
@@ -219,5 +220,5 @@ def test_a_block_cannot_be_freed_twice() -> None:
             yield from simulation.cpus[1].free_pages(alloc)
 
     simulation = finished(cheap(BESIDE), freeing)
-    assert np.count_nonzero(simulation.core.slots["pfn"] != NO_PAGE) == 0
+    assert np.count_nonzero(simulation.core.slots["block"] != NO_BLOCK) == 0
     assert len(simulation.free_slots) == len(set(simulation.free_slots)) == 64

@@ -15,20 +15,21 @@ from tests.studies import study
 
 NR_TASKS, NR_DUE_MAX = 2, 60
 HEAPS_BEGIN = 3
+Entry = tuple[int, int, int, int]  # time, block, request, detail
 
 
 @entry
-def push(s: Core, k: int, time: int, pfn: int, request: int) -> None:
+def push(s: Core, k: int, entry_of: Entry) -> None:
     """`push_due` for Python callers."""
-    push_due(s, k, time, pfn, request)
+    push_due(s, k, entry_of[0], entry_of[1], entry_of[2], entry_of[3])
 
 
 @entry
-def pop(s: Core, k: int) -> tuple[int, int, int]:
+def pop(s: Core, k: int) -> Entry:
     """`pop_due` for Python callers: what it has left behind the heap."""
     pop_due(s, k)
     out = s.due[s.tasks[k].first_due + s.tasks[k].nr_due]
-    return out.time, out.pfn, out.request
+    return int(out.time), int(out.block), int(out.request), int(out.detail)
 
 
 @entry
@@ -58,17 +59,19 @@ actions = st.lists(st.tuples(st.integers(0, NR_TASKS - 1), st.booleans(), st.int
 
 @settings(deadline=None, max_examples=300)
 @given(actions=actions, step=st.sampled_from([1, 17, 60]))
-def test_blocks_come_out_by_time_and_page_frame_as_they_do_of_a_heapq(
+def test_blocks_come_out_by_time_and_number_as_they_do_of_a_heapq(
     booted: Core, actions: list[tuple[int, bool, int]], step: int
 ) -> None:
     core = empty(booted)
-    expected: list[list[tuple[int, int, int]]] = [[] for _ in range(NR_TASKS)]
+    expected: list[list[Entry]] = [[] for _ in range(NR_TASKS)]
     for n, (k, takes, time) in enumerate(actions):
         if takes and expected[k]:
             assert pop(core, k) == heapq.heappop(expected[k])
         else:
-            entry_of = (time, (n + 1) * step % 61, n)  # page frames that rise, fall or jump about
-            push(core, k, *entry_of)
+            # Blocks that rise, fall or jump about, some of one number, and then of one request too.
+            block = (n + 1) * step % 61 >> 2
+            entry_of = (time, block, n & 1, n)
+            push(core, k, entry_of)
             heapq.heappush(expected[k], entry_of)
         for other in range(NR_TASKS):
             assert core.tasks[other].nr_due == len(expected[other])
@@ -81,18 +84,18 @@ def test_blocks_come_out_by_time_and_page_frame_as_they_do_of_a_heapq(
 
 def test_the_order_does_not_depend_on_how_the_heap_was_built(booted: Core) -> None:
     rng = np.random.default_rng(1)
-    entries = [(int(time), pfn, 0) for pfn, time in enumerate(rng.integers(0, 4, NR_DUE_MAX))]
+    entries = [(int(time), block >> 3, block & 1, block) for block, time in enumerate(rng.integers(0, 4, NR_DUE_MAX))]
     for _ in range(20):
         core = empty(booted)
         for n in rng.permutation(NR_DUE_MAX):
-            push(core, 0, *entries[n])
+            push(core, 0, entries[n])
         assert [pop(core, 0) for _ in entries] == sorted(entries)
 
 
 def test_more_blocks_than_the_heap_was_made_for_are_refused(booted: Core) -> None:
     core = empty(booted)
     for n in range(NR_DUE_MAX):
-        push(core, 0, n, n, 0)
+        push(core, 0, (n, n, 0, 0))
     with pytest.raises(AssertionError, match="more blocks wait to be freed"):
-        push(core, 0, 0, 0, 0)
+        push(core, 0, (0, 0, 0, 0))
     assert first_at(core, 1) == NEVER

@@ -10,10 +10,11 @@ from kmsim.metrics.histogram import bucket_of
 from kmsim.metrics.samples import Samples
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import ZONE_DMA, ZONE_DMA32, new_machine
-from kmsim.sim.records import COUNT, FAILED, MAX_PS, NR_LEVELS, SLOW_PATH, SUM_PS, Core, new_core
+from kmsim.sim.records import BYTES, COUNT, FAILED, MAX_PS, NR_LEVELS, SLOW_PATH, SUM_PS, Core, new_core
 from kmsim.sim.simulation import Simulation
 from kmsim.study.store import Result
 from kmsim.study.tables import tables_of
+from kmsim.workload.request import Request
 from kmsim.workload.turns import KIND_NAMES
 
 FACTS = {"name": "made up", "seed": 1, "page_size_bytes": 4096, "notes": []}
@@ -44,7 +45,7 @@ def hand_made_core(*requests: tuple[str, int], nr_cpus: int = 2, max_page_order:
     return new_core(
         m,
         prices=np.zeros(1, [("nothing", np.int64)]),
-        requests=[(parse_gfp(words), order) for words, order in requests],
+        requests=[Request(parse_gfp(words), order) for words, order in requests],
         nr_tasks=1,
         nr_ops=1,
         nr_slots=1,
@@ -64,6 +65,7 @@ def observe(core: Core, kind: str, request: int, cpu: int, latencies_ps: Any, fa
     totals[SUM_PS] += sum(latencies)
     totals[MAX_PS] = max([int(totals[MAX_PS]), *latencies])
     totals[FAILED] += failed
+    totals[BYTES] += 4096 * len(latencies) if kind == "alloc" else 0
     totals[SLOW_PATH] += slow
 
 
@@ -75,7 +77,8 @@ def simulation_of(core: Core, *, end_ps: int = 1_000_000, samples: Samples | Non
         samples.take(core.m, end_ps)
     study = SimpleNamespace(machine=SimpleNamespace(arch="x86-64"))
     env = SimpleNamespace(now=end_ps)
-    return cast(Simulation, SimpleNamespace(core=core, env=env, samples=samples, study=study))
+    plan = SimpleNamespace(caches=None)
+    return cast(Simulation, SimpleNamespace(core=core, env=env, samples=samples, study=study, plan=plan))
 
 
 def result_of_core(core: Core, **others: Any) -> Result:

@@ -14,13 +14,17 @@ from pandas.testing import assert_frame_equal
 
 from kmsim.config import dump
 from kmsim.config import load as load_config
+from kmsim.procfs import slabinfo, vmallocinfo
 from kmsim.study import runner, store
 from kmsim.study.runner import run_study
 from kmsim.study.store import NotAResult, Result, load, result_folder
 from kmsim.study.tables import COLUMNS
 from tests.studies import study
 
-THREADS = ({"operations": 60, "live": 10, "requests": [{"order": 0}, {"order": 4}]},)
+PROC_FILES = {"buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index"}
+PAGES = {"operations": 60, "live": 10, "requests": [{"order": 0}, {"order": 4}]}
+SLABS_AND_AREAS = {"operations": 60, "live": 10, "requests": [{"cache": "dentry"}, {"api": "vmalloc", "bytes": "9KiB"}]}
+THREADS = (PAGES, SLABS_AND_AREAS)
 
 
 @cache
@@ -86,7 +90,7 @@ def test_the_provenance_is_enough_to_rebuild_the_call(tmp_path: Path, monkeypatc
 def test_the_proc_files_are_those_of_the_machine_at_the_end(result: Result) -> None:
     assert result.path is not None
     names = {path.name for path in (result.path / "proc").iterdir()}
-    assert names == {"buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index"}
+    assert names == PROC_FILES | {"slabinfo", "vmallocinfo"}
     line = (result.path / "proc" / "buddyinfo").read_text().splitlines()[0]
     samples = result.samples
     last = samples[(samples["time_ns"] == samples["time_ns"].max()) & (samples["zone"] == "DMA")]
@@ -101,6 +105,23 @@ def test_the_proc_files_are_those_of_the_machine_at_the_end(result: Result) -> N
     types = ["unmovable", "movable", "reclaimable", "highatomic"]
     counted = end[[f"pageblocks_{name}" for name in types]].to_numpy().tolist()
     assert [[int(word) for word in line.split()[4:8]] for line in blocks] == counted
+
+
+def test_slabs_and_areas_have_their_proc_files(result: Result) -> None:
+    assert result.path is not None
+    lines = {line.name: line for line in slabinfo.parse((result.path / "proc" / "slabinfo").read_text())}
+    dentry = result.slabs.set_index("cache").loc["dentry"]
+    assert (lines["dentry"].num_objs, lines["dentry"].num_slabs) == (dentry["total_objects"], dentry["nr_slabs"])
+    areas = vmallocinfo.parse((result.path / "proc" / "vmallocinfo").read_text())
+    vmstat = result.vmstat.set_index("name")["value"]
+    live = [area for area in areas if area.nr_pages]
+    assert len(live) == vmstat["kmsim:vmalloc"] - vmstat["kmsim:vfree"] > 0
+    assert {(area.nr_bytes, area.nr_pages) for area in live} == {(16384, 3)}
+
+
+def test_a_run_of_pages_alone_has_no_files_of_slabs(tmp_path: Path) -> None:
+    run_study(study(PAGES), tmp_path / "result")
+    assert {path.name for path in (tmp_path / "result" / "proc").iterdir()} == PROC_FILES
 
 
 STEPS = ("write_inputs", "run_point", "write_tables", "write_proc")

@@ -23,6 +23,7 @@ from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
 from tests.study.cores import hand_made_core, observe, simulation_of
 
 NAN = float("nan")
+LOCK_STAT = ["acquisitions", "contended", "wait_total", "wait_max", "hold_total", "hold_max"]
 
 
 def table(core: Core, name: str, **others: Any) -> pd.DataFrame:
@@ -51,11 +52,11 @@ def test_a_row_for_each_kind_flags_order_and_cpu_with_any_operation() -> None:
     observe(core, "free", 1, 1, [100, 100, 199])
     same = (0.1,) * 6
     assert rows(core, "operations") == [
-        ("alloc", "GFP_ATOMIC", 1, 0, 1, 0, 0, *(0.2,) * 6),
-        pytest.approx(("alloc", "GFP_KERNEL", 0, 1, 0, 3, 2, *(NAN,) * 6), nan_ok=True),
-        ("alloc", "GFP_KERNEL", 3, 0, 1, 0, 0, *same),
-        ("alloc", "GFP_KERNEL", 3, 1, 1, 0, 0, *same),
-        ("free", "GFP_ATOMIC", 1, 1, 3, 0, 0, 0.133, 0.1, 0.199, 0.199, 0.199, 0.199),
+        ("alloc", "pages", "GFP_ATOMIC", 1, "", 0, 1, 0, 0, 4096, *(0.2,) * 6),
+        pytest.approx(("alloc", "pages", "GFP_KERNEL", 0, "", 1, 0, 3, 2, 0, *(NAN,) * 6), nan_ok=True),
+        ("alloc", "pages", "GFP_KERNEL", 3, "", 0, 1, 0, 0, 4096, *same),
+        ("alloc", "pages", "GFP_KERNEL", 3, "", 1, 1, 0, 0, 4096, *same),
+        ("free", "pages", "GFP_ATOMIC", 1, "", 1, 3, 0, 0, 0, 0.133, 0.1, 0.199, 0.199, 0.199, 0.199),
     ]
 
 
@@ -66,10 +67,10 @@ def test_the_buckets_of_a_histogram_are_the_filled_ones() -> None:
     observe(core, "alloc", 1, 0, [], failed=1)
     observe(core, "free", 1, 0, [0])
     assert rows(core, "histograms") == [
-        ("free", "GFP_KERNEL", 3, 0, 1048.576, 1056.768, 1),
-        ("free", "GFP_KERNEL", 3, 1, 0.007, 0.008, 1),
-        ("free", "GFP_KERNEL", 3, 1, 0.1, 0.101, 2),
-        ("free", "GFP_KERNEL|__GFP_ZERO", 0, 0, 0.0, 0.001, 1),
+        ("free", "pages", "GFP_KERNEL", 3, "", 0, 1048.576, 1056.768, 1),
+        ("free", "pages", "GFP_KERNEL", 3, "", 1, 0.007, 0.008, 1),
+        ("free", "pages", "GFP_KERNEL", 3, "", 1, 0.1, 0.101, 2),
+        ("free", "pages", "GFP_KERNEL|__GFP_ZERO", 0, "", 0, 0.0, 0.001, 1),
     ]
 
 
@@ -109,8 +110,8 @@ def test_a_total_without_its_latency_is_our_mistake() -> None:
 
 def test_a_zones_lock_is_listed_if_it_was_taken() -> None:
     core = hand_made_core()
-    core.locks[ZONE_DMA32] = (0, 0, 9, 2, 3_500, 2_500, 90_000, 20_000)
-    core.locks[ZONE_NORMAL] = (0, 0, 1, 0, 0, 0, 1_000, 1_000)
+    core.locks[LOCK_STAT][ZONE_DMA32] = (9, 2, 3_500, 2_500, 90_000, 20_000)
+    core.locks[LOCK_STAT][ZONE_NORMAL] = (1, 0, 0, 0, 1_000, 1_000)
     assert rows(core, "locks") == [
         ("zone DMA32", 9, 2, 3.5, 2.5, 90.0, 20.0),
         ("zone Normal", 1, 0, 0.0, 0.0, 1.0, 1.0),

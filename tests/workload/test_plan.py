@@ -8,7 +8,20 @@ from kmsim.config import loads
 from kmsim.config.shipped import configs_folder, shipped_names
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.workload.op_stream import blocks
-from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD, Plan, Request, nr_operations, plan_of
+from kmsim.workload.plan import (
+    API_NAMES,
+    BULK,
+    EXACT,
+    IRQ,
+    LARGE,
+    SOFTIRQ,
+    THREAD,
+    VMALLOC,
+    Plan,
+    Request,
+    nr_operations,
+    plan_of,
+)
 from tests.studies import study
 
 KERNEL = GFP_FLAGS["GFP_KERNEL"]
@@ -109,6 +122,106 @@ def test_a_size_is_one_block_or_as_many_pages_as_it_needs(page_size: str, order:
     pages = plan({"live": 1, "requests": [{"bytes": "40KiB", "contiguous": False}]}, **machine)
     assert (one.requests, one.tasks[0].nr_slots) == ((Request(KERNEL, order),), 1)
     assert (pages.requests, pages.tasks[0].nr_slots) == ((Request(KERNEL, 0),), nr_pages)
+
+
+# ---- requests by size, and caches
+
+
+def names_of(of: Plan) -> list[str]:
+    """Of each request its API, with the name of its cache, or its order."""
+    assert of.caches is not None
+    caches = of.caches.geometries
+    return [
+        f"{API_NAMES[request.api]} {caches[request.cache].name if request.cache >= 0 else request.order}"
+        for request in of.requests
+    ]
+
+
+def test_a_request_for_sizes_is_one_for_each_cache_and_order_that_it_can_reach() -> None:
+    of = plan({"requests": [{"api": "kmalloc", "bytes": {"uniform": {"low": "90B", "high": "20KiB"}}}]})
+    assert names_of(of) == [
+        "slab kmalloc-96", "slab kmalloc-192", "slab kmalloc-128", "slab kmalloc-256", "slab kmalloc-512",
+        "slab kmalloc-1k", "slab kmalloc-2k", "slab kmalloc-4k", "slab kmalloc-8k",
+        "kmalloc_large 2", "kmalloc_large 3",
+    ]  # fmt: skip
+
+
+def test_a_large_request_keeps_to_the_largest_block_and_a_virtual_one_to_a_gib() -> None:
+    sizes = {"pareto": {"least": "1MiB", "shape": 1.1}}
+    of = plan({"requests": [{"api": api, "bytes": sizes} for api in ("kmalloc", "exact", "vmalloc", "kvmalloc")]})
+    for api, orders in (("kmalloc_large", (8, 10)), ("exact", (8, 10)), ("vmalloc", (8, 18)), ("kvmalloc", (8, 18))):
+        found = [request.order for request in of.requests if API_NAMES[request.api] == api]
+        assert found == list(range(orders[0], orders[1] + 1)), api
+
+
+def test_kvmalloc_knows_its_cache_and_its_order() -> None:
+    of = plan({"requests": [{"api": "kvmalloc", "bytes": {"table": [{"size": "5KiB"}, {"size": "9KiB"}]}}]})
+    assert names_of(of) == ["kvmalloc kmalloc-8k", "kvmalloc 2"]
+    assert [request.order for request in of.requests] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("gfp", "cache"),
+    [
+        ("GFP_KERNEL | __GFP_RECLAIMABLE", "kmalloc-rcl-64"),
+        ("GFP_KERNEL | GFP_DMA", "dma-kmalloc-64"),
+        ("GFP_KERNEL_ACCOUNT", "kmalloc-cg-64"),
+    ],
+)
+def test_flags_choose_the_family(gfp: str, cache: str) -> None:
+    of = plan({"requests": [{"api": "kmalloc", "bytes": "60B", "gfp": gfp}]}, slab={"memcg": True})
+    assert names_of(of) == [f"slab {cache}"]
+
+
+def test_pages_and_large_blocks_need_no_caches() -> None:
+    sized = [{"api": "kmalloc", "bytes": "1MiB"}, {"api": "exact", "bytes": "20KiB"}]
+    of = plan({"requests": [*sized, {"api": "bulk", "pages": 9}, {}]})
+    assert of.requests == (
+        Request(KERNEL), Request(KERNEL, 0, BULK), Request(KERNEL, 3, EXACT), Request(KERNEL, 8, LARGE),
+    )  # fmt: skip
+    assert (of.caches, of.constructor_ps, of.uses_vmalloc) == (None, (), False)
+
+
+@pytest.mark.parametrize("api", ["vmalloc", "kvmalloc"])
+def test_vmalloc_brings_the_cache_of_its_areas(api: str) -> None:
+    of = plan({"requests": [{"api": api, "bytes": "1MiB"}]})
+    assert of.uses_vmalloc
+    assert of.caches is not None
+    assert of.caches.geometries[of.caches.index_of("vmap_area")].object_size == 72
+
+
+def test_only_the_caches_that_are_used_are_created_in_a_fixed_order() -> None:
+    mine = [{"name": "b", "object_size": "3000B"}, {"name": "a", "object_size": "5000B", "constructor": "7ns"}]
+    requests = [{"cache": "a"}, {"cache": "b"}, {"cache": "filp"}, {"cache": "radix_tree_node"}]
+    of = plan({"requests": requests}, caches=mine)
+    assert of.caches is not None
+    names = [cache.name for cache in of.caches.geometries]
+    assert names[names.index("dma-kmalloc-8k") + 1 :] == ["filp", "radix_tree_node", "b", "a"]
+    assert of.constructor_ps[-4:] == (0, 60_000, 0, 7_000)
+    assert len(of.constructor_ps) == len(names)
+
+
+def test_a_cache_that_merges_asks_for_its_own_objects_bytes() -> None:
+    mine = [{"name": "mine", "object_size": "58B"}]
+    of = plan({"requests": [{"cache": "mine"}]}, caches=mine)
+    assert names_of(of) == ["slab kmalloc-64"]
+    (classes,) = of.classes.values()
+    assert classes.nr_bytes == 58
+
+
+def test_zeroed_memory_and_huge_mappings_are_requests_of_their_own() -> None:
+    plain = {"api": "vmalloc", "bytes": "2MiB"}
+    of = plan({"requests": [plain, plain | {"zero": True}, plain | {"huge": True}]})
+    zero = GFP_FLAGS["__GFP_ZERO"]
+    assert of.requests == (
+        Request(KERNEL, 9, VMALLOC), Request(KERNEL, 9, VMALLOC, huge=1), Request(KERNEL | zero, 9, VMALLOC),
+    )  # fmt: skip
+
+
+def test_more_small_objects_can_wait_than_there_are_frames() -> None:
+    small = [{"api": "kmalloc", "bytes": "8B", "gfp": "GFP_ATOMIC"}]
+    of = plan({"cpus": [0]}, interrupts=[NIC | {"lifetime": "1us", "requests": small}])
+    assert (63 << 20) // 8 <= of.tasks[1].nr_due_max <= (64 << 20) // 8
 
 
 @pytest.mark.parametrize(

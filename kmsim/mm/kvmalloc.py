@@ -1,0 +1,100 @@
+"""kvmalloc: from the slab if it can, else from vmalloc (kernel: __kvmalloc_node, mm/util.c).
+
+A request of more than a page asks kmalloc without hard reclaim: __GFP_NOWARN, __GFP_NORETRY (unless
+__GFP_RETRY_MAYFAIL), not __GFP_NOFAIL. Where that gives nothing it leaves the slab for vmalloc, with huge mappings
+where the size allows them, unless it has at most a page, may not block, or is larger than INT_MAX. kvzalloc is
+kvmalloc with __GFP_ZERO; kvmalloc_array and kvcalloc multiply first (`array_bytes`).
+
+The outcome is in `contexts[ac].outcome`: KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or KV_FAILED,
+`reason` says why it left the slab or was refused; `vm.events` counts both. What is to be waited for is as in
+`mm.vmalloc`, and `vm_locked` goes on. Leaves out bucketed caches, which the caller chooses.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.kvmalloc_steps import MAY_LEAVE
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.slub_object import slab_owner
+from kmsim.mm.slub_records import Slub
+from kmsim.mm.vm_frame import KV_FREE, KV_REALLOC, KV_START, first_frame
+from kmsim.mm.vm_records import (
+    KV_FAILED,
+    KV_OUTCOMES,
+    KV_PAGES,
+    KV_REASONS,
+    KV_SLAB,
+    KV_VMALLOC,
+    NOTHING,
+    OVERFLOW,
+    Vm,
+)
+from kmsim.mm.vmalloc import go_on
+
+SIZE_MAX = (1 << 63) - 1  # the largest size that is counted here; the kernel's has one bit more
+
+
+@small
+def array_bytes(nr: int, nr_bytes: int) -> int:
+    """The bytes of an array, or -1 where their number overflows (kernel: check_mul_overflow)."""
+    return -1 if nr_bytes and nr > SIZE_MAX // nr_bytes else nr * nr_bytes
+
+
+@core
+def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: int, gfp: int) -> bool:
+    """Start to allocate; is anything wanted? `cache` is kmalloc's for this size, or -1: it is too large for one.
+
+    A size below 0 is an array's that overflowed: it fails at once.
+    """
+    if nr_bytes < 0:
+        vm.contexts[ac].outcome = KV_FAILED
+        vm.contexts[ac].reason = OVERFLOW
+        vm.contexts[ac].lock = NOTHING
+        vm.events[KV_OUTCOMES + KV_FAILED] += 1
+        vm.events[KV_REASONS + OVERFLOW] += 1
+        return False
+    assert nr_bytes > 0
+    frame = vm.frames[first_frame(vm, ac, KV_START)]
+    frame.cache = cache
+    frame.nr_bytes = nr_bytes
+    frame.gfp = gfp
+    frame.purged = MAY_LEAVE
+    return go_on(m, sl, vm, ac)
+
+
+@core
+def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, outcome: int, handle: int, order: int) -> bool:
+    """Start to free what a kvmalloc gave: its outcome, its object, block or area, and the block's order."""
+    frame = vm.frames[first_frame(vm, ac, KV_FREE)]
+    frame.kind = outcome
+    frame.obj = handle
+    frame.order = order
+    return go_on(m, sl, vm, ac)
+
+
+@core
+def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: int, gfp: int) -> bool:
+    """Start to make memory larger or smaller, in place or moved; is anything wanted? (kernel: kvrealloc)
+
+    `contexts[ac]` names the old memory as an outcome does (KV_NONE: there is none), and is the result in the same
+    way; `cache` is kmalloc's for the new size, or -1. On failure the old memory is as it was.
+    """
+    context = vm.contexts[ac]
+    kind, order = int(context.outcome), int(context.order)
+    handle, room = -1, 0
+    if kind == KV_SLAB:
+        handle = int(context.obj)
+        room = int(sl.caches[slab_owner(sl, handle)].slot_size)
+    elif kind == KV_PAGES:
+        handle = int(context.pfn)
+        room = 1 << (order + int(m.params[0].page_shift))
+    elif kind == KV_VMALLOC:
+        handle = int(context.area)
+    frame = vm.frames[first_frame(vm, ac, KV_REALLOC)]
+    context.area = handle if kind == KV_VMALLOC else -1
+    frame.kind = kind
+    frame.obj = handle
+    frame.order = order
+    frame.nr_got = room
+    frame.cache = cache
+    frame.nr_bytes = nr_bytes
+    frame.gfp = gfp
+    return go_on(m, sl, vm, ac)

@@ -1,0 +1,158 @@
+"""Exact pages: a block of which only as many pages stay as were asked for (kernel: alloc_pages_exact).
+
+The block of the next order is taken, split, and its tail given back page by page, in ascending order, each to the
+tail of its list under the zone's lock: the per-CPU lists see none of them (__free_pages_ok with FPI_TO_TAIL).
+`free_pages_exact` frees page by page with __free_page. The form with a node takes node 0, the only one.
+
+A request wants zones' locks as `mm.page_alloc` says, and its caller ends it with `after_lock`, which zeroes the
+whole block as the kernel does. The first page's record remembers how many pages are held (in `prev`, which an
+allocated page does not use), so that a wrong size at the free is noticed: `contexts[ac].excess_pages`.
+    below 0   so many pages were left behind: allocated, and nobody's
+    above 0   so many pages behind the last one would have been freed, whoever has them: refused, nothing is freed
+Lock order: as in `mm.page_alloc`.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.buddy import free_one_page
+from kmsim.mm.cacheline import touch
+from kmsim.mm.gfp import GFP_FLAGS, GFP_HIGHMEM
+from kmsim.mm.mmzone import NO_PAGE, NOPAGE, PGFREE, Machine
+from kmsim.mm.page_alloc import DONE, FAILED, alloc_begin, free_begin, locked
+from kmsim.mm.pageblock import pageblock_migratetype
+from kmsim.mm.zonelist import page_zone
+
+EXACT_IDLE, EXACT_ALLOC, EXACT_TAIL, EXACT_FREE = range(4)
+GFP_COMP = GFP_FLAGS["__GFP_COMP"]
+
+
+@small
+def exact_pages(m: Machine, nr_bytes: int) -> int:
+    """How many pages so many bytes take."""
+    page_shift = int(m.params[0].page_shift)
+    return (nr_bytes + (1 << page_shift) - 1) >> page_shift
+
+
+@small
+def exact_order(m: Machine, nr_bytes: int) -> int:
+    """The order of the block that they are cut from (kernel: get_order)."""
+    order = 0
+    left = exact_pages(m, nr_bytes) - 1
+    while left > 0:
+        order += 1
+        left >>= 1
+    return order
+
+
+@core
+def exact_alloc_begin(m: Machine, ac: int, gfp: int, nr_bytes: int) -> bool:
+    """Start to allocate `nr_bytes`; is a zone's lock wanted? (kernel: alloc_pages_exact)
+
+    When it is done, `contexts[ac].pfn` is the first page or NO_PAGE, and `exact_saved` says what it spared.
+    """
+    assert nr_bytes > 0
+    context = m.contexts[ac]
+    order = exact_order(m, nr_bytes)
+    context.excess_pages = 0
+    context.exact_next = exact_pages(m, nr_bytes)
+    if order > m.params[0].max_page_order:
+        context.exact_stage = EXACT_IDLE
+        context.attempt = FAILED
+        context.stage = DONE
+        context.gfp = context.to_check = context.order = 0
+        context.pfn = NO_PAGE
+        context.failure = NOPAGE
+        m.events[NOPAGE] += 1
+        return False
+    context.exact_stage = EXACT_ALLOC
+    if alloc_begin(m, ac, gfp & ~(GFP_COMP | GFP_HIGHMEM), order):
+        return True
+    return make_alloc_exact(m, ac)
+
+
+@core
+def make_alloc_exact(m: Machine, ac: int) -> bool:
+    """The block is there, or there is none: split it and go on to its tail (kernel: make_alloc_exact)."""
+    context = m.contexts[ac]
+    context.exact_stage = EXACT_IDLE
+    pfn = int(context.pfn)
+    if pfn == NO_PAGE:
+        return False
+    nr_pages = int(context.exact_next)
+    for page in range(pfn, pfn + nr_pages):
+        m.pages[page].order = 0
+    m.pages[pfn].prev = nr_pages
+    context.exact_next = pfn + nr_pages
+    context.exact_end = pfn + (1 << int(context.order))
+    return next_of_tail(m, ac)
+
+
+@small
+def next_of_tail(m: Machine, ac: int) -> bool:
+    """Ask for the lock of the tail's next page."""
+    context = m.contexts[ac]
+    if context.exact_next == context.exact_end:
+        context.exact_stage = EXACT_IDLE
+        return False
+    context.exact_stage = EXACT_TAIL
+    context.zone = page_zone(m, int(context.exact_next))
+    return True
+
+
+@core
+def exact_locked(m: Machine, ac: int) -> bool:
+    """Run the critical section that an exact request waits for; is another lock wanted?"""
+    context = m.contexts[ac]
+    if context.exact_stage == EXACT_ALLOC:
+        return True if locked(m, ac) else make_alloc_exact(m, ac)
+    if context.exact_stage == EXACT_TAIL:
+        pfn = int(context.exact_next)
+        touch(m, ac, pfn)
+        m.events[PGFREE] += 1
+        free_one_page(m, ac, pfn, 0, pageblock_migratetype(m, pfn), True)
+        context.exact_next = pfn + 1
+        return next_of_tail(m, ac)
+    assert context.exact_stage == EXACT_FREE, "a context that waits for no lock"
+    return True if locked(m, ac) else free_next(m, ac)
+
+
+@small
+def exact_saved(m: Machine, ac: int, nr_bytes: int) -> int:
+    """How many pages an exact request spares against a block, once it is done; 0 where it has failed."""
+    if m.contexts[ac].pfn == NO_PAGE:
+        return 0
+    return (1 << exact_order(m, nr_bytes)) - exact_pages(m, nr_bytes)
+
+
+@core
+def exact_free_begin(m: Machine, ac: int, pfn: int, nr_bytes: int) -> bool:
+    """Start to free exact pages; is a zone's lock wanted? (kernel: free_pages_exact)
+
+    See `excess_pages` for a wrong size.
+    """
+    context = m.contexts[ac]
+    nr_pages = exact_pages(m, nr_bytes)
+    excess = nr_pages - int(m.pages[pfn].prev)
+    context.excess_pages = excess
+    context.exact_stage = EXACT_IDLE
+    if excess > 0:
+        context.stage = DONE
+        context.gfp = context.to_check = 0
+        return False
+    context.exact_next = pfn
+    context.exact_end = pfn + nr_pages
+    context.exact_stage = EXACT_FREE
+    return free_next(m, ac)
+
+
+@small
+def free_next(m: Machine, ac: int) -> bool:
+    """Free pages up to the next one that wants a lock."""
+    context = m.contexts[ac]
+    while context.exact_next < context.exact_end:
+        pfn = int(context.exact_next)
+        context.exact_next = pfn + 1
+        m.work[0].pages_freed += 1
+        if free_begin(m, ac, pfn, 0):
+            return True
+    context.exact_stage = EXACT_IDLE
+    return False

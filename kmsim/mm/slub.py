@@ -1,0 +1,323 @@
+"""SLUB: caches of objects of one size (kernel: mm/slub.c).
+
+An allocation takes the first object of the CPU's free list, a free of an object of the CPU's own slab puts it
+there: no lock, no exchange of shared words. All else is a request made of steps, as those of `mm.page_alloc`:
+a verb `..._begin` runs up to the first lock that is wanted, `slab_locked` runs the critical section that was
+asked for; each says whether there is more to come. Then `contexts[ac].lock` is the zone whose lock the page
+allocator within wants, or MAX_NR_ZONES + the cache whose list_lock is wanted, or, right behind a critical
+section, NO_LOCK: then `slab_locked` goes on without a lock. State changes only in these calls; between two
+of them an interrupt on the same CPU, in a context of its own, may allocate and free here.
+
+The ladder of an allocation (___slab_alloc):
+    the cpu slab's own free list, where others have freed to it
+    the CPU's partial slabs
+    the node's partial slabs, under list_lock: one to use, some for the CPU's list
+    a new slab from the page allocator: the usual order, then the smallest one
+    where an interrupt has installed a cpu slab meanwhile, that is deactivated first
+
+Models CONFIG_SLUB_CPU_PARTIAL on one node, preemption off. Leaves out debugging, KFENCE, KASAN, memory cgroups,
+RCU delays, and migration to another CPU while pages are allocated. A bad free is not an accident here: ask
+`slub_object.free_problem` first.
+
+Invariant: see `mm.slub_records`. Lock order: list_lock, then nothing (pages are allocated and freed outside of
+it); a zone's lock only inside the page allocator.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.gfp import GFP_ZERO
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.page_alloc import locked
+from kmsim.mm.slub_alloc import (
+    alloc_bulk,
+    cpu_partial_slab,
+    get_partial_node,
+    load_freelist,
+    out_of_memory,
+    reread_slab,
+    retry_load_slab,
+    take_object,
+)
+from kmsim.mm.slub_free import free_bulk, free_locked, free_slowly, slab_of, start_slow_free
+from kmsim.mm.slub_lines import (
+    touch_freed,
+    touch_freed_slowly,
+)
+from kmsim.mm.slub_new import alloc_slab_pages, allocate_slab, pages_allocated
+from kmsim.mm.slub_partial import (
+    add_partial_locked,
+    deactivate_slab,
+    discard_slab,
+    put_partials_locked,
+    start_put_partials,
+    want_list_lock,
+)
+from kmsim.mm.slub_records import (
+    END,
+    IN_USE,
+    NO_OBJECT,
+    NO_SLAB,
+    SLAB_BULK_MAX,
+    Slub,
+)
+from kmsim.mm.slub_shrink import destroy_locked, flush_cpu, flush_partials, shrink_locked
+from kmsim.mm.slub_steps import (
+    ALLOC_SLAB,
+    ALLOCATE,
+    ALLOCATE_BULK,
+    BULK_ALLOC,
+    BULK_FREE,
+    DEACTIVATE,
+    DESTROY,
+    DISCARD,
+    DONE,
+    FLUSH_CPU,
+    FLUSH_PARTIALS,
+    FLUSHED,
+    FREE,
+    FREE_BULK,
+    FREE_TO_SLAB,
+    LOAD_FREELIST,
+    LOCKED_ADD_PARTIAL,
+    LOCKED_DESTROY,
+    LOCKED_FREE,
+    LOCKED_GET_PARTIAL,
+    LOCKED_PUT_PARTIALS,
+    LOCKED_SHRINK,
+    NEW_OBJECTS,
+    NEW_SLAB,
+    NO_LOCK,
+    PAGES,
+    PAGES_ALLOCATED,
+    PAGES_FREED,
+    PAGES_WANTED,
+    PUT_PARTIALS,
+    REREAD_SLAB,
+    RETRY_LOAD_SLAB,
+    SHRINK,
+    WAIT,
+)
+
+# ---- verbs
+
+
+@small
+def slab_alloc_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
+    """Start to allocate an object; is a lock wanted? (kernel: slab_alloc_node)
+
+    When it is done, `contexts[ac].obj` is the object, or NO_OBJECT: then `m.contexts[ac].failure` says why.
+    """
+    cpu = int(m.contexts[ac].cpu)
+    c = cache * int(sl.params[0].nr_cpus) + cpu
+    obj = int(sl.cpu_slabs[c].freelist)
+    if obj == NO_OBJECT:
+        return alloc_slowly(m, sl, ac, cache, gfp)
+    sl.cpu_slabs[c].alloc_fastpath += 1
+    take_object(m, sl, c, cpu, obj)
+    sl.contexts[ac].obj = obj
+    if gfp & GFP_ZERO:
+        m.work[0].bytes_zeroed += sl.caches[cache].object_size
+    return False
+
+
+@small
+def slab_free_begin(m: Machine, sl: Slub, ac: int, obj: int) -> bool:
+    """Start to free an object; is a lock wanted? (kernel: slab_free)"""
+    cpu = int(m.contexts[ac].cpu)
+    slab = slab_of(sl, obj)
+    record = sl.slabs[slab]
+    link = int(sl.links[obj])
+    assert link >= IN_USE, "double free"
+    c = int(record.cache) * int(sl.params[0].nr_cpus) + cpu
+    cpu_slab = sl.cpu_slabs[c]
+    if int(cpu_slab.slab) == slab:
+        freelist = int(cpu_slab.freelist)
+        sl.links[obj] = END if freelist == NO_OBJECT else freelist - int(cpu_slab.first_object)
+        cpu_slab.freelist = obj
+        cpu_slab.free_fastpath += 1
+        touch_freed(m, sl, c, cpu, link - IN_USE)
+        return False
+    touch_freed_slowly(m, sl, slab, cpu, link - IN_USE)
+    context = sl.contexts[ac]
+    context.operation = FREE
+    context.then = DONE
+    context.nr_freed = 1
+    start_slow_free(sl, ac, slab, obj, obj)
+    step = free_slowly(m, sl, ac)
+    if step == DONE:
+        context.stage = DONE
+        return False
+    return True if step == WAIT else proceed(m, sl, ac, step)
+
+
+@core
+def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int, nr_objects: int) -> bool:
+    """Start to allocate several objects, or none; is a lock wanted? (kernel: kmem_cache_alloc_bulk)
+
+    When it is done, the objects are in the context's row of `bulk`, from ac * SLAB_BULK_MAX on, and
+    `contexts[ac].nr_objects` is how many: all of them, or 0.
+    """
+    assert 0 < nr_objects <= SLAB_BULK_MAX
+    context = sl.contexts[ac]
+    context.cache = cache
+    context.gfp = gfp
+    context.operation = ALLOCATE_BULK
+    context.nr_wanted = nr_objects
+    context.nr_objects = 0
+    return proceed(m, sl, ac, BULK_ALLOC)
+
+
+@core
+def slab_free_bulk_begin(m: Machine, sl: Slub, ac: int, nr_objects: int) -> bool:
+    """Start to free the first objects of the context's row of `bulk`; is a lock wanted? (kernel: kmem_cache_free_bulk)
+
+    They may be of several caches (kernel: kfree_bulk).
+    """
+    assert 0 < nr_objects <= SLAB_BULK_MAX
+    context = sl.contexts[ac]
+    context.operation = FREE_BULK
+    context.then = BULK_FREE
+    context.nr_objects = nr_objects
+    sl.work[0].bulk_objects += nr_objects
+    return proceed(m, sl, ac, BULK_FREE)
+
+
+@core
+def slab_shrink_begin(m: Machine, sl: Slub, ac: int, cache: int) -> bool:
+    """Start to give back what a cache does not need; a lock is wanted (kernel: kmem_cache_shrink)."""
+    return flush_begin(m, sl, ac, cache, SHRINK)
+
+
+@core
+def slab_destroy_begin(m: Machine, sl: Slub, ac: int, cache: int) -> bool:
+    """Start to destroy a cache; a lock is wanted (kernel: kmem_cache_destroy).
+
+    When it is done, `contexts[ac].remaining` is how many objects still live: if any, the cache stays.
+    """
+    return flush_begin(m, sl, ac, cache, DESTROY)
+
+
+@small
+def flush_begin(m: Machine, sl: Slub, ac: int, cache: int, operation: int) -> bool:
+    """Start to give back all CPUs' slabs (kernel: flush_all)."""
+    context = sl.contexts[ac]
+    context.cache = cache
+    context.operation = operation
+    context.cursor = 0
+    return proceed(m, sl, ac, FLUSH_CPU)
+
+
+@core
+def slab_locked(m: Machine, sl: Slub, ac: int) -> bool:
+    """Run the critical section that the context waits for, and go on; is another lock wanted?
+
+    The caller has been granted the lock that `contexts[ac].lock` names, and lets go of it when this returns. Where it
+    is NO_LOCK, nothing is granted, and the request does what follows a critical section.
+    """
+    context = sl.contexts[ac]
+    stage = int(context.stage)
+    if context.lock == NO_LOCK:
+        return proceed(m, sl, ac, stage)
+    if stage in (PAGES_WANTED, PAGES_FREED):
+        if locked(m, ac):
+            context.lock = int(m.contexts[ac].zone)
+            return True
+        step = PAGES_ALLOCATED if stage == PAGES_WANTED else DISCARD
+    else:
+        step = critical_section(m, sl, ac, stage)
+    if step == DISCARD and context.discards == NO_SLAB:
+        step = int(context.then)
+    context.stage = step
+    context.lock = NO_LOCK
+    return step != DONE
+
+
+@core
+def alloc_slowly(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
+    """Start an allocation that finds nothing on the CPU's free list (kernel: __slab_alloc)."""
+    context = sl.contexts[ac]
+    context.cache = cache
+    context.gfp = gfp
+    context.operation = ALLOCATE
+    sl.caches[cache].alloc_slowpath += 1
+    sl.work[0].alloc_slow += 1
+    return proceed(m, sl, ac, REREAD_SLAB)
+
+
+# ---- the steps
+
+
+@core
+def proceed(m: Machine, sl: Slub, ac: int, step: int) -> bool:
+    """Take steps, none under a lock, until one is wanted or the request is done; is one wanted?"""
+    while step > DONE:
+        if step < DEACTIVATE:
+            step = step_of_alloc(m, sl, ac, step)
+        elif step == DEACTIVATE:
+            step = deactivate_slab(m, sl, ac)
+        elif step == PUT_PARTIALS:
+            step = start_put_partials(sl, ac)
+        elif step == DISCARD:
+            step = discard_slab(m, sl, ac)
+        elif step == BULK_FREE:
+            step = free_bulk(m, sl, ac)
+        elif step == FREE_TO_SLAB:
+            step = free_slowly(m, sl, ac)
+        else:
+            step = step_of_rest(m, sl, ac, step)
+    if step == DONE:
+        sl.contexts[ac].stage = DONE
+    return step == WAIT
+
+
+@small
+def step_of_alloc(m: Machine, sl: Slub, ac: int, step: int) -> int:
+    """One step of ___slab_alloc that holds no lock."""
+    if step == REREAD_SLAB:
+        return reread_slab(m, sl, ac)
+    if step == NEW_SLAB:
+        return cpu_partial_slab(m, sl, ac)
+    if step == NEW_OBJECTS:
+        has_partial = sl.caches[int(sl.contexts[ac].cache)].nr_partial != 0
+        return want_list_lock(sl, ac, LOCKED_GET_PARTIAL) if has_partial else ALLOC_SLAB
+    if step == ALLOC_SLAB:
+        return allocate_slab(sl, ac)
+    if step == PAGES:
+        return alloc_slab_pages(m, sl, ac)
+    if step == PAGES_ALLOCATED:
+        return pages_allocated(m, sl, ac)
+    if step == RETRY_LOAD_SLAB:
+        return retry_load_slab(m, sl, ac)
+    if step == LOAD_FREELIST:
+        return load_freelist(m, sl, ac)
+    return out_of_memory(sl, ac)
+
+
+@core
+def step_of_rest(m: Machine, sl: Slub, ac: int, step: int) -> int:
+    """One step of what is asked for rarely."""
+    if step == BULK_ALLOC:
+        return alloc_bulk(m, sl, ac)
+    if step == FLUSH_CPU:
+        return flush_cpu(sl, ac)
+    if step == FLUSH_PARTIALS:
+        return flush_partials(sl, ac)
+    assert step == FLUSHED
+    is_shrink = sl.contexts[ac].operation == SHRINK
+    return want_list_lock(sl, ac, LOCKED_SHRINK if is_shrink else LOCKED_DESTROY)
+
+
+@small
+def critical_section(m: Machine, sl: Slub, ac: int, stage: int) -> int:
+    """What is done under list_lock; the step that follows, without it."""
+    if stage == LOCKED_FREE:
+        return free_locked(m, sl, ac)
+    if stage == LOCKED_ADD_PARTIAL:
+        return add_partial_locked(m, sl, ac)
+    if stage == LOCKED_PUT_PARTIALS:
+        return put_partials_locked(m, sl, ac)
+    if stage == LOCKED_GET_PARTIAL:
+        return get_partial_node(m, sl, ac)
+    if stage == LOCKED_SHRINK:
+        return shrink_locked(m, sl, ac)
+    assert stage == LOCKED_DESTROY, "a context that waits for no lock"
+    return destroy_locked(m, sl, ac)

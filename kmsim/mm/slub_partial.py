@@ -1,0 +1,259 @@
+"""Partial slabs: the node's list and each CPU's (kernel: mm/slub.c, from add_partial to put_cpu_partial).
+
+The node's list is doubly linked through the slabs and changes under the cache's list_lock. A CPU's partial
+list is singly linked; a slab on it says in `prev` how many there are from it on (kernel: slab->slabs). What a
+step here cannot finish without a lock is left in the context and the next step returned (see `mm.slub`).
+
+Leaves out list_lock's own contention counters and more than one node. Invariant: SLAB_NODE_PARTIAL is set on
+exactly the slabs of the node's list, of which `nr_partial` counts the number. Lock order: see `mm.slub`.
+"""
+
+from kmsim.jit import small
+from kmsim.mm.cacheline import touch
+from kmsim.mm.mmzone import MAX_NR_ZONES, PG_SLAB, Machine
+from kmsim.mm.page_alloc import free_begin
+from kmsim.mm.slub_lines import stamp_slab
+from kmsim.mm.slub_records import (
+    END,
+    NO_OBJECT,
+    NO_SLAB,
+    SLAB_FROZEN,
+    SLAB_NODE_PARTIAL,
+    Slub,
+)
+from kmsim.mm.slub_steps import (
+    DEACTIVATE,
+    DISCARD,
+    LOCKED_ADD_PARTIAL,
+    LOCKED_PUT_PARTIALS,
+    PAGES_FREED,
+    WAIT,
+)
+
+
+@small
+def want_list_lock(sl: Slub, ac: int, stage: int) -> int:
+    """The context waits for its cache's list_lock; `stage` runs under it."""
+    context = sl.contexts[ac]
+    context.stage = stage
+    context.lock = MAX_NR_ZONES + int(context.cache)
+    return WAIT
+
+
+@small
+def touch_slab(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+    """Count a touch of a slab's struct page, if there is such a slab."""
+    if slab != NO_SLAB:
+        touch(m, ac, int(sl.slabs[slab].pfn))
+
+
+@small
+def add_partial(m: Machine, sl: Slub, ac: int, slab: int, to_tail: bool) -> None:
+    """Put a slab on the node's list; the caller holds list_lock (kernel: add_partial)."""
+    record = sl.slabs[slab]
+    assert int(record.slab_flags) & (SLAB_NODE_PARTIAL | SLAB_FROZEN) == 0, "a slab is put on a list twice"
+    cache = sl.caches[int(record.cache)]
+    before = int(cache.partial_last) if to_tail else NO_SLAB
+    after = NO_SLAB if to_tail else int(cache.partial_first)
+    record.prev = before
+    record.next = after
+    if before == NO_SLAB:
+        cache.partial_first = slab
+    else:
+        sl.slabs[before].next = slab
+    if after == NO_SLAB:
+        cache.partial_last = slab
+    else:
+        sl.slabs[after].prev = slab
+    record.slab_flags = int(record.slab_flags) | SLAB_NODE_PARTIAL
+    cache.nr_partial += 1
+    sl.work[0].slabs_moved += 1
+    touch_slab(m, sl, ac, slab)
+    touch_slab(m, sl, ac, before if to_tail else after)
+
+
+@small
+def remove_partial(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+    """Take a slab off the node's list; the caller holds list_lock (kernel: remove_partial)."""
+    record = sl.slabs[slab]
+    assert int(record.slab_flags) & SLAB_NODE_PARTIAL, "a slab is taken off a list that it is not on"
+    cache = sl.caches[int(record.cache)]
+    before = int(record.prev)
+    after = int(record.next)
+    if before == NO_SLAB:
+        cache.partial_first = after
+    else:
+        sl.slabs[before].next = after
+    if after == NO_SLAB:
+        cache.partial_last = before
+    else:
+        sl.slabs[after].prev = before
+    record.slab_flags = int(record.slab_flags) & ~SLAB_NODE_PARTIAL
+    cache.nr_partial -= 1
+    sl.work[0].slabs_moved += 1
+    touch_slab(m, sl, ac, slab)
+    touch_slab(m, sl, ac, before)
+    touch_slab(m, sl, ac, after)
+
+
+@small
+def cpu_slab_index(m: Machine, sl: Slub, ac: int) -> int:
+    """Where the cpu slab of the context's cache and CPU is in `cpu_slabs`."""
+    return int(sl.contexts[ac].cache) * int(sl.params[0].nr_cpus) + int(m.contexts[ac].cpu)
+
+
+@small
+def put_cpu_partial(m: Machine, sl: Slub, ac: int, slab: int, may_drain: bool) -> int:
+    """Put a slab on the CPU's partial list; the slabs that make room for it, to be put on the node's, or NO_SLAB."""
+    cpu_slab = sl.cpu_slabs[cpu_slab_index(m, sl, ac)]
+    oldest = int(cpu_slab.partial)
+    slabs = 0
+    to_put = NO_SLAB
+    if oldest != NO_SLAB:
+        touch_slab(m, sl, ac, oldest)
+        slabs = int(sl.slabs[oldest].prev)
+        if may_drain and slabs >= sl.caches[int(sl.contexts[ac].cache)].cpu_partial_slabs:
+            to_put = oldest
+            oldest = NO_SLAB
+            slabs = 0
+    sl.slabs[slab].prev = slabs + 1
+    sl.slabs[slab].next = oldest
+    cpu_slab.partial = slab
+    sl.work[0].slabs_moved += 1
+    return to_put
+
+
+@small
+def start_put_partials(sl: Slub, ac: int) -> int:
+    """The context's chain is to go to the node's list (kernel: __put_partials)."""
+    return want_list_lock(sl, ac, LOCKED_PUT_PARTIALS)
+
+
+@small
+def put_partials_locked(m: Machine, sl: Slub, ac: int) -> int:
+    """Put the chain on the node's list, but for empty slabs that the node does not need; under list_lock."""
+    context = sl.contexts[ac]
+    cache = sl.caches[int(context.cache)]
+    slab = int(context.chain)
+    context.chain = NO_SLAB
+    while slab != NO_SLAB:
+        record = sl.slabs[slab]
+        following = int(record.next)
+        touch_slab(m, sl, ac, slab)
+        if int(record.inuse) == 0 and cache.nr_partial >= cache.min_partial:
+            record.next = int(context.discards)
+            context.discards = slab
+            cache.deactivate_empty += 1
+            cache.free_slab += 1
+        else:
+            add_partial(m, sl, ac, slab, True)
+            cache.free_add_partial += 1
+        slab = following
+    return DISCARD
+
+
+@small
+def start_deactivate(sl: Slub, ac: int, c: int, then: int) -> int:
+    """Take the slab away from cpu slab `c`, to be deactivated; go on with `then`."""
+    context = sl.contexts[ac]
+    cpu_slab = sl.cpu_slabs[c]
+    context.old_slab = int(cpu_slab.slab)
+    context.old_freelist = int(cpu_slab.freelist)
+    context.then = then
+    cpu_slab.slab = NO_SLAB
+    cpu_slab.freelist = NO_OBJECT
+    return DEACTIVATE
+
+
+@small
+def deactivate_slab(m: Machine, sl: Slub, ac: int) -> int:
+    """Give the CPU's free objects back to the slab, unfreeze it and see where it belongs (kernel: deactivate_slab)."""
+    context = sl.contexts[ac]
+    cache = sl.caches[int(context.cache)]
+    slab = int(context.old_slab)
+    record = sl.slabs[slab]
+    assert int(record.slab_flags) & SLAB_FROZEN, "a slab is deactivated that no CPU has"
+    touch_slab(m, sl, ac, slab)
+    sl.work[0].cmpxchg += 1
+    context.to_tail = int(record.freelist) != END
+    if int(record.freelist) != END:
+        cache.deactivate_remote_frees += 1
+    if context.old_freelist != NO_OBJECT:
+        splice(m, sl, slab, int(context.old_freelist))
+        stamp_slab(m, sl, slab, int(m.contexts[ac].cpu))
+    record.slab_flags = int(record.slab_flags) & ~SLAB_FROZEN
+    context.old_freelist = NO_OBJECT
+    if int(record.inuse) == 0 and cache.nr_partial >= cache.min_partial:
+        cache.deactivate_empty += 1
+        cache.free_slab += 1
+        record.next = int(context.discards)
+        context.discards = slab
+        context.old_slab = NO_SLAB
+        return DISCARD
+    if int(record.freelist) != END:
+        return want_list_lock(sl, ac, LOCKED_ADD_PARTIAL)
+    cache.deactivate_full += 1
+    context.old_slab = NO_SLAB
+    return int(context.then)
+
+
+@small
+def splice(m: Machine, sl: Slub, slab: int, obj: int) -> None:
+    """Put a free list that begins with `obj` before the slab's own."""
+    record = sl.slabs[slab]
+    first = int(record.first_object)
+    nr_free = 1
+    last = obj
+    while int(sl.links[last]) != END:
+        last = first + int(sl.links[last])
+        nr_free += 1
+    sl.links[last] = int(record.freelist)
+    record.freelist = obj - first
+    record.inuse = int(record.inuse) - nr_free
+    m.work[0].lines_hot += nr_free
+
+
+@small
+def add_partial_locked(m: Machine, sl: Slub, ac: int) -> int:
+    """Put the deactivated slab on the node's list; under list_lock."""
+    context = sl.contexts[ac]
+    cache = sl.caches[int(context.cache)]
+    add_partial(m, sl, ac, int(context.old_slab), context.to_tail != 0)
+    if context.to_tail:
+        cache.deactivate_to_tail += 1
+    else:
+        cache.deactivate_to_head += 1
+    context.old_slab = NO_SLAB
+    return int(context.then)
+
+
+@small
+def discard_slab(m: Machine, sl: Slub, ac: int) -> int:
+    """Free the pages of the next slab that is to be discarded (kernel: discard_slab)."""
+    context = sl.contexts[ac]
+    slab = int(context.discards)
+    if slab == NO_SLAB:
+        return int(context.then)
+    record = sl.slabs[slab]
+    assert int(record.inuse) == 0, "a slab is discarded that has live objects"
+    context.discards = int(record.next)
+    cache = sl.caches[int(record.cache)]
+    cache.nr_slabs -= 1
+    cache.total_objects -= int(record.objects)
+    sl.work[0].slabs_discarded += 1
+    pfn = int(record.pfn)
+    order = int(record.order)
+    touch(m, ac, pfn)
+    m.pages[pfn].page_flags = int(m.pages[pfn].page_flags) & ~PG_SLAB
+    assert int(record.slab_flags) & (SLAB_FROZEN | SLAB_NODE_PARTIAL) == 0, "a slab is discarded that is in use"
+    record.slab_flags = 0
+    keeper = sl.caches[int(cache.recycler)]
+    record.next = int(keeper.recycled)
+    keeper.recycled = slab
+    if free_begin(m, ac, pfn, order):
+        context.stage = PAGES_FREED
+        context.lock = int(m.contexts[ac].zone)
+        return WAIT
+    return DISCARD
+
+

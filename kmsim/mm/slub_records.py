@@ -1,0 +1,311 @@
+"""SLUB's records: caches, slabs and free lists (kernel: struct kmem_cache, kmem_cache_cpu, kmem_cache_node, slab).
+
+Words, here and in every `slub` module:
+    object      an int32, its number: `links[object]` is its link, `object >> 3` its chunk
+    chunk       8 numbers in a row; a slab's objects have consecutive numbers that begin with a chunk
+    link        the index, in its slab, of the next free object; END at the end; IN_USE and more if allocated
+    cpu slab    the frozen slab that one CPU allocates from, without a lock
+    partial     a slab with free objects on a CPU's partial list (no lock) or the node's (its list_lock)
+    full slab   on no list; its first free object puts it on the freeing CPU's partial list
+
+An allocated object's link is IN_USE plus the number of the CPU that allocated it, so a double free is found
+in one step, and a free knows whose cache the object's line was in. A slab and its range of numbers are
+recycled when its pages are freed, among caches with equally long ranges: so there are never more of them than
+pages for them, in the zones that are set up when `new_slub` is called. Memory: 32 bytes a slab, 2 bytes an
+object, half a byte an object for its chunk.
+
+Invariant (recounted by `mm.slub_recount`): the links from `freelist` name objects - inuse different objects;
+a cpu slab's own free list holds other objects of that slab, which count as in use, as in the kernel. Lock
+order: see `mm.slub`. No field may be named as an attribute of np.record.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmsim.jit import small
+from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FLAGS, GFP_RECLAIMABLE
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
+
+NO_OBJECT = -1
+NO_SLAB = -1
+END = 0x7FFF  # the link of the last free object; so a slab has at most this many objects
+IN_USE = 0x8000  # + the CPU that allocated the object, modulo OWNERS
+OWNERS = 0x8000
+CHUNK_SHIFT = 3
+NR_LINKS_MAX = 1 << 30  # 2 GiB of links
+SLAB_BULK_MAX = 256  # objects of one bulk request (assumed: the kernel's callers ask for 64 and less)
+SHRINK_PROMOTE_MAX = 32
+
+SLAB_FROZEN = 1 << 0
+SLAB_NODE_PARTIAL = 1 << 1  # kernel: PG_workingset
+SLAB_PFMEMALLOC = 1 << 2  # its pages came from the reserves
+SLAB_LIVE = 1 << 3  # it has pages
+
+GFP_COMP = GFP_FLAGS["__GFP_COMP"]
+
+kmem_cache_t = np.dtype(
+    (
+        np.record,
+        [
+            ("object_size", np.int64),
+            ("slot_size", np.int64),  # kernel: size
+            ("order", np.int64),
+            ("objects", np.int64),
+            ("min_order", np.int64),
+            ("min_objects", np.int64),
+            ("cpu_partial_slabs", np.int64),
+            ("min_partial", np.int64),
+            ("allocflags", np.int64),
+            ("has_ctor", np.int64),
+            ("nr_chunks", np.int64),  # of one slab's range of objects
+            ("recycler", np.int64),  # the cache that keeps the discarded slabs of all with as many chunks
+            ("recycled", np.int64),  # the first of those, where this cache keeps them
+            ("random_seq", np.int64),  # where its sequence begins in `random_seq`; -1: objects in order
+            ("random_state", np.int64),  # not 0; the state of its generator
+            ("partial_first", np.int64),  # kernel: struct kmem_cache_node
+            ("partial_last", np.int64),
+            ("nr_partial", np.int64),
+            ("nr_slabs", np.int64),
+            ("total_objects", np.int64),
+            ("alloc_slowpath", np.int64),  # from here on: CONFIG_SLUB_STATS
+            ("alloc_from_partial", np.int64),
+            ("alloc_slab", np.int64),
+            ("alloc_refill", np.int64),
+            ("free_slowpath", np.int64),
+            ("free_frozen", np.int64),
+            ("free_add_partial", np.int64),
+            ("free_remove_partial", np.int64),
+            ("free_slab", np.int64),
+            ("cpuslab_flush", np.int64),
+            ("deactivate_full", np.int64),
+            ("deactivate_empty", np.int64),
+            ("deactivate_to_head", np.int64),
+            ("deactivate_to_tail", np.int64),
+            ("deactivate_remote_frees", np.int64),
+            ("deactivate_bypass", np.int64),
+            ("order_fallback", np.int64),
+            ("cmpxchg_double_fail", np.int64),
+            ("cpu_partial_alloc", np.int64),
+            ("cpu_partial_free", np.int64),
+            ("cpu_partial_node", np.int64),
+            ("cpu_partial_drain", np.int64),
+        ],
+    )
+)
+kmem_cache_cpu_t = np.dtype(
+    (
+        np.record,
+        [
+            ("freelist", np.int32),  # the first free object, or NO_OBJECT
+            ("slab", np.int32),
+            ("first_object", np.int32),  # of the slab
+            ("partial", np.int32),  # the first slab of its partial list
+            ("nr_hot", np.int32),  # objects at the head of the free list that this CPU freed (see mm.slub_lines)
+            ("rest", np.int32),  # where the lines of the others are
+            ("last_line", np.int32),  # the line of the slab that this CPU touched last
+            ("touched", np.uint32),  # this CPU's nr_misses then, modulo 2^32
+            ("alloc_fastpath", np.int64),
+            ("free_fastpath", np.int64),
+        ],
+    )
+)
+slab_t = np.dtype(
+    (
+        np.record,
+        [
+            ("pfn", np.int32),
+            ("first_object", np.int32),
+            ("next", np.int32),  # on the list that it is on, or among the recycled
+            ("prev", np.int32),  # on the node's list; on a CPU's partial list: the slabs from here on (`slabs`)
+            ("touched", np.uint32),
+            ("toucher", np.uint16),  # the CPU that touched its objects last, + 1
+            ("freelist", np.uint16),  # the first free object's index, or END
+            ("inuse", np.uint16),
+            ("objects", np.uint16),
+            ("cache", np.uint16),
+            ("order", np.int8),
+            ("slab_flags", np.uint8),
+        ],
+    )
+)
+# One request under way (the locals of the kernel's functions that it is in).
+slab_context_t = np.dtype(
+    (
+        np.record,
+        [
+            ("stage", np.int64),
+            ("lock", np.int64),  # the lock that is wanted: a zone's number, or MAX_NR_ZONES + cache: its list_lock
+            ("obj", np.int64),
+            ("cache", np.int64),
+            ("gfp", np.int64),
+            ("operation", np.int64),
+            ("then", np.int64),  # where to go on when slabs are deactivated, put or discarded
+            ("slab", np.int64),  # taken from a list or new: to become the cpu slab
+            ("freelist", np.int64),
+            ("rest", np.int64),
+            ("old_slab", np.int64),  # being deactivated
+            ("old_freelist", np.int64),
+            ("to_tail", np.int64),
+            ("chain", np.int64),  # slabs on their way to the node's list
+            ("discards", np.int64),  # slabs whose pages are to be freed
+            ("page_gfp", np.int64),
+            ("page_order", np.int64),
+            ("page_attempt", np.int64),
+            ("head", np.int64),  # objects being freed: first, last, how many, and their slab
+            ("tail", np.int64),
+            ("nr_freed", np.int64),
+            ("free_slab", np.int64),
+            ("prior", np.int64),  # what the exchange of the slab's free list compares with
+            ("counters", np.int64),
+            ("nr_wanted", np.int64),
+            ("nr_objects", np.int64),  # objects in the context's row of `bulk`
+            ("cursor", np.int64),  # the CPU whose slabs are being flushed
+            ("remaining", np.int64),  # of a cache that was to be destroyed: live objects
+            ("realloc_from", np.int64),  # for mm.kmalloc
+            ("realloc_size", np.int64),
+        ],
+    )
+)
+slab_params_t = np.dtype(
+    (
+        np.record,
+        [
+            ("nr_cpus", np.int64),
+            ("nr_slabs_used", np.int64),  # of `slabs`, recycled ones among them
+            ("nr_chunks_used", np.int64),
+        ],
+    )
+)
+# What was done, for the price list; the caller sets it to zero.
+slab_work_t = np.dtype(
+    (
+        np.record,
+        [
+            ("alloc_slow", np.int64),
+            ("free_slow", np.int64),
+            ("cmpxchg", np.int64),
+            ("slabs_new", np.int64),
+            ("objects_set_up", np.int64),
+            ("objects_constructed", np.int64),
+            ("slabs_moved", np.int64),
+            ("slabs_discarded", np.int64),
+            ("bulk_objects", np.int64),
+            ("bytes_copied", np.int64),  # by krealloc
+        ],
+    )
+)
+
+
+class Slub(NamedTuple):
+    """The whole state of the slab allocator; every field is an array of records or of plain numbers."""
+
+    caches: NDArray[np.void]
+    cpu_slabs: NDArray[np.void]  # indexed by cache * nr_cpus + cpu
+    slabs: NDArray[np.void]
+    links: NDArray[np.uint16]
+    slab_of_chunk: NDArray[np.uint32]
+    contexts: NDArray[np.void]  # indexed as the machine's
+    work: NDArray[np.void]
+    params: NDArray[np.void]
+    bulk: NDArray[np.int32]  # SLAB_BULK_MAX objects for each context
+    random_seq: NDArray[np.uint16]  # the caches' random sequences of objects, one after the other
+    promote: NDArray[np.int64]  # the first slab with 1, 2, ... free objects, while a cache is shrunk
+
+
+def new_slub(m: Machine, geometries: Sequence[Geometry], random_seeds: Sequence[int] | None = None) -> Slub:
+    """Empty caches, numbered as their geometries; with seeds, one a cache, objects are handed out in random order."""
+    nr_cpus = int(m.params[0].nr_cpus)
+    nr_pages = int(m.zones["present_pages"].sum()) or int(m.params[0].nr_frames)
+    nr_slabs, nr_chunks = _capacity(nr_pages, geometries)
+    nr_random = sum(g.objects for g in geometries) if random_seeds else 0
+    sl = Slub(
+        caches=np.zeros(len(geometries), kmem_cache_t),
+        cpu_slabs=np.zeros(len(geometries) * nr_cpus, kmem_cache_cpu_t),
+        slabs=np.zeros(nr_slabs, slab_t),
+        links=np.zeros(nr_chunks << CHUNK_SHIFT, np.uint16),
+        slab_of_chunk=np.zeros(nr_chunks, np.uint32),
+        contexts=np.zeros(len(m.contexts), slab_context_t),
+        work=np.zeros(1, slab_work_t),
+        params=np.zeros(1, slab_params_t),
+        bulk=np.zeros(len(m.contexts) * SLAB_BULK_MAX, np.int32),
+        random_seq=np.zeros(nr_random, np.uint16),
+        promote=np.full(SHRINK_PROMOTE_MAX + 1, NO_SLAB, np.int64),
+    )
+    sl.params[0].nr_cpus = nr_cpus
+    for name in ("freelist", "slab", "partial"):
+        sl.cpu_slabs[name] = -1
+    for name in ("slab", "old_slab", "old_freelist", "chain", "discards", "free_slab", "obj"):
+        sl.contexts[name] = -1
+    recyclers: dict[int, int] = {}
+    place = 0
+    for number, geometry in enumerate(geometries):
+        _set_up_cache(sl.caches[number], geometry)
+        sl.caches[number].recycler = recyclers.setdefault(_chunks(geometry), number)
+        if random_seeds and geometry.objects > 1:
+            _set_up_random(sl, number, place, random_seeds[number])
+            place += geometry.objects
+    return sl
+
+
+def _chunks(geometry: Geometry) -> int:
+    """Chunks of a slab's range of object numbers."""
+    return (geometry.objects + (1 << CHUNK_SHIFT) - 1) >> CHUNK_SHIFT
+
+
+def _capacity(nr_pages: int, geometries: Sequence[Geometry]) -> tuple[int, int]:
+    """As many slabs and chunks as all pages can hold, for each length of range, up to 2^30 links."""
+    least: dict[int, int] = {}
+    for geometry in geometries:
+        chunks = _chunks(geometry)
+        least[chunks] = min(least.get(chunks, geometry.min_order), geometry.min_order)
+    slabs_of = {chunks: nr_pages >> order for chunks, order in least.items()}
+    nr_chunks = min(sum(chunks * nr for chunks, nr in slabs_of.items()), NR_LINKS_MAX >> CHUNK_SHIFT)
+    return min(sum(slabs_of.values()), nr_chunks), nr_chunks
+
+
+def _set_up_cache(cache: np.void, geometry: Geometry) -> None:
+    """A cache without slabs."""
+    assert 0 < geometry.objects <= END, "more objects in a slab than a link can name"
+    assert geometry.min_objects <= geometry.objects, "the smallest slab is larger than the usual one"
+    for name in ("object_size", "order", "objects", "min_order", "min_objects", "min_partial", "cpu_partial_slabs"):
+        cache[name] = getattr(geometry, name)
+    cache["slot_size"] = geometry.size
+    cache["has_ctor"] = geometry.has_ctor
+    cache["nr_chunks"] = _chunks(geometry)
+    cache["allocflags"] = (
+        GFP_COMP
+        | (GFP_DMA if geometry.flags & SLAB_CACHE_DMA else 0)
+        | (GFP_DMA32 if geometry.flags & SLAB_CACHE_DMA32 else 0)
+        | (GFP_RECLAIMABLE if geometry.flags & SLAB_RECLAIM_ACCOUNT else 0)
+    )
+    for name in ("recycled", "random_seq", "partial_first", "partial_last"):
+        cache[name] = -1
+
+
+def _xorshift(state: int) -> int:
+    """The next of 2^32 - 1 states of a small generator (Marsaglia's xorshift32); none is 0."""
+    state ^= (state << 13) & 0xFFFFFFFF
+    state ^= state >> 17
+    return state ^ ((state << 5) & 0xFFFFFFFF)
+
+
+next_random = small(_xorshift)
+
+
+def _set_up_random(sl: Slub, number: int, place: int, seed: int) -> None:
+    """Shuffle the cache's sequence (kernel: freelist_randomize)."""
+    cache = sl.caches[number]
+    state = (seed * 2654435761 + 1) & 0xFFFFFFFF or 1
+    objects = int(cache["objects"])
+    sequence = list(range(objects))
+    for i in range(objects - 1, 0, -1):
+        state = _xorshift(state)
+        other = state * (i + 1) >> 32
+        sequence[i], sequence[other] = sequence[other], sequence[i]
+    sl.random_seq[place : place + objects] = sequence
+    cache["random_seq"] = place
+    cache["random_state"] = state

@@ -1,0 +1,235 @@
+"""Recount every slab, list and free list, and stop where two records disagree (slow: it looks at every object).
+
+Each slab with pages is in one place: a CPU's slab, on a CPU's partial list, on the node's list, full, or held by
+a request under way. Checked: list links, flags and counters against that, every free list's links and length,
+objects in use, the page records that say PG_SLAB, and the cache's totals.
+
+Also: what slabinfo counts. Leaves out what `mm.recount` checks. Takes no lock; invariant: changes nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kmsim.jit import core
+from kmsim.mm.mmzone import PG_SLAB, Machine
+from kmsim.mm.slub_records import (
+    CHUNK_SHIFT,
+    END,
+    IN_USE,
+    NO_OBJECT,
+    NO_SLAB,
+    SLAB_FROZEN,
+    SLAB_LIVE,
+    SLAB_NODE_PARTIAL,
+    Slub,
+)
+from kmsim.mm.slub_steps import DONE
+
+_MAX_PARTIAL_TO_SCAN = 10000
+
+
+@core
+def validate_slub(m: Machine, sl: Slub) -> None:
+    """Recount the slab allocator; AssertionError says what does not fit."""
+    nr_placed = 0
+    for cache in range(len(sl.caches)):
+        nr_placed += recount_node(sl, cache)
+        for cpu in range(sl.params[0].nr_cpus):
+            nr_placed += recount_cpu(sl, cache, cpu)
+    nr_placed += recount_contexts(sl)
+    nr_unplaced = recount_slabs(m, sl)
+    assert nr_placed == nr_unplaced, "a slab with free objects is on no list"
+
+
+@core
+def recount_node(sl: Slub, number: int) -> int:
+    """Check a node's list; the number of slabs on it."""
+    cache = sl.caches[number]
+    before = NO_SLAB
+    nr_slabs = 0
+    slab = int(cache.partial_first)
+    while slab != NO_SLAB:
+        record = sl.slabs[slab]
+        assert int(record.prev) == before, "the node's list's links disagree"
+        assert int(record.cache) == number, "a slab is on the list of another cache"
+        listed = SLAB_LIVE | SLAB_NODE_PARTIAL
+        assert int(record.slab_flags) & (listed | SLAB_FROZEN) == listed, "a slab on the node's list is not flagged so"
+        assert int(record.freelist) != END, "a full slab is on the node's list"
+        nr_slabs += 1
+        before = slab
+        slab = int(record.next)
+    assert int(cache.partial_last) == before, "the node's list's links disagree"
+    assert nr_slabs == cache.nr_partial, "nr_partial differs from the list"
+    return nr_slabs
+
+
+@core
+def recount_cpu(sl: Slub, cache: int, cpu: int) -> int:
+    """Check a CPU's slab and its partial list; the number of slabs."""
+    cpu_slab = sl.cpu_slabs[cache * int(sl.params[0].nr_cpus) + cpu]
+    nr_slabs = 0
+    slab = int(cpu_slab.slab)
+    if slab == NO_SLAB:
+        assert int(cpu_slab.freelist) == NO_OBJECT, "a CPU has free objects but no slab"
+    else:
+        record = sl.slabs[slab]
+        frozen = SLAB_LIVE | SLAB_FROZEN
+        assert int(record.slab_flags) & (frozen | SLAB_NODE_PARTIAL) == frozen, "a cpu slab is not frozen"
+        assert int(record.cache) == cache, "a cpu slab is of another cache"
+        assert int(record.first_object) == int(cpu_slab.first_object), "a cpu slab's first object is another slab's"
+        nr_slabs += 1
+    slab = int(cpu_slab.partial)
+    while slab != NO_SLAB:
+        record = sl.slabs[slab]
+        flags = int(record.slab_flags) & (SLAB_LIVE | SLAB_FROZEN | SLAB_NODE_PARTIAL)
+        assert flags == SLAB_LIVE, "a slab on a CPU's list is flagged otherwise"
+        assert int(record.cache) == cache, "a slab is on the list of another cache"
+        assert int(record.freelist) != END, "a full slab is on a CPU's list"
+        following = int(record.next)
+        slabs = int(sl.slabs[following].prev) if following != NO_SLAB else 0
+        assert int(record.prev) == slabs + 1, "a CPU's partial list is not as long as it says"
+        nr_slabs += 1
+        slab = following
+    return nr_slabs
+
+
+@core
+def recount_contexts(sl: Slub) -> int:
+    """How many slabs requests under way hold."""
+    nr_slabs = 0
+    for ac in range(len(sl.contexts)):
+        context = sl.contexts[ac]
+        if context.stage != DONE:
+            nr_slabs += int(context.slab != NO_SLAB) + int(context.old_slab != NO_SLAB)
+            slab = int(context.chain)
+            while slab != NO_SLAB:
+                nr_slabs += 1
+                slab = int(sl.slabs[slab].next)
+            slab = int(context.discards)
+            while slab != NO_SLAB:
+                nr_slabs += 1
+                slab = int(sl.slabs[slab].next)
+    return nr_slabs
+
+
+@core
+def recount_slabs(m: Machine, sl: Slub) -> int:
+    """Check each slab by itself and the caches' totals; how many slabs must be in some place."""
+    nr_slabs = 0
+    nr_objects = 0
+    nr_to_place = 0
+    for cache in sl.caches:
+        nr_slabs -= cache.nr_slabs
+        nr_objects -= cache.total_objects
+    for slab in range(sl.params[0].nr_slabs_used):
+        record = sl.slabs[slab]
+        if int(record.slab_flags) & SLAB_LIVE:
+            nr_slabs += 1
+            nr_objects += int(record.objects)
+            recount_slab(m, sl, slab)
+            is_full = int(record.freelist) == END and int(record.slab_flags) & SLAB_FROZEN == 0
+            nr_to_place += int(not is_full)
+    assert nr_slabs == 0, "nr_slabs differs from the slabs"
+    assert nr_objects == 0, "total_objects differs from the slabs"
+    return nr_to_place
+
+
+@core
+def recount_slab(m: Machine, sl: Slub, slab: int) -> None:
+    """Check a slab's free lists, its objects and its page."""
+    record = sl.slabs[slab]
+    objects = int(record.objects)
+    first = int(record.first_object)
+    page = m.pages[int(record.pfn)]
+    assert int(page.page_flags) == PG_SLAB, "a slab's page does not say so"
+    assert int(page.next) == slab, "a slab's page names another slab"
+    assert int(page.order) == int(record.order), "a slab's page has another order"
+    assert first & ((1 << CHUNK_SHIFT) - 1) == 0, "a slab's objects do not begin with a chunk"
+    for obj in range(first, first + objects, 1 << CHUNK_SHIFT):
+        assert int(sl.slab_of_chunk[obj >> CHUNK_SHIFT]) == slab, "a chunk belongs to another slab"
+    nr_in_use = 0
+    for obj in range(first, first + objects):
+        nr_in_use += int(int(sl.links[obj]) >= IN_USE)
+    nr_free = count_links(sl, slab, int(record.freelist))
+    assert nr_free == objects - int(record.inuse), "inuse differs from the free list"
+    nr_free += count_held(m, sl, slab)
+    assert nr_free == objects - nr_in_use, "free objects are on no list"
+
+
+@core
+def count_links(sl: Slub, slab: int, index: int) -> int:
+    """The length of a list of free objects that begins with an index."""
+    record = sl.slabs[slab]
+    nr_free = 0
+    while index != END:
+        assert 0 <= index < int(record.objects), "a free list leaves its slab"
+        nr_free += 1
+        assert nr_free <= int(record.objects), "a free list runs in a circle"
+        index = int(sl.links[int(record.first_object) + index])
+        assert index < IN_USE, "an allocated object is on a free list"
+    return nr_free
+
+
+@core
+def count_held(m: Machine, sl: Slub, slab: int) -> int:
+    """How many of a slab's free objects a CPU's slab or a request under way holds."""
+    record = sl.slabs[slab]
+    first = int(record.first_object)
+    nr_free = 0
+    if int(record.slab_flags) & SLAB_FROZEN:
+        for cpu in range(sl.params[0].nr_cpus):
+            cpu_slab = sl.cpu_slabs[int(record.cache) * int(sl.params[0].nr_cpus) + cpu]
+            if int(cpu_slab.slab) == slab and int(cpu_slab.freelist) != NO_OBJECT:
+                nr_free += count_links(sl, slab, int(cpu_slab.freelist) - first)
+                assert int(cpu_slab.nr_hot) >= 0, "a negative number of hot objects"
+    for ac in range(len(m.contexts)):
+        context = sl.contexts[ac]
+        if context.stage != DONE and context.slab == slab:
+            nr_free += count_links(sl, slab, int(context.freelist) - first)
+        if context.stage != DONE and context.free_slab == slab:
+            nr_free += int(context.nr_freed)
+    return nr_free
+
+
+class SlabTotals(NamedTuple):
+    """What /proc/slabinfo says of a cache."""
+
+    active_objects: int
+    total_objects: int
+    nr_slabs: int
+
+
+def slab_totals(sl: Slub, cache: int) -> SlabTotals:
+    """Count as the kernel does: free objects of the node's list only, from a sample if it is long (get_slabinfo)."""
+    record = sl.caches[cache]
+    total = int(record["total_objects"])
+    nr_partial = int(record["nr_partial"])
+    if nr_partial <= _MAX_PARTIAL_TO_SCAN:
+        nr_free = _nr_free(sl, int(record["partial_first"]), "next", nr_partial)
+    else:
+        nr_free = _nr_free(sl, int(record["partial_first"]), "next", _MAX_PARTIAL_TO_SCAN // 2)
+        nr_free += _nr_free(sl, int(record["partial_last"]), "prev", _MAX_PARTIAL_TO_SCAN // 2)
+        nr_free = min(nr_free * nr_partial // _MAX_PARTIAL_TO_SCAN, total)
+    return SlabTotals(total - nr_free, total, int(record["nr_slabs"]))
+
+
+def _nr_free(sl: Slub, slab: int, link: str, nr_slabs: int) -> int:
+    """Free objects of so many slabs of a node's list, from one end on."""
+    nr_free = 0
+    for _ in range(nr_slabs):
+        record = sl.slabs[slab]
+        nr_free += int(record["objects"]) - int(record["inuse"])
+        slab = int(record[link])
+    return nr_free
+
+
+def nr_live_objects(sl: Slub, cache: int) -> int:
+    """How many objects of a cache are allocated, each counted (slow)."""
+    nr_used = int(sl.params[0]["nr_slabs_used"])
+    slabs = sl.slabs[:nr_used]
+    chosen = np.flatnonzero((slabs["cache"] == cache) & (slabs["slab_flags"] & SLAB_LIVE != 0))
+    nr_live = 0
+    for first, objects in zip(slabs["first_object"][chosen], slabs["objects"][chosen], strict=True):
+        nr_live += int(np.count_nonzero(sl.links[int(first) : int(first) + int(objects)] >= IN_USE))
+    return nr_live

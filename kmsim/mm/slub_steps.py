@@ -1,0 +1,57 @@
+"""The steps of SLUB's requests: what a request does next, and what it waits for.
+
+`mm.slub` runs a request step by step; each step returns the next one, DONE, or WAIT where it has asked for
+a lock: then the context's `stage` is the step that runs once the lock is granted. State is changed only in
+steps, never between them.
+
+Leaves out everything else: the steps are in the other `slub` modules. Invariant: WAIT and DONE are no steps'
+numbers. Takes no lock.
+"""
+
+WAIT = -1
+DONE = 0
+
+NO_LOCK = -1  # what a request waits for that has been under a lock, and goes on without one
+
+# Steps that hold no lock. The names of those that are labels in ___slab_alloc are the kernel's.
+(
+    REREAD_SLAB,
+    NEW_SLAB,  # the CPU's partial list
+    NEW_OBJECTS,  # the node's list
+    ALLOC_SLAB,  # the page allocator
+    PAGES,
+    PAGES_ALLOCATED,
+    RETRY_LOAD_SLAB,
+    LOAD_FREELIST,
+    OUT_OF_MEMORY,
+    DEACTIVATE,
+    PUT_PARTIALS,
+    DISCARD,
+    BULK_ALLOC,
+    BULK_FREE,
+    FREE_TO_SLAB,
+    FLUSH_CPU,
+    FLUSH_PARTIALS,
+    FLUSHED,
+) = range(1, 19)
+
+# Steps under the cache's list_lock.
+(
+    LOCKED_GET_PARTIAL,
+    LOCKED_ADD_PARTIAL,
+    LOCKED_PUT_PARTIALS,
+    LOCKED_FREE,
+    LOCKED_SHRINK,
+    LOCKED_DESTROY,
+) = range(20, 26)
+
+# Steps under a zone's lock: the page allocator's critical sections; what follows when it is done.
+PAGES_WANTED = 30
+PAGES_FREED = 31
+ALLOC_LARGE = 32  # these four for mm.kmalloc
+FREE_LARGE = 33
+LARGE_ALLOCATED = 34
+OBJECT_MOVED = 35
+
+# What the request is.
+ALLOCATE, FREE, ALLOCATE_BULK, FREE_BULK, SHRINK, DESTROY = range(6)

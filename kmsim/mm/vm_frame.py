@@ -1,0 +1,247 @@
+"""Functions under way: how vmalloc's steps ask for things, wait, call each other and return.
+
+Each request is a stack of frames. A frame's `step` says what to do next; a step sets the following one and
+returns what it needs: another allocator's request, a lock (then the following step is the critical section),
+a special, or nothing. `mm.vmalloc` runs them. A step that takes long without a lock first asks with
+`must_release` to be called again when the spinlock that was granted last has been let go of.
+"""
+
+from kmsim.jit import small
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.vm_records import (
+    FRAMES_PER_CONTEXT,
+    NO_AREA,
+    NO_VA,
+    RELEASE,
+    VM_NO_FAILURE,
+    Vm,
+)
+
+# What a step needs before the next one can be taken.
+GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, BULK_ALLOC, CHAIN_FREE = range(9)
+
+# A virtual address for an area (kernel: __get_vm_area_node, alloc_vmap_area).
+(
+    SPACE_STRUCT,
+    SPACE_STRUCT_HAVE,
+    SPACE_POOL,
+    SPACE_OBJECT,
+    SPACE_OBJECT_HAVE,
+    SPACE_PRELOAD,
+    SPACE_PRELOADED,
+    SPACE_FIND,
+    SPACE_FOUND,
+    SPACE_PLACE,
+    SPACE_INSERT,
+    SPACE_PURGED,
+    SPACE_GIVE_UP,
+    SPACE_NO_STRUCT,
+    SPACE_STEPS_END,
+) = range(15)
+
+# Pages, their array, and the mapping (kernel: __vmalloc_node_range, __vmalloc_area_node, vmap).
+(
+    AREA_START,
+    AREA_HAS_SPACE,
+    AREA_NO_SPACE,
+    AREA_ARRAY_OBJ,
+    AREA_ARRAY_AREA,
+    AREA_BULK,
+    AREA_BULK_HAVE,
+    AREA_SINGLE,
+    AREA_SINGLE_HAVE,
+    AREA_PAGES_DONE,
+    AREA_MAP,
+    AREA_TABLE_HAVE,
+    AREA_TABLE_SET,
+    AREA_TABLE_CLEARED,
+    AREA_MAPPED,
+    AREA_UNDONE,
+    VMAP_START,
+    AREA_STEPS_END,
+) = range(20, 38)
+
+# Freeing (kernel: remove_vm_area, vfree, vunmap, delayed_vfree_work).
+(
+    FREE_START,
+    FREE_UNLINK,
+    FREE_UNMAP,
+    FREE_LAZY,
+    FREE_PAGES,
+    FREE_ARRAY,
+    FREE_STRUCT,
+    FREE_DONE,
+    FREE_DEFERRED,
+    FREE_DEFERRED_NEXT,
+    FREE_STEPS_END,
+) = range(40, 51)
+
+# Purging (kernel: __purge_vmap_area_lazy, decay_va_pool_node, purge_vmap_node).
+(
+    PURGE_START,
+    PURGE_NODE,
+    PURGE_POOL,
+    PURGE_DETACH,
+    PURGE_DECAY,
+    PURGE_ATTACH_WAIT,
+    PURGE_ATTACH,
+    PURGE_DECAYED,
+    PURGE_DECAYED_GLOBAL,
+    PURGE_LAZY,
+    PURGE_TAKE,
+    PURGE_SORT,
+    PURGE_FLUSH,
+    PURGE_NODE_NEXT,
+    PURGE_VA,
+    PURGE_POOL_ADD,
+    PURGE_LOCAL,
+    PURGE_GLOBAL,
+    PURGE_UNLOCK,
+    PURGE_DONE,
+    PURGE_STEPS_END,
+) = range(60, 81)
+
+# Either (kernel: mm/util.c).
+(
+    KV_START,
+    KV_SLAB_HAVE,
+    KV_PAGES_HAVE,
+    KV_LEAVES,
+    KV_AREA_HAVE,
+    KV_FREE,
+    KV_FREED,
+    KV_REALLOC,
+    KV_REALLOC_AREA,
+    KV_REALLOC_HAVE,
+    KV_REALLOC_VM_HAVE,
+    KV_REALLOC_DONE,
+    KV_STEPS_END,
+) = range(90, 103)
+
+# What every frame may have left to do: the objects of ranges that are no ranges any more.
+DROP_NEXT = 110
+
+
+@small
+def frame_of(vm: Vm, ac: int) -> int:
+    """The frame on top of the context's stack."""
+    return ac * FRAMES_PER_CONTEXT + int(vm.contexts[ac].depth) - 1
+
+
+@small
+def first_frame(vm: Vm, ac: int, step: int) -> int:
+    """Begin a request: its only frame."""
+    context = vm.contexts[ac]
+    assert context.depth == 0, "a context with a request under way"
+    context.area = NO_AREA
+    context.failure = VM_NO_FAILURE
+    context.held = 0
+    context.inner = GO_ON
+    return push_frame(vm, ac, step)
+
+
+@small
+def push_frame(vm: Vm, ac: int, step: int) -> int:
+    """Call a function that begins at `step`; the caller has set its own following step."""
+    context = vm.contexts[ac]
+    assert context.depth < FRAMES_PER_CONTEXT, "functions call each other too deep"
+    context.depth += 1
+    f = frame_of(vm, ac)
+    frame = vm.frames[f]
+    frame.step = step
+    frame.drop = frame.drop_tail = NO_VA
+    frame.spare = NO_VA
+    return f
+
+
+@small
+def wait(vm: Vm, ac: int, lock: int, step: int) -> int:
+    """Ask for a lock or a special; `step` follows."""
+    vm.contexts[ac].lock = lock
+    vm.frames[frame_of(vm, ac)].step = step
+    return WAIT
+
+
+@small
+def own_lock(vm: Vm, which: int) -> int:
+    """The number of one of the locks that there is only one of."""
+    return int(vm.params[0].lock_first) + which
+
+
+@small
+def must_release(vm: Vm, ac: int) -> bool:
+    """Must the spinlock be let go of, before this step takes its time? Then the step is to return WAIT."""
+    context = vm.contexts[ac]
+    if not context.held:
+        return False
+    context.lock = RELEASE
+    context.inner = GO_ON
+    return True
+
+
+@small
+def slab_alloc(vm: Vm, ac: int, cache: int, gfp: int, step: int) -> int:
+    """Ask for an object; then it is in `contexts[ac].obj`."""
+    context = vm.contexts[ac]
+    context.cache = cache
+    context.gfp = gfp
+    vm.frames[frame_of(vm, ac)].step = step
+    return SLAB_ALLOC
+
+
+@small
+def slab_free(vm: Vm, ac: int, obj: int, step: int) -> int:
+    """Give an object back."""
+    vm.contexts[ac].obj = obj
+    vm.frames[frame_of(vm, ac)].step = step
+    return SLAB_FREE
+
+
+@small
+def pages_alloc(vm: Vm, ac: int, gfp: int, order: int, step: int) -> int:
+    """Ask for a block; then it is in `contexts[ac].pfn`."""
+    context = vm.contexts[ac]
+    context.gfp = gfp
+    context.order = order
+    vm.frames[frame_of(vm, ac)].step = step
+    return PAGES_ALLOC
+
+
+@small
+def pages_free(vm: Vm, ac: int, pfn: int, order: int, step: int) -> int:
+    """Give a block back."""
+    context = vm.contexts[ac]
+    context.pfn = pfn
+    context.order = order
+    vm.frames[frame_of(vm, ac)].step = step
+    return PAGES_FREE
+
+
+@small
+def drop_va(vm: Vm, f: int, va: int) -> None:
+    """Remember that a record's object is to be freed, behind those remembered before."""
+    frame = vm.frames[f]
+    vm.vas[va].next = NO_VA
+    if frame.drop == NO_VA:
+        frame.drop = va
+    else:
+        vm.vas[frame.drop_tail].next = va
+    frame.drop_tail = va
+
+
+@small
+def drop_then(vm: Vm, f: int, step: int) -> int:
+    """Free what is to be freed, and go on at `step`."""
+    frame = vm.frames[f]
+    if frame.drop == NO_VA:
+        frame.step = step
+    else:
+        frame.then = step
+        frame.step = DROP_NEXT
+    return GO_ON
+
+
+@small
+def this_cpu(m: Machine, ac: int) -> int:
+    """The CPU that the context runs on."""
+    return int(m.contexts[ac].cpu)

@@ -1,0 +1,289 @@
+"""A stretch of addresses for an area: the first part of vmalloc and of vmap (kernel: mm/vmalloc.c).
+
+The way of a request (__get_vm_area_node and alloc_vmap_area):
+    a vm_struct
+    a range that this CPU's node has ready in its pool, else an object for one
+    an object preloaded for a split; then, under free_vmap_area_lock, the lowest range that fits
+    where there is none: purge once what was lazily freed, and try again; then give up
+    the range is put among the busy ones of its node
+It goes on at AREA_HAS_SPACE, with the area in the frame, or at AREA_NO_SPACE.
+
+Leaves out the notifiers that could free more space, and vm_struct's of areas without a range.
+Locks: free_vmap_area_lock, a node's busy.lock, its pool_lock; never two at once.
+"""
+
+from kmsim.jit import small
+from kmsim.mm.gfp import GFP_FLAGS, GFP_ZERO
+from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.vm_frame import (
+    AREA_HAS_SPACE,
+    AREA_NO_SPACE,
+    GO_ON,
+    PURGE_START,
+    SPACE_FIND,
+    SPACE_FOUND,
+    SPACE_GIVE_UP,
+    SPACE_INSERT,
+    SPACE_NO_STRUCT,
+    SPACE_OBJECT,
+    SPACE_OBJECT_HAVE,
+    SPACE_PLACE,
+    SPACE_POOL,
+    SPACE_PRELOAD,
+    SPACE_PRELOADED,
+    SPACE_PURGED,
+    SPACE_STRUCT,
+    SPACE_STRUCT_HAVE,
+    drop_then,
+    drop_va,
+    frame_of,
+    own_lock,
+    push_frame,
+    slab_alloc,
+    slab_free,
+    this_cpu,
+    wait,
+)
+from kmsim.mm.vm_records import (
+    FREE_VMAP_AREA_LOCK,
+    NO_AREA,
+    NO_SPACE,
+    NO_STRUCT,
+    NO_VA,
+    POOL_HITS,
+    VA_PRELOADED,
+    VM_NO_GUARD,
+    Vm,
+)
+from kmsim.mm.vmap import NO_START, PRELOAD_USED, RANGE_LEFT_OVER, alloc_free_va, forget_va, new_va
+from kmsim.mm.vmap_node import (
+    addr_to_node,
+    busy_lock,
+    insert_busy,
+    node_pool_del_va,
+    pool_is_empty,
+    pool_lock,
+    pool_of,
+)
+
+GFP_RECLAIM_MASK = (
+    GFP_FLAGS["__GFP_RECLAIM"]
+    | GFP_FLAGS["__GFP_HIGH"]
+    | GFP_FLAGS["__GFP_IO"]
+    | GFP_FLAGS["__GFP_FS"]
+    | GFP_FLAGS["__GFP_NOWARN"]
+    | GFP_FLAGS["__GFP_RETRY_MAYFAIL"]
+    | GFP_FLAGS["__GFP_NOFAIL"]
+    | GFP_FLAGS["__GFP_NORETRY"]
+    | GFP_FLAGS["__GFP_MEMALLOC"]
+    | GFP_FLAGS["__GFP_NOMEMALLOC"]
+)
+
+
+@small
+def step_of_space(m: Machine, vm: Vm, ac: int, step: int) -> int:
+    """One step on the way to a range; what it needs."""
+    if step == SPACE_STRUCT:
+        gfp = int(vm.frames[frame_of(vm, ac)].gfp) & GFP_RECLAIM_MASK
+        return slab_alloc(vm, ac, int(vm.params[0].vm_cache), gfp | GFP_ZERO, SPACE_STRUCT_HAVE)
+    if step == SPACE_STRUCT_HAVE:
+        return start_area(m, vm, ac)
+    if step == SPACE_POOL:
+        return take_from_pool(vm, ac)
+    if step == SPACE_OBJECT:
+        gfp = int(vm.frames[frame_of(vm, ac)].gfp) & GFP_RECLAIM_MASK
+        return slab_alloc(vm, ac, int(vm.params[0].va_cache), gfp, SPACE_OBJECT_HAVE)
+    if step == SPACE_OBJECT_HAVE:
+        return start_search(vm, ac)
+    if step == SPACE_PRELOAD:
+        return preload(m, vm, ac)
+    if step == SPACE_PRELOADED:
+        frame = vm.frames[frame_of(vm, ac)]
+        frame.spare = new_va(vm, int(vm.contexts[ac].obj)) if vm.contexts[ac].obj >= 0 else NO_VA
+        return wait(vm, ac, own_lock(vm, FREE_VMAP_AREA_LOCK), SPACE_FIND)
+    if step == SPACE_FIND:
+        return find_locked(m, vm, ac)
+    if step == SPACE_FOUND:
+        return found(vm, ac)
+    if step == SPACE_PLACE:
+        return place(vm, ac)
+    if step == SPACE_INSERT:
+        frame = vm.frames[frame_of(vm, ac)]
+        insert_busy(vm, int(frame.va))
+        frame.step = AREA_HAS_SPACE
+        return GO_ON
+    if step == SPACE_PURGED:
+        vm.frames[frame_of(vm, ac)].step = SPACE_PRELOAD
+        return GO_ON
+    if step == SPACE_GIVE_UP:
+        return give_up(vm, ac)
+    assert step == SPACE_NO_STRUCT, "a frame without a step"
+    forget_area(vm, int(vm.frames[frame_of(vm, ac)].area))
+    vm.frames[frame_of(vm, ac)].step = AREA_NO_SPACE
+    return GO_ON
+
+
+@small
+def start_area(m: Machine, vm: Vm, ac: int) -> int:
+    """The vm_struct is there or not; then look into the pool of this CPU's node (kernel: node_alloc)."""
+    f = frame_of(vm, ac)
+    frame = vm.frames[f]
+    if vm.contexts[ac].obj < 0:
+        vm.contexts[ac].failure = NO_STRUCT
+        frame.step = AREA_NO_SPACE
+        return GO_ON
+    area = new_area(vm, int(vm.contexts[ac].obj))
+    frame.area = area
+    vm.areas[area].nr_bytes = frame.nr_bytes
+    vm.areas[area].vm_flags = frame.vm_flags
+    frame.start = NO_START
+    frame.va = NO_VA
+    frame.owner = 0
+    frame.purged = 0
+    frame.end = frame.nr_pages + int(frame.vm_flags & VM_NO_GUARD == 0)  # pages, with the guard page
+    frame.step = SPACE_OBJECT
+    if vm.params[0].nr_nodes == 1:
+        return GO_ON
+    node = int(this_cpu(m, ac) % vm.params[0].nr_nodes)
+    frame.owner = node + 1
+    frame.pool = pool_of(node, int(frame.end))
+    if pool_is_empty(vm, int(frame.pool)):
+        return GO_ON
+    return wait(vm, ac, pool_lock(vm, node), SPACE_POOL)
+
+
+@small
+def take_from_pool(vm: Vm, ac: int) -> int:
+    """The pool's lock was granted: take its first range, if it may be used."""
+    frame = vm.frames[frame_of(vm, ac)]
+    va = node_pool_del_va(vm, int(frame.pool), 1 << int(frame.order))
+    frame.va = va
+    if va == NO_VA:
+        frame.step = SPACE_OBJECT
+        return GO_ON
+    vm.events[POOL_HITS] += 1
+    frame.start = int(vm.vas[va].start)
+    frame.step = SPACE_PLACE
+    return GO_ON
+
+
+@small
+def start_search(vm: Vm, ac: int) -> int:
+    """The range's object is there or not."""
+    frame = vm.frames[frame_of(vm, ac)]
+    obj = int(vm.contexts[ac].obj)
+    va = new_va(vm, obj) if obj >= 0 else NO_VA
+    frame.va = va
+    frame.step = SPACE_PRELOAD if va != NO_VA else SPACE_GIVE_UP
+    if va == NO_VA:
+        vm.contexts[ac].failure = NO_STRUCT
+    return GO_ON
+
+
+@small
+def preload(m: Machine, vm: Vm, ac: int) -> int:
+    """See that this CPU has an object for a split (kernel: preload_this_cpu_lock)."""
+    frame = vm.frames[frame_of(vm, ac)]
+    frame.spare = NO_VA
+    if vm.cpus[this_cpu(m, ac)].preload == NO_VA:
+        gfp = int(frame.gfp) & GFP_RECLAIM_MASK
+        return slab_alloc(vm, ac, int(vm.params[0].va_cache), gfp, SPACE_PRELOADED)
+    return wait(vm, ac, own_lock(vm, FREE_VMAP_AREA_LOCK), SPACE_FIND)
+
+
+@small
+def find_locked(m: Machine, vm: Vm, ac: int) -> int:
+    """free_vmap_area_lock was granted: cut the request out of the free space."""
+    f = frame_of(vm, ac)
+    frame = vm.frames[f]
+    cpu = vm.cpus[this_cpu(m, ac)]
+    if frame.spare != NO_VA:
+        if cpu.preload == NO_VA:
+            cpu.preload = frame.spare
+            vm.vas[frame.spare].state = VA_PRELOADED
+        else:
+            drop_va(vm, f, int(frame.spare))
+    start, cut, done = alloc_free_va(vm, int(frame.end), 1 << int(frame.order), int(cpu.preload))
+    if done == PRELOAD_USED:
+        cpu.preload = NO_VA
+    elif done == RANGE_LEFT_OVER:
+        drop_va(vm, f, cut)
+    frame.start = start
+    return drop_then(vm, f, SPACE_FOUND)
+
+
+@small
+def found(vm: Vm, ac: int) -> int:
+    """There was a range, or there was none: then purge, once (kernel: alloc_vmap_area, overflow)."""
+    frame = vm.frames[frame_of(vm, ac)]
+    if frame.start != NO_START:
+        frame.step = SPACE_PLACE
+        return GO_ON
+    if not frame.purged:
+        frame.purged = 1
+        frame.step = SPACE_PURGED
+        vm.frames[push_frame(vm, ac, PURGE_START)].full = 1
+        return GO_ON
+    vm.contexts[ac].failure = NO_SPACE
+    frame.step = SPACE_GIVE_UP
+    va = int(frame.va)
+    obj = int(vm.vas[va].obj)
+    forget_va(vm, va)
+    return slab_free(vm, ac, obj, SPACE_GIVE_UP)
+
+
+@small
+def place(vm: Vm, ac: int) -> int:
+    """The range is the request's: fill it in, and ask for the lock of the busy ranges there."""
+    frame = vm.frames[frame_of(vm, ac)]
+    va = int(frame.va)
+    record = vm.vas[va]
+    record.start = frame.start
+    record.end = frame.start + frame.end
+    record.owner = frame.owner
+    record.area = frame.area
+    vm.areas[frame.area].va = va
+    assert addr_to_node(vm, int(frame.start)) < vm.params[0].nr_nodes
+    return wait(vm, ac, busy_lock(vm, int(frame.start)), SPACE_INSERT)
+
+
+@small
+def give_up(vm: Vm, ac: int) -> int:
+    """No range: the vm_struct goes back."""
+    area = int(vm.frames[frame_of(vm, ac)].area)
+    return slab_free(vm, ac, int(vm.areas[area].obj), SPACE_NO_STRUCT)
+
+
+# ---- records
+
+
+@small
+def new_area(vm: Vm, obj: int) -> int:
+    """A record for the object of a new vm_struct."""
+    params = vm.params[0]
+    area = int(params.area_unused)
+    if area != NO_AREA:
+        params.area_unused = vm.areas[area].next
+    else:
+        area = int(params.area_fresh)
+        assert area < len(vm.areas), "more areas than there are records for"
+        params.area_fresh += 1
+    record = vm.areas[area]
+    record.obj = obj
+    record.va = NO_VA
+    record.pages_obj = -1
+    record.pages_area = NO_AREA
+    record.first_pfn = NO_PAGE
+    record.nr_pages = 0
+    record.next = NO_AREA
+    record.page_order = 0
+    record.in_use = 1
+    return area
+
+
+@small
+def forget_area(vm: Vm, area: int) -> None:
+    """Its vm_struct is freed: the record may be used again."""
+    vm.areas[area].in_use = 0
+    vm.areas[area].next = vm.params[0].area_unused
+    vm.params[0].area_unused = area

@@ -1,0 +1,118 @@
+"""How much one kmalloc can give, and what sets that limit: the formula, and what the allocator answers.
+
+The formula is the kernel's (KMALLOC_MAX_SIZE and its kin). The answer comes from a simulated machine in
+its first state, which is asked order by order. Leaves out what reclaim and compaction could still free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kmsim.config import MachineConfig, from_mapping, load
+from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.slab_common import Caches
+from kmsim.sim.ask import can_kmalloc
+from kmsim.sim.boot import machine_of
+from kmsim.units import format_size
+
+SEED = 1
+ANY_MEMORY = "4GiB"  # enough for a few of the largest blocks of every page size
+ANY_THREAD = {"threads": [{"name": "nobody"}]}  # a study has a workload; nothing of it runs here
+
+
+class LimitRow(NamedTuple):
+    """The limits of one kernel on one machine; bytes, and `largest_success` 0 where nothing succeeds."""
+
+    machine: str
+    page_size: int
+    max_page_order: int
+    thp: bool
+    kmalloc_max_size: int
+    kmalloc_max_cache_size: int
+    kmalloc_max_order: int
+    largest_success: int
+    why: str
+
+    @property
+    def max_order_before_6_4(self) -> int:
+        """The value of MAX_ORDER that means the same before Linux 6.4, where it was exclusive."""
+        return self.max_page_order + 1
+
+
+def machine_named(name: str) -> MachineConfig:
+    """The machine of that shipped name, or of a file: a machine's, or a study's."""
+    if name.endswith((".yaml", ".yml")) and "machine" in _keys(Path(name)):
+        return load(name).machine
+    return from_mapping({"machine": name, "workload": ANY_THREAD}).machine
+
+
+def _keys(path: Path) -> set[str]:
+    """The keys at the top of a file; none where it is no YAML, which the door then says."""
+    from kmsim.config.errors import ConfigError
+    from kmsim.config.node import Problems
+    from kmsim.config.yaml_file import read_file
+
+    try:
+        return set(read_file(path, str(path), Problems()).keys)
+    except ConfigError:
+        return {"machine"}
+
+
+def every_machine(memory: str = ANY_MEMORY) -> Iterator[MachineConfig]:
+    """A machine for each page size and each order that the kernel can be built with."""
+    for page_size in PAGE_SIZES:
+        arch = "x86-64" if page_size == PAGE_SIZES[0] else "arm64"
+        page_shift = page_size.bit_length() - 1
+        largest = section_bits(arch, page_size) - page_shift  # type: ignore[arg-type]
+        for order in range(PAGE_ALLOC_COSTLY_ORDER, largest + 1):
+            config = {
+                "name": f"{arch}-{format_size(page_size)}",
+                "arch": arch,
+                "page_size": format_size(page_size),
+                "max_page_order": order,
+                "memory": memory,
+                "cpus": 4,
+                "thp": {"built_in": order >= page_shift - 3},
+            }
+            yield from_mapping({"machine": config, "workload": ANY_THREAD}).machine
+
+
+def limits_of(config: MachineConfig) -> LimitRow:
+    """The limits of a machine, the largest success asked of it."""
+    caches = Caches(config.slab_build)
+    m = machine_of(config, SEED)
+    order = largest_order(m, caches)
+    return LimitRow(
+        machine=config.name,
+        page_size=config.page_size,
+        max_page_order=config.max_page_order,
+        thp=config.thp.built_in,
+        kmalloc_max_size=caches.limits.kmalloc_max_size,
+        kmalloc_max_cache_size=caches.limits.kmalloc_max_cache_size,
+        kmalloc_max_order=caches.limits.kmalloc_max_order,
+        largest_success=config.page_size << order if order >= 0 else 0,
+        why=reason(m, order),
+    )
+
+
+def largest_order(m: Machine, caches: Caches) -> int:
+    """The largest order whose kmalloc succeeds now; -1 where none does."""
+    page_size = caches.build.page_size
+    for order in range(caches.build.max_page_order + 1, -1, -1):
+        if can_kmalloc(m, caches, page_size << order):
+            return order
+    return -1
+
+
+def reason(m: Machine, order: int) -> str:
+    """Why the next order fails."""
+    if order == m.params[0].max_page_order:
+        return "MAX_PAGE_ORDER"
+    if np.any(m.zones["nr_free"][:, order + 1 :]):
+        return "watermarks"
+    return f"no free block of order {order + 1}"

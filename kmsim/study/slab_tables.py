@@ -1,0 +1,105 @@
+"""What a run's slab caches, and its vmalloc and kvmalloc, came to: tables, and the kernel's own files.
+
+A run whose workload needs no slabs has empty tables of these, and none of the files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kmsim.mm.slub_records import Slub, kmem_cache_cpu_t, kmem_cache_t
+from kmsim.mm.slub_recount import nr_live_objects, slab_totals
+from kmsim.mm.vm_records import (
+    HUGE_FALLBACKS,
+    KV_OUTCOMES,
+    KV_REASONS,
+    POOL_HITS,
+    PURGES,
+    VM_ALLOCATED,
+    VM_FAILED,
+    VM_FREED,
+    Vm,
+)
+from kmsim.procfs import slabinfo
+
+if TYPE_CHECKING:
+    from kmsim.sim.simulation import Simulation
+
+SHAPE = ("object_size", "slot_size", "order", "objects", "cpu_partial_slabs", "min_partial")
+_NAMES = kmem_cache_t.names or ()
+CACHE_STATS = _NAMES[_NAMES.index("alloc_slowpath") :]  # kernel: CONFIG_SLUB_STATS
+CPU_STATS = (kmem_cache_cpu_t.names or ())[-2:]
+SLABS_COLUMNS = ("cache", *SHAPE, "live_objects", "total_objects", "nr_slabs", "nr_partial", *CPU_STATS, *CACHE_STATS)
+
+_VM_EVENTS = {
+    "vmalloc": VM_ALLOCATED,
+    "vfree": VM_FREED,
+    "vmalloc_failed_exceeds_memory": VM_FAILED + 1,
+    "vmalloc_failed_no_vm_struct": VM_FAILED + 2,
+    "vmalloc_failed_no_addresses": VM_FAILED + 3,
+    "vmalloc_failed_no_array": VM_FAILED + 4,
+    "vmalloc_failed_no_pages": VM_FAILED + 5,
+    "vmalloc_failed_no_table": VM_FAILED + 6,
+    "vmalloc_huge_fallback": HUGE_FALLBACKS,
+    "vmap_purge": PURGES,
+    "vmap_pool_hit": POOL_HITS,
+    "kvmalloc_slab": KV_OUTCOMES + 1,
+    "kvmalloc_pages": KV_OUTCOMES + 2,
+    "kvmalloc_vmalloc": KV_OUTCOMES + 3,
+    "kvmalloc_failed": KV_OUTCOMES + 4,
+    "kvmalloc_fell_back_no_block": KV_REASONS + 1,
+    "kvmalloc_fell_back_too_large": KV_REASONS + 2,
+    "kvmalloc_not_allowed_small": KV_REASONS + 3,
+    "kvmalloc_not_allowed_non_blocking": KV_REASONS + 4,
+    "kvmalloc_not_allowed_above_int_max": KV_REASONS + 5,
+    "kvmalloc_overflow": KV_REASONS + 6,
+}
+
+
+def cache_names(simulation: Simulation) -> list[str]:
+    """The names of the caches by number; empty where there are none."""
+    caches = simulation.plan.caches
+    return [] if caches is None else [geometry.name for geometry in caches.geometries]
+
+
+def slabs_table(simulation: Simulation) -> pd.DataFrame:
+    """One row for each cache that was ever used."""
+    slub = simulation.core.slub
+    rows: list[tuple[str | int, ...]] = []
+    for number, name in enumerate(cache_names(simulation)):
+        cache, of_cpus = slub.caches[number], _of_cpus(slub, number)
+        if not any(int(cache[stat]) for stat in CACHE_STATS):
+            continue
+        totals = (int(cache[key]) for key in ("total_objects", "nr_slabs", "nr_partial"))
+        counts = (nr_live_objects(slub, number), *totals)
+        fast = (int(of_cpus[stat].sum()) for stat in CPU_STATS)
+        rows.append((name, *(int(cache[key]) for key in SHAPE), *counts, *fast, *(int(cache[s]) for s in CACHE_STATS)))
+    types = {column: object if column == "cache" else np.int64 for column in SLABS_COLUMNS}
+    return pd.DataFrame(rows, columns=list(SLABS_COLUMNS)).astype(types)
+
+
+def vm_events(vm: Vm | None) -> dict[str, int]:
+    """The counters of vmalloc and kvmalloc by name."""
+    return {} if vm is None else {f"kmsim:{name}": int(vm.events[event]) for name, event in _VM_EVENTS.items()}
+
+
+def slabinfo_text(simulation: Simulation) -> str | None:
+    """/proc/slabinfo of the simulated machine; None where it has no slabs."""
+    slub = simulation.core.slub
+    if slub is None:
+        return None
+    lines = []
+    for number, name in reversed(list(enumerate(cache_names(simulation)))):
+        cache, totals = slub.caches[number], slab_totals(slub, number)
+        objects = totals.active_objects, totals.total_objects
+        shape = int(cache["slot_size"]), int(cache["objects"]), 1 << int(cache["order"])
+        lines.append(slabinfo.CacheLine(name, *objects, *shape, totals.nr_slabs, totals.nr_slabs))
+    return slabinfo.text(lines)
+
+
+def _of_cpus(slub: Slub, cache: int) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    nr_cpus = int(slub.params[0]["nr_cpus"])
+    return slub.cpu_slabs[cache * nr_cpus : (cache + 1) * nr_cpus]

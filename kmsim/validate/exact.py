@@ -1,0 +1,115 @@
+"""Section `exact`: what alloc_pages_exact holds and takes, asked of a machine of the recorded page size and orders.
+
+A row: size, get_order(size), ok, pages of the block that stayed allocated, how many free pages fewer there were after
+alloc_pages_exact and after alloc_pages(get_order); the page itself is not scored, since the state before is not
+recorded. For the same reason a size that the recorded kernel had no block for, though its order is legal, is skipped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmsim.jit import entry
+from kmsim.mm.gfp import GFP_FLAGS
+from kmsim.mm.memblock import Boot, PfnRange, boot_machine
+from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.page_alloc import after_lock
+from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked, exact_order
+from kmsim.procfs.recorded import Recording
+from kmsim.sim.ask import allocate, free
+from kmsim.validate.report import Section
+
+GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
+NR_BLOCKS = 6  # of the largest order: the machine that is asked
+CPU = 0
+COMPARED = 6  # columns
+FAILED = -1  # the delta of an alloc_pages that was not tried
+
+
+@entry
+def allocate_exact(m: Machine, ac: int, gfp: int, nr_bytes: int) -> int:
+    """A whole alloc_pages_exact, for Python callers."""
+    wanted = exact_alloc_begin(m, ac, gfp, nr_bytes)
+    while wanted:
+        wanted = exact_locked(m, ac)
+    after_lock(m, ac)
+    return int(m.contexts[ac].pfn)
+
+
+@entry
+def free_exact(m: Machine, ac: int, pfn: int, nr_bytes: int) -> int:
+    """A whole free_pages_exact; by how many pages the size was wrong."""
+    wanted = exact_free_begin(m, ac, pfn, nr_bytes)
+    while wanted:
+        wanted = exact_locked(m, ac)
+    return int(m.contexts[ac].excess_pages)
+
+
+@entry
+def order_of(m: Machine, nr_bytes: int) -> int:
+    """The order that the bytes are cut from."""
+    return exact_order(m, nr_bytes)
+
+
+def machine_like(recording: Recording) -> Machine:
+    """A machine of a few of the largest blocks, with the recording's page size and orders."""
+    consts = recording.consts
+    max_page_order = int(consts["max_order_inclusive"])
+    return boot_machine(
+        Boot(
+            arch="arm64",  # one zone
+            page_shift=int(consts["PAGE_SHIFT"]),
+            max_page_order=max_page_order,
+            pageblock_order=int(consts["pageblock_order"]),
+            pmd_order=recording.pmd_order,
+            thp_built_in=bool(consts["THP"]) and recording.pmd_order <= max_page_order,
+            thp_enabled=False,
+            nr_cpus=1,
+            ram=(PfnRange(0, NR_BLOCKS << max_page_order),),
+            reserved=(),
+        )
+    )
+
+
+def nr_free(m: Machine) -> int:
+    """Free pages, those on the per-CPU lists included."""
+    on_lists = sum(int(blocks) << order for zone in m.zones for order, blocks in enumerate(zone.nr_free))
+    return on_lists + int(m.pcps["count"].sum())
+
+
+def answer(m: Machine, size: int) -> list[int]:
+    """The row that kmsim's machine gives for a size, without the page."""
+    order = order_of(m, size)
+    before = nr_free(m)
+    pfn = allocate_exact(m, CPU, GFP_KERNEL, size)
+    taken = before - nr_free(m)
+    if pfn == NO_PAGE:
+        return [size, order, 0, 0, 0, FAILED]
+    held = int(m.pages[pfn].prev)
+    free_exact(m, CPU, pfn, size)
+    before = nr_free(m)
+    pfn = allocate(m, CPU, GFP_KERNEL, order)
+    whole = before - nr_free(m)
+    free(m, CPU, pfn, order)
+    return [size, order, 1, held, taken, whole]
+
+
+def exact_section(recording: Recording, name: str) -> list[Section]:
+    """Every row of the section."""
+    section = Section(name)
+    m = machine_like(recording)
+    rows: list[list[Any]] = recording.lab[name]["rows"]
+    for row in rows:
+        got = answer(m, int(row[0]))
+        wanted = [int(value) for value in row[:COMPARED]]
+        if len(wanted) != COMPARED:
+            raise ValueError(f"a row of {len(row)} numbers")
+        if not wanted[2] and got[2] and wanted[1] == got[1]:
+            section.skipped += 1
+            section.why = section.why or f"size {row[0]}: the recorded machine had no block of order {row[1]}"
+            continue
+        section.rows += 1
+        section.equal += got == wanted
+        if got != wanted:
+            section.why = f"size {row[0]}: recorded {wanted[1:]}, kmsim {got[1:]}"
+    return [section]

@@ -1,0 +1,27 @@
+"""What one allocation asks for: of which allocator, and what of it.
+
+Results are told apart by `Request`. A request of the config that is for a size is one `Request` for each
+cache, or for each order, that its sizes lead to (`workload.classes`).
+"""
+
+from typing import NamedTuple
+
+PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC = range(7)
+API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc")
+
+NO_CACHE = -1
+
+
+class Request(NamedTuple):
+    """What one allocation asks for; how many bytes, each operation says.
+
+    `order` is that of the block that would hold the bytes, but 0 for SLAB and BULK. `cache` is the
+    number of the cache of a SLAB, and of a KVMALLOC that fits into one of kmalloc's. `huge` lets
+    a VMALLOC map huge pages (kernel: vmalloc_huge).
+    """
+
+    gfp: int
+    order: int = 0
+    api: int = PAGES
+    cache: int = NO_CACHE
+    huge: int = 0

@@ -1,0 +1,109 @@
+"""SLUB's operations as Python calls them: cut at each lock, or whole on a machine where every lock is free.
+
+`cpu` is the CPU that runs it, and its context; `ac` a context.
+"""
+
+from kmsim.jit import entry
+from kmsim.mm.kmalloc import kfree_begin, kmalloc_begin, kmalloc_locked, krealloc_begin, ksize
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.slub import (
+    slab_alloc_begin,
+    slab_alloc_bulk_begin,
+    slab_destroy_begin,
+    slab_free_begin,
+    slab_free_bulk_begin,
+    slab_locked,
+    slab_shrink_begin,
+)
+from kmsim.mm.slub_object import address_of, free_problem, slab_owner
+from kmsim.mm.slub_records import Slub
+from kmsim.mm.slub_recount import validate_slub
+
+ALLOC, FREE, ALLOC_BULK, FREE_BULK, SHRINK, DESTROY, NOTHING = range(7)
+
+
+@entry
+def begin(m: Machine, sl: Slub, ac: int, operation: int, one: int, gfp: int, nr_objects: int) -> bool:
+    """Start an operation on cache or object `one`; is a lock wanted?"""
+    if operation == ALLOC:
+        return slab_alloc_begin(m, sl, ac, one, gfp)
+    if operation == FREE:
+        return slab_free_begin(m, sl, ac, one)
+    if operation == ALLOC_BULK:
+        return slab_alloc_bulk_begin(m, sl, ac, one, gfp, nr_objects)
+    if operation == FREE_BULK:
+        return slab_free_bulk_begin(m, sl, ac, nr_objects)
+    if operation == SHRINK:
+        return slab_shrink_begin(m, sl, ac, one)
+    assert operation == DESTROY
+    return slab_destroy_begin(m, sl, ac, one)
+
+
+@entry
+def locked(m: Machine, sl: Slub, ac: int) -> bool:
+    """Grant the lock that the context waits for; is another wanted?"""
+    return slab_locked(m, sl, ac)
+
+
+@entry
+def finish(m: Machine, sl: Slub, ac: int, wanted: bool) -> int:
+    """Grant every lock; the context's object."""
+    while wanted:
+        wanted = slab_locked(m, sl, ac)
+    return int(sl.contexts[ac].obj)
+
+
+@entry
+def address(m: Machine, sl: Slub, obj: int) -> int:
+    """An object's address."""
+    return address_of(m, sl, obj)
+
+
+@entry
+def problem(sl: Slub, obj: int, cache: int) -> int:
+    """Why an object must not be freed."""
+    return free_problem(sl, obj, cache)
+
+
+@entry
+def owner(sl: Slub, obj: int) -> int:
+    """An object's cache."""
+    return slab_owner(sl, obj)
+
+
+@entry
+def recount(m: Machine, sl: Slub) -> None:
+    """Recount the slab allocator; AssertionError where two records disagree."""
+    validate_slub(m, sl)
+
+
+@entry
+def kmalloc(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> int:
+    """What kmalloc returns."""
+    wanted = kmalloc_begin(m, sl, ac, size, cache, gfp)
+    while wanted:
+        wanted = kmalloc_locked(m, sl, ac)
+    return int(sl.contexts[ac].obj)
+
+
+@entry
+def krealloc(m: Machine, sl: Slub, ac: int, obj: int, size: int, cache: int, gfp: int) -> int:
+    """What krealloc returns."""
+    wanted = krealloc_begin(m, sl, ac, obj, size, cache, gfp)
+    while wanted:
+        wanted = kmalloc_locked(m, sl, ac)
+    return int(sl.contexts[ac].obj)
+
+
+@entry
+def kfree(m: Machine, sl: Slub, ac: int, obj: int) -> None:
+    """Free what kmalloc returned."""
+    wanted = kfree_begin(m, sl, ac, obj)
+    while wanted:
+        wanted = kmalloc_locked(m, sl, ac)
+
+
+@entry
+def size_of(m: Machine, sl: Slub, obj: int) -> int:
+    """What an object can really hold."""
+    return ksize(m, sl, obj)

@@ -1,0 +1,84 @@
+"""How much one kmalloc can give: by the formula, and asked of machines."""
+
+from pathlib import Path
+
+import pytest
+
+from kmsim.config import ConfigError
+from kmsim.study.limits import ANY_MEMORY, every_machine, limits_of, machine_named
+from kmsim.units import parse_size
+
+MACHINE = "{name: mine, arch: arm64, page_size: 64KiB, memory: %s, cpus: 2}\n"
+
+
+def test_a_recorded_machine_gives_what_its_kernel_gave() -> None:
+    """x86-64, 256 MiB: `kmax` of its recording says 4 MiB."""
+    row = limits_of(machine_named("x86-612-4k-256M-c2"))
+    assert row.kmalloc_max_size == row.largest_success == 4 << 20
+    assert (row.kmalloc_max_cache_size, row.kmalloc_max_order, row.why) == (8192, 10, "MAX_PAGE_ORDER")
+    assert (row.page_size, row.max_page_order, row.max_order_before_6_4, row.thp) == (4096, 10, 11, True)
+
+
+def test_memory_may_set_the_limit_before_the_formula_does() -> None:
+    """arm64 with pages of 64 KiB and 1 GiB: its kernel was recorded to give 256 MiB, and not 512."""
+    row = limits_of(machine_named("a64-612-64k-1G-c2"))
+    assert (row.kmalloc_max_size, row.largest_success) == (512 << 20, 256 << 20)
+    assert row.why == "no free block of order 13"
+
+
+def test_fragmented_memory_sets_the_limit(tmp_path: Path) -> None:
+    file = tmp_path / "aged.yaml"
+    state = "{aged: {order: 9, unusable_index: 0.9}}"
+    file.write_text(
+        f"machine: {{extends: x86-laptop, memory: 64MiB, cpus: 1, state: {state}}}\n"
+        "workload: {threads: [{name: a}]}\n"
+    )
+    row = limits_of(machine_named(str(file)))
+    assert row.largest_success < row.kmalloc_max_size == 4 << 20
+    assert row.why != "MAX_PAGE_ORDER"
+
+
+def test_watermarks_may_keep_the_largest_blocks(tmp_path: Path) -> None:
+    """The user has set marks so high that a block of 16 MiB may not go, though there are some."""
+    file = tmp_path / "tight.yaml"
+    file.write_text(
+        "machine: {extends: x86-laptop, memory: 128MiB, cpus: 1, max_page_order: 12,\n"
+        "  sysctl: {min_free_kbytes: 110000}}\n"
+        "workload: {threads: [{name: a}]}\n"
+    )
+    row = limits_of(machine_named(str(file)))
+    assert (row.kmalloc_max_size, row.largest_success, row.why) == (16 << 20, 4 << 20, "watermarks")
+
+
+def test_a_machine_is_a_name_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "machine.yaml"
+    file.write_text(MACHINE % "2GiB")
+    assert machine_named(str(file)).page_size == 65536
+    assert machine_named("x86-laptop").cpus == 8
+    for name in ("nosuch", str(tmp_path / "nosuch.yaml")):
+        with pytest.raises(ConfigError, match="nosuch"):
+            machine_named(name)
+    file.write_text("{")
+    with pytest.raises(ConfigError, match=r"machine\.yaml:1: must be YAML"):
+        machine_named(str(file))
+
+
+def test_every_legal_order_of_every_page_size() -> None:
+    machines = list(every_machine())
+    orders: dict[int, list[int]] = {}
+    for config in machines:
+        orders.setdefault(config.page_size, []).append(config.max_page_order)
+        assert list(config.findings()) == []
+    assert orders == {4096: list(range(3, 16)), 16384: list(range(3, 14)), 65536: list(range(3, 14))}
+    assert {config.memory for config in machines} == {parse_size(ANY_MEMORY)}
+    assert [config.max_page_order for config in machines if config.thp.built_in and config.page_size > 4096] == [
+        *(11, 12, 13),
+        13,
+    ]
+
+
+def test_a_fresh_machine_with_memory_enough_gives_the_formulas_limit() -> None:
+    for config in every_machine("1GiB"):
+        if config.max_page_order in (3, 8) and config.page_size != 4096:
+            row = limits_of(config)
+            assert row.largest_success == row.kmalloc_max_size == config.page_size << config.max_page_order
