@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullLocator
 
@@ -43,8 +42,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 PAGES_MAX = 1024
 EACH_UP_TO = 16  # pages; every number of them
 PAGES = sorted(
-    {*range(1, EACH_UP_TO + 1), PAGES_MAX}
-    | {(1 << k) + extra for k in range(4, 10) for extra in (0, 1, *((1 << k) * n // 4 for n in (1, 2, 3)))}
+    {*range(1, EACH_UP_TO + 1), PAGES_MAX} | {(1 << k) + extra for k in range(4, 10) for extra in (0, 1, 1 << (k - 1))}
 )
 POINTS = [(page_kib, api, nr_pages) for page_kib in ARCHS for api in APIS for nr_pages in PAGES]
 HELD_BYTES = 512 << 20
@@ -58,7 +56,7 @@ def study_of(page_kib: int, api: str, nr_pages: int) -> Study:
     sets = [
         f"machine.arch={ARCHS[page_kib]}",
         f"machine.page_size={page_kib}KiB",
-        f"{thread}.live={min(max(HELD_BYTES // size, 16), 512)}",
+        f"{thread}.live={min(max(HELD_BYTES // size, 16), 256)}",
         f"{thread}.requests[0].api={api}",
         f"{thread}.requests[0].bytes={nr_pages * page_kib}KiB",
     ]
@@ -115,7 +113,7 @@ def draw(results: pd.DataFrame) -> Any:
             column[0].set_title(title, fontsize="medium")
             column[1].set(xlabel="size of the request", yscale="log")
             _sizes(column[1], page_kib)
-        panels[0, 0].set(ylabel="memory taken that was\nnot asked for (%)", ylim=(0, 60))
+        panels[0, 0].set(ylabel="memory taken that was\nnot asked for (%)", ylim=(-2, 60))
         panels[1, 0].set_ylabel("an allocation and a free (\N{MICRO SIGN}s)")
         panels[1, 0].yaxis.set_major_formatter(PLAIN)
         figure.legend(*panels[0, 0].get_legend_handles_labels(), fontsize="small", loc="outside lower center", ncols=3)
@@ -177,16 +175,17 @@ def sentences(results: pd.DataFrame) -> str:
     pages, exact, vmalloc = (both_ns(part) for part in by_api.values())
     between = [nr_pages for nr_pages in exact.index if nr_pages & (nr_pages - 1)]
     dearer = (exact / pages)[between]
-    cheaper = vmalloc.index[np.array(vmalloc < exact)]
-    since = f"from {shown(int(cheaper[0]), 4)} on at some sizes" if len(cheaper) else "at no size"
-    small = waste["vmalloc"].iloc[0]
+    faster = vmalloc.index[vmalloc < exact]
+    wasted_most, wasted_least = waste["vmalloc"].iloc[0], waste["vmalloc"].iloc[-1]
+    slower = vmalloc / pages
+    largest, least = shown(PAGES_MAX, 4), shown(int(faster[0]), 4)
     return f"""With 4 KiB pages, a block wastes up to {waste["pages"].max():.0f} % of the memory that it takes,
-exact pages {waste["exact"].max():.1f} %, and vmalloc {waste["vmalloc"].iloc[-1]:.1f} % of the largest buffers and {small:.1f} % of a single page,
-for page tables and its own records.
-Exact pages cost time for that where a tail is given back and single pages are freed: of the sizes between the powers of two,
-an allocation and a free take {dearer.min():.1f} to {dearer.max():.0f} times as long as of a block.
-vmalloc takes {(vmalloc / pages).iloc[0]:.0f} times as long as a block for one page, and {(vmalloc / pages).iloc[-1]:.0f} times for {shown(PAGES_MAX, 4)};
-it is faster than exact pages {since}.
+exact pages at most {waste["exact"].max():.1f} %, and vmalloc, for page tables and its own records,
+{wasted_most:.0f} % of a single page and {wasted_least:.1f} % of {largest}.
+Exact pages pay for that by giving back a tail, and by freeing page by page: at sizes that are no power of
+two, an allocation and a free take {dearer.min():.0f} to {dearer.max():.0f} times as long as of a block.
+vmalloc takes {slower.iloc[0]:.0f} times as long as a block for one page and {slower.iloc[-1]:.0f} times for {largest},
+but less than exact pages at {len(faster)} of {len(vmalloc)} sizes, from {least} on.
 """
 
 

@@ -2,7 +2,8 @@
 
 A request is served by the smallest cache that it fits into, as kmalloc does. Requests are taken in order of size:
 the best k caches of which the largest has size s are the best k - 1 with some smaller largest size, and s for
-all that lie between. Sizes are multiples of a word, SLUB's smallest step.
+all that lie between. Sizes are multiples of a word, SLUB's smallest step; each cache
+serves at least one request of the mix.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def best_sets(mix: Mapping[int, float], share: Callable[[int], float], most: int
     sizes = np.arange(WORD, -(-max(mix) // WORD) * WORD + 1, WORD)
     shares = np.array([share(int(size)) for size in sizes])
     upto = weights_upto(mix, sizes)
-    taken = shares * upto  # by the last cache's index: what its set takes
+    taken = np.where(upto > 0, shares * upto, np.inf)  # by the last cache's index: what its set takes
     sets = [BestSet((int(sizes[-1]),), float(taken[-1]))]
     before: list[NDArray[np.int64]] = []  # of each larger set, by its last cache: the one before that
     for _ in range(1, most):

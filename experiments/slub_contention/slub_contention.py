@@ -170,16 +170,18 @@ def sentences(results: pd.DataFrame) -> str:
         return _listed([format(of(measure, objects, share), form) for share in SHARES])
 
     shares = _listed([f"{100 * share:g}" for share in SHARES])
-    return f"""With cpu_partial {_listed([str(objects) for objects in CPU_PARTIAL])} ({DEFAULT} is the kernel's own) on {most} CPUs,
-and a tenth of the frees on another CPU than the allocation:
+    lists, longest = _listed([str(objects) for objects in CPU_PARTIAL]), CPU_PARTIAL[-1]
+    return f"""With cpu_partial {lists} ({DEFAULT} is the kernel's own) on {most} CPUs, and a tenth of
+the frees on another CPU than the allocation:
 
 - **The lock.** CPUs wait for list_lock {by_list("list_lock_wait_percent", ".2g")} % of their time, and take it
-  {by_list("list_lock_per_1000", ".2g")} times per 1000 operations; all together do
+  {by_list("list_lock_per_1000", ".3g")} times per 1000 operations; all together do
   {by_list("operations_per_us", ".0f")} million operations a second.
 - **Its price.** Slabs take {by_list("slab_bytes_per_live_byte", ".2f")} times the memory of the live objects.
 - **Remote frees.** With {shares} % of them throughput is {by_share("operations_per_us", ".0f", DEFAULT)}
-  million with cpu_partial {DEFAULT}, where the lock limits it, and {by_share("operations_per_us", ".0f", CPU_PARTIAL[-1])}
-  million with {CPU_PARTIAL[-1]}, where cache lines do: a free takes {by_share("mean_ns_free", ".0f", CPU_PARTIAL[-1])} ns.
+  million with cpu_partial {DEFAULT}, where the lock limits it, and
+  {by_share("operations_per_us", ".0f", longest)} million with {longest}, where cache lines do: a free takes
+  {by_share("mean_ns_free", ".0f", longest)} ns.
 """
 
 
@@ -191,8 +193,9 @@ def numbers(results: pd.DataFrame) -> str:
     """README's findings and its table."""
     lines = [
         sentences(results),
-        "| cpu_partial | slabs on a CPU's list | remote frees | CPUs | million operations a second | waiting for list_lock "
-        "| taken per 1000 operations | allocation, mean | free, mean | frees in the slow path | slab / live memory |",
+        "| cpu_partial | slabs on a CPU's list | remote frees | CPUs | million operations a second "
+        "| waiting for list_lock | taken per 1000 operations "
+        "| allocation, mean | free, mean | frees in the slow path | slab / live memory |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results[results["cpus"].isin((CPUS[0], 8, CPUS[-1]))].to_dict("records"):
@@ -203,7 +206,7 @@ def numbers(results: pd.DataFrame) -> str:
             f"{row['cpus']:.0f}",
             f"{row['operations_per_us']:.1f}",
             f"{row['list_lock_wait_percent']:.2g} %",
-            f"{row['list_lock_per_1000']:.2g}",
+            f"{row['list_lock_per_1000']:.3g}",
             f"{row['mean_ns_alloc']:,.0f} ns",
             f"{row['mean_ns_free']:,.0f} ns",
             f"{row['free_slowpath_percent']:.0f} %",

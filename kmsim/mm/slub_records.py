@@ -216,15 +216,25 @@ class Slub(NamedTuple):
     promote: NDArray[np.int64]  # the first slab with 1, 2, ... free objects, while a cache is shrunk
 
 
-def new_slub(m: Machine, geometries: Sequence[Geometry], random_seeds: Sequence[int] | None = None) -> Slub:
-    """Empty caches, numbered as their geometries; with seeds, one a cache, objects are handed out in random order."""
+def new_slub(
+    m: Machine, geometries: Sequence[Geometry], random_seeds: Sequence[int] | None = None, nr_spare: int = 0
+) -> Slub:
+    """Empty caches, numbered as their geometries; with seeds, one a cache, objects are handed out in random order.
+
+    There are `nr_spare` numbers behind them for caches that are created while the machine runs (`add_cache`).
+    """
     nr_cpus = int(m.params[0].nr_cpus)
     nr_pages = int(m.zones["present_pages"].sum()) or int(m.params[0].nr_frames)
     nr_slabs, nr_chunks = _capacity(nr_pages, geometries)
+    if nr_spare:
+        words = nr_pages << (int(m.params[0].page_shift) - 3)  # no object is smaller than one
+        nr_chunks = min(nr_chunks + (words >> CHUNK_SHIFT), NR_LINKS_MAX >> CHUNK_SHIFT)
+        nr_slabs = min(nr_slabs + nr_pages, nr_chunks)
+    nr_caches = len(geometries) + nr_spare
     nr_random = sum(g.objects for g in geometries) if random_seeds else 0
     sl = Slub(
-        caches=np.zeros(len(geometries), kmem_cache_t),
-        cpu_slabs=np.zeros(len(geometries) * nr_cpus, kmem_cache_cpu_t),
+        caches=np.zeros(nr_caches, kmem_cache_t),
+        cpu_slabs=np.zeros(nr_caches * nr_cpus, kmem_cache_cpu_t),
         slabs=np.zeros(nr_slabs, slab_t),
         links=np.zeros(nr_chunks << CHUNK_SHIFT, np.uint16),
         slab_of_chunk=np.zeros(nr_chunks, np.uint32),
@@ -240,6 +250,8 @@ def new_slub(m: Machine, geometries: Sequence[Geometry], random_seeds: Sequence[
         sl.cpu_slabs[name] = -1
     for name in ("slab", "old_slab", "old_freelist", "chain", "discards", "free_slab", "obj"):
         sl.contexts[name] = -1
+    for name in ("recycled", "random_seq", "partial_first", "partial_last"):
+        sl.caches[name] = -1
     recyclers: dict[int, int] = {}
     place = 0
     for number, geometry in enumerate(geometries):
@@ -248,6 +260,20 @@ def new_slub(m: Machine, geometries: Sequence[Geometry], random_seeds: Sequence[
         if random_seeds and geometry.objects > 1:
             _set_up_random(sl, number, place, random_seeds[number])
             place += geometry.objects
+    return sl
+
+
+def add_cache(sl: Slub, number: int, geometry: Geometry, random_seed: int | None = None) -> Slub:
+    """The same with a cache of a spare number, between two calls of compiled code; it has a lock of its own already."""
+    assert not sl.caches[number].nr_chunks, "not a spare number"
+    _set_up_cache(sl.caches[number], geometry)
+    alike = np.flatnonzero(sl.caches["nr_chunks"] == sl.caches[number].nr_chunks)
+    sl.caches[number].recycler = sl.caches["recycler"][alike[0]] if alike[0] != number else number
+    if random_seed is None or geometry.objects == 1:
+        return sl
+    place = len(sl.random_seq)
+    sl = sl._replace(random_seq=np.concatenate((sl.random_seq, np.zeros(geometry.objects, np.uint16))))
+    _set_up_random(sl, number, place, random_seed)
     return sl
 
 
@@ -282,8 +308,6 @@ def _set_up_cache(cache: np.void, geometry: Geometry) -> None:
         | (GFP_DMA32 if geometry.flags & SLAB_CACHE_DMA32 else 0)
         | (GFP_RECLAIMABLE if geometry.flags & SLAB_RECLAIM_ACCOUNT else 0)
     )
-    for name in ("recycled", "random_seq", "partial_first", "partial_last"):
-        cache[name] = -1
 
 
 def _xorshift(state: int) -> int:

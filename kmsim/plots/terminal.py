@@ -82,7 +82,7 @@ def show_result(result: Result, console: Console) -> None:
         time[column] = time[column].map("{:.1f}".format)
     console.print(_table("where the CPUs' time went", time, TIME_COLUMNS))
     locks = result.locks
-    of_zones = locks["lock"].str.startswith("zone ").all()
+    of_zones = all(name.startswith("zone ") for name in locks["lock"])
     most = locks.nlargest(LOCKS_MAX, ["wait_total_ns", "hold_total_ns"]).sort_index()
     console.print(_table("zone locks" if of_zones else "locks", most, LOCK_COLUMNS))
     if len(most) < len(locks):
@@ -94,9 +94,10 @@ def show_result(result: Result, console: Console) -> None:
 
 def _table(title: str, rows: pd.DataFrame, headings: dict[str, str]) -> Table:
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=0)
+    has_names = not NAMES.isdisjoint(headings)
     for column, heading in headings.items():
         justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
-        table.add_column(escape(heading), justify=justify, no_wrap=column not in NAMES, overflow="fold")
+        table.add_column(escape(heading), justify=justify, no_wrap=has_names and column not in NAMES, overflow="fold")
     for row in rows[list(headings)].itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -82,7 +82,7 @@ def hold_pcp(s: Core, c: int, ac: int) -> None:
 def release_pcp(s: Core, ac: int) -> None:
     """Let go of a per-CPU list, unless its refill or drain still waits for the zone's lock."""
     run = s.runs[ac]
-    if run.pcp != NOBODY and not (run.then in WANTS_LOCK and is_bulk(s.m.contexts[ac].stage)):
+    if run.pcp != NOBODY and not (is_bulk(s.m.contexts[ac].stage) and run.then in WANTS_LOCK):
         s.m.pcps[run.pcp].locked = 0
         run.pcp = NOBODY
 

@@ -42,7 +42,7 @@ def uses_addresses(s: Core) -> bool:
     for ac in range(len(s.vm.contexts)):
         if s.vm.contexts[ac].depth:
             return True
+    nr_parked = 0
     for k in range(len(s.tasks)):
-        if s.tasks[k].parked:
-            return True
-    return False
+        nr_parked += int(s.tasks[k].parked != 0)
+    return nr_parked > 0

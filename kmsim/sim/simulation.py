@@ -9,7 +9,7 @@ processes, are done.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub, new_slub
 from kmsim.mm.vm_layout import small_space, vmalloc_space
 from kmsim.mm.vm_records import Vm, new_vm
+from kmsim.sim.alloc import Alloc
 from kmsim.sim.boot import machine_of
 from kmsim.sim.clock import new_environment, now_ps
 from kmsim.sim.costs import prices
@@ -37,11 +38,13 @@ from kmsim.workload.op_stream import block_size, op_t
 from kmsim.workload.phases import NO_END
 from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, Request, plan_of
 from kmsim.workload.seeds import stream
+from kmsim.workload.slab_caches import constructor_ps, with_vmalloc
 
 Process = Generator[simpy.Event, Any, Any]
 UserProcess = Callable[["Simulation"], Process]
 
 USER_SLOTS = 64
+SPARE_CACHES = 64  # that a user's processes can create, beside those of the config
 PROGRESS_EVERY = 100  # SimPy events
 WORDS_OF_AN_OP = op_t.itemsize // 8
 
@@ -61,6 +64,9 @@ class Simulation:
     block_done: dict[int, simpy.Event] = field(default_factory=dict)  # by task
     first_op: list[int] = field(default_factory=list)  # by task, where its operations lie
     free_slots: list[int] = field(default_factory=list)
+    handles: dict[int, Alloc] = field(default_factory=dict)  # of users' memory, by address; freed ones, too
+    cache_records: dict[int, list[Alloc]] = field(default_factory=dict)  # of the caches that users have created
+    slab_seeds: list[int] | None = None
     moved: Callable[[], None] = lambda: None  # tells the drivers that a CPU's next event has moved
     end: simpy.Event | None = None
     stuck: str = ""  # why the machine could not go on
@@ -105,12 +111,17 @@ class Simulation:
 
     def request_index(self, request: Request) -> int:
         """Which of the core's requests this is; a new one if none."""
-        for n, known in enumerate(self.core.requests.tolist()):
-            if known == tuple(request):
-                return n
-        self.core = grown(self.core, requests=1, counts=2, totals=2)
-        self.core.requests[-1] = request
-        return len(self.core.requests) - 1
+        known = self._request_numbers.get(request)
+        if known is None:
+            known = len(self.core.requests)
+            self.core = grown(self.core, requests=1, counts=2, totals=2)
+            self.core.requests[known] = request
+            self._request_numbers[request] = known
+        return known
+
+    @cached_property
+    def _request_numbers(self) -> dict[Request, int]:
+        return {Request(*known): n for n, known in enumerate(self.core.requests.tolist())}
 
     def new_task(self, cpu: int) -> int:
         """A thread of a user's process on a CPU."""
@@ -138,11 +149,19 @@ class Simulation:
 
 
 def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simulation:
-    """The machine booted, its processes and the user's ready to start at picosecond 0."""
+    """The machine booted, its processes and the user's ready to start at picosecond 0.
+
+    A user's process can ask for anything: where there is one, all allocators are there.
+    """
     plan = plan_of(study.workload, study.machine)
+    if processes:
+        caches = with_vmalloc(plan.caches, study.machine)
+        plan = replace(plan, caches=caches, constructor_ps=tuple(constructor_ps(caches, study.machine)))
+    nr_spare = SPARE_CACHES if processes else 0
+    seeds = _slab_seeds(study, plan, nr_spare)
     env = new_environment()
-    core = _core_of(study, plan)
-    simulation = Simulation(study, env, plan, core, len(plan.tasks))
+    core = _core_of(study, plan, seeds, nr_spare)
+    simulation = Simulation(study, env, plan, core, len(plan.tasks), slab_seeds=seeds)
     simulation.cpus = [Cpu(simulation, c) for c in range(study.machine.cpus)]
     core.state[0].check_at = study.run.validate_every or NEVER
     simulation.barriers = Barriers(env)
@@ -158,12 +177,16 @@ def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simul
     return simulation
 
 
-def _core_of(study: Study, plan: Plan) -> Core:
+def _core_of(study: Study, plan: Plan, slab_seeds: list[int] | None, nr_spare: int) -> Core:
     m = machine_of(study.machine, study.seed)
     m.params[0].cache_lines = study.costs.cache_lines.value
     nr_cpus = study.machine.cpus
     block = block_size(plan)
-    slub, vm = _slub_of(study, plan, m), _vm_of(study, plan, m)
+    slub = None
+    if plan.caches is not None:
+        geometries = plan.caches.geometries
+        slub = new_slub(m, geometries, slab_seeds and slab_seeds[: len(geometries)], nr_spare)
+    vm = _vm_of(study, plan, m, slub) if plan.uses_vmalloc or nr_spare else None
     nr_workers = 0 if vm is None else 2 * nr_cpus
     core = new_core(
         m,
@@ -176,8 +199,8 @@ def _core_of(study: Study, plan: Plan) -> Core:
         timeslice_ps=study.machine.timeslice,
         slub=slub,
         vm=vm,
-        constructors_ps=plan.constructor_ps,
-        uses_lists=any(request.api in (EXACT, BULK) for request in plan.requests),
+        constructors_ps=(*plan.constructor_ps, *[0] * nr_spare),
+        uses_lists=nr_spare > 0 or any(request.api in (EXACT, BULK) for request in plan.requests),
     )
     nr_planned = len(plan.tasks)
     core.tasks["first_op"][:nr_planned] = np.arange(nr_planned) * block
@@ -200,27 +223,24 @@ def _core_of(study: Study, plan: Plan) -> Core:
     return core
 
 
-def _slub_of(study: Study, plan: Plan, m: Machine) -> Slub | None:
-    """The slab allocator, where any request needs it."""
-    if plan.caches is None:
+def _slab_seeds(study: Study, plan: Plan, nr_spare: int) -> list[int] | None:
+    """A seed for each cache, where objects are handed out in random order."""
+    if plan.caches is None or not study.machine.slab.freelist_random:
         return None
-    geometries = plan.caches.geometries
-    seeds = None
-    if study.machine.slab.freelist_random:
-        seeds = stream(study.seed, "slab/freelist_random").integers(1 << 32, size=len(geometries)).tolist()
-    return new_slub(m, geometries, seeds)
+    nr_caches = len(plan.caches.geometries) + nr_spare
+    seeds: list[int] = stream(study.seed, "slab/freelist_random").integers(1 << 32, size=nr_caches).tolist()
+    return seeds
 
 
-def _vm_of(study: Study, plan: Plan, m: Machine) -> Vm | None:
-    """The address space of vmalloc, where any request needs it."""
-    if not plan.uses_vmalloc:
-        return None
-    assert plan.caches is not None
+def _vm_of(study: Study, plan: Plan, m: Machine, slub: Slub | None) -> Vm:
+    """The address space of vmalloc."""
+    assert plan.caches is not None, "vmalloc needs slabs"
+    assert slub is not None
     machine = study.machine
     space = vmalloc_space(machine.arch, machine.page_shift)
     if machine.vmalloc.size != "auto":
         space = small_space(machine.vmalloc.size)
-    return new_vm(m, plan.caches, space=space, nr_slab_caches=len(plan.caches.geometries))
+    return new_vm(m, plan.caches, space=space, nr_slab_caches=len(slub.caches))
 
 
 def _add_workers(core: Core, first: int) -> None:

@@ -32,6 +32,7 @@ from kmsim.mm.vmalloc import (
 )
 from kmsim.sim.costs import cache_lines_ps, instructions_ps, slab_instructions_ps, vm_instructions_ps
 from kmsim.sim.page_stages import begin_pages, hold_lock_for, hold_pcp, is_bulk, no_work
+from kmsim.sim.rare_stages import begin_rare, is_rare, rare_block, rare_detail, rare_locked, rare_path
 from kmsim.sim.records import COMPLETE, NEVER, NO_BLOCK, NOBODY, VM_GO, VM_LOCK, Core
 from kmsim.sim.slab_stages import begin_slab, no_slab_work
 from kmsim.sim.sleep import lock_mutex, unlock_mutex
@@ -40,6 +41,7 @@ from kmsim.sim.stage import no_parts, set_next_event, set_stage
 from kmsim.sim.wake import refresh_wake, wake_changed
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import KVMALLOC, THREAD, VMALLOC
+from kmsim.workload.request import KVREALLOC, VMAP
 
 FLUSH, WORK = -1, -2  # what flushers and kworkers do; streams have no such kinds
 OUTCOME_BITS = 3
@@ -49,6 +51,12 @@ OUTCOME_BITS = 3
 def begin_vm(s: Core, c: int, ac: int) -> None:
     """The stage before any lock."""
     run = s.runs[ac]
+    if is_rare(s, ac):
+        no_vm_work(s)
+        path = rare_path(s, ac)
+        wanted = begin_rare(s, ac)
+        end_stage(s, c, ac, path, wanted)
+        return
     if run.kind == ALLOC:
         request = s.requests[run.request]
         no_vm_work(s)
@@ -153,7 +161,7 @@ def go_vm(s: Core, c: int, ac: int) -> None:
 def advance_vm(s: Core, ac: int) -> bool:
     """Let `mm` do the next thing; does it want a lock then?"""
     no_vm_work(s)
-    return vm_locked(s.m, s.slub, s.vm, ac)
+    return rare_locked(s, ac) if is_rare(s, ac) else vm_locked(s.m, s.slub, s.vm, ac)
 
 
 @only_with("vm")
@@ -298,6 +306,8 @@ def work_done(s: Core, c: int, ac: int) -> None:
 @only_with("vm", NO_BLOCK)
 def block_got(s: Core, ac: int) -> int:
     """What a vmalloc or kvmalloc came to: an area, an object or a block of pages; or NO_BLOCK."""
+    if is_rare(s, ac) and s.requests[s.runs[ac].request].api != KVREALLOC:
+        return rare_block(s, ac)
     context = s.vm.contexts[ac]
     outcome = way_out(s, ac) & ((1 << OUTCOME_BITS) - 1)
     if outcome == KV_FAILED:
@@ -311,6 +321,9 @@ def block_got(s: Core, ac: int) -> int:
 def way_out(s: Core, ac: int) -> int:
     """How it came out, as its free has to know it."""
     context = s.vm.contexts[ac]
-    if s.requests[s.runs[ac].request].api == VMALLOC:
+    api = s.requests[s.runs[ac].request].api
+    if api in (VMALLOC, VMAP):
         return KV_VMALLOC
+    if is_rare(s, ac) and api != KVREALLOC:
+        return rare_detail(s, ac)
     return int(context.outcome | (context.order << OUTCOME_BITS if context.outcome == KV_PAGES else 0))

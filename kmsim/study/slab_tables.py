@@ -77,7 +77,7 @@ def slabs_table(simulation: Simulation) -> pd.DataFrame:
         counts = (nr_live_objects(slub, number), *totals)
         fast = (int(of_cpus[stat].sum()) for stat in CPU_STATS)
         rows.append((name, *(int(cache[key]) for key in SHAPE), *counts, *fast, *(int(cache[s]) for s in CACHE_STATS)))
-    types = {column: object if column == "cache" else np.int64 for column in SLABS_COLUMNS}
+    types = {column: str if column == "cache" else np.int64 for column in SLABS_COLUMNS}
     return pd.DataFrame(rows, columns=list(SLABS_COLUMNS)).astype(types)
 
 
@@ -93,6 +93,8 @@ def slabinfo_text(simulation: Simulation) -> str | None:
         return None
     lines = []
     for number, name in reversed(list(enumerate(cache_names(simulation)))):
+        if simulation.plan.caches is not None and simulation.plan.caches.refcounts[number] == 0:
+            continue  # destroyed
         cache, totals = slub.caches[number], slab_totals(slub, number)
         objects = totals.active_objects, totals.total_objects
         shape = int(cache["slot_size"]), int(cache["objects"]), 1 << int(cache["order"])

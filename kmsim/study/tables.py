@@ -195,6 +195,8 @@ def _locks(core: Core, caches: list[str]) -> pd.DataFrame:
 def lock_names(core: Core, caches: list[str]) -> list[str]:
     """The names of all locks, as `mm` numbers them."""
     names = [f"zone {zone}" for zone in ZONE_NAMES] + [f"list_lock {cache}" for cache in caches]
+    if core.slub is not None:
+        names += ["list_lock of no cache"] * (len(core.slub.caches) - len(caches))
     if core.vm is None:
         return names
     names += ["free_vmap_area_lock", "vmap_purge_lock", "init_mm.page_table_lock"]

@@ -7,7 +7,10 @@ cache, or for each order, that its sizes lead to (`workload.classes`).
 from typing import NamedTuple
 
 PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC = range(7)
-API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc")
+# What only a user's own process asks for (see `sim.rare_stages`).
+KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY = range(7, 13)
+_RARE_NAMES = ("krealloc", "kvrealloc", "vmap", "objects", "cache_shrink", "cache_destroy")
+API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc", *_RARE_NAMES)
 
 NO_CACHE = -1
 
@@ -16,7 +19,7 @@ class Request(NamedTuple):
     """What one allocation asks for; how many bytes, each operation says.
 
     `order` is that of the block that would hold the bytes, but 0 for SLAB and BULK. `cache` is the
-    number of the cache of a SLAB, and of a KVMALLOC that fits into one of kmalloc's. `huge` lets
+    number of the cache of a SLAB, and of what fits into one of kmalloc's. `huge` lets
     a VMALLOC map huge pages (kernel: vmalloc_huge).
     """
 

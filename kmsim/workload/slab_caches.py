@@ -25,6 +25,15 @@ def caches_of(requests: list[RequestConfig], machine: MachineConfig) -> Caches:
     return caches
 
 
+def with_vmalloc(caches: Caches | None, machine: MachineConfig) -> Caches:
+    """The caches of a workload, or the boot's own, and behind them what vmalloc needs, where it is not there."""
+    caches = caches or caches_of([], machine)
+    if OF_VMALLOC not in caches.names:
+        config = machine.known_caches[OF_VMALLOC]
+        caches.create(OF_VMALLOC, config.object_size, **config.creation)
+    return caches
+
+
 def object_bytes(name: str, caches: Caches, machine: MachineConfig) -> int:
     """The bytes of an object as the creator of the cache of that name asked for; others may share the cache."""
     if name in machine.known_caches:

@@ -1,5 +1,7 @@
 """The caches of a machine: kmalloc's families and tables, caches by name, and which of them merge."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,3 +264,24 @@ def test_buckets_are_caches_of_their_own() -> None:
     assert len(added) == 1 + 2 * 13
     assert caches.geometries[41].object_size == 14 * 8
     assert caches.geometries[caches.index_of("msg_msg-64")].align == 8
+
+
+def test_cpu_partial_is_set_in_objects_and_kept_in_half_free_slabs() -> None:
+    caches = Caches(X86)
+    index = caches.create("mine", 256, flags=SLAB_NO_MERGE)
+    before = caches.geometries[index]
+    assert (before.objects, before.cpu_partial, before.cpu_partial_slabs) == (16, 52, 7)
+    for objects, slabs in ((0, 0), (1, 1), (8, 1), (9, 2), (1024, 128)):
+        caches.set_cpu_partial("mine", objects)
+        after = caches.geometries[index]
+        assert after == replace(before, cpu_partial=objects, cpu_partial_slabs=slabs)
+
+
+def test_cpu_partial_of_an_alias_is_that_of_the_cache() -> None:
+    caches = Caches(X86)
+    caches.create("mine", 64)
+    caches.set_cpu_partial("mine", 6)
+    kmalloc_64 = caches.geometries[caches.index_of("kmalloc-64")]
+    assert (kmalloc_64.name, kmalloc_64.cpu_partial, kmalloc_64.cpu_partial_slabs) == ("kmalloc-64", 6, 1)
+    with pytest.raises(KeyError):
+        caches.set_cpu_partial("nobody", 6)

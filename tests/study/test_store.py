@@ -23,7 +23,7 @@ from tests.studies import study
 
 PROC_FILES = {"buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index"}
 PAGES = {"operations": 60, "live": 10, "requests": [{"order": 0}, {"order": 4}]}
-SLABS_AND_AREAS = {"operations": 60, "live": 10, "requests": [{"cache": "dentry"}, {"api": "vmalloc", "bytes": "9KiB"}]}
+SLABS_AND_AREAS = {"operations": 60, "live": 10, "requests": [{"cache": "skbuff_head_cache"}, {"api": "vmalloc", "bytes": "9KiB"}]}
 THREADS = (PAGES, SLABS_AND_AREAS)
 
 
@@ -110,8 +110,10 @@ def test_the_proc_files_are_those_of_the_machine_at_the_end(result: Result) -> N
 def test_slabs_and_areas_have_their_proc_files(result: Result) -> None:
     assert result.path is not None
     lines = {line.name: line for line in slabinfo.parse((result.path / "proc" / "slabinfo").read_text())}
-    dentry = result.slabs.set_index("cache").loc["dentry"]
-    assert (lines["dentry"].num_objs, lines["dentry"].num_slabs) == (dentry["total_objects"], dentry["nr_slabs"])
+    slab = result.slabs.set_index("cache").loc["skbuff_head_cache"]
+    line = lines["skbuff_head_cache"]
+    assert (line.num_objs, line.num_slabs) == (slab["total_objects"], slab["nr_slabs"])
+    assert line.num_objs >= slab["live_objects"] > 0
     areas = vmallocinfo.parse((result.path / "proc" / "vmallocinfo").read_text())
     vmstat = result.vmstat.set_index("name")["value"]
     live = [area for area in areas if area.nr_pages]
@@ -242,7 +244,7 @@ def remove_provenance(folder: Path) -> None:
 
 
 def cut_provenance(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 2, ')
+    (folder / "provenance.json").write_text('{"schema_version": 3, ')
 
 
 def binary_provenance(folder: Path) -> None:
@@ -258,7 +260,7 @@ def deep(folder: Path) -> None:
 
 
 def of_another_program(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 2}')
+    (folder / "provenance.json").write_text('{"schema_version": 3}')
 
 
 def of_an_earlier_version(folder: Path) -> None:
@@ -297,15 +299,15 @@ DAMAGES: dict[Callable[[Path], None], str] = {
     remove_provenance: "provenance.json: No such file or directory",
     cut_provenance: "provenance.json: Expecting property name",
     binary_provenance: "provenance.json: ",
-    a_list: "provenance.json: must have schema_version 2, found None",
+    a_list: "provenance.json: must have schema_version 3, found None",
     deep: "provenance.json: ",
     of_another_program: "provenance.json: must have name, found None",
-    of_an_earlier_version: "provenance.json: must have schema_version 2, found 1",
+    of_an_earlier_version: "provenance.json: must have schema_version 3, found 1",
     remove_a_table: "locks.parquet: No such file or directory",
     cut_a_table: "locks.parquet: ",
     an_empty_table: "samples.parquet: ",
     text_for_a_table: "cpus.parquet: ",
-    a_table_of_others: "histograms.parquet: must have the columns kind, gfp, order, cpu, low_ns, high_ns, count, found",
+    a_table_of_others: "histograms.parquet: must have the columns kind, api, gfp, order, cache, cpu, low_ns, high_ns",
     a_folder_for_the_config: "config.yaml: Is a directory",
 }
 

@@ -201,6 +201,13 @@ def test_only_the_caches_that_are_used_are_created_in_a_fixed_order() -> None:
     assert len(of.constructor_ps) == len(names)
 
 
+def test_a_cache_has_the_cpu_partial_of_its_config() -> None:
+    mine = [{"name": "a", "object_size": "5000B", "cpu_partial": 0}, {"name": "b", "object_size": "3000B"}]
+    of = plan({"requests": [{"cache": "a"}, {"cache": "b"}]}, caches=mine)
+    assert of.caches is not None
+    assert [cache.cpu_partial for cache in of.caches.geometries[-2:]] == [0, 24]
+
+
 def test_a_cache_that_merges_asks_for_its_own_objects_bytes() -> None:
     mine = [{"name": "mine", "object_size": "58B"}]
     of = plan({"requests": [{"cache": "mine"}]}, caches=mine)
