@@ -83,7 +83,7 @@ def test_operations_a_second_of_mm_alone(order: int, visits: Callable[..., NDArr
         assert failed == 0
     recount(m)
     assert np.count_nonzero(held != NO_PAGE) <= 1.5 * NR_HELD
-    work = {name: round(float(m.work[0][name]) / NR_OPERATIONS / 3, 3) for name in ("pages_moved", "splits", "merges")}
+    work = {name: round(float(m.work[0][name]) / NR_OPERATIONS / 3, 3) for name in ("blocks_moved", "splits", "merges")}
     rate = f"{max(rates):.1f} million operations a second ({min(rates):.1f} at least)"
     print(f"\norder {order}, {visits.__name__}: {rate}; of each, on average: {work}")
     assert visits is walk or sum(work.values()) > 0.01

@@ -39,7 +39,7 @@ class CostsConfig(Model):
     lock_hold: Price = Field(description="fixed instructions inside of each critical section")
     buddy_split: Price = Field(description="a free block halved once")
     buddy_merge: Price = Field(description="two free buddies joined once")
-    page_moved: Price = Field(description="a page moved between a per-CPU list and the free lists")
+    page_moved: Price = Field(description="a page or larger block moved between a per-CPU list and the free lists")
     frame_scanned: Price = Field(description="a page frame looked at when a pageblock changes its type")
     page_check: Price = Field(description="one page checked")
     zero_byte: Price = Field(description="one byte zeroed")

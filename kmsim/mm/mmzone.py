@@ -188,7 +188,7 @@ work_t = np.dtype(
         [
             ("splits", np.int64),
             ("merges", np.int64),
-            ("pages_moved", np.int64),
+            ("blocks_moved", np.int64),
             ("frames_scanned", np.int64),
             ("lines_hot", np.int64),  # struct pages touched, by where their cache line was
             ("lines_other", np.int64),

@@ -133,7 +133,7 @@ def rmqueue_bulk(m: Machine, ac: int) -> None:
         mark_pcp(m, pfn, order)
         list_add_tail(m, ac, pfn, head)
         m.pcps[p].count += 1 << order
-        m.work[0].pages_moved += 1 << order
+        m.work[0].blocks_moved += 1
 
 
 @core
@@ -181,4 +181,4 @@ def free_pcppages_bulk(m: Machine, ac: int, p: int, nr_pages: int, pindex: int) 
             nr_pages -= 1 << order
             pcp.count -= 1 << order
             free_one_page(m, ac, pfn, order, pageblock_migratetype(m, pfn), False)
-            m.work[0].pages_moved += 1 << order
+            m.work[0].blocks_moved += 1

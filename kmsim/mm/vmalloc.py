@@ -104,7 +104,6 @@ def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_pages: int) -> bool:
 @core
 def vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, area: int) -> bool:
     """Start to free an area, from where one may sleep; is anything wanted? (kernel: vfree)"""
-    fetch_ahead(m, sl, vm, area)
     vm.frames[first_frame(vm, ac, FREE_START)].area = area
     return go_on(m, sl, vm, ac)
 

@@ -32,7 +32,7 @@ def instructions_ps(s: Core) -> int:
     return int(
         work.splits * price.buddy_split
         + work.merges * price.buddy_merge
-        + work.pages_moved * price.page_moved
+        + work.blocks_moved * price.page_moved
         + work.frames_scanned * price.frame_scanned
         + work.watermark_checks * price.watermark_check
         + work.pages_checked * price.page_check

@@ -22,7 +22,7 @@ def begin_list(s: Core, c: int, ac: int) -> None:
     request = s.requests[run.request]
     page_shift = m.params[0].page_shift
     no_work(s)
-    path = s.prices[0].alloc_fast if run.kind == ALLOC else s.prices[0].free_fast
+    path = s.prices[0].alloc_fast if run.kind == ALLOC else 0  # each page that is freed is priced as a free
     if request.api == EXACT:
         if run.kind == ALLOC:
             wanted = exact_alloc_begin(m, ac, request.gfp, run.nr_bytes)

@@ -16,7 +16,7 @@ from kmsim.sim.page_stages import begin_pages
 from kmsim.sim.records import DRAIN_NEXT, NO_BLOCK, Core
 from kmsim.sim.slab_stages import begin_slab, look_ahead_slab
 from kmsim.sim.stage import set_stage
-from kmsim.sim.vm_stages import begin_vm
+from kmsim.sim.vm_stages import begin_vm, look_ahead_vm
 from kmsim.workload.op_stream import DRAIN, FREE
 from kmsim.workload.plan import BULK, LARGE, SLAB
 
@@ -83,6 +83,7 @@ def look_ahead(s: Core, cursor: int) -> None:
     block = int(s.slots[s.ops[cursor].handle].block)
     prefetch(s.m.pages, block)
     look_ahead_slab(s, block)
+    look_ahead_vm(s, block, cursor + 1)
 
 
 @small

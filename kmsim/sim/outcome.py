@@ -3,6 +3,7 @@
 from kmsim.jit import core, small
 from kmsim.metrics.histogram import bucket_of
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH
+from kmsim.mm.vm_records import KV_VMALLOC
 from kmsim.sim.due import push_due
 from kmsim.sim.records import (
     BLOCK_DONE,
@@ -15,13 +16,14 @@ from kmsim.sim.records import (
     NO_BLOCK,
     SLOW_PATH,
     SUM_PS,
+    TO_VMALLOC,
     Core,
 )
 from kmsim.sim.slab_stages import object_got
 from kmsim.sim.vm_stages import block_got, way_out, work_done
 from kmsim.sim.wake import advance, refresh_wake, set_wake, wake_changed
 from kmsim.workload.op_stream import ALLOC, FREE
-from kmsim.workload.plan import EXACT, LARGE, SLAB, VMALLOC
+from kmsim.workload.plan import EXACT, KVMALLOC, LARGE, SLAB, VMALLOC
 
 
 @small
@@ -60,6 +62,7 @@ def keep(s: Core, c: int, ac: int) -> None:
     block = int(context.pfn)
     if api > LARGE:
         block, detail = other_block(s, ac, api)
+        totals[TO_VMALLOC] += api == KVMALLOC and detail == KV_VMALLOC
     if block == NO_BLOCK:
         totals[FAILED] += 1
         totals[SLOW_PATH] += context.failure == NEEDS_SLOW_PATH

@@ -29,7 +29,7 @@ def no_work(s: Core) -> None:
     work = s.m.work[0]
     work.splits = 0
     work.merges = 0
-    work.pages_moved = 0
+    work.blocks_moved = 0
     work.frames_scanned = 0
     work.pages_checked = 0
     work.bytes_zeroed = 0

@@ -42,9 +42,9 @@ START, LOCK, TAIL, COMPLETE, DRAIN_NEXT, SLAB_LOCK, LIST_LOCK, VM_LOCK, VM_GO, B
 # Why the event core handed control back; BLOCK_DONE and CHECK_DUE may come together.
 HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
 
-# The columns of `totals`; BYTES are those asked for, of allocations that had a size.
-COUNT, SUM_PS, MAX_PS, FAILED, SLOW_PATH, BYTES = range(6)
-NR_TOTALS = 6
+# The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
+COUNT, SUM_PS, MAX_PS, FAILED, SLOW_PATH, BYTES, TO_VMALLOC = range(7)
+NR_TOTALS = 7
 
 cpu_t = np.dtype(
     (

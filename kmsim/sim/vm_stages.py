@@ -9,7 +9,7 @@ Leaves out: helpers of a purge on other CPUs (their work is the purge's own). Lo
 mutex, then one spinlock, which is never held while anything else is asked for.
 """
 
-from kmsim.jit import only_with
+from kmsim.jit import only_with, prefetch
 from kmsim.mm.kvmalloc import kvmalloc_begin
 from kmsim.mm.mmzone import MAX_NR_ZONES
 from kmsim.mm.vm_records import (
@@ -24,6 +24,7 @@ from kmsim.mm.vm_records import (
 )
 from kmsim.mm.vmalloc import (
     deferred_vfree_begin,
+    fetch_ahead,
     vfree_atomic_begin,
     vfree_begin,
     vm_locked,
@@ -81,6 +82,15 @@ def begin_vm(s: Core, c: int, ac: int) -> None:
         else:
             wanted = vfree_atomic_begin(s.m, s.vm, ac, run.block)
         end_stage(s, c, ac, 0, wanted)
+
+
+@only_with("vm")
+def look_ahead_vm(s: Core, area: int, cursor: int) -> None:
+    """Fetch what a free of this area will need, and the area that the operation behind it may free."""
+    if s.vm is not None:  # in plain Python all functions are there
+        if 0 <= area < len(s.vm.areas):
+            fetch_ahead(s.m, s.slub, s.vm, area)
+        prefetch(s.vm.areas, int(s.slots[s.ops[cursor].handle].block))
 
 
 @only_with("vm")

@@ -18,7 +18,7 @@ def operations_summary(result: Result) -> pd.DataFrame:
     keys = list(CLASS)
     operations: pd.DataFrame = result.operations
     by_class = operations.assign(sum_ns=operations["mean_ns"] * operations["count"]).groupby(keys, sort=True)
-    summed = by_class[["count", "failed", "needs_slow_path", "asked_bytes", "sum_ns"]].sum().reset_index()
+    summed = by_class[["count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "sum_ns"]].sum().reset_index()
     longest = by_class["max_ns"].max().to_numpy()
     merged = result.histograms.groupby([*keys, "low_ns", "high_ns"], sort=True)["count"].sum().reset_index()
     first = np.flatnonzero(~merged.duplicated(keys))

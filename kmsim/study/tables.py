@@ -26,7 +26,7 @@ from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.mm.mmzone import EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
 from kmsim.procfs import vmstat
 from kmsim.sim.clock import now_ps
-from kmsim.sim.records import BYTES, COUNT, FAILED, IDLE, MAX_PS, NR_LEVELS, SLOW_PATH, START, SUM_PS, Core
+from kmsim.sim.records import BYTES, COUNT, FAILED, IDLE, MAX_PS, NR_LEVELS, SLOW_PATH, START, SUM_PS, TO_VMALLOC, Core
 from kmsim.study.slab_tables import SLABS_COLUMNS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
 from kmsim.workload.plan import API_NAMES, THREAD
@@ -40,7 +40,7 @@ Ints = NDArray[np.int64]
 
 CLASS = ("kind", "api", "gfp", "order", "cache")
 QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
-OUTCOMES = ("count", "failed", "needs_slow_path", "asked_bytes", "mean_ns", *QUANTILES, "max_ns")
+OUTCOMES = ("count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "mean_ns", *QUANTILES, "max_ns")
 LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
 SPENT = ("instructions", "cache_lines", "lock_wait", "lock_hold", "switch", "interrupt", "idle")
 TIME_PARTS = (*(f"{part}_ns" for part in SPENT), "unfinished_ns")
@@ -159,6 +159,7 @@ def _operations(core: Core, cells: _Cells) -> pd.DataFrame:
             "count": count,
             "failed": totals[:, FAILED],
             "needs_slow_path": totals[:, SLOW_PATH],
+            "to_vmalloc": totals[:, TO_VMALLOC],
             "asked_bytes": totals[:, BYTES],
             "mean_ns": np.where(has_any, totals[:, SUM_PS] / np.maximum(count, 1) / PS_PER_NS, np.nan),
             **quantiles,

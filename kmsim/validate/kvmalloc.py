@@ -1,9 +1,11 @@
-"""Sections `kv.*`: from which size on kvmalloc leaves the slab, and what vmalloc then gives.
+"""Sections `kv.*`: from which size on kvmalloc leaves the slab, and what vmalloc then gives, asked of `mm.kvmalloc`.
 
 A row: size, ok, is it vmalloc's, the order of its mappings, its pages, and whether kmalloc with __GFP_NORETRY has the
-size. What decides is which free blocks there were: counted in the state of that moment, `fresh.state` or `frag.do`,
-whose lists were not all recorded, and which had moved by a few hundred pages when kvmalloc was measured. So a row is
-scored where the counts leave no doubt, and is at the edge, and skipped, elsewhere:
+size. Each size is asked of a machine of its own in the state of that moment, `fresh.state` or `frag.do`, with the
+caches of the recorded build, no slabs and an empty vmalloc space; kmalloc is asked of another one. Every column is
+the compiled allocators' answer. Of most moments the counts of free blocks were recorded and not the lists
+(`validate.counted`), and memory had moved by a few hundred pages when kvmalloc was measured. So a row is scored where
+the recorded counts leave no doubt, and is at the edge, and skipped, elsewhere, whatever the allocators answer:
     kmalloc has a block     two or more of its order could be cut, watermarks and reserves left alone
     kmalloc has none        the largest free block is more than one order too small
     huge mappings           half as many blocks again as are needed, or none at all: what earlier rows freed waits,
@@ -16,20 +18,78 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kmsim.mm.mmzone import WMARK_HIGH, ZONE_NORMAL
+from kmsim.jit import entry
+from kmsim.mm.gfp import GFP_FLAGS
+from kmsim.mm.kvmalloc import kvmalloc_begin
+from kmsim.mm.mmzone import WMARK_HIGH, ZONE_NORMAL, Machine
+from kmsim.mm.slab_common import Caches
+from kmsim.mm.slub_records import Slub, new_slub
+from kmsim.mm.vm_layout import vmalloc_space
+from kmsim.mm.vm_records import KV_FAILED, KV_VMALLOC, Vm, create_vm_caches, new_vm
+from kmsim.mm.vmalloc import vm_locked
 from kmsim.procfs.recorded import Recording
+from kmsim.sim.ask import can_kmalloc
+from kmsim.validate.counted import machine_in
+from kmsim.validate.replay import copy_machine
 from kmsim.validate.report import Section, skipped
+from kmsim.validate.slab import build_of
 
 MOMENTS = {"kv.fresh": "fresh.state", "kv.frag": "frag.do", "kv.frag60": "frag60.do"}
 INT_MAX = (1 << 31) - 1
 COLUMNS = 6
 NOT_TRIED = "skipped"
 NO_ORDER = -1
+NO_CACHE = -1
+CPU = 0
+NR_AREAS = 64  # at once: one, its array of pages, and that one's
+GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
+GFP_KMALLOC = GFP_KERNEL | GFP_FLAGS["__GFP_NORETRY"]
+
+
+@entry
+def allocate_kv(m: Machine, sl: Slub, vm: Vm, ac: int, request: tuple[int, int, int]) -> int:
+    """A whole kvmalloc of cache, bytes and flags, where every lock is free; its outcome."""
+    wanted = kvmalloc_begin(m, sl, vm, ac, request[0], request[1], request[2])
+    while wanted:
+        wanted = vm_locked(m, sl, vm, ac)
+    return int(vm.contexts[ac].outcome)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A machine in a state that is never changed, an empty vmalloc space, and the recorded build's caches."""
+
+    m: Machine
+    vm: Vm
+    caches: Caches
+
+    def answer(self, size: int) -> list[int]:
+        """The row that the allocators give, from `ok` on."""
+        has = int(can_kmalloc(copy_machine(self.m), self.caches, size, GFP_KMALLOC))
+        m = copy_machine(self.m)
+        sl = new_slub(m, self.caches.geometries)
+        vm = Vm._make(records.copy() for records in self.vm)
+        cache = self.caches.kmalloc_index(size, GFP_KERNEL)
+        outcome = allocate_kv(m, sl, vm, CPU, (NO_CACHE if cache is None else cache, size, GFP_KERNEL))
+        if outcome != KV_VMALLOC:
+            return [int(outcome != KV_FAILED), 0, NO_ORDER, 0, has]
+        area = vm.areas[vm.contexts[CPU].area]
+        return [1, 1, int(area.page_order), int(area.nr_pages), has]
+
+
+def moment_of(recording: Recording, state: list[dict[str, Any]]) -> Moment:
+    """What is asked: a machine in the recorded state."""
+    caches = Caches(build_of(recording))
+    create_vm_caches(caches)
+    m = machine_in(recording, state)
+    space = vmalloc_space(recording.arch, int(m.params[0].page_shift))
+    vm = new_vm(m, caches, space=space, nr_slab_caches=len(caches.geometries), nr_areas=NR_AREAS)
+    return Moment(m, vm, caches)
 
 
 @dataclass(frozen=True)
 class FreeBlocks:
-    """The free blocks of a moment, by zone: what kmalloc can have for certain, and what there is at most."""
+    """The free blocks of a moment, by zone: what can be had for certain, and what there is at most."""
 
     zones: list[dict[str, Any]]
 
@@ -85,20 +145,15 @@ class Build:
             return self.pmd_order
         return 0 if blocks.at_most(self.pmd_order) == 0 else None
 
-    def answer(self, blocks: FreeBlocks, size: int) -> list[int] | None:
-        """The row that kvmalloc gives, from `ok` on; None: at the edge."""
+    def at_edge(self, blocks: FreeBlocks, size: int) -> bool:
+        """Do the counts leave a doubt of what kvmalloc gives?"""
         has = self.kmalloc_has(blocks, size)
         if has is None:
-            return None
-        if has:
-            return [1, 0, NO_ORDER, 0, 1]
-        order = self.mapping_order(blocks, size)
-        if size > INT_MAX:
-            return [0, 0, NO_ORDER, 0, 0]
-        if order is None or blocks.surely(0) << self.page_shift < size + size // 2:
-            return None
-        unit = 1 << (self.page_shift + order)
-        return [1, 1, order, -(-size // unit) << order, 0]
+            return True
+        if has or size > INT_MAX:
+            return False
+        enough = blocks.surely(0) << self.page_shift >= size + size // 2
+        return not enough or self.mapping_order(blocks, size) is None
 
 
 def kv_sections(recording: Recording, name: str) -> list[Section]:
@@ -109,6 +164,7 @@ def kv_sections(recording: Recording, name: str) -> list[Section]:
     blocks = FreeBlocks(moment["state"])
     consts = recording.consts
     build = Build(int(consts["PAGE_SHIFT"]), recording.pmd_order, int(consts["max_order_inclusive"]))
+    asked = moment_of(recording, moment["state"])
     section = Section(name)
     edges: list[int] = []
     for row in recording.lab[name]["rows"]:
@@ -116,12 +172,12 @@ def kv_sections(recording: Recording, name: str) -> list[Section]:
         if size <= int(consts["KMALLOC_MAX_CACHE_SIZE"]) or row[1] == NOT_TRIED:
             section.skipped += 1
             continue
-        wanted = [int(value) for value in row[1:COLUMNS]]
-        got = build.answer(blocks, size)
-        if got is None:
+        if build.at_edge(blocks, size):
             section.skipped += 1
             edges.append(size)
             continue
+        wanted = [int(value) for value in row[1:COLUMNS]]
+        got = asked.answer(size)
         section.rows += 1
         section.equal += got == wanted
         if got != wanted:

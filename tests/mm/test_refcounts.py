@@ -15,7 +15,7 @@ from kmsim.sim.event_core import hand_block, run_until
 from kmsim.sim.simulation import new_simulation
 from tests.studies import study
 
-from . import drivers
+from . import drivers, slub_drivers, vm_drivers
 from .machines import plain_machine
 
 I64 = numba.int64
@@ -52,6 +52,15 @@ def options_of(function: Any) -> dict[str, bool]:
     return {"_nrt": function.targetoptions.get("_nrt", True), "forceinline": False}
 
 
+OF_SLABS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "begin": (slub_drivers.begin, (I64, I64, I64, I64, I64)),
+    "locked": (slub_drivers.locked, (I64,)),
+    "kmalloc": (slub_drivers.kmalloc, (I64, I64, I64, I64)),
+    "kfree": (slub_drivers.kfree, (I64, I64)),
+}
+EVERY_ALLOCATOR = [{"api": "bulk", "pages": 2}, {"api": "kmalloc", "bytes": "8B"}, {"api": "vmalloc", "bytes": "9KiB"}]
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_no_reference_is_counted(name: str) -> None:
     function, arguments = ENTRIES[name]
@@ -62,6 +71,28 @@ def test_no_reference_is_counted(name: str) -> None:
 def test_no_reference_is_counted_in_the_event_core(name: str) -> None:
     function, arguments = OF_THE_EVENT_CORE[name]
     assert nr_refcounts(function.py_func, new_simulation(study()).core, arguments, **options_of(function)) == 0
+
+
+@pytest.mark.parametrize("name", OF_SLABS)
+def test_no_reference_is_counted_in_slabs(name: str) -> None:
+    function, arguments = OF_SLABS[name]
+    ready = vm_drivers.ready()
+    assert nr_refcounts(function.py_func, ready.m, (numba.typeof(ready.sl), *arguments), **options_of(function)) == 0
+
+
+def test_no_reference_is_counted_in_vmalloc() -> None:
+    ready = vm_drivers.ready()
+    arguments = (numba.typeof(ready.sl), numba.typeof(ready.vm), I64, numba.types.UniTuple(I64, 4), PFNS)
+    function: Any = vm_drivers.run
+    assert nr_refcounts(function.py_func, ready.m, arguments, **options_of(function)) == 0
+
+
+@pytest.mark.parametrize("name", OF_THE_EVENT_CORE)
+def test_no_reference_is_counted_in_an_event_core_of_every_allocator(name: str) -> None:
+    function, arguments = OF_THE_EVENT_CORE[name]
+    core = new_simulation(study({"operations": 2, "requests": EVERY_ALLOCATOR})).core
+    assert core.vm is not None
+    assert nr_refcounts(function.py_func, core, arguments, **options_of(function)) == 0
 
 
 def test_references_would_be_counted_without_the_option() -> None:

@@ -19,7 +19,7 @@ from tests.studies import lock_prices_only, study
 INSTRUCTIONS = {
     "splits": "buddy_split",
     "merges": "buddy_merge",
-    "pages_moved": "page_moved",
+    "blocks_moved": "page_moved",
     "frames_scanned": "frame_scanned",
     "watermark_checks": "watermark_check",
     "pages_checked": "page_check",

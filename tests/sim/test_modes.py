@@ -165,7 +165,7 @@ def check_both_modes(study: Mapping, prepare: Callable[[Simulation], None] = unc
 
 @pytest.mark.parametrize("seed", range(NR_STUDIES))
 def test_both_modes_give_the_same_bits(seed: int) -> None:
-    check_both_modes(random_study(seed))
+    assert check_both_modes(random_study(seed)).nr_done > 0
 
 
 def test_the_random_studies_hold_everything_that_acts_on_a_machine() -> None:

@@ -20,7 +20,7 @@ from kmsim.sim import drivers
 from kmsim.sim import simulation as sim
 from kmsim.sim import task as sim_task
 from kmsim.sim.clock import now_ps
-from kmsim.sim.records import COUNT, FAILED, IDLE, MAX_PS, SLOW_PATH, START, SUM_PS
+from kmsim.sim.records import COUNT, FAILED, IDLE, MAX_PS, SLOW_PATH, START, SUM_PS, Core
 from kmsim.workload.op_stream import ALLOC, FREE, KIND_NAMES, OpStream, blocks
 from tests.sim.stories import PAIR, Story, cheap, finished, told
 from tests.sim.test_modes import random_study
@@ -169,9 +169,29 @@ def test_everything_is_recounted_as_often_as_asked_and_at_the_end(monkeypatch: p
     assert done == [3, 6, 9, 10, 10]
 
 
-def test_a_corrupted_machine_is_found_by_the_recount() -> None:
-    simulation = sim.new_simulation(study({"operations": 10}, run={"validate_every": 1}))
-    simulation.machine.zones[1].nr_free_pages += 1
+def damage_pages(core: Core) -> None:
+    core.m.zones[1].nr_free_pages += 1
+
+
+def damage_slabs(core: Core) -> None:
+    assert core.slub is not None
+    core.slub.caches[0].nr_slabs += 1
+
+
+def damage_addresses(core: Core) -> None:
+    assert core.vm is not None
+    core.vm.params[0].vmap_lazy_nr += 1
+
+
+EVERY_ALLOCATOR = [{"api": "bulk", "pages": 2}, {"api": "kmalloc", "bytes": "8B"}, {"api": "vmalloc", "bytes": "9KiB"}]
+
+
+@pytest.mark.parametrize("damage", [damage_pages, damage_slabs, damage_addresses])
+def test_a_corrupted_machine_is_found_by_the_recount(damage: Callable[[Core], None]) -> None:
+    config = study({"cpus": [0], "operations": 10, "requests": EVERY_ALLOCATOR}, run={"validate_every": 1})
+    list(sim.run(sim.new_simulation(config)))
+    simulation = sim.new_simulation(config)
+    damage(simulation.core)
     with pytest.raises(AssertionError):
         list(sim.run(simulation))
     assert simulation.nr_done == 1

@@ -8,9 +8,10 @@ import pytest
 import simpy
 from pandas.testing import assert_frame_equal
 
-from kmsim.mm.mmzone import PG_PCP, Machine
+from kmsim.mm.mmzone import PG_PCP
 from kmsim.sim import drivers
 from kmsim.sim import simulation as sim
+from kmsim.sim.records import Core
 from kmsim.sim.simulation import Simulation
 from kmsim.study import runner
 from kmsim.study.runner import ModelBug, run_point, run_study
@@ -46,8 +47,8 @@ def test_a_failed_assertion_says_study_seed_and_simulated_time(monkeypatch: pyte
 
 
 def test_a_failed_assertion_inside_a_compiled_core_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def damage(m: Machine) -> None:
-        m.pages["page_flags"][: int(m.params[0].nr_frames)] |= PG_PCP
+    def damage(core: Core) -> None:
+        core.m.pages["page_flags"][: int(core.m.params[0].nr_frames)] |= PG_PCP
 
     monkeypatch.setattr(drivers, "recount", damage)
     with pytest.raises(ModelBug, match=r"double free \(study small, seed 1, at [0-9,.]+ ns\)"):

@@ -23,7 +23,8 @@ from tests.studies import study
 
 PROC_FILES = {"buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index"}
 PAGES = {"operations": 60, "live": 10, "requests": [{"order": 0}, {"order": 4}]}
-SLABS_AND_AREAS = {"operations": 60, "live": 10, "requests": [{"cache": "skbuff_head_cache"}, {"api": "vmalloc", "bytes": "9KiB"}]}
+OTHERS = [{"cache": "skbuff_head_cache"}, {"api": "vmalloc", "bytes": "9KiB"}]
+SLABS_AND_AREAS = {"operations": 60, "live": 10, "requests": OTHERS}
 THREADS = (PAGES, SLABS_AND_AREAS)
 
 

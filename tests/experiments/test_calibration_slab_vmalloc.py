@@ -1,0 +1,82 @@
+"""The price lists of pages, slabs and vmalloc still tell what was published; README says what the files hold."""
+
+import pandas as pd
+import pytest
+
+from experiments.calibration_slab_vmalloc import calibrate
+from experiments.calibration_slab_vmalloc.fit import FITTED, Range, best
+from experiments.calibration_slab_vmalloc.published import (
+    CLOCK_GHZ,
+    KEY,
+    compared,
+    measured,
+    outside,
+    shipped_prices,
+    simulated,
+)
+from experiments.figures import fill_numbers
+
+NR_ROWS = {"P2": 17, "P3": 43, "P4": 7}
+
+
+def written() -> pd.DataFrame:
+    """What the calibration found."""
+    return pd.read_csv(calibrate.FIT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("costs", CLOCK_GHZ)
+def test_the_shipped_prices_meet_what_was_published(costs: str) -> None:
+    points = measured()
+    points = points[points["costs"] == costs].reset_index(drop=True)
+    table = compared(points, simulated(points))
+    assert outside(table).empty, f"\n{table.to_string()}"
+    known = written()
+    known = known[known["costs"] == costs]["simulated_ns"]
+    assert table["simulated_ns"].tolist() == pytest.approx(known.tolist(), rel=0.01)
+
+
+@pytest.mark.parametrize("benchmark", ["page", "object"])
+def test_written_numbers_follow_from_the_shipped_lists(benchmark: str) -> None:
+    table = written()
+    rows = table[(table["benchmark"] == benchmark) & (table["costs"] == "e5-1650-v4")]
+    assert simulated(rows) == pytest.approx(rows["simulated_ns"].to_numpy(), abs=0.001)
+
+
+def test_every_published_row_is_there_and_none_is_outside_of_its_bar() -> None:
+    table = written()
+    assert table.groupby("table").size().to_dict() == NR_ROWS
+    rows = measured()
+    assert table[["table", *KEY]].to_numpy().tolist() == rows[["table", *KEY]].to_numpy().tolist()
+    assert table["measured_ns"].to_numpy() == pytest.approx(rows["measured_ns"].to_numpy(), abs=0.001)
+    assert outside(table).empty
+
+
+def test_fitted_prices_are_shipped_and_are_plausible() -> None:
+    prices = pd.read_csv(calibrate.PRICES).set_index(["costs", "price"])["ns"]
+    assert set(prices.index) == {(costs, name) for costs, names in FITTED.items() for name in names}
+    for (costs, name), price in prices.items():
+        assert shipped_prices(costs)[name] == pytest.approx(price, abs=0.001), (costs, name)
+        assert FITTED[costs][name].low <= price <= FITTED[costs][name].high
+
+
+def test_a_machine_without_measurements_has_the_others_prices_by_the_clock() -> None:
+    of_the_other = shipped_prices(calibrate.SCALED_TO)
+    for (_, name), price in calibrate.scaled_prices().items():
+        assert of_the_other[name] == pytest.approx(price, abs=0.001), name
+
+
+def test_readme_says_what_the_tables_hold() -> None:
+    text = calibrate.README.read_text(encoding="utf-8")
+    table, prices = written(), pd.read_csv(calibrate.PRICES)
+    assert fill_numbers(text, calibrate.numbers(table, prices)) == text
+    assert fill_numbers(text, calibrate.numbers(table.assign(simulated_ns=1.0), prices)) != text
+
+
+def test_the_linear_program_finds_prices_that_meet_every_row() -> None:
+    share = pd.DataFrame({"first": [1.0, 0.0, 1.0], "second": [0.0, 1.0, 1.0]}).to_numpy()
+    wanted = share @ [3.0, 5.0]
+    wide, narrow = Range(1, 0, 10), Range(1, 0, 2)
+    start = share[0] + share[1]
+    assert best(share, wanted, start, [wide, wide], 0.0) == pytest.approx([3, 5], rel=0.02)
+    assert best(share, wanted, start, [narrow, wide], 0.0)[0] == 2
