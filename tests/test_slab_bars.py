@@ -15,6 +15,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_records import CHUNK_SHIFT, NO_OBJECT, Slub, slab_t
 from kmsim.mm.slub_recount import nr_live_objects
+from kmsim.sim.records import slot_t
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from tests.studies import study
 from tests.test_bars import bench, rate
@@ -84,6 +85,7 @@ def test_a_live_object_takes_8_bytes() -> None:
     per_chunk = (slub.links.itemsize << CHUNK_SHIFT) + slub.slab_of_chunk.itemsize
     nr_bytes += int(slub.params[0].nr_chunks_used) * per_chunk
     print(f"\n{nr_bytes / live:.2f} bytes for each of {live:,} live objects, free ones of their slabs included")
+    print(f"and {slot_t.itemsize} bytes for the slot in which the thread that holds it remembers it")
     assert live > 10_000
     assert nr_bytes <= OBJECT_BYTES_MAX * live
 

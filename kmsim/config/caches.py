@@ -15,13 +15,14 @@ from kmsim.config.node import Problems
 from kmsim.config.quantities import Finding, Name, SomeText, Time, WithOptions, count, finding, refused, size
 from kmsim.config.shipped import configs_folder
 from kmsim.config.yaml_file import read_file
+from kmsim.mm.slab_common import BUCKETS
 from kmsim.mm.slab_geometry import WORD, SlabBuild, SlabError, new_geometry, slab_flags
 from kmsim.units import format_size
 
 CACHES_FILE = "caches.yaml"
-# Names that only the boot gives.
+# Names that only the boot gives; the buckets' even where the machine is built without them.
 KERNELS_OWN = ("kmem_cache", "kmem_cache_node", "kmalloc_buckets")
-KERNELS_PREFIXES = ("kmalloc-", "dma-kmalloc-")
+KERNELS_PREFIXES = ("kmalloc-", "dma-kmalloc-", *(f"{name}-" for name in BUCKETS))
 CPU_PARTIAL_MAX = 1 << 20  # assumed: the kernel takes any number of objects
 
 SlabFlag = Literal[

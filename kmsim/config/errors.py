@@ -88,7 +88,8 @@ RULES: dict[str, str] = {
     "state": "be fresh, or have exactly one of the keys {keys}",
     # Slab caches.
     "power_of_two": "be a power of two",
-    "cache_of_kernel": "not be a name of the kernel's own caches: kmalloc-*, dma-kmalloc-*, kmem_cache*",
+    "cache_of_kernel": "not be a name of the kernel's own caches: kmalloc-*, dma-kmalloc-*, kmem_cache*, "
+    "memdup_user-*, msg_msg-*",
     "cache_slab": "fit, with its alignment, into the machine's largest slab, {limit}",
     "cache_twice": "have another name, or be the same as the cache of that name before it",
     "freeptr_inside": "be a multiple of {word} inside the object",

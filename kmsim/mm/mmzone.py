@@ -293,4 +293,5 @@ KSWAPD_WAKEUPS = 5  # kernel: the mm_vmscan_wakeup_kswapd trace event
 EXTFRAG = 6  # kernel: the mm_page_alloc_extfrag trace event
 NOPAGE = 7
 NEEDS_SLOW_PATH = 8
-NR_EVENTS = 9
+EXACT_SAVED = 9  # pages that exact requests gave back at once, of the blocks that they took
+NR_EVENTS = 10

@@ -16,7 +16,7 @@ from kmsim.jit import core, small
 from kmsim.mm.buddy import free_one_page
 from kmsim.mm.cacheline import touch
 from kmsim.mm.gfp import GFP_FLAGS, GFP_HIGHMEM
-from kmsim.mm.mmzone import NO_PAGE, NOPAGE, PGFREE, Machine
+from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
 from kmsim.mm.page_alloc import DONE, FAILED, alloc_begin, free_begin, locked
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.zonelist import page_zone
@@ -83,6 +83,7 @@ def make_alloc_exact(m: Machine, ac: int) -> bool:
     m.pages[pfn].prev = nr_pages
     context.exact_next = pfn + nr_pages
     context.exact_end = pfn + (1 << int(context.order))
+    m.events[EXACT_SAVED] += context.exact_end - context.exact_next
     return next_of_tail(m, ac)
 
 
@@ -113,14 +114,6 @@ def exact_locked(m: Machine, ac: int) -> bool:
         return next_of_tail(m, ac)
     assert context.exact_stage == EXACT_FREE, "a context that waits for no lock"
     return True if locked(m, ac) else free_next(m, ac)
-
-
-@small
-def exact_saved(m: Machine, ac: int, nr_bytes: int) -> int:
-    """How many pages an exact request spares against a block, once it is done; 0 where it has failed."""
-    if m.contexts[ac].pfn == NO_PAGE:
-        return 0
-    return (1 << exact_order(m, nr_bytes)) - exact_pages(m, nr_bytes)
 
 
 @core

@@ -36,7 +36,7 @@ END = 0x7FFF  # the link of the last free object; so a slab has at most this man
 IN_USE = 0x8000  # + the CPU that allocated the object, modulo OWNERS
 OWNERS = 0x8000
 CHUNK_SHIFT = 3
-NR_LINKS_MAX = 1 << 30  # 2 GiB of links
+NR_LINKS_MAX = 1 << 28  # assumed: more objects than any run has at once; 512 MiB of links
 SLAB_BULK_MAX = 256  # objects of one bulk request (assumed: the kernel's callers ask for 64 and less)
 SHRINK_PROMOTE_MAX = 32
 

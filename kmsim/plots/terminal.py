@@ -46,6 +46,14 @@ WHAT_COLUMNS = {
     "p99_ns": "p99 ns",
     "p999_ns": "p99.9 ns",
 }
+_KERNEL_MESSAGES = {
+    "no_addresses": "vmalloc_node_range for size ... failed: Address range restricted to ... - ...",
+    "exceeds_memory": "vmalloc error: size ..., exceeds total pages",
+    "no_vm_struct": "vmalloc error: size ..., vm_struct allocation failed",
+    "no_array": "vmalloc error: size ..., failed to allocated page array size ...",
+    "no_pages": "vmalloc error: size ..., failed to allocate pages",
+    "no_table": "vmalloc error: size ..., failed to map pages",
+}
 TIME_COLUMNS = {
     "part": "part",
     "percent": "all CPUs, %",
@@ -76,6 +84,8 @@ def show_result(result: Result, console: Console) -> None:
     slow = int(operations["needs_slow_path"].sum())
     if slow:
         console.print(f"{slow:,} requests would have reclaimed or compacted; that is not simulated yet")
+    for message in kernel_messages(result):
+        console.print(message)
     time = time_summary(result)
     time["part"] = time["part"].str.replace("_", " ")
     for column in ("percent", "percent_min", "percent_max"):
@@ -90,6 +100,17 @@ def show_result(result: Result, console: Console) -> None:
     frag = fragmentation_summary(result)
     headings = {name: str(name).replace("_", " ") for name in frag.columns}
     console.print(_table("free memory at the end", frag, headings))
+
+
+def kernel_messages(result: Result) -> list[str]:
+    """What the kernel would have said of failures of vmalloc, as Linux 6.12 words it, and how often."""
+    counts = dict(zip(result.vmstat["name"], result.vmstat["value"], strict=True))
+    said = []
+    for name, text in _KERNEL_MESSAGES.items():
+        times = int(counts.get(f"kmsim:vmalloc_failed_{name}", 0))
+        if times:
+            said.append(f"{times:,} times: {text}")
+    return said
 
 
 def _table(title: str, rows: pd.DataFrame, headings: dict[str, str]) -> Table:

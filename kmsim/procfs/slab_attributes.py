@@ -1,7 +1,7 @@
 """/sys/kernel/slab/CACHE: a cache's attributes, a file each (kernel: SLAB_ATTR in mm/slub.c).
 
-Leaves out what changes while the machine runs (objects, slabs, partial: see `slabinfo`), the constructor's
-address, and debugging. A name that has merged is a link to the cache that serves it, as in sysfs.
+Leaves out what changes while the machine runs (objects, slabs, partial: see `study.slab_tables`), the
+constructor's address, and debugging. A name that has merged is a link to the cache that serves it, as in sysfs.
 """
 
 from kmsim.mm.slab_common import Caches

@@ -134,6 +134,11 @@ class Simulation:
         add_task(self.core, k, cpu)
         return k
 
+    def free(self) -> None:
+        """Let go of the machine's memory, which may be gigabytes, without waiting for a collector of cycles."""
+        self.__dict__.pop("op_words", None)
+        del self.core
+
     def new_slot(self) -> int:
         """A slot for a user's block."""
         if not self.free_slots:

@@ -60,7 +60,9 @@ def run_study(
     if out is None:
         simulation = run_point(study, progress, processes)
         facts = provenance(study, [], processes)
-        return Result(tables_of(simulation), dump(study), facts, stuck=simulation.stuck)
+        result = Result(tables_of(simulation), dump(study), facts, stuck=simulation.stuck)
+        _free(simulation, processes)
+        return result
     with result_folder(out) as folder:
         facts = provenance(study, sys.argv[1:], processes)
         write_inputs(folder, study, facts)
@@ -69,6 +71,13 @@ def run_study(
         write_end(folder, simulation.stuck)
         write_tables(folder, result.tables)
         write_proc(folder, simulation)
+        _free(simulation, processes)
         if draw is not None:
             draw(result, folder / "figures")
     return replace(result, path=out)
+
+
+def _free(simulation: Simulation, processes: Sequence[UserProcess]) -> None:
+    """Let go of a run's memory, unless the user's processes may still look at it."""
+    if not processes:
+        simulation.free()

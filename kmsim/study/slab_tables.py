@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kmsim.mm.slub_records import Slub, kmem_cache_cpu_t, kmem_cache_t
+from kmsim.mm.slub_records import (
+    NO_SLAB,
+    SLAB_LIVE,
+    SLAB_NODE_PARTIAL,
+    Slub,
+    kmem_cache_cpu_t,
+    kmem_cache_t,
+)
 from kmsim.mm.slub_recount import nr_live_objects, slab_totals
 from kmsim.mm.vm_records import (
     HUGE_FALLBACKS,
@@ -24,6 +31,7 @@ from kmsim.mm.vm_records import (
     Vm,
 )
 from kmsim.procfs import slabinfo
+from kmsim.procfs.slab_attributes import attributes
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
@@ -100,6 +108,52 @@ def slabinfo_text(simulation: Simulation) -> str | None:
         shape = int(cache["slot_size"]), int(cache["objects"]), 1 << int(cache["order"])
         lines.append(slabinfo.CacheLine(name, *objects, *shape, totals.nr_slabs, totals.nr_slabs))
     return slabinfo.text(lines)
+
+
+def slab_attributes_text(simulation: Simulation) -> str | None:
+    """/sys/kernel/slab as one file, a line `NAME/ATTRIBUTE TEXT` for each name and attribute; None without slabs.
+
+    A name that has merged has the lines of the cache that serves it.
+    """
+    slub, caches = simulation.core.slub, simulation.plan.caches
+    if slub is None or caches is None:
+        return None
+    lines = []
+    for name in caches.names:
+        files = attributes(caches, name) | _live_attributes(slub, caches.index_of(name))
+        lines += [f"{name}/{file} {text}" for file, text in sorted(files.items())]
+    return "".join(lines)
+
+
+def _live_attributes(slub: Slub, number: int) -> dict[str, str]:
+    """A cache's attributes that change (kernel: show_slab_objects, slabs_cpu_partial_show), not told apart by node."""
+    cache, nr_used = slub.caches[number], int(slub.params[0]["nr_slabs_used"])
+    slabs = slub.slabs[:nr_used]
+    listed = SLAB_LIVE | SLAB_NODE_PARTIAL
+    partial = slabs[(slabs["cache"] == number) & (slabs["slab_flags"] & listed == listed)]
+    in_use, on_list = int(partial["inuse"].sum()), int(partial["objects"].sum())
+    nr_cpu_slabs, nr_cpu_partial, of_cpus = 0, 0, ""
+    for cpu, record in enumerate(_of_cpus(slub, number)):
+        first = int(record["partial"])
+        nr_slabs = 0 if first == NO_SLAB else int(slub.slabs[first]["prev"])
+        nr_cpu_partial += nr_slabs
+        of_cpus += f" C{cpu}={_half_full(cache, nr_slabs)}" if nr_slabs else ""
+        nr_cpu_slabs += 0 if int(record["slab"]) == NO_SLAB else 1 + nr_slabs  # the kernel skips such a CPU
+    numbers = {
+        "cpu_slabs": nr_cpu_slabs,
+        "objects": int(cache["total_objects"]) - (on_list - in_use),
+        "objects_partial": in_use,
+        "partial": int(cache["nr_partial"]),
+        "slabs": int(cache["nr_slabs"]),
+        "slabs_cpu_partial": _half_full(cache, nr_cpu_partial) + of_cpus,
+        "total_objects": int(cache["total_objects"]),
+    }
+    return {file: f"{number}\n" for file, number in numbers.items()}
+
+
+def _half_full(cache: np.void, nr_slabs: int) -> str:
+    """A CPU's partial slabs as the kernel prints them: the objects if each is half full, and the slabs."""
+    return f"{nr_slabs * int(cache['objects']) // 2}({nr_slabs})"
 
 
 def _of_cpus(slub: Slub, cache: int) -> np.ndarray[tuple[int], np.dtype[np.void]]:

@@ -3,7 +3,7 @@
     config.yaml        the resolved config, enough to run again
     provenance.json    seed, versions, machine, command line, schema version
     TABLE.parquet      the tables of `kmsim.study.tables`
-    proc/              the simulated machine's /proc and debugfs files at the end
+    proc/              the simulated machine's /proc and debugfs files at the end; /sys/kernel/slab as one file
     figures/           PNG
     end.json           whether the simulated machine could go on to the end
     timing.json        seconds of wall time, compiling included; all other files depend on config and seed only
@@ -26,7 +26,7 @@ import pandas as pd
 
 from kmsim.config import Study, dump
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
-from kmsim.study.slab_tables import slabinfo_text
+from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
 from kmsim.study.tables import COLUMNS, Tables
 
 if TYPE_CHECKING:
@@ -153,9 +153,10 @@ def write_proc(folder: Path, simulation: Simulation) -> None:
         "unusable_index": indices.show_unusable_index(m),
         "extfrag_index": indices.show_extfrag_index(m),
     }
-    slabs = slabinfo_text(simulation)
-    if slabs is not None:
-        files["slabinfo"] = slabs
+    for name, slabs in (("slabinfo", slabinfo_text), ("slab_attributes", slab_attributes_text)):
+        content = slabs(simulation)
+        if content is not None:
+            files[name] = content
     if simulation.core.vm is not None:
         files["vmallocinfo"] = vmallocinfo.show(m, simulation.core.vm)
     for name, text in files.items():

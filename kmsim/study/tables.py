@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from kmsim.metrics import samples
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
-from kmsim.mm.mmzone import EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
+from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
 from kmsim.procfs import vmstat
 from kmsim.sim.clock import now_ps
 from kmsim.sim.records import BYTES, COUNT, FAILED, IDLE, MAX_PS, NR_LEVELS, SLOW_PATH, START, SUM_PS, TO_VMALLOC, Core
@@ -62,6 +62,7 @@ _OTHER_EVENTS = {
     "kmem:mm_page_alloc_extfrag": EXTFRAG,
     "kmsim:failed_without_reclaim": NOPAGE,
     "kmsim:needs_slow_path": NEEDS_SLOW_PATH,
+    "kmsim:exact_pages_saved": EXACT_SAVED,
 }
 
 

@@ -19,7 +19,10 @@ THREADS = "workload: {threads: [{name: a}]}\n"
 def resolved(study: Study, path: str) -> Any:
     value: Any = study
     for step in re.findall(r"\w+", path):
-        value = value[int(step)] if step.isdigit() else getattr(value, step)
+        if isinstance(value, dict):
+            value = value[step]
+        else:
+            value = value[int(step)] if step.isdigit() else getattr(value, step)
     return value
 
 

@@ -4,7 +4,7 @@ from kmsim.jit import entry
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import after_lock
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
-from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked, exact_saved
+from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
 
 
 @entry
@@ -15,12 +15,6 @@ def exact_alloc(m: Machine, cpu: int, gfp: int, nr_bytes: int) -> int:
         wanted = exact_locked(m, cpu)
     after_lock(m, cpu)
     return int(m.contexts[cpu].pfn)
-
-
-@entry
-def saved(m: Machine, cpu: int, nr_bytes: int) -> int:
-    """What the request that has just been done spared."""
-    return exact_saved(m, cpu, nr_bytes)
 
 
 @entry

@@ -6,7 +6,7 @@ import pytest
 
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.memblock import Boot, PfnRange
-from kmsim.mm.mmzone import NO_PAGE, PGFREE, Machine
+from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, PGFREE, Machine
 from tests.models.exact_model import alloc_pages_exact, free_pages_exact, nr_pages_of, order_of
 
 from . import drivers, exact_drivers
@@ -23,6 +23,7 @@ class ExactPair(Pair):
     def exact(self, cpu: int, gfp: int, size: int) -> None:
         """Allocate exact pages, and give them back at some time."""
         gfp &= ~(parse_gfp("__GFP_COMP") | parse_gfp("__GFP_HIGHMEM"))
+        saved_before = int(self.m.events[EXACT_SAVED])
         pfn = exact_drivers.exact_alloc(self.m, cpu, gfp, size)
         assert pfn == alloc_pages_exact(self.twin, cpu, gfp, size), (cpu, hex(gfp), size)
         nr_pages, order = nr_pages_of(self.twin, size), order_of(self.twin, size)
@@ -30,7 +31,7 @@ class ExactPair(Pair):
         if pfn != NO_PAGE:
             del self.held[-1]
             nr_spared = (1 << order) - nr_pages
-            assert exact_drivers.saved(self.m, cpu, size) == nr_spared
+            assert self.m.events[EXACT_SAVED] - saved_before == nr_spared
             self.expected[PGFREE] += nr_spared
             self.exacts.append((pfn, size))
             self.reached["spared"] += nr_spared
@@ -125,7 +126,7 @@ def test_the_tail_goes_to_the_tails_of_the_lists_page_by_page() -> None:
 def test_a_request_beyond_the_largest_order_fails() -> None:
     m = plain_machine()
     assert exact_drivers.exact_alloc(m, 0, GFP_KERNEL, (4 << 20) + 1) == NO_PAGE
-    assert exact_drivers.saved(m, 0, (4 << 20) + 1) == 0
+    assert m.events[EXACT_SAVED] == 0
     assert exact_drivers.exact_alloc(m, 0, GFP_KERNEL, 4 << 20) != NO_PAGE
 
 

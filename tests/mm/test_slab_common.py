@@ -266,6 +266,17 @@ def test_buckets_are_caches_of_their_own() -> None:
     assert caches.geometries[caches.index_of("msg_msg-64")].align == 8
 
 
+def test_buckets_never_merge() -> None:
+    caches = Caches(SlabBuild(12, 2, 10, buckets=True))
+    for name in ("memdup_user-64", "msg_msg-64"):
+        bucket = caches.geometries[caches.index_of(name)]
+        accounted = SLAB_ACCOUNT if name.startswith("msg_msg") else 0
+        assert bucket.flags & (SLAB_NO_MERGE | SLAB_ACCOUNT) == SLAB_NO_MERGE | accounted
+        same = caches.create(f"like_{name}", bucket.object_size, align=bucket.align, flags=accounted)
+        assert same != caches.index_of(name)
+        assert caches.aliases(caches.index_of(name)) == [name]
+
+
 def test_cpu_partial_is_set_in_objects_and_kept_in_half_free_slabs() -> None:
     caches = Caches(X86)
     index = caches.create("mine", 256, flags=SLAB_NO_MERGE)

@@ -10,6 +10,12 @@ import pytest
 from kmsim.procfs import slabinfo
 from kmsim.procfs.recorded import read
 from kmsim.procfs.slabinfo import CacheLine
+from kmsim.sim.simulation import Simulation
+from kmsim.study.slab_tables import slabinfo_text
+from tests.studies import study
+
+needs_slabtop = pytest.mark.skipif(shutil.which("slabtop") is None, reason="procps is not installed")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may lay a file over /proc/slabinfo")
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "validation" / "recordings").glob("*.json.gz"))
 
@@ -75,8 +81,8 @@ def slabtop(content: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(shutil.which("slabtop") is None, reason="procps is not installed")
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may lay a file over /proc/slabinfo")
+@needs_slabtop
+@needs_root
 def test_slabtop_shows_our_caches(tmp_path: Path) -> None:
     big = CacheLine("large_objects", 3, 8, 8192, 4, 8, active_slabs=2, num_slabs=2)
     shown = slabtop(slabinfo.text([ONE, big]), tmp_path).splitlines()
@@ -86,3 +92,25 @@ def test_slabtop_shows_our_caches(tmp_path: Path) -> None:
         ["42", "40", "95%", "0.09K", "1", "42", "4K", "mine"],
     ]
     assert any(line.split(":")[1].split() == ["43", "/", "50", "(86.0%)"] for line in shown if "Objects" in line)
+
+
+@needs_slabtop
+@needs_root
+def test_slabtop_shows_the_caches_of_a_run(tmp_path: Path) -> None:
+    requests = [{"api": "kmalloc", "bytes": {"uniform": {"low": "8B", "high": "8KiB"}}}]
+    simulation = Simulation(study({"operations": 300, "live": 100, "requests": requests}))
+    simulation.run()
+    content = slabinfo_text(simulation)
+    assert content is not None
+    lines = slabinfo.parse(content)
+    shown = slabtop(content, tmp_path).splitlines()
+    rows = {line.split()[-1]: line.split()[:-1] for line in shown if line.split()[-1:] and "%" in line}
+    used = [line for line in lines if line.num_slabs]
+    assert {"kmalloc-512", "kmalloc-4k", "kmalloc-8k"} <= {line.name for line in used}
+    for line in used:
+        objs, active, _, _, slabs, objs_per_slab, _ = rows[line.name]
+        found = (int(active), int(objs), int(slabs), int(objs_per_slab))
+        assert found == (line.active_objs, line.num_objs, line.num_slabs, line.objperslab), line.name
+    active, total = sum(line.active_objs for line in lines), sum(line.num_objs for line in lines)
+    (summary,) = [line.split(":")[1].split() for line in shown if "Objects" in line]
+    assert summary[:3] == [str(active), "/", str(total)]

@@ -91,7 +91,7 @@ def test_the_provenance_is_enough_to_rebuild_the_call(tmp_path: Path, monkeypatc
 def test_the_proc_files_are_those_of_the_machine_at_the_end(result: Result) -> None:
     assert result.path is not None
     names = {path.name for path in (result.path / "proc").iterdir()}
-    assert names == PROC_FILES | {"slabinfo", "vmallocinfo"}
+    assert names == PROC_FILES | {"slabinfo", "slab_attributes", "vmallocinfo"}
     line = (result.path / "proc" / "buddyinfo").read_text().splitlines()[0]
     samples = result.samples
     last = samples[(samples["time_ns"] == samples["time_ns"].max()) & (samples["zone"] == "DMA")]
@@ -120,6 +120,26 @@ def test_slabs_and_areas_have_their_proc_files(result: Result) -> None:
     live = [area for area in areas if area.nr_pages]
     assert len(live) == vmstat["kmsim:vmalloc"] - vmstat["kmsim:vfree"] > 0
     assert {(area.nr_bytes, area.nr_pages) for area in live} == {(16384, 3)}
+
+
+def test_every_cache_has_its_attributes_as_lines_of_one_file(result: Result) -> None:
+    assert result.path is not None
+    content = (result.path / "proc" / "slab_attributes").read_text()
+    found = dict(line.split(" ", 1) for line in content.splitlines())
+    assert len(found) == len(content.splitlines())
+    lines = slabinfo.parse((result.path / "proc" / "slabinfo").read_text())
+    for line in lines:
+        of = {file: found[f"{line.name}/{file}"] for file in ("objects", "total_objects", "slabs", "slab_size")}
+        shown = (line.active_objs, line.num_objs, line.num_slabs, line.objsize)
+        assert tuple(of.values()) == tuple(map(str, shown)), line.name
+    slab = result.slabs.set_index("cache").loc["skbuff_head_cache"]
+    of = {file.split("/")[1]: text for file, text in found.items() if file.startswith("skbuff_head_cache/")}
+    assert (of["partial"], of["order"]) == (str(slab["nr_partial"]), str(slab["order"]))
+    nr_cpu_partial = int(of["slabs_cpu_partial"].split()[0].split("(")[1][:-1])
+    assert 0 < slab["nr_slabs"] == int(of["cpu_slabs"]) + int(of["partial"])  # so few objects: no slab is full
+    assert nr_cpu_partial <= int(of["cpu_slabs"])
+    assert found["kmalloc-8/slabs_cpu_partial"] == "0(0)"
+    assert found["kmem_cache/cpu_slabs"] == "0"
 
 
 def test_a_run_of_pages_alone_has_no_files_of_slabs(tmp_path: Path) -> None:

@@ -134,5 +134,5 @@ def test_answers_are_those_of_the_free_blocks() -> None:
 def test_counts_that_no_zone_can_have_are_refused(nr_free: list[int]) -> None:
     recording = read(FULL[0])
     raw = recording.lab["fresh.state"]["state"]
-    with pytest.raises(ValueError, match="free|counts"):
+    with pytest.raises(ValueError, match="free"):
         machine_in(recording, counted(raw, nr_free, raw[1]["nr_free"]))

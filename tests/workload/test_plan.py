@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kmsim.config import loads
+from kmsim.config import ConfigError, loads
 from kmsim.config.shipped import configs_folder, shipped_names
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.workload.op_stream import blocks
@@ -188,6 +188,20 @@ def test_vmalloc_brings_the_cache_of_its_areas(api: str) -> None:
     assert of.uses_vmalloc
     assert of.caches is not None
     assert of.caches.geometries[of.caches.index_of("vmap_area")].object_size == 72
+
+
+def test_a_request_names_the_bucket_that_it_means() -> None:
+    requests = [{"cache": "msg_msg-64"}, {"cache": "memdup_user-1k"}, {"api": "kmalloc", "bytes": "64B"}]
+    of = plan({"requests": requests}, slab={"buckets": True})
+    assert sorted(names_of(of)) == ["slab kmalloc-64", "slab memdup_user-1k", "slab msg_msg-64"]
+    with pytest.raises(ConfigError, match=r"requests\[0\].cache: must be one of .*, found 'msg_msg-64'"):
+        plan({"requests": requests})
+
+
+def test_a_cache_of_ones_own_stands_in_place_of_a_shipped_one() -> None:
+    of = plan({"requests": [{"cache": "dentry"}]}, caches=[{"name": "dentry", "object_size": "2000B"}])
+    assert of.caches is not None
+    assert of.caches.geometries[of.caches.index_of("dentry")].object_size == 2000
 
 
 def test_only_the_caches_that_are_used_are_created_in_a_fixed_order() -> None:
