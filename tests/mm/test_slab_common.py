@@ -267,7 +267,7 @@ def test_buckets_are_caches_of_their_own() -> None:
 
 
 def test_buckets_never_merge() -> None:
-    caches = Caches(SlabBuild(12, 2, 10, buckets=True))
+    caches = Caches(SlabBuild(12, 2, 10, buckets=True, memcg=True))
     for name in ("memdup_user-64", "msg_msg-64"):
         bucket = caches.geometries[caches.index_of(name)]
         accounted = SLAB_ACCOUNT if name.startswith("msg_msg") else 0

@@ -10,8 +10,8 @@ import pytest
 from kmsim.procfs import slabinfo
 from kmsim.procfs.recorded import read
 from kmsim.procfs.slabinfo import CacheLine
-from kmsim.sim.simulation import Simulation
 from kmsim.study.slab_tables import slabinfo_text
+from tests.sim.stories import finished
 from tests.studies import study
 
 needs_slabtop = pytest.mark.skipif(shutil.which("slabtop") is None, reason="procps is not installed")
@@ -98,9 +98,7 @@ def test_slabtop_shows_our_caches(tmp_path: Path) -> None:
 @needs_root
 def test_slabtop_shows_the_caches_of_a_run(tmp_path: Path) -> None:
     requests = [{"api": "kmalloc", "bytes": {"uniform": {"low": "8B", "high": "8KiB"}}}]
-    simulation = Simulation(study({"operations": 300, "live": 100, "requests": requests}))
-    simulation.run()
-    content = slabinfo_text(simulation)
+    content = slabinfo_text(finished(study({"operations": 300, "live": 100, "requests": requests})))
     assert content is not None
     lines = slabinfo.parse(content)
     shown = slabtop(content, tmp_path).splitlines()
