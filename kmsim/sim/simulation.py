@@ -34,7 +34,7 @@ from kmsim.sim.records import BEGIN_WORK, NEVER, NO_BLOCK, Core, grown, new_core
 from kmsim.sim.recount import recount
 from kmsim.sim.sampler import sampler, until_all
 from kmsim.sim.task import Barriers, drain_worker, kernel_task
-from kmsim.workload.op_stream import block_size, op_t
+from kmsim.workload.op_stream import block_size, keep_heap, op_t
 from kmsim.workload.phases import NO_END
 from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, Request, plan_of
 from kmsim.workload.seeds import stream
@@ -158,6 +158,7 @@ def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simul
 
     A user's process can ask for anything: where there is one, all allocators are there.
     """
+    keep_heap()
     plan = plan_of(study.workload, study.machine)
     if processes:
         caches = with_vmalloc(plan.caches, study.machine)
