@@ -13,7 +13,7 @@ from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
-from kmsim.mm.slub_records import CHUNK_SHIFT, NO_OBJECT, Slub, slab_t
+from kmsim.mm.slub_records import CHUNK_SHIFT, Slub, slab_t
 from kmsim.mm.slub_recount import nr_live_objects
 from kmsim.sim.records import slot_t
 from kmsim.sim.simulation import Simulation, new_simulation, run
@@ -37,7 +37,6 @@ def pairs(m: Machine, sl: Slub, cache: int, gfp: int, nr_pairs: int) -> int:
             nr_locks += 1
             wanted = slab_locked(m, sl, 0)
         obj = int(sl.contexts[0].obj)
-        assert obj != NO_OBJECT
         wanted = slab_free_begin(m, sl, 0, obj)
         while wanted:
             nr_locks += 1
