@@ -1,4 +1,4 @@
-"""What every experiment does with its results: README's numbers and the figure are made of them, and of nothing else.
+"""What experiments do with their results: README's numbers and the figure are made of them, and of nothing else.
 
 It lies beside the folders, whose scripts import it as `experiments.figures`.
 """
@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 
+from kmsim.metrics.histogram import ranked
 from kmsim.plots.figures import UNDATED
 
 NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- end of numbers -->)", re.DOTALL)
@@ -32,3 +35,10 @@ def save_figure(figure: Any, file: Path) -> None:
     """Write a figure as PNG; the same results give the same bytes."""
     figure.savefig(file, metadata=UNDATED["png"])
     plt.close(figure)
+
+
+def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
+    """The middle of the bucket in which a quantile lies, of all these histograms together."""
+    merged = buckets.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
+    at = merged.iloc[int(ranked(merged["count"].to_numpy(), np.zeros(1, np.int64), thousandths)[0])]
+    return float((at["low_ns"] + at["high_ns"]) / 2)

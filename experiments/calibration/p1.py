@@ -7,7 +7,6 @@ and by the studies of it, which take the shipped ones.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -108,7 +107,6 @@ def latencies(run: Run, prices: Mapping[str, float], scale: Scale) -> dict[str, 
     assert not operations["failed"].any()
     by_kind = operations.assign(total=operations["mean_ns"] * operations["count"]).groupby("kind")
     mean = by_kind["total"].sum() / by_kind["count"].sum()
-    gc.collect()  # a run's machine is a large record that refers to itself
     return {curve: float(sum(mean[kind] for kind in CURVES[curve][1])) for curve in WORKLOADS[run.workload]}
 
 

@@ -8,7 +8,6 @@ of it, which take the shipped ones.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -119,7 +118,6 @@ def run_of(row: Row, base: str, prices: tuple[tuple[str, float], ...]) -> tuple[
     result = kmsim.run(study(row, base, dict(prices)))
     operations = result.operations.set_index("kind")
     assert not operations["failed"].any()
-    gc.collect()  # a run's machine is a large record that refers to itself
     mean = operations["mean_ns"]
     cpu = result.cpus.set_index("cpu").loc[0]
     busy = float(cpu["run_ns"] - cpu["idle_ns"]) / operations.loc["free", "count"]

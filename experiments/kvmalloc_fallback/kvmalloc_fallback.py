@@ -9,23 +9,20 @@ numbers are made of these files alone.
 
 from __future__ import annotations
 
-import gc
 import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
 import kmsim
-from experiments.figures import save_figure, write_numbers
+from experiments.figures import quantile_ns, save_figure, write_numbers
 from kmsim.config import Study, load
-from kmsim.metrics.histogram import ranked
 from kmsim.plots.figures import DASHES, PLAIN, styled
 from kmsim.study.store import Result
 
@@ -93,13 +90,6 @@ def row_of(page_kib: int, index: float, size_kib: int, seed: int, operations: in
     }
 
 
-def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
-    """The middle of the bucket in which a quantile lies, of the histograms of all CPUs and sizes together."""
-    merged = buckets.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
-    at = merged.iloc[int(ranked(merged["count"].to_numpy(), np.zeros(1, np.int64), thousandths)[0])]
-    return float((at["low_ns"] + at["high_ns"]) / 2)
-
-
 def tlb_study_of(arch: str, cpus: int, operations: int | None = None) -> Study:
     """One point of vmalloc; `operations` instead of the study's."""
     sets = [f"machine.arch={arch}", f"machine.cpus={cpus}"]
@@ -140,12 +130,10 @@ def simulate() -> None:
     for point in POINTS:
         for seed in SEEDS:
             rows.append(row_of(*point, seed))
-            gc.collect()  # each run reserves address space for the largest number of objects that memory could hold
     pd.DataFrame(rows).to_csv(RESULTS, index=False, float_format="%.6g")
     flushes = []
     for point in TLB_POINTS:
         flushes.append(tlb_row_of(*point))
-        gc.collect()
     pd.DataFrame(flushes).to_csv(TLB_RESULTS, index=False, float_format="%.6g")
 
 

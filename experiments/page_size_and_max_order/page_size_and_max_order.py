@@ -21,10 +21,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
 import kmsim
-from experiments.figures import save_figure, write_numbers
+from experiments.figures import quantile_ns, save_figure, write_numbers
 from kmsim.config import Study, load
 from kmsim.metrics.gfp_names import gfp_names
-from kmsim.metrics.histogram import ranked
 from kmsim.plots.figures import DASHES, PLAIN, styled
 from kmsim.study.store import Result
 
@@ -113,13 +112,6 @@ def _by_request(study: Study, result: Result) -> Iterator[tuple[str, dict[str, A
                 "held_bytes": nr_held * (page << order),
             },
         )
-
-
-def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
-    """The middle of the bucket in which a quantile lies, of the histograms of all CPUs together."""
-    merged = buckets.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
-    at = merged.iloc[int(ranked(merged["count"].to_numpy(), np.zeros(1, np.int64), thousandths)[0])]
-    return float((at["low_ns"] + at["high_ns"]) / 2)
 
 
 def _free(result: Result) -> dict[str, float]:

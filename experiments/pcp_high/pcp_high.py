@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import simpy
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -22,9 +21,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
 import kmsim
-from experiments.figures import save_figure, write_numbers
+from experiments.figures import quantile_ns, save_figure, write_numbers
 from kmsim.config import Study, load
-from kmsim.metrics.histogram import ranked
 from kmsim.plots.figures import PLAIN, styled
 from kmsim.sim.simulation import Simulation, UserProcess
 from kmsim.study.store import Result
@@ -107,13 +105,6 @@ def row_of(work: str, lists: str, cpus: int, operations: int | None = None) -> d
         "high_pages_at_end": watched.largest_high(),
         "run_ms": result.cpus["run_ns"].iloc[0] / 1e6,
     }
-
-
-def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
-    """The middle of the bucket in which a quantile lies, of the histograms of all CPUs together."""
-    merged = buckets.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
-    at = merged.iloc[int(ranked(merged["count"].to_numpy(), np.zeros(1, np.int64), thousandths)[0])]
-    return float((at["low_ns"] + at["high_ns"]) / 2)
 
 
 def simulate() -> None:
