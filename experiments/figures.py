@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kmsim.metrics.histogram import ranked
-from kmsim.plots.figures import UNDATED
+from kmsim.plots.style import UNDATED
 
 NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- end of numbers -->)", re.DOTALL)
 

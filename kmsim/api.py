@@ -1,53 +1,159 @@
-"""kmsim from Python: `run` a config, `load` a result."""
+"""kmsim from Python: `run` a config or a study, `load` what it came to, and look at its `figures`."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
-    from kmsim.config import Study
+    from kmsim.config import Design, FigureConfig, Study
     from kmsim.sim.simulation import UserProcess
+    from kmsim.study.results import StudyResult
     from kmsim.study.runner import Progress
     from kmsim.study.store import Result
 
-
-def study_of(config: str | Path | Mapping[str, Any] | Study) -> Study:
-    """The resolved study of a config file, of a mapping with the same keys, or of a study."""
-    from kmsim.config import Study, from_mapping
-    from kmsim.config import load as load_config
-
-    if isinstance(config, Study):
-        return config
-    if isinstance(config, str | Path):
-        return load_config(config)
-    return from_mapping(config)
+Config = str | Path | Mapping[str, Any]
 
 
+@overload
 def run(
-    config: str | Path | Mapping[str, Any] | Study,
+    config: Study,
     out: str | Path | None = None,
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
-) -> Result:
-    """Simulate a config and return its tables as DataFrames; with `out`, also write them and the figures there.
+    jobs: int = 1,
+) -> Result: ...
+
+
+@overload
+def run(
+    config: Config,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    processes: Sequence[UserProcess] = (),
+    jobs: int = 1,
+) -> Result | StudyResult: ...
+
+
+def run(
+    config: Config | Study,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    processes: Sequence[UserProcess] = (),
+    jobs: int = 1,
+) -> Result | StudyResult:
+    """Simulate a config, or all runs of a study, and return the tables as DataFrames.
+
+    `config` is a file, a mapping with the same keys, or a resolved `Study`. A config of one run gives a
+    `Result`; with `out`, it is also written there, with its figures. A study of several runs gives a
+    `StudyResult` and needs `out`, a folder; what is there already of it is used again. `jobs` worker processes
+    share its runs (1: none, they are done in this process). `progress` is told the operations done and their
+    total; of a study, the runs.
 
     `processes` are SimPy processes of your own that run beside those of the config: generator
     functions that take the simulation (`simulation.env`, `simulation.cpus`); see `kmsim.sim.cpu`. The
     run waits for them; one without end is started by another: `simulation.env.process(...)`.
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
-    something else.
+    something else, ValueError where a study has no `out`, or has processes.
     """
+    from kmsim.config import Study, design_of, load_design
     from kmsim.plots.figures import draw_all
     from kmsim.study.runner import run_study, say_nothing
 
     folder = None if out is None else Path(out)
-    return run_study(study_of(config), folder, progress or say_nothing, draw_all, processes)
+    if not isinstance(config, Study):
+        design = load_design(config) if isinstance(config, str | Path) else design_of(config)
+        if not design.is_single:
+            if folder is None:
+                raise ValueError(f"{design.name} has {design.nr_runs} runs: out must be a folder for their results")
+            if processes:
+                raise ValueError(f"{design.name} has {design.nr_runs} runs: processes can be beside one run only")
+            return _run_design(design, folder, progress, jobs)
+        config = design.study_of(design.points[0])
+    return run_study(config, folder, progress or say_nothing, draw_all, processes)
 
 
-def load(path: str | Path) -> Result:
-    """Read a result folder; raises `kmsim.study.store.NotAResult`."""
+def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int) -> StudyResult:
+    from kmsim.study.campaign import Counts
+    from kmsim.study.executors import Processes, Serial
+    from kmsim.study.results import load_study
+    from kmsim.study.whole_study import run_whole_study
+
+    def report(counts: Counts) -> None:
+        if progress is not None:
+            progress(counts.done + counts.failed, counts.total)
+
+    nr_workers = min(jobs, design.nr_runs)
+    run_whole_study(design, out, Processes(nr_workers) if nr_workers > 1 else Serial(), report)
+    return load_study(out)
+
+
+def load(path: str | Path) -> Result | StudyResult:
+    """Read a result folder: of a run a `Result`, of a study a `StudyResult`; raises `NotAResult`."""
+    from kmsim.study.results import load_study
     from kmsim.study.store import load as load_result
+    from kmsim.study.study_folder import is_study_folder
 
-    return load_result(path)
+    return load_study(path) if is_study_folder(Path(path)) else load_result(path)
+
+
+def figures(result: Result | StudyResult) -> dict[str, Any]:
+    """All figures of a run, or those that a study asks for (or gets if it asks for none), by name."""
+    return {name: figure(result, name) for name in _names(result)}
+
+
+def figure(result: Result | StudyResult, which: str | Mapping[str, Any] | FigureConfig) -> Any:
+    """One figure, as a matplotlib Figure that Jupyter shows: by its name, or as `figures:` of a study describes it.
+
+    Raises ValueError where there is no such figure.
+    """
+    from kmsim.plots.figures import figure_of_run
+    from kmsim.plots.study_figures import figure_of, figures_of
+    from kmsim.study.results import StudyResult, study_of_result
+
+    if isinstance(which, str):
+        names = _names(result)
+        if which not in names:
+            raise ValueError(f"figure {which!r}: must be one of {', '.join(names)}")
+        if not isinstance(result, StudyResult):
+            return _shown(figure_of_run(result, which))
+        return _shown(figure_of(result, figures_of(result)[names.index(which)]))
+    study = result if isinstance(result, StudyResult) else study_of_result(result)
+    return _shown(figure_of(study, _checked(study, which)))
+
+
+def _names(result: Result | StudyResult) -> tuple[str, ...]:
+    from kmsim.plots.figures import NAMES
+    from kmsim.plots.study_figures import figures_of
+    from kmsim.study.results import StudyResult
+
+    return tuple(config.name for config in figures_of(result)) if isinstance(result, StudyResult) else NAMES
+
+
+def _checked(study: StudyResult, which: Mapping[str, Any] | FigureConfig) -> FigureConfig:
+    """The figure's config, all of whose axes, levels and responses the study has; ValueError where not."""
+    from kmsim.config import FigureConfig
+    from kmsim.config.errors import must
+
+    config = which if isinstance(which, FigureConfig) else FigureConfig.model_validate(dict(which))
+    inquiry = study.inquiry.model_copy(update={"figures": (config,)})
+    findings = [*inquiry.findings(), *inquiry.level_findings({axis.name: axis.levels for axis in study.axes})]
+    for found in findings:
+        if found.loc[0] == "figures":
+            key = ".".join(map(str, found.loc[2:]))
+            raise ValueError(f"figure, {key}: must {must(found.rule, **found.context)}, found {found.found}")
+    return config
+
+
+def _shown(figure: Any) -> Any:
+    """The figure, which says itself how Jupyter shows it: pyplot, which says it of others, does not know it."""
+
+    def png() -> bytes:
+        file = io.BytesIO()
+        figure.savefig(file, format="png", metadata={"Software": None})
+        return file.getvalue()
+
+    figure._repr_png_ = png
+    return figure

@@ -1,7 +1,7 @@
 """The commands; no logic.
 
-Exit codes: 0 done, 1 the validation says no, 2 the user's input, 3 the simulated machine could not go on,
-70 our bug, 130 interrupted.
+Exit codes: 0 done, 1 a validation or a comparison says no, 2 the user's input, 3 the simulated machine could not go on,
+4 some runs of a study failed and the others are kept, 70 our bug, 130 interrupted (a study can be gone on with).
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperGroup
 
-EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
+from kmsim.options import Ways, with_ways
+
+EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
 
 
 class Interrupted(Exception):
@@ -42,26 +44,51 @@ app = typer.Typer(
 
 Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")]  # noqa: UP045
 Seed = Annotated[Optional[int], typer.Option(help="Override the study's seed.")]  # noqa: UP045
+Out = Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME if not given.")]  # noqa: UP045
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+WORSE_BY = (
+    "Exit code 1 if a response is worse by more than this share of A's mean, 0.05 or 5%, or RESPONSE=SHARE: "
+    "if the lower end of its 95 % interval is (n = 1: the value itself)."
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @app.command()
+@with_ways
 def run(
     file: Path,
     set_: Sets = None,
     seed: Seed = None,
-    out: Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME if not given.")] = None,  # noqa: UP045
-    stepwise: Annotated[bool, typer.Option("--stepwise", help="One SimPy event per step: slow, to debug.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    out: Out = None,
+    *,
+    quiet: Quiet = False,
+    json: Json = False,
+    ways: Ways,
+) -> None:
+    """Simulate a config or a study; write tables, /proc files and figures. A study that was stopped goes on."""
+    from kmsim.config import load_design
+    from kmsim.session_study import run_design
+
+    sets = [*(set_ or ()), *(["run.stepwise=true"] if ways.stepwise else [])]
+    ended = run_design(load_design(file, sets, seed), out, ways, quiet=quiet, as_json=json)
+    if ended.stuck:
+        raise typer.Exit(EXIT_STUCK)
+    if ended.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(help="The folder of the whole study.")],
+    shards: Annotated[list[Path], typer.Argument(help="The folders of all its shards.")],
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Simulate a config; write tables, /proc files and figures."""
-    from kmsim.config import load
-    from kmsim.session import run_and_show
+    """Put a study together that was run with --shard on several computers."""
+    from kmsim.session_study import merge_and_show
 
-    sets = [*(set_ or ()), *(["run.stepwise=true"] if stepwise else [])]
-    if run_and_show(load(file, sets, seed), out, quiet=quiet, as_json=json).stuck:
-        raise typer.Exit(EXIT_STUCK)
+    if merge_and_show(out, shards, quiet=quiet, as_json=json).failed:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -74,11 +101,72 @@ def check(files: list[Path], set_: Sets = None) -> None:
 
 
 @app.command()
-def show(folder: Path, json: Json = False) -> None:
-    """Print the tables of a result folder."""
+def show(
+    folder: Path,
+    point: Annotated[Optional[int], typer.Option(min=0, help="Of a study, this point's run.")] = None,  # noqa: UP045
+    replication: Annotated[int, typer.Option(min=0, help="Of the point, this replication.")] = 0,
+    json: Json = False,
+) -> None:
+    """Print the tables of a result, of a study, or of one run of it."""
     from kmsim.session import show_folder
 
-    show_folder(folder, as_json=json)
+    show_folder(folder, point, replication, as_json=json)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A result folder, of a run or of a study.")],
+    b: Annotated[Path, typer.Argument(help="The one that is compared with it.")],
+    worse_by: Annotated[Optional[list[str]], typer.Option(metavar="SHARE", help=WORSE_BY)] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="Write figure and rows into this folder.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """What differs between two results, paired differences B - A, and whether B is worse by more than a bound."""
+    from kmsim.session_compare import compare_and_show
+
+    if not compare_and_show(a, b, worse_by or [], out, as_json=json):
+        raise typer.Exit(EXIT_NO)
+
+
+@app.command()
+def report(
+    folder: Path,
+    out: Annotated[Optional[Path], typer.Option(help="The file; report.html in the folder if not given.")] = None,  # noqa: UP045
+) -> None:
+    """Write a result as one HTML file that needs nothing else: tables, figures, a map of memory."""
+    from kmsim.session_study import write_report_of
+
+    write_report_of(folder, out)
+
+
+@app.command()
+def sensitivity(
+    file: Path,
+    set_: Sets = None,
+    out: Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME-sensitivity if not given.")] = None,  # noqa: UP045
+    factor: Annotated[float, typer.Option(help="Prices are divided and multiplied by this.")] = 2.0,
+    samples: Annotated[int, typer.Option(help="Of Sobol' indices, a power of two; 0: none.")] = 32,
+    jobs: Annotated[Optional[int], typer.Option(min=1, help="Worker processes; one per CPU if not given.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """Vary every price that is marked as assumed, and say which conclusions of a study change."""
+    from kmsim.config import load_design
+    from kmsim.session_sensitivity import Asked, run_sensitivity
+
+    run_sensitivity(load_design(file, set_ or ()), out, Asked(factor, samples, jobs), as_json=json)
+
+
+@app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(help="The result folder of a run or of a study.")],
+    figure: Annotated[Optional[list[str]], typer.Option(help="Draw only this one; may be repeated.")] = None,  # noqa: UP045
+    format_: Annotated[str, typer.Option("--format", help="png, pdf or both.")] = "png,pdf",
+    out: Annotated[Optional[Path], typer.Option(help="Write here; figures/ of the result if not given.")] = None,  # noqa: UP045
+) -> None:
+    """Draw the figures of a result, each with its data as CSV if it is a study's."""
+    from kmsim.session_plot import plot_folder
+
+    plot_folder(folder, figure or [], format_, out)
 
 
 @app.command()
@@ -154,6 +242,9 @@ def main() -> None:
         if is_users_mistake(error):
             typer.echo(str(error), err=True)
             sys.exit(EXIT_INPUT)
+        if is_stopped(error):
+            typer.echo(str(error), err=True)
+            sys.exit(EXIT_INTERRUPTED)
         traceback.print_exc()
         typer.echo("this is a bug of kmsim, not of your config; please report the lines above", err=True)
         sys.exit(EXIT_BUG)
@@ -166,3 +257,10 @@ def is_users_mistake(error: Exception) -> bool:
     from kmsim.validate.files import NoRecording
 
     return isinstance(error, ConfigError | NotAResult | NoRecording)
+
+
+def is_stopped(error: Exception) -> bool:
+    """Does the error say that a study was stopped before it was finished?"""
+    from kmsim.study.campaign import Stopped
+
+    return isinstance(error, Stopped)

@@ -119,29 +119,33 @@ def plain_lines() -> Report:
 
 def check_files(files: list[Path], sets: list[str]) -> bool:
     """Check each file; whether all are fine."""
-    from kmsim.config import ConfigError, load
-    from kmsim.workload.plan import nr_operations, plan_of
+    from kmsim.config import ConfigError, load_design
+    from kmsim.session_study import checked_lines
 
     fine = True
     for file in files:
         try:
-            study = load(file, sets)
+            lines = checked_lines(load_design(file, sets))
         except ConfigError as error:
             fine = False
             print(error, file=sys.stderr)
         else:
-            for note in study.machine.notes:
-                print(f"{file}: note: {note}")
-            print(f"{file}: fine, {nr_operations(plan_of(study.workload, study.machine)):,} operations")
+            for line in lines:
+                print(f"{file}: {line}")
     return fine
 
 
-def show_folder(folder: Path, *, as_json: bool) -> None:
-    """Print the tables of a result."""
-    from kmsim import api
+def show_folder(folder: Path, point: int | None = None, replication: int = 0, *, as_json: bool) -> None:
+    """Print the tables of a result, of a study, or of one run of it."""
     from kmsim.plots.terminal import show_result
+    from kmsim.session_study import show_study_folder
+    from kmsim.study.store import load
+    from kmsim.study.study_folder import is_study_folder
 
-    result = api.load(folder)
+    if is_study_folder(folder) or point is not None:
+        show_study_folder(folder, point, replication, as_json=as_json)
+        return
+    result = load(folder)
     if as_json:
         print_json(result)
     else:

@@ -35,7 +35,7 @@ from experiments.calibration_slab_vmalloc.published import (
 )
 from experiments.figures import save_figure, write_numbers
 from kmsim.config.shipped import shipped_file
-from kmsim.plots.figures import PLAIN, styled
+from kmsim.plots.style import PLAIN, styled
 
 HERE = Path(__file__).parent
 FIT = HERE / "fit.csv"

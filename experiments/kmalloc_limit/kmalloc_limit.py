@@ -25,7 +25,7 @@ import kmsim
 from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
 from kmsim.mm.slab_common import Caches, kmalloc_limits
-from kmsim.plots.figures import styled
+from kmsim.plots.style import styled
 from kmsim.sim.ask import can_kmalloc
 from kmsim.sim.boot import machine_of
 from kmsim.study.store import Result

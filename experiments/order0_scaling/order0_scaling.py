@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 from experiments.calibration.calibrate import POINT
 from experiments.calibration.p1 import CURVES, compared, measured, simulated
 from experiments.figures import save_figure, write_numbers
-from kmsim.plots.figures import DASHES, PLAIN, styled
+from kmsim.plots.style import DASHES, PLAIN, styled
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"

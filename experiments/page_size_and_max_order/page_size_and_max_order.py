@@ -1,303 +1,274 @@
-"""Run the same demand in bytes with three page sizes and three largest blocks each.
+"""Run the study, and write its results as a short paper's results section.
 
     python experiments/page_size_and_max_order/page_size_and_max_order.py          # all of it
-    python experiments/page_size_and_max_order/page_size_and_max_order.py --draw   # figure and README from results.csv
+    python experiments/page_size_and_max_order/page_size_and_max_order.py --draw   # README from the CSV files alone
 
-Each point's numbers go to results.csv, one measure a row; the figure and README's numbers are made of that file alone.
+The study's means with their intervals go to estimates.csv, its paired differences to comparisons.csv, its figures
+beside them; every number of README's results is made of the two files.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterator
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
-import kmsim
-from experiments.figures import quantile_ns, save_figure, write_numbers
-from kmsim.config import Study, load
-from kmsim.metrics.gfp_names import gfp_names
-from kmsim.plots.figures import DASHES, PLAIN, styled
-from kmsim.study.store import Result
+from experiments.figures import write_numbers
+from kmsim.config import load_design
+from kmsim.study.executors import Processes
+from kmsim.study.results import StudyResult, load_study
+from kmsim.study.whole_study import run_whole_study
 
 HERE = Path(__file__).parent
-STUDY = HERE / "page_size_and_max_order.yaml"
-RESULTS = HERE / "results.csv"
-FIGURE = HERE / "page_size_and_max_order.png"
-README = HERE / "README.md"
+STUDY = HERE / "study.yaml"
+ESTIMATES, COMPARISONS, README = HERE / "estimates.csv", HERE / "comparisons.csv", HERE / "README.md"
+OUT = Path("results") / "page_size_and_max_order"
+FIGURES = ("free_in_2MiB", "latency_p999", "lock_wait_share", "latency_and_fragmentation", "held_pageblocks")
 
-KIB, MIB = 1 << 10, 1 << 20
-# By page size in KiB: blocks of 2 MiB, the kernel's default, and the largest that is legal (with 64 KiB, they are one).
-ORDERS = {4: (9, 10, 15), 16: (7, 11, 13), 64: (5, 11, 13)}
-DEFAULTS = {4: 10, 16: 11, 64: 13}
-POINTS = [(page_kib, order) for page_kib, orders in ORDERS.items() for order in orders]
-SEEDS = (1, 2, 3)
-POINT = ["page_kib", "max_page_order"]
-KEYS = [*POINT, "largest_block_mib", "pageblock_mib", "seed", "request", "measure"]
-CACHE = "page of cache"  # a request for single pages is measured page by page
-
-
-class Demand(NamedTuple):
-    """How much the workload asks for after filling memory: the study's threads in their order."""
-
-    mixed: int = 24000  # operations of each thread
-    kept: int = 1500  # requests, each of which is made and one freed
-    dropped: int = 200
-
-
-FULL = Demand()
-
-
-def study_of(page_kib: int, order: int, seed: int, demand: Demand = FULL) -> Study:
-    """One point: what is said in requests becomes the operations that this page size needs for them."""
-    pages = 64 // page_kib  # of a request for cache
-    sets = [f"machine.page_size={page_kib}KiB", f"machine.max_page_order={order}"]
-    for n, operations in enumerate((demand.mixed, 2 * demand.kept * pages, 2 * demand.dropped * pages)):
-        sets.append(f"workload.threads[{n}].phases[1].operations={operations}")
-    return load(STUDY, sets, seed)
-
-
-def rows_of(study: Study, result: Result) -> Iterator[dict[str, Any]]:
-    """One point's rows of results.csv."""
-    page = study.machine.page_size
-    keys = {
-        "page_kib": page // KIB,
-        "max_page_order": study.machine.max_page_order,
-        "largest_block_mib": (page << study.machine.max_page_order) / MIB,
-        "pageblock_mib": (page << study.machine.pageblock_order) / MIB,
-        "seed": study.seed,
-    }
-    asked = held = failures = 0
-    for request, row in _by_request(study, result):
-        asked += row.pop("asked_bytes")
-        held += row.pop("held_bytes")
-        failures += row["failed"]
-        yield from ({**keys, "request": request, "measure": name, "value": value} for name, value in row.items())
-    whole = {"asked_mib": asked / MIB, "held_mib": held / MIB, "failed": failures, **_free(result)}
-    yield from ({**keys, "request": "all", "measure": name, "value": value} for name, value in whole.items())
+PAGE, ORDER, BLOCK, MEMORY, WORKLOAD = "machine.page_size", "machine.max_page_order", "pageblock", "memory", "workload"
+AXES = [PAGE, ORDER, BLOCK, MEMORY, WORKLOAD]
+DEFAULTS = {"4KiB": 10, "16KiB": 11, "64KiB": 13}  # the kernel's largest order
+WORKLOADS = ("cache", "server", "kmalloc")
+RESPONSES = {
+    "latency_mean": "mean latency (ns)",
+    "latency_p999": "p99.9 (ns)",
+    "lock_wait_share": "waiting for locks (%)",
+    "internal_waste": "internal waste (%)",
+    "unusable_index": "unusable index, 2 MiB",
+    "free_in_2MiB": "free in 2 MiB blocks (MiB)",
+    "free_huge_pages": "free huge pages",
+    "largest_kmalloc": "largest kmalloc (MiB)",
+    "failed_share": "failed (%)",
+}
+KEPT = {
+    ESTIMATES: [*AXES, "response", "unit", "n", "mean", "ci_low", "ci_high"],
+    COMPARISONS: [
+        "comparison",
+        "response",
+        "baseline",
+        *AXES,
+        "n",
+        "baseline_mean",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "p_holm",
+        "variance_ratio",
+    ],
+}
+OF_PAGES, OF_ORDERS, HELD, AGED = "page size", "largest block", "pageblock held at order 6", "aged memory"
+ALPHA = 0.05
 
 
-def _by_request(study: Study, result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What became of each kind of request, all CPUs and threads together."""
-    page = study.machine.page_size
-    operations, histograms = result.operations, result.histograms
-    kinds = {request for thread in study.workload.threads for request in thread.requests}
-    for request in sorted(kinds, key=lambda request: (not request.contiguous, request.bytes)):
-        gfp, order = gfp_names(request.gfp_flags), request.order_on(page)
-        mine = operations[(operations["gfp"] == gfp) & (operations["order"] == order)]
-        allocs, frees = (mine[mine["kind"] == kind] for kind in ("alloc", "free"))
-        each = request.bytes // request.nr_blocks(page)  # bytes asked for in one operation
-        nr_held = int(allocs["count"].sum() - frees["count"].sum())
-        buckets = histograms[
-            (histograms["kind"] == "alloc") & (histograms["gfp"] == gfp) & (histograms["order"] == order)
-        ]
-        mean_ns = (allocs["mean_ns"] * allocs["count"]).sum() / allocs["count"].sum()
-        yield (
-            f"{request.bytes // KIB} KiB" if request.contiguous else CACHE,
-            {
-                "allocations": int(allocs["count"].sum()),
-                "failed": int(allocs["failed"].sum()),
-                "requested_mib": int(allocs["count"].sum() + allocs["failed"].sum()) * each / MIB,
-                "p50_ns": quantile_ns(buckets, 500),
-                "p99_ns": quantile_ns(buckets, 990),
-                "mean_ns_of_a_request": mean_ns * request.nr_blocks(page),
-                "asked_bytes": nr_held * each,
-                "held_bytes": nr_held * (page << order),
-            },
-        )
+class Results(NamedTuple):
+    """What README is made of."""
+
+    estimates: pd.DataFrame
+    comparisons: pd.DataFrame
 
 
-def _free(result: Result) -> dict[str, float]:
-    """Free memory at the end, in MiB: all of it, and what of it lies in blocks of at least 2 MiB."""
-    samples, memory = (table[table["time_ns"] == table["time_ns"].max()] for table in (result.samples, result.memory))
-    page = result.page_size_bytes
-    free = samples["free_pages"].sum() * page / MIB
-    in_large = samples[(page * 2 ** samples["order"]) >= 2 * MIB]["free_pages"].sum() * page / MIB
-    return {
-        "free_mib": free,
-        "free_in_2mib_blocks_mib": in_large,
-        "unusable_index_2mib": 1 - in_large / free,
-        "per_cpu_lists_mib": memory["pcp_pages"].sum() * page / MIB,
-    }
+def read() -> Results:
+    """The two files as they were written."""
+    found = [pd.read_csv(file, dtype={ORDER: str}, keep_default_na=True) for file in (ESTIMATES, COMPARISONS)]
+    return Results(*found)
 
 
 def simulate() -> None:
-    """Run every point and write results.csv."""
-    rows: list[dict[str, Any]] = []
-    for page_kib, order in POINTS:
-        for seed in SEEDS:
-            study = study_of(page_kib, order, seed)
-            rows += rows_of(study, kmsim.run(study))
-    table = pd.DataFrame(rows)[[*KEYS, "value"]]
-    table.to_csv(RESULTS, index=False, float_format="%.6g")
+    """Run the study, and keep what README and its figures need."""
+    from kmsim.plots.study_figures import draw_study
+
+    design = load_design(STUDY)
+    run_whole_study(design, OUT, Processes(2))
+    study: StudyResult = load_study(OUT)
+    tables = {ESTIMATES: study.estimates, COMPARISONS: study.comparisons}
+    for file, table in tables.items():
+        table[KEPT[file]].to_csv(file, index=False, float_format="%.5g", lineterminator="\n")
+    draw_study(study, OUT / "figures", names=FIGURES)
+    for name in FIGURES:
+        shutil.copy(OUT / "figures" / f"{name}.png", HERE / f"{name}.png")
 
 
-def medians(results: pd.DataFrame, request: str) -> pd.DataFrame:
-    """A row for each point, in the order of results.csv: the medians over the seeds of one request's measures."""
-    mine = results[results["request"] == request]
-    wide = mine.pivot_table(index=KEYS[:4], columns="measure", values="value", aggfunc="median")
-    return wide.reset_index().set_index(POINT)
+# ---- README
 
 
-def draw(results: pd.DataFrame) -> Any:
-    """Latency by request with the smallest and with default largest blocks; below, where memory is at the end."""
-    with styled():
-        figure = plt.figure(figsize=(7.4, 6.9), layout="constrained")
-        figure.get_layout_engine().set(hspace=0.08)
-        figure.suptitle("The same demand in bytes: what do page size and largest block change?")
-        left, right, below = figure.subplot_mosaic("ab;cc", height_ratios=(1, 1.15)).values()
-        _latency(left, results, {page_kib: orders[0] for page_kib, orders in ORDERS.items()})
-        left.set(title="largest blocks of 2 MiB", ylabel="99th percentile of latency (ns)")
-        _latency(right, results, DEFAULTS)
-        right.set(title="largest blocks of the kernel's default")
-        lows, highs = zip(left.get_ylim(), right.get_ylim(), strict=True)
-        for axes in (left, right):
-            axes.set(xlabel="size of the allocation", ylim=(min(lows), max(highs)))
-            axes.title.set_fontsize("medium")
-        _memory(below, results)
-    return figure
+def at(results: Results, response: str, **labels: str) -> pd.Series[Any]:
+    """One row of the estimates; the pageblock moves, unless said."""
+    table = results.estimates
+    wanted = {PAGE: labels["page"], ORDER: labels["order"], MEMORY: labels["memory"], WORKLOAD: labels["workload"]}
+    wanted[BLOCK] = labels.get("block", "moves")
+    for name, label in wanted.items():
+        table = table[table[name] == label]
+    (row,) = (row for _, row in table[table["response"] == response].iterrows())
+    return row
 
 
-def _latency(axes: Any, results: pd.DataFrame, order_of: dict[int, int]) -> None:
-    requests = [name for name in results["request"].unique() if name != "all"]
-    for i, (page_kib, order) in enumerate(order_of.items()):
-        rows = [medians(results, request).loc[(page_kib, order)] for request in requests]
-        largest = _size(rows[0]["largest_block_mib"])
-        look = {"color": _shade(i / 2), "linestyle": DASHES[i], "marker": "osD"[i], "markersize": 8 - 2 * i}
-        n = int(sum(row["allocations"] for row in rows))
-        label = f"{page_kib} KiB pages, {largest} (n = {n:,})"
-        p99_ns = [row["p99_ns"] for row in rows]
-        axes.plot(range(len(rows) - 1), p99_ns[:-1], label=label, **look)
-        axes.plot(len(rows) - 1, p99_ns[-1], **look)  # of cache: no size of its own, so no line leads there
-    axes.set(yscale="log", xticks=range(len(requests)))
-    axes.set_xticklabels([name.replace(" ", "\n", 1) for name in requests], fontsize="small")
-    axes.yaxis.set_major_formatter(PLAIN)
-    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(0, -0.36), borderaxespad=0)
+def spelt(row: pd.Series[Any]) -> str:
+    """A mean with its interval, where there is any."""
+    digits = ".3g" if abs(row["mean"]) < 100 else ",.0f"
+    mean, low, high = (format(row[name], digits) for name in ("mean", "ci_low", "ci_high"))
+    return mean if low == high == mean else f"{mean} [{low}, {high}]"
 
 
-def _memory(axes: Any, results: pd.DataFrame) -> None:
-    """A stack of where memory is at the end for each point, with the unusable index above it."""
-    whole = medians(results, "all")
-    in_large = whole["free_in_2mib_blocks_mib"]
-    parts = {
-        "held, as asked": whole["asked_mib"],
-        "held, lost to rounding up to pages": whole["held_mib"] - whole["asked_mib"],
-        "free, in blocks below 2 MiB": whole["free_mib"] - in_large,
-        "free, in blocks of 2 MiB and more": in_large,
-        "on per-CPU lists": whole["per_cpu_lists_mib"],
-    }
-    at = np.arange(len(whole)) + np.repeat([0, 0.6, 1.2], 3)
-    bottom = np.zeros(len(whole))
-    for (label, part), shade in zip(parts.items(), (0.0, 0.5, 1.0, 0.25, 0.0), strict=True):
-        gib = part.to_numpy() / 1024
-        look: dict[str, Any] = {"facecolor": _shade(shade), "edgecolor": "white", "linewidth": 0.6}
-        if label == "on per-CPU lists":
-            look |= {"facecolor": "white", "edgecolor": "0.3", "hatch": "////"}
-        axes.bar(at, gib, 0.8, bottom=bottom, label=label, **look)
-        bottom += gib
-    for x, top, (_, row) in zip(at, bottom, whole.iterrows(), strict=True):
-        text = f"{row['unusable_index_2mib']:.2f}"
-        text += f"\n{row['failed']:,.0f} failed" if row["failed"] else ""
-        axes.annotate(text, (x, top), (0, 2), textcoords="offset points", ha="center", fontsize="small")
-    ticks = [
-        f"{_size(row['largest_block_mib'])}" + ("\ndefault" if DEFAULTS[page] == order else "")
-        for (page, order), row in whole.iterrows()
+def table_of(results: Results, memory: str) -> str:
+    """A row for each workload and page size at the kernel's default largest order."""
+    heads = ["workload", "page", "order", *RESPONSES.values()]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for workload in WORKLOADS:
+        for page, order in DEFAULTS.items():
+            rows = (at(results, of, page=page, order=str(order), memory=memory, workload=workload) for of in RESPONSES)
+            lines.append(f"| {' | '.join([workload, page, str(order), *map(spelt, rows)])} |")
+    return "\n".join(lines)
+
+
+def counted(results: Results, comparison: str, response: str) -> str:
+    """How many differences of a comparison there are, and how many are shown up and down."""
+    rows = results.comparisons
+    rows = rows[(rows["comparison"] == comparison) & (rows["response"] == response) & rows["difference"].notna()]
+    shown = rows[rows["p_holm"] < ALPHA]
+    higher, lower = (shown["difference"] > 0).sum(), (shown["difference"] < 0).sum()
+    return f"of {len(rows)} differences {higher} are shown to be higher and {lower} lower"
+
+
+def most(results: Results, comparison: str, response: str) -> str:
+    """The largest relative difference that is shown, and where."""
+    rows = results.comparisons
+    rows = rows[(rows["comparison"] == comparison) & (rows["response"] == response) & (rows["p_holm"] < ALPHA)]
+    rows = rows[rows["baseline_mean"] != 0]
+    if rows.empty:
+        return "none"
+    relative = rows["difference"] / rows["baseline_mean"]
+    row = rows.loc[relative.abs().idxmax()]
+    low, high = (row[name] / row["baseline_mean"] for name in ("ci_low", "ci_high"))
+    where = f"{row[PAGE]} pages, order {row[ORDER]}, pageblock {row[BLOCK]}, {row[MEMORY]} memory, {row[WORKLOAD]}"
+    return f"{relative[row.name]:+.0%} [{low:+.0%}, {high:+.0%}] ({where})"
+
+
+def pages(results: Results, response: str, memory: str, workload: str) -> str:
+    """A response with 4, 16 and 64 KiB pages at the kernel's default largest orders."""
+    rows = [
+        spelt(at(results, response, page=page, order=str(order), memory=memory, workload=workload))
+        for page, order in DEFAULTS.items()
     ]
-    axes.set_xticks(at, ticks, fontsize="small")
-    for page, x in zip(ORDERS, at[1::3], strict=True):
-        axes.annotate(f"{page} KiB pages", (x, 4.75), ha="center")
-    axes.set(ylabel="memory at the end (GiB)", xlabel="largest block", ylim=(0, 5.2))
-    title = f"Above the bars: unusable free space index for 2 MiB, allocations that failed (n = {len(SEEDS)} seeds)"
-    axes.set_title(title, fontsize="medium")
-    axes.xaxis.grid(False)
-    axes.figure.legend(*axes.get_legend_handles_labels(), fontsize="small", ncols=3, loc="outside lower center")
+    return f"{rows[0]}, {rows[1]} and {rows[2]}"
 
 
-def _shade(share: float) -> tuple[float, ...]:
-    """From light (0) to dark (1), none too light for white paper."""
-    return tuple(mpl.colormaps["cividis"](0.9 - 0.9 * share))
-
-
-def _size(mib: float) -> str:
-    return f"{mib:g} MiB"
-
-
-def sentences(results: pd.DataFrame) -> str:
-    """What is worth saying of the numbers, with them filled in."""
-    whole, small, large = (medians(results, request) for request in ("all", "4 KiB", "256 KiB"))
-    cache_ns = medians(results, CACHE)["mean_ns_of_a_request"]
-    least, default = [(page_kib, orders[0]) for page_kib, orders in ORDERS.items()], list(DEFAULTS.items())
-
-    def listed(values: pd.Series, form: str, points: list[tuple[int, int]] = least) -> str:
-        shown = [format(values[point], form) for point in points]
-        return f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-    same = results[(results["request"] != "all") & (results["measure"] == "requested_mib")]
-    requested = same.groupby([*POINT, "seed"])["value"].sum().groupby("seed")
-    assert (requested.max() - requested.min() < 0.01).all(), "each point was asked for the same bytes"
-    held = listed(whole["held_mib"] / whole["asked_mib"], ".2f")
-    index = listed(whole["unusable_index_2mib"], ".2f")
-    on_lists = whole["per_cpu_lists_mib"]
-    with_lists = listed(1 - whole["free_in_2mib_blocks_mib"] / (whole["free_mib"] + on_lists), ".2f")
-    index_default = listed(whole["unusable_index_2mib"], ".2f", default)
-    return f"""Each run asks for {requested.max().median():,.0f} MiB in all (medians of {len(SEEDS)} seeds throughout).
-With pages of {listed(pd.Series({point: point[0] for point in least}), "d")} KiB and blocks of at most 2 MiB:
-
-- **Bytes.** Rounding up to whole pages makes the memory held {held} times what was asked for.
-- **Fragmentation.** At the end, when a part of the cache has been given back, the unusable free space index for 2 MiB
-  is {index}. It leaves out per-CPU lists, which keep {listed(on_lists, ",.0f")} MiB more; with these counted as
-  unusable too, it is {with_lists}.
-- **Latency.** The 99th percentile of an allocation of 4 KiB is {listed(small["p99_ns"], ",.0f")} ns, of one of 256 KiB
-  {listed(large["p99_ns"], ",.0f")} ns. To allocate 64 KiB of page cache in single pages takes
-  {listed(cache_ns, ",.0f")} ns on average.
-- **Default largest blocks** of {listed(whole["largest_block_mib"], "g", default)} MiB make the index {index_default};
-  {listed(whole["failed"], ",.0f", default)} allocations fail.
-"""
-
-
-def numbers(results: pd.DataFrame) -> str:
-    """README's findings and its table, of the medians over the seeds."""
-    whole, small, large = (medians(results, request) for request in ("all", "4 KiB", "256 KiB"))
-    cache = medians(results, CACHE)
-    lines = [
-        sentences(results),
-        "| pages | largest block | pageblock | memory held / asked | unusable index, 2 MiB | free in 2 MiB blocks "
-        "| allocations failed | 4 KiB: p50, p99 | 256 KiB: p50, p99 | 64 KiB of cache: mean |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+def orders(results: Results, response: str, page: str, workload: str) -> str:
+    """A response on aged memory with the smallest, the default and the largest block of a page size."""
+    table = results.estimates
+    known = sorted({int(order) for order in table.loc[table[PAGE] == page, ORDER]})
+    chosen = [str(order) for order in (known[0], DEFAULTS[page], known[-1])]
+    rows = [
+        f"{spelt(at(results, response, page=page, order=order, memory='aged', workload=workload))} (order {order})"
+        for order in dict.fromkeys(chosen)
     ]
-    for point, row in whole.iterrows():
-        page_kib, order = point
-        default = ", default" if DEFAULTS[page_kib] == order else ""
-        cells = [
-            f"{page_kib} KiB",
-            f"{_size(row['largest_block_mib'])} (order {order}{default})",
-            _size(row["pageblock_mib"]),
-            f"{row['held_mib'] / row['asked_mib']:.2f}",
-            f"{row['unusable_index_2mib']:.2f}",
-            f"{row['free_in_2mib_blocks_mib']:,.0f} MiB",
-            f"{row['failed']:,.0f}",
-            *(f"{of.loc[point, 'p50_ns']:,.0f}, {of.loc[point, 'p99_ns']:,.0f} ns" for of in (small, large)),
-            f"{cache.loc[point, 'mean_ns_of_a_request']:,.0f} ns",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return f"{', '.join(rows[:-1])} and {rows[-1]}"
+
+
+def asked(results: Results) -> str:
+    """The bytes asked for, by workload, and by how much points differ."""
+    rows = results.estimates[results.estimates["response"] == "asked"]
+    said = []
+    for workload in WORKLOADS:
+        mean = rows.loc[rows[WORKLOAD] == workload, "mean"]
+        said.append(f"{workload} {mean.median():,.0f} MiB (from {mean.min():,.0f} to {mean.max():,.0f})")
+    return ", ".join(said)
+
+
+def latency(r: Results) -> str:
+    """The first paragraph."""
+    means, tails = (
+        {workload: pages(r, response, "aged", workload) for workload in WORKLOADS}
+        for response in ("latency_mean", "latency_p999")
+    )
+    return (
+        "**Latency.** With pages of 4, 16 and 64 KiB and the kernel's largest orders, on aged memory, an allocation of "
+        f"the server workload takes {means['server']} ns on average, and the slowest of 1,000 {tails['server']} ns; of "
+        f"the cache workload {means['cache']}, and {tails['cache']} ns; of kmalloc's {means['kmalloc']}, and "
+        f"{tails['kmalloc']} ns. Against 4 KiB pages, {counted(r, OF_PAGES, 'latency_mean')} in the mean. Against a "
+        f"largest order of 10, {counted(r, OF_ORDERS, 'latency_mean')} in the mean, and "
+        f"{counted(r, OF_ORDERS, 'latency_p999')} in the 99.9th percentile; the largest of these is "
+        f"{most(r, OF_ORDERS, 'latency_p999')}."
+    )
+
+
+def waiting(r: Results) -> str:
+    """Of locks."""
+    of_cache, of_server = (pages(r, "lock_wait_share", "aged", workload) for workload in ("cache", "server"))
+    return (
+        f"**Waiting for locks.** CPUs spend {of_cache} % of their time waiting in the cache workload, and {of_server} "
+        "% in the server's. With 4 KiB pages and the kmalloc workload it is, by largest order, "
+        f"{orders(r, 'lock_wait_share', '4KiB', 'kmalloc')} %."
+    )
+
+
+def memory(r: Results) -> str:
+    """Waste and fragmentation."""
+    waste = {workload: pages(r, "internal_waste", "aged", workload) for workload in WORKLOADS}
+    free = {page: orders(r, "free_in_2MiB", page, "server") for page in DEFAULTS}
+    aged, fresh = (
+        {response: pages(r, response, state, "server") for response in ("free_huge_pages", "largest_kmalloc")}
+        for state in ("aged", "fresh")
+    )
+    return (
+        f"**Internal waste.** Of the memory taken, {waste['server']} % was not asked for in the server workload, "
+        f"{waste['cache']} % in the cache workload, {waste['kmalloc']} % in kmalloc's.\n\n"
+        "**Fragmentation.** After the server workload on aged memory the unusable free space index for 2 MiB is "
+        f"{pages(r, 'unusable_index', 'aged', 'server')}. Memory that lies free in blocks of 2 MiB and more is, by "
+        f"largest order, {free['4KiB']} MiB with 4 KiB pages, {free['16KiB']} MiB with 16 KiB, {free['64KiB']} MiB "
+        f"with 64 KiB. Free huge pages, whose size differs (2, 32 and 512 MiB), are {aged['free_huge_pages']} on aged "
+        f"memory, {fresh['free_huge_pages']} on fresh.\n\n"
+        f"**The largest kmalloc in practice** is {aged['largest_kmalloc']} MiB after the server workload on aged "
+        f"memory, and {fresh['largest_kmalloc']} MiB on fresh memory."
+    )
+
+
+def arms(r: Results) -> str:
+    """Pageblocks, and age."""
+    return (
+        f"**Pageblocks held at order 6.** In memory free in 2 MiB blocks, {counted(r, HELD, 'free_in_2MiB')}; the "
+        f"largest is {most(r, HELD, 'free_in_2MiB')}. In mean latency, {counted(r, HELD, 'latency_mean')}; the largest "
+        f"is {most(r, HELD, 'latency_mean')}. In failures, {counted(r, HELD, 'failed_share')}.\n\n"
+        f"**Aged against fresh memory.** In mean latency, {counted(r, AGED, 'latency_mean')}; the largest is "
+        f"{most(r, AGED, 'latency_mean')}. In the 99.9th percentile, {counted(r, AGED, 'latency_p999')}."
+    )
+
+
+def design(r: Results) -> str:
+    """What was run, and what pairing saved."""
+    nr_points = len(r.estimates[AXES].drop_duplicates())
+    ratio = r.comparisons.groupby("comparison")["variance_ratio"].median()
+    return (
+        f"{nr_points} points, {int(r.estimates['n'].max())} paired replications each; means with 95 % confidence "
+        "intervals (t), differences tested with Holm's correction over all of a comparison. What was asked for and "
+        f"given, in the median of the points: {asked(r)}; less is given where requests fail. The variance of a paired "
+        f"difference is, in the median of a comparison's rows, {ratio[OF_PAGES]:.2f} (page size), "
+        f"{ratio[OF_ORDERS]:.2f} (largest block), {ratio[HELD]:.2f} (pageblock) and {ratio[AGED]:.2f} (age of memory) "
+        "of what independent random numbers would give."
+    )
+
+
+def numbers(r: Results) -> str:
+    """README's results, every number of them."""
+    text = "\n\n".join((design(r), latency(r), waiting(r), memory(r), arms(r)))
+    filled = "\n\n".join(textwrap.fill(part, 118, break_on_hyphens=False) for part in text.split("\n\n"))
+    tables = "\n\n".join(
+        f"On {state} memory, at the kernel's default largest orders:\n\n{table_of(r, state)}"
+        for state in ("aged", "fresh")
+    )
+    return f"{filled}\n\n{tables}\n"
 
 
 def main(arguments: list[str]) -> None:
-    """All points, unless only the drawing is wanted; then the figure and README, from results.csv alone."""
-    mpl.use("Agg")
+    """The study, unless only README is wanted; then README, from the two files alone."""
     if "--draw" not in arguments:
         simulate()
-    results = pd.read_csv(RESULTS)
-    save_figure(draw(results), FIGURE)
-    write_numbers(README, numbers(results))
+    write_numbers(README, numbers(read()))
 
 
 if __name__ == "__main__":

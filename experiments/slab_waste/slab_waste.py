@@ -29,7 +29,7 @@ from kmsim.config.shipped import shipped_file
 from kmsim.config.sizes import TableOfSizes
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slab_geometry import new_geometry
-from kmsim.plots.figures import styled
+from kmsim.plots.style import styled
 from kmsim.study.waste import slab_share, waste_of
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 import kmsim
 from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
-from kmsim.plots.figures import DASHES, PLAIN, styled
+from kmsim.plots.style import DASHES, PLAIN, styled
 from kmsim.study.store import Result
 
 HERE = Path(__file__).parent

@@ -5,6 +5,7 @@ broken key is not reported, because it would be a guess.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from kmsim.config.node import Loc
 from kmsim.config.quantities import Finding, Model, finding
 from kmsim.config.requests import Bounds
 from kmsim.config.workload import DrainConfig, InterruptConfig, ThreadConfig, nr_requests_held
+from kmsim.mm.slab_geometry import SlabBuild
 
 SLOTS_MAX = (1 << 31) - 1  # an operation keeps the number of its slot in 32 bits
 
@@ -149,12 +151,16 @@ def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
 
 def _cache_names(machine: MachineConfig) -> dict[str, bool]:
     """The names of all caches that there can be, and whether their objects have a constructor."""
+    constructed = {name: cache.constructor is not None for name, cache in machine.known_caches.items()}
+    return dict.fromkeys(_boot_names(machine.slab_build), False) | constructed
+
+
+@lru_cache(maxsize=256)  # 2 ms, for each of a sweep's points
+def _boot_names(build: SlabBuild) -> tuple[str, ...]:
     from kmsim.mm.slab_common import Caches  # numba comes with it: not for `kmsim --help`
 
-    caches = Caches(machine.slab_build)
-    of_boot = [name for number in range(len(caches.geometries)) for name in caches.aliases(number)]
-    constructed = {name: cache.constructor is not None for name, cache in machine.known_caches.items()}
-    return dict.fromkeys(of_boot, False) | constructed
+    caches = Caches(build)
+    return tuple(name for number in range(len(caches.geometries)) for name in caches.aliases(number))
 
 
 def _source_findings(source: AnySource, bounds: Bounds, names: set[str]) -> Iterator[Finding]:

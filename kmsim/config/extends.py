@@ -9,7 +9,7 @@ it is a path, relative to the file that names it. Every file keeps its own lines
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmsim.config.errors import nearest
@@ -51,13 +51,21 @@ class Includes:
     problems: Problems
     files: int = 0
     missing: bool = False
+    read: dict[tuple[str, str], Node] = field(default_factory=dict)  # whole files, by real path and kind
+    shipped: dict[str, list[str]] = field(default_factory=dict)  # names of shipped files, by kind
 
     def study(self, node: Node, chain: tuple[str, ...] = ()) -> Node:
         """A study with what it extends; machine and costs still as they are given."""
         return self._extended(node, "workloads", ("extends",), chain)
 
-    def parts(self, node: Node) -> Node:
+    def variant(self, node: Node, problems: Problems) -> Node:
+        """A variant of a sweep, with the study that it extends."""
+        self.problems, self.files = problems, 0
+        return self._extended(node, "workloads", ("sweep", "axes", "variants", "extends"), ())
+
+    def parts(self, node: Node, problems: Problems) -> Node:
         """The study with its machine and costs, where they are names, replaced by what these hold."""
+        self.problems, self.files = problems, 0
         for key, kind in BY_NAME.items():
             part = node.keys.get(key)
             if part is not None and isinstance(part.value, str | dict):
@@ -96,19 +104,28 @@ class Includes:
         if self.files > FILES_MAX:
             self.problems.add("extends_files", node.place, loc)
             raise self.problems.error()
+        if (real, kind) in self.read:
+            return self.read[real, kind]
         included = read_file(path, str(path), self.problems, (node.place, loc))
-        return self._extended(included, kind, ("extends",), (*chain, real))
+        self.read[real, kind] = self._extended(included, kind, ("extends",), (*chain, real))
+        return self.read[real, kind]
 
     def _path(self, node: Node, name: str, kind: str, loc: Loc) -> Path | None:
-        if name.endswith((".yaml", ".yml")) or "/" in name:
+        if is_path(name):
             return Path(os.path.normpath(os.path.join(node.place.folder, name)))
-        names = shipped_names(kind)
+        names = self.shipped.get(kind) or shipped_names(kind)
+        self.shipped[kind] = names
         if name in names:
             return shipped_file(kind, name)
         self.missing = True
         near, listed = nearest(name, names), ", ".join(names)
         self.problems.add("shipped", node.place, loc, found=shown(name), near=near, names=listed)
         return None
+
+
+def is_path(name: str) -> bool:
+    """Does a name mean a file of the user's, not a shipped one?"""
+    return name.endswith((".yaml", ".yml")) or "/" in name
 
 
 def named_file(node: Node, name: str) -> Path:

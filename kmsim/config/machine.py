@@ -89,6 +89,12 @@ def default_max_page_order(page_size: int) -> int:
     return {4 * KIB: 10, 16 * KIB: 11}.get(page_size, 13)
 
 
+def largest_pageblock_order(page_size: int, max_page_order: int, *, huge: bool) -> int:
+    """Order of the blocks that have one migratetype: at most a huge page's (kernel: pageblock_order)."""
+    pmd_order = page_size.bit_length() - 4
+    return min(pmd_order, max_page_order) if huge else max_page_order
+
+
 def section_bits(arch: Arch, page_size: int) -> int:
     """Log2 of a memory section (kernel: SECTION_SIZE_BITS)."""
     return 29 if arch == "arm64" and page_size == 64 * KIB else 27
@@ -121,6 +127,11 @@ class MachineConfig(Model):
     hugetlb: Bool = True
     max_page_order: Annotated[int, count(0)] = Field(
         default_factory=lambda got: default_max_page_order(got["page_size"])
+    )
+    pageblock_order: Annotated[int, count(1)] = Field(
+        default_factory=lambda got: largest_pageblock_order(
+            got["page_size"], got["max_page_order"], huge=got["hugetlb"] or got["thp"].built_in
+        )
     )
     cpus: Annotated[int, count(1, 256)]
     memory: Annotated[int, size(64 * MIB, 1024 * GIB)]
@@ -155,12 +166,6 @@ class MachineConfig(Model):
         return section_bits(self.arch, self.page_size)
 
     @property
-    def pageblock_order(self) -> int:
-        """Order of the blocks that have one migratetype (kernel: pageblock_order)."""
-        huge = self.hugetlb or self.thp.built_in
-        return min(self.pmd_order, self.max_page_order) if huge else self.max_page_order
-
-    @property
     def managed_bytes(self) -> int:
         """Memory that the boot leaves to the zones."""
         return managed_bytes(self.memory_map, self.reserved)
@@ -190,6 +195,12 @@ class MachineConfig(Model):
             return  # every limit below follows from the page size
         orders = list(self._order_findings())
         yield from orders
+        limit = largest_pageblock_order(
+            self.page_size, self.max_page_order, huge=self.hugetlb or self.thp.built_in
+        )
+        if not orders and self.pageblock_order > limit:
+            at = ("pageblock_order",)
+            yield finding(at, "pageblock_order", needs=("max_page_order", "hugetlb", *_ORDER_NEEDS), limit=limit)
         if not self.thp.built_in and self.thp.enabled != "never":
             yield finding(("thp", "enabled"), "thp_built_in")
         ranges = list(self._map_findings())

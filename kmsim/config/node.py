@@ -136,6 +136,12 @@ class Problems:
     """What is wrong so far. Checks add to it and go on; only what cannot go on raises."""
 
     found: list[Problem] = field(default_factory=list)
+    nr_alone: int | None = None  # how many are of one key alone; the others are of keys against each other
+
+    @property
+    def only_between_keys(self) -> bool:
+        """Is each key right by itself?"""
+        return self.nr_alone == 0
 
     def add(
         self, rule: str, place: Place, loc: Loc = (), found: str = "", near: str = "", **context: object

@@ -12,7 +12,8 @@ from kmsim.config.node import DEPTH_MAX, Node, Place, Problems, described, mappi
 from kmsim.config.yaml_file import parse_value
 
 _STEP = r"[A-Za-z_][A-Za-z0-9_]*(?:\[[0-9]{1,6}\])*"
-_FORM = re.compile(rf"\s*({_STEP}(?:\.{_STEP})*)\s*=(.*)", re.DOTALL)
+_KEY = re.compile(rf"{_STEP}(?:\.{_STEP})*")
+_FORM = re.compile(rf"\s*({_KEY.pattern})\s*=(.*)", re.DOTALL)
 
 
 def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
@@ -27,9 +28,23 @@ def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
             value = parse_value(match[2], place, problems)
         except ConfigError:
             continue  # it is in problems; the other overrides are looked at too
-        steps = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", match[1])]
-        node = _laid(node, steps, (), _placed(value, place), problems)
+        node = _laid(node, key_steps(match[1]), (), _placed(value, place), problems)
     return node
+
+
+def is_key(key: str) -> bool:
+    """Is it the dotted name of a key, as ``--set`` and the axes of a sweep have it?"""
+    return _KEY.fullmatch(key) is not None and key.count(".") <= DEPTH_MAX
+
+
+def laid(node: Node, key: str, value: Node, problems: Problems) -> Node:
+    """``value`` laid over what a dotted key leads to; an axis of a sweep does this, where ``value`` stands."""
+    return _laid(node, key_steps(key), (), value, problems)
+
+
+def key_steps(key: str) -> list[str | int]:
+    """The names and numbers of which a dotted name is made."""
+    return [int(step) if step.isdigit() else step for step in re.findall(r"\w+", key)]
 
 
 def _placed(node: Node, place: Place) -> Node:

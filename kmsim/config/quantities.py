@@ -146,6 +146,12 @@ def _name(value: object) -> str:
     return value
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise refused("type_text")
+    return value
+
+
 def _some_text(value: object) -> str:
     if not isinstance(value, str):
         raise refused("type_text")
@@ -169,7 +175,7 @@ def _gfp(value: object) -> str:
 
 
 def _some_items(value: Any) -> Any:
-    if isinstance(value, list | tuple) and not value:
+    if isinstance(value, list | tuple | dict) and not value:
         raise refused("some_items")
     return value
 
@@ -177,6 +183,7 @@ def _some_items(value: Any) -> Any:
 # pydantic's own minimum counts the items that are right, and would complain twice about a wrong one.
 some_items = BeforeValidator(_some_items)
 Bool = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string"})]
 SomeText = Annotated[str, BeforeValidator(_some_text), WithJsonSchema({"type": "string", "minLength": 1})]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]

@@ -7,6 +7,7 @@ so the nouns that can extend require none. Rules between keys are the door's alo
 
 from typing import Any
 
+from kmsim.config.inquiry import Inquiry
 from kmsim.config.shipped import shipped_names
 from kmsim.config.study import Study
 
@@ -14,9 +15,13 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _EXTENDED = {"machines": "MachineConfig", "costs": "CostsConfig", "workloads": ""}
 
 
+class StudyFile(Inquiry, Study):
+    """What a file may say: the config of its points, and what it asks of them."""
+
+
 def json_schema() -> dict[str, Any]:
     """The schema of a study file as a JSON-ready dict."""
-    schema: dict[str, Any] = Study.model_json_schema(mode="validation")
+    schema: dict[str, Any] = StudyFile.model_json_schema(mode="validation")
     nouns = {**schema["$defs"], "": schema}
     short = {
         "Fresh": {"const": "fresh"},
@@ -32,6 +37,9 @@ def json_schema() -> dict[str, Any]:
     for key, kind in (("machine", "machines"), ("costs", "costs")):
         named = {"type": "string", "examples": shipped_names(kind)}
         schema["properties"][key] = {"anyOf": [named, schema["properties"][key]]}
+    schema["properties"]["replications"] = _or({"type": "integer"}, schema["properties"]["replications"])
+    responses = schema["properties"]["responses"]
+    responses["items"] = _or(nouns["ResponseConfig"]["properties"]["measure"], responses["items"])
     nouns["MachineConfig"]["properties"]["MAX_ORDER"] = {
         "type": "integer",
         "description": "old name of max_page_order; only together with kernel_release, before 6.8",
@@ -49,6 +57,12 @@ def _drop_raw_defaults(properties: dict[str, Any]) -> None:
     for entry in properties.values():
         if type(entry.get("default")) is int and entry.get("type") != "integer":
             del entry["default"]
+
+
+def _or(short: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """A short spelling, or the whole noun."""
+    whole.pop("default", None)
+    return {"anyOf": [short, whole]}
 
 
 def _or_null(entry: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag, WithJsonSchema, model_validator
 
 from kmsim.config.extends import named_file
 from kmsim.config.node import Node, Problems, described, scalar
-from kmsim.config.quantities import Finding, Model, SomeText, count, finding, number, only_key, refused
+from kmsim.config.quantities import (
+    Finding,
+    Model,
+    SomeText,
+    WithOptions,
+    count,
+    finding,
+    number,
+    only_key,
+    refused,
+    size,
+)
 from kmsim.config.yaml_file import file_problem
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
@@ -57,11 +68,25 @@ class BuddyInfo(Model):
     pagetypeinfo: StateFile | None = None
 
 
-class AgedTarget(Model):
-    """How fragmented: the kernel's unusable free space index at an order."""
+class AgedTarget(WithOptions):
+    """How fragmented: the kernel's unusable free space index at an order, or at that of a block in bytes."""
 
-    order: Annotated[int, count(1)]
+    order: Annotated[int, count(1)] | None = None
+    block: Annotated[int, size(1)] | None = None
     unusable_index: Annotated[float, number(low=0, high=1)]
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "AgedTarget":
+        if (self.order is None) == (self.block is None):
+            raise refused("order_or_block")
+        return self
+
+    def order_on(self, page_size: int) -> int:
+        """The order on a machine with this page size."""
+        if self.order is not None:
+            return self.order
+        assert self.block is not None
+        return max((-(-self.block // page_size) - 1).bit_length(), 1)
 
 
 class Aged(Model):
@@ -105,7 +130,7 @@ State = Annotated[
 
 def state_findings(state: State, max_page_order: int) -> Iterator[Finding]:
     """What is wrong between the state and the machine that is to be in it."""
-    if isinstance(state, Aged) and state.aged.order > max_page_order:
+    if isinstance(state, Aged) and state.aged.order is not None and state.aged.order > max_page_order:
         yield finding(("state", "aged", "order"), "order_machine", limit=max_page_order)
 
 

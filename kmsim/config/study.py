@@ -3,21 +3,52 @@
 Leaves out: sweeps and replications (later issues); how a file becomes this (``door``).
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from kmsim.config.costs import CostsConfig
 from kmsim.config.machine import MachineConfig
-from kmsim.config.quantities import Bool, Model, Name, count, time
+from kmsim.config.quantities import Bool, Model, Name, WithOptions, count, refused, time
 from kmsim.config.workload import WorkloadConfig
-from kmsim.units import TIME_UNITS
+from kmsim.units import TIME_UNITS, format_time
+
+MEMORY_MAPS_MAX = 100  # assumed: of 4 GiB in 4 KiB pages, each is a MiB
+MSER_5 = "mser-5"
 
 
-class RunConfig(Model):
+def _warm_up(value: Any) -> Any:
+    if value == MSER_5:
+        return value
+    if not isinstance(value, str) or not value.strip()[:1].isdecimal():
+        raise refused("time_or_mser")
+    return time(0).validate(value)
+
+
+WarmUp = Annotated[
+    int | Literal["mser-5"],
+    BeforeValidator(_warm_up),
+    PlainSerializer(lambda value: value if value == MSER_5 else format_time(value), when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": MSER_5},
+                {"type": "string", "pattern": rf"^\s*[0-9]+(\.[0-9]+)?\s*({'|'.join(TIME_UNITS)})\s*$"},
+            ]
+        }
+    ),
+]
+
+
+class RunConfig(WithOptions):
     """How a point is simulated and watched; nothing here changes what the allocator decides."""
 
     stepwise: Bool = False
     sample_every: Annotated[int, time(1)] = TIME_UNITS["ms"]
     validate_every: Annotated[int, count(0)] = 0
+    warm_up: WarmUp = 0  # what is measured begins then
+    batch: Annotated[int, time(1)] | None = None  # the run after the warm-up is cut into windows of this length
+    memory_map: Annotated[int, count(0, MEMORY_MAPS_MAX)] = 0  # most snapshots of all pages that are kept
 
 
 class Study(Model):

@@ -5,22 +5,28 @@ here can occur, and any other is a mistake of ours.
 """
 
 import re
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kmsim.config.errors import nearest
+from kmsim.config.inquiry import Inquiry
 from kmsim.config.node import Loc, Node, Place, Problems, described, shown
 from kmsim.config.quantities import Finding, Model
 
 # Keys that the door understands and that are gone after it.
-DOOR_KEYS = {"Study": ("extends",), "MachineConfig": ("extends", "MAX_ORDER"), "CostsConfig": ("extends",)}
+DOOR_KEYS = {
+    "Study": ("extends", *Inquiry.model_fields),
+    "MachineConfig": ("extends", "MAX_ORDER"),
+    "CostsConfig": ("extends",),
+}
 
 _RULE_OF = {
     "missing": "required",
     "extra_forbidden": "unknown_key",
     "model_type": "type_mapping",
+    "dict_type": "type_mapping",
     "tuple_type": "type_list",
     "too_long": "items_most",
     "int_type": "type_int",
@@ -100,14 +106,26 @@ def add_finding(finding: Finding, node: Node, problems: Problems) -> None:
 
 def legal_keys(kind: type[Model], loc: Loc) -> list[str]:
     """The keys that the noun at a location has."""
-    kinds = [kind]
+    kinds, is_free = [kind], False  # is the next step a key of the user's own?
     for step in loc:
         if isinstance(step, str) and step.startswith("~"):
             kinds = [variant for variant in kinds if step[1:] in variant.model_fields]
-        elif isinstance(step, str):
+        elif isinstance(step, str) and not is_free:
             fields = [variant.model_fields[step] for variant in kinds if step in variant.model_fields]
             kinds = [found for field in fields for found in models_in(field.annotation)]
-    return [name for found in kinds for name in (*found.model_fields, *DOOR_KEYS.get(found.__name__, ()))]
+            is_free = any(has_free_keys(field.annotation) for field in fields)
+        elif isinstance(step, str):
+            is_free = False
+    return [name for found in kinds for name in (*_names(found), *DOOR_KEYS.get(found.__name__, ()))]
+
+
+def _names(kind: type[Model]) -> list[str]:
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def has_free_keys(annotation: Any) -> bool:
+    """Does an annotation mean a mapping whose keys the user chooses?"""
+    return get_origin(annotation) is dict or any(map(has_free_keys, get_args(annotation)))
 
 
 def models_in(annotation: Any) -> list[type[Model]]:

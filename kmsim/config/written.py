@@ -5,6 +5,7 @@ gone: the dump stands alone.
 """
 
 import io
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -16,10 +17,15 @@ SCHEMA_FILE = "kmsim.schema.json"
 
 def dump(study: Study) -> str:
     """The resolved study as YAML, every key spelt out."""
+    return yaml_text(study.model_dump(mode="json", exclude_none=True))
+
+
+def yaml_text(value: Any) -> str:
+    """Plain mappings, lists and scalars as YAML."""
     yaml = YAML(typ="rt", pure=True)
     yaml.width = 110
     text = io.StringIO()
-    yaml.dump(study.model_dump(mode="json", exclude_none=True), text)
+    yaml.dump(value, text)
     return text.getvalue()
 
 

@@ -1,40 +1,33 @@
 """The figures of one run: what a result's tables show, for a paper's column.
 
 Each figure answers one question, which is its title; axes carry units, a legend says how many
-observations are behind it, and each can be written as PNG and as PDF. Colours are ordered from light to dark,
-so they read the same to every eye and on a grey printer; where lines may cover each other,
-they differ in dashes and width as well.
+observations are behind it, and each can be written as PNG and as PDF. The look is that of `kmsim.plots.style`;
+where lines may cover each other, they differ in width as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MultipleLocator, NullFormatter
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import FixedLocator, LogLocator, MultipleLocator, NullFormatter
 
+from kmsim.plots.style import DASHES, PLAIN, UNDATED, legend_below, shade, styled
 from kmsim.study.store import Result
 from kmsim.study.summary import what_is_asked_for
 
-UNDATED: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+NAMES = ("latency", "free_memory", "lock_waiting")
 COLUMN_INCHES = (4.6, 3.2)
 TWO_COLUMNS_INCHES = (7.4, 3.1)
 LEGEND_ROW_INCHES = 0.17
-LABEL_INCHES = 0.4  # an axis' numbers and its label
-# Laid out at the dots in which it is written: letters are a little narrower in fewer of them.
-STYLE: dict[Any, Any] = {"font.size": 9, "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": "figure"}
-DASHES: tuple[Any, ...] = ("-", (0, (4, 1)), (0, (6, 1, 1, 1)), (0, (2, 1)), (0, (1, 1)))
-PLAIN = FuncFormatter(lambda value, _: f"{value:,g}")
 TIME_UNITS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 PANELS = {"alloc": "allocations", "free": "frees"}
 LABEL_LENGTH_OF_TWO = 24  # of a legend's entries, so that two of them fit under a panel
@@ -54,38 +47,41 @@ PARTS = {
 PART_SHADES = (0.0, 0.75, 0.3, 1.0, 0.55)  # two that touch differ most; waiting is the darkest
 
 
-def draw_all(result: Result, folder: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
-    """Draw every figure of a run into `folder`, as PNG or also as vector PDF; the files written.
+def draw_all(
+    result: Result, folder: Path, formats: Iterable[str] = ("png",), names: Iterable[str] | None = None
+) -> list[Path]:
+    """Draw the figures of a run (or those named) into `folder`, as PNG or also as vector PDF; the files written.
 
     A run draws PNG only: embedding fonts in three PDFs takes half a second of its four.
     """
-    mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, Callable[[Result], Any]] = {
-        "latency": latency,
-        "free_memory": free_memory,
-        "lock_waiting": lock_waiting,
-    }
     written = []
-    for name, draw in figures.items():
+    for name in NAMES if names is None else names:
+        figure = figure_of_run(result, name)
         with styled():
-            figure = draw(result)
-            # Lay it out once, not once for each file.
-            figure.get_layout_engine().execute(figure)
-            figure.set_layout_engine("none")
             # No creation date: the same run gives the same bytes.
             for suffix in formats:
                 figure.savefig(folder / f"{name}.{suffix}", metadata=UNDATED[suffix])
                 written.append(folder / f"{name}.{suffix}")
-            plt.close(figure)
     return written
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """The one look of all figures."""
-    with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
-        yield
+def figure_of_run(result: Result, name: str) -> Any:
+    """The figure of one of `NAMES`, as a matplotlib Figure."""
+    draw: dict[str, Callable[[Result], Any]] = dict(zip(NAMES, (latency, free_memory, lock_waiting), strict=True))
+    with styled():
+        figure = draw[name](result)
+        # Lay it out once, not once for each file.
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")
+    return figure
+
+
+def _subplots(columns: int, size: tuple[float, float], **shared: bool) -> tuple[Any, Any]:
+    """A figure of a row of panels, of which pyplot, and so whoever shows figures, knows nothing; and its panels."""
+    figure: Any = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, columns, **shared)
 
 
 def latency(result: Result) -> Any:
@@ -100,12 +96,12 @@ def latency(result: Result) -> Any:
     ncols = 2 if max(map(len, labels.values()), default=0) <= LABEL_LENGTH_OF_TWO else 1
     width, height = TWO_COLUMNS_INCHES
     height += LEGEND_ROW_INCHES * -(-len(lines.names) // ncols)
-    figure, panels = plt.subplots(1, 2, figsize=(width, height), sharex=True, sharey=True, layout="constrained")
+    figure, panels = _subplots(2, (width, height), sharex=True, sharey=True)
     figure.suptitle("How long does an operation take?")
     least = min(8.0, 40 / max(histograms.groupby(["kind", "line"])["count"].sum(), default=1))
     for axes, kind in zip(panels, PANELS, strict=True):
         for i, line in enumerate(lines.names):
-            look = {"color": _shade(i, len(lines.names)), "linestyle": DASHES[i % len(DASHES)]}
+            look = {"color": shade(i, len(lines.names)), "linestyle": DASHES[i % len(DASHES)]}
             # Each line is darker and thinner than the one below it: lines that coincide can be told apart.
             look["linewidth"] = 3.4 - 2 * i / max(len(lines.names) - 1, 1)
             part = histograms[(histograms["kind"] == kind) & (histograms["line"] == line)]
@@ -114,7 +110,7 @@ def latency(result: Result) -> Any:
         axes.set(xscale="log", yscale="log", xlabel="latency (ns)")
         axes.set_title(PANELS[kind], fontsize="medium")
         if axes.lines:
-            _legend_below(axes, ncols=ncols, handlelength=3)
+            legend_below(axes, ncols=ncols, handlelength=3)
         else:
             axes.plot([], [], label="none (n = 0)")
             axes.legend(fontsize="small", loc="center", handlelength=0)
@@ -196,7 +192,7 @@ def free_memory(result: Result) -> Any:
     mib = wide * result.page_size_bytes / (1 << 20)
     unit, scale = next(item for item in TIME_UNITS.items() if mib.columns[-1] >= item[1] or item[0] == "ns")
     times = mib.columns.to_numpy() / scale
-    figure, axes = plt.subplots(figsize=COLUMN_INCHES, layout="constrained")
+    figure, axes = _subplots(1, COLUMN_INCHES)
     most = max(float(mib.max().max()), result.page_size_bytes / (1 << 20))
     least = min(max(result.page_size_bytes / (1 << 20), most / 1e6), most / 10)
     edges = np.append(times, 1.02 * times[-1] + 1e-9)  # the last sample's column: narrow, as it is the end
@@ -214,7 +210,7 @@ def free_memory(result: Result) -> Any:
     axes.yaxis.set_major_locator(FixedLocator(list(range(len(mib)))))
     figure.colorbar(mesh, ax=axes, label="free memory (MiB)", pad=0.16, format=PLAIN)
     none = Patch(facecolor="white", edgecolor="0.6", label=f"none free (n = {nr_samples} samples)")
-    _legend_below(axes, handles=[none])
+    legend_below(axes, handles=[none])
     return figure
 
 
@@ -227,7 +223,7 @@ def lock_waiting(result: Result) -> Any:
     }
     idle = shares.pop("idle")
     width, height = COLUMN_INCHES
-    figure, axes = plt.subplots(figsize=(width, height + 2 * LEGEND_ROW_INCHES), layout="constrained")
+    figure, axes = _subplots(1, (width, height + 2 * LEGEND_ROW_INCHES))
     below = np.zeros(len(cpus))
     for i, (label, share) in enumerate(shares.items()):
         colour = mpl.colormaps["cividis"](PART_SHADES[i])
@@ -240,7 +236,7 @@ def lock_waiting(result: Result) -> Any:
     axes.xaxis.set_major_locator(MultipleLocator(1 << max((len(cpus) - 1).bit_length() - 3, 0)))
     axes.xaxis.grid(False)
     handles = [*axes.get_legend_handles_labels()[0], rest]
-    _legend_below(axes, ncols=2, handles=handles, title=f"mean over all CPUs (n = {len(cpus)})", title_fontsize="small")
+    legend_below(axes, ncols=2, handles=handles, title=f"mean over all CPUs (n = {len(cpus)})", title_fontsize="small")
     return figure
 
 
@@ -257,17 +253,6 @@ def _bars(axes: Any, bottom: Any, top: Any, **look: Any) -> None:
 def _percent(share: float) -> str:
     """A mean share in few characters, 0 only where it is."""
     return f"{share:.0f} %" if share == 0 or share >= 10 else f"{share:.2g} %"
-
-
-def _legend_below(axes: Any, **options: Any) -> None:
-    """A legend under the axis' label, at a distance in inches: the layout then leaves exactly its room."""
-    below = axes.transAxes + ScaledTranslation(0, -LABEL_INCHES, axes.figure.dpi_scale_trans)
-    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, **options)
-
-
-def _shade(i: int, n: int) -> tuple[float, ...]:
-    """The i-th of n colours that differ in brightness, none too light for white paper."""
-    return tuple(mpl.colormaps["cividis"](0.8 - 0.8 * i / max(n - 1, 1)))
 
 
 def _short(mib: float) -> str:

@@ -76,6 +76,8 @@ def show_result(result: Result, console: Console) -> None:
     facts = result.provenance
     for note in facts["notes"]:
         console.print(f"note: {escape(note)}", style="yellow")
+    for remark in result.remarks:
+        console.print(f"note: {escape(remark)}", style="yellow")
     operations = operations_summary(result)
     # A flag a line: several in a row have no room.
     by_line = operations.assign(gfp=operations["gfp"].str.replace("|", "\n|"), what=what_is_asked_for(operations))

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
 from kmsim.config.state import Aged, BuddyInfo, Recorded
-from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
+from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.zone_setup import Sysctl
 from kmsim.procfs import recorded
@@ -70,6 +73,15 @@ def boot_of(config: MachineConfig) -> Boot:
     )
 
 
+def is_managed(config: MachineConfig) -> NDArray[np.bool_]:
+    """Whether the boot gives each page frame to the allocator; the others are reserved, or no memory."""
+    boot = boot_of(config)
+    managed = np.zeros(boot.ram[-1].end, np.bool_)
+    for piece in subtract(boot.ram, boot.reserved):
+        managed[piece.start : piece.end] = True
+    return managed
+
+
 def machine_of(config: MachineConfig, seed: int) -> Machine:
     """The machine as the run starts; ConfigError where the state's files cannot be that machine's."""
     state = config.state
@@ -80,7 +92,7 @@ def machine_of(config: MachineConfig, seed: int) -> Machine:
         apply_user_machine(m, state, seed)
     elif isinstance(state, Aged):
         try:
-            age(m, state.aged.order, state.aged.unusable_index, stream(seed, "state/aged"))
+            age(m, state.aged.order_on(config.page_size), state.aged.unusable_index, stream(seed, "state/aged"))
         except ValueError as error:
             found = f"{state.aged.unusable_index:g} ({error})"
             refuse("state_index", _HERE, "machine.state.aged.unusable_index", found)

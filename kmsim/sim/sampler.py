@@ -1,4 +1,4 @@
-"""The process that watches a run: it samples memory over time, and finds out when nothing moves any more.
+"""The process that watches a run: it samples memory and activity over time, and finds out when nothing moves any more.
 
 A livelock is a modelled failure: interrupts take all of the CPUs that some threads need, say. The run
 ends there, with what it has measured so far.
@@ -30,17 +30,27 @@ def until_all(finished: simpy.Event) -> Process:
 
 
 def sampler(simulation: Simulation, finished: simpy.Event) -> Process:
-    """Sample memory at the start, at regular intervals and at the end; ends early where nothing moves any more."""
+    """Sample at the start, at regular intervals and at the end; ends early where nothing moves any more."""
     env = simulation.env
     interval = simulation.study.run.sample_every
     watch = Watch(simulation)
     while not finished.triggered:
-        simulation.samples.take(simulation.machine, now_ps(env))
         simulation.stuck = watch.look()
         if simulation.stuck:
-            return
+            break
+        sample(simulation)
         yield finished | env.timeout(interval)
-    simulation.samples.take(simulation.machine, now_ps(env))
+    sample(simulation, is_last=True)
+
+
+def sample(simulation: Simulation, *, is_last: bool = False) -> None:
+    """Take down all that is sampled, now."""
+    core, now = simulation.core, now_ps(simulation.env)
+    simulation.samples.take(core.m, now)
+    simulation.activity.take(core, now)
+    if simulation.page_maps is not None:
+        take = simulation.page_maps.take_last if is_last else simulation.page_maps.take
+        take(core.m, core.slub, now)
 
 
 class Watch:

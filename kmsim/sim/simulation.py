@@ -18,13 +18,15 @@ import simpy
 from numpy.typing import NDArray
 
 from kmsim.config.study import Study
+from kmsim.metrics.page_maps import PageMaps
 from kmsim.metrics.samples import Samples
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub, new_slub
 from kmsim.mm.vm_layout import small_space, vmalloc_space
 from kmsim.mm.vm_records import Vm, new_vm
+from kmsim.sim.activity import Activity
 from kmsim.sim.alloc import Alloc
-from kmsim.sim.boot import machine_of
+from kmsim.sim.boot import is_managed, machine_of
 from kmsim.sim.clock import new_environment, now_ps
 from kmsim.sim.costs import prices
 from kmsim.sim.cpu import Cpu
@@ -34,6 +36,7 @@ from kmsim.sim.records import BEGIN_WORK, NEVER, NO_BLOCK, Core, grown, new_core
 from kmsim.sim.recount import recount
 from kmsim.sim.sampler import sampler, until_all
 from kmsim.sim.task import Barriers, drain_worker, kernel_task
+from kmsim.sim.windows import Windows, windows
 from kmsim.workload.op_stream import block_size, keep_heap, op_t
 from kmsim.workload.phases import NO_END
 from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, Request, plan_of
@@ -60,6 +63,9 @@ class Simulation:
     nr_tasks: int
     cpus: list[Cpu] = field(default_factory=list)
     samples: Samples = field(default_factory=Samples)
+    activity: Activity = field(default_factory=Activity)
+    page_maps: PageMaps | None = None
+    windows: Windows = field(default_factory=Windows)
     barriers: Barriers = field(init=False)
     block_done: dict[int, simpy.Event] = field(default_factory=dict)  # by task
     first_op: list[int] = field(default_factory=list)  # by task, where its operations lie
@@ -179,8 +185,20 @@ def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simul
     waited_for = [process for task, process in tasks if task.is_finite]
     waited_for += [env.process(process(simulation)) for process in processes]
     finished = env.process(until_all(simpy.AllOf(env, waited_for)))
+    _watch(simulation)
     simulation.end = env.process(sampler(simulation, finished))
     return simulation
+
+
+def _watch(simulation: Simulation) -> None:
+    """Set up what is recorded of a run beside samples."""
+    config = simulation.study.run
+    assert isinstance(config.warm_up, int), "found before the run"
+    if config.memory_map:
+        simulation.page_maps = PageMaps(config.memory_map, is_managed(simulation.study.machine))
+    simulation.windows = Windows(config.warm_up, config.batch)
+    if simulation.windows.is_cut:
+        simulation.env.process(windows(simulation))
 
 
 def _core_of(study: Study, plan: Plan, slab_seeds: list[int] | None, nr_spare: int) -> Core:
@@ -273,4 +291,5 @@ def run(simulation: Simulation) -> Iterator[int]:
         nr_events += 1
         if nr_events % PROGRESS_EVERY == 0:
             yield simulation.nr_done
+    simulation.windows.close(simulation.core, now_ps(simulation.env))
     recount(simulation.core)

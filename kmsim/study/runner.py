@@ -6,15 +6,20 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kmsim.config import Study, dump
+from kmsim.config.study import MSER_5
+from kmsim.sim.activity import Activity
 from kmsim.sim.clock import now_ps
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation
 from kmsim.sim.simulation import run as simulate
-from kmsim.study.store import Result, provenance, result_folder, write_end, write_inputs, write_proc, write_tables
-from kmsim.study.tables import tables_of
+from kmsim.study.store import Result, members_of, proc_files, provenance, result_folder, write_inputs, write_members
+from kmsim.study.tables import batches_of, tables_of
 from kmsim.units import PS_PER_NS
 from kmsim.workload.plan import nr_operations, plan_of
+
+PILOT_SEEDS = 1 << 40  # above those of all replications
 
 Progress = Callable[[int, int], None]
 Draw = Callable[[Result, Path], object]
@@ -28,21 +33,66 @@ def say_nothing(done: int, total: int) -> None:
     """The report of a quiet run."""
 
 
-def run_point(
-    study: Study, progress: Progress = say_nothing, processes: Sequence[UserProcess] = ()
-) -> Simulation:
-    """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed."""
+def run_point(study: Study, progress: Progress = say_nothing, processes: Sequence[UserProcess] = ()) -> Simulation:
+    """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed.
+
+    Where the warm-up is to be found, the run is simulated once before, from end to end: the user's processes, too.
+    """
     total = nr_operations(plan_of(study.workload, study.machine))
+    if study.run.warm_up != MSER_5:
+        return _simulated(study, progress, processes, (0, total, total))
+    pilot = _simulated(_pilot_of(study), progress, processes, (0, total, 2 * total))
+    found = study.run.model_copy(update={"warm_up": _warm_up_ps(pilot.activity)})
+    pilot.free()
+    return _simulated(study.model_copy(update={"run": found}), progress, processes, (total, total, 2 * total))
+
+
+def _pilot_of(study: Study) -> Study:
+    """A run with other random numbers, of which nothing but its activity is looked at.
+
+    A run that is cut by its own numbers is biased: a burst early in it looks like warm-up.
+    """
+    run = study.run.model_copy(update={"warm_up": 0, "batch": None, "memory_map": 0})
+    return study.model_copy(update={"run": run, "seed": study.seed + PILOT_SEEDS})
+
+
+def _warm_up_ps(activity: Activity) -> int:
+    """When the mean latency of allocations has settled, by MSER-5 on the intervals between samples; a sample's time."""
+    from kmsim.study.warm_up import mser_5
+
+    table = activity.table()
+    means = table.loc[table["kind"] == "alloc", "mean_ns"].to_numpy()
+    return activity.times_ps[mser_5(means[1:-1])]  # the first sample ends no interval, the last one a shorter one
+
+
+def _simulated(
+    study: Study, progress: Progress, processes: Sequence[UserProcess], operations: tuple[int, int, int]
+) -> Simulation:
+    """One simulation from end to end; `operations` are those done before it, its own, and the total of progress."""
+    before, own, total = operations
     simulation = None
     try:
         simulation = new_simulation(study, processes)
         for done in simulate(simulation):
-            progress(done, total)
+            progress(before + done, total)
     except AssertionError as error:
         when = "at boot" if simulation is None else f"at {now_ps(simulation.env) / PS_PER_NS:,} ns"
         raise ModelBug(f"{error} (study {study.name}, seed {study.seed}, {when})") from error
-    progress(total, total)
+    progress(before + own, total)
     return simulation
+
+
+def result_of_run(simulation: Simulation, config_yaml: str, facts: dict[str, Any]) -> Result:
+    """The result of a run that has ended; `facts` are its provenance."""
+    return Result(
+        tables_of(simulation),
+        config_yaml,
+        facts,
+        stuck=simulation.stuck,
+        batches=batches_of(simulation),
+        warm_up_ns=simulation.windows.warm_up_ps / PS_PER_NS,
+        remarks=tuple(simulation.windows.remarks()),
+    )
 
 
 def run_study(
@@ -59,18 +109,15 @@ def run_study(
     """
     if out is None:
         simulation = run_point(study, progress, processes)
-        facts = provenance(study, [], processes)
-        result = Result(tables_of(simulation), dump(study), facts, stuck=simulation.stuck)
+        result = result_of_run(simulation, dump(study), provenance(study, [], processes))
         _free(simulation, processes)
         return result
     with result_folder(out) as folder:
         facts = provenance(study, sys.argv[1:], processes)
         write_inputs(folder, study, facts)
         simulation = run_point(study, progress, processes)
-        result = Result(tables_of(simulation), dump(study), facts, folder, simulation.stuck)
-        write_end(folder, simulation.stuck)
-        write_tables(folder, result.tables)
-        write_proc(folder, simulation)
+        result = replace(result_of_run(simulation, dump(study), facts), path=folder)
+        write_members(folder, members_of(result, proc_files(simulation)))
         _free(simulation, processes)
         if draw is not None:
             draw(result, folder / "figures")

@@ -5,7 +5,7 @@ A run whose workload needs no slabs has empty tables of these, and none of the f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from kmsim.procfs.slab_attributes import attributes
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
+    from kmsim.sim.windows import Reading
 
 SHAPE = ("object_size", "slot_size", "order", "objects", "cpu_partial_slabs", "min_partial")
 _NAMES = kmem_cache_t.names or ()
@@ -73,20 +74,27 @@ def cache_names(simulation: Simulation) -> list[str]:
     return [] if caches is None else [geometry.name for geometry in caches.geometries]
 
 
-def slabs_table(simulation: Simulation) -> pd.DataFrame:
-    """One row for each cache that was ever used."""
-    slub = simulation.core.slub
+def slabs_table(slub: Slub | None, names: list[str], start: Reading | None = None) -> pd.DataFrame:
+    """One row for each cache that was ever used, numbered as `names`; what SLUB counts begins at `start`."""
     rows: list[tuple[str | int, ...]] = []
-    for number, name in enumerate(cache_names(simulation)):
-        cache, of_cpus = slub.caches[number], _of_cpus(slub, number)
+    for number, name in enumerate(names if slub is not None else ()):
+        assert slub is not None
+        cache = slub.caches[number]
         if not any(int(cache[stat]) for stat in CACHE_STATS):
             continue
         totals = (int(cache[key]) for key in ("total_objects", "nr_slabs", "nr_partial"))
         counts = (nr_live_objects(slub, number), *totals)
-        fast = (int(of_cpus[stat].sum()) for stat in CPU_STATS)
-        rows.append((name, *(int(cache[key]) for key in SHAPE), *counts, *fast, *(int(cache[s]) for s in CACHE_STATS)))
+        stats = _stats(cache, _of_cpus(slub, number))
+        if start is not None and start.slub is not None:
+            stats -= _stats(start.slub.caches[number], _of_cpus(start.slub, number))
+        rows.append((name, *(int(cache[key]) for key in SHAPE), *counts, *stats.tolist()))
     types = {column: str if column == "cache" else np.int64 for column in SLABS_COLUMNS}
     return pd.DataFrame(rows, columns=list(SLABS_COLUMNS)).astype(types)
+
+
+def _stats(cache: np.void, of_cpus: np.ndarray[tuple[int], np.dtype[np.void]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """CPU_STATS over all CPUs, and CACHE_STATS."""
+    return np.array([*(of_cpus[stat].sum() for stat in CPU_STATS), *(cache[stat] for stat in CACHE_STATS)], np.int64)
 
 
 def vm_events(vm: Vm | None) -> dict[str, int]:

@@ -1,21 +1,24 @@
-"""A result's folder: written under a temporary name, then renamed, so that none is half there.
+"""A run's result as files: its members, each a name and bytes, and the folder that holds them.
 
-    config.yaml        the resolved config, enough to run again
-    provenance.json    seed, versions, machine, command line, schema version
-    TABLE.parquet      the tables of `kmsim.study.tables`
-    proc/              the simulated machine's /proc and debugfs files at the end; /sys/kernel/slab as one file
-    figures/           PNG
-    end.json           whether the simulated machine could go on to the end
-    timing.json        seconds of wall time, compiling included; all other files depend on config and seed only
+    config.yaml                    the resolved config, enough to run again
+    provenance.json                seed, versions, machine, command line, schema version
+    TABLE.parquet                  the tables of `kmsim.study.tables`
+    batches/NUMBER/TABLE.parquet   some of them for each window of the run
+    proc/                          the simulated machine's /proc and debugfs files at the end, /sys/kernel/slab as one
+    end.json                       how the run ended: whether the simulated machine could go on, what was measured
+
+All of these depend on config and seed only. A folder also has figures/ (PNG) and timing.json (seconds of
+wall time, compiling included). It is written under a temporary name, then renamed, so that none is half there.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,17 +26,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pyarrow import ArrowException
 
 from kmsim.config import Study, dump
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
-from kmsim.study.tables import COLUMNS, Tables
+from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FACTS = {"name": str, "seed": int, "page_size_bytes": int, "notes": list}  # what the readers of a result use
+END: dict[str, type | tuple[type, ...]] = {"stuck": str, "warm_up_ns": (int, float), "remarks": list, "batches": int}
+_COMPRESSION = {"memory_map": "zstd"}  # half as large as with snappy
 PACKAGES = ("kmsim", "simpy", "numpy", "numba", "pandas", "pyarrow")
 
 
@@ -50,6 +56,9 @@ class Result:
     provenance: dict[str, Any]
     path: Path | None = None
     stuck: str = ""  # why the simulated machine could not go on, if it could not
+    batches: tuple[Tables, ...] = ()  # of each window, in the order of time
+    warm_up_ns: float = 0.0  # before which nothing is counted
+    remarks: tuple[str, ...] = ()  # what else is to be known: that nothing was measured, or not all of the run
 
     @property
     def page_size_bytes(self) -> int:
@@ -115,6 +124,8 @@ def check_replaceable(out: Path) -> None:
     """Refuse to write over anything that is not an earlier result."""
     if out.exists() and not (out / "provenance.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise NotAResult(f"{out}: must be a new folder or an earlier result; it holds something else")
+    if (out / "runs").is_dir():
+        raise NotAResult(f"{out}: must be a new folder or an earlier result of one run; it holds a study of several")
 
 
 def write_inputs(folder: Path, study: Study, facts: dict[str, Any]) -> None:
@@ -123,15 +134,45 @@ def write_inputs(folder: Path, study: Study, facts: dict[str, Any]) -> None:
     (folder / "provenance.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
-def write_tables(folder: Path, tables: Tables) -> None:
-    """Write every table."""
-    for name, table in tables.items():
-        table.to_parquet(folder / f"{name}.parquet", index=False)
+def members_of(result: Result, proc: Mapping[str, str]) -> dict[str, bytes]:
+    """A result's members by name, those of `proc` (`proc_files`) in proc/; the same result, the same bytes."""
+    end = {
+        "stuck": result.stuck,
+        "warm_up_ns": result.warm_up_ns,
+        "remarks": list(result.remarks),
+        "batches": len(result.batches),
+    }
+    members = {"config.yaml": result.config_yaml.encode(), **_json_members(result.provenance, end)}
+    for folder, tables in _folders(result):
+        for name, table in tables.items():
+            members[f"{folder}{name}.parquet"] = table.to_parquet(
+                index=False, compression=_COMPRESSION.get(name, "snappy")
+            )
+    return members | {f"proc/{name}": text.encode() for name, text in proc.items()}
 
 
-def write_end(folder: Path, stuck: str) -> None:
-    """Write how the run ended: `stuck` says why the simulated machine could not go on, if it could not."""
-    (folder / "end.json").write_text(json.dumps({"stuck": stuck}) + "\n")
+def _json_members(facts: Mapping[str, Any], end: Mapping[str, Any]) -> dict[str, bytes]:
+    provenance_text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
+    return {"provenance.json": provenance_text.encode(), "end.json": (json.dumps(end) + "\n").encode()}
+
+
+def _folders(result: Result) -> Iterator[tuple[str, Tables]]:
+    """The result's tables by the folder that they are in."""
+    yield "", result.tables
+    for number, tables in enumerate(result.batches):
+        yield _batch_folder(number), tables
+
+
+def _batch_folder(number: int) -> str:
+    return f"batches/{number:03}/"
+
+
+def write_members(folder: Path, members: Mapping[str, bytes]) -> None:
+    """Write each member to its file."""
+    for name, content in members.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def write_timing(folder: Path, **seconds: float) -> None:
@@ -140,11 +181,9 @@ def write_timing(folder: Path, **seconds: float) -> None:
     (folder / "timing.json").write_text(json.dumps(facts) + "\n")
 
 
-def write_proc(folder: Path, simulation: Simulation) -> None:
-    """Write the simulated machine's /proc files, as the kernel prints them."""
+def proc_files(simulation: Simulation) -> dict[str, str]:
+    """The simulated machine's /proc files by name, as the kernel prints them."""
     m, arch = simulation.machine, simulation.study.machine.arch
-    proc = folder / "proc"
-    proc.mkdir()
     files = {
         "buddyinfo": buddyinfo.show(m),
         "pagetypeinfo": pagetypeinfo.show(m),
@@ -159,39 +198,71 @@ def write_proc(folder: Path, simulation: Simulation) -> None:
             files[name] = content
     if simulation.core.vm is not None:
         files["vmallocinfo"] = vmallocinfo.show(m, simulation.core.vm)
-    for name, text in files.items():
-        (proc / name).write_text(text)
+    return files
 
 
 def load(path: str | Path) -> Result:
     """Read a result folder back; NotAResult says what is missing or damaged."""
     folder = Path(path)
-    file = "provenance.json"
+    return _result(lambda name: (folder / name).read_bytes(), f"{folder}: must be a result folder of kmsim", folder)
+
+
+def result_of(members: Mapping[str, bytes]) -> Result:
+    """The result that has these members (`members_of`); NotAResult says what is missing or damaged."""
+
+    def read(name: str) -> bytes:
+        if name not in members:
+            raise ValueError("must be there")
+        return members[name]
+
+    return _result(read, "must be a result of kmsim", None)
+
+
+def _result(read: Callable[[str], bytes], must: str, path: Path | None) -> Result:
+    """The result whose members `read` reads by name; `must` begins the message of NotAResult."""
+    file = ""
+
+    def member(name: str) -> bytes:
+        nonlocal file
+        file = name
+        return read(name)
+
     try:
-        facts = json.loads((folder / file).read_text())
+        facts = json.loads(member("provenance.json"))
         _check_facts(facts)
-        tables = {}
-        for name, columns in COLUMNS.items():
-            file = f"{name}.parquet"
-            with (folder / file).open("rb") as opened:
-                tables[name] = pd.read_parquet(opened)
-            _check_columns(tables[name], columns)
-        file = "end.json"
-        stuck = _stuck(json.loads((folder / file).read_text()))
-        file = "config.yaml"
-        return Result(tables, (folder / file).read_text(), facts, folder, stuck)
-    except (OSError, ValueError, RecursionError) as error:
+        tables = {name: _table(member(f"{name}.parquet"), name) for name in COLUMNS}
+        end = json.loads(member("end.json"))
+        _check_end(end)
+        batches = tuple(
+            {name: _table(member(f"{_batch_folder(number)}{name}.parquet"), name) for name in BATCH_TABLES}
+            for number in range(end["batches"])
+        )
+        config_yaml = member("config.yaml").decode()
+    except (OSError, ValueError, RecursionError, ArrowException) as error:
         strerror = error.strerror if isinstance(error, OSError) else None
         why = strerror or (str(error) or repr(error)).splitlines()[0]
-        raise NotAResult(f"{folder}: must be a result folder of kmsim; {file}: {why}") from error
+        raise NotAResult(f"{must}; {file}: {why}") from error
+    warm_up_ns, remarks = float(end["warm_up_ns"]), tuple(end["remarks"])
+    return Result(tables, config_yaml, facts, path, end["stuck"], batches, warm_up_ns, remarks)
 
 
-def _stuck(end: Any) -> str:
+def _table(content: bytes, name: str) -> pd.DataFrame:
+    """ValueError unless this is that table."""
+    table = pd.read_parquet(io.BytesIO(content))
+    _check_columns(table, COLUMNS[name])
+    return table
+
+
+def _check_end(end: Any) -> None:
     """ValueError unless this says how a run ended."""
-    stuck = end.get("stuck") if isinstance(end, dict) else None
-    if not isinstance(stuck, str):
-        raise ValueError(f"must have stuck, found {stuck!r}")
-    return stuck
+    for name, kind in END.items():
+        found = end.get(name) if isinstance(end, dict) else None
+        if not isinstance(found, kind) or isinstance(found, bool):
+            raise ValueError(f"must have {name}, found {found!r}")
+    if end["batches"] < 0:
+        raise ValueError(f"must have 0 or more batches, found {end['batches']}")
+    if not all(isinstance(remark, str) for remark in end["remarks"]):
+        raise ValueError(f"must have remarks that are text, found {end['remarks']!r}")
 
 
 def _check_facts(facts: Any) -> None:

@@ -7,9 +7,15 @@
     cpus        per CPU: where its time went
     samples     free blocks, unusable and fragmentation index per zone and order over time
     memory      free memory, per-CPU lists and pageblocks per zone over time
-    vmstat      event counters: the kernel's by its names, kmsim's own with `kmsim:` before theirs
+    activity    allocations, frees and their mean latency over time, and the bytes in use
+    memory_map  the state of every page at a few instants, where the config asks for it (`kmsim.metrics.page_map`)
+    vmstat      event counters: the kernel's by its names, kmsim's own with `kmsim:` before theirs, and what the largest
+                kmalloc is that would succeed now
 
-Times are nanoseconds, of which the core counts the thousandths: every table is exact.
+What counts begins at the end of the warm-up; what is sampled or counted from what is there (samples, memory,
+activity, memory_map, the objects and slabs of a cache, nr_free_pages) covers the whole run. BATCH_TABLES are
+also made for each window of the run. Times are nanoseconds, of which the core counts the thousandths: every
+table is exact.
 """
 
 from __future__ import annotations
@@ -23,13 +29,18 @@ from numpy.typing import NDArray
 from kmsim.metrics import samples
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
+from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
+from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
 from kmsim.procfs import vmstat
-from kmsim.sim.clock import now_ps
-from kmsim.sim.records import BYTES, COUNT, FAILED, IDLE, MAX_PS, NR_LEVELS, SLOW_PATH, START, SUM_PS, TO_VMALLOC, Core
+from kmsim.sim.activity import ACTIVITY_COLUMNS
+from kmsim.sim.counted import SPENT, Counted
+from kmsim.sim.records import BYTES, COUNT, FAILED, MAX_PS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core
+from kmsim.sim.windows import Reading
+from kmsim.study.largest import largest_kmalloc_bytes
 from kmsim.study.slab_tables import SLABS_COLUMNS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
-from kmsim.workload.plan import API_NAMES, THREAD
+from kmsim.workload.plan import API_NAMES
 from kmsim.workload.turns import KIND_NAMES
 
 if TYPE_CHECKING:
@@ -42,7 +53,6 @@ CLASS = ("kind", "api", "gfp", "order", "cache")
 QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
 OUTCOMES = ("count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "mean_ns", *QUANTILES, "max_ns")
 LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
-SPENT = ("instructions", "cache_lines", "lock_wait", "lock_hold", "switch", "interrupt", "idle")
 TIME_PARTS = (*(f"{part}_ns" for part in SPENT), "unfinished_ns")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "operations": (*CLASS, "cpu", *OUTCOMES),
@@ -52,8 +62,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cpus": ("cpu", *TIME_PARTS, "run_ns"),
     "samples": samples.FREE_BLOCKS_COLUMNS,
     "memory": samples.MEMORY_COLUMNS,
+    "activity": ACTIVITY_COLUMNS,
+    "memory_map": MEMORY_MAP_COLUMNS,
     "vmstat": ("name", "value"),
 }
+BATCH_TABLES = ("operations", "histograms", "locks", "cpus")  # those that a window of a run has, too
 
 # What /proc/vmstat counts of allocating and freeing, and tracepoints (as perf names them) and kmsim's own.
 _VMSTAT_PREFIXES = ("nr_free_pages", "pgalloc_", "allocstall_", "pgfree")
@@ -68,20 +81,37 @@ _OTHER_EVENTS = {
 
 def tables_of(simulation: Simulation) -> Tables:
     """Every table of one run, by name."""
-    core, m = simulation.core, simulation.core.m
+    core, m, start = simulation.core, simulation.core.m, simulation.windows.start
     caches = cache_names(simulation)
-    cells = _cells(core, caches)
-    tables = {
-        "operations": _operations(core, cells),
-        "histograms": _histograms(cells),
-        "slabs": slabs_table(simulation),
-        "locks": _locks(core, caches),
-        "cpus": _cpus(core, now_ps(simulation.env)),
+    page_maps = simulation.page_maps or PageMaps(0, np.zeros(0, np.bool_))
+    tables = _counted_tables(core, simulation.windows.measured(core), caches) | {
+        "slabs": slabs_table(core.slub, caches, start),
         "samples": simulation.samples.free_blocks_table(m),
         "memory": simulation.samples.memory_table(m),
-        "vmstat": _vmstat(core, simulation.study.machine.arch),
+        "activity": simulation.activity.table(),
+        "memory_map": page_maps.table(),
+        "vmstat": _vmstat(core, simulation.study.machine.arch, start),
     }
     assert all(tuple(table.columns) == COLUMNS[name] for name, table in tables.items())
+    return {name: tables[name] for name in COLUMNS}
+
+
+def batches_of(simulation: Simulation) -> tuple[Tables, ...]:
+    """The tables of each window of one run, in the order of time."""
+    caches = cache_names(simulation)
+    return tuple(_counted_tables(simulation.core, batch, caches) for batch in simulation.windows.batches)
+
+
+def _counted_tables(core: Core, counted: Counted, caches: list[str]) -> Tables:
+    """The tables of what was counted over a stretch of time: BATCH_TABLES."""
+    cells = _cells(core, counted, caches)
+    tables = {
+        "operations": _operations(counted, cells),
+        "histograms": _histograms(cells),
+        "locks": _locks(core, counted, caches),
+        "cpus": _cpus(counted),
+    }
+    assert tuple(tables) == BATCH_TABLES
     return tables
 
 
@@ -96,8 +126,8 @@ class _Cells(NamedTuple):
     nr_in_bucket: Ints
 
 
-def _cells(core: Core, caches: list[str]) -> _Cells:
-    """What the core has counted, sorted by class, CPU and latency."""
+def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
+    """What was counted, sorted by class, CPU and latency."""
     nothing = np.zeros(0, np.int64)
     of_class = [
         (
@@ -107,7 +137,7 @@ def _cells(core: Core, caches: list[str]) -> _Cells:
             int(request["order"]),
             caches[int(request["cache"])] if request["cache"] >= 0 else "",
         )
-        for k, request in enumerate(np.repeat(core.requests, 2))
+        for k, request in enumerate(np.repeat(core.requests[: len(counted.totals) // 2], 2))
     ]
     columns = {
         name: np.array([names[n] for names in of_class], np.int64 if name == "order" else object)
@@ -117,14 +147,17 @@ def _cells(core: Core, caches: list[str]) -> _Cells:
     rows: list[tuple[Ints, Ints]] = [(nothing, nothing)]
     buckets: list[tuple[Ints, Ints, Ints]] = [(nothing, nothing, nothing)]
     nr_rows = 0
+    nr_buckets = counted.totals.shape[1] * NR_BUCKETS  # of a class
+    first: Ints = np.searchsorted(counted.filled, nr_buckets * np.arange(len(of_class) + 1))
     for k in classes:
-        cpus = np.flatnonzero(core.totals[k][:, (COUNT, FAILED)].any(axis=1))
+        cpus = np.flatnonzero(counted.totals[k][:, (COUNT, FAILED)].any(axis=1))
         if not len(cpus):
             continue
-        filled = np.flatnonzero(core.counts[k])
-        cpu, bucket = np.divmod(filled, NR_BUCKETS)
+        filled = slice(first[k], first[k + 1])
+        within: Ints = counted.filled[filled] - k * nr_buckets
+        row: Ints = nr_rows + np.searchsorted(cpus, within // NR_BUCKETS)
         rows.append((np.full(len(cpus), k), cpus))
-        buckets.append((nr_rows + np.searchsorted(cpus, cpu), bucket, core.counts[k].ravel()[filled]))
+        buckets.append((row, within % NR_BUCKETS, counted.nr_in_bucket[filled]))
         nr_rows += len(cpus)
     operation_class, cpu = map(np.concatenate, zip(*rows, strict=True))
     row, bucket, count = map(np.concatenate, zip(*buckets, strict=True))
@@ -137,9 +170,9 @@ def _keys(cells: _Cells, row: Ints) -> dict[str, NDArray[Any]]:
     return {**{name: column[k] for name, column in cells.classes.items()}, "cpu": cells.cpu[row]}
 
 
-def _operations(core: Core, cells: _Cells) -> pd.DataFrame:
+def _operations(counted: Counted, cells: _Cells) -> pd.DataFrame:
     nr_rows = len(cells.cpu)
-    totals = core.totals[cells.operation_class, cells.cpu]
+    totals = counted.totals[cells.operation_class, cells.cpu]
     count = totals[:, COUNT]
     has_any = count > 0
     first = np.flatnonzero(np.diff(cells.row, prepend=-1))
@@ -181,15 +214,16 @@ def _histograms(cells: _Cells) -> pd.DataFrame:
     )
 
 
-def _locks(core: Core, caches: list[str]) -> pd.DataFrame:
-    taken = np.flatnonzero(core.locks["acquisitions"])
+def _locks(core: Core, counted: Counted, caches: list[str]) -> pd.DataFrame:
+    locks = counted.locks
+    taken = np.flatnonzero(locks["acquisitions"])
     names = lock_names(core, caches)
     return pd.DataFrame(
         {
             "lock": [names[n] for n in taken],
-            "acquisitions": core.locks["acquisitions"][taken],
-            "contended": core.locks["contended"][taken],
-            **{f"{time}_ns": core.locks[time][taken] / PS_PER_NS for time in LOCK_TIMES},
+            "acquisitions": locks["acquisitions"][taken],
+            "contended": locks["contended"][taken],
+            **{f"{time}_ns": locks[time][taken] / PS_PER_NS for time in LOCK_TIMES},
         }
     )
 
@@ -206,26 +240,24 @@ def lock_names(core: Core, caches: list[str]) -> list[str]:
     return names + [f"vmap node {node} {kind}" for node in range(len(core.vm.nodes)) for kind in kinds]
 
 
-def _cpus(core: Core, end_ps: int) -> pd.DataFrame:
-    spent: dict[str, Ints] = {part: core.cpus[f"{part}_ps"].copy() for part in SPENT}
-    level = core.cpus["level"]
-    spent["idle"] += np.where(level == IDLE, end_ps - core.cpus["idle_since"], 0)
-    for of_level, runs in enumerate(core.runs.reshape(NR_LEVELS, -1)):
-        # The price of getting to a task is counted when it begins to pass: what has not passed is taken back.
-        left = np.where(level == of_level, runs["end_ps"] - end_ps, runs["left_ps"])
-        on_its_way = (core.cpus["busy"][:, of_level] == 1) & (runs["then"] == START)
-        spent["switch" if of_level == THREAD else "interrupt"] -= np.where(on_its_way, left, 0)
-    unfinished = end_ps - sum(spent.values(), np.zeros(len(level), np.int64))
+def _cpus(counted: Counted) -> pd.DataFrame:
+    unfinished = counted.unfinished
     assert (unfinished >= 0).all(), "a CPU spent more time than there was"
     columns = ("cpu", *TIME_PARTS, "run_ns")
-    times = (part / PS_PER_NS for part in (*spent.values(), unfinished, np.full(len(level), end_ps)))
-    return pd.DataFrame(dict(zip(columns, (np.arange(len(level)), *times), strict=True)))
+    length = np.full(len(unfinished), counted.end_ps - counted.start_ps)
+    times = (part / PS_PER_NS for part in (*counted.spent, unfinished, length))
+    return pd.DataFrame(dict(zip(columns, (np.arange(len(unfinished)), *times), strict=True)))
 
 
-def _vmstat(core: Core, arch: str) -> pd.DataFrame:
-    m = core.m
+def _vmstat(core: Core, arch: str, start: Reading | None) -> pd.DataFrame:
+    m, vm = core.m, core.vm
+    if start is not None:
+        m = m._replace(events=m.events - start.events)
+        if start.vm_events is not None:
+            vm = vm._replace(events=vm.events - start.vm_events)
     counters = vmstat.rows(m, arch).counters
     listed = {name: value for name, value in counters.items() if name.startswith(_VMSTAT_PREFIXES)}
     listed |= {name: int(m.events[event]) for name, event in _OTHER_EVENTS.items()}
-    listed |= vm_events(core.vm)
+    listed |= vm_events(vm)
+    listed["kmsim:largest_kmalloc_bytes"] = largest_kmalloc_bytes(m)
     return pd.DataFrame({"name": list(listed), "value": list(listed.values())})

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from kmsim.jit import entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.mmzone import NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, Machine
+from kmsim.mm.mmzone import NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, PG_BUDDY, Machine
 from kmsim.mm.page_alloc import alloc_pages, free_pages
 from kmsim.mm.snapshot import PCP_FIELDS
 from kmsim.mm.vmstat import unusable_free_index
 
 TOLERANCE = 0.01
+CHUNK_ORDER_MAX = 20  # 4 GiB of 4 KiB pages
 FREE_SHARE = 1 / 3  # of memory, in the end (assumed)
 
 # The requests that fill memory, with their weights (assumed). __GFP_MEMALLOC lets them take all of it.
@@ -56,11 +57,12 @@ class Held(NamedTuple):
 def age(m: Machine, order: int, unusable_index: float, rng: np.random.Generator) -> None:
     """Fragment a booted machine until its index at `order` is the wanted one, +-0.01.
 
+    Above the machine's largest order, free memory counts as usable where a whole chunk of the order is
+    free, in however many blocks: so machines with small largest blocks can be aged alike.
     ValueError says which values this machine can have at that order.
     """
-    largest = int(m.params[0].max_page_order)
-    if not 1 <= order <= largest:
-        raise ValueError(f"order {order} is not one from 1 to {largest}")
+    if not 1 <= order <= CHUNK_ORDER_MAX:
+        raise ValueError(f"order {order} is not one from 1 to {CHUNK_ORDER_MAX}")
     if not 0 <= unusable_index <= 1:
         raise ValueError(f"{unusable_index} is not an index from 0 to 1")
     before = m._replace(
@@ -78,8 +80,13 @@ def age(m: Machine, order: int, unusable_index: float, rng: np.random.Generator)
 
 
 def index_of(m: Machine, order: int) -> float:
-    """The unusable free space index of all zones together, 0 to 1."""
-    return unusable_free_index([int(blocks) for blocks in m.zones["nr_free"].sum(axis=0)], order) / 1000
+    """The unusable free space index of all zones together, 0 to 1; of an order beyond the largest, that of chunks."""
+    if order <= int(m.params[0].max_page_order):
+        return unusable_free_index([int(blocks) for blocks in m.zones["nr_free"].sum(axis=0)], order) / 1000
+    heads = np.flatnonzero(m.pages["page_flags"][: int(m.params[0].nr_frames)] & PG_BUDDY)
+    free_pages = np.left_shift(1, m.pages["order"][heads].astype(np.int64))
+    of_chunks = np.bincount(heads >> order, free_pages)
+    return 1 - float(of_chunks[of_chunks == 1 << order].sum()) / max(int(free_pages.sum()), 1)
 
 
 def _fill(m: Machine, order: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,22 +1,25 @@
 """Every rule that can be broken has a file (or a case) that breaks it, and its exact message.
 
 ``invalid/*.yaml``: ``# expect:`` lines at the head of a file are the whole message, ``# set:`` lines
-are overrides. What no small file can be (a directory, 100 MB in one line) is built here. The last test
-shows that these together reach every message that the code can give.
+are overrides. They are read as studies, those with ``# by: load`` as studies of one run. What no small
+file can be (a directory, 100 MB in one line) is built here. The last test shows that these together
+reach every message that the code can give.
 """
 
 import ast
 import inspect
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kmsim.config import ConfigError, from_mapping, load, loads
+from kmsim.config import ConfigError, from_mapping, load, load_design, loads
 from kmsim.config.errors import RULES
 from kmsim.mm import gfp
+from kmsim.study.responses import check_yielded
 
 INVALID = Path(__file__).parent / "invalid"
 FILES = sorted(path.name for path in INVALID.glob("*.yaml"))
@@ -31,9 +34,14 @@ def head(name: str, word: str) -> list[str]:
 
 def error_of_file(name: str, monkeypatch: pytest.MonkeyPatch) -> ConfigError:
     monkeypatch.chdir(INVALID)
+    read = load if head(name, "by") == ["load"] else read_study
     with pytest.raises(ConfigError) as refused:
-        load(name, sets=head(name, "set"))
+        read(name, sets=head(name, "set"))
     return refused.value
+
+
+def read_study(name: str, sets: list[str]) -> None:
+    check_yielded(load_design(name, sets=sets))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -41,6 +49,26 @@ def test_an_invalid_file_says_exactly_what_is_wrong(name: str, monkeypatch: pyte
     expected = head(name, "expect")
     assert expected, "the file must say what it expects"
     assert str(error_of_file(name, monkeypatch)).splitlines() == expected
+
+
+OF_DESIGNS = {"response_yielded.yaml", "replications_seed.yaml"}
+OF_ONE_RUN = [
+    name for name in FILES if name not in OF_DESIGNS and "\nsweep:" not in (INVALID / name).read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("name", OF_ONE_RUN)
+def test_a_study_of_one_run_is_refused_in_the_same_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(INVALID)
+    with pytest.raises(ConfigError) as refused:
+        load(name, sets=head(name, "set"))
+    assert str(refused.value).splitlines() == head(name, "expect")
+
+
+def test_a_design_of_10_to_the_12_points_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = time.perf_counter()
+    assert "1,000,000,000,000 points" in str(error_of_file("points_1e12.yaml", monkeypatch))
+    assert time.perf_counter() - started < 1
 
 
 def missing(_: Path) -> None:

@@ -5,16 +5,21 @@ from typing import Any
 
 import pytest
 from pydantic_core import PydanticUndefined
+from ruamel.yaml import YAML
 
 from kmsim.config import (
     arrivals,
+    axes,
     caches,
     costs,
     distributions,
+    inquiry,
     machine,
     memory_map,
     phases,
     requests,
+    responses,
+    schema,
     sizes,
     slab,
     state,
@@ -22,6 +27,7 @@ from kmsim.config import (
     sysctl,
     workload,
 )
+from kmsim.config.design import design_of
 from kmsim.config.door import loads
 from kmsim.config.errors import ConfigError
 from kmsim.config.quantities import Model, WithOptions
@@ -30,7 +36,20 @@ from kmsim.config.validation import DOOR_KEYS
 
 ROW = re.compile(r"^\| `(\w+)` \|\s*(.*?)\s*\|", re.MULTILINE)
 SECTIONS: dict[str, list[type[Model]]] = {
-    "study": [study.Study],
+    "study": [study.Study, inquiry.Inquiry],
+    "sweep": [inquiry.SweepConfig],
+    "sweep.axes[]": [axes.AxisConfig],
+    "axes[].range": [axes.RangeConfig],
+    "axes[].log": [axes.LogConfig],
+    "axes[].latin_hypercube, axes[].sobol": [axes.SampleConfig],
+    "over.KEY": [axes.BetweenConfig],
+    "sweep.drop[]": [inquiry.DropConfig],
+    "where.AXIS": [inquiry.Bounds],
+    "replications": [inquiry.ReplicationsConfig],
+    "replications.until": [inquiry.UntilConfig],
+    "responses[]": [responses.ResponseConfig],
+    "comparisons[]": [inquiry.ComparisonConfig],
+    "figures[]": [inquiry.FigureConfig],
     "machine": [machine.MachineConfig],
     "machine.thp": [machine.ThpConfig],
     "machine.pcp": [machine.PcpConfig],
@@ -77,8 +96,9 @@ SECTIONS: dict[str, list[type[Model]]] = {
     "workload.drains[]": [workload.DrainConfig],
     "run": [study.RunConfig],
 }
-# The door fills these in before the models see them.
-DEFAULT_BY_DOOR = {("study", "name"): "derived", ("study", "costs"): "derived"}
+MEASURES_TITLE = "responses[].measure"
+# The door fills these in before the models see them, and a list of all responses is no default to be spelt.
+DEFAULT_BY_DOOR = {("study", "name"): "derived", ("study", "costs"): "derived", ("study", "responses"): "derived"}
 
 
 def documented() -> dict[str, dict[str, str]]:
@@ -93,7 +113,7 @@ def spelt(value: Any) -> str:
         value = value.model_dump(mode="json")
     if isinstance(value, dict):
         return f"`{value['constant']}`" if "constant" in value else ""
-    if value is None or value in ([], ()):
+    if value is None or value in ([], (), ""):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -118,9 +138,11 @@ def readme() -> str:
     return (configs_folder() / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_loads() -> None:
-    (example,) = re.findall(r"^```yaml\n(.*?)^```", readme(), re.MULTILINE | re.DOTALL)
+def test_the_examples_load() -> None:
+    example, study_example = re.findall(r"^```yaml\n(.*?)^```", readme(), re.MULTILINE | re.DOTALL)
     assert loads(example).machine.name == "x86-laptop"
+    design = design_of(YAML(typ="safe", pure=True).load(study_example))
+    assert (len(design.points), len(design.dropped), design.nr_runs) == (5, 1, 25)
 
 
 def test_the_example_messages_are_what_the_door_says() -> None:
@@ -144,12 +166,27 @@ workload:
 
 
 def test_every_noun_has_its_section() -> None:
-    assert set(documented()) == set(SECTIONS)
+    assert set(documented()) == {*SECTIONS, MEASURES_TITLE}
+
+
+def test_the_table_of_measures_is_the_code_s() -> None:
+    section = readme().partition(f"### {MEASURES_TITLE}\n")[2].partition("\n### ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    told = [
+        (measure.unit, measure.meaning, measure.worse, measure.filters) for measure in responses.MEASURES.values()
+    ]
+    assert [row[0] for row in rows] == [f"`{name}`" for name in responses.MEASURES]
+    assert [(*row[1:4], tuple(re.findall(r"`(\w+)`", row[4]))) for row in rows] == told
+
+
+def test_the_responses_that_are_the_default_are_named() -> None:
+    (row,) = [line for line in readme().splitlines() if line.startswith("| `responses` | derived |")]
+    assert re.findall(r"`(\w+)`", row)[1:] == list(responses.DEFAULT_MEASURES)
 
 
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_section_lists_the_keys_of_its_noun_in_both_directions(title: str) -> None:
-    keys = {key for model in SECTIONS[title] for key in model.model_fields}
+    keys = {spelt_key(model, key) for model in SECTIONS[title] for key in model.model_fields}
     keys |= {key for model in SECTIONS[title] for key in DOOR_KEYS.get(model.__name__, ())}
     assert set(documented()[title]) == keys
 
@@ -159,7 +196,11 @@ def test_a_documented_default_is_the_default(title: str) -> None:
     rows = documented()[title]
     for model in SECTIONS[title]:
         for key in model.model_fields:
-            assert rows[key] == default_of(title, model, key), key
+            assert rows[spelt_key(model, key)] == default_of(title, model, key), key
+
+
+def spelt_key(model: type[Model], key: str) -> str:
+    return model.model_fields[key].alias or key
 
 
 def test_the_models_of_all_nouns_are_covered() -> None:
@@ -170,6 +211,7 @@ def test_the_models_of_all_nouns_are_covered() -> None:
         distributions.Immortal,
         WithOptions,
         workload.SourceConfig,
+        schema.StudyFile,
     }
     assert set(all_models(Model)) == covered
 

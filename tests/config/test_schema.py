@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from kmsim.config import json_schema, shipped, starter
+from kmsim.config import Inquiry, Study, json_schema, shipped, starter
 from kmsim.units import format_size, format_time
 
 SCHEMA = json_schema()
@@ -41,7 +41,8 @@ def accepts(schema: dict[str, Any], value: Any) -> bool:
         "number": (int, float),
         "boolean": bool,
     }
-    if "type" in schema and not isinstance(value, kinds[schema["type"]]):  # type: ignore[arg-type]
+    words = schema.get("type", list(kinds))
+    if not any(isinstance(value, kinds[word]) for word in ([words] if isinstance(words, str) else words)):  # type: ignore[arg-type]
         return False
     if "pattern" in schema and not re.search(schema["pattern"], value):
         return False
@@ -50,6 +51,8 @@ def accepts(schema: dict[str, Any], value: Any) -> bool:
         return set(schema.get("required", ())) <= set(value) <= set(keys) and all(
             accepts(keys[key], inner) for key, inner in value.items()
         )
+    if isinstance(value, dict) and isinstance(schema.get("additionalProperties"), dict):
+        return all(accepts(schema["additionalProperties"], inner) for inner in value.values())
     return not isinstance(value, list) or all(accepts(schema.get("items", {}), inner) for inner in value)
 
 
@@ -58,8 +61,11 @@ def test_the_schema_is_json_and_whole() -> None:
     assert {ref.rpartition("/")[2] for ref in refs(SCHEMA)} <= set(SCHEMA["$defs"])
 
 
+VALID = Path(__file__).parent / "valid"
+
+
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parent.joinpath("valid").glob("*.yaml")), ids=lambda p: p.stem
+    "path", sorted([*VALID.glob("*.yaml"), *VALID.glob("studies/*.yaml")]), ids=lambda p: p.stem
 )
 def test_the_schema_accepts_every_valid_file(path: Path) -> None:
     assert accepts(SCHEMA, YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig")))
@@ -70,6 +76,40 @@ def test_the_schema_accepts_the_starter_and_refuses_a_typing_error() -> None:
     assert accepts(SCHEMA, config)
     assert not accepts(SCHEMA, {**config, "sede": 1})
     assert not accepts(SCHEMA, {**config, "run": {"sample_every": "1 parsec"}})
+
+
+STUDY = {"machine": "x86-laptop", "workload": {"threads": [{"name": "a"}]}}
+AXIS = {"key": "machine.cpus", "values": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"sweeep": {"axes": []}},
+        {"sweep": {"axes": [{**AXIS, "valeus": [1]}]}},
+        {"sweep": {"axes": [{"key": "machine.cpus", "values": [[1]]}]}},
+        {"sweep": {"axes": [{"key": "machine.cpus", "range": {"first": 1, "to": 2}}]}},
+        {"sweep": {"axes": [AXIS], "drop": ["ilegal"]}},
+        {"sweep": {"axes": [AXIS], "drop": [{"where": {"machine.cpus": {"under": 2}}, "because": "so"}]}},
+        {"replications": "three"},
+        {"replications": {"numbr": 3}},
+        {"responses": ["latency_p99.9"]},
+        {"responses": [{"measure": "latency_mean", "lokc": "zone Normal"}]},
+        {"comparisons": [{"axis": "machine.cpus", "paired": "yes"}]},
+        {"figures": [{"kind": "lines"}]},
+        {"question": 42},
+        {"machine": {"extends": "x86-laptop", "pageblock_order": "nine"}},
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_a_mistake_in_what_a_study_asks(keys: dict[str, Any]) -> None:
+    assert accepts(SCHEMA, STUDY)
+    assert not accepts(SCHEMA, {**STUDY, **keys})
+
+
+def test_the_schema_knows_every_key_of_a_study() -> None:
+    assert set(SCHEMA["properties"]) == {"extends", *Study.model_fields, *Inquiry.model_fields}
+    assert set(SCHEMA["$defs"]["RangeConfig"]["properties"]) == {"from", "to", "step"}
 
 
 def test_the_starter_tells_the_editor_where_the_schema_is() -> None:

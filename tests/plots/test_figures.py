@@ -13,7 +13,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
-from kmsim.plots.figures import PART_SHADES, PARTS, draw_all, free_memory, latency, lock_waiting, styled
+from kmsim.plots.figures import PART_SHADES, PARTS, draw_all, free_memory, latency, lock_waiting
+from kmsim.plots.style import styled
 from tests.plots.results import RESULTS, result_of
 
 mpl.use("Agg")

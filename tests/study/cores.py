@@ -10,8 +10,10 @@ from kmsim.metrics.histogram import bucket_of
 from kmsim.metrics.samples import Samples
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import ZONE_DMA, ZONE_DMA32, new_machine
+from kmsim.sim.activity import Activity
 from kmsim.sim.records import BYTES, COUNT, FAILED, MAX_PS, NR_LEVELS, SLOW_PATH, SUM_PS, Core, new_core
 from kmsim.sim.simulation import Simulation
+from kmsim.sim.windows import Windows
 from kmsim.study.store import Result
 from kmsim.study.tables import tables_of
 from kmsim.workload.request import Request
@@ -75,10 +77,15 @@ def simulation_of(core: Core, *, end_ps: int = 1_000_000, samples: Samples | Non
         samples = Samples()
         samples.take(core.m, 0)
         samples.take(core.m, end_ps)
+    activity = Activity()
+    activity.take(core, 0)
+    activity.take(core, end_ps)
+    windows = Windows(end_ps=end_ps)
     study = SimpleNamespace(machine=SimpleNamespace(arch="x86-64"))
     env = SimpleNamespace(now=end_ps)
     plan = SimpleNamespace(caches=None)
-    return cast(Simulation, SimpleNamespace(core=core, env=env, samples=samples, study=study, plan=plan))
+    sampled = {"samples": samples, "activity": activity, "page_maps": None, "windows": windows}
+    return cast(Simulation, SimpleNamespace(core=core, env=env, study=study, plan=plan, **sampled))
 
 
 def result_of_core(core: Core, **others: Any) -> Result:

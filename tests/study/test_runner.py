@@ -4,6 +4,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import simpy
 from pandas.testing import assert_frame_equal
@@ -16,6 +17,7 @@ from kmsim.sim.simulation import Simulation
 from kmsim.study import runner
 from kmsim.study.runner import ModelBug, run_point, run_study
 from kmsim.study.store import Result
+from kmsim.study.warm_up import mser_5
 from tests.studies import lock_prices_only, study
 
 Told = list[tuple[int, int]]
@@ -108,3 +110,81 @@ def test_the_users_own_processes_are_named_in_the_provenance() -> None:
     (name,) = run_study(study(), processes=[my_thread]).provenance["processes"]
     assert name.endswith("my_thread")
     assert run_study(study()).provenance["processes"] == []
+
+
+# ---- warm-up and windows
+
+LONG = {"operations": 3000, "live": 400, "think": "100ns"}
+
+
+def of_run(**run: object) -> Result:
+    return run_study(study(LONG, run={"sample_every": "5us"} | run))
+
+
+def test_a_warm_up_by_mser_5_is_that_of_the_pilot_and_found_again() -> None:
+    result, again = of_run(warm_up="mser-5"), of_run(warm_up="mser-5")
+    assert result.warm_up_ns > 0
+    assert result.warm_up_ns % 25_000 == 0  # five intervals
+    pilot = run_study(study(LONG, run={"sample_every": "5us"}, seed=result.provenance["seed"] + runner.PILOT_SEEDS))
+    allocs = pilot.activity[pilot.activity["kind"] == "alloc"]
+    cut = mser_5(allocs["mean_ns"].to_numpy()[1:-1])
+    assert result.warm_up_ns == allocs["time_ns"].iloc[cut]
+    given = of_run(warm_up=f"{round(result.warm_up_ns)}ns")
+    for name, table in result.tables.items():
+        assert_frame_equal(table, given.tables[name])
+        assert_frame_equal(table, again.tables[name])
+    assert "warm_up: mser-5" in result.config_yaml
+
+
+def test_a_warm_up_that_is_found_shows_progress_through_both_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim, "PROGRESS_EVERY", 10)
+    told: Told = []
+    config = study(LONG, run={"sample_every": "1us", "warm_up": "mser-5"})
+    run_point(config, lambda done, total: told.append((done, total)))
+    done = [done for done, _ in told]
+    assert {total for _, total in told} == {12000}
+    assert done == sorted(done)
+    assert done[-1] == 12000
+
+
+def test_what_is_counted_begins_at_the_warm_up_and_what_is_there_does_not() -> None:
+    whole, late = of_run(), of_run(warm_up="100us")
+    assert 0 < late.operations["count"].sum() < whole.operations["count"].sum()
+    assert late.cpus["run_ns"].iloc[0] == whole.cpus["run_ns"].iloc[0] - 100_000
+    counters = [result.vmstat.set_index("name")["value"] for result in (whole, late)]
+    assert counters[0]["nr_free_pages"] == counters[1]["nr_free_pages"]
+    assert 0 < counters[1]["pgfree"] < counters[0]["pgfree"]
+    for name in ("samples", "memory", "activity"):
+        assert_frame_equal(whole.tables[name], late.tables[name])
+
+
+def test_slubs_counters_begin_at_the_warm_up_and_its_objects_do_not() -> None:
+    of_slabs = {"operations": 3000, "live": 50, "requests": [{"cache": "skbuff_head_cache"}]}
+    whole, late = (run_study(study(of_slabs, run={"warm_up": warm_up})).slabs for warm_up in ("0ns", "60us"))
+    assert whole["live_objects"].tolist() == late["live_objects"].tolist()
+    assert 0 < late["alloc_fastpath"].iloc[0] < whole["alloc_fastpath"].iloc[0]
+    assert 0 <= late["alloc_slab"].iloc[0] < whole["alloc_slab"].iloc[0]
+
+
+def test_a_run_that_ends_before_its_warm_up_has_empty_tables_of_counts_and_a_remark() -> None:
+    result = of_run(warm_up="1s")
+    assert [len(result.tables[name]) for name in ("operations", "histograms", "locks")] == [0, 0, 0]
+    assert (result.cpus["run_ns"] == 0).all()
+    assert result.activity["count"].sum() == 6000
+    assert "nothing was measured" in result.remarks[0]
+    assert result.batches == ()
+
+
+def test_batches_are_tables_whose_histograms_add_up() -> None:
+    result = of_run(batch="100us")
+    assert len(result.batches) > 3
+    keys = [column for column in result.histograms.columns if column != "count"]
+    parts = pd.concat([batch["histograms"] for batch in result.batches])
+    summed = parts.groupby(keys)["count"].sum()
+    whole = result.histograms.set_index(keys)["count"]
+    rest = whole.sub(summed, fill_value=0)
+    assert (rest >= 0).all()
+    assert 0 < rest.sum() < result.batches[-1]["operations"]["count"].sum() * 2
+    plain = of_run()
+    for name, table in plain.tables.items():
+        assert_frame_equal(table, result.tables[name])

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from kmsim.config import load as load_config
 from kmsim.procfs import slabinfo, vmallocinfo
 from kmsim.study import runner, store
 from kmsim.study.runner import run_study
-from kmsim.study.store import NotAResult, Result, load, result_folder
-from kmsim.study.tables import COLUMNS
+from kmsim.study.store import NotAResult, Result, load, members_of, result_folder, result_of
+from kmsim.study.tables import BATCH_TABLES, COLUMNS
 from tests.studies import study
 
 PROC_FILES = {"buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index"}
@@ -26,12 +27,13 @@ PAGES = {"operations": 60, "live": 10, "requests": [{"order": 0}, {"order": 4}]}
 OTHERS = [{"cache": "skbuff_head_cache"}, {"api": "vmalloc", "bytes": "9KiB"}]
 SLABS_AND_AREAS = {"operations": 60, "live": 10, "requests": OTHERS}
 THREADS = (PAGES, SLABS_AND_AREAS)
+WATCHED = {"sample_every": "5us", "warm_up": "2us", "batch": "20us", "memory_map": 3}
 
 
 @cache
 def finished(folder: Path) -> Result:
     """A result in a folder, simulated once."""
-    return run_study(study(*THREADS), folder / "result")
+    return run_study(study(*THREADS, run=WATCHED), folder / "result")
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def result(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     pristine = finished(tmp_path_factory.getbasetemp())
     assert pristine.path is not None
     shutil.copytree(pristine.path, tmp_path / "result")
-    return Result(pristine.tables, pristine.config_yaml, pristine.provenance, tmp_path / "result")
+    return replace(pristine, path=tmp_path / "result")
 
 
 def contents(folder: Path) -> list[str]:
@@ -49,13 +51,39 @@ def contents(folder: Path) -> list[str]:
 
 def test_a_result_is_read_as_it_was_written(result: Result) -> None:
     assert result.path is not None
-    read = load(result.path)
-    assert set(read.tables) == set(COLUMNS)
-    for name, table in result.tables.items():
+    check_same(load(result.path), result)
+
+
+def check_same(read: Result, written: Result) -> None:
+    assert tuple(read.tables) == tuple(COLUMNS)
+    for name, table in written.tables.items():
         assert_frame_equal(read.tables[name], table)
-    assert read.config_yaml == result.config_yaml
-    assert read.provenance == result.provenance
-    assert read.path == result.path
+    assert len(read.batches) == len(written.batches) > 1
+    for one, other in zip(read.batches, written.batches, strict=True):
+        assert tuple(one) == tuple(other) == BATCH_TABLES
+        for name, table in other.items():
+            assert_frame_equal(one[name], table)
+    assert read.warm_up_ns == written.warm_up_ns == 2000
+    assert read.remarks == written.remarks != ()
+    assert (read.config_yaml, read.provenance) == (written.config_yaml, written.provenance)
+    assert (read.path, read.stuck) == (written.path, written.stuck)
+
+
+def test_a_result_is_its_members_and_they_are_the_folders_files(result: Result) -> None:
+    assert result.path is not None
+    proc = {path.name: path.read_text() for path in (result.path / "proc").iterdir()}
+    members = members_of(result, proc)
+    files = [path for path in result.path.rglob("*") if path.is_file()]
+    assert members == {str(path.relative_to(result.path)): path.read_bytes() for path in files}
+    assert {"config.yaml", "end.json", "operations.parquet", "batches/001/locks.parquet"} < set(members)
+    check_same(result_of(members), replace(result, path=None))
+
+
+def test_a_member_that_is_missing_is_named(result: Result) -> None:
+    members = members_of(result, {})
+    for name in members:
+        with pytest.raises(NotAResult, match=rf"must be a result of kmsim; {name}: must be there"):
+            result_of({other: content for other, content in members.items() if other != name})
 
 
 def test_the_tables_are_attributes_and_others_are_not(result: Result) -> None:
@@ -88,7 +116,8 @@ def test_the_provenance_is_enough_to_rebuild_the_call(tmp_path: Path, monkeypatc
     assert set(facts["host"]) == {"system", "machine"}
 
 
-def test_the_proc_files_are_those_of_the_machine_at_the_end(result: Result) -> None:
+def test_the_proc_files_are_those_of_the_machine_at_the_end(tmp_path: Path) -> None:
+    result = run_study(study(*THREADS), tmp_path / "result")
     assert result.path is not None
     names = {path.name for path in (result.path / "proc").iterdir()}
     assert names == PROC_FILES | {"slabinfo", "slab_attributes", "vmallocinfo"}
@@ -147,7 +176,7 @@ def test_a_run_of_pages_alone_has_no_files_of_slabs(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "result" / "proc").iterdir()} == PROC_FILES
 
 
-STEPS = ("write_inputs", "run_point", "write_tables", "write_proc")
+STEPS = ("write_inputs", "run_point", "proc_files", "write_members")
 ERRORS = (RuntimeError("in the middle"), KeyboardInterrupt(), AssertionError("in the middle"))
 
 
@@ -265,7 +294,7 @@ def remove_provenance(folder: Path) -> None:
 
 
 def cut_provenance(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 3, ')
+    (folder / "provenance.json").write_text('{"schema_version": 4, ')
 
 
 def binary_provenance(folder: Path) -> None:
@@ -281,7 +310,7 @@ def deep(folder: Path) -> None:
 
 
 def of_another_program(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 3}')
+    (folder / "provenance.json").write_text('{"schema_version": 4}')
 
 
 def of_an_earlier_version(folder: Path) -> None:
@@ -315,20 +344,38 @@ def a_folder_for_the_config(folder: Path) -> None:
     (folder / "config.yaml").mkdir()
 
 
+def an_end_of(**changes: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        end = json.loads((folder / "end.json").read_text())
+        (folder / "end.json").write_text(json.dumps(end | changes))
+
+    return damage
+
+
+def remove_a_batch(folder: Path) -> None:
+    (folder / "batches" / "001" / "cpus.parquet").unlink()
+
+
 DAMAGES: dict[Callable[[Path], None], str] = {
     remove: "provenance.json: No such file or directory",
     remove_provenance: "provenance.json: No such file or directory",
     cut_provenance: "provenance.json: Expecting property name",
     binary_provenance: "provenance.json: ",
-    a_list: "provenance.json: must have schema_version 3, found None",
+    a_list: "provenance.json: must have schema_version 4, found None",
     deep: "provenance.json: ",
     of_another_program: "provenance.json: must have name, found None",
-    of_an_earlier_version: "provenance.json: must have schema_version 3, found 1",
+    of_an_earlier_version: "provenance.json: must have schema_version 4, found 1",
     remove_a_table: "locks.parquet: No such file or directory",
     cut_a_table: "locks.parquet: ",
     an_empty_table: "samples.parquet: ",
     text_for_a_table: "cpus.parquet: ",
     a_table_of_others: "histograms.parquet: must have the columns kind, api, gfp, order, cache, cpu, low_ns, high_ns",
+    remove_a_batch: "batches/001/cpus.parquet: No such file or directory",
+    an_end_of(batches=True): "end.json: must have batches, found True",
+    an_end_of(batches=-1): "end.json: must have 0 or more batches, found -1",
+    an_end_of(stuck=None): "end.json: must have stuck, found None",
+    an_end_of(warm_up_ns="1us"): "end.json: must have warm_up_ns, found '1us'",
+    an_end_of(remarks=[1]): "end.json: must have remarks that are text, found [1]",
     a_folder_for_the_config: "config.yaml: Is a directory",
 }
 

@@ -17,8 +17,9 @@ from kmsim.mm.mmzone import (
     ZONE_DMA32,
     ZONE_NORMAL,
 )
+from kmsim.sim.counted import SPENT
 from kmsim.sim.records import COMPLETE, IDLE, NEVER, START, Core
-from kmsim.study.tables import COLUMNS, SPENT, TIME_PARTS, tables_of
+from kmsim.study.tables import COLUMNS, TIME_PARTS, tables_of
 from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
 from tests.study.cores import hand_made_core, observe, simulation_of
 
@@ -214,6 +215,7 @@ def test_events_have_the_kernels_names_and_ours_say_so() -> None:
         "kmsim:failed_without_reclaim": 15,
         "kmsim:needs_slow_path": 16,
         "kmsim:exact_pages_saved": 0,
+        "kmsim:largest_kmalloc_bytes": 0,
     }
 
 

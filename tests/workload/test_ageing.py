@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import PG_BUDDY, Machine
 from kmsim.mm.snapshot import save
 from kmsim.mm.vmstat import unusable_free_index
 from kmsim.workload.ageing import age, index_of
@@ -59,6 +59,21 @@ def test_every_page_size_and_order_can_be_aged(page_shift: int, max_page_order: 
     for order in (1, max_page_order - 2):
         m = aged(boot(1024, page_shift=page_shift, max_page_order=max_page_order), order, 0.5)
         assert abs(kernels_index(m, order) - 0.5) <= 0.01
+
+
+@pytest.mark.parametrize("unusable_index", [0.0, 0.5, 1.0])
+def test_machines_of_all_largest_orders_are_aged_alike(unusable_index: float) -> None:
+    shares = []
+    for largest in (6, 8, 9, 15):
+        m = aged(boot(1024, max_page_order=largest), 9, unusable_index)
+        nr_frames = int(m.params[0].nr_frames)
+        frames = np.zeros(-(-nr_frames // 512) * 512, np.int64)
+        for pfn in np.flatnonzero(m.pages["page_flags"][:nr_frames] & PG_BUDDY):
+            frames[pfn : pfn + (1 << int(m.pages["order"][pfn]))] = 1
+        whole = frames.reshape(-1, 512).all(axis=1).sum() * 512
+        shares.append(1 - whole / frames.sum())
+        assert abs(index_of(m, 9) - shares[-1]) < 0.001
+    assert np.allclose(shares, unusable_index, atol=0.011)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -119,8 +134,8 @@ def test_an_index_of_1_can_always_be_had() -> None:
 @pytest.mark.parametrize(
     ("order", "unusable_index", "why"),
     [
-        (0, 0.5, "order 0 is not one from 1 to 10"),
-        (11, 0.5, "order 11 is not one from 1 to 10"),
+        (0, 0.5, "order 0 is not one from 1 to 20"),
+        (21, 0.5, "order 21 is not one from 1 to 20"),
         (3, -0.1, "-0.1 is not an index from 0 to 1"),
         (3, float("nan"), "nan is not an index from 0 to 1"),
     ],

@@ -1,0 +1,138 @@
+"""The responses of a study: which numbers of a run are looked at, and how they are filtered.
+
+``MEASURES`` is the whole list. A response is a measure, a name for it, and filters: latency of which
+operations, waiting for which lock, free blocks of which size. Leaves out: how each is computed from a
+run's tables (``study.responses``).
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from kmsim.config.errors import nearest
+from kmsim.config.quantities import Finding, Gfp, Name, SomeText, WithOptions, count, finding, refused, size
+
+OF_CLASS = ("kind", "api", "gfp", "order", "cache")
+OF_BLOCKS = ("zone", "order", "block")
+MIB = 1 << 20
+
+
+class Measure(NamedTuple):
+    """A number that every run yields; what it may be filtered by."""
+
+    unit: str
+    meaning: str
+    worse: Literal["higher", "lower", ""] = ""  # the way in which it gets worse; "": a matter of what is wanted
+    filters: tuple[str, ...] = ()
+
+
+MEASURES: dict[str, Measure] = {
+    "latency_mean": Measure("ns", "mean latency", "higher", OF_CLASS),
+    "latency_p50": Measure("ns", "median latency", "higher", OF_CLASS),
+    "latency_p90": Measure("ns", "90th percentile of latency", "higher", OF_CLASS),
+    "latency_p99": Measure("ns", "99th percentile of latency", "higher", OF_CLASS),
+    "latency_p999": Measure("ns", "99.9th percentile of latency", "higher", OF_CLASS),
+    "latency_max": Measure("ns", "longest latency", "higher", OF_CLASS),
+    "time_per_mib": Measure("us", "time of all operations for each MiB asked for", "higher", OF_CLASS),
+    "operations": Measure("count", "operations", "", OF_CLASS),
+    "throughput": Measure("operations/s", "operations a simulated second", "lower", OF_CLASS),
+    "failed": Measure("count", "failed operations", "higher", OF_CLASS),
+    "failed_share": Measure("%", "failed operations", "higher", OF_CLASS),
+    "slow_path_share": Measure("%", "operations that would reclaim or compact", "higher", OF_CLASS),
+    "vmalloc_share": Measure("%", "operations that kvmalloc left to vmalloc", "", OF_CLASS),
+    "asked": Measure("MiB", "memory asked for in all", "", OF_CLASS),
+    "lock_wait_share": Measure("%", "CPU time spent waiting for locks", "higher"),
+    "lock_wait_mean": Measure("ns", "mean wait of a lock acquisition", "higher", ("lock",)),
+    "lock_contended_share": Measure("%", "contended lock acquisitions", "higher", ("lock",)),
+    "internal_waste": Measure("%", "memory taken at the end that nobody asked for", "higher"),
+    "memory_held": Measure("MiB", "memory taken at the end", "higher"),
+    "memory_free": Measure("MiB", "free memory at the end", "lower", ("zone",)),
+    "memory_on_lists": Measure("MiB", "memory on per-CPU lists at the end", "", ("zone",)),
+    "unusable_index": Measure("", "unusable free space index at the end", "higher", OF_BLOCKS),
+    "fragmentation_index": Measure("", "fragmentation index at the end", "", OF_BLOCKS),
+    "free_in_blocks": Measure("MiB", "free memory in blocks of this size and more at the end", "lower", OF_BLOCKS),
+    "free_huge_pages": Measure("pages", "free huge pages at the end", "lower", ("zone",)),
+    "largest_free_block": Measure("MiB", "largest free block at the end", "lower", ("zone",)),
+    "largest_kmalloc": Measure("MiB", "largest kmalloc that would succeed at the end", "lower"),
+    "simulated_time": Measure("ms", "simulated time"),
+    "counter": Measure("count", "an event counter of vmstat", "", ("counter",)),
+}
+NEEDS_BLOCK = ("unusable_index", "fragmentation_index", "free_in_blocks")
+DEFAULT_MEASURES = (
+    "latency_mean",
+    "latency_p99",
+    "latency_p999",
+    "lock_wait_share",
+    "failed_share",
+    "internal_waste",
+    "free_huge_pages",
+    "largest_kmalloc",
+)
+FILTERS = tuple(dict.fromkeys(word for measure in MEASURES.values() for word in measure.filters))
+Api = Literal["pages", "slab", "kmalloc_large", "exact", "vmalloc", "kvmalloc", "bulk"]  # as tables name them
+
+
+def _measure(value: object) -> object:
+    if not isinstance(value, str) or value not in MEASURES:
+        raise refused("one_of", near=nearest(str(value), MEASURES), choices=", ".join(MEASURES))
+    return value
+
+
+MeasureName = Annotated[str, BeforeValidator(_measure), WithJsonSchema({"enum": list(MEASURES)})]
+
+
+class ResponseConfig(WithOptions):
+    """One number that is looked at in each run."""
+
+    measure: MeasureName
+    name: Name = Field(default_factory=lambda got: got["measure"])
+    kind: Literal["alloc", "free"] | None = None
+    api: Api | None = None
+    gfp: Gfp | None = None
+    order: Annotated[int, count(0, 15)] | None = None
+    cache: SomeText | None = None
+    lock: SomeText | None = None
+    zone: Literal["DMA", "DMA32", "Normal", "Movable"] | None = None
+    block: Annotated[int, size(1)] | None = None
+    counter: SomeText | None = None
+
+    @property
+    def unit(self) -> str:
+        """The unit of its values; empty for an index."""
+        return MEASURES[self.measure].unit
+
+    @property
+    def meaning(self) -> str:
+        """What it is, for an axis or a table."""
+        return MEASURES[self.measure].meaning
+
+    @property
+    def of_kind(self) -> str | None:
+        """The kind of operations it is about: where not said, allocations, but all where they are only counted."""
+        is_counted = self.measure in ("operations", "throughput") or MEASURES[self.measure].filters != OF_CLASS
+        return self.kind or (None if is_counted else "alloc")
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong between the keys of this response."""
+        measure = MEASURES[self.measure]
+        for word in FILTERS:
+            if getattr(self, word) is not None and word not in measure.filters:
+                yield finding((word,), "response_key", measure=self.measure)
+        if self.measure in NEEDS_BLOCK and (self.order is None) == (self.block is None):
+            yield finding((), "order_or_block", found="both" if self.block is not None else "neither")
+        if self.measure == "counter" and self.counter is None:
+            yield finding(("counter",), "required")
+
+
+def _opened(value: Any) -> Any:
+    """A response given by its measure alone."""
+    if isinstance(value, str):
+        return {"measure": value}
+    if not isinstance(value, dict | ResponseConfig):
+        raise refused("type_mapping")
+    return value
+
+
+Response = Annotated[ResponseConfig, BeforeValidator(_opened)]
+DEFAULT_RESPONSES = tuple(ResponseConfig(measure=name) for name in DEFAULT_MEASURES)

@@ -1,0 +1,177 @@
+"""`kmsim report`: a study's result as one HTML file that needs nothing else, opens from disk and is below 10 MB.
+
+The page (`report/page.html`) is filled once: with its style, its scripts, and the data as JSON. Its policy
+(Content-Security-Policy) allows exactly these, by their hashes, and images within the file; what came from
+the study's files is in the JSON only. Each kind of data has its bytes, and what does not fit is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmsim.plots.report_figures import figures_of
+from kmsim.plots.report_runs import shown_runs
+from kmsim.plots.report_tables import nr_rows_left_out, study_tables
+from kmsim.plots.report_text import encoded, fitted, readable
+from kmsim.study.store import NotAResult
+
+if TYPE_CHECKING:
+    from kmsim.study.results import StudyResult
+
+BYTES_MAX = 10_000_000
+CONFIG_BYTES = 300_000
+QUESTION_CHARACTERS = 3_000
+TRACEBACKS_MAX = 20
+TRACEBACK_BYTES = 10_000
+SCRIPTS = ("element.js", "table.js", "page_states.js", "cell_grid.js", "memory_map.js", "report.js")
+
+
+def write_report(study: StudyResult, path: Path) -> Path:
+    """Write the page of a study, or of one run as a study, to `path`; NotAResult where it cannot be written."""
+    page = report_html(study).encode()
+    assert len(page) < BYTES_MAX
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(page)
+        partial.replace(path)
+    except OSError as error:
+        raise NotAResult(f"{path}: must be a file that can be written; {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def report_html(study: StudyResult) -> str:
+    """The page."""
+    parts = files("kmsim.plots") / "report"
+    style = (parts / "report.css").read_text(encoding="utf-8")
+    script = "\n".join((parts / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    filled = {
+        "style": style,
+        "style hash": _hash(style),
+        "script": script,
+        "script hash": _hash(script),
+        "data": encoded(_data(study)),
+    }
+    page = (parts / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{([a-z ]+)\}\}", lambda found: filled[found[1]], page)
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names what it allows."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _data(study: StudyResult) -> dict[str, Any]:
+    figures, runs, tables = figures_of(study), shown_runs(study), study_tables(study)
+    tracebacks, more = _tracebacks(study)
+    left_out = [
+        f"{nr_rows_left_out(table):,} of {table['total']:,} rows of {name}; all are in the result's folder"
+        for name, table in tables.items()
+        if nr_rows_left_out(table)
+    ]
+    config = fitted(study.config_yaml, CONFIG_BYTES)
+    if config != readable(study.config_yaml, len(study.config_yaml)):
+        left_out.append("the end of the config; it is whole in the result's folder")
+    file = _config_file(study)
+    return {
+        "name": readable(study.name) or "a study without a name",
+        "question": readable(study.question, QUESTION_CHARACTERS),
+        "facts": _facts(study),
+        "figures": figures.shown,
+        "tables": tables,
+        "shown": runs.shown,
+        "tracebacks": tracebacks,
+        "config": config,
+        "config_file": file,
+        "provenance": _provenance(study.provenance),
+        "reproduce": "With the same versions the results are the same to the last bit, on any machine:",
+        "commands": _commands(study, file),
+        "left_out": [*left_out, *figures.left_out, *runs.left_out, *more],
+        "footer": f"Written by kmsim {_version(study)}; this file loads nothing from anywhere.",
+    }
+
+
+def _facts(study: StudyResult) -> list[str]:
+    """What was done, in a few words each."""
+    runs = study.runs
+    counts = {
+        "point": runs["point"].nunique(),
+        "dropped point": len(study.dropped),
+        "run": len(runs),
+        "failed run": int(runs["failed"].sum()),
+        "run that could not go on": int((runs["stuck"] != "").sum()),
+    }
+    said = [_counted(number, noun) for noun, number in counts.items() if number or noun in ("point", "run")]
+    operations = f"{int(runs['operations'].sum()):,} simulated operations"
+    return [*said, operations, f"seed {study.seed}"]
+
+
+def _counted(number: int, noun: str) -> str:
+    head, _, rest = noun.partition(" that ")
+    plural = head if number == 1 else f"{head}s"
+    return f"{number:,} {plural}{' that ' if rest else ''}{rest}"
+
+
+def _config_file(study: StudyResult) -> str:
+    """What the config is called in the result's folder."""
+    is_study = study.path is not None and (study.path / "study.yaml").is_file()
+    return "study.yaml" if is_study else "config.yaml"
+
+
+def _provenance(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every fact that was written down, what is within another by a dotted name."""
+    rows: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            rows += [(f"{readable(str(name), 80)} {inner}", text) for inner, text in _provenance(value)]
+        elif isinstance(value, list | tuple):
+            words = " ".join if name == "command" else "; ".join
+            rows.append((_words(name), readable(words(map(str, value)), 1_000) or "none"))
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            rows.append((_words(name), readable(text, 1_000)))
+    return rows
+
+
+def _words(name: str) -> str:
+    return readable(str(name), 80).replace("_", " ")
+
+
+def _version(study: StudyResult) -> str:
+    versions = study.provenance.get("versions")
+    return readable(str(versions.get("kmsim", "")), 40) if isinstance(versions, dict) else ""
+
+
+def _commands(study: StudyResult, file: str) -> list[str]:
+    """What to type to get these results and this page again."""
+    python = readable(str(study.provenance.get("python", "")), 40)
+    return [
+        f"# Python {python}",
+        f"pip install kmsim=={_version(study)}",
+        f"kmsim run {file} --out again",
+        "kmsim report again",
+    ]
+
+
+def _tracebacks(study: StudyResult) -> tuple[list[dict[str, str]], list[str]]:
+    """Why runs failed by a bug, and how many are left out."""
+    folder = None if study.path is None else study.path / "failures"
+    texts = [] if folder is None else sorted(folder.glob("*.txt"))
+    shown = [
+        {
+            "name": f"Traceback of {readable(file.stem, 80)}",
+            "text": fitted(file.read_text(encoding="utf-8", errors="replace"), TRACEBACK_BYTES),
+        }
+        for file in texts[:TRACEBACKS_MAX]
+    ]
+    left = len(texts) - len(shown)
+    return shown, [f"{left:,} tracebacks; they are in failures/"] if left else []

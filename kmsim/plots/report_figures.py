@@ -1,0 +1,113 @@
+"""The figures of a report: those in the result's folder, with their titles, what they show in words, and their data."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kmsim.plots.report_text import nr_bytes, readable
+
+if TYPE_CHECKING:
+    from kmsim.config.inquiry import FigureConfig
+    from kmsim.study.results import StudyResult
+
+PNG_BYTES = 3_600_000  # of all figures; a third more as base64
+CSV_BYTES = 100_000  # of one figure's data
+ALL_CSV_BYTES = 600_000
+CAPTION_MAX = 300
+SHOWN_SHARE = 0.5  # of a figure's dots, of which 200 are drawn for an inch
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# The figures of every run (kmsim.plots.figures).
+TITLES = {
+    "latency": "How long does an operation take?",
+    "free_memory": "In blocks of which order is memory free?",
+    "lock_waiting": "How long does each CPU wait for locks?",
+}
+KINDS = {
+    "line": "A line chart",
+    "heatmap": "A heatmap",
+    "ecdf": "Cumulative distributions of latencies",
+    "tail": "Tails of latency distributions",
+    "pareto": "A scatter chart of what one response costs in another",
+    "series": "A chart over simulated time",
+    "memory_map": "A map of memory",
+    "forest": "Differences from the baseline with their confidence intervals",
+}
+
+
+class Figures(NamedTuple):
+    """What the page shows, and what it has no room for."""
+
+    shown: list[dict[str, Any]]
+    left_out: list[str]
+
+
+def figures_of(study: StudyResult) -> Figures:
+    """Every PNG in the result's folder of figures, in the config's order; others after them."""
+    folder = None if study.path is None else study.path / "figures"
+    files = [] if folder is None else sorted(folder.glob("*.png"))
+    configs = {config.name: config for config in _configs(study)} if files else {}
+    places = {name: place for place, name in enumerate(configs)}
+    files.sort(key=lambda file: places.get(file.stem, len(places)))
+    made = Figures([], [])
+    png_left, csv_left = PNG_BYTES, ALL_CSV_BYTES
+    for file in files:
+        name = readable(file.stem, 80)
+        png = file.read_bytes()
+        if len(png) > png_left:
+            made.left_out.append(f"figure {name}: no room for its {len(png):,} bytes; it is figures/{name}.png")
+            continue
+        if not png.startswith(_PNG_SIGNATURE):
+            made.left_out.append(f"figure {name}: the file is not a PNG")
+            continue
+        png_left -= len(png)
+        csv = _csv(file.with_suffix(".csv"), min(csv_left, CSV_BYTES))
+        csv_left -= nr_bytes(csv)
+        if not csv and file.with_suffix(".csv").is_file():
+            made.left_out.append(f"data of figure {name}: no room; they are figures/{name}.csv")
+        config = configs.get(file.stem)
+        title = _title(file.stem, config)
+        alt = _alt(title, config, study.question)
+        made.shown.append({"name": name, "title": title, "alt": alt, "csv": csv, **_image(png)})
+    return made
+
+
+def _configs(study: StudyResult) -> tuple[FigureConfig, ...]:
+    """What the study's figures show; of one that names none, those that it gets; of a plain run, none."""
+    if study.figures_config or not study.axes:
+        return study.figures_config
+    from kmsim.plots.study_figures import default_figures
+
+    return default_figures(study)
+
+
+def _image(png: bytes) -> dict[str, Any]:
+    """The file and the width at which it is shown: its letters are then as large as the page's."""
+    width = int.from_bytes(png[16:20], "big")
+    return {"png": b64encode(png).decode(), "width": round(SHOWN_SHARE * width)}
+
+
+def _csv(file: Path, most_bytes: int) -> str:
+    """The figure's data, if they are there and small."""
+    if not file.is_file() or file.stat().st_size > most_bytes:
+        return ""
+    text = file.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
+    shown = readable(text, len(text))
+    return shown if nr_bytes(shown) <= most_bytes else ""
+
+
+def _title(name: str, config: FigureConfig | None) -> str:
+    given = None if config is None else config.title
+    return readable(given or TITLES.get(name) or name.replace("_", " "), CAPTION_MAX)
+
+
+def _alt(title: str, config: FigureConfig | None, question: str) -> str:
+    """What the figure shows, for those who do not see it."""
+    if config is None:
+        return f"Figure: {title}"
+    parts = {"": config.y, "coloured by ": config.colour, "over ": config.x, "a line for each ": config.hue}
+    parts |= {"a panel for each ": config.panels, "of the comparison ": config.comparison}
+    shows = ", ".join(f"{words}{readable(str(what), 80)}" for words, what in parts.items() if what)
+    asked = f" It belongs to the question: {readable(question, CAPTION_MAX)}" if question else ""
+    return f"{title}. {KINDS[config.kind]}{': ' if shows else ''}{shows}.{asked}"

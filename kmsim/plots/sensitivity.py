@@ -1,0 +1,103 @@
+"""What hangs on assumed prices, as a figure and as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.patches import Patch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kmsim.plots.lettering import plain
+from kmsim.plots.sheet import Drawn, finish, label_axes, new_sheet, say_nothing
+from kmsim.plots.style import PAPER, PLAIN, shade, styled
+from kmsim.study.sensitivity import Conclusion
+
+PRICES_MAX = 15  # that are drawn and printed: those with the largest effects
+ROW_INCHES = 0.2
+CHANGED_MAX = 20  # conclusions that are printed
+
+
+def tornado(effects: pd.DataFrame, factor: float) -> Drawn:
+    """How far each assumed price, divided and multiplied by the factor, moves each response at most."""
+    widest = effects.groupby("price", sort=False)["largest_change"].agg(lambda change: change.abs().max())
+    prices = widest[widest > 0].sort_values(ascending=False).head(PRICES_MAX).index.tolist()
+    responses = list(dict.fromkeys(effects["response"]))
+    data = effects[effects["price"].isin(prices)]
+    with styled(PAPER):
+        inches = 0.8 + ROW_INCHES * max(len(prices), 3)
+        title = "How far does a wrong assumed price move the results?"
+        sheet = new_sheet(title, "page", responses if prices else [""], panel_inches=inches)
+        if not prices:
+            say_nothing(sheet, "no assumed price has an effect on any response")
+            finish(sheet, [])
+            return Drawn(sheet.figure, data)
+        rows = np.arange(len(prices))
+        signs = {f" / {factor:g}": shade(0, 2), f" x {factor:g}": shade(1, 2)}
+        for axes, response in zip(sheet.panels, responses, strict=True):
+            mine = data[data["response"] == response].set_index("version")["largest_change"]
+            for (sign, colour), offset in zip(signs.items(), (-0.2, 0.2), strict=True):
+                change = [100 * mine.get(price + sign, 0.0) for price in prices]
+                axes.barh(rows + offset, change, 0.4, color=colour)
+            axes.axvline(0, color="0.2", linewidth=0.8)
+            axes.set_yticks(rows, [plain(price) for price in prices])
+            axes.set_ylim(len(prices) - 0.5, -0.5)
+            axes.xaxis.set_major_formatter(PLAIN)
+            axes.yaxis.grid(False)
+        label_axes(sheet, "largest change of the mean (%)", "")
+        handles = [Patch(color=colour, label=f"price {plain(sign)}") for sign, colour in signs.items()]
+        finish(sheet, ["each bar: of all points of the study, the one where the mean moves most"], handles)
+    return Drawn(sheet.figure, data)
+
+
+def print_sensitivity(
+    effects: pd.DataFrame, conclusions: Sequence[Conclusion], indices: pd.DataFrame, console: Console
+) -> None:
+    """Effects of the prices, then the conclusions that change, then Sobol's indices."""
+    if effects.empty or not effects["largest_change"].abs().max():
+        console.print("no assumed price has an effect on any response")
+    else:
+        _print_effects(effects, console)
+    changed = [conclusion for conclusion in conclusions if conclusion.changed]
+    if conclusions:
+        console.print(f"{len(changed)} of {len(conclusions)} conclusions change with an assumed price")
+    for conclusion in changed[:CHANGED_MAX]:
+        where = f" at {conclusion.where}" if conclusion.where else ""
+        about = f"{conclusion.comparison}, {conclusion.level}{where}: {conclusion.response} {conclusion.said}"
+        console.print(f"  {about}; {'; '.join(conclusion.changed)}", markup=False, soft_wrap=True)
+    if len(changed) > CHANGED_MAX:
+        console.print(f"  and {len(changed) - CHANGED_MAX} more; all are in conclusions.csv")
+    if len(indices):
+        _print_indices(indices, console)
+
+
+def _print_effects(effects: pd.DataFrame, console: Console) -> None:
+    widest = effects.groupby("price", sort=False)["largest_change"].agg(lambda change: change.abs().max())
+    prices = widest[widest > 0].sort_values(ascending=False).head(PRICES_MAX)
+    table = Table(title="largest effects of assumed prices", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    for heading in ("price", "value", "version", "response", "change", "at"):
+        table.add_column(heading, justify="right" if heading in ("value", "change") else "left", overflow="fold")
+    for price in prices.index:
+        mine = effects[effects["price"] == price]
+        row = mine.loc[mine["largest_change"].abs().idxmax()]
+        cells = (price, row["value"], row["version"].removeprefix(price), row["response"])
+        table.add_row(*map(escape, cells), f"{100 * row['largest_change']:+.2g} %", escape(row["point"]))
+    console.print(table)
+    without = int((widest == 0).sum())
+    if without:
+        console.print(f"{without} assumed prices have no effect here")
+
+
+def _print_indices(indices: pd.DataFrame, console: Console) -> None:
+    table = Table(title="Sobol' indices at the first point", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    for heading in ("response", "price", "first order", "total"):
+        table.add_column(heading, justify="right" if heading in ("first order", "total") else "left")
+    largest = indices.dropna().sort_values("total", ascending=False, kind="stable").head(CHANGED_MAX)
+    for row in largest.to_dict("records"):
+        cells = (str(row["response"]), str(row["price"]))
+        table.add_row(*map(escape, cells), f"{row['first_order']:.2f}", f"{row['total']:.2f}")
+    console.print(table)

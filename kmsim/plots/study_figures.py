@@ -1,0 +1,117 @@
+"""The figures of a study: each entry of its `figures` drawn, and written as PNG, as PDF and as the data it shows.
+
+What an entry leaves out is chosen by its kind:
+
+    line        y: the first response; x: the axis of numbers with the most levels; hue, panels: the axes left
+    heatmap     colour: the first response; x: page_size, y: max_page_order where there are such axes
+    ecdf, tail  of: allocations; hue, panels: the axes left, of fewest levels first
+    pareto      x, y: the first two responses; hue: the first axis; labels tell the others
+    series      series: the first there is; zones are an axis; hue, panels: the axes left
+    memory_map  the first point, at its first, middle and last instant
+    forest      comparison: the first; y: one response only (all, relative to the baseline, if not given)
+
+    size        "column" of one panel, "page" of several
+    x_scale     line: "log" of sizes and times that reach over a factor of eight; ecdf, tail: "log"
+    y_scale     tail: "log"; otherwise "linear"
+    title       a question that names response and axis
+
+Axes without a role are held at their first level, which the figure says; so does it of levels left out for room.
+A study without `figures` gets those of `default_figures`. Files are written under a temporary name and renamed,
+and hold no date: the same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kmsim.config.inquiry import FigureConfig
+from kmsim.plots.forest import forest
+from kmsim.plots.heatmap import heatmap
+from kmsim.plots.line import line
+from kmsim.plots.memory_map import memory_map
+from kmsim.plots.pareto import pareto
+from kmsim.plots.sheet import Drawn
+from kmsim.plots.style import PAPER, UNDATED, styled
+from kmsim.plots.tail import ecdf, tail
+from kmsim.plots.time_series import time_series
+
+DRAW: dict[str, Callable[[Any, Any], Drawn]] = {
+    "line": line,
+    "heatmap": heatmap,
+    "ecdf": ecdf,
+    "tail": tail,
+    "pareto": pareto,
+    "series": time_series,
+    "memory_map": memory_map,
+    "forest": forest,
+}
+DEFAULT_RESPONSES_MAX = 3  # that a study without `figures` gets a figure of each
+
+
+def draw_study(
+    result: Any, folder: Path, formats: Iterable[str] = ("png", "pdf"), names: Iterable[str] | None = None
+) -> list[Path]:
+    """Draw the figures of a study (or those named) into `folder`; the files written, each figure's data as CSV too."""
+    wanted = None if names is None else set(names)
+    written: list[Path] = []
+    for config in figures_of(result):
+        if wanted is not None and config.name not in wanted:
+            continue
+        with styled(PAPER):
+            drawn = DRAW[config.kind](result, config)
+        written += write_drawn(drawn, folder, config.name, formats)
+    return written
+
+
+def write_drawn(drawn: Drawn, folder: Path, name: str, formats: Iterable[str]) -> list[Path]:
+    """Write a figure in each format, and its data as CSV; the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {folder / f"{name}.{suffix}": partial(_save, drawn.figure, suffix) for suffix in formats}
+    files[folder / f"{name}.csv"] = partial(drawn.data.to_csv, index=False, lineterminator="\n")
+    with styled(PAPER):
+        for file, write in files.items():
+            _write(file, write)
+    return list(files)
+
+
+def figure_of(result: Any, config: FigureConfig) -> Any:
+    """One figure, as a matplotlib Figure."""
+    with styled(PAPER):
+        return DRAW[config.kind](result, config).figure
+
+
+def figures_of(result: Any) -> tuple[FigureConfig, ...]:
+    """The figures that a study asks for, or the default ones."""
+    return tuple(result.figures_config) or default_figures(result)
+
+
+def default_figures(result: Any) -> tuple[FigureConfig, ...]:
+    """Of each of the first responses a heatmap over page size and largest order, or a line; tails; comparisons."""
+    varied = {axis.name.rpartition(".")[2] for axis in result.axes if len(axis.levels) > 1}
+    is_map = {"page_size", "max_page_order"} <= varied
+    kind, key = ("heatmap", "colour") if is_map else ("line", "y")
+    found: list[dict[str, str]] = []
+    for response in result.responses_config[:DEFAULT_RESPONSES_MAX]:
+        found.append({"kind": kind, "name": f"{kind}_{response.name}"[:64], key: response.name})
+    found.append({"kind": "tail", "name": "tail_alloc"})
+    for n, comparison in enumerate(result.comparisons_config, 1):
+        found.append({"kind": "forest", "name": f"forest_{n}", "comparison": comparison.name})
+    return tuple(FigureConfig.model_validate(config) for config in found)
+
+
+def _save(figure: Any, suffix: str, file: Path) -> None:
+    figure.savefig(file, format=suffix, metadata=UNDATED.get(suffix))
+
+
+def _write(file: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under a temporary name, then rename it: it is whole or not there."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        write(part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

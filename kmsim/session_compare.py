@@ -1,0 +1,202 @@
+"""What `kmsim compare` does: reads two results, and says what differs, by how much, and whether it is too much."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from kmsim.session import stdout
+
+if TYPE_CHECKING:
+    from kmsim.study.compare import Bounds, Compared
+    from kmsim.study.results import StudyResult
+
+KEYS_MAX = 40  # keys and rows that are printed
+ROWS_MAX = 200
+RESPONSE_WIDTH = 16
+FILE_WIDTH = 120  # of a table that goes to a file or a pipe
+VALUE_MAX = 60  # characters of a value
+TABLE_FILE = "rows.csv"
+
+
+def compare_and_show(a: Path, b: Path, worse_by: Sequence[str], out: Path | None, *, as_json: bool) -> bool:
+    """Compare two results, and print what came of it; whether nothing is worse by more than its bound."""
+    from kmsim.study.compare import compare
+    from kmsim.study.results import load_study
+
+    bounds = bounds_of(worse_by)
+    sides = load_study(a), load_study(b)
+    compared = compare(*sides, bounds)
+    written = [] if out is None else write_comparison(compared, out)
+    if as_json:
+        print(json.dumps(_facts(sides, compared), indent=2))
+    else:
+        _show(sides, compared, judged=bool(worse_by))
+        if written:
+            stdout.print(f"written to {out}", markup=False, soft_wrap=True)
+    return not len(compared.worse)
+
+
+def bounds_of(worse_by: Sequence[str]) -> Bounds:
+    """The bounds that are written SHARE or RESPONSE=SHARE; NotAResult where one is not."""
+    from kmsim.study.compare import Bounds
+
+    of_all: float | None = None
+    by_response: dict[str, float] = {}
+    for text in worse_by:
+        name, is_named, share = text.rpartition("=")
+        if is_named:
+            by_response[name.strip()] = _bound(text, share)
+        else:
+            of_all = _bound(text, share)
+    return Bounds(of_all, by_response)
+
+
+def _bound(text: str, share: str) -> float:
+    from kmsim.study.store import NotAResult
+
+    digits = share.strip()
+    try:
+        found = float(digits.removesuffix("%")) / (100 if digits.endswith("%") else 1)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        must = "must be a share of 0 or more, such as 0.05 or 5%, or of one response, such as latency_p99=0.1"
+        raise NotAResult(f"--worse-by {text[:80]}: {must}")
+    return found
+
+
+def write_comparison(compared: Compared, out: Path) -> list[Path]:
+    """Write the figure (PNG, PDF and its data as CSV) and all rows; NotAResult where that cannot be."""
+    from kmsim.plots.study_figures import draw_study
+    from kmsim.study.store import NotAResult
+
+    try:
+        written = draw_study(compared.both, out)
+        compared.rows.to_csv(out / TABLE_FILE, index=False, lineterminator="\n")
+    except OSError as error:
+        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
+    return [*written, out / TABLE_FILE]
+
+
+def _show(sides: tuple[StudyResult, StudyResult], compared: Compared, *, judged: bool) -> None:
+    for name, study in zip("AB", sides, strict=True):
+        runs = "1 run" if len(study.runs) == 1 else f"{len(study.runs):,} runs"
+        stdout.print(f"{name}: {study.path}, {study.name}, {runs}", markup=False, soft_wrap=True)
+    _show_differing(compared)
+    for note in compared.notes:
+        stdout.print(note, markup=False, soft_wrap=True)
+    _show_rows(compared)
+    if judged:
+        for line in verdict(compared):
+            stdout.print(line, markup=False, soft_wrap=True)
+
+
+def _show_differing(compared: Compared) -> None:
+    found = compared.differing
+    if not found:
+        stdout.print("config, sweep, replications and versions are equal")
+        return
+    table = Table(title="what differs", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("key", "A", "B"):
+        table.add_column(name, overflow="fold")
+    for one in found[:KEYS_MAX]:
+        table.add_row(*(escape(_short(text)) for text in one))
+    stdout.print(table, width=None if stdout.is_terminal else FILE_WIDTH)
+    if len(found) > KEYS_MAX:
+        stdout.print(f"the first {KEYS_MAX} of {len(found):,} keys")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= VALUE_MAX else text[: VALUE_MAX - 1] + "…"
+
+
+def _show_rows(compared: Compared) -> None:
+    rows, axes = compared.rows, compared.axes
+    shown = rows
+    if len(rows) > ROWS_MAX:
+        surest = rows.sort_values(["worse", "p"], ascending=[False, True], kind="stable").head(ROWS_MAX).index
+        shown = rows.loc[rows.index.isin(surest)]
+    title = f"{'paired differences' if compared.paired else 'differences'} B - A"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in axes:
+        table.add_column(escape(name), overflow="fold")
+    table.add_column("response", overflow="fold", min_width=RESPONSE_WIDTH)
+    for name in ("n", "A", "B", "B - A (95 % interval)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in shown.to_dict("records"):
+        table.add_row(*(escape(cell) for cell in [*(str(row[name]) for name in axes), *_cells(row)]))
+    stdout.print(table, width=None if stdout.is_terminal else FILE_WIDTH)
+    if len(shown) < len(rows):
+        stdout.print(f"the {ROWS_MAX} surest of {len(rows):,} rows")
+    stdout.print("*: differs after Holm's correction over all rows; worse: by more than its bound", soft_wrap=True)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    response = f"{row['response']} ({row['unit']})" if row["unit"] else row["response"]
+    mark = "worse" if row["worse"] else "*" if row["significant"] else ""
+    if row["n"] == 0:
+        return [response, "0", "", "", "", mark]
+    means = [f"{mean:,.4g}" for mean in (row["baseline_mean"], row["baseline_mean"] + row["difference"])]
+    return [response, str(row["n"]), *means, _change(row), mark]
+
+
+def _change(row: dict[str, Any]) -> str:
+    """The difference and its interval, in percent of A's mean; where that is 0, as they are."""
+    base = abs(row["baseline_mean"])
+    found = [row[name] / base * 100 if base else row[name] for name in ("difference", "ci_low", "ci_high")]
+    middle, low, high = (f"{value:+.1f}" if base else f"{value:+,.3g}" for value in found)
+    percent = " %" if base else ""
+    return f"{middle}{percent}" if math.isnan(row["ci_low"]) else f"{middle}{percent} ({low} to {high})"
+
+
+def verdict(compared: Compared) -> list[str]:
+    """Is anything worse by more than its bound, and how is that known?"""
+    rows = compared.rows
+    judged = rows[rows["bound"].notna()]
+    empty = judged[judged["n"] == 0]
+    lines = []
+    for row in compared.worse.to_dict("records"):
+        at = ", ".join(f"{name} {row[name]}" for name in compared.axes)
+        by = f"by {row['worsening']:.2%}" if math.isfinite(row["worsening"]) else "than nothing"
+        known = not math.isnan(row["ci_low"])
+        low = f"at least {row['worsening_low']:.2%}" if math.isfinite(row["worsening_low"]) else "more than nothing"
+        surely = f"{low} by the 95 % interval" if known else "n = 1, no interval"
+        lines.append(f"worse: {row['response']}{f' at {at}' if at else ''} {by} ({surely}), bound {row['bound']:.2%}")
+    if len(empty):
+        lines.append(f"{len(empty):,} of {len(judged):,} rows have no values to judge")
+    count = f"{len(lines) - bool(len(empty)):,} of {len(judged):,} rows are worse by more than their bound"
+    how = "the lower end of the 95 % interval of the worsening, as a share of A's mean, is above it"
+    alone = "; of n = 1 the worsening itself" if (judged["n"] == 1).any() else ""
+    return [*lines[:KEYS_MAX], f"{count} ({how}{alone})"]
+
+
+def _facts(sides: tuple[StudyResult, StudyResult], compared: Compared) -> dict[str, Any]:
+    rows = compared.rows.assign(**{column: _finite(compared.rows[column]) for column in ("worsening", "worsening_low")})
+    return {
+        **{name: _of_side(study) for name, study in zip("ab", sides, strict=True)},
+        "differing": [one._asdict() for one in compared.differing],
+        "paired": compared.paired,
+        "axes": compared.axes,
+        "notes": list(compared.notes),
+        "rows": json.loads(rows.to_json(orient="records")),
+        "worse": len(compared.worse),
+    }
+
+
+def _finite(column: pd.Series) -> pd.Series:
+    """JSON has no infinity: what is more than nothing is said as text."""
+    return column.astype(object).where(~column.isin([math.inf, -math.inf]), column.map(str))
+
+
+def _of_side(study: StudyResult) -> dict[str, Any]:
+    return {"path": str(study.path), "name": study.name, "runs": len(study.runs), "seed": study.seed}

@@ -1,0 +1,254 @@
+"""Running a study: which runs are wanted, which of them are there already, and what becomes of the others.
+
+Whatever stops a campaign, what is done is kept, and the same command goes on with it to the same bytes: a run
+is used again if its file verifies and is of the identity that is wanted, and computed otherwise. Long runs start
+first. Replications "until" are decided point by point, each time on all replications of the point with numbers
+below some n: so how many there are does not depend on which run was done first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kmsim.config.design import Design, Point
+from kmsim.study.archive import Damaged, Foreign, unpack
+from kmsim.study.executors import Done, Executor
+from kmsim.study.expected_cost import expected_cost
+from kmsim.study.identity import identity_of
+from kmsim.study.responses import WHOLE_RUN, responses_of
+from kmsim.study.statistics import sequential_done
+from kmsim.study.store import NotAResult, result_of
+from kmsim.study.study_folder import StudyFolder
+
+
+class Shard(NamedTuple):
+    """The points of a study that one of several computers runs: every `of`-th, from `number` (1 ... of) on."""
+
+    number: int
+    of: int
+
+    def points(self, design: Design) -> tuple[Point, ...]:
+        """Those of the points that are this shard's; all replications of a point are in one shard."""
+        return design.points[self.number - 1 :: self.of]
+
+
+ALL = Shard(1, 1)
+
+
+class Stopped(Exception):
+    """The study is not finished, but what is done is kept; the message says how much, and how to go on."""
+
+
+class Wanted(NamedTuple):
+    """One run of the study."""
+
+    point: Point
+    replication: int
+    identity: str
+    seed: int
+    page_size: int
+    max_page_order: int
+    pageblock_order: int
+
+
+@dataclass
+class Counts:
+    """How a campaign stands."""
+
+    total: int = 0
+    done: int = 0  # have a result, reused ones included
+    reused: int = 0
+    failed: int = 0
+    running: int = 0
+    stuck: int = 0
+    seconds_left: float = 0.0  # expected, on one core, of all that are not done
+    seconds_done: float = 0.0  # expected, on one core, of those that were computed
+    bad_files: list[str] = field(default_factory=list)  # what was damaged or foreign, and is computed again
+    other_files: list[str] = field(default_factory=list)  # what is not a run's file at all, and is left
+    nr_earlier: int = 0  # runs that are kept but not wanted: of an earlier version of the study
+    capped: list[int] = field(default_factory=list)  # points that had the most replications and not the precision
+
+
+Report = Callable[[Counts], None]
+
+
+def say_nothing(counts: Counts) -> None:
+    """The report of a quiet campaign."""
+
+
+class Outcome(NamedTuple):
+    """All runs of the study, those that failed included, by point and replication."""
+
+    runs: tuple[Wanted, ...]
+    counts: Counts
+
+
+class Campaign:
+    """The runs of one study, or of one shard of it, on their way into a folder that is locked by us."""
+
+    def __init__(
+        self,
+        design: Design,
+        folder: StudyFolder,
+        report: Report = say_nothing,
+        shard: Shard = ALL,
+        sources: Sequence[StudyFolder] = (),
+    ) -> None:
+        self.counts = Counts()
+        self._design = design
+        self._folder = folder
+        self._sources = sources  # other folders where results may be
+        self._report = report
+        self._points = shard.points(design)
+        self._runs: dict[str, list[Wanted]] = {}  # by identity: points may be equal
+        self._ended: set[str] = set()  # have a result, or failed
+        self._failed: set[str] = set()
+        self._value: dict[str, float] = {}  # of the response that decides how many replications
+        self._replications: dict[int, list[Wanted]] = {}  # by point, ascending
+        self._seconds: dict[str, float] = {}  # expected, of those that are not done
+        self._nr_begun = 0  # runs that the executor has
+        self._queue: list[tuple[float, int, str]] = []  # the longest first, then as they were wanted
+
+    def prepare(self) -> None:
+        """Find out which runs are wanted, and which of them are there."""
+        for point in self._points:
+            for replication in range(self._design.inquiry.replications.first):
+                self._want(point, replication)
+            self._decide(point)
+            self._report(self.counts)
+        kept, self.counts.other_files = self._folder.kept()
+        self.counts.nr_earlier = len(kept - set(self._runs))
+
+    def work(self, executor: Executor) -> Outcome:
+        """Do all runs that are not there. Stopped says why it could not be finished."""
+        with ExitStack() as stack:
+            if self._queue:
+                stack.enter_context(executor)
+            while self._queue or self._nr_begun:
+                self._fill(executor)
+                self.counts.running = min(self._nr_begun, executor.nr_workers)
+                self._report(self.counts)
+                self._end(executor.next())
+        self.counts.running = 0
+        self._report(self.counts)
+        return self.outcome()
+
+    @property
+    def missing(self) -> list[Wanted]:
+        """The runs that are wanted and were not done yet."""
+        return [run for runs in self._runs.values() for run in runs if run.identity not in self._ended]
+
+    def outcome(self) -> Outcome:
+        """All runs, in the order of points and replications."""
+        runs = (run for point in self._points for run in self._replications[point.number])
+        return Outcome(tuple(runs), self.counts)
+
+    # ---- one run
+
+    def _want(self, point: Point, replication: int) -> None:
+        """A run is part of the study: its result is there, or it begins to wait."""
+        study = self._design.study_of(point, replication)
+        machine = study.machine
+        orders = machine.max_page_order, machine.pageblock_order
+        run = Wanted(point, replication, identity_of(study), study.seed, machine.page_size, *orders)
+        self._replications.setdefault(point.number, []).append(run)
+        twins = self._runs.setdefault(run.identity, [])
+        twins.append(run)
+        self.counts.total += 1
+        if len(twins) > 1:
+            self.counts.done += run.identity in self._ended - self._failed
+            return
+        members = self._found(run.identity)
+        if members is not None:
+            self.counts.reused += 1
+            self._keep(run.identity, members)
+            return
+        self._seconds[run.identity] = expected_cost(study).seconds
+        self.counts.seconds_left += self._seconds[run.identity]
+        heapq.heappush(self._queue, (-self._seconds[run.identity], len(self._runs), run.identity))
+
+    def _found(self, identity: str) -> dict[str, bytes] | None:
+        """The members of a run's result that is there already; what is there but of no use is noted."""
+        for folder in (self._folder, *self._sources):
+            try:
+                found = folder.run(identity)
+            except (Damaged, Foreign) as error:
+                self.counts.bad_files.append(str(error))
+                continue
+            if found is not None:
+                archive, members = found
+                if folder is not self._folder:
+                    self._folder.keep(identity, archive)
+                return members
+        return None
+
+    def _fill(self, executor: Executor) -> None:
+        """Hand out runs as long as somebody takes them."""
+        nr_slots = executor.nr_slots
+        while self._queue and self._nr_begun < nr_slots:
+            _, _, identity = heapq.heappop(self._queue)
+            run = self._runs[identity][0]
+            executor.submit(identity, self._design.study_of(run.point, run.replication))
+            self._nr_begun += 1
+
+    def _end(self, done: Done) -> None:
+        """A run has come back."""
+        self._nr_begun -= 1
+        seconds = self._seconds.pop(done.key)
+        self.counts.seconds_left -= seconds
+        self.counts.seconds_done += seconds
+        if done.archive is None:
+            self._folder.keep_failure(done.key, done.error)
+            self.fail(done.key)
+        else:
+            members = self._verified(done.key, done.archive)
+            self._folder.keep(done.key, done.archive)
+            self._keep(done.key, members)
+            self._decide_all(done.key)
+
+    def _verified(self, identity: str, archive: bytes) -> dict[str, bytes]:
+        try:
+            return unpack(archive, identity, "a worker's answer")
+        except (Damaged, Foreign) as error:
+            raise NotAResult(f"{error}; has it the same versions of kmsim, Python and packages as here?") from error
+
+    def _keep(self, identity: str, members: Mapping[str, bytes]) -> None:
+        self._ended.add(identity)
+        self.counts.done += len(self._runs[identity])
+        self.counts.stuck += len(self._runs[identity]) if json.loads(members["end.json"])["stuck"] else 0
+        until = self._design.inquiry.replications.until
+        if until is not None:
+            config = tuple(one for one in self._design.inquiry.responses if one.name == until.response)
+            values = responses_of(result_of(members), config)
+            self._value[identity] = next(value for *_, batch, value in values if batch == WHOLE_RUN)  # perhaps NaN
+
+    def fail(self, identity: str) -> None:
+        """A run has failed by our bug: it has no result."""
+        self._ended.add(identity)
+        self._failed.add(identity)
+        self.counts.failed += len(self._runs[identity])
+        self._decide_all(identity)
+
+    # ---- how many replications
+
+    def _decide_all(self, identity: str) -> None:
+        for run in self._runs[identity]:
+            self._decide(run.point)
+
+    def _decide(self, point: Point) -> None:
+        """Want one more replication of a point, and again if that is there already, unless they are enough."""
+        until = self._design.inquiry.replications.until
+        runs = self._replications[point.number]
+        while until is not None and all(run.identity in self._ended for run in runs):
+            values = [self._value[run.identity] for run in runs if run.identity in self._value]
+            if sequential_done(values, until.half_width, until.at_least):
+                return
+            if len(runs) >= until.at_most:
+                self.counts.capped.append(point.number)
+                return
+            self._want(point, len(runs))

@@ -1,0 +1,246 @@
+"""The two tables that a study's conclusions stand on: what each response is at each point, and what differs.
+
+    estimates    one row a point and response: mean, standard deviation, confidence interval, and how it was made
+    comparisons  one row a level, response and combination of the other axes' levels: level minus baseline
+
+A point's observations are its replications; where only one run is left and it was cut into batches, they are
+the batches, and the mean is the batches' mean (of a quantile: the mean of the batches' quantiles). Runs that
+failed and values that are not finite are left out, and `n` says how many observations are left. `lag_1_p` says
+how likely so alike neighbours are if batches are independent: below 0.05, they are too short for the interval.
+
+In a comparison, pairs are of the same replication (or batch) and the same levels of the other axes; a point
+whose baseline was dropped has no row. All rows of a comparison are tested together (Holm). Of comparisons of
+more than `BOOTSTRAP_ROWS_MAX` rows, the bootstrap is left out (NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kmsim.study.paired import (
+    Differences,
+    Observations,
+    bootstrap_intervals,
+    holm,
+    paired_differences,
+    unpaired_differences,
+)
+from kmsim.study.statistics import CONFIDENCE, Floats, Ints, moments, relative_width, t_width, von_neumann
+
+if TYPE_CHECKING:
+    from kmsim.config.design import Axis
+    from kmsim.config.inquiry import ComparisonConfig
+
+BOOTSTRAP_ROWS_MAX = 5_000  # about 5 s of 10 replications
+BY_REPLICATIONS, BY_BATCHES, NO_METHOD = "t over replications", "batch means", ""
+OUTCOMES = ("n", "mean", "sd", "ci_low", "ci_high", "half_width", "method", "lag_1_p")
+COMPARED = ("comparison", "response", "unit", "axis", "baseline", "level")
+DIFFERENCE = (
+    "n",
+    "baseline_mean",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "boot_low",
+    "boot_high",
+    "relative",
+    "p",
+    "p_holm",
+    "significant",
+    "variance_ratio",
+)
+
+
+class _Observed(NamedTuple):
+    """What was observed, in the order of points and responses; a cell is a response at a point."""
+
+    points: pd.DataFrame  # `point` and the axes' labels, ascending
+    responses: pd.DataFrame  # `response` and `unit`, in the order in which they come
+    cell: Ints  # by observation: point * nr_responses + response
+    number: Ints  # the replication, or the batch
+    value: Floats
+    by_batches: NDArray[np.bool_]  # by cell
+
+    @property
+    def nr_cells(self) -> int:
+        return len(self.points) * len(self.responses)
+
+
+def estimates(runs: pd.DataFrame, responses: pd.DataFrame, axes: Sequence[Axis]) -> pd.DataFrame:
+    """Means and intervals; a row for each point of `runs` and each response of `responses`, in that order."""
+    found = _observed(runs, responses, [axis.name for axis in axes])
+    n, mean, sd = moments(found.cell, found.value, found.nr_cells)
+    width = t_width(n, sd)
+    in_batches = found.by_batches[found.cell]
+    p = von_neumann(found.cell[in_batches], found.value[in_batches], found.nr_cells)[1]
+    method = np.where(found.by_batches, BY_BATCHES, np.where(n > 1, BY_REPLICATIONS, NO_METHOD))
+    which = np.divmod(np.arange(found.nr_cells), max(len(found.responses), 1))
+    outcomes = (n, mean, sd, mean - width, mean + width, relative_width(mean, width), method, p)
+    return pd.DataFrame(
+        {
+            **_taken(found.points, which[0]),
+            **_taken(found.responses, which[1]),
+            **dict(zip(OUTCOMES, outcomes, strict=True)),
+        }
+    )
+
+
+def comparisons(
+    runs: pd.DataFrame, responses: pd.DataFrame, axes: Sequence[Axis], configs: Sequence[ComparisonConfig]
+) -> pd.DataFrame:
+    """Differences from a baseline, comparison by comparison, response by response, point by point.
+
+    The axes' columns say the point that is compared with the one of the baseline.
+    """
+    names = [axis.name for axis in axes]
+    columns = [*COMPARED, *names, *DIFFERENCE]
+    if not configs:
+        return pd.DataFrame(columns=columns)
+    found = _observed(runs, responses, names)
+    return pd.concat([_comparison(found, axes, config)[columns] for config in configs], ignore_index=True)
+
+
+# ---- observations
+
+
+def _observed(runs: pd.DataFrame, responses: pd.DataFrame, names: list[str]) -> _Observed:
+    """The observations that count: of each point its replications, or the batches of its only run."""
+    place = pd.Index(runs["run"]).get_indexer(pd.Index(responses["run"]))
+    assert (place >= 0).all(), "a response of a run that is not in the table of runs"
+    numbers, first, point_of_run = np.unique(runs["point"].to_numpy(), return_index=True, return_inverse=True)
+    code, distinct = pd.factorize(responses["response"])
+    first_of_response = np.full(len(distinct), len(code))
+    np.minimum.at(first_of_response, code, np.arange(len(code)))
+    nr_cells = len(numbers) * len(distinct)
+
+    ran = ~runs["failed"].to_numpy(bool)
+    nr_ran = np.bincount(point_of_run[ran], minlength=len(numbers))
+    value = responses["value"].to_numpy(np.float64)
+    batch = responses["batch"].to_numpy(np.int64)
+    is_batch = batch >= 0
+    cell = point_of_run[place] * len(distinct) + code
+    kept = ran[place] & np.isfinite(value)
+    nr_batches = np.bincount(cell[kept & is_batch], minlength=nr_cells)
+    by_batches = (nr_batches > 1) & np.repeat(nr_ran == 1, len(distinct))
+    rows = np.flatnonzero(kept & (is_batch == by_batches[cell]))
+    number = np.where(is_batch, batch, runs["replication"].to_numpy(np.int64)[place])[rows]
+    order = np.lexsort((number, cell[rows]))
+    return _Observed(
+        runs[["point", *names]].iloc[first],
+        responses[["response", "unit"]].iloc[first_of_response],
+        cell[rows][order],
+        number[order],
+        value[rows][order],
+        by_batches,
+    )
+
+
+def _taken(table: pd.DataFrame, rows: Ints) -> dict[str, Any]:
+    return {name: table[name].array.take(rows) for name in table.columns}
+
+
+# ---- comparisons
+
+
+class _Plan(NamedTuple):
+    """Which cells a comparison compares, row by row."""
+
+    point: Ints  # of the level
+    response: Ints
+    cell: Ints
+    baseline_cell: Ints
+
+
+def _comparison(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig) -> pd.DataFrame:
+    """All rows of one comparison."""
+    baseline = config.baseline
+    if baseline is None:
+        baseline = next(axis.levels[0] for axis in axes if axis.name == config.axis)
+    plan = _plan(found, axes, config, baseline)
+    nr_rows = len(plan.cell)
+    if config.paired:
+        group, a, b = _pairs(found, plan)
+        samples = [Observations(group, b - a)]
+        differences = paired_differences(group, a, b, nr_rows)
+    else:
+        samples = [_gathered(found, cells) for cells in (plan.baseline_cell, plan.cell)]
+        of_baseline, of_level = (moments(sample.group, sample.value, nr_rows) for sample in samples)
+        differences = unpaired_differences(of_baseline, of_level)
+    boot = (np.full(nr_rows, np.nan),) * 2
+    if nr_rows <= BOOTSTRAP_ROWS_MAX:
+        boot = bootstrap_intervals(config.name, samples, nr_rows)
+    labels = _taken(found.points, plan.point)
+    about = {"comparison": config.name, "axis": config.axis, "baseline": baseline, "level": labels[config.axis]}
+    table = {**labels, **about, **_taken(found.responses, plan.response), **_outcome(differences, boot)}
+    return pd.DataFrame(table, index=range(nr_rows))
+
+
+def _outcome(of: Differences, boot: tuple[Floats, Floats]) -> dict[str, Any]:
+    """The columns of `DIFFERENCE`."""
+    nothing = np.full(len(of.n), np.nan)
+    relative = np.divide(of.difference, of.baseline_mean, out=nothing, where=of.baseline_mean != 0)
+    p_holm = holm(of.p)
+    significant = p_holm < 1 - CONFIDENCE
+    means = (of.n, of.baseline_mean, of.difference, of.low, of.high, *boot)
+    columns = (*means, relative, of.p, p_holm, significant, of.variance_ratio)
+    return dict(zip(DIFFERENCE, columns, strict=True))
+
+
+def _plan(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig, baseline: str) -> _Plan:
+    """Each level but the baseline, at each combination of the other axes' levels at which both were run."""
+    from kmsim.config.design import matches
+
+    points = found.points
+    is_baseline = (points[config.axis] == baseline).to_numpy(bool)
+    wanted = np.ones(len(points), bool)
+    for axis in axes:
+        if axis.name in config.where:
+            asked_for = {axis.name: config.where[axis.name]}
+            labels = [label for label in axis.levels if matches({axis.name: label}, asked_for)]
+            admitted = points[axis.name].isin(labels).to_numpy(bool)
+            # Of the axis that is compared, the baseline is there whatever else is asked for.
+            wanted &= admitted | (is_baseline & (axis.name == config.axis))
+    other = np.zeros(len(points), np.int64)
+    for axis in axes:
+        if axis.name != config.axis:
+            code, distinct = pd.factorize(points[axis.name])
+            other = np.unique(other * len(distinct) + code, return_inverse=True)[1]
+    partner = np.full(len(points), -1)
+    partner[other[wanted & is_baseline]] = np.flatnonzero(wanted & is_baseline)
+    compared = np.flatnonzero(wanted & ~is_baseline & (partner[other] >= 0))
+    asked = found.responses["response"].isin(config.responses).to_numpy(bool) | (not config.responses)
+    response, point = (grid.ravel() for grid in np.meshgrid(np.flatnonzero(asked), compared, indexing="ij"))
+    cells = [at * len(found.responses) + response for at in (point, partner[other[point]])]
+    return _Plan(point, response, *cells)
+
+
+def _pairs(found: _Observed, plan: _Plan) -> tuple[Ints, Floats, Floats]:
+    """The row, the baseline's value and the level's value of each pair of observations."""
+    row_of_cell = np.full(found.nr_cells, -1)
+    row_of_cell[plan.cell] = np.arange(len(plan.cell))
+    row = row_of_cell[found.cell]
+    level = np.flatnonzero(row >= 0)
+    row = row[level]
+    nr_numbers = int(found.number.max(initial=0)) + 1
+    keys = found.cell * nr_numbers + found.number  # ascending, as the observations are
+    partner = plan.baseline_cell[row]
+    wanted = partner * nr_numbers + found.number[level]
+    at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    # A batch and a replication of one number have nothing in common.
+    alike = found.by_batches[partner] == found.by_batches[found.cell[level]]
+    paired = alike & (keys[at] == wanted) if len(keys) else np.zeros(0, bool)
+    return row[paired], found.value[at[paired]], found.value[level[paired]]
+
+
+def _gathered(found: _Observed, cells: Ints) -> Observations:
+    """The observations of these cells, of which one may come several times; the group is the place in `cells`."""
+    first = np.searchsorted(found.cell, cells)
+    n = np.searchsorted(found.cell, cells, side="right") - first
+    group = np.repeat(np.arange(len(cells)), n)
+    rank = np.arange(len(group)) - np.repeat(np.cumsum(n) - n, n)
+    return Observations(group, found.value[np.repeat(first, n) + rank])

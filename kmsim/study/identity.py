@@ -1,0 +1,88 @@
+"""What makes a run the run it is: its name among the results of all studies, the same on every computer.
+
+Two runs with the same identity have the same bytes, so that a result may be used again instead of being
+computed. It is a hash of the resolved config of the point (not of how the study around it is called or
+drawn), of the content of the files that the config names, of the seed, and of everything that could
+compute differently: kmsim's model, the packages below it, the kind of computer, and how tables are laid out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kmsim.config import Study
+from kmsim.config.state import FILE_KEYS
+from kmsim.study.store import PACKAGES, SCHEMA_VERSION, NotAResult
+
+NR_DIGITS = 32
+IDENTITY = re.compile(f"[0-9a-f]{{{NR_DIGITS}}}")
+
+_PACKAGE = Path(__file__).parents[1]
+# Whose sources decide the bytes of a run's result; in `study` only what makes its tables.
+_MODEL = ("mm", "procfs", "metrics", "config", "workload", "sim")
+_TABLES = (
+    *("archive.py", "identity.py", "largest.py", "runner.py", "simulate.py", "slab_tables.py", "statistics.py"),
+    *("store.py", "tables.py", "warm_up.py"),
+)
+
+
+@cache
+def model_hash() -> str:
+    """A hash of the sources that decide what a run's result holds."""
+    digest = hashlib.sha256()
+    paths = [path for layer in _MODEL for path in (_PACKAGE / layer).rglob("*.py")]
+    paths += [_PACKAGE / "study" / name for name in _TABLES] + list(_PACKAGE.glob("jit*.py")) + [_PACKAGE / "units.py"]
+    for path in sorted(paths):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _place() -> dict[str, Any]:
+    """What computes, apart from the model."""
+    return {
+        "kmsim": version("kmsim"),
+        "model": model_hash(),
+        "schema_version": SCHEMA_VERSION,
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "host": [platform.system(), platform.machine()],
+    }
+
+
+def point_dump(study: Study) -> dict[str, Any]:
+    """The config that decides a run, without its seed and what the study is called. JSON-ready."""
+    dumped: dict[str, Any] = study.model_dump(mode="json", exclude_none=True, exclude={"name", "seed"})
+    return dumped
+
+
+def identity_facts(study: Study) -> dict[str, Any]:
+    """All that the identity of a run is a hash of; `study` is a resolved study of one run. JSON-ready."""
+    return {**_place(), "seed": study.seed, "files": _files(study), "point": point_dump(study)}
+
+
+def identity_of(study: Study) -> str:
+    """The identity of a run, 32 hexadecimal digits."""
+    text = json.dumps(identity_facts(study), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:NR_DIGITS]
+
+
+def _files(study: Study) -> dict[str, str]:
+    """Hashes of the files in which the config says that a state is kept. NotAResult where one cannot be read."""
+    paths = {key: getattr(study.machine.state, key, None) for key in FILE_KEYS}
+    return {key: _hash_of_file(path) for key, path in paths.items() if path is not None}
+
+
+def _hash_of_file(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise NotAResult(f"{path}: must be a file that can be read; {error.strerror}") from error

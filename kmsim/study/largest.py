@@ -1,0 +1,37 @@
+"""The largest kmalloc that memory as it is could give: what a driver that asks for a big table would get.
+
+It is the largest block that a zone open to GFP_KERNEL has on a free list that such a request may use, and may
+give away without falling below its min watermark, the last that is tried before reclaim (kernel:
+zone_watermark_ok, ALLOC_WMARK_MIN). Reads only; the allocator itself, asked the same, changes its lists. Leaves
+out per-CPU lists and slabs with free objects, which matter only where memory has nothing larger.
+"""
+
+from __future__ import annotations
+
+from kmsim.mm.mmzone import MIGRATE_PCPTYPES, MIGRATE_TYPES, WMARK_MIN, ZONE_NORMAL, Machine
+
+
+def largest_kmalloc_bytes(m: Machine) -> int:
+    """Bytes of the largest kmalloc(GFP_KERNEL) that would succeed now; 0 where not even one page would."""
+    largest = max(_largest_order(m, z) for z in range(ZONE_NORMAL + 1))
+    return int(1 << (int(m.params[0].page_shift) + largest)) if largest >= 0 else 0
+
+
+def _largest_order(m: Machine, z: int) -> int:
+    """The largest order of which a zone would give a block; -1 if none."""
+    zone = m.zones[z]
+    if not zone.present_pages:
+        return -1
+    mark = int(zone.watermark[WMARK_MIN] + zone.watermark_boost + zone.lowmem_reserve[ZONE_NORMAL])
+    for order in range(int(m.params[0].max_page_order), -1, -1):
+        left = int(zone.nr_free_pages - zone.nr_free_highatomic) - ((1 << order) - 1)
+        if left > mark and any(_has_block(m, z, order, migratetype) for migratetype in range(MIGRATE_PCPTYPES)):
+            return order
+    return -1
+
+
+def _has_block(m: Machine, z: int, order: int, migratetype: int) -> bool:
+    """Is a block of at least this order free, on lists of this migratetype?"""
+    first = int(m.zones[z].free_list) + migratetype
+    heads = (first + of * MIGRATE_TYPES for of in range(order, int(m.params[0].max_page_order) + 1))
+    return any(int(m.pages[head].next) != head for head in heads)

@@ -1,0 +1,153 @@
+"""A study from its design to its folder: `run_whole_study`, and `merge` for one that was run in shards.
+
+The order in the folder: what there was of another version of the study goes, its inputs are written, its runs,
+its tables, and last design.json, which says that the study is finished. study.yaml and provenance.json say
+nothing of the command or of who runs it: any way to run a study leaves the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kmsim.config.design import Design, load_design, study_text
+from kmsim.study.campaign import ALL, Campaign, Outcome, Report, Shard, Stopped, say_nothing
+from kmsim.study.cluster import SchedulerLost
+from kmsim.study.collect import collect
+from kmsim.study.executors import Executor
+from kmsim.study.identity import model_hash
+from kmsim.study.store import PACKAGES, SCHEMA_VERSION, NotAResult
+from kmsim.study.study_folder import (
+    DESIGN_FILE,
+    PROVENANCE_FILE,
+    STUDY_FILE,
+    TABLE_FILES,
+    TIMING_FILE,
+    NotWritten,
+    StudyFolder,
+    is_study_folder,
+)
+
+Prepared = Callable[[Campaign], None]
+
+
+def say_nothing_of(campaign: Campaign) -> None:
+    """What is told of a quiet campaign that is about to begin."""
+
+
+def run_whole_study(
+    design: Design,
+    out: Path,
+    executor: Executor,
+    report: Report = say_nothing,
+    *,
+    shard: Shard = ALL,
+    prepared: Prepared = say_nothing_of,
+) -> Outcome:
+    """Run what is not yet there of a study, and collect it; `prepared` is told what is to be done.
+
+    Raises Stopped where it could not be finished, NotAResult where the folder is not ours or cannot be written.
+    """
+    start = time.perf_counter()
+    with StudyFolder(out) as folder:
+        campaign = Campaign(design, folder, report, shard)
+        try:
+            write_inputs(design, folder)
+            campaign.prepare()
+            prepared(campaign)
+            outcome = campaign.work(executor)
+            collect(design, folder, outcome.runs)
+            facts = {"total_s": round(time.perf_counter() - start, 3), "reused": campaign.counts.reused}
+            folder.write(TIMING_FILE, json.dumps(facts) + "\n")
+        except (KeyboardInterrupt, SchedulerLost) as error:
+            why = str(error) or "interrupted"
+            raise Stopped(f"{why}; {_kept(campaign)}; the same command goes on") from error
+        except NotWritten as error:
+            raise NotWritten(f"{error}; {_kept(campaign)}") from error
+    return outcome
+
+
+def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing) -> Outcome:
+    """The folder of a whole study from those of its shards: the same bytes as if it had been run at once."""
+    design = _design_of_all(shards)
+    with StudyFolder(out) as folder:
+        sources = [StudyFolder(shard) for shard in shards]
+        campaign = Campaign(design, folder, report, ALL, sources)
+        try:
+            write_inputs(design, folder)
+            campaign.prepare()
+            _take_failures(campaign, folder, sources)
+            _check_complete(campaign, out)
+            outcome = campaign.outcome()
+            collect(design, folder, outcome.runs)
+        except NotWritten as error:
+            raise NotWritten(f"{error}; {_kept(campaign)}") from error
+    return outcome
+
+
+def write_inputs(design: Design, folder: StudyFolder) -> None:
+    """Write what is known before the first run; tables of another version of the study are removed before."""
+    inputs = {STUDY_FILE: study_text(design), PROVENANCE_FILE: json.dumps(facts_of(design), indent=2) + "\n"}
+    if any(folder.text(name) != text for name, text in inputs.items()):
+        for name in (DESIGN_FILE, *TABLE_FILES):
+            folder.remove(name)
+        for name, text in inputs.items():
+            folder.write(name, text)
+
+
+def facts_of(design: Design) -> dict[str, Any]:
+    """The provenance of a study: what is needed to make it again, and nothing of when and how it was made."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": design.name,
+        "seed": design.seed,
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "host": {"system": platform.system(), "machine": platform.machine()},
+        "model": model_hash(),
+        "nr_points": len(design.points),
+        "nr_dropped": len(design.dropped),
+    }
+
+
+def _kept(campaign: Campaign) -> str:
+    return f"{campaign.counts.done} of {campaign.counts.total} runs are kept"
+
+
+def _design_of_all(shards: Sequence[Path]) -> Design:
+    """The design of which all these are shards."""
+    texts = set()
+    for shard in shards:
+        if not is_study_folder(shard):
+            raise NotAResult(f"{shard}: must be the result folder of a shard")
+        texts.add((shard / STUDY_FILE).read_bytes())
+        if len(texts) > 1:
+            raise NotAResult(f"{shard}: must be a shard of the same study as {shards[0]}; its study.yaml differs")
+    return load_design(shards[0] / STUDY_FILE)
+
+
+def _take_failures(campaign: Campaign, folder: StudyFolder, sources: Sequence[StudyFolder]) -> None:
+    """Take over why runs failed, which may decide that there are more."""
+    found = True
+    while found:
+        found = False
+        for identity in dict.fromkeys(run.identity for run in campaign.missing):
+            texts = (source.failure(identity) for source in sources)
+            text = next((text for text in texts if text is not None), None)
+            if text is not None:
+                folder.keep_failure(identity, text)
+                campaign.fail(identity)
+                found = True
+
+
+def _check_complete(campaign: Campaign, out: Path) -> None:
+    missing = campaign.missing
+    if missing:
+        first = f"point {missing[0].point.number}, replication {missing[0].replication}"
+        text = f"{out}: must be merged from all shards, each finished; {len(missing)} runs are missing, first {first}"
+        raise NotAResult("; ".join([text, *campaign.counts.bad_files[:3]]))

@@ -1,0 +1,72 @@
+"""A run's file: its bytes depend on the result alone; whatever is wrong with it is found."""
+
+import io
+import zipfile
+
+import pytest
+
+from kmsim.study.archive import Damaged, Foreign, pack, unpack
+
+MINE, OTHER = "a" * 32, "b" * 32
+MEMBERS = {"config.yaml": b"seed: 1\n", "proc/buddyinfo": b"Node 0\n" * 5, "empty": b""}
+PACKED = pack(MEMBERS, MINE, {"seed": 1})
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    assert unpack(PACKED, MINE, "x.zip") == MEMBERS
+
+
+def test_equal_members_in_any_order_are_equal_bytes() -> None:
+    assert pack(dict(reversed(MEMBERS.items())), MINE, {"seed": 1}) == PACKED
+
+
+def test_any_zip_program_reads_it() -> None:
+    with zipfile.ZipFile(io.BytesIO(PACKED)) as file:
+        assert file.testzip() is None
+        assert file.namelist() == sorted([*MEMBERS, "checksums.json", "identity.json"])
+
+
+def test_every_flipped_bit_is_found() -> None:
+    for at in range(len(PACKED)):
+        altered = bytearray(PACKED)
+        altered[at] ^= 1 << at % 8
+        with pytest.raises(Damaged, match=r"x\.zip: must be a run's result; .*damaged"):
+            unpack(bytes(altered), MINE, "x.zip")
+
+
+def test_every_missing_or_additional_end_is_found() -> None:
+    for length in range(len(PACKED)):
+        with pytest.raises(Damaged):
+            unpack(PACKED[:length], MINE, "x.zip")
+    with pytest.raises(Damaged):
+        unpack(PACKED + b"\0", MINE, "x.zip")
+
+
+def test_a_whole_file_of_another_run_is_foreign() -> None:
+    with pytest.raises(Foreign, match=f"must be the result of run {OTHER}; it is of run {MINE}"):
+        unpack(PACKED, OTHER, "x.zip")
+
+
+def zipped(members: dict[str, bytes], method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not a zip",
+        zipped({"mine.txt": b"x"}, zipfile.ZIP_STORED),
+        zipped({"checksums.json": b"[1]", "identity.json": b"1"}, zipfile.ZIP_STORED),
+        zipped({"checksums.json": b"\xff", "identity.json": b"{}"}, zipfile.ZIP_STORED),
+        zipped({"bomb": b"\0" * 10_000_000}, zipfile.ZIP_DEFLATED),
+    ],
+    ids=["empty", "text", "a zip", "no mapping", "no text", "compressed"],
+)
+def test_what_is_no_run_is_said_to_be_damaged(data: bytes) -> None:
+    with pytest.raises(Damaged):
+        unpack(data, MINE, "x.zip")

@@ -1,0 +1,108 @@
+"""`kmsim compare` as a user has it: what it prints and writes, how it exits, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import kmsim
+from kmsim.session_compare import bounds_of
+from kmsim.study.compare import Bounds
+from kmsim.study.store import NotAResult
+from tests.commands import Shell
+from tests.studies import mapping
+from tests.study.campaigns import run, small_design
+
+THREAD = {"operations": 40, "requests": [{"order": 0}, {"order": 4}]}
+DEAR = {"extends": "xeon-gold-5320", "alloc_fast": {"value": "600ns", "source": "for a test"}}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """A folder with a study, the same with dearer allocations, and a plain run of each."""
+    shell = Shell(tmp_path, monkeypatch, capsys)
+    run(small_design(8, 16, replications=3), tmp_path / "study")
+    run(small_design(8, 16, replications=3, costs=DEAR), tmp_path / "dear")
+    kmsim.run(mapping({**THREAD, "live": 8}), tmp_path / "plain")
+    return shell
+
+
+def test_what_is_worse_decides_the_exit_code(shell: Shell) -> None:
+    same = shell("compare", "study", "study", "--worse-by", "0")
+    assert (same.code, same.err) == (0, "")
+    assert "config, sweep, replications and versions are equal" in same.out
+    assert "0 of 6 rows are worse" in same.out
+    dear = shell("compare", "study", "dear", "--worse-by", "5%")
+    assert (dear.code, dear.err) == (1, "")
+    assert "costs.alloc_fast.value" in dear.out
+    assert "600ns" in dear.out
+    assert "runs are paired by replication and equal seed" in dear.out
+    assert "worse: latency_mean at live 16 by" in dear.out
+    assert shell("compare", "study", "dear").code == 0
+    assert shell("compare", "dear", "study", "--worse-by", "latency_mean=5%").code == 0
+    assert shell("compare", "study", "dear", "--worse-by", "9.99", "--worse-by", "lock_wait_share=50").code == 0
+
+
+def test_json_says_the_same(shell: Shell) -> None:
+    done = shell("compare", "study", "dear", "--json", "--worse-by", "latency_mean=0.05")
+    assert (done.code, done.err) == (1, "")
+    said = json.loads(done.out)
+    assert said["paired"] is True
+    assert said["axes"] == ["live"]
+    assert "costs.alloc_fast.value" in {one["key"] for one in said["differing"]}
+    assert said["worse"] == 2
+    assert [row["worse"] for row in said["rows"]] == [row["response"] == "latency_mean" for row in said["rows"]]
+    assert (said["a"]["runs"], said["b"]["path"]) == (6, "dear")
+
+
+def test_the_figure_and_the_rows_are_written_where_asked(shell: Shell) -> None:
+    before = shell.files()
+    assert shell("compare", "plain", "study", "--worse-by", "0").code == 2
+    assert shell("compare", "study", "dear").code == 0
+    assert shell.files() == before
+    assert shell("compare", "study", "dear", "--out", "found/here").code == 0
+    names = ["comparison.csv", "comparison.pdf", "comparison.png", "rows.csv"]
+    assert sorted(path.name for path in (shell.folder / "found" / "here").iterdir()) == names
+    rows = pd.read_csv(shell.folder / "found" / "here" / "rows.csv")
+    assert len(rows) == 6
+    assert set(rows["live"]) == {8, 16}
+    bytes_before = (shell.folder / "found" / "here" / "comparison.png").read_bytes()
+    assert shell("compare", "study", "dear", "--out", "found/here").code == 0
+    assert (shell.folder / "found" / "here" / "comparison.png").read_bytes() == bytes_before
+
+
+def test_of_one_run_it_is_said_that_there_is_no_interval(shell: Shell) -> None:
+    kmsim.run(mapping({**THREAD, "live": 8}, costs=DEAR), shell.folder / "plain-dear")
+    done = shell("compare", "plain", "plain-dear", "--worse-by", "5%")
+    assert done.code == 1
+    assert "n = 1, no interval" in done.out
+    assert "of n = 1 the worsening itself" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["study", "nowhere"], "nowhere: must be a result folder of kmsim; provenance.json: No such file or directory"),
+        (["nowhere", "study"], "nowhere: must be a result folder"),
+        (["study", "dear", "--worse-by", "much"], "--worse-by much: must be a share of 0 or more"),
+        (["study", "dear", "--worse-by", "-5%"], "--worse-by -5%: must be a share of 0 or more"),
+        (["study", "dear", "--worse-by", "latency_mean="], "--worse-by latency_mean=: must be a share"),
+        (["study", "dear", "--worse-by", "latency=5%"], "--worse-by latency: must name a response that both have"),
+        (["plain", "study"], "it alone has 'live', with 2 levels"),
+        (["study", "dear", "--out", "study/study.yaml"], "study/study.yaml: must be a folder that can be written"),
+    ],
+)
+def test_a_wrong_input_is_said_in_one_line(arguments: list[str], said: str, shell: Shell) -> None:
+    done = shell("compare", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_shares_are_read_as_they_are_written() -> None:
+    assert bounds_of(["5%", "a=10 %", "b = 0.3"]) == Bounds(0.05, {"a": 0.1, "b": 0.3})
+    assert bounds_of([]) == Bounds(None, {})
+    for wrong in ("nan", "inf", "%", "", "a=-1"):
+        with pytest.raises(NotAResult):
+            bounds_of([wrong])
