@@ -47,8 +47,9 @@ def run(
     """Simulate a config, or all runs of a study, and return the tables as DataFrames.
 
     `config` is a file, a mapping with the same keys, or a resolved `Study`. A config of one run gives a
-    `Result`; with `out`, it is also written there, with its figures. A study of several runs gives a
-    `StudyResult` and needs `out`, a folder; what is there already of it is used again. `jobs` worker processes
+    `Result`; with `out`, it is also written there, with its figures. A study of several runs, or of one of which
+    it asks responses or figures, gives a `StudyResult` in `out`, a folder, which several runs need; what is there
+    already of it is used again. `jobs` worker processes
     share its runs (1: none, they are done in this process). `progress` is told the operations done and their
     total; of a study, the runs.
 
@@ -65,7 +66,7 @@ def run(
     folder = None if out is None else Path(out)
     if not isinstance(config, Study):
         design = load_design(config) if isinstance(config, str | Path) else design_of(config)
-        if not design.is_single:
+        if not design.is_single and (folder is not None or design.nr_runs > 1):
             if folder is None:
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: out must be a folder for their results")
             if processes:
@@ -78,8 +79,11 @@ def run(
 def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int) -> StudyResult:
     from kmsim.study.campaign import Counts
     from kmsim.study.executors import Processes, Serial
+    from kmsim.study.responses import check_yielded
     from kmsim.study.results import load_study
     from kmsim.study.whole_study import run_whole_study
+
+    check_yielded(design)
 
     def report(counts: Counts) -> None:
         if progress is not None:

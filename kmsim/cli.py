@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a validation or a comparison says no, 2 the user's input, 
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -13,8 +14,6 @@ from typing import Annotated, Any, Optional
 
 import typer
 from typer.core import TyperGroup
-
-from kmsim.options import Ways, with_ways
 
 EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
 
@@ -45,6 +44,7 @@ app = typer.Typer(
 Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")]  # noqa: UP045
 Seed = Annotated[Optional[int], typer.Option(help="Override the study's seed.")]  # noqa: UP045
 Out = Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME if not given.")]  # noqa: UP045
+Jobs = Annotated[Optional[int], typer.Option(min=1, help="Worker processes; one per CPU if not given.")]  # noqa: UP045
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 WORSE_BY = (
     "Exit code 1 if a response is worse by more than this share of A's mean, 0.05 or 5%, or RESPONSE=SHARE: "
@@ -54,22 +54,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @app.command()
-@with_ways
 def run(
     file: Path,
     set_: Sets = None,
     seed: Seed = None,
     out: Out = None,
-    *,
+    stepwise: Annotated[bool, typer.Option("--stepwise", help="One SimPy event per step: slow, to debug.")] = False,
+    jobs: Jobs = None,
+    scheduler: Annotated[Optional[str], typer.Option(metavar="URL", help="A Dask scheduler, tcp://HOST:PORT.")] = None,  # noqa: UP045
+    shard: Annotated[Optional[str], typer.Option(metavar="I/N", help="Only the I-th of N parts; see merge.")] = None,  # noqa: UP045
+    point: Annotated[Optional[int], typer.Option(min=0, help="Only this point, as a plain run.")] = None,  # noqa: UP045
+    replication: Annotated[int, typer.Option(min=0, help="Of the point, this replication.")] = 0,
     quiet: Quiet = False,
     json: Json = False,
-    ways: Ways,
 ) -> None:
     """Simulate a config or a study; write tables, /proc files and figures. A study that was stopped goes on."""
     from kmsim.config import load_design
-    from kmsim.session_study import run_design
+    from kmsim.session_study import Ways, run_design
 
-    sets = [*(set_ or ()), *(["run.stepwise=true"] if ways.stepwise else [])]
+    sets = [*(set_ or ()), *(["run.stepwise=true"] if stepwise else [])]
+    ways = Ways(jobs, scheduler, shard, point, replication)
     ended = run_design(load_design(file, sets, seed), out, ways, quiet=quiet, as_json=json)
     if ended.stuck:
         raise typer.Exit(EXIT_STUCK)
@@ -146,14 +150,16 @@ def sensitivity(
     out: Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME-sensitivity if not given.")] = None,  # noqa: UP045
     factor: Annotated[float, typer.Option(help="Prices are divided and multiplied by this.")] = 2.0,
     samples: Annotated[int, typer.Option(help="Of Sobol' indices, a power of two; 0: none.")] = 32,
-    jobs: Annotated[Optional[int], typer.Option(min=1, help="Worker processes; one per CPU if not given.")] = None,  # noqa: UP045
+    jobs: Jobs = None,
     json: Json = False,
 ) -> None:
     """Vary every price that is marked as assumed, and say which conclusions of a study change."""
     from kmsim.config import load_design
     from kmsim.session_sensitivity import Asked, run_sensitivity
 
-    run_sensitivity(load_design(file, set_ or ()), out, Asked(factor, samples, jobs), as_json=json)
+    asked = Asked(factor, samples, jobs)
+    if run_sensitivity(load_design(file, set_ or ()), out, asked, as_json=json).failed:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -233,6 +239,7 @@ def waste(
 
 def main() -> None:
     """Run a command; the user's mistakes and our bugs leave by different exit codes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's time limit is like Ctrl-C
     try:
         app()
     except (Interrupted, KeyboardInterrupt):

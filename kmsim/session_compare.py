@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from kmsim.study.compare import Bounds, Compared
     from kmsim.study.results import StudyResult
 
-KEYS_MAX = 40  # keys and rows that are printed
+KEYS_MAX = 40  # keys, rows and lines of the verdict that are printed
 ROWS_MAX = 200
-RESPONSE_WIDTH = 16
-FILE_WIDTH = 120  # of a table that goes to a file or a pipe
+WORSE_MAX = 10
+RESPONSE_WIDTH = 12
 VALUE_MAX = 60  # characters of a value
 TABLE_FILE = "rows.csv"
 
@@ -110,7 +110,7 @@ def _show_differing(compared: Compared) -> None:
         table.add_column(name, overflow="fold")
     for one in found[:KEYS_MAX]:
         table.add_row(*(escape(_short(text)) for text in one))
-    stdout.print(table, width=None if stdout.is_terminal else FILE_WIDTH)
+    stdout.print(table)
     if len(found) > KEYS_MAX:
         stdout.print(f"the first {KEYS_MAX} of {len(found):,} keys")
 
@@ -128,14 +128,15 @@ def _show_rows(compared: Compared) -> None:
     title = f"{'paired differences' if compared.paired else 'differences'} B - A"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in axes:
-        table.add_column(escape(name), overflow="fold")
+        width = min(max(map(len, shown[name].unique()), default=0), RESPONSE_WIDTH)
+        table.add_column(escape(name), overflow="fold", min_width=width)
     table.add_column("response", overflow="fold", min_width=RESPONSE_WIDTH)
     for name in ("n", "A", "B", "B - A (95 % interval)"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for row in shown.to_dict("records"):
         table.add_row(*(escape(cell) for cell in [*(str(row[name]) for name in axes), *_cells(row)]))
-    stdout.print(table, width=None if stdout.is_terminal else FILE_WIDTH)
+    stdout.print(table)
     if len(shown) < len(rows):
         stdout.print(f"the {ROWS_MAX} surest of {len(rows):,} rows")
     stdout.print("*: differs after Holm's correction over all rows; worse: by more than its bound", soft_wrap=True)
@@ -146,7 +147,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
     mark = "worse" if row["worse"] else "*" if row["significant"] else ""
     if row["n"] == 0:
         return [response, "0", "", "", "", mark]
-    means = [f"{mean:,.4g}" for mean in (row["baseline_mean"], row["baseline_mean"] + row["difference"])]
+    means = [
+        f"{mean:,.4g}".replace("e+0", "e") for mean in (row["baseline_mean"], row["baseline_mean"] + row["difference"])
+    ]
     return [response, str(row["n"]), *means, _change(row), mark]
 
 
@@ -164,20 +167,23 @@ def verdict(compared: Compared) -> list[str]:
     rows = compared.rows
     judged = rows[rows["bound"].notna()]
     empty = judged[judged["n"] == 0]
-    lines = []
-    for row in compared.worse.to_dict("records"):
-        at = ", ".join(f"{name} {row[name]}" for name in compared.axes)
-        by = f"by {row['worsening']:.2%}" if math.isfinite(row["worsening"]) else "than nothing"
-        known = not math.isnan(row["ci_low"])
-        low = f"at least {row['worsening_low']:.2%}" if math.isfinite(row["worsening_low"]) else "more than nothing"
-        surely = f"{low} by the 95 % interval" if known else "n = 1, no interval"
-        lines.append(f"worse: {row['response']}{f' at {at}' if at else ''} {by} ({surely}), bound {row['bound']:.2%}")
+    lines = [_worse(row, compared.axes) for row in compared.worse.head(WORSE_MAX).to_dict("records")]
+    if len(compared.worse) > WORSE_MAX:
+        lines.append(f"and {len(compared.worse) - WORSE_MAX:,} more")
     if len(empty):
         lines.append(f"{len(empty):,} of {len(judged):,} rows have no values to judge")
-    count = f"{len(lines) - bool(len(empty)):,} of {len(judged):,} rows are worse by more than their bound"
+    count = f"{len(compared.worse):,} of {len(judged):,} rows are worse by more than their bound"
     how = "the lower end of the 95 % interval of the worsening, as a share of A's mean, is above it"
     alone = "; of n = 1 the worsening itself" if (judged["n"] == 1).any() else ""
-    return [*lines[:KEYS_MAX], f"{count} ({how}{alone})"]
+    return [*lines, f"{count} ({how}{alone})"]
+
+
+def _worse(row: dict[str, Any], axes: list[str]) -> str:
+    at = ", ".join(f"{name} {row[name]}" for name in axes)
+    by = f"by {row['worsening']:.2%}" if math.isfinite(row["worsening"]) else "than nothing"
+    low = f"at least {row['worsening_low']:.2%}" if math.isfinite(row["worsening_low"]) else "more than nothing"
+    surely = "n = 1, no interval" if math.isnan(row["ci_low"]) else f"{low} by the 95 % interval"
+    return f"worse: {row['response']}{f' at {at}' if at else ''} {by} ({surely}), bound {row['bound']:.2%}"
 
 
 def _facts(sides: tuple[StudyResult, StudyResult], compared: Compared) -> dict[str, Any]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from kmsim.session import compiling, stdout
-from kmsim.session_study import study_progress
+from kmsim.session import compiling, stderr, stdout
+from kmsim.session_study import Ended, beginning, ending, executor_of, study_progress
 
 if TYPE_CHECKING:
     from kmsim.config import Design
+    from kmsim.study.campaign import Campaign
     from kmsim.study.results import StudyResult
 
 VERSIONS, SAMPLED = "one-at-a-time", "sobol"  # folders of the two studies
+FIGURE = "effects_figure"
+FACTOR_MAX, SAMPLES_MAX = 1_000, 1_024
 
 
 class Asked(NamedTuple):
@@ -26,55 +30,88 @@ class Asked(NamedTuple):
     jobs: int | None
 
 
-def run_sensitivity(design: Design, out: Path | None, asked: Asked, *, as_json: bool) -> None:
+def run_sensitivity(design: Design, out: Path | None, asked: Asked, *, as_json: bool) -> Ended:
     """Run every version of the prices; write and print effects, conclusions and indices.
 
-    Raises NotAResult where no price is assumed, or a number is out of range.
+    Raises NotAResult where prices cannot be varied, a number is out of range, or the folder holds something else.
     """
-    from kmsim.plots.sensitivity import print_sensitivity, tornado
-    from kmsim.plots.study_figures import write_drawn
+    from kmsim.plots.sensitivity import print_sensitivity
     from kmsim.study import sensitivity
 
     _check(asked)
     folder = out or Path("results") / f"{design.name}-sensitivity"
+    _check_folder(folder)
     versions = sensitivity.one_at_a_time(design, asked.factor)
-    study = _run(versions, folder / VERSIONS, asked, quiet=as_json)
+    study, nr_failed = _run("one at a time", versions, folder / VERSIONS, asked, quiet=as_json)
     effects = sensitivity.effects(study, design, asked.factor)
     conclusions = sensitivity.conclusions(study)
-    prices = sensitivity.influential(effects) if asked.samples else []
+    prices = sensitivity.influential(study, design, asked.factor) if asked.samples else []
     indices = pd.DataFrame(columns=list(sensitivity.INDICES_COLUMNS))
     if prices:
         sampled = sensitivity.saltelli(design, prices, asked.samples, asked.factor)
-        of_samples = _run(sampled, folder / SAMPLED, asked, quiet=as_json)
+        of_samples, more_failed = _run("all at once", sampled, folder / SAMPLED, asked, quiet=as_json)
+        nr_failed += more_failed
         indices = sensitivity.indices(of_samples, prices, asked.samples)
     said = pd.DataFrame(conclusions, columns=list(sensitivity.Conclusion._fields))
     said["changed"] = ["; ".join(changed) for changed in said["changed"]]
     tables = {"effects": effects, "conclusions": said, "indices": indices}
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    write_drawn(tornado(effects, asked.factor), folder, "effects_figure", ("png", "pdf"))
+    _write(tables, asked.factor, folder)
     if as_json:
         shown = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
         print(json.dumps(shown, indent=2))
     else:
         print_sensitivity(effects, conclusions, indices, stdout)
-        stdout.print(f"written to {folder}", markup=False)
+        stdout.print(f"written to {folder}", markup=False, soft_wrap=True)
+    return Ended(failed=nr_failed > 0)
 
 
 def _check(asked: Asked) -> None:
     from kmsim.study.store import NotAResult
 
-    if not 1 < asked.factor <= 1000:
-        raise NotAResult(f"--factor {asked.factor:g}: must be above 1 and at most 1000")
-    if asked.samples < 0 or asked.samples & (asked.samples - 1):
-        raise NotAResult(f"--samples {asked.samples}: must be a power of two, or 0 for no indices")
+    if not 1 < asked.factor <= FACTOR_MAX:
+        raise NotAResult(f"--factor {asked.factor:g}: must be above 1 and at most {FACTOR_MAX}")
+    if not 0 <= asked.samples <= SAMPLES_MAX or asked.samples & (asked.samples - 1):
+        must = f"must be a power of two up to {SAMPLES_MAX}, or 0 for no indices"
+        raise NotAResult(f"--samples {asked.samples}: {must}")
 
 
-def _run(design: Design, folder: Path, asked: Asked, *, quiet: bool) -> StudyResult:
-    from kmsim.session_study import executor_of
+def _check_folder(folder: Path) -> None:
+    from kmsim.study.store import NotAResult
+
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / VERSIONS).is_dir():
+        must = "must be a new folder or an earlier result of this command; it holds something else"
+        raise NotAResult(f"{folder}: {must}")
+
+
+def _write(tables: Mapping[str, pd.DataFrame], factor: float, folder: Path) -> None:
+    from kmsim.plots.sensitivity import tornado
+    from kmsim.plots.study_figures import write_drawn
+    from kmsim.study.store import NotAResult
+
+    try:
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        write_drawn(tornado(tables["effects"], factor), folder, FIGURE, ("png", "pdf"))
+    except OSError as error:
+        raise NotAResult(f"{folder}: must be a folder that can be written; {error.strerror}") from error
+
+
+def _run(what: str, design: Design, folder: Path, asked: Asked, *, quiet: bool) -> tuple[StudyResult, int]:
+    """Run one of the two studies; its result, and how many of its runs failed."""
     from kmsim.study.results import load_study
+    from kmsim.study.sensitivity import AXIS
     from kmsim.study.whole_study import run_whole_study
 
+    def prepared(campaign: Campaign) -> None:
+        if not quiet:
+            nr_versions = len(next(axis.levels for axis in design.axes if axis.name == AXIS))
+            runs = f"{len(design.points):,} points, {campaign.counts.total:,} runs"
+            first = f"{what}: {nr_versions:,} versions of the prices, {runs}"
+            for line in (first, *beginning(design, campaign.counts)[1:]):
+                stderr.print(line, markup=False, soft_wrap=True)
+
     with compiling(quiet=quiet), study_progress(quiet=quiet) as report:
-        run_whole_study(design, folder, executor_of(design, asked.jobs), report)
-    return load_study(folder)
+        outcome = run_whole_study(design, folder, executor_of(design, asked.jobs), report, prepared=prepared)
+    for line in ending(outcome.counts):
+        stderr.print(line, markup=False, soft_wrap=True)
+    return load_study(folder), outcome.counts.failed

@@ -10,23 +10,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from kmsim.session import PLAIN_LINE_SECONDS, compiling, print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from kmsim.config import Design, Study
-    from kmsim.options import Ways
-    from kmsim.study.campaign import Campaign, Counts, Outcome, Report, Shard
+    from kmsim.study.campaign import Campaign, Counts, Outcome, Report
     from kmsim.study.executors import Executor
     from kmsim.study.results import StudyResult
 
-FIGURES, REPORT_FILE = "figures", "report.html"
 NAMED_MAX = 5  # files, of those that are named in a message
-ESTIMATES_MAX = 200  # rows that are printed
 COSTS_MAX = 1_000  # points whose cost is computed; of more, evenly chosen ones
+
+
+class Ways(NamedTuple):
+    """Which of a study's runs are done, and by whom; none of it changes what a run comes to."""
+
+    jobs: int | None = None  # worker processes; None: one for each CPU
+    scheduler: str | None = None  # of a Dask cluster
+    shard: str | None = None  # i/n
+    point: int | None = None  # this one alone, as a plain run
+    replication: int = 0  # of the point
 
 
 class Ended(NamedTuple):
@@ -40,6 +45,7 @@ def run_design(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_
     """Run a study, or one point of it, or a study of one run as a plain run."""
     from kmsim.session import run_and_show
 
+    _check(ways, design)
     if ways.point is None and (ways.shard is not None or not design.is_single):
         return run_study_and_show(design, out, ways, quiet=quiet, as_json=as_json)
     study = _study_of_point(design, ways.point or 0, ways.replication)
@@ -49,8 +55,10 @@ def run_design(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_
 
 def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_json: bool) -> Ended:
     """Run a study of several runs with progress; print what came of it."""
+    from kmsim.study.responses import check_yielded
     from kmsim.study.whole_study import run_whole_study
 
+    check_yielded(design)
     folder = out or Path("results") / design.name
     shard, executor = shard_of(ways.shard), executor_of(design, ways.jobs, ways.scheduler)
 
@@ -60,8 +68,12 @@ def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: b
                 stderr.print(line, markup=False, soft_wrap=True)
 
     with compiling(quiet=quiet), study_progress(quiet=quiet) as report:
-        outcome = run_whole_study(design, folder, executor, report, shard=shard, prepared=prepared)
-    return _show(folder, outcome, shard, quiet=quiet, as_json=as_json)
+        outcome = run_whole_study(design, folder, executor, report, shard=shard, prepared=prepared, finish=draw)
+    if shard.of > 1:
+        if not quiet:
+            stdout.print(f"shard {ways.shard} is done, in {folder}; kmsim merge puts the shards together", markup=False)
+        return _ended(outcome)
+    return _show(folder, outcome, quiet=quiet, as_json=as_json)
 
 
 def merge_and_show(out: Path, shards: Sequence[Path], *, quiet: bool, as_json: bool) -> Ended:
@@ -69,29 +81,63 @@ def merge_and_show(out: Path, shards: Sequence[Path], *, quiet: bool, as_json: b
     from kmsim.study.whole_study import merge
 
     with study_progress(quiet=quiet) as report:
-        outcome = merge(out, shards, report)
-    return _show(out, outcome, shard_of(None), quiet=quiet, as_json=as_json)
+        outcome = merge(out, shards, report, draw)
+    return _show(out, outcome, quiet=quiet, as_json=as_json)
 
 
-def _show(folder: Path, outcome: Outcome, shard: Shard, *, quiet: bool, as_json: bool) -> Ended:
-    """Draw and print what came of a study; a shard is drawn once it is merged with the others."""
+def draw(folder: Path) -> None:
+    """Draw the figures of a study that is run, and write its report."""
     from kmsim.plots.report import write_report
     from kmsim.plots.study_figures import draw_study
     from kmsim.study.results import load_study
+    from kmsim.study.study_folder import NotWritten
+    from kmsim.study.whole_study import FIGURES, REPORT_FILE
 
     study = load_study(folder)
-    if shard.of == 1:
+    try:
         draw_study(study, folder / FIGURES)
         write_report(study, folder / REPORT_FILE)
-    if as_json or not quiet:
-        (print_study_json if as_json else show_study)(study)
-    if not quiet and not as_json:
+    except OSError as error:
+        raise NotWritten(f"{folder / FIGURES}: must be a folder that can be written; {error.strerror}") from error
+
+
+def _show(folder: Path, outcome: Outcome, *, quiet: bool, as_json: bool) -> Ended:
+    """Print what came of a study."""
+    from kmsim.plots.study_terminal import show_study
+    from kmsim.study.results import load_study
+    from kmsim.study.whole_study import FIGURES, REPORT_FILE
+
+    if as_json:
+        print_study_json(load_study(folder))
+    elif not quiet:
+        show_study(load_study(folder), stdout)
         stdout.print(f"written to {folder}", markup=False)
-        if shard.of == 1:
-            stdout.print(f"figures in {folder / FIGURES}, report: {folder / REPORT_FILE}", markup=False, soft_wrap=True)
+        stdout.print(f"figures in {folder / FIGURES}, report: {folder / REPORT_FILE}", markup=False, soft_wrap=True)
+    return _ended(outcome)
+
+
+def _ended(outcome: Outcome) -> Ended:
+    """Say what should be looked at."""
     for line in ending(outcome.counts):
         stderr.print(line, markup=False, soft_wrap=True)
     return Ended(failed=outcome.counts.failed > 0)
+
+
+def _check(ways: Ways, design: Design) -> None:
+    """NotAResult where an option would be left aside without a word."""
+    from kmsim.study.store import NotAResult
+
+    without_point = {"--jobs": ways.jobs, "--scheduler": ways.scheduler, "--shard": ways.shard}
+    for name, value in without_point.items():
+        if ways.point is not None and value is not None:
+            raise NotAResult(f"{name}: must be left out where --point is given: one run is done, here")
+    if ways.jobs is not None and ways.scheduler is not None:
+        raise NotAResult("--jobs: must be left out where --scheduler is given: the cluster has its own workers")
+    if ways.replication and ways.point is None:
+        raise NotAResult("--replication: must come with --point")
+    most = design.inquiry.replications.most
+    if ways.replication >= most:
+        raise NotAResult(f"--replication {ways.replication}: must be one of the study's, 0 to {most - 1}")
 
 
 def _study_of_point(design: Design, number: int, replication: int) -> Study:
@@ -131,9 +177,12 @@ def executor_of(design: Design, jobs: int | None, scheduler: str | None = None) 
 
 def beginning(design: Design, counts: Counts) -> list[str]:
     """What is said when it is known what there is to do."""
+    from kmsim.plots.study_terminal import nr_of
+
     until = design.inquiry.replications.until
     more = f", more until {until.response} is known to {until.half_width:.1%}" if until else ""
-    lines = [f"{len(design.points):,} points, {counts.total:,} runs{more}; {len(design.dropped):,} points are dropped"]
+    dropped = f"; {nr_of(len(design.dropped), 'point')} dropped" if design.dropped else ""
+    lines = [f"{nr_of(len(design.points), 'point')}, {nr_of(counts.total, 'run')}{more}{dropped}"]
     if counts.reused:
         lines.append(f"{counts.reused} runs are there already and used again")
     if counts.nr_earlier:
@@ -144,6 +193,8 @@ def beginning(design: Design, counts: Counts) -> list[str]:
 
 def ending(counts: Counts) -> list[str]:
     """What is said at the end of what should be looked at."""
+    from kmsim.plots.study_terminal import nr_of
+
     lines = []
     if counts.stuck:
         lines.append(f"in {counts.stuck} runs the simulated machine could not go on; column `stuck` of runs says why")
@@ -151,7 +202,7 @@ def ending(counts: Counts) -> list[str]:
         capped = ", ".join(map(str, sorted(counts.capped)[:NAMED_MAX]))
         lines.append(f"{len(counts.capped)} points are less precise than asked for at the most replications: {capped}")
     if counts.failed:
-        lines.append(f"{counts.failed} runs failed by a bug of kmsim; failures/ holds why; please report it")
+        lines.append(f"{nr_of(counts.failed, 'run')} failed; failures/ says why; please report what is a bug of kmsim")
     return lines
 
 
@@ -224,9 +275,12 @@ def duration(seconds: float) -> str:
 
 def checked_lines(design: Design) -> list[str]:
     """What is said of a study in which nothing is wrong."""
+    from kmsim.plots.study_terminal import nr_of
     from kmsim.study.expected_cost import expected_cost
+    from kmsim.study.responses import check_yielded
     from kmsim.workload.plan import nr_operations, plan_of
 
+    check_yielded(design)
     points = design.points[:: -(-len(design.points) // COSTS_MAX)]
     studies = [design.study_of(point) for point in points]
     notes = dict.fromkeys(note for study in studies for note in study.machine.notes)
@@ -234,7 +288,7 @@ def checked_lines(design: Design) -> list[str]:
     if design.is_single:
         operations = nr_operations(plan_of(studies[0].workload, studies[0].machine))
         return [*lines, f"fine, {operations:,} operations"]
-    jobs, replications = len(os.sched_getaffinity(0)), design.inquiry.replications
+    jobs, replications = min(len(os.sched_getaffinity(0)), design.nr_runs), design.inquiry.replications
     firsts = [expected_cost(study) for study in studies]
     others = [expected_cost(design.study_of(point, 1)) for point in points]  # these keep no maps of memory
     share = len(design.points) / len(points)
@@ -243,29 +297,13 @@ def checked_lines(design: Design) -> list[str]:
     nr_bytes = share * (sum(cost.nr_bytes for cost in firsts) + of_others)
     most = "at most " if replications.until else ""
     lines += [f"point {dropped.number} is dropped: {dropped.reason}" for dropped in design.dropped[:NAMED_MAX]]
+    of = f"{nr_of(len(design.points), 'point')}, {most}{nr_of(design.nr_runs, 'run')}"
     return [
         *lines,
-        f"fine, {len(design.points):,} points, {most}{design.nr_runs:,} runs; {len(design.dropped):,} are dropped",
-        f"about {duration(seconds / jobs)} on the {jobs} CPUs of this computer, {nr_bytes / 1e6:,.0f} MB",
+        f"fine, {of}; {len(design.dropped):,} dropped",
+        f"about {duration(max(seconds / jobs, 1))} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; "
+        f"{nr_bytes / 1e6:,.0f} MB",
     ]
-
-
-def show_study(study: StudyResult) -> None:
-    """Print the estimates of a study."""
-    failed = int(study.runs["failed"].sum())
-    title = f"{study.name}: {len(study.runs)} runs" + (f", {failed} failed" if failed else "")
-    axes = [axis.name for axis in study.axes]
-    columns = ("point", *map(escape, axes), "response", "n", "mean", "95 % interval")
-    table = Table(*columns, title=escape(title), title_justify="left")
-    for row in study.estimates.head(ESTIMATES_MAX).to_dict("records"):
-        unit = f" {row['unit']}" if row["unit"] else ""
-        interval = f"{row['ci_low']:,.4g} to {row['ci_high']:,.4g}" if row["n"] > 1 else ""
-        labels = [row[name] for name in axes]
-        cells = (row["point"], *labels, row["response"], row["n"], f"{row['mean']:,.4g}{unit}", interval)
-        table.add_row(*(escape(str(cell)) for cell in cells))
-    stdout.print(table)
-    if len(study.estimates) > ESTIMATES_MAX:
-        stdout.print(f"the first {ESTIMATES_MAX} of {len(study.estimates)} rows")
 
 
 def print_study_json(study: StudyResult) -> None:
@@ -280,13 +318,14 @@ def _tables(study: StudyResult) -> dict[str, Any]:
 
 def show_study_folder(folder: Path, point: int | None, replication: int, *, as_json: bool) -> None:
     """Print the tables of a study, or of one run of it."""
+    from kmsim.plots.study_terminal import show_study
     from kmsim.plots.terminal import show_result
     from kmsim.study.results import load_study
     from kmsim.study.store import NotAResult
 
     study = load_study(folder)
     if point is None:
-        (print_study_json if as_json else show_study)(study)
+        print_study_json(study) if as_json else show_study(study, stdout)
         return
     found = study.runs[(study.runs["point"] == point) & (study.runs["replication"] == replication)]
     if found.empty:
@@ -302,6 +341,7 @@ def write_report_of(folder: Path, out: Path | None) -> None:
     """Write the report of a result."""
     from kmsim.plots.report import write_report
     from kmsim.study.results import load_study
+    from kmsim.study.whole_study import REPORT_FILE
 
     written = write_report(load_study(folder), out or folder / REPORT_FILE)
     stdout.print(f"wrote {written}", markup=False, soft_wrap=True)

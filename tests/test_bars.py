@@ -162,9 +162,9 @@ def test_a_tebibyte_in_pages_of_4_kib_starts_and_runs_in_12_gib() -> None:
     assert peak < TIB_RSS_MAX
 
 
-def quickstart(folder: Path, name: str) -> tuple[float, float]:
+def one_run(folder: Path, name: str) -> tuple[float, float]:
     """Seconds from the command to its end, and those of compiling."""
-    config = ROOT / "experiments" / "quickstart" / "quickstart.yaml"
+    config = ROOT / "experiments" / "one_run" / "one_run.yaml"
     command = [sys.executable, "-m", "kmsim", "run", str(config), "--out", name, "--quiet"]
     env = os.environ | {"KMSIM_CACHE_DIR": str(folder / "cache")}
     start = time.perf_counter()
@@ -174,10 +174,10 @@ def quickstart(folder: Path, name: str) -> tuple[float, float]:
     return seconds, timing["compile_s"]
 
 
-def test_a_cold_and_a_warm_quickstart(tmp_path: Path) -> None:
-    cold, compiling = quickstart(tmp_path, "cold")
-    warm, compiling_again = quickstart(tmp_path, "warm")
-    print(f"\nquickstart: {cold:.1f} s cold, {compiling:.1f} s of it compiling; {warm:.1f} s warm")
+def test_a_cold_and_a_warm_run(tmp_path: Path) -> None:
+    cold, compiling = one_run(tmp_path, "cold")
+    warm, compiling_again = one_run(tmp_path, "warm")
+    print(f"\none run: {cold:.1f} s cold, {compiling:.1f} s of it compiling; {warm:.1f} s warm")
     assert compiling > 0
     assert compiling_again == 0
     nr_files = sum(path.is_file() for path in (tmp_path / "cache").rglob("*"))

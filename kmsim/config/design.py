@@ -35,7 +35,7 @@ LEFT_OUT = "not among sweep.only"
 
 
 class Axis(NamedTuple):
-    """An axis as tables and figures see it: labels of its levels in order, and their numbers if all have one."""
+    """An axis as tables and figures see it: labels of its points' levels in order; their numbers, if all have one."""
 
     name: str
     levels: tuple[str, ...]
@@ -91,8 +91,8 @@ class Design:
 
     @property
     def is_single(self) -> bool:
-        """Is it a study of one run?"""
-        return not self.axes and self.inquiry.replications.most == 1
+        """Is it a plain config: one run, of which nothing in particular is asked?"""
+        return self.base.asked.keys.keys() <= {"question"}
 
     @property
     def nr_runs(self) -> int:
@@ -102,6 +102,8 @@ class Design:
     def narrowed(self, only: Mapping[str, Sequence[str]], replications: int) -> "Design":
         """The same study with points of these levels only, and so many replications."""
         whole = _whole(self)
+        if not only:
+            return design_of(whole | {"replications": replications})
         sweep = whole["sweep"] | {"only": {name: list(labels) for name, labels in only.items()}}
         return design_of(whole | {"sweep": sweep, "replications": replications})
 
@@ -166,7 +168,8 @@ def _design(base: Base) -> Design:
     problems.stop()
     design = Design(base, inquiry, axes, levels, (), ())
     points, dropped = _sorted_out(design)
-    return Design(base, inquiry, axes, levels, tuple(points), tuple(dropped))
+    shown = tuple(_of_points(axis, points) for axis in axes)
+    return Design(base, inquiry, shown, levels, tuple(points), tuple(dropped))
 
 
 def _axis_nodes(asked: Node) -> list[Node]:
@@ -213,6 +216,14 @@ def _axis(name: str, levels: tuple[Level, ...]) -> Axis:
     if None in numbers or len(units) > 1 or any(level.covariates for level in levels):
         return Axis(name, labels, None, "")
     return Axis(name, labels, tuple(number[0] for number in numbers if number is not None), *units)
+
+
+def _of_points(axis: Axis, points: Sequence[Point]) -> Axis:
+    """The axis with the levels that any point has: of the others there is nothing to be shown."""
+    there = {point.labels[axis.name] for point in points}
+    kept = [k for k, level in enumerate(axis.levels) if level in there]
+    values = None if axis.values is None else tuple(axis.values[k] for k in kept)
+    return axis._replace(levels=tuple(axis.levels[k] for k in kept), values=values)
 
 
 def _sorted_out(design: Design) -> tuple[list[Point], list[Dropped]]:

@@ -55,7 +55,9 @@ def forest(result: Any, config: Any) -> Drawn:
     label_axes(sheet, what, "")
     numbers(sheet.panels[0].xaxis)
     tests = f"Holm over {int((whole['comparison'] == name).sum()):,} rows"
-    method = f"95 % CI by t, {counted(data['n'], 'pairs')} per row; filled: differs (p < 0.05, {tests})"
+    paired = next(comparison.paired for comparison in result.comparisons_config if comparison.name == name)
+    of_t, what_of = ("t", "pairs") if paired else ("Welch's t", "runs of the side with fewer")
+    method = f"95 % CI by {of_t}, {counted(data['n'], what_of)} per row; filled: differs (p < 0.05, {tests})"
     notes = [f"level minus {plain(baseline, LEVEL_MAX)}", method, told and f"rows: {plain(told, 120)}", *notes]
     finish(sheet, notes, handles, plain(titles.get(axis, axis)))
     return Drawn(sheet.figure, data)

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kmsim.plots.lettering import plain
+from kmsim.plots.lettering import counted, plain
 from kmsim.plots.sheet import Drawn, finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import PAPER, PLAIN, shade, styled
-from kmsim.study.sensitivity import Conclusion
+from kmsim.study.sensitivity import NOTHING_SHOWN, Conclusion
 
 PRICES_MAX = 15  # that are drawn and printed: those with the largest effects
+RESPONSES_MAX = 6  # that are drawn: those that move most
 ROW_INCHES = 0.2
 CHANGED_MAX = 20  # conclusions that are printed
 
@@ -26,8 +27,8 @@ def tornado(effects: pd.DataFrame, factor: float) -> Drawn:
     """How far each assumed price, divided and multiplied by the factor, moves each response at most."""
     widest = effects.groupby("price", sort=False)["largest_change"].agg(lambda change: change.abs().max())
     prices = widest[widest > 0].sort_values(ascending=False).head(PRICES_MAX).index.tolist()
-    responses = list(dict.fromkeys(effects["response"]))
-    data = effects[effects["price"].isin(prices)]
+    responses = _drawn_responses(effects)
+    data = effects[effects["price"].isin(prices) & effects["response"].isin(responses)]
     with styled(PAPER):
         inches = 0.8 + ROW_INCHES * max(len(prices), 3)
         title = "How far does a wrong assumed price move the results?"
@@ -50,8 +51,26 @@ def tornado(effects: pd.DataFrame, factor: float) -> Drawn:
             axes.yaxis.grid(False)
         label_axes(sheet, "largest change of the mean (%)", "")
         handles = [Patch(color=colour, label=f"price {plain(sign)}") for sign, colour in signs.items()]
-        finish(sheet, ["each bar: of all points of the study, the one where the mean moves most"], handles)
+        finish(sheet, _notes(effects, prices, responses), handles)
     return Drawn(sheet.figure, data)
+
+
+def _drawn_responses(effects: pd.DataFrame) -> list[str]:
+    """The responses that move most, in their order."""
+    moved = effects["largest_change"].astype(float).abs().groupby(effects["response"], sort=False).max()
+    most = moved[moved > 0].nlargest(RESPONSES_MAX).index
+    return [str(name) for name in moved.index if name in most]
+
+
+def _notes(effects: pd.DataFrame, prices: list[str], responses: list[str]) -> list[str]:
+    nr_points = int(effects["nr_points"].max())
+    notes = [f"each bar: of {counted([nr_points], 'points')}, the one where the mean moves most"]
+    nr_prices, nr_responses = effects["price"].nunique(), effects["response"].nunique()
+    if len(prices) < nr_prices:
+        notes.append(f"{len(prices)} of {nr_prices} assumed prices drawn, the others move less or nothing")
+    if len(responses) < nr_responses:
+        notes.append(f"{len(responses)} of {nr_responses} responses drawn, the others move less or nothing")
+    return notes
 
 
 def print_sensitivity(
@@ -64,7 +83,12 @@ def print_sensitivity(
         _print_effects(effects, console)
     changed = [conclusion for conclusion in conclusions if conclusion.changed]
     if conclusions:
-        console.print(f"{len(changed)} of {len(conclusions)} conclusions change with an assumed price")
+        nothing = sum(conclusion.said == NOTHING_SHOWN for conclusion in conclusions)
+        shown = f" ({nothing} with prices as given: {NOTHING_SHOWN})" if nothing else ""
+        text = f"{len(changed)} of {len(conclusions)} conclusions change with an assumed price{shown}"
+        console.print(text, soft_wrap=True)
+    else:
+        console.print("the study has no comparisons, so no conclusions that could change")
     for conclusion in changed[:CHANGED_MAX]:
         where = f" at {conclusion.where}" if conclusion.where else ""
         about = f"{conclusion.comparison}, {conclusion.level}{where}: {conclusion.response} {conclusion.said}"
@@ -84,16 +108,18 @@ def _print_effects(effects: pd.DataFrame, console: Console) -> None:
     for price in prices.index:
         mine = effects[effects["price"] == price]
         row = mine.loc[mine["largest_change"].abs().idxmax()]
-        cells = (price, row["value"], row["version"].removeprefix(price), row["response"])
+        cells = (price, f"{row['value_ns']:g} ns", row["version"].removeprefix(price), row["response"])
         table.add_row(*map(escape, cells), f"{100 * row['largest_change']:+.2g} %", escape(row["point"]))
     console.print(table)
     without = int((widest == 0).sum())
     if without:
-        console.print(f"{without} assumed prices have no effect here")
+        prices_have = "price has" if without == 1 else "prices have"
+        console.print(f"{without} assumed {prices_have} no effect here")
 
 
 def _print_indices(indices: pd.DataFrame, console: Console) -> None:
-    table = Table(title="Sobol' indices at the first point", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    title = f"Sobol' indices at the first point, {indices['samples'].max()} samples"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     for heading in ("response", "price", "first order", "total"):
         table.add_column(heading, justify="right" if heading in ("first order", "total") else "left")
     largest = indices.dropna().sort_values("total", ascending=False, kind="stable").head(CHANGED_MAX)

@@ -104,6 +104,7 @@ class Cluster:
             ) from error
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it would print tracebacks of what we say in words
         try:
+            self._dask.comm.get_address_host_port(self._address)  # a client of no address takes 20 s to go
             self._client = self._dask.Client(self._address, timeout=CONNECT_S, set_as_default=False)
         except Exception as error:  # of many kinds, by what is wrong with the address
             why = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,6 +1,7 @@
 """The results of a study's runs as four tidy tables, written run by run, so that memory holds a few at a time.
 
-    runs        run, point, replication, seed, file, stuck, failed, what the machine was, and the level of each axis
+    runs        run, point, replication, seed, file, stuck, failed, what the machine was, the level of each axis,
+                and the value of each key of an axis that moves several
     responses   run, point, replication, batch (-1: the whole run), response, unit, value
     histograms  run, kind, api, gfp, order, cache, low_ns, high_ns, count: latencies, all CPUs together
     series      run, series (its unit last), zone, time_ns, value
@@ -61,10 +62,11 @@ TABLES = {
 
 def collect(design: Design, folder: StudyFolder, runs: Iterable[Wanted]) -> None:
     """Write the tables of these runs, and then the design, which says that they are there."""
-    axes = [axis.name for axis in design.axes]
+    folder.remove(DESIGN_FILE)
+    labels = [*(axis.name for axis in design.axes), *design.points[0].covariates]
     with ExitStack() as stack:
         tables = {name: stack.enter_context(_Table(folder, name, columns)) for name, columns in TABLES.items()}
-        columns = {**RUNS, **dict.fromkeys(axes, _TEXT)}
+        columns = {**RUNS, **dict.fromkeys(labels, _TEXT)}
         of_runs = stack.enter_context(_Table(folder, "runs", columns))
         for number, wanted in enumerate(runs):
             found = folder.run(wanted.identity)
@@ -77,6 +79,7 @@ def collect(design: Design, folder: StudyFolder, runs: Iterable[Wanted]) -> None
                 "seed": wanted.seed,
                 "file": "" if result is None else f"runs/{wanted.identity}.zip",
                 **wanted.point.labels,
+                **wanted.point.covariates,
             }
             of_runs.add(pd.DataFrame([row]))
             if result is None:

@@ -29,6 +29,7 @@ from kmsim.workload.plan import API_NAMES, plan_of
 MIB = 1 << 20
 NS_PER_MS, NS_PER_S = 1e6, 1e9
 WHOLE_RUN = -1  # the number of no window
+QUANTILES_OF = {"latency_p50": 500, "latency_p90": 900, "latency_p99": 990, "latency_p999": 999}  # in thousandths
 NAN = math.nan
 
 
@@ -81,7 +82,7 @@ def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
 # ---- of operations
 
 
-def _mine(table: pd.DataFrame, config: ResponseConfig) -> pd.DataFrame:
+def rows_about(table: pd.DataFrame, config: ResponseConfig) -> pd.DataFrame:
     """The rows of the operations that a response is about."""
     wanted = {
         "kind": config.of_kind,
@@ -97,14 +98,14 @@ def _mine(table: pd.DataFrame, config: ResponseConfig) -> pd.DataFrame:
 
 
 def _operations(run: Measured, config: ResponseConfig) -> pd.DataFrame:
-    return _mine(run.tables["operations"], config)
+    return rows_about(run.tables["operations"], config)
 
 
 def _quantile(thousandths: int) -> Callable[[Measured, ResponseConfig], float]:
     def quantile(run: Measured, config: ResponseConfig) -> float:
         longest = _operations(run, config)["max_ns"].max()
         # The middle of the last bucket may lie above all that is in it.
-        return float(np.minimum(quantile_ns(_mine(run.tables["histograms"], config), thousandths), longest))
+        return float(np.minimum(quantile_ns(rows_about(run.tables["histograms"], config), thousandths), longest))
 
     return quantile
 
@@ -187,7 +188,8 @@ def _memory_held(run: Measured, _: ResponseConfig) -> float:
 def _internal_waste(run: Measured, _: ResponseConfig) -> float:
     live_bytes = _at_end(run.tables["activity"])["live_bytes"].max()
     held = _pages_held(run) * run.page_size
-    return 100 * _ratio(held - live_bytes, held)
+    # Frees that are under way when the run ends have given their pages back and still count as live.
+    return 100 * _ratio(max(held - live_bytes, 0), held)
 
 
 def _memory(column: str) -> Callable[[Measured, ResponseConfig], float]:
@@ -254,10 +256,7 @@ def _ratio(part: float, whole: float) -> float:
 
 _OF_WINDOWS: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "latency_mean": _latency_mean,
-    "latency_p50": _quantile(500),
-    "latency_p90": _quantile(900),
-    "latency_p99": _quantile(990),
-    "latency_p999": _quantile(999),
+    **{measure: _quantile(thousandths) for measure, thousandths in QUANTILES_OF.items()},
     "latency_max": lambda run, config: float(_operations(run, config)["max_ns"].max()),
     "time_per_mib": _time_per_mib,
     "operations": _sum_of("count"),
@@ -303,7 +302,7 @@ def check_yielded(design: Design) -> None:
         if not filtered:
             return
         asked = _asked(design, point)
-        filtered = {n: config for n, config in filtered.items() if _mine(asked, config).empty}
+        filtered = {n: config for n, config in filtered.items() if rows_about(asked, config).empty}
     if filtered:
         problems = Problems()
         for n, config in filtered.items():

@@ -26,6 +26,7 @@ from kmsim.config.responses import ResponseConfig
 from kmsim.study import estimates as statistics
 from kmsim.study.archive import unpack
 from kmsim.study.collect import TABLES, histogram_rows, response_rows, run_row, series_rows
+from kmsim.study.single_runs import with_order_statistics
 from kmsim.study.store import SCHEMA_VERSION, NotAResult, Result, load, result_of
 from kmsim.study.study_folder import DESIGN_FILE, PROVENANCE_FILE, STUDY_FILE, is_study_folder
 
@@ -99,12 +100,25 @@ class StudyResult:
     @cached_property
     def estimates(self) -> pd.DataFrame:
         """Means and confidence intervals, a row for each point and response."""
-        return statistics.estimates(self.runs, self.responses, self.axes)
+        table = statistics.estimates(self.runs, self.responses, self.axes)
+        return with_order_statistics(table, self.runs, self.responses_config, self.histograms)
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """Differences from a baseline, as the study's `comparisons` ask for."""
-        return statistics.comparisons(self.runs, self.responses, self.axes, self.comparisons_config)
+        """Differences from a baseline, as the study's `comparisons` ask for; pairs are of common random numbers."""
+        are_common = self.inquiry.replications.random_numbers == "common"
+        asked = [one.model_copy(update={"paired": one.paired and are_common}) for one in self.comparisons_config]
+        return statistics.comparisons(self.runs, self.responses, self.axes, asked)
+
+    @property
+    def imprecise(self) -> list[int]:
+        """Points that had the most replications, and whose interval is still wider than the study asks for."""
+        until = self.inquiry.replications.until
+        if until is None:
+            return []
+        rows = self.estimates[self.estimates["response"] == until.response]
+        is_capped = (rows["n"] >= until.at_most) & ~(rows["half_width"] <= until.half_width)
+        return [int(point) for point in rows.loc[is_capped, "point"]]
 
     def __repr__(self) -> str:
         return f"<study {self.name}: {self.runs['point'].nunique():,} points, {len(self.runs):,} runs>"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,18 @@ from kmsim.study.study_folder import (
     is_study_folder,
 )
 
+FIGURES, REPORT_FILE = "figures", "report.html"
+
 Prepared = Callable[[Campaign], None]
+Finish = Callable[[Path], None]
 
 
 def say_nothing_of(campaign: Campaign) -> None:
     """What is told of a quiet campaign that is about to begin."""
+
+
+def draw_nothing(out: Path) -> None:
+    """What is made of the results of a study that is not to be drawn."""
 
 
 def run_whole_study(
@@ -48,53 +56,63 @@ def run_whole_study(
     *,
     shard: Shard = ALL,
     prepared: Prepared = say_nothing_of,
+    finish: Finish = draw_nothing,
 ) -> Outcome:
-    """Run what is not yet there of a study, and collect it; `prepared` is told what is to be done.
+    """Run what is not yet there of a study, collect it, and `finish` it; a shard is left to `merge`.
 
-    Raises Stopped where it could not be finished, NotAResult where the folder is not ours or cannot be written.
+    `prepared` is told what is to be done. Raises Stopped where it could not be finished, NotAResult where the
+    folder is not ours or cannot be written.
     """
     start = time.perf_counter()
     with StudyFolder(out) as folder:
         campaign = Campaign(design, folder, report, shard)
-        try:
+        with _keeping(campaign):
             write_inputs(design, folder)
             campaign.prepare()
             prepared(campaign)
             outcome = campaign.work(executor)
-            collect(design, folder, outcome.runs)
+            if shard.of == 1:
+                collect(design, folder, outcome.runs)
+                finish(out)
             facts = {"total_s": round(time.perf_counter() - start, 3), "reused": campaign.counts.reused}
             folder.write(TIMING_FILE, json.dumps(facts) + "\n")
-        except (KeyboardInterrupt, SchedulerLost) as error:
-            why = str(error) or "interrupted"
-            raise Stopped(f"{why}; {_kept(campaign)}; the same command goes on") from error
-        except NotWritten as error:
-            raise NotWritten(f"{error}; {_kept(campaign)}") from error
     return outcome
 
 
-def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing) -> Outcome:
+def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing, finish: Finish = draw_nothing) -> Outcome:
     """The folder of a whole study from those of its shards: the same bytes as if it had been run at once."""
     design = _design_of_all(shards)
     with StudyFolder(out) as folder:
         sources = [StudyFolder(shard) for shard in shards]
         campaign = Campaign(design, folder, report, ALL, sources)
-        try:
+        with _keeping(campaign):
             write_inputs(design, folder)
             campaign.prepare()
             _take_failures(campaign, folder, sources)
             _check_complete(campaign, out)
             outcome = campaign.outcome()
             collect(design, folder, outcome.runs)
-        except NotWritten as error:
-            raise NotWritten(f"{error}; {_kept(campaign)}") from error
+            finish(out)
     return outcome
 
 
+@contextmanager
+def _keeping(campaign: Campaign) -> Iterator[None]:
+    """Say what is kept, where a campaign does not come to its end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SchedulerLost) as error:
+        raise Stopped(f"{str(error) or 'interrupted'}; {_kept(campaign)}; the same command goes on") from error
+    except NotWritten as error:
+        raise NotWritten(f"{error}; {_kept(campaign)}") from error
+
+
 def write_inputs(design: Design, folder: StudyFolder) -> None:
-    """Write what is known before the first run; tables of another version of the study are removed before."""
+    """Write what is known before the first run; what shows another version of the study is removed before."""
     inputs = {STUDY_FILE: study_text(design), PROVENANCE_FILE: json.dumps(facts_of(design), indent=2) + "\n"}
     if any(folder.text(name) != text for name, text in inputs.items()):
-        for name in (DESIGN_FILE, *TABLE_FILES):
+        drawn = [f"{FIGURES}/{path.name}" for path in folder.path.glob(f"{FIGURES}/*")]
+        for name in (DESIGN_FILE, *TABLE_FILES, REPORT_FILE, *drawn):
             folder.remove(name)
         for name, text in inputs.items():
             folder.write(name, text)
@@ -106,7 +124,7 @@ def facts_of(design: Design) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "name": design.name,
         "seed": design.seed,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in (*PACKAGES, "scipy")},  # which draws samples and tests
         "python": platform.python_version(),
         "host": {"system": platform.system(), "machine": platform.machine()},
         "model": model_hash(),

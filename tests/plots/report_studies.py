@@ -117,7 +117,7 @@ def study_result(shape: Shape = SHAPE, path: Path | None = None, **changed: Any)
 def plain_run() -> StudyResult:
     """A run alone, that kept no map."""
     rows = map_rows(Shape(zones=()))
-    inquiry, facts = Inquiry(), (None, "quickstart", 1, PROVENANCE, "name: quickstart\n")
+    inquiry, facts = Inquiry(), (None, "one_run", 1, PROVENANCE, "name: one_run\n")
     runs = _runs([], [()], 1).assign(failed=False)
     return StudyResult(*facts, inquiry, (), (), runs, _responses(runs), {}, result_with_map(rows))
 

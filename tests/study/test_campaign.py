@@ -173,6 +173,20 @@ def test_runs_that_fail_by_our_bug_are_kept_apart_and_tried_again(finished: Path
     assert contents(out) == contents(finished)
 
 
+def test_tables_of_which_some_are_new_do_not_look_finished(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(small_design(), out, Serial(f"{MINE}:wrong_with_16"))
+    (out / "responses.parquet").unlink()
+    (out / "responses.parquet").mkdir()
+    with pytest.raises(NotWritten, match=r"responses\.parquet: must be a file that can be written"):
+        run(small_design(), out)
+    with pytest.raises(NotAResult, match="the study is not finished"):
+        load_study(out)
+    (out / "responses.parquet").rmdir()
+    run(small_design(), out)
+    assert contents(out) == contents(finished)
+
+
 def test_a_worker_of_another_version_is_found_and_its_results_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(NotAResult, match=r"a worker's answer: .*; has it the same versions of kmsim"):
         run(small_design(), tmp_path / "out", Serial(f"{MINE}:of_another_version"))

@@ -121,11 +121,17 @@ def test_a_lost_scheduler_keeps_what_is_done_and_the_same_command_goes_on(local:
     assert contents(tmp_path / "out") == contents(local)
 
 
+def never_made(*_: object, **__: object) -> None:
+    pytest.fail("a client of what is no address takes 20 s to go, and prints a traceback")
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tcp://nowhere.invalid:8786", "nonsense://x", "x"])
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kmsim.study.cluster.CONNECT_S", 1)
+    if not address.startswith("tcp"):
+        monkeypatch.setattr("distributed.Client", never_made)
     with pytest.raises(NoScheduler) as error:
         run(DESIGN, tmp_path / "out", Cluster(address))
     assert str(error.value).startswith(f"--scheduler {address}: must be the address of a Dask scheduler that answers;")

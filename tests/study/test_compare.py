@@ -256,3 +256,16 @@ def test_batches_of_single_runs_are_pairs(tmp_path: Path) -> None:
     assert min(nr_batches) > 2
     assert row["n"] == min(nr_batches)
     assert row["ci_low"] < row["difference"] < row["ci_high"]
+
+
+@pytest.mark.parametrize(
+    ("seed", "said"), [(1, "95 % CI by t, n = 6 pairs per row"), (100, "95 % CI by Welch's t, n = 6")]
+)
+def test_the_figure_says_how_its_intervals_were_made(seed: int, said: str) -> None:
+    a = made_up(page_size_axis(), replications=6)
+    both = compare(a, scaled(made_up(page_size_axis(), replications=6, seed=seed), latency_mean=1.1)).both
+    figure = kmsim.figure(both, "comparison")
+    (note,) = [text.get_text() for text in figure.texts if text.get_label() == "notes"]
+    assert said in " ".join(note.split())
+    (title,) = [text.get_text() for text in figure.texts if text.get_label() == "title"]
+    assert title == "What changes from A to B?"

@@ -8,6 +8,7 @@ from kmsim.study import identity
 from kmsim.study.identity import IDENTITY, identity_of
 from kmsim.study.store import NotAResult
 from tests.studies import study
+from tests.test_layering import PACKAGE, imported
 
 
 def test_an_identity_is_32_hexadecimal_digits_and_stays() -> None:
@@ -44,3 +45,16 @@ def test_the_content_of_a_state_matters_not_its_place_alone(tmp_path: Path) -> N
     file.unlink()
     with pytest.raises(NotAResult, match="must be a file that can be read; No such file"):
         identity_of(recorded)
+
+
+def test_every_module_that_makes_a_result_is_part_of_the_identity() -> None:
+    found, waiting = set(), ["simulate"]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            source = (PACKAGE / "study" / f"{name}.py").read_text(encoding="utf-8")
+            modules = [module.split(".") for module in imported(source, "kmsim.study")]
+            waiting += [parts[2] for parts in modules if parts[:2] == ["kmsim", "study"]]
+    # What only says who compiles decides no byte.
+    assert {f"{name}.py" for name in found - {"compiled_once"}} == set(identity._TABLES)

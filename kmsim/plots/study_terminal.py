@@ -1,0 +1,139 @@
+"""A study as tables in a terminal: a row for each point, a column for each response, in groups that fit the screen.
+
+What all points have in common stands above the tables. A cell is the mean and how far its 95 % interval reaches on
+either side; all of it, and the differences that the study asks for, are in the report and in `--json`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kmsim.study.collect import RUNS
+from kmsim.study.results import StudyResult
+
+POINTS_MAX = 40  # that are printed
+NAMED_MAX = 10  # points, in a sentence
+COMPARED_MAX = 12  # differences of a comparison that are printed
+LABEL_MAX = 24
+CELL_WIDTH = 15  # of a response
+LEAST_DIGITS = 3
+
+
+def show_study(study: StudyResult, console: Console) -> None:
+    """Print the estimates of a study, and the clearest of the differences that it asks for."""
+    failed, stuck = int(study.runs["failed"].sum()), int((study.runs["stuck"] != "").sum())
+    said = [f"{nr_of(len(study.runs), 'run')} of {nr_of(study.runs['point'].nunique(), 'point')}"]
+    said += [f"{failed} failed"] if failed else []
+    said += [f"{stuck} got stuck"] if stuck else []
+    console.print(f"{study.name}: {', '.join(said)}", markup=False)
+    imprecise = study.imprecise
+    if imprecise:
+        named = ", ".join(map(str, imprecise[:NAMED_MAX])) + (", ..." if len(imprecise) > NAMED_MAX else "")
+        console.print(f"less precise than asked for, at the most replications: {named}", markup=False)
+    if study.question:
+        console.print(study.question, markup=False)
+    axes = [axis.name for axis in study.axes]
+    # What the levels of an axis are that moves several keys.
+    keys = [name for name in study.runs.columns if name not in (*RUNS, *axes)]
+    estimates = study.estimates.merge(study.runs.drop_duplicates("point")[["point", *keys]], on="point")
+    varied = [name for name in (*axes, *keys) if estimates[name].nunique() > 1]
+    fixed = [f"{name} {estimates[name].iloc[0]}" for name in (*axes, *keys) if name not in varied and len(estimates)]
+    if fixed:
+        console.print(f"all points: {', '.join(fixed)}", markup=False)
+    points = list(dict.fromkeys(estimates["point"]))[:POINTS_MAX]
+    shown = estimates[estimates["point"].isin(points)]
+    responses = list(dict.fromkeys(shown["response"]))
+    width = 7 + sum(min(_widest(shown[name], name), LABEL_MAX) + 1 for name in varied)
+    at_once = max((console.width - width) // (CELL_WIDTH + 1), 1)
+    for first in range(0, len(responses), at_once):
+        console.print(_table(shown, varied, responses[first : first + at_once]))
+    if len(points) < estimates["point"].nunique():
+        console.print(f"the first {len(points)} of {estimates['point'].nunique():,} points; all are in the report")
+    _show_comparisons(study, console)
+
+
+def _widest(labels: pd.Series[Any], name: str) -> int:
+    return max(int(labels.astype(str).str.len().max()), len(_short(name)))
+
+
+def _short(axis: str) -> str:
+    """The last part of a dotted key; of a price, its name."""
+    return axis.removesuffix(".value").rpartition(".")[2]
+
+
+def nr_of(number: int, what: str) -> str:
+    """A number of things, one or several."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Sequence[str]) -> Table:
+    units = dict(zip(estimates["response"], estimates["unit"], strict=True))
+    table = Table(box=SIMPLE_HEAD, padding=0)
+    table.add_column("point", justify="right")
+    for name in varied:
+        table.add_column(escape(_short(name)), justify="left", overflow="fold", max_width=LABEL_MAX)
+    for response in responses:
+        unit = f"\n{units[response]}" if units[response] else ""
+        table.add_column(escape(response + unit), justify="right", overflow="fold", min_width=CELL_WIDTH)
+    for point, rows in estimates.groupby("point", sort=False):
+        of = {row["response"]: row for row in rows.to_dict("records")}
+        first = next(iter(of.values()))
+        cells = [str(point), *(str(first[name]) for name in varied)]
+        table.add_row(*map(escape, cells), *(estimate(of[response]) for response in responses))
+    return table
+
+
+def estimate(row: dict[str, Any]) -> str:
+    """A mean and the half width of its interval, to the digit that the interval leaves: `157.3 ±3.5`."""
+    mean, width = float(row["mean"]), (float(row["ci_high"]) - float(row["ci_low"])) / 2
+    if math.isnan(mean):
+        return "-"
+    if math.isnan(width):
+        return f"{mean:,.4g}"
+    if width == 0:
+        return f"{mean:,.4g} ±0"
+    largest = max(abs(mean), width)
+    digits = min(max(1 - math.floor(math.log10(width)), 0), max(LEAST_DIGITS - math.floor(math.log10(largest)), 0))
+    return f"{mean:,.{digits}f} ±{width:,.{digits}f}"
+
+
+def _show_comparisons(study: StudyResult, console: Console) -> None:
+    """Of each comparison, how many differences are shown, and those of which that is surest."""
+    compared = study.comparisons
+    if compared.empty:
+        return
+    for name, rows in compared.groupby("comparison", sort=False):
+        tested = rows[rows["p_holm"].notna()]
+        shown = tested[tested["significant"].astype(bool)]
+        of = f"{len(shown):,} of {len(tested):,} differences are shown (Holm)"
+        console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}", markup=False)
+        surest = shown.sort_values("p", kind="stable").head(COMPARED_MAX)
+        if len(surest):
+            console.print(_compared(study, surest))
+        if len(surest) < len(shown):
+            console.print(f"the {len(surest)} surest; all are in the report")
+
+
+def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
+    axis = str(rows["axis"].iloc[0])
+    others = [one.name for one in study.axes if one.name != axis and study.comparisons[one.name].nunique() > 1]
+    table = Table(box=SIMPLE_HEAD, padding=0)
+    for heading in (_short(axis), *map(_short, others), "response"):
+        table.add_column(escape(heading), overflow="fold", max_width=LABEL_MAX)
+    for heading in ("difference", "95 % interval", "relative"):
+        table.add_column(heading, justify="right")
+    for row in rows.to_dict("records"):
+        unit = f" {row['unit']}" if row["unit"] else ""
+        relative = "-" if math.isnan(row["relative"]) else f"{row['relative']:+.1%}"
+        labels = [str(row[name]) for name in ("level", *others, "response")]
+        interval = f"{row['ci_low']:+,.3g} to {row['ci_high']:+,.3g}"
+        table.add_row(*map(escape, labels), escape(f"{row['difference']:+,.3g}{unit}"), interval, relative)
+    return table

@@ -1,0 +1,48 @@
+"""Intervals for the quantiles of points that were run once: by order statistics of the run's own latencies.
+
+They say how well a quantile is known of that run's operations, as if these were independent of each other, and
+nothing of how runs differ; the method says so. For that, there are replications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from kmsim.config.responses import ResponseConfig
+from kmsim.study.estimates import NO_METHOD
+from kmsim.study.quantiles import histogram_quantiles
+from kmsim.study.responses import QUANTILES_OF, rows_about
+
+BY_ORDER_STATISTICS = "order statistics"
+POINTS_MAX = 1_000  # of more, no histogram is read
+
+
+def with_order_statistics(
+    estimates: pd.DataFrame,
+    runs: pd.DataFrame,
+    configs: Sequence[ResponseConfig],
+    histograms: Callable[[Sequence[int]], pd.DataFrame],
+) -> pd.DataFrame:
+    """The estimates, where quantiles of a single run have an interval; `histograms` reads those of some runs."""
+    quantiles = {config.name: config for config in configs if config.measure in QUANTILES_OF}
+    once = (estimates["n"] == 1) & (estimates["method"] == NO_METHOD) & estimates["response"].isin(list(quantiles))
+    points = estimates.loc[once, "point"].unique()
+    if not 0 < len(points) <= POINTS_MAX:
+        return estimates
+    ran = runs[~runs["failed"] & runs["point"].isin(points)].set_index("run")["point"]
+    found = histograms(ran.index.tolist())
+    by_point = dict(list(found.groupby(found["run"].map(ran))))
+    table = estimates.copy()
+    for row in table.index[once]:
+        config = quantiles[table.at[row, "response"]]
+        mine = rows_about(by_point[table.at[row, "point"]], config)
+        buckets = mine.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
+        share = QUANTILES_OF[config.measure] / 1000
+        of = histogram_quantiles(buckets["low_ns"], buckets["high_ns"], buckets["count"], share)
+        mean = float(table.at[row, "mean"])
+        low, high = min(float(of.low[0]), mean), max(float(of.high[0]), mean)
+        table.loc[row, ["ci_low", "ci_high", "half_width"]] = low, high, (high - low) / 2 / mean
+        table.at[row, "method"] = BY_ORDER_STATISTICS
+    return table
