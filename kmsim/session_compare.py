@@ -120,7 +120,9 @@ def _short(text: str) -> str:
 
 
 def _show_rows(compared: Compared) -> None:
-    rows, axes = compared.rows, compared.axes
+    from kmsim.plots.roles import axis_titles
+
+    rows, axes, titles = compared.rows, compared.axes, axis_titles(compared.both.axes)
     shown = rows
     if len(rows) > ROWS_MAX:
         surest = rows.sort_values(["worse", "p"], ascending=[False, True], kind="stable").head(ROWS_MAX).index
@@ -129,7 +131,7 @@ def _show_rows(compared: Compared) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in axes:
         width = min(max(map(len, shown[name].unique()), default=0), RESPONSE_WIDTH)
-        table.add_column(escape(name), overflow="fold", min_width=width)
+        table.add_column(escape(titles[name]), overflow="fold", min_width=width)
     table.add_column("response", overflow="fold", min_width=RESPONSE_WIDTH)
     for name in ("n", "A", "B", "B - A (95 % interval)"):
         table.add_column(name, justify="right", no_wrap=True)

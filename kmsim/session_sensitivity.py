@@ -84,14 +84,15 @@ def _check_folder(folder: Path) -> None:
 
 
 def _write(tables: Mapping[str, pd.DataFrame], factor: float, folder: Path) -> None:
+    from kmsim.plots.drawn import write_drawn
     from kmsim.plots.sensitivity import tornado
-    from kmsim.plots.study_figures import write_drawn
+    from kmsim.plots.style import PAPER
     from kmsim.study.store import NotAResult
 
     try:
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        write_drawn(tornado(tables["effects"], factor), folder, FIGURE, ("png", "pdf"))
+        write_drawn(tornado(tables["effects"], factor), folder, FIGURE, ("png", "pdf"), PAPER)
     except OSError as error:
         raise NotAResult(f"{folder}: must be a folder that can be written; {error.strerror}") from error
 

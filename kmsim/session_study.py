@@ -246,23 +246,29 @@ def _plain_lines() -> Report:
 
 
 class Pace:
-    """How fast a study goes, by the expected cost of what is done and of what is left."""
+    """How fast a study goes, by the expected cost of what is done and of what is left.
+
+    It is measured from the first run on that was computed: before that, code may have been compiled.
+    """
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self._first: tuple[float, int, float] | None = None  # when, runs computed and their expected cost by then
 
     def line(self, counts: Counts) -> str:
         """How it stands, in one line."""
-        elapsed = time.monotonic() - self._start
         computed = counts.done - counts.reused + counts.failed
+        if self._first is None and computed:
+            self._first = time.monotonic(), computed, counts.seconds_done
         parts = [f"{counts.done} of {counts.total} runs done", f"{counts.running} running"]
         if counts.failed:
             parts.append(f"{counts.failed} failed")
         if counts.reused:
             parts.append(f"{counts.reused} reused")
-        if counts.seconds_done and elapsed:
-            left = max(counts.seconds_left, 0.0) * elapsed / counts.seconds_done
-            parts += [f"{computed / elapsed:.1f} runs/s", f"about {duration(left)} left"]
+        if self._first is not None and computed > self._first[1]:
+            start, before, cost = self._first
+            elapsed = time.monotonic() - start
+            left = max(counts.seconds_left, 0.0) * elapsed / (counts.seconds_done - cost)
+            parts += [f"{(computed - before) / elapsed:.1f} runs/s", f"about {duration(left)} left"]
         return ", ".join(parts)
 
 
@@ -334,6 +340,9 @@ def show_study_folder(folder: Path, point: int | None, replication: int, *, as_j
     if as_json:
         print_json(result)
     else:
+        labels = ", ".join(f"{axis.name} {found[axis.name].iloc[0]}" for axis in study.axes)
+        about = f"point {point}" + (f" ({labels})" if labels else "")
+        stdout.print(f"{study.name}: {about}, replication {replication}", markup=False)
         show_result(result, stdout)
 
 

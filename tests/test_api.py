@@ -95,6 +95,7 @@ def test_a_run_s_figures_are_those_of_all_runs(tmp_path: Path) -> None:
     result = kmsim.run(mapping(THREAD), tmp_path / "out")
     found = kmsim.figures(result)
     assert tuple(found) == NAMES
+    assert repr(result) == f"<run small: {result.operations['count'].sum():,} operations, seed 1>"
     for name, figure in found.items():
         assert figure._repr_png_() == (tmp_path / "out" / "figures" / f"{name}.png").read_bytes()
     assert isinstance(kmsim.figure(result, {"kind": "tail"}), Figure)

@@ -1,6 +1,7 @@
 """`kmsim compare` as a user has it: what it prints and writes, how it exits, what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from kmsim.study.compare import Bounds
 from kmsim.study.store import NotAResult
 from tests.commands import Shell
 from tests.studies import mapping
-from tests.study.campaigns import run, small_design
+from tests.study.campaigns import LIVE, run, small_design
 
 THREAD = {"operations": 40, "requests": [{"order": 0}, {"order": 4}]}
 DEAR = {"extends": "xeon-gold-5320", "alloc_fast": {"value": "600ns", "source": "for a test"}}
@@ -98,6 +99,13 @@ def test_a_wrong_input_is_said_in_one_line(arguments: list[str], said: str, shel
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert done.err.count("\n") == 1
+
+
+def test_dotted_axes_are_called_by_their_last_words(shell: Shell) -> None:
+    run(small_design(replications=1, sweep={"axes": [{"key": LIVE, "values": [8, 16]}]}), shell.folder / "dotted")
+    done = shell("compare", "dotted", "dotted")
+    assert done.code == 0
+    assert re.search(r"^ live +response", done.out, re.MULTILINE)
 
 
 def test_shares_are_read_as_they_are_written() -> None:

@@ -73,6 +73,8 @@ def test_one_point_is_shown_as_it_would_run_alone(kmsim: Shell) -> None:
     assert shown["provenance"]["seed"] == ran["provenance"]["seed"] == 2
     assert shown["operations"] == ran["operations"]
     assert (kmsim.folder / "results" / "small-point-1" / "provenance.json").is_file()
+    said = kmsim("show", "results/small", "--point", "1", "--replication", "1").out.splitlines()[0]
+    assert said == "small: point 1 (live 16), replication 1"
 
 
 def test_one_point_can_be_looked_at_stepwise(kmsim: Shell) -> None:

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, MultipleLocator, NullFormatter
 
-from kmsim.plots.style import DASHES, PLAIN, UNDATED, legend_below, shade, styled
+from kmsim.plots.drawn import Drawn, write_drawn
+from kmsim.plots.style import DASHES, PLAIN, legend_below, shade, styled
 from kmsim.study.store import Result
 from kmsim.study.summary import what_is_asked_for
 
@@ -50,31 +51,29 @@ PART_SHADES = (0.0, 0.75, 0.3, 1.0, 0.55)  # two that touch differ most; waiting
 def draw_all(
     result: Result, folder: Path, formats: Iterable[str] = ("png",), names: Iterable[str] | None = None
 ) -> list[Path]:
-    """Draw the figures of a run (or those named) into `folder`, as PNG or also as vector PDF; the files written.
+    """Draw the figures of a run (or those named) into `folder`, each with its data as CSV; the files written.
 
     A run draws PNG only: embedding fonts in three PDFs takes half a second of its four.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
     for name in NAMES if names is None else names:
-        figure = figure_of_run(result, name)
-        with styled():
-            # No creation date: the same run gives the same bytes.
-            for suffix in formats:
-                figure.savefig(folder / f"{name}.{suffix}", metadata=UNDATED[suffix])
-                written.append(folder / f"{name}.{suffix}")
+        written += write_drawn(_drawn(result, name), folder, name, formats)
     return written
 
 
 def figure_of_run(result: Result, name: str) -> Any:
     """The figure of one of `NAMES`, as a matplotlib Figure."""
-    draw: dict[str, Callable[[Result], Any]] = dict(zip(NAMES, (latency, free_memory, lock_waiting), strict=True))
+    return _drawn(result, name).figure
+
+
+def _drawn(result: Result, name: str) -> Drawn:
+    draw: dict[str, Callable[[Result], Drawn]] = dict(zip(NAMES, (latency, free_memory, lock_waiting), strict=True))
     with styled():
-        figure = draw[name](result)
+        drawn = draw[name](result)
         # Lay it out once, not once for each file.
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")
-    return figure
+        drawn.figure.get_layout_engine().execute(drawn.figure)
+        drawn.figure.set_layout_engine("none")
+    return drawn
 
 
 def _subplots(columns: int, size: tuple[float, float], **shared: bool) -> tuple[Any, Any]:
@@ -84,7 +83,7 @@ def _subplots(columns: int, size: tuple[float, float], **shared: bool) -> tuple[
     return figure, figure.subplots(1, columns, **shared)
 
 
-def latency(result: Result) -> Any:
+def latency(result: Result) -> Drawn:
     """The share of operations that take longer than a given time: a panel for each kind, a line for each order.
 
     Where not only pages are asked for, a line for each allocator's cache or order.
@@ -99,6 +98,7 @@ def latency(result: Result) -> Any:
     figure, panels = _subplots(2, (width, height), sharex=True, sharey=True)
     figure.suptitle("How long does an operation take?")
     least = min(8.0, 40 / max(histograms.groupby(["kind", "line"])["count"].sum(), default=1))
+    curves = [pd.DataFrame(columns=["kind", "line", "latency_ns", "longer_percent"])]
     for axes, kind in zip(panels, PANELS, strict=True):
         for i, line in enumerate(lines.names):
             look = {"color": shade(i, len(lines.names)), "linestyle": DASHES[i % len(DASHES)]}
@@ -106,7 +106,10 @@ def latency(result: Result) -> Any:
             look["linewidth"] = 3.4 - 2 * i / max(len(lines.names) - 1, 1)
             part = histograms[(histograms["kind"] == kind) & (histograms["line"] == line)]
             if labels[kind, line]:
-                axes.step(*_longer(part, least), where="post", label=labels[kind, line], **look)
+                times, longer = _longer(part, least)
+                axes.step(times, longer, where="post", label=labels[kind, line], **look)
+                curve = {"kind": kind, "line": line, "latency_ns": times, "longer_percent": longer}
+                curves += [pd.DataFrame(curve)] if len(times) else []
         axes.set(xscale="log", yscale="log", xlabel="latency (ns)")
         axes.set_title(PANELS[kind], fontsize="medium")
         if axes.lines:
@@ -119,7 +122,7 @@ def latency(result: Result) -> Any:
     _time_axis(panels[0], histograms)
     for axes in panels:
         axes.minorticks_off()  # hundreds of ticks, half a second
-    return figure
+    return Drawn(figure, pd.concat(curves[1:] or curves, ignore_index=True))
 
 
 class _Lines(NamedTuple):
@@ -180,7 +183,7 @@ def _time_axis(axes: Any, histograms: pd.DataFrame) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def free_memory(result: Result) -> Any:
+def free_memory(result: Result) -> Drawn:
     """Free memory by the order of its blocks, over simulated time: a row for each order, its last value beside it."""
     samples: pd.DataFrame = result.samples
     taken = samples["time_ns"].drop_duplicates().to_numpy()
@@ -211,10 +214,11 @@ def free_memory(result: Result) -> Any:
     figure.colorbar(mesh, ax=axes, label="free memory (MiB)", pad=0.16, format=PLAIN)
     none = Patch(facecolor="white", edgecolor="0.6", label=f"none free (n = {nr_samples} samples)")
     legend_below(axes, handles=[none])
-    return figure
+    data = mib.rename_axis(columns="time_ns").stack().rename("free_mib").reset_index()
+    return Drawn(figure, data.sort_values(["time_ns", "order"])[["time_ns", "order", "free_mib"]])
 
 
-def lock_waiting(result: Result) -> Any:
+def lock_waiting(result: Result) -> Drawn:
     """How each CPU spent its time, from the bottom up: waiting for locks, then all else but idling."""
     cpus: pd.DataFrame = result.cpus
     run_ns = cpus["run_ns"].where(cpus["run_ns"] > 0)
@@ -237,7 +241,8 @@ def lock_waiting(result: Result) -> Any:
     axes.xaxis.grid(False)
     handles = [*axes.get_legend_handles_labels()[0], rest]
     legend_below(axes, ncols=2, handles=handles, title=f"mean over all CPUs (n = {len(cpus)})", title_fontsize="small")
-    return figure
+    shown = {f"{label} (%)": share for label, share in (*shares.items(), ("idle", idle))}
+    return Drawn(figure, pd.DataFrame({"CPU": cpus["cpu"], **shown}))
 
 
 def _bars(axes: Any, bottom: Any, top: Any, **look: Any) -> None:

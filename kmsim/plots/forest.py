@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import LEVEL_MAX, counted, plain, shown_unit, with_unit
 from kmsim.plots.responses import said
 from kmsim.plots.roles import axis_titles, roles_of
-from kmsim.plots.sheet import Drawn, Sheet, finish, label_axes, new_sheet, say_nothing
+from kmsim.plots.sheet import Sheet, finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import MARKERS, entry, numbers, shade
 
 ROWS_MAX = 40
@@ -49,7 +50,10 @@ def forest(result: Any, config: Any) -> Drawn:
         say_nothing(sheet, f"no run yields the differences of {name}")
         finish(sheet, ["n = 0 pairs"])
         return Drawn(sheet.figure, data)
-    handles = _draw(sheet, data, labels)
+    if len(data) < len(kept):
+        notes.append(f"{len(kept) - len(data)} rows left out: the baseline is 0, so no difference is relative to it")
+    levels = next((a.levels for a in result.axes if a.name == axis), ())
+    handles = _draw(sheet, data, labels, [level for level in levels if level in set(data["level"])])
     told = ", ".join([*(["response"] if several else []), *(titles[name] for name in others)])
     what = "relative difference (%)" if several else with_unit("difference", unit)
     label_axes(sheet, what, "")
@@ -99,11 +103,10 @@ def _label(row: dict[str, Any], others: list[str], several: bool) -> str:
     return plain(", ".join(words + [plain(row[name], LEVEL_MAX) for name in others]), LABEL_MAX)
 
 
-def _draw(sheet: Sheet, data: pd.DataFrame, labels: list[str]) -> list[Any]:
+def _draw(sheet: Sheet, data: pd.DataFrame, labels: list[str], levels: list[str]) -> list[Any]:
     """A row for each difference from above, the level's colour and marker; what the legend shows."""
     axes = sheet.panels[0]
     axes.axvline(0, color="0.3", linewidth=0.9, zorder=1)
-    levels = list(dict.fromkeys(data["level"]))
     handles = []
     for k, level in enumerate(levels):
         part = data[data["level"] == level]

@@ -16,10 +16,11 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import brief, plain, shown_unit, text_size, with_unit
 from kmsim.plots.responses import asked, behind, estimates_of, meaning_of, said
 from kmsim.plots.roles import Roles, Shown, dropped_notes, dropped_of, roles_of
-from kmsim.plots.sheet import Drawn, Sheet, finish, label_axes, legible, new_sheet, say_nothing
+from kmsim.plots.sheet import Sheet, finish, label_axes, legible, new_sheet, say_nothing
 from kmsim.plots.style import PLAIN
 
 DEFAULT_AXES = {"x": "page_size", "y": "max_page_order"}

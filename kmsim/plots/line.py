@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import plain, shown_unit, with_unit
 from kmsim.plots.responses import asked, behind, estimates_of, meaning_of, said
 from kmsim.plots.roles import Along, Roles, along, dropped_notes, entries, roles_of
-from kmsim.plots.sheet import Drawn, Sheet, finish, label_axes, legible, means_axis, new_sheet, say_nothing
+from kmsim.plots.sheet import Sheet, finish, label_axes, legible, means_axis, new_sheet, say_nothing
 from kmsim.plots.style import line_look, numbers
 from kmsim.units import format_size
 

@@ -15,10 +15,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
 from kmsim.metrics.page_map import PAGE_STATES, states_of
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import shown_unit
 from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, roles_of
-from kmsim.plots.sheet import Drawn, finish, label_axes, new_sheet, say_nothing
+from kmsim.plots.sheet import finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import PLAIN
 from kmsim.study.store import NotAResult
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.transforms import Bbox
 
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import LEVEL_MAX, plain, shown_unit, text_size, with_unit
 from kmsim.plots.responses import asked, behind, estimates_of, meaning_of, said
 from kmsim.plots.roles import Roles, dropped_notes, entries, roles_of
-from kmsim.plots.sheet import Drawn, Sheet, finish, label_axes, new_sheet, say_nothing
+from kmsim.plots.sheet import Sheet, finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import MARKERS, numbers, shade
 
 LABEL_MAX = 22

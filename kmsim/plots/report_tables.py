@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kmsim.plots.report_text import nr_bytes, readable
+from kmsim.plots.roles import axis_titles
 from kmsim.study.summary import operations_summary, what_is_asked_for
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ HEADINGS = {
 # In which order the columns are read: what is found first, then what it is made of.
 COMPARISON_ENDS = (
     *("baseline_mean", "difference", "ci_low", "ci_high", "relative", "p_holm", "significant"),
-    *("n", "p", "boot_low", "boot_high", "variance_ratio"),
+    *("n", "p", "boot_low", "boot_high", "variance_ratio", "axis"),
 )
 ESTIMATE_ENDS = ("mean", "ci_low", "ci_high", "half_width", "n", "sd", "method", "lag_1_p")
 UNITS = {"ns": "ns", "bytes": "bytes"}
@@ -85,7 +86,7 @@ def study_tables(study: StudyResult) -> dict[str, Table]:
     return {
         "comparisons": _comparisons(study),
         "estimates": table(
-            _ending_in(study.estimates, ESTIMATE_ENDS),
+            _ending_in(_short(study, study.estimates), ESTIMATE_ENDS),
             "Responses by point",
             "No run has yielded a number.",
             most_bytes=ESTIMATES_BYTES,
@@ -120,12 +121,18 @@ def _comparisons(study: StudyResult) -> Table:
     compared = rows["axis"].unique()
     if len(compared) == 1:  # its column says what `level` says
         rows = rows.drop(columns=compared)
-    rows = _ending_in(rows, COMPARISON_ENDS)
+    rows = _ending_in(_short(study, rows), COMPARISON_ENDS)
     made = table(rows, "Comparisons", "The study compares nothing.", most_bytes=COMPARISONS_BYTES)
     if nr_rows_left_out(made):  # those that say most stay
         surest = rows.sort_values("p_holm", kind="stable")
         made = table(surest, "Comparisons, the surest", made["empty"], most_bytes=COMPARISONS_BYTES)
     return made
+
+
+def _short(study: StudyResult, rows: pd.DataFrame) -> pd.DataFrame:
+    """Dotted axes by their last words, as figures have them, so that the numbers beside them are seen."""
+    titles = axis_titles(study.axes)
+    return rows.rename(columns={name: title for name, title in titles.items() if title not in rows.columns})
 
 
 def _ending_in(rows: pd.DataFrame, ends: tuple[str, ...]) -> pd.DataFrame:

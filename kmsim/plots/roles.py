@@ -133,7 +133,8 @@ def roles_of(result: Any, rows: pd.DataFrame, config: Any, wanted: tuple[str, ..
             of[role] = _best(free, role)
             free = [axis for axis in free if axis is not of[role]]
     for axis in free if rest_held else ():
-        first = axis.levels[0]
+        there = set(rows[axis.name])
+        first = next((level for level in axis.levels if level in there), axis.levels[0])
         rows = rows[rows[axis.name] == first]
         notes.append(f"{plain(axis.title)} = {plain(first, LEVEL_MAX)} (one of {len(axis.levels):,} levels)")
     for role in wanted:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import counted, plain
-from kmsim.plots.sheet import Drawn, finish, label_axes, new_sheet, say_nothing
+from kmsim.plots.sheet import finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import PAPER, PLAIN, shade, styled
 from kmsim.study.sensitivity import NOTHING_SHOWN, Conclusion
 

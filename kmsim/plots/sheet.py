@@ -31,13 +31,6 @@ LEGEND = {
 COLUMNS_OF = {"column": 2, "page": 3}  # of panels
 
 
-class Drawn(NamedTuple):
-    """A figure, and exactly the data that it shows, in the units in which it shows them."""
-
-    figure: Any
-    data: pd.DataFrame
-
-
 class Sheet(NamedTuple):
     """A figure to draw into: its panels, row by row; `finish` puts the rest around them."""
 

@@ -15,27 +15,26 @@ What an entry leaves out is chosen by its kind:
     y_scale     tail: "log"; otherwise "linear"
     title       a question that names response and axis
 
-Axes without a role are held at their first level, which the figure says; so does it of levels left out for room.
+Axes without a role are held at their first level that has points, which the figure says; so does it of levels left
+out for room.
 A study without `figures` gets those of `default_figures`. Files are written under a temporary name and renamed,
 and hold no date: the same results give the same bytes.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kmsim.config.inquiry import FigureConfig
+from kmsim.plots.drawn import Drawn, write_drawn
 from kmsim.plots.forest import forest
 from kmsim.plots.heatmap import heatmap
 from kmsim.plots.line import line
 from kmsim.plots.memory_map import memory_map
 from kmsim.plots.pareto import pareto
-from kmsim.plots.sheet import Drawn
-from kmsim.plots.style import PAPER, UNDATED, styled
+from kmsim.plots.style import PAPER, styled
 from kmsim.plots.tail import ecdf, tail
 from kmsim.plots.time_series import time_series
 
@@ -63,19 +62,8 @@ def draw_study(
             continue
         with styled(PAPER):
             drawn = DRAW[config.kind](result, config)
-        written += write_drawn(drawn, folder, config.name, formats)
+        written += write_drawn(drawn, folder, config.name, formats, PAPER)
     return written
-
-
-def write_drawn(drawn: Drawn, folder: Path, name: str, formats: Iterable[str]) -> list[Path]:
-    """Write a figure in each format, and its data as CSV; the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {folder / f"{name}.{suffix}": partial(_save, drawn.figure, suffix) for suffix in formats}
-    files[folder / f"{name}.csv"] = partial(drawn.data.to_csv, index=False, lineterminator="\n")
-    with styled(PAPER):
-        for file, write in files.items():
-            _write(file, write)
-    return list(files)
 
 
 def figure_of(result: Any, config: FigureConfig) -> Any:
@@ -101,17 +89,3 @@ def default_figures(result: Any) -> tuple[FigureConfig, ...]:
     for n, comparison in enumerate(result.comparisons_config, 1):
         found.append({"kind": "forest", "name": f"forest_{n}", "comparison": comparison.name})
     return tuple(FigureConfig.model_validate(config) for config in found)
-
-
-def _save(figure: Any, suffix: str, file: Path) -> None:
-    figure.savefig(file, format=suffix, metadata=UNDATED.get(suffix))
-
-
-def _write(file: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under a temporary name, then rename it: it is whole or not there."""
-    part = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        write(part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

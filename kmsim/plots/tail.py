@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import counted, plain, shown_unit
 from kmsim.plots.responses import NOUNS, said
 from kmsim.plots.roles import Roles, entries, roles_of
-from kmsim.plots.sheet import Drawn, Sheet, finish, label_axes, new_sheet, say_nothing
+from kmsim.plots.sheet import Sheet, finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import line_look, numbers
 from kmsim.study.quantiles import ranks
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from kmsim.config.design import Axis
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import counted, plain, shown_unit, with_unit
 from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, entries, roles_of
-from kmsim.plots.sheet import Drawn, Sheet, finish, label_axes, means_axis, new_sheet, say_nothing
+from kmsim.plots.sheet import Sheet, finish, label_axes, means_axis, new_sheet, say_nothing
 from kmsim.plots.style import line_look, numbers
 from kmsim.study.statistics import t_quantile
 

@@ -65,6 +65,10 @@ class Result:
         """The simulated machine's page size."""
         return int(self.provenance["page_size_bytes"])
 
+    def __repr__(self) -> str:
+        nr_operations = int(self.tables["operations"]["count"].sum())
+        return f"<run {self.provenance['name']}: {nr_operations:,} operations, seed {self.provenance['seed']}>"
+
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name in COLUMNS:
             return self.tables[name]

@@ -29,7 +29,7 @@ every_figure = pytest.mark.parametrize("figure", FIGURES)
 def drawn(figure: str, name: str) -> Any:
     """A figure with a canvas that has drawn it once, so that every text has its place."""
     with styled():
-        made = FIGURES[figure](result_of(name))
+        made = FIGURES[figure](result_of(name)).figure
         FigureCanvasAgg(made).draw()
     plt.close(made)
     return made
@@ -242,8 +242,24 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in folders:
         draw_all(RESULTS["all flags"](), folder, ("pdf", "png"))
     names = sorted(path.name for path in folders[0].iterdir())
-    assert names == sorted(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png"))
+    assert names == sorted(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("csv", "pdf", "png"))
     for name in names:
         first, second = ((folder / name).read_bytes() for folder in folders)
         assert first == second, name
-        assert len(first) > 5000
+        assert len(first) > (100 if name.endswith("csv") else 5000)
+
+
+def test_the_data_of_a_figure_is_what_it_shows() -> None:
+    figure, data = latency(result_of("all orders"))
+    lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata())]
+    curves = [curve for _, curve in data.groupby(["kind", "line"], sort=False)]
+    assert len(lines) == len(curves) > 2
+    for line, curve in zip(lines, curves, strict=True):
+        assert np.array_equal(line.get_xdata(), curve["latency_ns"])
+        assert np.array_equal(line.get_ydata(), curve["longer_percent"])
+    _, shares = lock_waiting(result_of("all orders"))
+    assert shares.drop(columns="CPU").sum(axis=1).to_numpy() == pytest.approx(100)
+    _, free = free_memory(result_of("all orders"))
+    samples = result_of("all orders").samples
+    assert set(free["time_ns"]) == set(samples["time_ns"])
+    assert free["free_mib"].sum() > 0

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kmsim.config.design import Axis
 from kmsim.config.inquiry import FigureConfig, Inquiry
 from kmsim.metrics.page_map import PAGE_STATES
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES
@@ -21,7 +22,7 @@ from kmsim.plots import report_figures, report_map
 from kmsim.plots.report import BYTES_MAX, report_html, write_report
 from kmsim.plots.report_figures import figures_of
 from kmsim.plots.report_map import MIGRATETYPES, maps_of
-from kmsim.plots.report_tables import ROWS_MAX, nr_rows_left_out, table
+from kmsim.plots.report_tables import ROWS_MAX, nr_rows_left_out, study_tables, table
 from kmsim.plots.report_text import encoded, readable
 from kmsim.study.results import StudyResult
 from kmsim.study.store import NotAResult, Result
@@ -35,6 +36,7 @@ from tests.plots.report_studies import (
     result_with_map,
     study_result,
 )
+from tests.plots.studies import comparison, made_up_study
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (920).to_bytes(4, "big") + (640).to_bytes(4, "big")
 SMALL = Shape(nr_snapshots=3, zones=(("Normal", 512, 7),), pages_per_block=4)
@@ -240,6 +242,18 @@ def test_a_table_without_room_keeps_its_first_rows() -> None:
     assert 4_000 < len(shown) < ROWS_MAX
     assert nr_rows_left_out(made) == 100_000 - len(shown)
     assert len(encoded(made)) <= 50_000
+
+
+def test_dotted_axes_are_called_by_their_last_words_and_numbers_follow_the_levels() -> None:
+    axes = [
+        Axis("machine.page_size", ("4KiB", "16KiB"), (4096.0, 16384.0), "B"),
+        Axis("machine.unit", ("a", "b"), None, ""),
+    ]
+    made = study_tables(made_up_study(*axes, replications=2, comparisons=[comparison(axis) for axis in axes]))
+    headings = [column["heading"] for column in made["comparisons"]["columns"]]
+    assert headings[3:9] == ["baseline", "level", "page size", "machine.unit", "baseline mean", "difference"]
+    assert headings[-1] == "axis"
+    assert {"page size", "machine.unit"} <= {column["heading"] for column in made["estimates"]["columns"]}
 
 
 def test_of_too_many_comparisons_the_surest_stay() -> None:

@@ -35,6 +35,14 @@ def test_an_axis_without_a_role_is_held_and_said() -> None:
     assert found.rows.groupby(["page_size", "max_page_order"])["point"].nunique().eq(1).all()
 
 
+def test_an_axis_is_held_at_a_level_that_has_points() -> None:
+    large = STUDY.runs[(STUDY.runs["page_size"] != "4KiB") | (STUDY.runs["max_page_order"] == "9")]
+    config = FigureConfig.model_validate({"kind": "memory_map"})
+    found = roles_of(STUDY, large, config, ())
+    assert found.notes[:2] == ["page_size = 4KiB (one of 3 levels)", "max_page_order = 9 (one of 6 levels)"]
+    assert len(found.rows) == 2
+
+
 @pytest.mark.parametrize(
     ("where", "levels"),
     [

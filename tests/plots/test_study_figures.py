@@ -14,10 +14,10 @@ import pytest
 
 from kmsim.config.design import Axis
 from kmsim.config.inquiry import FigureConfig
-from kmsim.plots.sheet import Drawn
+from kmsim.plots.drawn import Drawn
 from kmsim.plots.study_figures import DRAW, default_figures, draw_study, figure_of
 from kmsim.plots.style import PAPER, WIDTH_INCHES, styled
-from tests.plots.studies import MadeUpStudy, made_up_study, order_axis, page_size_axis, workload_axis
+from tests.plots.studies import MadeUpStudy, comparison, made_up_study, order_axis, page_size_axis, workload_axis
 
 SMALL = {"workload": ["net-rx"], "max_page_order": ["6", "8"]}
 
@@ -227,6 +227,18 @@ def test_default_figures_follow_the_axes() -> None:
         "line_zone_lock_wait",
         "tail_alloc",
     ]
+
+
+def test_a_forest_names_levels_in_order_and_says_what_has_no_relative_difference(study: MadeUpStudy) -> None:
+    values = study.responses["value"].where(study.responses["response"] != "memory_held", 0.0)
+    gone = study.runs[(study.runs["page_size"] != "4KiB") | (study.runs["max_page_order"] != "8")]
+    orders = [comparison(order_axis(6, 8, 10)).model_copy(update={"baseline": "9"})]
+    inquiry = study.inquiry.model_copy(update={"comparisons": tuple(orders)})
+    some = study.responses.assign(value=values)
+    some = some[some["run"].isin(gone["run"])]
+    figure = drawn(replace(study, runs=gone, responses=some, inquiry=inquiry), config("forest", where=SMALL)).figure
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["6", "8"]
+    assert "5 rows left out: the baseline is 0" in " ".join(texts(figure)).replace("\n", " ")
 
 
 def test_figure_of_gives_a_figure_to_look_at(study: MadeUpStudy) -> None:
