@@ -21,7 +21,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("result")
     draw_all(one_result(), folder / "figures")
-    (folder / "figures" / "latency.csv").write_text("latency_ns,share\n1,2\n")
     (folder / "failures").mkdir()
     (folder / "failures" / "abc.txt").write_text("AssertionError\n")
     return write_report(study_result(path=folder), folder / "report.html")

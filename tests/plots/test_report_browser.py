@@ -47,7 +47,7 @@ def test_a_page_shows_its_study(shown: Browser) -> None:
     images = shown.run("[...document.images].map((image) => [image.alt, image.naturalWidth > 500, image.complete])")
     assert ["Figure: How long does an operation take?", True, True] in images
     assert len(images) == 3
-    assert shown.find("figcaption a").get_attribute("href").startswith("data:text/csv;charset=utf-8,latency_ns")
+    assert shown.find("figcaption a").get_attribute("href").startswith("data:text/csv;charset=utf-8,time_ns")
     assert len(shown.run("document.querySelectorAll('nav a')")) == 10
     assert shown.text("#tracebacks summary") == "Traceback of abc"
 
