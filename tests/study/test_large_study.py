@@ -25,7 +25,8 @@ workload: {threads: [{name: a}]}
 responses: [%s]
 """
 LOADED = """\
-import json, resource, sys, time
+import json, re, sys, time
+from pathlib import Path
 start = time.perf_counter()
 from kmsim.config.inquiry import FigureConfig
 from kmsim.plots.study_figures import figure_of
@@ -34,7 +35,8 @@ study = load_study(sys.argv[1])
 rows = len(study.estimates)
 figure = figure_of(study, FigureConfig(kind="line", x="b", hue="a", where={"a": ["4", "8", "12"]}))
 figure.savefig(sys.argv[2])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not ru_maxrss, which a process inherits from the one that started it.
+peak = 1024 * int(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
 print(json.dumps({"rows": rows, "seconds": time.perf_counter() - start, "peak_bytes": peak}))
 """
 
