@@ -111,7 +111,7 @@ def figures(result: Result | StudyResult) -> dict[str, Any]:
 def figure(result: Result | StudyResult, which: str | Mapping[str, Any] | FigureConfig) -> Any:
     """One figure, as a matplotlib Figure that Jupyter shows: by its name, or as `figures:` of a study describes it.
 
-    Raises ValueError where there is no such figure.
+    Raises ValueError where there is no such figure, ConfigError where a key of a mapping is wrong.
     """
     from kmsim.plots.figures import figure_of_run
     from kmsim.plots.study_figures import figure_of, figures_of
@@ -139,9 +139,10 @@ def _names(result: Result | StudyResult) -> tuple[str, ...]:
 def _checked(study: StudyResult, which: Mapping[str, Any] | FigureConfig) -> FigureConfig:
     """The figure's config, all of whose axes, levels and responses the study has; ValueError where not."""
     from kmsim.config import FigureConfig
+    from kmsim.config.door import figure_of_mapping
     from kmsim.config.errors import must
 
-    config = which if isinstance(which, FigureConfig) else FigureConfig.model_validate(dict(which))
+    config = which if isinstance(which, FigureConfig) else figure_of_mapping(which)
     inquiry = study.inquiry.model_copy(update={"figures": (config,)})
     findings = [*inquiry.findings(), *inquiry.level_findings({axis.name: axis.levels for axis in study.axes})]
     for found in findings:

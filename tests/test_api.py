@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import kmsim
-from kmsim.config import FigureConfig, loads
+from kmsim.config import ConfigError, FigureConfig, loads
 from kmsim.plots.figures import NAMES
 from kmsim.study.results import StudyResult, load_study
 from kmsim.study.store import NotAResult, Result
@@ -85,7 +85,6 @@ def test_a_study_s_figures_are_those_it_asks_for(tmp_path: Path) -> None:
         ("how_short", "must be one of how_long, forest"),
         ({"kind": "line", "y": "latency"}, "figure, y: must .* found 'latency'"),
         ({"kind": "line", "x": "dead"}, "figure, x: must .* found 'dead'"),
-        ({"kind": "pie"}, "kind"),
     ):
         with pytest.raises(ValueError, match=said):
             kmsim.figure(result, wrong)
@@ -121,3 +120,9 @@ def test_jupyter_shows_a_study_and_none_of_its_names_is_markup(tmp_path: Path) -
     many = kmsim.run(study(sweep={"axes": [{**SWEEP["axes"][0], "values": list(range(4, 14))}]}), tmp_path / "many")
     assert "the first 20 of 30 estimates" in many._repr_html_()
     assert load_study(tmp_path / "out")._repr_html_() == shown
+
+
+def test_a_figure_of_a_wrong_kind_says_which_kinds_there_are() -> None:
+    result = kmsim.run({"machine": "x86-laptop", "workload": {"threads": [{"name": "a", "operations": 10}]}})
+    with pytest.raises(ConfigError, match=r"^figure: kind: must be one of line, .* found 'tial'; did you mean 'tail'"):
+        kmsim.figure(result, {"kind": "tial"})

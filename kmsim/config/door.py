@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kmsim.config.between import findings, machine_context, partly_valid
 from kmsim.config.extends import Includes
-from kmsim.config.inquiry import Inquiry
+from kmsim.config.inquiry import FigureConfig, Inquiry
 from kmsim.config.machine import MachineConfig
 from kmsim.config.node import Node, Place, Problems, from_python, mapping, scalar
 from kmsim.config.overrides import apply_sets
@@ -130,6 +130,17 @@ def _inquiry(asked: Node, problems: Problems) -> Inquiry | None:
     for found in inquiry.findings():
         add_finding(found, asked, problems)
     return inquiry
+
+
+def figure_of_mapping(config: Mapping[str, Any]) -> FigureConfig:
+    """A figure that is asked for from Python, by the keys that it has in a file. ConfigError says what is wrong."""
+    problems = Problems()
+    node = from_python(config, Place("figure"), problems)
+    try:
+        return FigureConfig.model_validate(node.python())
+    except ValidationError as error:
+        add_errors(error, FigureConfig, node, problems)
+    raise problems.error()
 
 
 def resolved(node: Node, includes: Includes, problems: Problems) -> Study:
