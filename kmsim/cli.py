@@ -70,7 +70,7 @@ def run(
 ) -> None:
     """Simulate a config or a study; write tables, /proc files and figures. A study that was stopped goes on."""
     from kmsim.config import load_design
-    from kmsim.session_study import Ways, run_design
+    from kmsim.session.run import Ways, run_design
 
     sets = [*(set_ or ()), *(["run.stepwise=true"] if stepwise else [])]
     ways = Ways(jobs, scheduler, shard, point, replication)
@@ -89,7 +89,7 @@ def merge(
     json: Json = False,
 ) -> None:
     """Put a study together that was run with --shard on several computers."""
-    from kmsim.session_study import merge_and_show
+    from kmsim.session.run import merge_and_show
 
     if merge_and_show(out, shards, quiet=quiet, as_json=json).failed:
         raise typer.Exit(EXIT_FAILED)
@@ -98,7 +98,7 @@ def merge(
 @app.command()
 def check(files: list[Path], set_: Sets = None) -> None:
     """Say everything that is wrong with configs, or that they are fine; simulates nothing."""
-    from kmsim.session import check_files
+    from kmsim.session.check import check_files
 
     if not check_files(files, set_ or []):
         raise typer.Exit(EXIT_INPUT)
@@ -112,7 +112,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Print the tables of a result, of a study, or of one run of it."""
-    from kmsim.session import show_folder
+    from kmsim.session.show import show_folder
 
     show_folder(folder, point, replication, as_json=json)
 
@@ -126,7 +126,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """What differs between two results, paired differences B - A, and whether B is worse by more than a bound."""
-    from kmsim.session_compare import compare_and_show
+    from kmsim.session.compare import compare_and_show
 
     if not compare_and_show(a, b, worse_by or [], out, as_json=json):
         raise typer.Exit(EXIT_NO)
@@ -138,7 +138,7 @@ def report(
     out: Annotated[Optional[Path], typer.Option(help="The file; report.html in the folder if not given.")] = None,  # noqa: UP045
 ) -> None:
     """Write a result as one HTML file that needs nothing else: tables, figures, a map of memory."""
-    from kmsim.session_study import write_report_of
+    from kmsim.session.show import write_report_of
 
     write_report_of(folder, out)
 
@@ -155,7 +155,7 @@ def sensitivity(
 ) -> None:
     """Vary every price that is marked as assumed, and say which conclusions of a study change."""
     from kmsim.config import load_design
-    from kmsim.session_sensitivity import Asked, run_sensitivity
+    from kmsim.session.sensitivity import Asked, run_sensitivity
 
     asked = Asked(factor, samples, jobs)
     if run_sensitivity(load_design(file, set_ or ()), out, asked, as_json=json).failed:
@@ -170,7 +170,7 @@ def plot(
     out: Annotated[Optional[Path], typer.Option(help="Write here; figures/ of the result if not given.")] = None,  # noqa: UP045
 ) -> None:
     """Draw the figures of a result, each with its data as CSV if it is a study's."""
-    from kmsim.session_plot import plot_folder
+    from kmsim.session.plot import plot_folder
 
     plot_folder(folder, figure or [], format_, out)
 
@@ -178,7 +178,7 @@ def plot(
 @app.command()
 def new(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.yaml")) -> None:
     """Write a commented starter config, and the schema that editors check it with."""
-    from kmsim.session import write_starter
+    from kmsim.session.questions import write_starter
 
     write_starter(file)
 
@@ -200,7 +200,7 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure how fast kmsim itself is on this computer."""
-    from kmsim.session import bench_and_show
+    from kmsim.session.questions import bench_and_show
 
     bench_and_show(name, operations, as_json=json)
 
@@ -208,7 +208,7 @@ def bench(
 @app.command()
 def validate(paths: list[Path], json: Json = False) -> None:
     """Compare the allocators' decisions with those that real kernels were recorded to take."""
-    from kmsim.session import validate_paths
+    from kmsim.session.questions import validate_paths
 
     if not validate_paths(paths, as_json=json):
         raise typer.Exit(EXIT_NO)
@@ -220,7 +220,7 @@ def limits(
     json: Json = False,
 ) -> None:
     """How much one kmalloc can give, and what sets the limit."""
-    from kmsim.session import show_limits
+    from kmsim.session.questions import show_limits
 
     show_limits(machine, as_json=json)
 
@@ -232,7 +232,7 @@ def waste(
     json: Json = False,
 ) -> None:
     """What requests of some sizes really take, by kmalloc, a cache, exact pages, vmalloc."""
-    from kmsim.session import show_waste
+    from kmsim.session.questions import show_waste
 
     show_waste(sizes, machine, as_json=json)
 

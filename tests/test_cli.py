@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kmsim import session
+from kmsim.session import plain_run
 from kmsim.sim import simulation as sim
 from kmsim.study import runner
 from tests.commands import SMALL, Done, Shell, in_own_process, on_terminal
@@ -274,8 +274,8 @@ def test_a_run_into_pipes_prints_plain_lines(tmp_path: Path) -> None:
 
 def test_plain_lines_say_how_much_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([100.0, 104.9, 106.0, 107.0, 112.0])
-    monkeypatch.setattr(session.time, "monotonic", lambda: next(clock))
-    report = session.plain_lines()
+    monkeypatch.setattr(plain_run.time, "monotonic", lambda: next(clock))
+    report = plain_run.plain_lines()
     for done in (0, 1000, 2000, 3000, 4000):
         report(done, 8000)
     assert capsys.readouterr().err.splitlines() == [

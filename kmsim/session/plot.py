@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kmsim.session import stdout
+from kmsim.session.console import stdout
 
 FORMATS = ("png", "pdf")
 

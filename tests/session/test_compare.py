@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import kmsim
-from kmsim.session_compare import bounds_of
+from kmsim.session.compare import bounds_of
 from kmsim.study.compare import Bounds
 from kmsim.study.store import NotAResult
 from tests.commands import Shell

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from kmsim.session import compiling, stderr, stdout
-from kmsim.session_study import Ended, beginning, ending, executor_of, study_progress
+from kmsim.session.console import compiling, stderr, stdout
+from kmsim.session.pace import beginning, ending, study_progress
+from kmsim.session.run import Ended, executor_of
 
 if TYPE_CHECKING:
     from kmsim.config import Design

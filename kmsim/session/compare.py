@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from kmsim.session import stdout
+from kmsim.session.console import stdout
 
 if TYPE_CHECKING:
     from kmsim.study.compare import Bounds, Compared

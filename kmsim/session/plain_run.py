@@ -1,0 +1,77 @@
+"""What `kmsim run` does with a config of one run: messages, progress, tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from kmsim.session.console import PLAIN_LINE_SECONDS, compiling, print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from kmsim.config import Study
+    from kmsim.study.runner import Progress as Report
+    from kmsim.study.store import Result
+
+
+def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) -> Result:
+    """Simulate with progress, write, and print the tables."""
+    from kmsim import api
+    from kmsim.study.store import check_replaceable, write_timing
+
+    folder = out or Path("results") / study.name
+    check_replaceable(folder)
+    start = time.perf_counter()
+    with compiling(quiet=quiet) as watch, progress(quiet=quiet) as report:
+        result = api.run(study, folder, report)
+    write_timing(folder, compile_s=watch.seconds, total_s=time.perf_counter() - start)
+    if as_json:
+        print_json(result)
+    elif not quiet:
+        from kmsim.plots.terminal import show_result
+
+        show_result(result, stdout)
+        stdout.print(f"written to {folder}", markup=False)
+    if result.stuck:
+        stderr.print(f"the simulated machine could not go on: {result.stuck}", markup=False)
+    return result
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Report]:
+    """A bar with ETA on a terminal, a plain line now and then otherwise, nothing when quiet."""
+    from kmsim.study.runner import say_nothing
+
+    if quiet:
+        yield say_nothing
+    elif stderr.is_terminal:
+        columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr) as bar:
+            task = bar.add_task("simulating", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        yield plain_lines()
+
+
+def plain_lines() -> Report:
+    """A report that prints a line every few seconds, and one at the end."""
+    first: tuple[float, int] | None = None
+    last = 0.0
+    said = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal first, last, said
+        now = time.monotonic()
+        if first is None:
+            first, last = (now, done), now
+        if done != said and (now - last >= PLAIN_LINE_SECONDS or done == total):
+            last, said = now, done
+            since, before = first
+            left = (now - since) * (total - done) / max(done - before, 1)
+            stderr.print(f"simulated {done:,} of {total:,} operations, about {left:.0f} s left")
+
+    return report

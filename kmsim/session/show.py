@@ -1,0 +1,72 @@
+"""What `kmsim show` and `kmsim report` do with results: tables in a terminal, JSON, one HTML file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmsim.session.console import print_json, stdout
+
+if TYPE_CHECKING:
+    from kmsim.study.results import StudyResult
+
+
+def show_folder(folder: Path, point: int | None = None, replication: int = 0, *, as_json: bool) -> None:
+    """Print the tables of a result, of a study, or of one run of it."""
+    from kmsim.plots.terminal import show_result
+    from kmsim.study.store import load
+    from kmsim.study.study_folder import is_study_folder
+
+    if is_study_folder(folder) or point is not None:
+        show_study_folder(folder, point, replication, as_json=as_json)
+        return
+    result = load(folder)
+    if as_json:
+        print_json(result)
+    else:
+        show_result(result, stdout)
+
+
+def show_study_folder(folder: Path, point: int | None, replication: int, *, as_json: bool) -> None:
+    """Print the tables of a study, or of one run of it."""
+    from kmsim.plots.study_terminal import show_study
+    from kmsim.plots.terminal import show_result
+    from kmsim.study.results import load_study
+    from kmsim.study.store import NotAResult
+
+    study = load_study(folder)
+    if point is None:
+        print_study_json(study) if as_json else show_study(study, stdout)
+        return
+    found = study.runs[(study.runs["point"] == point) & (study.runs["replication"] == replication)]
+    if found.empty:
+        raise NotAResult(f"{folder}: must have a run of point {point}, replication {replication}; it has none")
+    result = study.run(int(found["run"].iloc[0]))
+    if as_json:
+        print_json(result)
+    else:
+        labels = ", ".join(f"{axis.name} {found[axis.name].iloc[0]}" for axis in study.axes)
+        about = f"point {point}" + (f" ({labels})" if labels else "")
+        stdout.print(f"{study.name}: {about}, replication {replication}", markup=False)
+        show_result(result, stdout)
+
+
+def print_study_json(study: StudyResult) -> None:
+    """Print provenance, runs and estimates as one JSON object."""
+    shown = {name: json.loads(table.to_json(orient="records")) for name, table in _tables(study).items()}
+    print(json.dumps({"provenance": study.provenance, **shown}, indent=2))
+
+
+def _tables(study: StudyResult) -> dict[str, Any]:
+    return {"runs": study.runs, "estimates": study.estimates, "comparisons": study.comparisons}
+
+
+def write_report_of(folder: Path, out: Path | None) -> None:
+    """Write the report of a result."""
+    from kmsim.plots.report import write_report
+    from kmsim.study.results import load_study
+    from kmsim.study.whole_study import REPORT_FILE
+
+    written = write_report(load_study(folder), out or folder / REPORT_FILE)
+    stdout.print(f"wrote {written}", markup=False, soft_wrap=True)
