@@ -1,8 +1,8 @@
 """Two responses against each other: what one costs in the other, a mark for each point.
 
 A mark is the mean over runs with 95 % confidence intervals both ways. The line joins the points that no other
-beats in both, where less is better; those are labelled by the axes that colour and panel do not tell, where
-there is room. The data beside the figure have all labels.
+beats in both, where less is better (of free memory and the like, more); those are labelled by the axes that
+colour and panel do not tell, where there is room. The data beside the figure have all labels.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.transforms import Bbox
 
+from kmsim.config.responses import MEASURES
 from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import LEVEL_MAX, plain, shown_unit, text_size, with_unit
 from kmsim.plots.responses import asked, behind, estimates_of, meaning_of, said
@@ -56,6 +57,7 @@ def pareto(result: Any, config: Any) -> Drawn:
         finish(sheet, [*roles.notes, "n = 0 runs"])
         return Drawn(sheet.figure, roles.rows)
     units = [shown_unit(r.unit, roles.rows[f"{way}_mean"]) for r, way in ((first, "x"), (second, "y"))]
+    worse = _worse(first), _worse(second)
     drawn: list[pd.DataFrame] = []
     labels: list[_Label] = []
     marks: list[_Label] = []
@@ -64,7 +66,7 @@ def pareto(result: Any, config: Any) -> Drawn:
         of_hue = roles.labelled(_data(part, told, units), ("hue",), (hue,)).assign(hue=hue)
         by_panel.setdefault(panel, []).append(of_hue)
     for panel, parts in by_panel.items():
-        data = _thinned(_with_front(pd.concat(parts)), roles.notes)
+        data = _thinned(_with_front(pd.concat(parts), worse), roles.notes)
         _draw(sheet.panels[panel], roles, data)
         labelled = data if len(data) <= ALL_LABELLED_MAX else data[data["front"]]
         axes = sheet.panels[panel]
@@ -76,7 +78,10 @@ def pareto(result: Any, config: Any) -> Drawn:
     _scales(sheet, config)
     label_axes(sheet, with_unit(first.name, units[0][0]), with_unit(second.name, units[1][0]))
     has_bars = len(whole) <= BARS_MAX and whole["x_low"].notna().any()
-    notes = [f"mean{' with 95 % CI' if has_bars else ''}, {behind(roles.rows)} per mark; line: none is less in both"]
+    signs = zip((first, second), worse, strict=True)
+    better = " and ".join(f"{'less' if sign > 0 else 'more'} {response.name}" for response, sign in signs)
+    notes = [f"mean{' with 95 % CI' if has_bars else ''}, {behind(roles.rows)} per mark"]
+    notes.append(f"line: none is better in both, with {plain(better, 120)}")
     if told and labels:
         notes.append("labels, where there is room: " + ", ".join(plain(title) for title in told.values()))
     notes += [*roles.notes, *dropped_notes(result, roles), meaning_of(first), meaning_of(second)]
@@ -113,11 +118,19 @@ def _data(part: pd.DataFrame, told: dict[str, str], units: list[tuple[str, float
     return data
 
 
-def _with_front(data: pd.DataFrame) -> pd.DataFrame:
-    """The marks of a panel from the least x on, and which of them no other beats in both."""
-    data = data.sort_values(["x", "y"], ignore_index=True)
-    before = data["y"].cummin().shift(fill_value=np.inf)
-    return data.assign(front=data["y"] < before)
+def _with_front(data: pd.DataFrame, worse: tuple[int, int]) -> pd.DataFrame:
+    """The marks of a panel from the best x on, and which of them no other beats in both; `worse`: 1 is more."""
+    x, y = worse[0] * data["x"], worse[1] * data["y"]
+    order = np.lexsort((y, x))
+    data, y = data.iloc[order].reset_index(drop=True), y.iloc[order].reset_index(drop=True)
+    before = y.cummin().shift(fill_value=np.inf)
+    return data.assign(front=y < before)
+
+
+def _worse(response: Any) -> int:
+    """1 where more of a response is worse, or nobody says, and -1 where less is."""
+    measure = MEASURES.get(response.measure)
+    return -1 if measure is not None and measure.worse == "lower" else 1
 
 
 def _thinned(data: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -113,6 +113,18 @@ def test_a_series_is_the_mean_of_the_runs_that_still_go() -> None:
     assert np.isnan(data["ci_low"]).tolist() == [False, False, False, True, True]
 
 
+def test_of_free_memory_more_is_better() -> None:
+    axis = workload_axis("a", "b", "c")
+    asked = {name: (name, 1.0, 0.0, 0.0, 0.0) for name in ("latency_mean", "memory_free")}
+    result = made_up_study(axis, replications=1, comparisons=[], responses=asked)
+    by_response = {"latency_mean": [1.0, 2.0, 3.0], "memory_free": [5.0, 9.0, 7.0]}
+    rows = zip(result.responses["response"], result.responses["point"], strict=True)
+    values = [by_response[response][point] for response, point in rows]
+    told = replace(result, responses=result.responses.assign(value=values))
+    data = data_of(pareto, told, x="latency_mean", y="memory_free").sort_values("x")
+    assert data["front"].tolist() == [True, True, False]
+
+
 def test_a_tie_in_one_is_beaten_by_less_in_the_other() -> None:
     axis = workload_axis("a", "b", "c")
     result = made_up_study(axis, replications=1, comparisons=[])
