@@ -124,6 +124,15 @@ def test_python_snippets_run(path: Path, shell: Shell) -> None:
 
 
 @each_readme
+def test_printed_configs_are_fine(path: Path, shell: Shell) -> None:
+    printed = [block for block in blocks(path, "yaml") if "workload:" in block]
+    for block in printed:
+        done = shell("check", shell.write("printed.yaml", block))
+        assert (done.code, done.err) == (0, "")
+    assert printed or path not in READMES[:2]
+
+
+@each_readme
 def test_every_relative_link_leads_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
