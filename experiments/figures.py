@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 
-from kmsim.metrics.histogram import ranked
 from kmsim.plots.style import UNDATED
 
 NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- end of numbers -->)", re.DOTALL)
@@ -35,10 +32,3 @@ def save_figure(figure: Any, file: Path) -> None:
     """Write a figure as PNG; the same results give the same bytes."""
     figure.savefig(file, metadata=UNDATED["png"])
     plt.close(figure)
-
-
-def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
-    """The middle of the bucket in which a quantile lies, of all these histograms together."""
-    merged = buckets.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
-    at = merged.iloc[int(ranked(merged["count"].to_numpy(), np.zeros(1, np.int64), thousandths)[0])]
-    return float((at["low_ns"] + at["high_ns"]) / 2)

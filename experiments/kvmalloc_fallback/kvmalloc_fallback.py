@@ -21,9 +21,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
 import kmsim
-from experiments.figures import quantile_ns, save_figure, write_numbers
+from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
 from kmsim.plots.style import DASHES, PLAIN, styled
+from kmsim.study.responses import quantile_ns
 from kmsim.study.store import Result
 
 HERE = Path(__file__).parent

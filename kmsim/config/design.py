@@ -24,7 +24,7 @@ from kmsim.config.door import Base, base_of_file, base_of_mapping, checked_inqui
 from kmsim.config.errors import ConfigError
 from kmsim.config.extends import Includes
 from kmsim.config.inquiry import RUNS_MAX, Bounds, DropConfig, Inquiry, Where
-from kmsim.config.node import Node, Place, Problems, from_python, scalar
+from kmsim.config.node import Node, Problems, scalar
 from kmsim.config.overrides import key_steps, laid
 from kmsim.config.quantities import INT_MAX, finding
 from kmsim.config.study import Study
@@ -318,9 +318,3 @@ def _whole(design: Design) -> dict[str, Any]:
     base = with_absolute_paths(design.base.node)
     whole: dict[str, Any] = base.with_keys(**with_absolute_axes(design.base.asked).keys).python()
     return whole
-
-
-def single(study: Study) -> Design:
-    """The design of a study of one run that is resolved already."""
-    node = from_python(study.model_dump(mode="json", exclude_none=True), Place("config"), Problems())
-    return _design(base_of_mapping(node.python()))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kmsim.config import Design, Study
     from kmsim.study.campaign import Campaign, Outcome
     from kmsim.study.executors import Executor
+    from kmsim.study.results import StudyResult
 
 
 class Ways(NamedTuple):
@@ -53,6 +54,7 @@ def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: b
     check_yielded(design)
     folder = out or Path("results") / design.name
     shard, executor = shard_of(ways.shard), executor_of(design, ways.jobs, ways.scheduler)
+    drawn = Drawing()
 
     def prepared(campaign: Campaign) -> None:
         if not quiet:
@@ -60,49 +62,54 @@ def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: b
                 stderr.print(line, markup=False, soft_wrap=True)
 
     with compiling(quiet=quiet), study_progress(quiet=quiet) as report:
-        outcome = run_whole_study(design, folder, executor, report, shard=shard, prepared=prepared, finish=draw)
+        outcome = run_whole_study(design, folder, executor, report, shard=shard, prepared=prepared, finish=drawn.draw)
     if shard.of > 1:
         if not quiet:
             stdout.print(f"shard {ways.shard} is done, in {folder}; kmsim merge puts the shards together", markup=False)
         return _ended(outcome)
-    return _show(folder, outcome, quiet=quiet, as_json=as_json)
+    return _show(drawn, folder, outcome, quiet=quiet, as_json=as_json)
 
 
 def merge_and_show(out: Path, shards: Sequence[Path], *, quiet: bool, as_json: bool) -> Ended:
     """Put the shards of a study together."""
     from kmsim.study.whole_study import merge
 
+    drawn = Drawing()
     with study_progress(quiet=quiet) as report:
-        outcome = merge(out, shards, report, draw)
-    return _show(out, outcome, quiet=quiet, as_json=as_json)
+        outcome = merge(out, shards, report, drawn.draw)
+    return _show(drawn, out, outcome, quiet=quiet, as_json=as_json)
 
 
-def draw(folder: Path) -> None:
-    """Draw the figures of a study that is run, and write its report."""
-    from kmsim.plots.report import write_report
-    from kmsim.plots.study_figures import draw_study
-    from kmsim.study.results import load_study
-    from kmsim.study.study_folder import NotWritten
-    from kmsim.study.whole_study import FIGURES, REPORT_FILE
+class Drawing:
+    """A study that is run, drawn and then shown: read, and its intervals computed, once."""
 
-    study = load_study(folder)
-    try:
-        draw_study(study, folder / FIGURES)
-        write_report(study, folder / REPORT_FILE)
-    except OSError as error:
-        raise NotWritten(f"{folder / FIGURES}: must be a folder that can be written; {error.strerror}") from error
+    study: StudyResult
+
+    def draw(self, folder: Path) -> None:
+        """Read the study, draw its figures and write its report."""
+        from kmsim.plots.report import write_report
+        from kmsim.plots.study_figures import draw_study
+        from kmsim.study.results import load_study
+        from kmsim.study.study_folder import NotWritten
+        from kmsim.study.whole_study import FIGURES, REPORT_FILE
+
+        self.study = load_study(folder)
+        try:
+            draw_study(self.study, folder / FIGURES)
+            write_report(self.study, folder / REPORT_FILE)
+        except OSError as error:
+            raise NotWritten(f"{folder / FIGURES}: must be a folder that can be written; {error.strerror}") from error
 
 
-def _show(folder: Path, outcome: Outcome, *, quiet: bool, as_json: bool) -> Ended:
+def _show(drawn: Drawing, folder: Path, outcome: Outcome, *, quiet: bool, as_json: bool) -> Ended:
     """Print what came of a study."""
     from kmsim.plots.study_terminal import show_study
-    from kmsim.study.results import load_study
     from kmsim.study.whole_study import FIGURES, REPORT_FILE
 
     if as_json:
-        print_study_json(load_study(folder))
+        print_study_json(drawn.study)
     elif not quiet:
-        show_study(load_study(folder), stdout)
+        show_study(drawn.study, stdout)
         stdout.print(f"written to {folder}", markup=False)
         stdout.print(f"figures in {folder / FIGURES}, report: {folder / REPORT_FILE}", markup=False, soft_wrap=True)
     return _ended(outcome)

@@ -1,7 +1,5 @@
 """The experiments about kvmalloc's fallback and the contention of SLUB: READMEs, results and configs fit together."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
@@ -9,19 +7,7 @@ import pytest
 
 from experiments.figures import fill_numbers
 from kmsim.config import load
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
-
-def script(name: str) -> ModuleType:
-    """An experiment's script as a module."""
-    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / name / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from tests.experiments.test_experiments import script
 
 kvmalloc, slub = script("kvmalloc_fallback"), script("slub_contention")
 
