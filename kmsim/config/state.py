@@ -25,6 +25,7 @@ from kmsim.config.quantities import (
     size,
 )
 from kmsim.config.yaml_file import file_problem
+from kmsim.mm.getorder import get_order, ilog2
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
 VARIANTS = ("recorded", "buddyinfo", "aged")
@@ -86,7 +87,7 @@ class AgedTarget(WithOptions):
         if self.order is not None:
             return self.order
         assert self.block is not None
-        return max((-(-self.block // page_size) - 1).bit_length(), 1)
+        return max(get_order(self.block, ilog2(page_size)), 1)
 
 
 class Aged(Model):

@@ -11,17 +11,17 @@ block of a batch goes to the zone. Leaves out memory cgroups and page_owner.
 from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
-from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine
+from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.page_alloc import (
-    BULK,
-    DONE,
+    PAGES_DONE,
     REFILL,
+    RUNG_BULK,
     alloc_begin,
     free_begin,
     gfp_migratetype,
     locked,
 )
-from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_index, pcp_take, rmqueue_bulk
+from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zonelist import next_zone
 
@@ -40,7 +40,7 @@ def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
     zone = bulk_zone(m, gfp, nr_pages) if nr_pages > 1 else -1
     if zone < 0 or m.pcps[pcp_index(m, zone, context.cpu)].locked:
         return bulk_single(m, ac, gfp)
-    context.attempt = BULK
+    context.attempt = RUNG_BULK
     context.gfp = gfp
     context.order = 0
     context.to_check = 0
@@ -94,7 +94,7 @@ def bulk_done(m: Machine, ac: int) -> bool:
     """Count what a bulk request got, and end it."""
     context = m.contexts[ac]
     m.events[PGALLOC + context.zone] += context.nr_populated
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
@@ -118,7 +118,7 @@ def bulk_collect_single(m: Machine, ac: int) -> bool:
 def alloc_bulk_locked(m: Machine, ac: int) -> bool:
     """Run the critical section that a bulk request waits for; is another lock wanted?"""
     context = m.contexts[ac]
-    if context.attempt != BULK:
+    if context.attempt != RUNG_BULK:
         return True if locked(m, ac) else bulk_collect_single(m, ac)
     rmqueue_bulk(m, ac)
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
@@ -141,7 +141,7 @@ def free_folios_begin(m: Machine, ac: int) -> bool:
 
     Blocks that per-CPU lists do not hold go to the zone first, then the others in order.
     """
-    m.contexts[ac].cursor = list_first(m, m.contexts[ac].page_list)
+    m.contexts[ac].next_pfn = list_first(m, m.contexts[ac].page_list)
     return free_folios_next(m, ac)
 
 
@@ -150,9 +150,9 @@ def free_folios_next(m: Machine, ac: int) -> bool:
     """Free blocks up to the next one that wants a lock."""
     context = m.contexts[ac]
     head = int(context.page_list)
-    while context.cursor != head:
-        pfn = int(context.cursor)
-        context.cursor = int(m.pages[pfn].next)
+    while context.next_pfn != head:
+        pfn = int(context.next_pfn)
+        context.next_pfn = int(m.pages[pfn].next)
         if not pcp_allowed_order(m, int(m.pages[pfn].order)):
             list_del(m, ac, pfn)
             return free_begin(m, ac, pfn, int(m.pages[pfn].order))

@@ -22,9 +22,20 @@ is that of the context `ac`.
 import numpy as np
 
 from kmsim.jit import core, small
+from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
 
-_UINT32_MAX = 0xFFFFFFFF
+
+@small
+def toucher(cpu: int) -> int:
+    """A CPU as the one that has touched a line; in a zeroed record it is nobody."""
+    return cpu + 1
+
+
+@small
+def last_toucher(of_record: int) -> int:
+    """The CPU that a record's `toucher` means, or -1."""
+    return of_record - 1
 
 
 @small
@@ -33,8 +44,8 @@ def touch(m: Machine, ac: int, pfn: int) -> None:
     cpu = int(m.contexts[ac].cpu)
     now = int(m.cpus[np.uint64(cpu)].nr_misses)  # unsigned, so that compiled code looks for no negative index
     page = m.pages[pfn]
-    if int(page.toucher) == cpu + 1 and age(now, int(page.touched)) <= m.params[0].cache_lines:
-        page.touched = now & _UINT32_MAX
+    if int(page.toucher) == toucher(cpu) and age(now, int(page.touched)) <= m.params[0].cache_lines:
+        page.touched = now & U32_MAX
         m.work[0].lines_hot += 1
     else:
         miss(m, cpu, pfn)
@@ -78,30 +89,30 @@ def touch_block(m: Machine, ac: int, pfn: int, order: int) -> None:
 @small
 def age(now: int, touched: int) -> int:
     """Misses since then, by a count that is kept modulo 2^32."""
-    return (now - touched) & _UINT32_MAX
+    return (now - touched) & U32_MAX
 
 
 @small
 def is_cached(m: Machine, cpu: int, pfn: int) -> bool:
     """Did this CPU touch the line last, and not too many misses ago?"""
     page = m.pages[pfn]
-    is_ours = int(page.toucher) == cpu + 1
+    is_ours = int(page.toucher) == toucher(cpu)
     return is_ours and age(int(m.cpus[cpu].nr_misses), int(page.touched)) <= m.params[0].cache_lines
 
 
 @small
 def is_elsewhere(m: Machine, pfn: int) -> bool:
     """Does the cache of the CPU that touched the line last still have it? Asked where this CPU's has not."""
-    toucher = int(m.pages[pfn].toucher)
-    return toucher != 0 and is_cached(m, toucher - 1, pfn)
+    cpu = last_toucher(int(m.pages[pfn].toucher))
+    return cpu >= 0 and is_cached(m, cpu, pfn)
 
 
 @small
 def stamp(m: Machine, cpu: int, pfn: int) -> None:
     """Say in the page's record that this CPU has touched it now."""
     page = m.pages[pfn]
-    page.toucher = cpu + 1
-    page.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
+    page.toucher = toucher(cpu)
+    page.touched = int(m.cpus[cpu].nr_misses) & U32_MAX
 
 
 @small

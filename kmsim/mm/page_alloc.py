@@ -68,6 +68,7 @@ from kmsim.mm.mmzone import (
     ZONE_MOVABLE,
     ZONE_NORMAL,
     Machine,
+    pcp_index,
 )
 from kmsim.mm.pcp import (
     check_new_pages,
@@ -77,7 +78,6 @@ from kmsim.mm.pcp import (
     nr_to_drain,
     order_to_pindex,
     pcp_allowed_order,
-    pcp_index,
     pcp_put,
     pcp_take,
     rmqueue_bulk,
@@ -86,10 +86,10 @@ from kmsim.mm.watermark import wakeup_kswapd, wmark_pages, zone_watermark_fast, 
 from kmsim.mm.zonelist import next_zone, page_zone
 
 # The critical section that a context waits for.
-DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN = range(6)
+PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP = range(6)
 
 # How far down the ladder an allocation is.
-FAST, ADJUSTED, RETRY, FAILED, BULK = range(5)
+RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
 
 
 @small
@@ -107,7 +107,7 @@ def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
     context.highest_zoneidx = highest_zoneidx
     preferred_zone = next_zone(m, highest_zoneidx)
     context.preferred_zone = preferred_zone
-    context.attempt = FAST
+    context.attempt = RUNG_FAST
     alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM)
     if preferred_zone == ZONE_NORMAL:
         alloc_flags |= ALLOC_NOFRAGMENT  # kernel: alloc_flags_nofragment
@@ -189,9 +189,9 @@ def next_rung(m: Machine, ac: int) -> bool:
     context.attempt += 1
     if context.preferred_zone < 0:  # no zone could ever serve it: not even kswapd is woken
         return no_page(m, ac, NOPAGE)
-    if context.attempt == ADJUSTED:
+    if context.attempt == RUNG_ADJUSTED:
         context.alloc_flags = gfp_to_alloc_flags(gfp, context.order)
-    elif context.attempt == RETRY and not compacts_first(m, ac):
+    elif context.attempt == RUNG_RETRY and not compacts_first(m, ac):
         if may_ignore_watermarks(gfp):
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
     else:
@@ -205,9 +205,9 @@ def next_rung(m: Machine, ac: int) -> bool:
 def no_page(m: Machine, ac: int, event: int) -> bool:
     """The request has failed: count why, and end it."""
     context = m.contexts[ac]
-    context.attempt = FAILED
+    context.attempt = RUNG_FAILED
     context.pfn = NO_PAGE
-    context.stage = DONE
+    context.stage = PAGES_DONE
     context.failure = event
     m.events[event] += 1
     return False
@@ -242,7 +242,7 @@ def allocated(m: Machine, ac: int, pfn: int) -> bool:
     if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve_highatomic(m, z):
         context.stage = RESERVE
         return True
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
@@ -267,13 +267,13 @@ def locked(m: Machine, ac: int) -> bool:
         return refill_locked(m, ac)
     if stage == BUDDY:
         return rmqueue_buddy(m, ac)
-    if stage == DRAIN:
+    if stage == DRAIN_PCP:
         return drain_locked(m, ac)
     if stage == FREE_BUDDY:
         return free_buddy_locked(m, ac)
     assert stage == RESERVE, "a context that waits for no lock"
     reserve_highatomic_pageblock(m, ac)
-    m.contexts[ac].stage = DONE
+    m.contexts[ac].stage = PAGES_DONE
     return False
 
 
@@ -326,11 +326,11 @@ def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
     pindex = pcp_put(m, ac, p, pfn, order)
     nr_pages = nr_to_drain(m, z, p, order)
     if nr_pages == 0:
-        context.stage = DONE
+        context.stage = PAGES_DONE
         return False
     context.pindex = pindex
     context.nr_pages = nr_pages
-    context.stage = DRAIN
+    context.stage = DRAIN_PCP
     return True
 
 
@@ -339,7 +339,7 @@ def free_buddy_locked(m: Machine, ac: int) -> bool:
     """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
     context = m.contexts[ac]
     split_large_buddy(m, ac, context.pfn, context.order, False)
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
@@ -354,7 +354,7 @@ def drain_locked(m: Machine, ac: int) -> bool:
         mark = wmark_pages(m, z, WMARK_HIGH)
         if zone_watermark_ok(m, z, 0, mark, ZONE_MOVABLE, 0, max(zone.nr_free_pages, 0)):
             zone.zone_flags &= ~ZONE_BELOW_HIGH
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
@@ -372,7 +372,7 @@ def prep_new_pages(m: Machine, ac: int) -> None:
     if context.to_check:
         check_new_pages(m, ac, int(context.pfn), int(context.order))
     if context.gfp & GFP_ZERO:
-        nr_blocks = context.nr_populated if context.attempt == BULK else int(context.pfn != NO_PAGE)
+        nr_blocks = context.nr_populated if context.attempt == RUNG_BULK else int(context.pfn != NO_PAGE)
         m.work[0].bytes_zeroed += nr_blocks << (context.order + m.params[0].page_shift)
 
 

@@ -15,14 +15,14 @@ Lock order: as in `mm.page_alloc`.
 from kmsim.jit import core, small
 from kmsim.mm.buddy import free_one_page
 from kmsim.mm.cacheline import touch
-from kmsim.mm.gfp import GFP_FLAGS, GFP_HIGHMEM
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
-from kmsim.mm.page_alloc import DONE, FAILED, alloc_begin, free_begin, locked
+from kmsim.mm.page_alloc import PAGES_DONE, RUNG_FAILED, alloc_begin, free_begin, locked
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.zonelist import page_zone
 
 EXACT_IDLE, EXACT_ALLOC, EXACT_TAIL, EXACT_FREE = range(4)
-GFP_COMP = GFP_FLAGS["__GFP_COMP"]
 
 
 @small
@@ -30,17 +30,6 @@ def exact_pages(m: Machine, nr_bytes: int) -> int:
     """How many pages so many bytes take."""
     page_shift = int(m.params[0].page_shift)
     return (nr_bytes + (1 << page_shift) - 1) >> page_shift
-
-
-@small
-def exact_order(m: Machine, nr_bytes: int) -> int:
-    """The order of the block that they are cut from (kernel: get_order)."""
-    order = 0
-    left = exact_pages(m, nr_bytes) - 1
-    while left > 0:
-        order += 1
-        left >>= 1
-    return order
 
 
 @core
@@ -51,13 +40,13 @@ def exact_alloc_begin(m: Machine, ac: int, gfp: int, nr_bytes: int) -> bool:
     """
     assert nr_bytes > 0
     context = m.contexts[ac]
-    order = exact_order(m, nr_bytes)
+    order = get_order(nr_bytes, int(m.params[0].page_shift))
     context.excess_pages = 0
     context.exact_next = exact_pages(m, nr_bytes)
     if order > m.params[0].max_page_order:
         context.exact_stage = EXACT_IDLE
-        context.attempt = FAILED
-        context.stage = DONE
+        context.attempt = RUNG_FAILED
+        context.stage = PAGES_DONE
         context.gfp = context.to_check = context.order = 0
         context.pfn = NO_PAGE
         context.failure = NOPAGE
@@ -128,7 +117,7 @@ def exact_free_begin(m: Machine, ac: int, pfn: int, nr_bytes: int) -> bool:
     context.excess_pages = excess
     context.exact_stage = EXACT_IDLE
     if excess > 0:
-        context.stage = DONE
+        context.stage = PAGES_DONE
         context.gfp = context.to_check = 0
         return False
     context.exact_next = pfn

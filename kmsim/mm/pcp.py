@@ -10,7 +10,7 @@ functions say in their docstrings that the caller holds the lock. Invariant: cou
 pages on the lists. Lock order: pcp lock, then zone lock.
 
 pcp->lock is only ever tried when a request begins or comes to a zone. Who holds it is the caller's to
-know: it sets `locked`, and a request that finds it set goes to the zone instead. Refills and drains
+know: it says so with `lock_pcp`, and a request that finds lists `locked` goes to the zone instead. Refills and drains
 go on under their own hold; only the bulk interfaces ask again on their way, so they must not find
 their own hold set.
 """
@@ -30,14 +30,27 @@ from kmsim.mm.mmzone import (
     PAGE_ALLOC_COSTLY_ORDER,
     PG_PCP,
     Machine,
+    pcp_index,
 )
 from kmsim.mm.pageblock import pageblock_migratetype
 
 
 @small
-def pcp_index(m: Machine, z: int, cpu: int) -> int:
-    """Where a CPU's lists of a zone are in `pcps`."""
-    return z * int(m.params[0].nr_cpus) + cpu
+def lock_pcp(m: Machine, p: int, cpu: int) -> None:
+    """A CPU takes the lock of these lists."""
+    m.pcps[p].locked = cpu + 1
+
+
+@small
+def unlock_pcp(m: Machine, p: int) -> None:
+    """Its holder lets go of the lock of these lists."""
+    m.pcps[p].locked = 0
+
+
+@small
+def pcp_lock_holder(m: Machine, p: int) -> int:
+    """The CPU that holds the lock of these lists."""
+    return int(m.pcps[p].locked) - 1
 
 
 @small

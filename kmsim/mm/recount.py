@@ -18,6 +18,7 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     PG_PCP,
     Machine,
+    pcp_index,
 )
 from kmsim.mm.pageblock import free_list_head, pageblock_migratetype
 from kmsim.mm.pcp import pindex_to_order
@@ -80,7 +81,7 @@ def recount_zone(m: Machine, z: int) -> int:
         nr_pages += nr_of_order << order
     pending = 0
     for cpu in range(m.params[0].nr_cpus):
-        pending += m.pcps[z * m.params[0].nr_cpus + cpu].vm_stat_diff
+        pending += m.pcps[pcp_index(m, z, cpu)].vm_stat_diff
     assert zone.nr_free_pages + pending == nr_pages, "NR_FREE_PAGES differs from the lists"
     assert zone.nr_free_highatomic == nr_highatomic, "nr_free_highatomic differs from the lists"
     assert nr_pages <= zone.managed_pages, "more pages are free than are managed"
@@ -109,7 +110,7 @@ def check_blocks(m: Machine, z: int, head: int, order: int, migratetype: int) ->
 @core
 def recount_pcp(m: Machine, z: int, cpu: int) -> int:
     """Check a CPU's lists of a zone; the number of blocks on them."""
-    pcp = m.pcps[z * m.params[0].nr_cpus + cpu]
+    pcp = m.pcps[pcp_index(m, z, cpu)]
     nr_blocks = 0
     nr_pages = 0
     for pindex in range(NR_PCP_LISTS):

@@ -14,6 +14,7 @@ SLUB itself is built on, which nobody may share.
 
 from dataclasses import dataclass, replace
 
+from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_DMA, GFP_FLAGS, GFP_RECLAIMABLE
 from kmsim.mm.slab_geometry import (
     SLAB_ACCOUNT,
@@ -32,7 +33,6 @@ from kmsim.mm.slab_geometry import (
     align_up,
     calculate_alignment,
     cpu_partial_slabs,
-    get_order,
     new_geometry,
 )
 
@@ -225,7 +225,7 @@ class Caches:
 
     def kmalloc_large_order(self, size: int) -> int:
         """The order of the block that serves a kmalloc beyond the caches (kernel: ___kmalloc_large_node)."""
-        return get_order(self.build, size)
+        return get_order(size, self.build.page_shift)
 
     def _create_family(self, type_: int) -> list[int]:
         """One family; its caches' numbers by entry of kmalloc's table (kernel: new_kmalloc_cache)."""

@@ -22,8 +22,9 @@ from kmsim.mm.slub_records import (
     SLAB_FROZEN,
     SLAB_NODE_PARTIAL,
     Slub,
+    cpu_slab_index,
 )
-from kmsim.mm.slub_steps import DISCARD, DONE, FREE_TO_SLAB, LOCKED_FREE, PUT_PARTIALS
+from kmsim.mm.slub_steps import DISCARD, FREE_TO_SLAB, LOCKED_FREE, PUT_PARTIALS, SLUB_DONE
 
 _LOOK_AHEAD = 3
 
@@ -176,7 +177,7 @@ def free_bulk(m: Machine, sl: Slub, ac: int) -> int:
         head = int(context.head)
         tail = int(context.tail)
         cache = int(sl.slabs[slab].cache)
-        c = cache * int(sl.params[0].nr_cpus) + int(m.contexts[ac].cpu)
+        c = cpu_slab_index(sl, cache, int(m.contexts[ac].cpu))
         cpu_slab = sl.cpu_slabs[c]
         if int(cpu_slab.slab) != slab:
             start_slow_free(sl, ac, slab, head, tail)
@@ -186,4 +187,4 @@ def free_bulk(m: Machine, sl: Slub, ac: int) -> int:
         cpu_slab.freelist = head
         cpu_slab.nr_hot += int(context.nr_freed)
         cpu_slab.free_fastpath += int(context.nr_freed)
-    return DONE
+    return SLUB_DONE

@@ -18,14 +18,14 @@ lock; the caller owns the object. Invariant: nr_hot >= 0.
 import numpy as np
 
 from kmsim.jit import core, small
-from kmsim.mm.cacheline import age
+from kmsim.mm.cacheline import age, last_toucher, toucher
+from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
 from kmsim.mm.slub_records import OWNERS, Slub
 
 LINE_HOT, LINE_OTHER, LINE_MEMORY = range(3)
 LINE_SHIFT = 6
 _NO_LINE = -2
-_UINT32_MAX = 0xFFFFFFFF
 
 
 @small
@@ -35,7 +35,7 @@ def start_list(m: Machine, sl: Slub, c: int, cpu: int, rest: int) -> None:
     cpu_slab.nr_hot = 0
     cpu_slab.rest = rest
     cpu_slab.last_line = _NO_LINE
-    cpu_slab.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
+    cpu_slab.touched = int(m.cpus[cpu].nr_misses) & U32_MAX
 
 
 @small
@@ -44,7 +44,7 @@ def touch_allocated(m: Machine, sl: Slub, c: int, cpu: int, obj: int) -> None:
     cpu_slab = sl.cpu_slabs[np.uint64(c)]
     now = int(m.cpus[np.uint64(cpu)].nr_misses)
     is_young = age(now, int(cpu_slab.touched)) <= m.params[0].cache_lines
-    cpu_slab.touched = now & _UINT32_MAX
+    cpu_slab.touched = now & U32_MAX
     nr_hot = int(cpu_slab.nr_hot)
     if nr_hot > 0:
         cpu_slab.nr_hot = nr_hot - 1
@@ -86,7 +86,7 @@ def touch_freed(m: Machine, sl: Slub, c: int, cpu: int, owner: int) -> None:
     cpu_slab = sl.cpu_slabs[np.uint64(c)]
     now = int(m.cpus[np.uint64(cpu)].nr_misses)
     is_young = age(now, int(cpu_slab.touched)) <= m.params[0].cache_lines
-    cpu_slab.touched = now & _UINT32_MAX
+    cpu_slab.touched = now & U32_MAX
     if is_young and owner == cpu & (OWNERS - 1):
         m.work[0].lines_hot += 1
         cpu_slab.nr_hot += 1
@@ -138,7 +138,7 @@ def count_line(m: Machine, cpu: int, where: int) -> None:
 def line_with(m: Machine, sl: Slub, slab: int, owner: int) -> int:
     """LINE_OTHER where the cache of an object's owner still has its line, else LINE_MEMORY."""
     record = sl.slabs[slab]
-    is_last = int(record.toucher) == owner + 1
+    is_last = int(record.toucher) == toucher(owner)
     if is_last and age(int(m.cpus[owner].nr_misses), int(record.touched)) > m.params[0].cache_lines:
         return LINE_MEMORY
     return LINE_OTHER
@@ -148,18 +148,18 @@ def line_with(m: Machine, sl: Slub, slab: int, owner: int) -> int:
 def where_lines_are(m: Machine, sl: Slub, slab: int, cpu: int) -> int:
     """Where the lines of a slab's free objects are, seen from a CPU that takes them."""
     record = sl.slabs[slab]
-    toucher = int(record.toucher) - 1
-    if toucher < 0 or age(int(m.cpus[toucher].nr_misses), int(record.touched)) > m.params[0].cache_lines:
+    last = last_toucher(int(record.toucher))
+    if last < 0 or age(int(m.cpus[last].nr_misses), int(record.touched)) > m.params[0].cache_lines:
         return LINE_MEMORY
-    return LINE_HOT if toucher == cpu else LINE_OTHER
+    return LINE_HOT if last == cpu else LINE_OTHER
 
 
 @small
 def stamp_slab(m: Machine, sl: Slub, slab: int, cpu: int) -> None:
     """Say in the slab's record that this CPU has touched its objects now."""
     record = sl.slabs[slab]
-    record.toucher = cpu + 1
-    record.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
+    record.toucher = toucher(cpu)
+    record.touched = int(m.cpus[cpu].nr_misses) & U32_MAX
 
 
 @core

@@ -14,12 +14,17 @@ from kmsim.mm.gfp import (
     ALLOC_NO_WATERMARKS,
     GFP_DIRECT_RECLAIM,
     GFP_FLAGS,
+    GFP_FS,
     GFP_HIGH,
     GFP_IO,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_NOFAIL,
     GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_RECLAIM,
+    GFP_RETRY_MAYFAIL,
 )
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin
@@ -34,22 +39,26 @@ from kmsim.mm.slub_records import (
     Slub,
     next_random,
 )
-from kmsim.mm.slub_steps import OUT_OF_MEMORY, PAGES, PAGES_ALLOCATED, PAGES_WANTED, RETRY_LOAD_SLAB, WAIT
+from kmsim.mm.slub_steps import (
+    ALLOC_SLAB_PAGES,
+    OUT_OF_MEMORY,
+    PAGES_ALLOCATED,
+    PAGES_WANTED,
+    RETRY_LOAD_SLAB,
+    SLUB_WAIT,
+)
 
-_NOWARN = GFP_FLAGS["__GFP_NOWARN"]
-_NORETRY = GFP_FLAGS["__GFP_NORETRY"]
-_RECLAIM = GFP_FLAGS["__GFP_RECLAIM"]
 # Which flags of the caller reach the page allocator (kernel: GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK).
 _SLAB_GFP_MASK = (
     GFP_DIRECT_RECLAIM
     | GFP_KSWAPD_RECLAIM
     | GFP_HIGH
     | GFP_IO
-    | GFP_FLAGS["__GFP_FS"]
-    | _NOWARN
-    | GFP_FLAGS["__GFP_RETRY_MAYFAIL"]
+    | GFP_FS
+    | GFP_NOWARN
+    | GFP_RETRY_MAYFAIL
     | GFP_NOFAIL
-    | _NORETRY
+    | GFP_NORETRY
     | GFP_MEMALLOC
     | GFP_NOMEMALLOC
     | GFP_FLAGS["__GFP_HARDWALL"]
@@ -71,13 +80,13 @@ def allocate_slab(sl: Slub, ac: int) -> int:
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
     gfp = (int(context.gfp) & _SLAB_GFP_MASK) | int(cache.allocflags)
-    gfp = (gfp | _NOWARN | _NORETRY) & ~GFP_NOFAIL
+    gfp = (gfp | GFP_NOWARN | GFP_NORETRY) & ~GFP_NOFAIL
     if gfp & GFP_DIRECT_RECLAIM and cache.order > cache.min_order:
-        gfp = (gfp | GFP_NOMEMALLOC) & ~_RECLAIM
+        gfp = (gfp | GFP_NOMEMALLOC) & ~GFP_RECLAIM
     context.page_gfp = gfp
     context.page_order = int(cache.order)
     context.page_attempt = 0
-    return PAGES
+    return ALLOC_SLAB_PAGES
 
 
 @small
@@ -87,7 +96,7 @@ def alloc_slab_pages(m: Machine, sl: Slub, ac: int) -> int:
     if alloc_begin(m, ac, int(context.page_gfp), int(context.page_order)):
         context.stage = PAGES_WANTED
         context.lock = int(m.contexts[ac].zone)
-        return WAIT
+        return SLUB_WAIT
     return PAGES_ALLOCATED
 
 
@@ -105,7 +114,7 @@ def pages_allocated(m: Machine, sl: Slub, ac: int) -> int:
     context.page_attempt = 1
     context.page_gfp = (int(context.gfp) & _SLAB_GFP_MASK) | int(cache.allocflags)
     context.page_order = int(cache.min_order)
-    return PAGES
+    return ALLOC_SLAB_PAGES
 
 
 @core

@@ -10,7 +10,7 @@ exactly the slabs of the node's list, of which `nr_partial` counts the number. L
 
 from kmsim.jit import small
 from kmsim.mm.cacheline import touch
-from kmsim.mm.mmzone import MAX_NR_ZONES, PG_SLAB, Machine
+from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
 from kmsim.mm.slub_lines import stamp_slab
 from kmsim.mm.slub_records import (
@@ -20,6 +20,8 @@ from kmsim.mm.slub_records import (
     SLAB_FROZEN,
     SLAB_NODE_PARTIAL,
     Slub,
+    cpu_slab_index,
+    list_lock_of,
 )
 from kmsim.mm.slub_steps import (
     DEACTIVATE,
@@ -27,7 +29,7 @@ from kmsim.mm.slub_steps import (
     LOCKED_ADD_PARTIAL,
     LOCKED_PUT_PARTIALS,
     PAGES_FREED,
-    WAIT,
+    SLUB_WAIT,
 )
 
 
@@ -36,8 +38,8 @@ def want_list_lock(sl: Slub, ac: int, stage: int) -> int:
     """The context waits for its cache's list_lock; `stage` runs under it."""
     context = sl.contexts[ac]
     context.stage = stage
-    context.lock = MAX_NR_ZONES + int(context.cache)
-    return WAIT
+    context.lock = list_lock_of(int(context.cache))
+    return SLUB_WAIT
 
 
 @small
@@ -97,15 +99,15 @@ def remove_partial(m: Machine, sl: Slub, ac: int, slab: int) -> None:
 
 
 @small
-def cpu_slab_index(m: Machine, sl: Slub, ac: int) -> int:
+def this_cpu_slab(m: Machine, sl: Slub, ac: int) -> int:
     """Where the cpu slab of the context's cache and CPU is in `cpu_slabs`."""
-    return int(sl.contexts[ac].cache) * int(sl.params[0].nr_cpus) + int(m.contexts[ac].cpu)
+    return cpu_slab_index(sl, int(sl.contexts[ac].cache), int(m.contexts[ac].cpu))
 
 
 @small
 def put_cpu_partial(m: Machine, sl: Slub, ac: int, slab: int, may_drain: bool) -> int:
     """Put a slab on the CPU's partial list; the slabs that make room for it, to be put on the node's, or NO_SLAB."""
-    cpu_slab = sl.cpu_slabs[cpu_slab_index(m, sl, ac)]
+    cpu_slab = sl.cpu_slabs[this_cpu_slab(m, sl, ac)]
     oldest = int(cpu_slab.partial)
     slabs = 0
     to_put = NO_SLAB
@@ -253,7 +255,7 @@ def discard_slab(m: Machine, sl: Slub, ac: int) -> int:
     if free_begin(m, ac, pfn, order):
         context.stage = PAGES_FREED
         context.lock = int(m.contexts[ac].zone)
-        return WAIT
+        return SLUB_WAIT
     return DISCARD
 
 

@@ -23,8 +23,9 @@ from kmsim.mm.slub_records import (
     SLAB_LIVE,
     SLAB_NODE_PARTIAL,
     Slub,
+    cpu_slab_index,
 )
-from kmsim.mm.slub_steps import DONE
+from kmsim.mm.slub_steps import SLUB_DONE
 
 _MAX_PARTIAL_TO_SCAN = 10000
 
@@ -67,7 +68,7 @@ def recount_node(sl: Slub, number: int) -> int:
 @core
 def recount_cpu(sl: Slub, cache: int, cpu: int) -> int:
     """Check a CPU's slab and its partial list; the number of slabs."""
-    cpu_slab = sl.cpu_slabs[cache * int(sl.params[0].nr_cpus) + cpu]
+    cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, cache, cpu)]
     nr_slabs = 0
     slab = int(cpu_slab.slab)
     if slab == NO_SLAB:
@@ -100,7 +101,7 @@ def recount_contexts(sl: Slub) -> int:
     nr_slabs = 0
     for ac in range(len(sl.contexts)):
         context = sl.contexts[ac]
-        if context.stage != DONE:
+        if context.stage != SLUB_DONE:
             nr_slabs += int(context.slab != NO_SLAB) + int(context.old_slab != NO_SLAB)
             slab = int(context.chain)
             while slab != NO_SLAB:
@@ -179,15 +180,15 @@ def count_held(m: Machine, sl: Slub, slab: int) -> int:
     nr_free = 0
     if int(record.slab_flags) & SLAB_FROZEN:
         for cpu in range(sl.params[0].nr_cpus):
-            cpu_slab = sl.cpu_slabs[int(record.cache) * int(sl.params[0].nr_cpus) + cpu]
+            cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, int(record.cache), cpu)]
             if int(cpu_slab.slab) == slab and int(cpu_slab.freelist) != NO_OBJECT:
                 nr_free += count_links(sl, slab, int(cpu_slab.freelist) - first)
                 assert int(cpu_slab.nr_hot) >= 0, "a negative number of hot objects"
     for ac in range(len(m.contexts)):
         context = sl.contexts[ac]
-        if context.stage != DONE and context.slab == slab:
+        if context.stage != SLUB_DONE and context.slab == slab:
             nr_free += count_links(sl, slab, int(context.freelist) - first)
-        if context.stage != DONE and context.free_slab == slab:
+        if context.stage != SLUB_DONE and context.free_slab == slab:
             nr_free += int(context.nr_freed)
     return nr_free
 

@@ -20,6 +20,8 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     PG_PCP,
     Machine,
+    pcp_index,
+    pcps_of_zone,
 )
 
 Pfns = NDArray[np.int64]
@@ -63,7 +65,6 @@ class ZoneState:
 
 def load(m: Machine, states: list[ZoneState]) -> None:
     """Put the given zones into a new machine; the CPUs' pending deltas start at 0."""
-    nr_cpus = int(m.params[0].nr_cpus)
     for state in states:
         z = state.zone
         zone = m.zones[z]
@@ -85,7 +86,7 @@ def load(m: Machine, states: list[ZoneState]) -> None:
                 zone.nr_free_highatomic += len(pfns) << order
         zone.nr_free_pages = state.nr_free_pages()
         for cpu, pcp_state in enumerate(state.pcps):
-            pcp = m.pcps[z * nr_cpus + cpu]
+            pcp = m.pcps[pcp_index(m, z, cpu)]
             for name, value in pcp_state.counters.items():
                 pcp[name] = value
             for pindex, pfns in pcp_state.lists.items():
@@ -122,7 +123,6 @@ def walk(m: Machine, head: int) -> list[int]:
 
 def save(m: Machine) -> list[ZoneState]:
     """The state of every populated zone; empty lists are left out."""
-    nr_cpus = int(m.params[0].nr_cpus)
     pageblock_order = int(m.params[0].pageblock_order)
     states = []
     for z, zone in enumerate(m.zones):
@@ -135,7 +135,7 @@ def save(m: Machine) -> list[ZoneState]:
                 if pfns:
                     lists[order, migratetype] = np.array(pfns)
         pcps = []
-        for pcp in m.pcps[z * nr_cpus : (z + 1) * nr_cpus]:
+        for pcp in pcps_of_zone(m, z):
             held = {i: walk(m, int(pcp.lists) + i) for i in range(NR_PCP_LISTS)}
             pcps.append(
                 PcpState(

@@ -80,7 +80,7 @@ def unmap(vm: Vm, ac: int) -> int:
     start, end = int(record.start), int(record.end)
     vm.work[0].ptes_cleared += count_cleared(vm, start, end, int(vm.areas[frame.area].page_order))
     vm.params[0].vmap_lazy_nr += end - start
-    frame.end = vm.params[0].vmap_lazy_nr
+    frame.nr_lazy_pages = vm.params[0].vmap_lazy_nr
     frame.node = home_node(vm, int(frame.va))
     return wait(vm, ac, lazy_lock(vm, int(frame.node)), FREE_LAZY)
 
@@ -90,7 +90,7 @@ def free_noflush(vm: Vm, ac: int) -> int:
     """Its lock was granted: put the range among the node's lazily freed ones (kernel: free_vmap_area_noflush)."""
     frame = vm.frames[frame_of(vm, ac)]
     insert_lazy(vm, int(frame.node), int(frame.va))
-    if frame.end > vm.params[0].lazy_max_pages:
+    if frame.nr_lazy_pages > vm.params[0].lazy_max_pages:
         vm.params[0].drain_scheduled = 1
     frame.step = FREE_PAGES
     return GO_ON
@@ -130,7 +130,7 @@ def step_of_deferred(vm: Vm, ac: int, step: int) -> int:
     """One step of the work item that frees a CPU's list (kernel: delayed_vfree_work)."""
     frame = vm.frames[frame_of(vm, ac)]
     if step == FREE_DEFERRED:
-        cpu = vm.cpus[frame.node]
+        cpu = vm.cpus[frame.deferred_cpu]
         frame.area = cpu.deferred
         cpu.deferred = NO_AREA
         frame.step = FREE_DEFERRED_NEXT

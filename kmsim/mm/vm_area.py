@@ -13,7 +13,7 @@ Leaves out __GFP_NOFAIL's endless tries, fatal signals, and mappings larger than
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FLAGS, GFP_HIGHMEM, GFP_IO, GFP_NOFAIL, GFP_ZERO
+from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FS, GFP_HIGHMEM, GFP_IO, GFP_KERNEL, GFP_NOFAIL, GFP_NOWARN, GFP_ZERO
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_chain import append_pages, append_split
 from kmsim.mm.vm_frame import (
@@ -33,7 +33,7 @@ from kmsim.mm.vm_frame import (
     AREA_TABLE_HAVE,
     AREA_TABLE_SET,
     AREA_UNDONE,
-    BULK_ALLOC,
+    CHAIN_ALLOC,
     FREE_START,
     GO_ON,
     RETURN,
@@ -68,12 +68,9 @@ from kmsim.mm.vm_records import (
     Vm,
 )
 from kmsim.mm.vm_space import GFP_RECLAIM_MASK
-from kmsim.mm.vm_table import missing_level, table_end, table_slot
+from kmsim.mm.vm_table import missing_level, set_table, table_end, table_pfn, table_slot
 
 BULK_CHUNK = 100  # pages asked for at once, so that interrupts are not off for long
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
-GFP_FS = GFP_FLAGS["__GFP_FS"]
-GFP_NOWARN = GFP_FLAGS["__GFP_NOWARN"]
 
 
 @small
@@ -97,19 +94,19 @@ def step_of_area(m: Machine, vm: Vm, ac: int, step: int) -> int:
         return array_have(vm, ac, step)
     if step in (AREA_SINGLE, AREA_SINGLE_HAVE):
         return single_page(m, vm, ac, step)
-    return step_of_rest(vm, ac, step)
+    return step_of_rest(m, vm, ac, step)
 
 
 @core
-def step_of_rest(vm: Vm, ac: int, step: int) -> int:
+def step_of_rest(m: Machine, vm: Vm, ac: int, step: int) -> int:
     """One step of what is rare: new tables, failures, vmap."""
     frame = vm.frames[frame_of(vm, ac)]
     if step in (AREA_TABLE_HAVE, AREA_TABLE_SET):
         return new_table(vm, ac, step)
     if step == AREA_TABLE_CLEARED:
-        return pages_free(vm, ac, int(frame.table), 0, AREA_MAP)
+        return pages_free(vm, ac, int(frame.table_pfn), 0, AREA_MAP)
     if step in (AREA_NO_SPACE, AREA_UNDONE):
-        return try_small(vm, ac)
+        return try_small(m, vm, ac)
     assert step == VMAP_START, "a frame without a step"
     frame.order = 0
     if frame.nr_pages > vm.params[0].total_pages:
@@ -131,18 +128,17 @@ def start_vmalloc(m: Machine, vm: Vm, ac: int) -> int:
     is_huge = frame.vm_flags & VM_ALLOW_HUGE_VMAP and frame.nr_bytes >= 1 << (page_shift + pmd_order)
     frame.order = pmd_order if params.allow_huge and is_huge else 0
     frame.vm_flags |= VM_ALLOC | VM_UNINITIALIZED
-    set_nr_pages(vm, ac, page_shift)
+    set_nr_pages(m, vm, ac)
     frame.step = SPACE_STRUCT
     return GO_ON
 
 
 @small
-def set_nr_pages(vm: Vm, ac: int, page_shift: int) -> None:
+def set_nr_pages(m: Machine, vm: Vm, ac: int) -> None:
     """How many pages will be mapped: whole mappings of the chosen order."""
     frame = vm.frames[frame_of(vm, ac)]
-    unit = 1 << (page_shift + int(frame.order))
+    unit = 1 << (int(m.params[0].page_shift) + int(frame.order))
     frame.nr_pages = (frame.nr_bytes + unit - 1) // unit << int(frame.order)
-    frame.node = page_shift
 
 
 @small
@@ -155,14 +151,14 @@ def failed(vm: Vm, ac: int, reason: int) -> int:
 
 
 @small
-def try_small(vm: Vm, ac: int) -> int:
+def try_small(m: Machine, vm: Vm, ac: int) -> int:
     """It has failed: once more without huge mappings, or for good (kernel: __vmalloc_node_range, fail)."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.order == 0:
         return failed(vm, ac, int(vm.contexts[ac].failure))
     vm.events[HUGE_FALLBACKS] += 1
     frame.order = 0
-    set_nr_pages(vm, ac, int(frame.node))
+    set_nr_pages(m, vm, ac)
     frame.step = SPACE_STRUCT
     return GO_ON
 
@@ -184,7 +180,7 @@ def has_space(vm: Vm, ac: int) -> int:
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     frame.nr_got = 0
-    frame.cursor = frame.start
+    frame.next_vpn = frame.start_vpn
     if frame.vm_flags & VM_ALLOC == 0:
         frame.step = AREA_MAP
         return GO_ON
@@ -227,7 +223,7 @@ def ask_for_pages(vm: Vm, ac: int) -> int:
     context.gfp = frame.gfp | GFP_NOWARN
     context.nr = min(BULK_CHUNK, int(frame.nr_pages - frame.nr_got))
     frame.step = AREA_BULK_HAVE
-    return BULK_ALLOC
+    return CHAIN_ALLOC
 
 
 @small
@@ -237,8 +233,8 @@ def bulk_have(m: Machine, vm: Vm, ac: int) -> int:
     area = vm.areas[frame.area]
     nr = int(m.contexts[ac].nr_populated)
     if nr:
-        area.first_pfn = append_pages(m, ac, int(area.first_pfn), int(frame.tail))
-        frame.tail = m.contexts[ac].chain_tail
+        area.first_pfn = append_pages(m, ac, int(area.first_pfn), int(frame.last_pfn))
+        frame.last_pfn = m.contexts[ac].chain_tail
         frame.nr_got += nr
     vm.work[0].pages_taken += nr
     if frame.nr_got == frame.nr_pages:
@@ -261,8 +257,8 @@ def single_page(m: Machine, vm: Vm, ac: int, step: int) -> int:
             return GO_ON
         if order and must_release(vm, ac):
             return WAIT
-        area.first_pfn = append_split(m, ac, int(area.first_pfn), int(frame.tail), pfn, order)
-        frame.tail = pfn + (1 << order) - 1
+        area.first_pfn = append_split(m, ac, int(area.first_pfn), int(frame.last_pfn), pfn, order)
+        frame.last_pfn = pfn + (1 << order) - 1
         frame.nr_got += 1 << order
         vm.work[0].pages_taken += 1 << order
     if frame.nr_got == frame.nr_pages or order > m.params[0].max_page_order:
@@ -291,26 +287,25 @@ def map_pages(vm: Vm, ac: int) -> int:
         return WAIT
     frame = vm.frames[f]
     order = int(frame.order)
-    end = int(frame.start + frame.nr_pages)
-    while frame.cursor < end:
-        vpn = int(frame.cursor)
+    end = int(frame.start_vpn + frame.nr_pages)
+    while frame.next_vpn < end:
+        vpn = int(frame.next_vpn)
         level = missing_level(vm, vpn, 2 if order else 1)
         if level:
-            frame.pool = level
+            frame.table_level = level
             return pages_alloc(vm, ac, table_gfp(int(frame.gfp)), 0, AREA_TABLE_HAVE)
         if order:
             slot = table_slot(vm, 1, vpn)
-            if vm.tables[slot]:
-                frame.table = int(vm.tables[slot]) - 1
-                vm.tables[slot] = 0
-                vm.params[0].nr_tables -= 1
+            if table_pfn(vm, slot) != NO_PAGE:
+                frame.table_pfn = table_pfn(vm, slot)
+                set_table(vm, slot, NO_PAGE)
                 return flush_range(vm, ac, vpn, vpn + 1, AREA_TABLE_CLEARED)
             vm.work[0].ptes_set += 1
-            frame.cursor = vpn + (1 << order)
+            frame.next_vpn = vpn + (1 << order)
         else:
             following = table_end(vm, vpn, end)
             vm.work[0].ptes_set += following - vpn
-            frame.cursor = following
+            frame.next_vpn = following
     frame.step = AREA_MAPPED
     return GO_ON
 
@@ -332,13 +327,12 @@ def new_table(vm: Vm, ac: int, step: int) -> int:
     if step == AREA_TABLE_HAVE:
         if vm.contexts[ac].pfn == NO_PAGE:
             return undo(vm, ac, NO_TABLE)
-        frame.table = vm.contexts[ac].pfn
+        frame.table_pfn = vm.contexts[ac].pfn
         return wait(vm, ac, own_lock(vm, PAGE_TABLE_LOCK), AREA_TABLE_SET)
-    slot = table_slot(vm, int(frame.pool), int(frame.cursor))
-    if vm.tables[slot]:
-        return pages_free(vm, ac, int(frame.table), 0, AREA_MAP)  # somebody was faster
-    vm.tables[slot] = frame.table + 1
-    vm.params[0].nr_tables += 1
+    slot = table_slot(vm, int(frame.table_level), int(frame.next_vpn))
+    if table_pfn(vm, slot) != NO_PAGE:
+        return pages_free(vm, ac, int(frame.table_pfn), 0, AREA_MAP)  # somebody was faster
+    set_table(vm, slot, int(frame.table_pfn))
     vm.work[0].tables_new += 1
     frame.step = AREA_MAP
     return GO_ON

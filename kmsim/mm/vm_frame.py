@@ -18,7 +18,7 @@ from kmsim.mm.vm_records import (
 )
 
 # What a step needs before the next one can be taken.
-GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, BULK_ALLOC, CHAIN_FREE = range(9)
+GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC, CHAIN_FREE = range(9)
 
 # A virtual address for an area (kernel: __get_vm_area_node, alloc_vmap_area).
 (
@@ -137,6 +137,7 @@ def first_frame(vm: Vm, ac: int, step: int) -> int:
     context.failure = VM_NO_FAILURE
     context.held = 0
     context.inner = GO_ON
+    context.settles = 0
     return push_frame(vm, ac, step)
 
 
@@ -176,6 +177,7 @@ def must_release(vm: Vm, ac: int) -> bool:
         return False
     context.lock = RELEASE
     context.inner = GO_ON
+    context.settles = 0
     return True
 
 

@@ -6,8 +6,8 @@ Words, here and in every file of vmalloc's:
     va          a range of addresses: a vmap_area, free, busy, lazily freed or in a pool; an index into `vas`
     node        a vmap node: busy and lazy ranges, and pools of ready ranges by size
     table       a page of the kernel's page table; level 1 holds PTEs, level 2 points at those, and so on
-    frame       one function under way: its step, and its locals. Frames of a context are a stack, since
-                vmalloc calls itself for a large array of pages, frees itself on failure, and purges
+    frame       one function under way: its step, and its locals (`mm.vm_locals`). Frames of a context are a
+                stack, since vmalloc calls itself for a large array of pages, frees itself on failure, and purges
 
 Every list runs through records by index. Records are handed out by `take_record` and never move.
 Left out: what the boot itself maps (the kernel image, interrupt stacks, per-CPU memory), ioremap,
@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.vm_layout import Space
+from kmsim.mm.vm_locals import vm_frame_t
 
 NO_AREA = -1
 NO_VA = -1
+NO_OWNER = 0  # of a range: no node's pool is to have it
 
 # What a range is.
 VA_UNUSED, VA_NEW, VA_FREE, VA_BUSY, VA_LAZY, VA_PURGE, VA_POOL, VA_DECAY, VA_PRELOADED = range(9)
@@ -63,7 +65,7 @@ LOCKS_PER_NODE = 3
 
 # How a kvmalloc ended, and why it left the slab or failed.
 KV_NONE, KV_SLAB, KV_PAGES, KV_VMALLOC, KV_FAILED = range(5)
-KV_NO_REASON, NO_BLOCK, TOO_LARGE, SMALL, NON_BLOCKING, ABOVE_INT_MAX, OVERFLOW = range(7)
+KV_NO_REASON, KV_NO_BLOCK, TOO_LARGE, SMALL, NON_BLOCKING, ABOVE_INT_MAX, OVERFLOW = range(7)
 
 # Why a vmalloc or vmap failed.
 VM_NO_FAILURE, EXCEEDS_MEMORY, NO_STRUCT, NO_SPACE, NO_ARRAY, NO_PAGES, NO_TABLE = range(7)
@@ -93,7 +95,7 @@ vmap_area_t = np.dtype(
             ("prev", np.int32),
             ("obj", np.int32),  # its object in the cache `vmap_area`; -1: the boot's
             ("area", np.int32),
-            ("owner", np.uint16),  # the node, + 1, whose CPU asked for the range; 0: none
+            ("owner", np.uint16),  # the node whose CPU asked for it (see `vmap_node.encode_vn_id`), or NO_OWNER
             ("red", np.uint8),
             ("state", np.uint8),
         ],
@@ -184,47 +186,14 @@ vm_context_t = np.dtype(
             ("reason", np.int64),
             ("failure", np.int64),
             ("depth", np.int64),  # frames in use
-            ("inner", np.int64),  # the kind of request that is under way in another allocator
+            ("inner", np.int64),  # the kind of request that is under way in another allocator, or GO_ON: none
+            ("settles", np.int64),  # it is over, but for what is done without a lock
             ("held", np.int64),  # not 0: a spinlock was granted and not yet let go of
             ("cache", np.int64),  # arguments of the inner request
             ("gfp", np.int64),
             ("nr", np.int64),
             ("flush_start", np.int64),
             ("flush_pages", np.int64),
-        ],
-    )
-)
-vm_frame_t = np.dtype(
-    (
-        np.record,
-        [
-            ("step", np.int64),
-            ("gfp", np.int64),
-            ("vm_flags", np.int64),
-            ("nr_bytes", np.int64),
-            ("nr_pages", np.int64),
-            ("order", np.int64),
-            ("area", np.int64),
-            ("va", np.int64),
-            ("spare", np.int64),
-            ("start", np.int64),
-            ("owner", np.int64),
-            ("purged", np.int64),
-            ("drop", np.int64),  # ranges whose objects are still to be freed: the first and the last
-            ("drop_tail", np.int64),
-            ("then", np.int64),  # the step behind that
-            ("nr_got", np.int64),
-            ("tail", np.int64),
-            ("cursor", np.int64),
-            ("table", np.int64),
-            ("node", np.int64),
-            ("pool", np.int64),
-            ("head", np.int64),
-            ("full", np.int64),
-            ("end", np.int64),
-            ("cache", np.int64),
-            ("kind", np.int64),
-            ("obj", np.int64),
         ],
     )
 )

@@ -23,7 +23,8 @@ from kmsim.mm.vm_records import (
     VM_ALLOC,
     Vm,
 )
-from kmsim.mm.vmap_node import addr_to_node, home_node
+from kmsim.mm.vm_table import table_pfn
+from kmsim.mm.vmap_node import addr_to_node, home_node, pool_of
 from kmsim.mm.vmap_tree import check_tree
 
 
@@ -43,7 +44,7 @@ def validate_vm(m: Machine, vm: Vm) -> None:
     recount_areas(m, vm)
     nr_tables = 0
     for slot in range(len(vm.tables)) if len(vm.tables) < 1 << 16 else range(0):
-        nr_tables += int(vm.tables[slot] != 0)
+        nr_tables += int(table_pfn(vm, slot) != NO_PAGE)
     assert len(vm.tables) >= 1 << 16 or nr_tables == vm.params[0].nr_tables, "tables differ from their count"
     for cpu in range(len(vm.cpus)):
         preload = int(vm.cpus[cpu].preload)
@@ -92,7 +93,7 @@ def recount_nodes(vm: Vm) -> int:
             va = int(vm.vas[va].next)
         assert nr_lazy == vm.nodes[n].nr_lazy, "nr_lazy differs from the list"
         for size in range(1, MAX_VA_SIZE_PAGES + 1):
-            pool = vm.pools[n * MAX_VA_SIZE_PAGES + size - 1]
+            pool = vm.pools[pool_of(n, size)]
             va, last, nr = int(pool.head), NO_VA, 0
             while va != NO_VA:
                 assert int(vm.vas[va].state) == VA_POOL, "a range is in a pool that its state does not name"

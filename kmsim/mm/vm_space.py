@@ -13,7 +13,19 @@ Locks: free_vmap_area_lock, a node's busy.lock, its pool_lock; never two at once
 """
 
 from kmsim.jit import small
-from kmsim.mm.gfp import GFP_FLAGS, GFP_ZERO
+from kmsim.mm.gfp import (
+    GFP_FS,
+    GFP_HIGH,
+    GFP_IO,
+    GFP_MEMALLOC,
+    GFP_NOFAIL,
+    GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_RECLAIM,
+    GFP_RETRY_MAYFAIL,
+    GFP_ZERO,
+)
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.vm_frame import (
     AREA_HAS_SPACE,
@@ -47,6 +59,7 @@ from kmsim.mm.vm_frame import (
 from kmsim.mm.vm_records import (
     FREE_VMAP_AREA_LOCK,
     NO_AREA,
+    NO_OWNER,
     NO_SPACE,
     NO_STRUCT,
     NO_VA,
@@ -59,6 +72,7 @@ from kmsim.mm.vmap import NO_START, PRELOAD_USED, RANGE_LEFT_OVER, alloc_free_va
 from kmsim.mm.vmap_node import (
     addr_to_node,
     busy_lock,
+    encode_vn_id,
     insert_busy,
     node_pool_del_va,
     pool_is_empty,
@@ -67,16 +81,16 @@ from kmsim.mm.vmap_node import (
 )
 
 GFP_RECLAIM_MASK = (
-    GFP_FLAGS["__GFP_RECLAIM"]
-    | GFP_FLAGS["__GFP_HIGH"]
-    | GFP_FLAGS["__GFP_IO"]
-    | GFP_FLAGS["__GFP_FS"]
-    | GFP_FLAGS["__GFP_NOWARN"]
-    | GFP_FLAGS["__GFP_RETRY_MAYFAIL"]
-    | GFP_FLAGS["__GFP_NOFAIL"]
-    | GFP_FLAGS["__GFP_NORETRY"]
-    | GFP_FLAGS["__GFP_MEMALLOC"]
-    | GFP_FLAGS["__GFP_NOMEMALLOC"]
+    GFP_RECLAIM
+    | GFP_HIGH
+    | GFP_IO
+    | GFP_FS
+    | GFP_NOWARN
+    | GFP_RETRY_MAYFAIL
+    | GFP_NOFAIL
+    | GFP_NORETRY
+    | GFP_MEMALLOC
+    | GFP_NOMEMALLOC
 )
 
 
@@ -136,17 +150,17 @@ def start_area(m: Machine, vm: Vm, ac: int) -> int:
     frame.area = area
     vm.areas[area].nr_bytes = frame.nr_bytes
     vm.areas[area].vm_flags = frame.vm_flags
-    frame.start = NO_START
+    frame.start_vpn = NO_START
     frame.va = NO_VA
-    frame.owner = 0
+    frame.owner = NO_OWNER
     frame.purged = 0
-    frame.end = frame.nr_pages + int(frame.vm_flags & VM_NO_GUARD == 0)  # pages, with the guard page
+    frame.range_pages = frame.nr_pages + int(frame.vm_flags & VM_NO_GUARD == 0)
     frame.step = SPACE_OBJECT
     if vm.params[0].nr_nodes == 1:
         return GO_ON
     node = int(this_cpu(m, ac) % vm.params[0].nr_nodes)
-    frame.owner = node + 1
-    frame.pool = pool_of(node, int(frame.end))
+    frame.owner = encode_vn_id(node)
+    frame.pool = pool_of(node, int(frame.range_pages))
     if pool_is_empty(vm, int(frame.pool)):
         return GO_ON
     return wait(vm, ac, pool_lock(vm, node), SPACE_POOL)
@@ -162,7 +176,7 @@ def take_from_pool(vm: Vm, ac: int) -> int:
         frame.step = SPACE_OBJECT
         return GO_ON
     vm.events[POOL_HITS] += 1
-    frame.start = int(vm.vas[va].start)
+    frame.start_vpn = int(vm.vas[va].start)
     frame.step = SPACE_PLACE
     return GO_ON
 
@@ -203,12 +217,12 @@ def find_locked(m: Machine, vm: Vm, ac: int) -> int:
             vm.vas[frame.spare].state = VA_PRELOADED
         else:
             drop_va(vm, f, int(frame.spare))
-    start, cut, done = alloc_free_va(vm, int(frame.end), 1 << int(frame.order), int(cpu.preload))
+    start, cut, done = alloc_free_va(vm, int(frame.range_pages), 1 << int(frame.order), int(cpu.preload))
     if done == PRELOAD_USED:
         cpu.preload = NO_VA
     elif done == RANGE_LEFT_OVER:
         drop_va(vm, f, cut)
-    frame.start = start
+    frame.start_vpn = start
     return drop_then(vm, f, SPACE_FOUND)
 
 
@@ -216,13 +230,13 @@ def find_locked(m: Machine, vm: Vm, ac: int) -> int:
 def found(vm: Vm, ac: int) -> int:
     """There was a range, or there was none: then purge, once (kernel: alloc_vmap_area, overflow)."""
     frame = vm.frames[frame_of(vm, ac)]
-    if frame.start != NO_START:
+    if frame.start_vpn != NO_START:
         frame.step = SPACE_PLACE
         return GO_ON
     if not frame.purged:
         frame.purged = 1
         frame.step = SPACE_PURGED
-        vm.frames[push_frame(vm, ac, PURGE_START)].full = 1
+        vm.frames[push_frame(vm, ac, PURGE_START)].full_pool_decay = 1
         return GO_ON
     vm.contexts[ac].failure = NO_SPACE
     frame.step = SPACE_GIVE_UP
@@ -238,13 +252,13 @@ def place(vm: Vm, ac: int) -> int:
     frame = vm.frames[frame_of(vm, ac)]
     va = int(frame.va)
     record = vm.vas[va]
-    record.start = frame.start
-    record.end = frame.start + frame.end
+    record.start = frame.start_vpn
+    record.end = frame.start_vpn + frame.range_pages
     record.owner = frame.owner
     record.area = frame.area
     vm.areas[frame.area].va = va
-    assert addr_to_node(vm, int(frame.start)) < vm.params[0].nr_nodes
-    return wait(vm, ac, busy_lock(vm, int(frame.start)), SPACE_INSERT)
+    assert addr_to_node(vm, int(frame.start_vpn)) < vm.params[0].nr_nodes
+    return wait(vm, ac, busy_lock(vm, int(frame.start_vpn)), SPACE_INSERT)
 
 
 @small

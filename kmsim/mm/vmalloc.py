@@ -17,7 +17,7 @@ that all but the first two of a node's may be taken within vmap_purge_lock.
 """
 
 from kmsim.jit import core, prefetch, small
-from kmsim.mm.gfp import GFP_FLAGS, GFP_ZERO
+from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.kvmalloc_steps import step_of_kv
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
@@ -29,7 +29,7 @@ from kmsim.mm.vm_area import step_of_area
 from kmsim.mm.vm_frame import (
     AREA_START,
     AREA_STEPS_END,
-    BULK_ALLOC,
+    CHAIN_ALLOC,
     CHAIN_FREE,
     DROP_NEXT,
     FREE_DEFERRED,
@@ -48,6 +48,7 @@ from kmsim.mm.vm_frame import (
     WAIT,
     first_frame,
     frame_of,
+    own_lock,
     slab_free,
 )
 from kmsim.mm.vm_purge import step_of_purge
@@ -62,10 +63,6 @@ from kmsim.mm.vm_records import (
 )
 from kmsim.mm.vm_space import step_of_space
 from kmsim.mm.vmap import forget_va
-
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
-SETTLE = 16  # added to the kind of an inner request that is over but for what no lock is held for
-
 
 # ---- verbs
 
@@ -147,7 +144,7 @@ def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, of_cpu: int) -> 
     """Start the work item that frees what a CPU has put off; is anything wanted? (kernel: delayed_vfree_work)"""
     vm.params[0].vfree_scheduled -= vm.cpus[of_cpu].vfree_scheduled
     vm.cpus[of_cpu].vfree_scheduled = 0
-    vm.frames[first_frame(vm, ac, FREE_DEFERRED)].node = of_cpu
+    vm.frames[first_frame(vm, ac, FREE_DEFERRED)].deferred_cpu = of_cpu
     return go_on(m, sl, vm, ac)
 
 
@@ -155,7 +152,7 @@ def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, of_cpu: int) -> 
 def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
     """Start the work item that purges; the mutex is wanted (kernel: drain_vmap_area_work)."""
     vm.params[0].drain_scheduled = 0
-    vm.frames[first_frame(vm, ac, PURGE_START)].full = 0
+    vm.frames[first_frame(vm, ac, PURGE_START)].full_pool_decay = 0
     return go_on(m, sl, vm, ac)
 
 
@@ -163,7 +160,7 @@ def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
 def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
     """What the request waited for was granted, or done: go on; is anything else wanted?"""
     context = vm.contexts[ac]
-    context.held = int(context.lock >= 0 and context.lock != vm.params[0].lock_first + VMAP_PURGE_LOCK)
+    context.held = int(context.lock >= 0 and context.lock != own_lock(vm, VMAP_PURGE_LOCK))
     return go_on(m, sl, vm, ac)
 
 
@@ -179,10 +176,10 @@ def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
     context = vm.contexts[ac]
     inner = int(context.inner)
     if inner != GO_ON:
-        if inner < SETTLE:
+        if not context.settles:
             if inner in (SLAB_ALLOC, SLAB_FREE):
                 waits = slab_waits(sl, vm, ac, slab_locked(m, sl, ac))
-            elif inner == BULK_ALLOC:
+            elif inner == CHAIN_ALLOC:
                 waits = pages_wait(m, vm, ac, chain_alloc_locked(m, ac))
             elif inner == CHAIN_FREE:
                 waits = pages_wait(m, vm, ac, chain_free_locked(m, ac))
@@ -190,10 +187,11 @@ def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
                 waits = pages_wait(m, vm, ac, locked(m, ac))
             if waits:
                 return True
-        if settle(m, sl, vm, ac, inner % SETTLE):
+        if settle(m, sl, vm, ac, inner):
             return True
     while True:
         context.inner = GO_ON
+        context.settles = 0
         needs = next_step(m, vm, ac)
         if needs == WAIT:
             return True
@@ -248,7 +246,7 @@ def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: int, needs: int) -> bool:
         return slab_waits(sl, vm, ac, slab_alloc_begin(m, sl, ac, int(context.cache), int(context.gfp)))
     if needs == SLAB_FREE:
         return slab_waits(sl, vm, ac, slab_free_begin(m, sl, ac, int(context.obj)))
-    if needs == BULK_ALLOC:
+    if needs == CHAIN_ALLOC:
         return pages_wait(m, vm, ac, chain_alloc_begin(m, ac, int(context.gfp), int(context.nr)))
     if needs == CHAIN_FREE:
         return pages_wait(m, vm, ac, chain_free_begin(m, ac, int(context.pfn)))
@@ -282,12 +280,12 @@ def settle(m: Machine, sl: Slub, vm: Vm, ac: int, inner: int) -> bool:
     if inner == SLAB_ALLOC:
         context.obj = sl.contexts[ac].obj
         return False
-    if inner in (PAGES_ALLOC, BULK_ALLOC):
+    if inner in (PAGES_ALLOC, CHAIN_ALLOC):
         pages = m.contexts[ac]
         if pages.to_check or pages.gfp & GFP_ZERO:
             if context.held:
                 context.lock = RELEASE
-                context.inner = inner + SETTLE
+                context.settles = 1
                 return True
             after_lock(m, ac)
         context.pfn = pages.pfn

@@ -10,7 +10,7 @@ freed behind it. Lock order: the caller holds free_vmap_area_lock.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.vm_records import FREE_TREE, NO_AREA, NO_VA, VA_FREE, VA_NEW, VA_UNUSED, Vm
+from kmsim.mm.vm_records import FREE_TREE, NO_AREA, NO_OWNER, NO_VA, VA_FREE, VA_NEW, VA_UNUSED, Vm
 from kmsim.mm.vmap_tree import Records, find_links, link_va, propagate, subtree_max, unlink_va
 
 NO_START = -1
@@ -181,7 +181,7 @@ def new_va(vm: Vm, obj: int) -> int:
     record = vm.vas[va]
     record.obj = obj
     record.area = NO_AREA
-    record.owner = 0
+    record.owner = NO_OWNER
     record.state = VA_NEW
     return va
 

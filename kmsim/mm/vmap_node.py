@@ -10,12 +10,13 @@ would take are counted as the bits of the number of ranges (assumed: a balanced 
 Locks: a node's busy.lock, lazy.lock and pool_lock, one at a time; each verb says which its caller holds.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
 from kmsim.mm.vm_records import (
     BUSY_LOCK,
     LAZY_LOCK,
     LOCKS_PER_NODE,
     MAX_VA_SIZE_PAGES,
+    NO_OWNER,
     NO_VA,
     NODE_LOCKS,
     POOL_LOCK,
@@ -36,11 +37,23 @@ def addr_to_node(vm: Vm, start: int) -> int:
     return int(start // params.zone_pages % params.nr_nodes)
 
 
+@shared
+def encode_vn_id(node: int) -> int:
+    """A node as the owner of a range; none is NO_OWNER (kernel: encode_vn_id)."""
+    return node + 1
+
+
+@shared
+def decode_vn_id(owner: int) -> int:
+    """The node that owns a range (kernel: decode_vn_id)."""
+    return owner - 1
+
+
 @small
 def home_node(vm: Vm, va: int) -> int:
     """The node that a freed range goes back to: its owner's, or else that of its address."""
     owner = int(vm.vas[va].owner)
-    return owner - 1 if owner else addr_to_node(vm, int(vm.vas[va].start))
+    return decode_vn_id(owner) if owner != NO_OWNER else addr_to_node(vm, int(vm.vas[va].start))
 
 
 @small

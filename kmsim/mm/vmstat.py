@@ -10,7 +10,7 @@ The caller holds the zone's lock.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, WMARK_HIGH, WMARK_LOW, WMARK_MIN, Machine
+from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, WMARK_HIGH, WMARK_LOW, WMARK_MIN, Machine, pcp_index, pcps_of_zone
 
 MAX_THRESHOLD = 125
 
@@ -19,7 +19,7 @@ MAX_THRESHOLD = 125
 def mod_zone_free_pages(m: Machine, ac: int, delta: int) -> None:
     """Add to the CPU's pending delta, and fold it when it passes the threshold (kernel: __mod_zone_page_state)."""
     context = m.contexts[ac]
-    pcp = m.pcps[context.zone * m.params[0].nr_cpus + context.cpu]
+    pcp = m.pcps[pcp_index(m, context.zone, context.cpu)]
     pending = pcp.vm_stat_diff + delta
     if abs(pending) > pcp.stat_threshold:
         m.zones[context.zone].nr_free_pages += pending
@@ -53,7 +53,7 @@ def refresh_zone_stat_thresholds(m: Machine) -> None:
         if not zone.present_pages:
             continue
         threshold = normal_threshold(int(zone.managed_pages), int(m.params[0].page_shift), nr_cpus)
-        m.pcps["stat_threshold"][z * nr_cpus : (z + 1) * nr_cpus] = threshold
+        pcps_of_zone(m, z)["stat_threshold"] = threshold
         drift = nr_cpus * threshold
         if drift > zone.watermark[WMARK_LOW] - zone.watermark[WMARK_MIN]:
             zone.percpu_drift_mark = zone.watermark[WMARK_HIGH] + drift
@@ -65,7 +65,7 @@ def zone_page_state_snapshot(m: Machine, z: int) -> int:
     nr_cpus = m.params[0].nr_cpus
     free_pages = m.zones[z].nr_free_pages
     for cpu in range(nr_cpus):
-        free_pages += m.pcps[z * nr_cpus + cpu].vm_stat_diff
+        free_pages += m.pcps[pcp_index(m, z, cpu)].vm_stat_diff
     return int(max(free_pages, 0))
 
 

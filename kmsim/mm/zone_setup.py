@@ -19,6 +19,7 @@ from kmsim.mm.mmzone import (
     ZONE_MOVABLE,
     ZONE_NORMAL,
     Machine,
+    pcps_of_zone,
 )
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
@@ -111,7 +112,7 @@ def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
         high_max = high_min
         if not high_fraction and m.params[0].auto_tune:
             high_max = zone_highsize(zone, batch, nr_cpus, MIN_PERCPU_PAGELIST_HIGH_FRACTION)
-        pcps = m.pcps[z * nr_cpus : (z + 1) * nr_cpus]
+        pcps = pcps_of_zone(m, z)
         pcps["batch"] = batch
         pcps["high_min"] = high_min
         pcps["high_max"] = high_max

@@ -15,6 +15,7 @@ from kmsim.mm.slub_object import address_of, free_problem, slab_owner
 from kmsim.mm.slub_records import Slub
 from kmsim.mm.vm_records import KV_PAGES, KV_SLAB
 from kmsim.sim.clock import now_ps
+from kmsim.sim.detail import kv_outcome
 from kmsim.units import PS_PER_NS
 from kmsim.workload.request import EXACT, KVMALLOC, LARGE, PAGES, SLAB, VMALLOC, VMAP, Request
 
@@ -29,7 +30,6 @@ VERBS = {
     VMALLOC: ("vmalloc", "vfree"),
     VMAP: ("vmap", "vunmap"),
 }
-OUTCOME_BITS = 3
 _LINE = 77
 
 
@@ -102,7 +102,7 @@ class Alloc:
         """Which allocator it came from in the end; a kvmalloc is one of the slab, of the pages or of vmalloc."""
         if self.request.api != KVMALLOC:
             return self.request.api
-        outcome = int(self.simulation.core.slots[self.slot].detail) & ((1 << OUTCOME_BITS) - 1)
+        outcome = kv_outcome(int(self.simulation.core.slots[self.slot].detail))
         return {KV_SLAB: SLAB, KV_PAGES: LARGE}.get(outcome, VMALLOC)
 
     @property

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmsim.config.requests import get_order
-from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_FLAGS, GFP_ZERO
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_KERNEL, GFP_ZERO
+from kmsim.mm.limits import INT_MAX, SIZE_MAX
+from kmsim.mm.slub_records import NO_CACHE
 from kmsim.mm.vm_records import (
     ABOVE_INT_MAX,
     KV_FAILED,
@@ -22,12 +24,11 @@ from kmsim.mm.vm_records import (
     OVERFLOW,
     VM_USERMAP,
 )
-from kmsim.sim.alloc import OUTCOME_BITS, Alloc
-from kmsim.sim.calls import INT_MAX, Allocating, Call, check_size
-from kmsim.sim.objects import SIZE_MAX, ObjectCalls, array_size
-from kmsim.workload.request import EXACT, KVMALLOC, KVREALLOC, LARGE, NO_CACHE, PAGES, SLAB, VMALLOC, VMAP, Request
-
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
+from kmsim.sim.alloc import Alloc
+from kmsim.sim.calls import Allocating, Call, check_size
+from kmsim.sim.detail import kv_detail
+from kmsim.sim.objects import ObjectCalls, array_size
+from kmsim.workload.request import EXACT, KVMALLOC, KVREALLOC, LARGE, PAGES, SLAB, VMALLOC, VMAP, Request
 
 
 class AreaCalls(ObjectCalls):
@@ -116,7 +117,7 @@ class AreaCalls(ObjectCalls):
     def _vmalloc(self, size: int, gfp: str | int, *, zero: int = 0, huge: int = 0) -> Allocating:
         check_size(size)
         flags = self._gfp(gfp, zero=zero, refuse=0)
-        request = Request(flags, get_order(size, self._page_size), VMALLOC, huge=huge)
+        request = Request(flags, get_order(size, self._page_shift), VMALLOC, huge=huge)
         return (yield from self._allocate(request, size))
 
     def _kvmalloc(self, size: int | None, gfp: str | int, zero: int) -> Allocating:
@@ -131,7 +132,7 @@ class AreaCalls(ObjectCalls):
             check_size(size, SIZE_MAX)
             if size <= INT_MAX:
                 cache = self._caches.kmalloc_index(size, flags)
-                order = get_order(size, self._page_size)
+                order = get_order(size, self._page_shift)
                 return Request(flags, order, KVMALLOC, NO_CACHE if cache is None else cache)
         vm = self.simulation.core.vm
         assert vm is not None, "made where there are users' processes"
@@ -157,5 +158,5 @@ def _detail(alloc: Alloc) -> int:
     """What a kvmalloc's slot would know of it."""
     if alloc.api == LARGE:
         order = int(alloc.simulation.machine.pages[alloc.block].order)
-        return KV_PAGES | order << OUTCOME_BITS
-    return KV_SLAB if alloc.api == SLAB else KV_VMALLOC
+        return kv_detail(KV_PAGES, order)
+    return kv_detail(KV_SLAB if alloc.api == SLAB else KV_VMALLOC, 0)

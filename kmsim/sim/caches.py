@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 
 from kmsim.config.caches import KERNELS_OWN, KERNELS_PREFIXES
-from kmsim.mm.gfp import GFP_FLAGS, GFP_ZERO
+from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.slab_geometry import SlabError, slab_flags
 from kmsim.mm.slub_object import FREE_WRONG_CACHE
 from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub, add_cache
 from kmsim.sim.alloc import Alloc, BadFree, object_problem
 from kmsim.sim.calls import Allocating, Call
 from kmsim.sim.objects import ObjectCalls
-from kmsim.sim.records import NO_BLOCK
+from kmsim.sim.records import NO_BLOCK, NOT_FILLED
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.request import DESTROY, OBJECTS, SHRINK, SLAB, Request
 
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
 KMEM_CACHE, KMEM_CACHE_NODE = range(2)  # the boot's first two
 
 
@@ -114,7 +113,7 @@ class CacheCalls(ObjectCalls):
             yield turn
             simulation.core.slots[slot].block = nr
             number = simulation.request_index(request)
-            simulation.core.slots[slot].request = number + 1
+            simulation.core.slots[slot].request = NOT_FILLED
             yield self._operation(ALLOC, slot, request, nr * cache.object_size)
             has_got = int(simulation.core.slots[slot].request) == number
             objects = self._bulk_row[:nr].tolist() if has_got else []

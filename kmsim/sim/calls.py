@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import simpy
 
 from kmsim.mm.gfp import GFP_DMA32, GFP_HIGHMEM, gfp_problem, parse_gfp
+from kmsim.mm.limits import INT_MAX
 from kmsim.sim.alloc import VERBS, Alloc, BadFree, Site, site
 from kmsim.sim.records import NO_BLOCK
 from kmsim.workload.op_stream import ALLOC, FREE
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 Call = Generator[simpy.Event, None, None]
 Allocating = Generator[simpy.Event, None, Alloc | None]
-
-INT_MAX = (1 << 31) - 1  # an operation counts its bytes in an int
-
 
 class Calls:
     """The calls of one CPU are served one after another, each as one operation of its own task."""
@@ -101,6 +99,6 @@ class Calls:
 
 
 def check_size(nr_bytes: int, most: int = INT_MAX) -> None:
-    """ValueError where it is no size that can be asked for."""
+    """ValueError where it is no size that can be asked for; an operation counts its bytes in an int."""
     if type(nr_bytes) is not int or not 1 <= nr_bytes <= most:
         raise ValueError(f"a size is 1 to {most} bytes, not {nr_bytes!r}")

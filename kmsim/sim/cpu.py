@@ -18,16 +18,15 @@ An operation that has begun goes on: do not throw a `simpy.Interrupt` into a pro
 
 from __future__ import annotations
 
-from kmsim.config.requests import get_order
-from kmsim.mm.gfp import GFP_FLAGS, GFP_HIGHMEM, parse_gfp
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM, parse_gfp
 from kmsim.sim.alloc import Alloc
 from kmsim.sim.areas import AreaCalls
 from kmsim.sim.caches import CacheCalls
 from kmsim.sim.calls import Allocating, Call, check_size
 from kmsim.workload.op_stream import DRAIN
 from kmsim.workload.request import EXACT, PAGES, Request
-
-NO_SLOT = -1
+from kmsim.workload.turns import NO_SLOT
 
 
 class Cpu(CacheCalls, AreaCalls):
@@ -53,8 +52,8 @@ class Cpu(CacheCalls, AreaCalls):
     def alloc_pages_exact(self, nr_bytes: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
         """Allocate as many pages as the bytes take, one after the other (kernel: alloc_pages_exact)."""
         check_size(nr_bytes)
-        order = get_order(nr_bytes, self._page_size)
-        flags = self._gfp(gfp, order=order, refuse=GFP_FLAGS["__GFP_COMP"] | GFP_HIGHMEM)
+        order = get_order(nr_bytes, self._page_shift)
+        flags = self._gfp(gfp, order=order, refuse=GFP_COMP | GFP_HIGHMEM)
         return (yield from self._allocate(Request(flags, order, EXACT), nr_bytes))
 
     def alloc_pages_exact_nid(self, nid: int, nr_bytes: int, gfp: str | int = "GFP_KERNEL") -> Allocating:

@@ -34,6 +34,7 @@ from kmsim.sim.records import (
     VM_LOCK,
     WAITING,
     Core,
+    context_of,
 )
 from kmsim.sim.slab_stages import lock_slab
 from kmsim.sim.sleep import unpark
@@ -56,7 +57,7 @@ def step(s: Core, c: int) -> int:
         cpu.idle_ps += now - cpu.idle_since
         cpu.idle_since = now
     elif cpu.busy[level]:
-        ac = level * s.state[0].nr_cpus + c
+        ac = context_of(s, level, c)
         run = s.runs[ac]
         run.left_ps = run.end_ps - now
         if run.left_ps == 0:
@@ -90,7 +91,7 @@ def pick(s: Core, c: int) -> None:
         if s.state[0].nr_unpinned == 0 or not pull(s, c):
             idle(s, c)
             return
-    ac = level * s.state[0].nr_cpus + c
+    ac = context_of(s, level, c)
     if not cpu.busy[level]:
         enter(s, c, ac, level)
     cpu.level = level

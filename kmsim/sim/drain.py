@@ -5,6 +5,8 @@ A list that its own CPU holds is waited for. Lock order: as `mm.page_alloc` has 
 
 from kmsim.jit import core, small
 from kmsim.mm.drain import drain_begin, drain_locked
+from kmsim.mm.mmzone import cpu_of_pcp, zone_of_pcp
+from kmsim.mm.pcp import lock_pcp, pcp_lock_holder
 from kmsim.sim.page_stages import hold_lock, no_work
 from kmsim.sim.records import COMPLETE, Core
 from kmsim.sim.stage import set_next_event, set_stage
@@ -17,15 +19,14 @@ def drain_next(s: Core, c: int, ac: int) -> None:
     run = s.runs[ac]
     while run.drained < len(m.pcps):
         p = int(run.drained)
-        z = p // s.state[0].nr_cpus
-        owner = p - z * s.state[0].nr_cpus
-        if not drain_begin(m, ac, z, owner):
+        z = zone_of_pcp(m, p)
+        if not drain_begin(m, ac, z, cpu_of_pcp(m, p)):
             run.drained += 1
             continue
         if m.pcps[p].locked:
             wait_for_pcp(s, c, ac, p)
             return
-        m.pcps[p].locked = c + 1
+        lock_pcp(m, p, c)
         run.pcp = p
         no_work(s)
         if not drain_locked(m, ac):
@@ -44,7 +45,7 @@ def wait_for_pcp(s: Core, c: int, ac: int, p: int) -> None:
     that wait is that of their CPUs.
     """
     now = s.state[0].now
-    again = s.cpus[s.m.pcps[p].locked - 1].time
+    again = s.cpus[pcp_lock_holder(s.m, p)].time
     wait = again - now if again > now else 1
     set_stage(s, c, ac, 0, 0)
     run = s.runs[ac]

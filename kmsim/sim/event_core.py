@@ -10,16 +10,16 @@ one more for each lock, pause and interruption.
 
 from kmsim.jit import entry
 from kmsim.sim.dispatch import step
-from kmsim.sim.records import CPU_BITS, HORIZON, NEVER, Core
+from kmsim.sim.records import HORIZON, NEVER, Core
 from kmsim.sim.wake import advance, link_task, set_wake, wake_changed
+from kmsim.sim.winner_tree import is_before, next_cpu
 
 
 @entry
 def run_until(s: Core, horizon: int) -> int:
     """Run all events before `horizon`; why it stopped."""
-    limit = horizon << CPU_BITS
-    while s.tree[1] < limit:
-        stop = step(s, int(s.tree[1] & ((1 << CPU_BITS) - 1)))
+    while is_before(s, horizon):
+        stop = step(s, next_cpu(s))
         if stop != HORIZON:
             return stop
     return HORIZON

@@ -5,16 +5,16 @@ What kmalloc cannot give for its size is asked of nobody: the kernel warns, and 
 
 from __future__ import annotations
 
-from kmsim.config.requests import get_order
+from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.kmalloc import kmalloc_array_size
+from kmsim.mm.limits import SIZE_MAX
 from kmsim.mm.slab_common import Caches
 from kmsim.sim.alloc import Alloc
 from kmsim.sim.calls import Allocating, Call, Calls, check_size
+from kmsim.sim.detail import OF_LARGE_BLOCK, OF_OBJECT
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.request import KREALLOC, LARGE, SLAB, Request
-
-SIZE_MAX = (1 << 64) - 1
 
 
 class ObjectCalls(Calls):
@@ -52,7 +52,7 @@ class ObjectCalls(Calls):
         if new is None:
             return None
         stays = self.ksize(old) >= size
-        detail = int(old.api == LARGE)
+        detail = OF_LARGE_BLOCK if old.api == LARGE else OF_OBJECT
         asked = Request(new.gfp, new.order, KREALLOC, new.cache)
         return (yield from self._resized(old, asked, None if stays else new._replace(api=new.api), detail, size))
 
@@ -85,7 +85,7 @@ class ObjectCalls(Calls):
         cache = self._caches.kmalloc_index(size, flags)
         if cache is not None:
             return Request(flags, 0, SLAB, cache)
-        order = get_order(size, self._page_size)
+        order = get_order(size, self._page_shift)
         if order > self.simulation.machine.params[0].max_page_order:
             return None
         self._gfp(flags, order=order)
@@ -119,7 +119,11 @@ class ObjectCalls(Calls):
 
     @property
     def _page_size(self) -> int:
-        return 1 << int(self.simulation.machine.params[0].page_shift)
+        return 1 << self._page_shift
+
+    @property
+    def _page_shift(self) -> int:
+        return int(self.simulation.machine.params[0].page_shift)
 
 
 def array_size(nr: int, size: int) -> int | None:

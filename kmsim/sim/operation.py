@@ -18,7 +18,9 @@ from kmsim.sim.slab_stages import begin_slab, look_ahead_slab
 from kmsim.sim.stage import set_stage
 from kmsim.sim.vm_stages import begin_vm, look_ahead_vm
 from kmsim.workload.op_stream import DRAIN, FREE
-from kmsim.workload.plan import BULK, LARGE, SLAB
+from kmsim.workload.plan import SLAB
+from kmsim.workload.request import is_block_of_pages, is_list_of_pages
+from kmsim.workload.turns import NO_SLOT
 
 
 @small
@@ -61,7 +63,7 @@ def take_block(s: Core, ac: int, handle: int, swap: int) -> None:
     run.block = slot.block
     run.request = slot.request
     run.detail = slot.detail
-    if swap >= 0 and s.slots[swap].block != NO_BLOCK:
+    if swap != NO_SLOT and s.slots[swap].block != NO_BLOCK:
         other = s.slots[swap]
         run.block = other.block
         run.request = other.request
@@ -96,11 +98,11 @@ def begin(s: Core, c: int, ac: int) -> None:
         set_stage(s, c, ac, s.prices[0].free_fast, 0)
         return
     request = s.requests[run.request]
-    if request.api <= LARGE:
+    if is_block_of_pages(request.api):
         begin_pages(s, c, ac, run.block, request.order)
     elif request.api == SLAB:
         begin_slab(s, c, ac, run.block)
-    elif request.api <= BULK:
+    elif is_list_of_pages(request.api):
         begin_list(s, c, ac)
     else:
         begin_vm(s, c, ac)

@@ -10,9 +10,9 @@ interrupt in between finds it taken and goes to the zone.
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
-from kmsim.mm.mmzone import NO_PAGE
-from kmsim.mm.page_alloc import DONE, DRAIN, REFILL, after_lock, alloc_begin, free_begin, locked
-from kmsim.mm.pcp import pcp_index
+from kmsim.mm.mmzone import NO_PAGE, pcp_index
+from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, REFILL, after_lock, alloc_begin, free_begin, locked
+from kmsim.mm.pcp import lock_pcp, unlock_pcp
 from kmsim.sim.costs import cache_lines_ps, instructions_ps
 from kmsim.sim.lock import acquire
 from kmsim.sim.records import COMPLETE, LIST_LOCK, LOCK, NOBODY, SLAB_LOCK, TAIL, VM_LOCK, Core
@@ -61,7 +61,7 @@ def begin_pages(s: Core, c: int, ac: int, pfn: int, order: int) -> None:
         wanted = free_begin(m, ac, pfn, order)
         path = s.prices[0].free_fast
     stage = m.contexts[ac].stage
-    on_pcp = is_bulk(stage) or (stage == DONE and (run.kind != ALLOC or m.contexts[ac].pfn != NO_PAGE))
+    on_pcp = is_bulk(stage) or (stage == PAGES_DONE and (run.kind != ALLOC or m.contexts[ac].pfn != NO_PAGE))
     if on_pcp:
         hold_pcp(s, c, ac)
     then_after(s, ac, wanted)
@@ -74,7 +74,7 @@ def hold_pcp(s: Core, c: int, ac: int) -> None:
     """Hold the lock of the per-CPU list that the request works on."""
     context = s.m.contexts[ac]
     p = pcp_index(s.m, context.zone, context.cpu)
-    s.m.pcps[p].locked = c + 1
+    lock_pcp(s.m, p, c)
     s.runs[ac].pcp = p
 
 
@@ -83,14 +83,14 @@ def release_pcp(s: Core, ac: int) -> None:
     """Let go of a per-CPU list, unless its refill or drain still waits for the zone's lock."""
     run = s.runs[ac]
     if run.pcp != NOBODY and not (is_bulk(s.m.contexts[ac].stage) and run.then in WANTS_LOCK):
-        s.m.pcps[run.pcp].locked = 0
+        unlock_pcp(s.m, run.pcp)
         run.pcp = NOBODY
 
 
 @small
 def is_bulk(stage: int) -> bool:
     """Does this critical section move many pages between a per-CPU list and the zone?"""
-    return stage in (REFILL, DRAIN)
+    return stage in (REFILL, DRAIN_PCP)
 
 
 @small

@@ -32,16 +32,17 @@ from kmsim.sim.costs import prices
 from kmsim.sim.cpu import Cpu
 from kmsim.sim.drivers import start_drivers
 from kmsim.sim.event_core import add_task, hand_block
-from kmsim.sim.records import BEGIN_WORK, NEVER, NO_BLOCK, Core, grown, new_core
+from kmsim.sim.records import BEGIN_WORK, NEVER, NO_BLOCK, NR_KINDS, Core, grown, new_core
 from kmsim.sim.recount import recount
 from kmsim.sim.sampler import sampler, until_all
 from kmsim.sim.task import Barriers, drain_worker, kernel_task
 from kmsim.sim.windows import Windows, windows
 from kmsim.workload.op_stream import block_size, keep_heap, op_t
-from kmsim.workload.phases import NO_END
+from kmsim.workload.phases import NO_END, NOT_TIMED
 from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, Request, plan_of
 from kmsim.workload.seeds import stream
 from kmsim.workload.slab_caches import constructor_ps, with_vmalloc
+from kmsim.workload.turns import NO_SLOT
 
 Process = Generator[simpy.Event, Any, Any]
 UserProcess = Callable[["Simulation"], Process]
@@ -107,8 +108,8 @@ class Simulation:
     def hand_call(self, k: int, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
         """Give a task one operation, on a user's slot."""
         op = np.zeros(1, op_t)
-        op["lifetime_ps"] = -1
-        op["swap"] = -1
+        op["lifetime_ps"] = NOT_TIMED
+        op["swap"] = NO_SLOT
         op["nr_bytes"] = nr_bytes
         op["handle"] = slot
         op["request"] = 0 if request is None else self.request_index(request)
@@ -120,7 +121,7 @@ class Simulation:
         known = self._request_numbers.get(request)
         if known is None:
             known = len(self.core.requests)
-            self.core = grown(self.core, requests=1, counts=2, totals=2)
+            self.core = grown(self.core, requests=1, counts=NR_KINDS, totals=NR_KINDS)
             self.core.requests[known] = request
             self._request_numbers[request] = known
         return known

@@ -9,7 +9,7 @@ no request needs slabs.
 """
 
 from kmsim.jit import only_with, prefetch
-from kmsim.mm.mmzone import MAX_NR_ZONES
+from kmsim.mm.mmzone import is_zone_lock
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_records import CHUNK_SHIFT
 from kmsim.mm.slub_steps import NO_LOCK
@@ -69,7 +69,7 @@ def slab_then(s: Core, c: int, ac: int, wanted: bool) -> None:
     """What the run does when this stage ends."""
     s.runs[ac].then = SLAB_LOCK if wanted else COMPLETE
     lock = s.slub.contexts[ac].lock
-    if wanted and 0 <= lock < MAX_NR_ZONES and is_bulk(s.m.contexts[ac].stage):
+    if wanted and is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage):
         hold_pcp(s, c, ac)
 
 
@@ -77,7 +77,7 @@ def slab_then(s: Core, c: int, ac: int, wanted: bool) -> None:
 def lock_slab(s: Core, c: int, ac: int) -> None:
     """The stage under the lock that the request wants, or without one."""
     lock = int(s.slub.contexts[ac].lock)
-    in_bulk = lock < MAX_NR_ZONES and is_bulk(s.m.contexts[ac].stage)
+    in_bulk = is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage)
     no_work(s)
     wanted = slab_locked(s.m, s.slub, ac)
     instructions = instructions_ps(s) + slab_price(s, ac)

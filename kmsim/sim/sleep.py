@@ -9,7 +9,7 @@ Leaves out: spinning for a mutex while its owner runs, priority inheritance. Inv
 
 from kmsim.jit import only_with
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
-from kmsim.sim.records import BEGIN_WORK, NEVER, NOBODY, START, UNPARK, Core
+from kmsim.sim.records import BEGIN_WORK, NEVER, NOBODY, START, UNPARK, Core, is_worker
 from kmsim.sim.spinlock import count_hold, count_wait
 from kmsim.sim.wake import refresh_wake, wake_changed
 from kmsim.sim.winner_tree import set_time
@@ -87,4 +87,4 @@ def unpark(s: Core, ac: int) -> None:
     for n in range(FRAMES_PER_CONTEXT):
         s.vm.frames[ac * FRAMES_PER_CONTEXT + n] = s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n]
     s.tasks[k].parked = 0
-    s.tasks[k].begins = BEGIN_WORK if k >= s.state[0].first_worker else START
+    s.tasks[k].begins = BEGIN_WORK if is_worker(s, k) else START

@@ -10,6 +10,18 @@ from kmsim.sim.records import CPU_BITS, Core
 
 
 @small
+def is_before(s: Core, horizon: int) -> bool:
+    """Does any CPU act before this time?"""
+    return bool(s.tree[1] < horizon << CPU_BITS)
+
+
+@small
+def next_cpu(s: Core) -> int:
+    """The CPU that acts next."""
+    return int(s.tree[1] & ((1 << CPU_BITS) - 1))
+
+
+@small
 def set_time(s: Core, c: int, time: int) -> None:
     """Say when something happens next on a CPU."""
     s.cpus[c].time = time

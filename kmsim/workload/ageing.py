@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from kmsim.jit import entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.mmzone import NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, PG_BUDDY, Machine
+from kmsim.mm.mmzone import BOOT_CPU, NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, PG_BUDDY, Machine, pcps_of_zone
 from kmsim.mm.page_alloc import alloc_pages, free_pages
 from kmsim.mm.snapshot import PCP_FIELDS
 from kmsim.mm.vmstat import unusable_free_index
@@ -38,8 +38,7 @@ _REQUESTS = {
     "GFP_KERNEL | __GFP_RECLAIMABLE | __GFP_MEMALLOC": 0.1,
 }
 _BATCH = 1 << 20
-_NO_BLOCK = 255
-_CPU = 0
+_NOT_ALLOCATED = 255  # for an order
 
 Array = NDArray[np.int64]
 
@@ -91,7 +90,7 @@ def index_of(m: Machine, order: int) -> float:
 
 def _fill(m: Machine, order: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Allocate all of memory in blocks smaller than 2^order; the order of each block by pfn."""
-    order_at = np.full(int(m.params[0].nr_frames), _NO_BLOCK, np.uint8)
+    order_at = np.full(int(m.params[0].nr_frames), _NOT_ALLOCATED, np.uint8)
     orders = np.arange(min(order - 1, PAGE_ALLOC_COSTLY_ORDER) + 1)
     weights = 0.25**orders
     gfps = np.array([parse_gfp(words) for words in _REQUESTS])
@@ -118,7 +117,7 @@ def _nr_free_pages(m: Machine) -> int:
 
 
 def _held(m: Machine, order: int, order_at: NDArray[np.uint8]) -> Held:
-    pfns = np.flatnonzero(order_at != _NO_BLOCK)
+    pfns = np.flatnonzero(order_at != _NOT_ALLOCATED)
     nr_pages = np.left_shift(1, order_at[pfns].astype(np.int64))
     chunk_of_frames = pfns >> order
     first = np.flatnonzero(np.diff(chunk_of_frames, prepend=-1))
@@ -184,10 +183,8 @@ def _pieces(held: Held, candidates: Array, nr_pages: int, rng: np.random.Generat
 
 def _settle(m: Machine, before: Machine) -> None:
     """Forget how the machine became what it is: fold pending deltas, put tuning and counters back."""
-    nr_cpus = int(m.params[0].nr_cpus)
     for z, zone in enumerate(m.zones):
-        of_zone = slice(z * nr_cpus, (z + 1) * nr_cpus)
-        zone.nr_free_pages += m.pcps["vm_stat_diff"][of_zone].sum()
+        zone.nr_free_pages += pcps_of_zone(m, z)["vm_stat_diff"].sum()
         zone.watermark_boost = before.zones[z].watermark_boost
         zone.zone_flags = before.zones[z].zone_flags
     m.pcps["vm_stat_diff"] = 0
@@ -203,7 +200,7 @@ def _settle(m: Machine, before: Machine) -> None:
 def take(m: Machine, gfps: Array, orders: Array, order_at: NDArray[np.uint8]) -> bool:
     """Allocate block after block, and note each one's order; stops, False, where there is no single page."""
     for i in range(len(gfps)):
-        pfn = alloc_pages(m, _CPU, gfps[i], orders[i])
+        pfn = alloc_pages(m, BOOT_CPU, gfps[i], orders[i])
         if pfn != NO_PAGE:
             order_at[pfn] = orders[i]
         elif orders[i] == 0:
@@ -218,10 +215,10 @@ def give(m: Machine, pfns: Array, nr_pages: Array) -> None:
         order = 0
         while nr_pages[i] >> order > 1:
             order += 1
-        free_pages(m, _CPU, pfns[i], order)
+        free_pages(m, BOOT_CPU, pfns[i], order)
 
 
 @entry
 def drain(m: Machine) -> None:
     """Empty all per-CPU lists."""
-    drain_all_pages(m, _CPU)
+    drain_all_pages(m, BOOT_CPU)

@@ -14,6 +14,7 @@ from kmsim.config.workload import InterruptConfig, ThreadConfig
 
 CHURN, FILL, EMPTY = range(3)
 NO_END = (1 << 63) - 1
+NOT_TIMED = -1  # for a lifetime: the block is kept until its stream frees it, or for ever
 
 _DO = {"churn": CHURN, "fill": FILL, "empty": EMPTY}
 

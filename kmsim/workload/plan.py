@@ -15,20 +15,10 @@ from kmsim.config.machine import MachineConfig
 from kmsim.config.requests import RequestConfig
 from kmsim.config.workload import InterruptConfig, ThreadConfig, WorkloadConfig, nr_requests_held
 from kmsim.mm.slab_common import Caches
+from kmsim.mm.slub_records import NO_CACHE
 from kmsim.workload.classes import Classes, classes_of
 from kmsim.workload.phases import Phase, nr_operations_of, phases_of
-from kmsim.workload.request import (
-    API_NAMES,
-    BULK,
-    EXACT,
-    KVMALLOC,
-    LARGE,
-    NO_CACHE,
-    PAGES,
-    SLAB,
-    VMALLOC,
-    Request,
-)
+from kmsim.workload.request import API_NAMES, BULK, EXACT, KVMALLOC, LARGE, PAGES, SLAB, VMALLOC, Request
 from kmsim.workload.slab_caches import caches_of, constructor_ps
 
 __all__ = [
