@@ -10,6 +10,7 @@ block of a batch goes to the zone. Leaves out memory cgroups and page_owner.
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
+from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
 from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.page_alloc import (
@@ -27,7 +28,7 @@ from kmsim.mm.zonelist import next_zone
 
 
 @core
-def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
+def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> bool:
     """Start to allocate up to `nr_pages` pages; is a lock wanted? (kernel: alloc_pages_bulk)
 
     When it is done, `nr_populated` pages are on the context's list.
@@ -52,7 +53,7 @@ def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
 
 
 @core
-def bulk_zone(m: Machine, gfp: int, nr_pages: int) -> int:
+def bulk_zone(m: Machine, gfp: Gfp, nr_pages: int) -> ZoneIdx:
     """The first zone that stays above its low watermark, or -1."""
     preferred_zone = next_zone(m, gfp_zone(gfp))
     zone = preferred_zone
@@ -67,7 +68,7 @@ def bulk_zone(m: Machine, gfp: int, nr_pages: int) -> int:
 
 
 @core
-def bulk_take(m: Machine, ac: int) -> bool:
+def bulk_take(m: Machine, ac: ContextIdx) -> bool:
     """Take pages from the per-CPU list until there are enough, or it wants to be refilled."""
     context = m.contexts[ac]
     p = pcp_index(m, context.zone, context.cpu)
@@ -82,7 +83,7 @@ def bulk_take(m: Machine, ac: int) -> bool:
 
 
 @small
-def populate(m: Machine, ac: int, pfn: int) -> None:
+def populate(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """Hand a page to the caller's list."""
     m.pages[pfn].order = 0
     list_add_tail(m, ac, pfn, m.contexts[ac].page_list)
@@ -90,7 +91,7 @@ def populate(m: Machine, ac: int, pfn: int) -> None:
 
 
 @small
-def bulk_done(m: Machine, ac: int) -> bool:
+def bulk_done(m: Machine, ac: ContextIdx) -> bool:
     """Count what a bulk request got, and end it."""
     context = m.contexts[ac]
     m.events[PGALLOC + context.zone] += context.nr_populated
@@ -99,7 +100,7 @@ def bulk_done(m: Machine, ac: int) -> bool:
 
 
 @core
-def bulk_single(m: Machine, ac: int, gfp: int) -> bool:
+def bulk_single(m: Machine, ac: ContextIdx, gfp: Gfp) -> bool:
     """Fall back to one page, by the way that all other requests go."""
     if alloc_begin(m, ac, gfp, 0):
         return True
@@ -107,7 +108,7 @@ def bulk_single(m: Machine, ac: int, gfp: int) -> bool:
 
 
 @small
-def bulk_collect_single(m: Machine, ac: int) -> bool:
+def bulk_collect_single(m: Machine, ac: ContextIdx) -> bool:
     """Put the one page, if there was one, on the caller's list."""
     if m.contexts[ac].pfn != NO_PAGE:
         populate(m, ac, int(m.contexts[ac].pfn))
@@ -115,7 +116,7 @@ def bulk_collect_single(m: Machine, ac: int) -> bool:
 
 
 @core
-def alloc_bulk_locked(m: Machine, ac: int) -> bool:
+def alloc_bulk_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that a bulk request waits for; is another lock wanted?"""
     context = m.contexts[ac]
     if context.attempt != RUNG_BULK:
@@ -129,14 +130,14 @@ def alloc_bulk_locked(m: Machine, ac: int) -> bool:
 
 
 @core
-def put_folio(m: Machine, ac: int, pfn: int, order: int) -> None:
+def put_folio(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Add a block to the batch that `free_folios_begin` will free."""
     m.pages[pfn].order = order
     list_add_tail(m, ac, pfn, m.contexts[ac].page_list)
 
 
 @core
-def free_folios_begin(m: Machine, ac: int) -> bool:
+def free_folios_begin(m: Machine, ac: ContextIdx) -> bool:
     """Start to free the batch; is a lock wanted? (kernel: free_unref_folios)
 
     Blocks that per-CPU lists do not hold go to the zone first, then the others in order.
@@ -146,7 +147,7 @@ def free_folios_begin(m: Machine, ac: int) -> bool:
 
 
 @core
-def free_folios_next(m: Machine, ac: int) -> bool:
+def free_folios_next(m: Machine, ac: ContextIdx) -> bool:
     """Free blocks up to the next one that wants a lock."""
     context = m.contexts[ac]
     head = int(context.page_list)
@@ -165,6 +166,6 @@ def free_folios_next(m: Machine, ac: int) -> bool:
 
 
 @core
-def free_folios_locked(m: Machine, ac: int) -> bool:
+def free_folios_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that a batch waits for; is another lock wanted?"""
     return True if locked(m, ac) else free_folios_next(m, ac)

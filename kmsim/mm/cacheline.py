@@ -22,24 +22,25 @@ is that of the context `ac`.
 import numpy as np
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, Order, Pfn
 from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
 
 
 @small
-def toucher(cpu: int) -> int:
+def toucher(cpu: CpuIdx) -> int:
     """A CPU as the one that has touched a line; in a zeroed record it is nobody."""
     return cpu + 1
 
 
 @small
-def last_toucher(of_record: int) -> int:
+def last_toucher(of_record: int) -> CpuIdx:
     """The CPU that a record's `toucher` means, or -1."""
     return of_record - 1
 
 
 @small
-def touch(m: Machine, ac: int, pfn: int) -> None:
+def touch(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """Count a touch of a page's struct page."""
     cpu = int(m.contexts[ac].cpu)
     now = int(m.cpus[np.uint64(cpu)].nr_misses)  # unsigned, so that compiled code looks for no negative index
@@ -52,14 +53,14 @@ def touch(m: Machine, ac: int, pfn: int) -> None:
 
 
 @small
-def touch_neighbour(m: Machine, ac: int, pfn: int) -> None:
+def touch_neighbour(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """`touch` what is beside a page on a list, unless it is the list's head."""
     if pfn < m.params[0].nr_frames:
         touch(m, ac, pfn)
 
 
 @core
-def touch_block(m: Machine, ac: int, pfn: int, order: int) -> None:
+def touch_block(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Count a walk over all struct pages of a block: those behind the first are as hot as the last.
 
     The first has its own record, and whoever took the block off a list has just touched it; of the
@@ -93,7 +94,7 @@ def age(now: int, touched: int) -> int:
 
 
 @small
-def is_cached(m: Machine, cpu: int, pfn: int) -> bool:
+def is_cached(m: Machine, cpu: CpuIdx, pfn: Pfn) -> bool:
     """Did this CPU touch the line last, and not too many misses ago?"""
     page = m.pages[pfn]
     is_ours = int(page.toucher) == toucher(cpu)
@@ -101,14 +102,14 @@ def is_cached(m: Machine, cpu: int, pfn: int) -> bool:
 
 
 @small
-def is_elsewhere(m: Machine, pfn: int) -> bool:
+def is_elsewhere(m: Machine, pfn: Pfn) -> bool:
     """Does the cache of the CPU that touched the line last still have it? Asked where this CPU's has not."""
     cpu = last_toucher(int(m.pages[pfn].toucher))
     return cpu >= 0 and is_cached(m, cpu, pfn)
 
 
 @small
-def stamp(m: Machine, cpu: int, pfn: int) -> None:
+def stamp(m: Machine, cpu: CpuIdx, pfn: Pfn) -> None:
     """Say in the page's record that this CPU has touched it now."""
     page = m.pages[pfn]
     page.toucher = toucher(cpu)
@@ -116,7 +117,7 @@ def stamp(m: Machine, cpu: int, pfn: int) -> None:
 
 
 @small
-def miss(m: Machine, cpu: int, pfn: int) -> None:
+def miss(m: Machine, cpu: CpuIdx, pfn: Pfn) -> None:
     """Count a touch that is not hot."""
     if m.params[0].cache_lines == NO_CACHES:
         return

@@ -1,10 +1,11 @@
 """Bytes as an order of pages (kernel: asm-generic/getorder.h, linux/log2.h)."""
 
 from kmsim.jit import shared
+from kmsim.mm.indices import Order
 
 
 @shared
-def get_order(nr_bytes: int, page_shift: int) -> int:
+def get_order(nr_bytes: int, page_shift: int) -> Order:
     """The order of the smallest block that holds so many bytes, at least 1 (kernel: get_order).
 
     It may be larger than the machine's largest order.

@@ -6,6 +6,7 @@ Leaves out: cpusets, the memory policies of a task, scoped constraints (memalloc
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import Gfp, Order, ZoneIdx
 
 GFP_FLAGS: dict[str, int] = {
     "__GFP_DMA": 1 << 0,
@@ -137,7 +138,7 @@ def _flag(name: str) -> int:
     return GFP_FLAGS[name]
 
 
-def gfp_problem(gfp: int, order: int) -> str | None:
+def gfp_problem(gfp: Gfp, order: Order) -> str | None:
     """Why the kernel would warn of this mask (and therefore kmsim refuses it), or None."""
     if _ZONE_TABLE[gfp & _ZONE_BITS] < 0:
         return "at most one of __GFP_DMA, __GFP_DMA32 and __GFP_HIGHMEM"
@@ -151,7 +152,7 @@ def gfp_problem(gfp: int, order: int) -> str | None:
 
 
 @small
-def gfp_zone(gfp: int) -> int:
+def gfp_zone(gfp: Gfp) -> ZoneIdx:
     """The highest zone that may serve the request (kernel: gfp_zone)."""
     zone = _ZONE_TABLE[gfp & _ZONE_BITS]
     assert zone >= 0, "zone bits that exclude each other"
@@ -159,7 +160,7 @@ def gfp_zone(gfp: int) -> int:
 
 
 @small
-def gfp_to_alloc_flags(gfp: int, order: int) -> int:
+def gfp_to_alloc_flags(gfp: Gfp, order: Order) -> int:
     """The reserves that a request may use once the low watermark failed (kernel: gfp_to_alloc_flags)."""
     alloc_flags = ALLOC_WMARK_MIN | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
     if not gfp & GFP_DIRECT_RECLAIM:

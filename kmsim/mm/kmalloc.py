@@ -15,6 +15,7 @@ from typing import NamedTuple
 from kmsim.jit import core, small
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Pfn
 from kmsim.mm.limits import SIZE_MAX
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
@@ -37,7 +38,7 @@ def kmalloc_array_size(nr: int, size: int) -> int | None:
 
 
 @small
-def kmalloced(sl: Slub, ac: int) -> Memory:
+def kmalloced(sl: Slub, ac: ContextIdx) -> Memory:
     """What the context's kmalloc or krealloc has given."""
     return Memory(int(sl.contexts[ac].obj), int(sl.contexts[ac].large_pfn))
 
@@ -57,7 +58,7 @@ def ksize(m: Machine, sl: Slub, memory: Memory) -> int:
 
 
 @small
-def kmalloc_begin(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> bool:
+def kmalloc_begin(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start to allocate `size` > 0 bytes from a cache, or NO_CACHE; is a lock wanted? (kernel: kmalloc)
 
     When it is done, `kmalloced` says what it has given.
@@ -67,7 +68,7 @@ def kmalloc_begin(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int
 
 
 @small
-def allocate(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> bool:
+def allocate(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start the allocation itself."""
     sl.contexts[ac].large_pfn = NO_PAGE
     if cache != NO_CACHE:
@@ -76,7 +77,7 @@ def allocate(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> 
 
 
 @core
-def alloc_large(m: Machine, sl: Slub, ac: int, size: int, gfp: int) -> bool:
+def alloc_large(m: Machine, sl: Slub, ac: ContextIdx, size: int, gfp: Gfp) -> bool:
     """Ask the page allocator (kernel: ___kmalloc_large_node)."""
     context = sl.contexts[ac]
     context.obj = NO_OBJECT
@@ -92,7 +93,7 @@ def alloc_large(m: Machine, sl: Slub, ac: int, size: int, gfp: int) -> bool:
 
 
 @small
-def large_allocated(m: Machine, sl: Slub, ac: int) -> bool:
+def large_allocated(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     """The page allocator has answered."""
     after_lock(m, ac)
     sl.contexts[ac].stage = SLUB_DONE
@@ -101,14 +102,14 @@ def large_allocated(m: Machine, sl: Slub, ac: int) -> bool:
 
 
 @small
-def kfree_begin(m: Machine, sl: Slub, ac: int, memory: Memory) -> bool:
+def kfree_begin(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> bool:
     """Start to free what kmalloc has given, which may be nothing; is a lock wanted? (kernel: kfree)"""
     sl.contexts[ac].realloc_size = 0
     return release(m, sl, ac, memory)
 
 
 @small
-def release(m: Machine, sl: Slub, ac: int, memory: Memory) -> bool:
+def release(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> bool:
     """Start the free itself."""
     if memory.large_pfn != NO_PAGE:
         return free_large(m, sl, ac, memory.large_pfn)
@@ -116,7 +117,7 @@ def release(m: Machine, sl: Slub, ac: int, memory: Memory) -> bool:
 
 
 @core
-def free_large(m: Machine, sl: Slub, ac: int, pfn: int) -> bool:
+def free_large(m: Machine, sl: Slub, ac: ContextIdx, pfn: Pfn) -> bool:
     """Give a large block back (kernel: free_large_kmalloc)."""
     if free_begin(m, ac, pfn, int(m.pages[pfn].order)):
         sl.contexts[ac].stage = FREE_LARGE
@@ -127,7 +128,7 @@ def free_large(m: Machine, sl: Slub, ac: int, pfn: int) -> bool:
 
 
 @core
-def krealloc_begin(m: Machine, sl: Slub, ac: int, old: Memory, size: int, cache: int, gfp: int) -> bool:
+def krealloc_begin(m: Machine, sl: Slub, ac: ContextIdx, old: Memory, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start to make memory `size` bytes large, in place or by moving it; is a lock wanted? (kernel: krealloc)
 
     `cache` is what kmalloc would take for the new size. When it is done, `kmalloced` says where the memory is;
@@ -151,7 +152,7 @@ def krealloc_begin(m: Machine, sl: Slub, ac: int, old: Memory, size: int, cache:
 
 
 @core
-def moved(m: Machine, sl: Slub, ac: int) -> bool:
+def moved(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     """There is new memory, or none: copy what the old holds, and free that."""
     context = sl.contexts[ac]
     context.realloc_size = 0
@@ -164,7 +165,7 @@ def moved(m: Machine, sl: Slub, ac: int) -> bool:
 
 
 @core
-def kmalloc_locked(m: Machine, sl: Slub, ac: int) -> bool:
+def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     """Run the critical section that kmalloc, kfree or krealloc waits for; is another lock wanted?"""
     context = sl.contexts[ac]
     stage = int(context.stage)

@@ -11,6 +11,7 @@ The outcome is in `contexts[ac].outcome`: KV_SLAB (`obj`), KV_PAGES (`pfn`, `ord
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Order
 from kmsim.mm.limits import S64_MAX
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_object import slab_owner
@@ -38,7 +39,7 @@ def array_bytes(nr: int, nr_bytes: int) -> int:
 
 
 @core
-def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: int, gfp: int) -> bool:
+def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> bool:
     """Start to allocate; is anything wanted? `cache` is kmalloc's for this size, or NO_CACHE: it is too large for one.
 
     A size below 0 is an array's that overflowed: it fails at once.
@@ -60,7 +61,7 @@ def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: 
 
 
 @core
-def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, outcome: int, handle: int, order: int) -> bool:
+def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, handle: int, order: Order) -> bool:
     """Start to free what a kvmalloc gave: its outcome, its object, block or area, and the block's order."""
     frame = vm.frames[first_frame(vm, ac, KV_FREE)]
     frame.old_outcome = outcome
@@ -70,7 +71,7 @@ def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, outcome: int, handle: in
 
 
 @core
-def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: int, gfp: int) -> bool:
+def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> bool:
     """Start to make memory larger or smaller, in place or moved; is anything wanted? (kernel: kvrealloc)
 
     `contexts[ac]` names the old memory as an outcome does (KV_NONE: there is none), and is the result in the same

@@ -3,6 +3,7 @@
 from kmsim.jit import core, small
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_DIRECT_RECLAIM, GFP_NOFAIL, GFP_NORETRY, GFP_NOWARN, GFP_RETRY_MAYFAIL, GFP_ZERO
+from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.slub_records import NO_CACHE
@@ -51,7 +52,7 @@ from kmsim.mm.vm_records import (
 
 
 @small
-def kmalloc_gfp_adjust(gfp: int, nr_bytes: int, page_bytes: int) -> int:
+def kmalloc_gfp_adjust(gfp: Gfp, nr_bytes: int, page_bytes: int) -> int:
     """How hard the slab tries where there is another way (kernel: kmalloc_gfp_adjust)."""
     if nr_bytes > page_bytes:
         gfp |= GFP_NOWARN
@@ -62,7 +63,7 @@ def kmalloc_gfp_adjust(gfp: int, nr_bytes: int, page_bytes: int) -> int:
 
 
 @core
-def step_of_kv(m: Machine, vm: Vm, ac: int, step: int) -> int:
+def step_of_kv(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step; what it needs."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
@@ -93,7 +94,7 @@ def step_of_kv(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def start_kvmalloc(m: Machine, vm: Vm, ac: int) -> int:
+def start_kvmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """Ask the slab, or for more than its caches hold the page allocator."""
     frame = vm.frames[frame_of(vm, ac)]
     page_shift = int(m.params[0].page_shift)
@@ -112,7 +113,7 @@ def start_kvmalloc(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def leaves_slab(m: Machine, vm: Vm, ac: int) -> int:
+def leaves_slab(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """The slab has refused: vmalloc, if that is allowed (kernel: __kvmalloc_node)."""
     frame = vm.frames[frame_of(vm, ac)]
     if not frame.may_leave:
@@ -134,7 +135,7 @@ def leaves_slab(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def call_vmalloc(vm: Vm, ac: int, nr_bytes: int, gfp: int, vm_flags: int) -> None:
+def call_vmalloc(vm: Vm, ac: ContextIdx, nr_bytes: int, gfp: Gfp, vm_flags: int) -> None:
     """Let vmalloc do it; the frame's following step is set."""
     inner = vm.frames[push_frame(vm, ac, AREA_START)]
     inner.nr_bytes = nr_bytes
@@ -143,7 +144,7 @@ def call_vmalloc(vm: Vm, ac: int, nr_bytes: int, gfp: int, vm_flags: int) -> Non
 
 
 @small
-def ends(vm: Vm, ac: int, outcome: int) -> int:
+def ends(vm: Vm, ac: ContextIdx, outcome: int) -> int:
     """The kvmalloc is over: count how, and why it left the slab."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
@@ -156,7 +157,7 @@ def ends(vm: Vm, ac: int, outcome: int) -> int:
 
 
 @small
-def free_either(vm: Vm, ac: int) -> int:
+def free_either(vm: Vm, ac: ContextIdx) -> int:
     """Free what a kvmalloc gave (kernel: kvfree)."""
     frame = vm.frames[frame_of(vm, ac)]
     handle = int(frame.old_handle)
@@ -174,7 +175,7 @@ def free_either(vm: Vm, ac: int) -> int:
 
 
 @small
-def step_of_realloc(m: Machine, vm: Vm, ac: int, step: int) -> int:
+def step_of_realloc(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of a kvrealloc; what it needs."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
@@ -209,7 +210,7 @@ def step_of_realloc(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def call_kvmalloc(vm: Vm, ac: int, may_leave: int) -> None:
+def call_kvmalloc(vm: Vm, ac: ContextIdx, may_leave: int) -> None:
     """Ask for the new memory, and say whether it may leave the slab; the frame's following step is set."""
     frame = vm.frames[frame_of(vm, ac)]
     nr_bytes, gfp, cache = int(frame.nr_bytes), int(frame.gfp), int(frame.cache)
@@ -221,7 +222,7 @@ def call_kvmalloc(vm: Vm, ac: int, may_leave: int) -> None:
 
 
 @small
-def realloc_area(m: Machine, vm: Vm, ac: int) -> int:
+def realloc_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """An area has room for more than was asked for, up to its pages (kernel: vrealloc)."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.old_handle]
@@ -236,7 +237,7 @@ def realloc_area(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def stays(m: Machine, vm: Vm, ac: int, nr_spare_bytes: int) -> int:
+def stays(m: Machine, vm: Vm, ac: ContextIdx, nr_spare_bytes: int) -> int:
     """The memory has room already; what is behind it is zeroed where that is asked for."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.gfp & GFP_ZERO:
@@ -246,7 +247,7 @@ def stays(m: Machine, vm: Vm, ac: int, nr_spare_bytes: int) -> int:
 
 
 @small
-def copied(vm: Vm, ac: int) -> int:
+def copied(vm: Vm, ac: ContextIdx) -> int:
     """There is new memory: copy, then free the old."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
@@ -260,7 +261,7 @@ def copied(vm: Vm, ac: int) -> int:
 
 
 @small
-def free_old(vm: Vm, ac: int) -> int:
+def free_old(vm: Vm, ac: ContextIdx) -> int:
     """Free the old memory; there may be none, and then there is nothing to free."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.step = KV_REALLOC_DONE

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.jit import shared, small
+from kmsim.mm.indices import CpuIdx, LockIdx, Order, PcpIdx, ZoneIdx
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = 4
@@ -222,30 +223,30 @@ class Machine(NamedTuple):
 
 
 @small
-def is_zone_lock(lock: int) -> bool:
+def is_zone_lock(lock: LockIdx) -> bool:
     """Is it the number of a zone's lock? Those of other locks come behind, and what is no lock is below 0."""
     return 0 <= lock < MAX_NR_ZONES
 
 
 @shared
-def pcp_index(m: Machine, z: int, cpu: int) -> int:
+def pcp_index(m: Machine, z: ZoneIdx, cpu: CpuIdx) -> PcpIdx:
     """Where a CPU's lists of a zone are in `pcps`."""
     return z * int(m.params[0].nr_cpus) + cpu
 
 
 @small
-def zone_of_pcp(m: Machine, p: int) -> int:
+def zone_of_pcp(m: Machine, p: PcpIdx) -> ZoneIdx:
     """The zone of lists in `pcps`."""
     return p // int(m.params[0].nr_cpus)
 
 
 @small
-def cpu_of_pcp(m: Machine, p: int) -> int:
+def cpu_of_pcp(m: Machine, p: PcpIdx) -> CpuIdx:
     """The CPU of lists in `pcps`."""
     return p % int(m.params[0].nr_cpus)
 
 
-def pcps_of_zone(m: Machine, z: int) -> NDArray[np.void]:
+def pcps_of_zone(m: Machine, z: ZoneIdx) -> NDArray[np.void]:
     """All CPUs' lists of a zone, by CPU; a view."""
     return m.pcps[pcp_index(m, z, 0) : pcp_index(m, z + 1, 0)]
 
@@ -255,9 +256,9 @@ def new_machine(
     nr_frames: int,
     nr_cpus: int,
     page_shift: int,
-    max_page_order: int,
-    pageblock_order: int,
-    pmd_order: int,
+    max_page_order: Order,
+    pageblock_order: Order,
+    pmd_order: Order,
     thp_built_in: bool,
     watermark_boost_factor: int = 15000,
     nr_contexts: int | None = None,

@@ -50,6 +50,7 @@ from kmsim.mm.gfp import (
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
+from kmsim.mm.indices import ContextIdx, Gfp, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
@@ -93,7 +94,7 @@ RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
 
 
 @small
-def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
+def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> bool:
     """Start an allocation; is a zone's lock wanted? (kernel: __alloc_pages)
 
     When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
@@ -117,7 +118,7 @@ def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
 
 
 @small
-def gfp_migratetype(m: Machine, gfp: int) -> int:
+def gfp_migratetype(m: Machine, gfp: Gfp) -> Migratetype:
     """The type of pages that a request wants (kernel: gfp_migratetype)."""
     if m.params[0].mobility_disabled:
         return MIGRATE_UNMOVABLE
@@ -125,7 +126,7 @@ def gfp_migratetype(m: Machine, gfp: int) -> int:
 
 
 @small
-def get_page_from_freelist(m: Machine, ac: int, zone: int) -> bool:
+def get_page_from_freelist(m: Machine, ac: ContextIdx, zone: ZoneIdx) -> bool:
     """Try zone after zone from `zone` downwards, rung after rung (kernel: get_page_from_freelist)."""
     while True:
         while zone >= 0:
@@ -138,7 +139,7 @@ def get_page_from_freelist(m: Machine, ac: int, zone: int) -> bool:
 
 
 @small
-def zone_allows(m: Machine, ac: int, z: int) -> bool:
+def zone_allows(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
     """Is the zone above the watermark of this rung? Also finds it to be below its high mark."""
     m.work[0].watermark_checks += 1
     context = m.contexts[ac]
@@ -158,7 +159,7 @@ def zone_allows(m: Machine, ac: int, z: int) -> bool:
 
 
 @small
-def try_this_zone(m: Machine, ac: int, z: int) -> bool:
+def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
     """Take from the per-CPU list, or ask for the zone's lock (kernel: rmqueue)."""
     context = m.contexts[ac]
     order = context.order
@@ -179,7 +180,7 @@ def try_this_zone(m: Machine, ac: int, z: int) -> bool:
 
 
 @core
-def next_rung(m: Machine, ac: int) -> bool:
+def next_rung(m: Machine, ac: ContextIdx) -> bool:
     """Every zone has refused: prepare the next rung, or fail."""
     context = m.contexts[ac]
     if context.alloc_flags & ALLOC_NOFRAGMENT:
@@ -202,7 +203,7 @@ def next_rung(m: Machine, ac: int) -> bool:
 
 
 @small
-def no_page(m: Machine, ac: int, event: int) -> bool:
+def no_page(m: Machine, ac: ContextIdx, event: int) -> bool:
     """The request has failed: count why, and end it."""
     context = m.contexts[ac]
     context.attempt = RUNG_FAILED
@@ -214,13 +215,13 @@ def no_page(m: Machine, ac: int, event: int) -> bool:
 
 
 @small
-def may_ignore_watermarks(gfp: int) -> bool:
+def may_ignore_watermarks(gfp: Gfp) -> bool:
     """May the request use all of memory, because it will free some? (kernel: __gfp_pfmemalloc_flags)"""
     return gfp & GFP_MEMALLOC != 0 and gfp & GFP_NOMEMALLOC == 0
 
 
 @small
-def compacts_first(m: Machine, ac: int) -> bool:
+def compacts_first(m: Machine, ac: ContextIdx) -> bool:
     """Does the request go to direct compaction before anything else? (kernel: __alloc_pages_slowpath)"""
     context = m.contexts[ac]
     gfp = context.gfp
@@ -231,7 +232,7 @@ def compacts_first(m: Machine, ac: int) -> bool:
 
 
 @small
-def allocated(m: Machine, ac: int, pfn: int) -> bool:
+def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
     """The request has its block: the last things to do, one of which may want the lock."""
     context = m.contexts[ac]
     z = int(context.zone)
@@ -247,7 +248,7 @@ def allocated(m: Machine, ac: int, pfn: int) -> bool:
 
 
 @small
-def wake_for_boost(m: Machine, ac: int) -> None:
+def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
     """Wake kswapd where a fallback has just raised the watermarks (kernel: rmqueue)."""
     context = m.contexts[ac]
     zone = m.zones[context.zone]
@@ -257,7 +258,7 @@ def wake_for_boost(m: Machine, ac: int) -> None:
 
 
 @core
-def locked(m: Machine, ac: int) -> bool:
+def locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that the context waits for; is another lock wanted?
 
     The caller has been granted the lock of zone `contexts[ac].zone`.
@@ -278,7 +279,7 @@ def locked(m: Machine, ac: int) -> bool:
 
 
 @small
-def refill_locked(m: Machine, ac: int) -> bool:
+def refill_locked(m: Machine, ac: ContextIdx) -> bool:
     """Refill the per-CPU list and take its first block; else go on to the buddy allocator."""
     rmqueue_bulk(m, ac)
     context = m.contexts[ac]
@@ -290,7 +291,7 @@ def refill_locked(m: Machine, ac: int) -> bool:
 
 
 @small
-def rmqueue_buddy(m: Machine, ac: int) -> bool:
+def rmqueue_buddy(m: Machine, ac: ContextIdx) -> bool:
     """Take a block from the zone's free lists; else go on to the next zone (kernel: rmqueue_buddy)."""
     context = m.contexts[ac]
     pfn = NO_PAGE
@@ -308,7 +309,7 @@ def rmqueue_buddy(m: Machine, ac: int) -> bool:
 
 
 @small
-def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
+def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> bool:
     """Start to free a block; is a zone's lock wanted? (kernel: free_unref_page)"""
     assert int(m.pages[pfn].page_flags) & (PG_BUDDY | PG_PCP) == 0, "double free"
     context = m.contexts[ac]
@@ -335,7 +336,7 @@ def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
 
 
 @small
-def free_buddy_locked(m: Machine, ac: int) -> bool:
+def free_buddy_locked(m: Machine, ac: ContextIdx) -> bool:
     """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
     context = m.contexts[ac]
     split_large_buddy(m, ac, context.pfn, context.order, False)
@@ -344,7 +345,7 @@ def free_buddy_locked(m: Machine, ac: int) -> bool:
 
 
 @small
-def drain_locked(m: Machine, ac: int) -> bool:
+def drain_locked(m: Machine, ac: ContextIdx) -> bool:
     """Give a batch of a per-CPU list back, and see whether the zone has recovered."""
     context = m.contexts[ac]
     z = int(context.zone)
@@ -359,14 +360,14 @@ def drain_locked(m: Machine, ac: int) -> bool:
 
 
 @small
-def after_lock(m: Machine, ac: int) -> None:
+def after_lock(m: Machine, ac: ContextIdx) -> None:
     """Check and zero new pages, once for each request that is DONE; after a free or a failure it does nothing."""
     if m.contexts[ac].to_check or m.contexts[ac].gfp & GFP_ZERO:
         prep_new_pages(m, ac)
 
 
 @core
-def prep_new_pages(m: Machine, ac: int) -> None:
+def prep_new_pages(m: Machine, ac: ContextIdx) -> None:
     """Check the context's new block, and zero it, or its pages of a bulk request (kernel: prep_new_page)."""
     context = m.contexts[ac]
     if context.to_check:
@@ -377,7 +378,7 @@ def prep_new_pages(m: Machine, ac: int) -> None:
 
 
 @small
-def alloc_pages(m: Machine, ac: int, gfp: int, order: int) -> int:
+def alloc_pages(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
     """A block of 2^order pages, or NO_PAGE, on a machine where every lock is free (kernel: alloc_pages)."""
     wanted = alloc_begin(m, ac, gfp, order)
     while wanted:
@@ -387,7 +388,7 @@ def alloc_pages(m: Machine, ac: int, gfp: int, order: int) -> int:
 
 
 @small
-def free_pages(m: Machine, ac: int, pfn: int, order: int) -> None:
+def free_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Free a block on a machine where every lock is free (kernel: __free_pages)."""
     wanted = free_begin(m, ac, pfn, order)
     while wanted:

@@ -17,6 +17,7 @@ from kmsim.mm.buddy import free_one_page
 from kmsim.mm.cacheline import touch
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM
+from kmsim.mm.indices import ContextIdx, Gfp, Pfn
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
 from kmsim.mm.page_alloc import PAGES_DONE, RUNG_FAILED, alloc_begin, free_begin, locked
 from kmsim.mm.pageblock import pageblock_migratetype
@@ -33,7 +34,7 @@ def exact_pages(m: Machine, nr_bytes: int) -> int:
 
 
 @core
-def exact_alloc_begin(m: Machine, ac: int, gfp: int, nr_bytes: int) -> bool:
+def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> bool:
     """Start to allocate `nr_bytes`; is a zone's lock wanted? (kernel: alloc_pages_exact)
 
     When it is done, `contexts[ac].pfn` is the first page or NO_PAGE, and `exact_saved` says what it spared.
@@ -59,7 +60,7 @@ def exact_alloc_begin(m: Machine, ac: int, gfp: int, nr_bytes: int) -> bool:
 
 
 @core
-def make_alloc_exact(m: Machine, ac: int) -> bool:
+def make_alloc_exact(m: Machine, ac: ContextIdx) -> bool:
     """The block is there, or there is none: split it and go on to its tail (kernel: make_alloc_exact)."""
     context = m.contexts[ac]
     context.exact_stage = EXACT_IDLE
@@ -77,7 +78,7 @@ def make_alloc_exact(m: Machine, ac: int) -> bool:
 
 
 @small
-def next_of_tail(m: Machine, ac: int) -> bool:
+def next_of_tail(m: Machine, ac: ContextIdx) -> bool:
     """Ask for the lock of the tail's next page."""
     context = m.contexts[ac]
     if context.exact_next == context.exact_end:
@@ -89,7 +90,7 @@ def next_of_tail(m: Machine, ac: int) -> bool:
 
 
 @core
-def exact_locked(m: Machine, ac: int) -> bool:
+def exact_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that an exact request waits for; is another lock wanted?"""
     context = m.contexts[ac]
     if context.exact_stage == EXACT_ALLOC:
@@ -106,7 +107,7 @@ def exact_locked(m: Machine, ac: int) -> bool:
 
 
 @core
-def exact_free_begin(m: Machine, ac: int, pfn: int, nr_bytes: int) -> bool:
+def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> bool:
     """Start to free exact pages; is a zone's lock wanted? (kernel: free_pages_exact)
 
     See `excess_pages` for a wrong size.
@@ -127,7 +128,7 @@ def exact_free_begin(m: Machine, ac: int, pfn: int, nr_bytes: int) -> bool:
 
 
 @small
-def free_next(m: Machine, ac: int) -> bool:
+def free_next(m: Machine, ac: ContextIdx) -> bool:
     """Free pages up to the next one that wants a lock."""
     context = m.contexts[ac]
     while context.exact_next < context.exact_end:

@@ -7,6 +7,7 @@ free buddies left apart, per-CPU counts against their lists, touchers against CP
 
 from kmsim.jit import core
 from kmsim.mm.buddy import free_buddy_pfn
+from kmsim.mm.indices import CpuIdx, Migratetype, Order, ZoneIdx
 from kmsim.mm.list import list_first
 from kmsim.mm.mmzone import (
     MAX_NR_ZONES,
@@ -38,7 +39,7 @@ def validate(m: Machine) -> None:
 
 
 @core
-def recount_list(m: Machine, z: int, head: int, order: int, page_flags: int) -> int:
+def recount_list(m: Machine, z: ZoneIdx, head: int, order: Order, page_flags: int) -> int:
     """How many blocks are on a list, each checked by itself."""
     nr_blocks = 0
     before = head
@@ -61,7 +62,7 @@ def recount_list(m: Machine, z: int, head: int, order: int, page_flags: int) -> 
 
 
 @core
-def recount_zone(m: Machine, z: int) -> int:
+def recount_zone(m: Machine, z: ZoneIdx) -> int:
     """Check a zone's free lists and counters; the number of blocks on them."""
     zone = m.zones[z]
     nr_blocks = 0
@@ -89,7 +90,7 @@ def recount_zone(m: Machine, z: int) -> int:
 
 
 @core
-def check_blocks(m: Machine, z: int, head: int, order: int, migratetype: int) -> None:
+def check_blocks(m: Machine, z: ZoneIdx, head: int, order: Order, migratetype: Migratetype) -> None:
     """Check the blocks of a free list against their pageblocks and their buddies."""
     pfn = list_first(m, head)
     while pfn != head:
@@ -108,7 +109,7 @@ def check_blocks(m: Machine, z: int, head: int, order: int, migratetype: int) ->
 
 
 @core
-def recount_pcp(m: Machine, z: int, cpu: int) -> int:
+def recount_pcp(m: Machine, z: ZoneIdx, cpu: CpuIdx) -> int:
     """Check a CPU's lists of a zone; the number of blocks on them."""
     pcp = m.pcps[pcp_index(m, z, cpu)]
     nr_blocks = 0

@@ -25,6 +25,7 @@ it); a zone's lock only inside the page allocator.
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import locked
 from kmsim.mm.slub_alloc import (
@@ -94,7 +95,7 @@ from kmsim.mm.slub_steps import (
 
 
 @small
-def slab_alloc_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
+def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start to allocate an object; is a lock wanted? (kernel: slab_alloc_node)
 
     When it is done, `contexts[ac].obj` is the object, or NO_OBJECT: then `m.contexts[ac].failure` says why.
@@ -113,7 +114,7 @@ def slab_alloc_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> boo
 
 
 @small
-def slab_free_begin(m: Machine, sl: Slub, ac: int, obj: int) -> bool:
+def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> bool:
     """Start to free an object; is a lock wanted? (kernel: slab_free)"""
     cpu = int(m.contexts[ac].cpu)
     slab = slab_of(sl, obj)
@@ -143,7 +144,7 @@ def slab_free_begin(m: Machine, sl: Slub, ac: int, obj: int) -> bool:
 
 
 @core
-def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int, nr_objects: int) -> bool:
+def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, nr_objects: int) -> bool:
     """Start to allocate several objects, or none; is a lock wanted? (kernel: kmem_cache_alloc_bulk)
 
     When it is done, the objects are in the context's row of `bulk`, from ac * SLAB_BULK_MAX on, and
@@ -160,7 +161,7 @@ def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int, n
 
 
 @core
-def slab_free_bulk_begin(m: Machine, sl: Slub, ac: int, nr_objects: int) -> bool:
+def slab_free_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, nr_objects: int) -> bool:
     """Start to free the first objects of the context's row of `bulk`; is a lock wanted? (kernel: kmem_cache_free_bulk)
 
     They may be of several caches (kernel: kfree_bulk).
@@ -175,13 +176,13 @@ def slab_free_bulk_begin(m: Machine, sl: Slub, ac: int, nr_objects: int) -> bool
 
 
 @core
-def slab_shrink_begin(m: Machine, sl: Slub, ac: int, cache: int) -> bool:
+def slab_shrink_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> bool:
     """Start to give back what a cache does not need; a lock is wanted (kernel: kmem_cache_shrink)."""
     return flush_begin(m, sl, ac, cache, OP_SHRINK)
 
 
 @core
-def slab_destroy_begin(m: Machine, sl: Slub, ac: int, cache: int) -> bool:
+def slab_destroy_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> bool:
     """Start to destroy a cache; a lock is wanted (kernel: kmem_cache_destroy).
 
     When it is done, `contexts[ac].remaining` is how many objects still live: if any, the cache stays.
@@ -190,7 +191,7 @@ def slab_destroy_begin(m: Machine, sl: Slub, ac: int, cache: int) -> bool:
 
 
 @small
-def flush_begin(m: Machine, sl: Slub, ac: int, cache: int, operation: int) -> bool:
+def flush_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, operation: int) -> bool:
     """Start to give back all CPUs' slabs (kernel: flush_all)."""
     context = sl.contexts[ac]
     context.cache = cache
@@ -200,7 +201,7 @@ def flush_begin(m: Machine, sl: Slub, ac: int, cache: int, operation: int) -> bo
 
 
 @core
-def slab_locked(m: Machine, sl: Slub, ac: int) -> bool:
+def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     """Run the critical section that the context waits for, and go on; is another lock wanted?
 
     The caller has been granted the lock that `contexts[ac].lock` names, and lets go of it when this returns. Where it
@@ -225,7 +226,7 @@ def slab_locked(m: Machine, sl: Slub, ac: int) -> bool:
 
 
 @core
-def alloc_slowly(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
+def alloc_slowly(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start an allocation that finds nothing on the CPU's free list (kernel: __slab_alloc)."""
     context = sl.contexts[ac]
     context.cache = cache
@@ -240,7 +241,7 @@ def alloc_slowly(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
 
 
 @core
-def proceed(m: Machine, sl: Slub, ac: int, step: int) -> bool:
+def proceed(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> bool:
     """Take steps, none under a lock, until one is wanted or the request is done; is one wanted?"""
     while step > SLUB_DONE:
         if step < DEACTIVATE:
@@ -263,7 +264,7 @@ def proceed(m: Machine, sl: Slub, ac: int, step: int) -> bool:
 
 
 @small
-def step_of_alloc(m: Machine, sl: Slub, ac: int, step: int) -> int:
+def step_of_alloc(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     """One step of ___slab_alloc that holds no lock."""
     if step == REREAD_SLAB:
         return reread_slab(m, sl, ac)
@@ -286,7 +287,7 @@ def step_of_alloc(m: Machine, sl: Slub, ac: int, step: int) -> int:
 
 
 @core
-def step_of_rest(m: Machine, sl: Slub, ac: int, step: int) -> int:
+def step_of_rest(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     """One step of what is asked for rarely."""
     if step == ALLOC_NEXT_OF_BULK:
         return alloc_bulk(m, sl, ac)
@@ -300,7 +301,7 @@ def step_of_rest(m: Machine, sl: Slub, ac: int, step: int) -> int:
 
 
 @small
-def critical_section(m: Machine, sl: Slub, ac: int, stage: int) -> int:
+def critical_section(m: Machine, sl: Slub, ac: ContextIdx, stage: int) -> int:
     """What is done under list_lock; the step that follows, without it."""
     if stage == LOCKED_FREE:
         return free_locked(m, sl, ac)

@@ -9,6 +9,7 @@ where its free list is taken until it is deactivated. Lock order: see `mm.slub`.
 
 from kmsim.jit import small
 from kmsim.mm.gfp import GFP_ZERO
+from kmsim.mm.indices import ContextIdx, CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_lines import stamp_slab, start_list, touch_allocated, where_lines_are
 from kmsim.mm.slub_new import pfmemalloc_match
@@ -39,7 +40,7 @@ from kmsim.mm.slub_steps import (
 
 
 @small
-def take_object(m: Machine, sl: Slub, c: int, cpu: int, obj: int) -> None:
+def take_object(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, obj: ObjectIdx) -> None:
     """Take the first object off a CPU's free list."""
     cpu_slab = sl.cpu_slabs[c]
     link = int(sl.links[obj])
@@ -50,7 +51,7 @@ def take_object(m: Machine, sl: Slub, c: int, cpu: int, obj: int) -> None:
 
 
 @small
-def install(m: Machine, sl: Slub, ac: int, slab: int, freelist: int) -> None:
+def install(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, freelist: int) -> None:
     """Make a frozen slab the context's cpu slab; `rest` says where its lines are."""
     c = this_cpu_slab(m, sl, ac)
     cpu_slab = sl.cpu_slabs[c]
@@ -61,7 +62,7 @@ def install(m: Machine, sl: Slub, ac: int, slab: int, freelist: int) -> None:
 
 
 @small
-def take_freelist(m: Machine, sl: Slub, ac: int, slab: int) -> int:
+def take_freelist(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> int:
     """Take all free objects of a slab and freeze it; without any, unfreeze it (kernel: get_freelist, freeze_slab)."""
     record = sl.slabs[slab]
     cpu = int(m.contexts[ac].cpu)
@@ -80,7 +81,7 @@ def take_freelist(m: Machine, sl: Slub, ac: int, slab: int) -> int:
 
 
 @small
-def reread_slab(m: Machine, sl: Slub, ac: int) -> int:
+def reread_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take what others have freed to the cpu slab, or give the slab up (kernel: ___slab_alloc, from reread_slab on)."""
     context = sl.contexts[ac]
     c = this_cpu_slab(m, sl, ac)
@@ -104,7 +105,7 @@ def reread_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def cpu_partial_slab(m: Machine, sl: Slub, ac: int) -> int:
+def cpu_partial_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take the first of the CPU's partial slabs (kernel: ___slab_alloc, from new_slab on)."""
     context = sl.contexts[ac]
     cpu_slab = sl.cpu_slabs[this_cpu_slab(m, sl, ac)]
@@ -129,7 +130,7 @@ def cpu_partial_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def get_partial_node(m: Machine, sl: Slub, ac: int) -> int:
+def get_partial_node(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take slabs from the node's list, the first to use, the others for the CPU's; under list_lock."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -161,7 +162,7 @@ def get_partial_node(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def retry_load_slab(m: Machine, sl: Slub, ac: int) -> int:
+def retry_load_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Make the slab the cpu slab, once the one that an interrupt has installed is gone (kernel: retry_load_slab)."""
     context = sl.contexts[ac]
     c = this_cpu_slab(m, sl, ac)
@@ -174,7 +175,7 @@ def retry_load_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def load_freelist(m: Machine, sl: Slub, ac: int) -> int:
+def load_freelist(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take the first object of the cpu slab's free list (kernel: load_freelist)."""
     context = sl.contexts[ac]
     c = this_cpu_slab(m, sl, ac)
@@ -191,7 +192,7 @@ def load_freelist(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def out_of_memory(sl: Slub, ac: int) -> int:
+def out_of_memory(sl: Slub, ac: ContextIdx) -> int:
     """There is no object; a bulk request gives back what it has."""
     context = sl.contexts[ac]
     context.obj = NO_OBJECT
@@ -202,7 +203,7 @@ def out_of_memory(sl: Slub, ac: int) -> int:
 
 
 @small
-def put_in_row(sl: Slub, ac: int, obj: int) -> None:
+def put_in_row(sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> None:
     """Add an object to the context's row."""
     context = sl.contexts[ac]
     sl.bulk[ac * SLAB_BULK_MAX + int(context.nr_objects)] = obj
@@ -210,7 +211,7 @@ def put_in_row(sl: Slub, ac: int, obj: int) -> None:
 
 
 @small
-def alloc_bulk(m: Machine, sl: Slub, ac: int) -> int:
+def alloc_bulk(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take objects until there are enough, or the CPU's free list is empty (kernel: __kmem_cache_alloc_bulk)."""
     context = sl.contexts[ac]
     cpu = int(m.contexts[ac].cpu)

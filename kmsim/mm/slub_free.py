@@ -10,6 +10,7 @@ object extensions. Invariant: the objects from `head` to `tail` are linked and o
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import ContextIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_lines import stamp_slab, touch_freed_slowly
 from kmsim.mm.slub_partial import put_cpu_partial, remove_partial, touch_slab, want_list_lock
@@ -30,20 +31,20 @@ _LOOK_AHEAD = 3
 
 
 @small
-def slab_of(sl: Slub, obj: int) -> int:
+def slab_of(sl: Slub, obj: ObjectIdx) -> SlabIdx:
     """The slab that an object's number belongs to."""
     return int(sl.slab_of_chunk[obj >> CHUNK_SHIFT])
 
 
 @small
-def counters_of(sl: Slub, slab: int) -> int:
+def counters_of(sl: Slub, slab: SlabIdx) -> int:
     """The second word that the exchange compares: objects in use, and whether the slab is frozen."""
     record = sl.slabs[slab]
     return int(record.inuse) << 1 | (int(record.slab_flags) & SLAB_FROZEN)
 
 
 @small
-def needs_list_lock(sl: Slub, slab: int, nr_freed: int) -> bool:
+def needs_list_lock(sl: Slub, slab: SlabIdx, nr_freed: int) -> bool:
     """Would the free leave a slab empty that may be on the node's list?"""
     record = sl.slabs[slab]
     is_empty = int(record.inuse) == nr_freed
@@ -51,7 +52,7 @@ def needs_list_lock(sl: Slub, slab: int, nr_freed: int) -> bool:
 
 
 @small
-def exchange(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+def exchange(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Put the context's objects at the head of their slab's free list."""
     context = sl.contexts[ac]
     record = sl.slabs[slab]
@@ -65,7 +66,7 @@ def exchange(m: Machine, sl: Slub, ac: int, slab: int) -> None:
 
 
 @small
-def free_slowly(m: Machine, sl: Slub, ac: int) -> int:
+def free_slowly(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free the context's objects to their slab, whose list_lock may be wanted (kernel: __slab_free)."""
     context = sl.contexts[ac]
     slab = int(context.free_slab)
@@ -94,7 +95,7 @@ def free_slowly(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def free_locked(m: Machine, sl: Slub, ac: int) -> int:
+def free_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free the last objects of a slab that may be on the node's list; under list_lock."""
     context = sl.contexts[ac]
     slab = int(context.free_slab)
@@ -118,7 +119,7 @@ def free_locked(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def start_slow_free(sl: Slub, ac: int, slab: int, head: int, tail: int) -> None:
+def start_slow_free(sl: Slub, ac: ContextIdx, slab: SlabIdx, head: int, tail: int) -> None:
     """Note what the slow path is to free; the caller has set how many, and what follows."""
     context = sl.contexts[ac]
     context.cache = int(sl.slabs[slab].cache)
@@ -130,7 +131,7 @@ def start_slow_free(sl: Slub, ac: int, slab: int, head: int, tail: int) -> None:
 
 
 @small
-def build_detached_freelist(m: Machine, sl: Slub, ac: int) -> int:
+def build_detached_freelist(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Link objects of one slab from the end of the batch; their slab (kernel: build_detached_freelist).
 
     Other objects stay in the context's row, in the kernel's order: at most two of them are looked past.
@@ -169,7 +170,7 @@ def build_detached_freelist(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def free_bulk(m: Machine, sl: Slub, ac: int) -> int:
+def free_bulk(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free what is left of a batch, slab by slab (kernel: kmem_cache_free_bulk)."""
     context = sl.contexts[ac]
     while context.nr_objects > 0:

@@ -26,6 +26,7 @@ from kmsim.mm.gfp import (
     GFP_RECLAIM,
     GFP_RETRY_MAYFAIL,
 )
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, SlabIdx
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin
 from kmsim.mm.slub_lines import LINE_HOT, stamp_slab, touch_set_up
@@ -67,7 +68,7 @@ _SLAB_GFP_MASK = (
 
 
 @small
-def pfmemalloc_match(sl: Slub, slab: int, gfp: int) -> bool:
+def pfmemalloc_match(sl: Slub, slab: SlabIdx, gfp: Gfp) -> bool:
     """May the request use the slab, whose pages may come from the reserves? (kernel: pfmemalloc_match)"""
     if int(sl.slabs[slab].slab_flags) & SLAB_PFMEMALLOC:
         return gfp & GFP_MEMALLOC != 0 and gfp & GFP_NOMEMALLOC == 0
@@ -75,7 +76,7 @@ def pfmemalloc_match(sl: Slub, slab: int, gfp: int) -> bool:
 
 
 @small
-def allocate_slab(sl: Slub, ac: int) -> int:
+def allocate_slab(sl: Slub, ac: ContextIdx) -> int:
     """Ask for pages of the usual order first."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -90,7 +91,7 @@ def allocate_slab(sl: Slub, ac: int) -> int:
 
 
 @small
-def alloc_slab_pages(m: Machine, sl: Slub, ac: int) -> int:
+def alloc_slab_pages(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Ask the page allocator for the pages of a slab (kernel: alloc_slab_page)."""
     context = sl.contexts[ac]
     if alloc_begin(m, ac, int(context.page_gfp), int(context.page_order)):
@@ -101,7 +102,7 @@ def alloc_slab_pages(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def pages_allocated(m: Machine, sl: Slub, ac: int) -> int:
+def pages_allocated(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """The page allocator has answered: set the slab up, or ask for the smallest order, or fail."""
     after_lock(m, ac)
     context = sl.contexts[ac]
@@ -118,7 +119,7 @@ def pages_allocated(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @core
-def new_slab(m: Machine, sl: Slub, ac: int) -> None:
+def new_slab(m: Machine, sl: Slub, ac: ContextIdx) -> None:
     """Make a slab of the context's pages, frozen and with all objects taken (kernel: allocate_slab)."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -158,7 +159,7 @@ def new_slab(m: Machine, sl: Slub, ac: int) -> None:
 
 
 @small
-def take_record(sl: Slub, cache: int) -> int:
+def take_record(sl: Slub, cache: CacheIdx) -> int:
     """A recycled slab record with its range of objects, or a fresh one."""
     keeper = sl.caches[int(sl.caches[cache].recycler)]
     slab = int(keeper.recycled)
@@ -180,7 +181,7 @@ def take_record(sl: Slub, cache: int) -> int:
 
 
 @small
-def link_objects(sl: Slub, slab: int, objects: int) -> int:
+def link_objects(sl: Slub, slab: SlabIdx, objects: int) -> int:
     """Link a new slab's objects; the index of the first."""
     first_object = int(sl.slabs[slab].first_object)
     cache = sl.caches[int(sl.slabs[slab].cache)]
@@ -193,7 +194,7 @@ def link_objects(sl: Slub, slab: int, objects: int) -> int:
 
 
 @core
-def shuffle_freelist(sl: Slub, slab: int, objects: int) -> int:
+def shuffle_freelist(sl: Slub, slab: SlabIdx, objects: int) -> int:
     """Link a new slab's objects in the cache's random sequence, from a random place on (kernel: shuffle_freelist)."""
     first_object = int(sl.slabs[slab].first_object)
     cache = sl.caches[int(sl.slabs[slab].cache)]

@@ -10,6 +10,7 @@ exactly the slabs of the node's list, of which `nr_partial` counts the number. L
 
 from kmsim.jit import small
 from kmsim.mm.cacheline import touch
+from kmsim.mm.indices import ContextIdx, CpuSlabIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
 from kmsim.mm.slub_lines import stamp_slab
@@ -34,7 +35,7 @@ from kmsim.mm.slub_steps import (
 
 
 @small
-def want_list_lock(sl: Slub, ac: int, stage: int) -> int:
+def want_list_lock(sl: Slub, ac: ContextIdx, stage: int) -> int:
     """The context waits for its cache's list_lock; `stage` runs under it."""
     context = sl.contexts[ac]
     context.stage = stage
@@ -43,14 +44,14 @@ def want_list_lock(sl: Slub, ac: int, stage: int) -> int:
 
 
 @small
-def touch_slab(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+def touch_slab(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Count a touch of a slab's struct page, if there is such a slab."""
     if slab != NO_SLAB:
         touch(m, ac, int(sl.slabs[slab].pfn))
 
 
 @small
-def add_partial(m: Machine, sl: Slub, ac: int, slab: int, to_tail: bool) -> None:
+def add_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, to_tail: bool) -> None:
     """Put a slab on the node's list; the caller holds list_lock (kernel: add_partial)."""
     record = sl.slabs[slab]
     assert int(record.slab_flags) & (SLAB_NODE_PARTIAL | SLAB_FROZEN) == 0, "a slab is put on a list twice"
@@ -75,7 +76,7 @@ def add_partial(m: Machine, sl: Slub, ac: int, slab: int, to_tail: bool) -> None
 
 
 @small
-def remove_partial(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+def remove_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Take a slab off the node's list; the caller holds list_lock (kernel: remove_partial)."""
     record = sl.slabs[slab]
     assert int(record.slab_flags) & SLAB_NODE_PARTIAL, "a slab is taken off a list that it is not on"
@@ -99,13 +100,13 @@ def remove_partial(m: Machine, sl: Slub, ac: int, slab: int) -> None:
 
 
 @small
-def this_cpu_slab(m: Machine, sl: Slub, ac: int) -> int:
+def this_cpu_slab(m: Machine, sl: Slub, ac: ContextIdx) -> CpuSlabIdx:
     """Where the cpu slab of the context's cache and CPU is in `cpu_slabs`."""
     return cpu_slab_index(sl, int(sl.contexts[ac].cache), int(m.contexts[ac].cpu))
 
 
 @small
-def put_cpu_partial(m: Machine, sl: Slub, ac: int, slab: int, may_drain: bool) -> int:
+def put_cpu_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, may_drain: bool) -> int:
     """Put a slab on the CPU's partial list; the slabs that make room for it, to be put on the node's, or NO_SLAB."""
     cpu_slab = sl.cpu_slabs[this_cpu_slab(m, sl, ac)]
     oldest = int(cpu_slab.partial)
@@ -126,13 +127,13 @@ def put_cpu_partial(m: Machine, sl: Slub, ac: int, slab: int, may_drain: bool) -
 
 
 @small
-def start_put_partials(sl: Slub, ac: int) -> int:
+def start_put_partials(sl: Slub, ac: ContextIdx) -> int:
     """The context's chain is to go to the node's list (kernel: __put_partials)."""
     return want_list_lock(sl, ac, LOCKED_PUT_PARTIALS)
 
 
 @small
-def put_partials_locked(m: Machine, sl: Slub, ac: int) -> int:
+def put_partials_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Put the chain on the node's list, but for empty slabs that the node does not need; under list_lock."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -155,7 +156,7 @@ def put_partials_locked(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def start_deactivate(sl: Slub, ac: int, c: int, then: int) -> int:
+def start_deactivate(sl: Slub, ac: ContextIdx, c: CpuSlabIdx, then: int) -> int:
     """Take the slab away from cpu slab `c`, to be deactivated; go on with `then`."""
     context = sl.contexts[ac]
     cpu_slab = sl.cpu_slabs[c]
@@ -168,7 +169,7 @@ def start_deactivate(sl: Slub, ac: int, c: int, then: int) -> int:
 
 
 @small
-def deactivate_slab(m: Machine, sl: Slub, ac: int) -> int:
+def deactivate_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Give the CPU's free objects back to the slab, unfreeze it and see where it belongs (kernel: deactivate_slab)."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -200,7 +201,7 @@ def deactivate_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def splice(m: Machine, sl: Slub, slab: int, obj: int) -> None:
+def splice(m: Machine, sl: Slub, slab: SlabIdx, obj: ObjectIdx) -> None:
     """Put a free list that begins with `obj` before the slab's own."""
     record = sl.slabs[slab]
     first = int(record.first_object)
@@ -216,7 +217,7 @@ def splice(m: Machine, sl: Slub, slab: int, obj: int) -> None:
 
 
 @small
-def add_partial_locked(m: Machine, sl: Slub, ac: int) -> int:
+def add_partial_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Put the deactivated slab on the node's list; under list_lock."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -230,7 +231,7 @@ def add_partial_locked(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def discard_slab(m: Machine, sl: Slub, ac: int) -> int:
+def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free the pages of the next slab that is to be discarded (kernel: discard_slab)."""
     context = sl.contexts[ac]
     slab = int(context.discards)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from kmsim.jit import small
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
+from kmsim.mm.indices import CacheIdx, CpuIdx, CpuSlabIdx, LockIdx
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
 
@@ -218,13 +219,13 @@ class Slub(NamedTuple):
 
 
 @small
-def list_lock_of(cache: int) -> int:
+def list_lock_of(cache: CacheIdx) -> LockIdx:
     """The number of a cache's list_lock, behind those of the zones."""
     return MAX_NR_ZONES + cache
 
 
 @small
-def cpu_slab_index(sl: Slub, cache: int, cpu: int) -> int:
+def cpu_slab_index(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> CpuSlabIdx:
     """Where a CPU's slabs of a cache are in `cpu_slabs`."""
     return cache * int(sl.params[0].nr_cpus) + cpu
 

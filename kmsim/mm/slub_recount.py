@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmsim.jit import core
+from kmsim.mm.indices import CacheIdx, CpuIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
@@ -66,7 +67,7 @@ def recount_node(sl: Slub, number: int) -> int:
 
 
 @core
-def recount_cpu(sl: Slub, cache: int, cpu: int) -> int:
+def recount_cpu(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
     """Check a CPU's slab and its partial list; the number of slabs."""
     cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, cache, cpu)]
     nr_slabs = 0
@@ -137,7 +138,7 @@ def recount_slabs(m: Machine, sl: Slub) -> int:
 
 
 @core
-def recount_slab(m: Machine, sl: Slub, slab: int) -> None:
+def recount_slab(m: Machine, sl: Slub, slab: SlabIdx) -> None:
     """Check a slab's free lists, its objects and its page."""
     record = sl.slabs[slab]
     objects = int(record.objects)
@@ -159,7 +160,7 @@ def recount_slab(m: Machine, sl: Slub, slab: int) -> None:
 
 
 @core
-def count_links(sl: Slub, slab: int, index: int) -> int:
+def count_links(sl: Slub, slab: SlabIdx, index: int) -> int:
     """The length of a list of free objects that begins with an index."""
     record = sl.slabs[slab]
     nr_free = 0
@@ -173,7 +174,7 @@ def count_links(sl: Slub, slab: int, index: int) -> int:
 
 
 @core
-def count_held(m: Machine, sl: Slub, slab: int) -> int:
+def count_held(m: Machine, sl: Slub, slab: SlabIdx) -> int:
     """How many of a slab's free objects a CPU's slab or a request under way holds."""
     record = sl.slabs[slab]
     first = int(record.first_object)
@@ -201,7 +202,7 @@ class SlabTotals(NamedTuple):
     nr_slabs: int
 
 
-def slab_totals(sl: Slub, cache: int) -> SlabTotals:
+def slab_totals(sl: Slub, cache: CacheIdx) -> SlabTotals:
     """Count as the kernel does: free objects of the node's list only, from a sample if it is long (get_slabinfo)."""
     record = sl.caches[cache]
     total = int(record["total_objects"])
@@ -215,7 +216,7 @@ def slab_totals(sl: Slub, cache: int) -> SlabTotals:
     return SlabTotals(total - nr_free, total, int(record["nr_slabs"]))
 
 
-def _nr_free(sl: Slub, slab: int, link: str, nr_slabs: int) -> int:
+def _nr_free(sl: Slub, slab: SlabIdx, link: str, nr_slabs: int) -> int:
     """Free objects of so many slabs of a node's list, from one end on."""
     nr_free = 0
     for _ in range(nr_slabs):
@@ -225,7 +226,7 @@ def _nr_free(sl: Slub, slab: int, link: str, nr_slabs: int) -> int:
     return nr_free
 
 
-def nr_live_objects(sl: Slub, cache: int) -> int:
+def nr_live_objects(sl: Slub, cache: CacheIdx) -> int:
     """How many objects of a cache are allocated, each counted (slow)."""
     nr_used = int(sl.params[0]["nr_slabs_used"])
     slabs = sl.slabs[:nr_used]

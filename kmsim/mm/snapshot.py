@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.mm.indices import Order, PcpListIdx
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
@@ -94,12 +95,12 @@ def load(m: Machine, states: list[ZoneState]) -> None:
                 link(m, int(pcp.lists) + pindex, pfns, order, PG_PCP)
 
 
-def order_of_pcp_list(pindex: int, pmd_order: int) -> int:
+def order_of_pcp_list(pindex: PcpListIdx, pmd_order: Order) -> int:
     """The order of the blocks on a per-CPU list, in plain Python (kernel: pindex_to_order)."""
     return pindex // MIGRATE_PCPTYPES if pindex < NR_LOWORDER_PCP_LISTS else pmd_order
 
 
-def link(m: Machine, head: int, pfns: Pfns, order: int, page_flags: int) -> None:
+def link(m: Machine, head: int, pfns: Pfns, order: Order, page_flags: int) -> None:
     """Make the (empty) list at `head` hold these blocks, in this order."""
     if not len(pfns):
         return

@@ -11,6 +11,7 @@ Locks, one at a time: busy.lock, lazy.lock, then those of pages and objects.
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import NO_PAGE
 from kmsim.mm.vm_frame import (
     CHAIN_FREE,
@@ -40,7 +41,7 @@ from kmsim.mm.vmap_node import busy_lock, home_node, insert_lazy, lazy_lock, unl
 
 
 @small
-def step_of_free(vm: Vm, ac: int, step: int) -> int:
+def step_of_free(vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of a vfree; what it needs."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -71,7 +72,7 @@ def step_of_free(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def unmap(vm: Vm, ac: int) -> int:
+def unmap(vm: Vm, ac: ContextIdx) -> int:
     """Clear the entries (kernel: free_unmap_vmap_area)."""
     if must_release(vm, ac):
         return WAIT
@@ -86,7 +87,7 @@ def unmap(vm: Vm, ac: int) -> int:
 
 
 @small
-def free_noflush(vm: Vm, ac: int) -> int:
+def free_noflush(vm: Vm, ac: ContextIdx) -> int:
     """Its lock was granted: put the range among the node's lazily freed ones (kernel: free_vmap_area_noflush)."""
     frame = vm.frames[frame_of(vm, ac)]
     insert_lazy(vm, int(frame.node), int(frame.va))
@@ -97,7 +98,7 @@ def free_noflush(vm: Vm, ac: int) -> int:
 
 
 @small
-def free_its_pages(vm: Vm, ac: int) -> int:
+def free_its_pages(vm: Vm, ac: ContextIdx) -> int:
     """Free the pages, one by one."""
     frame = vm.frames[frame_of(vm, ac)]
     pfn = int(vm.areas[frame.area].first_pfn)
@@ -112,7 +113,7 @@ def free_its_pages(vm: Vm, ac: int) -> int:
 
 
 @small
-def free_array(vm: Vm, ac: int) -> int:
+def free_array(vm: Vm, ac: ContextIdx) -> int:
     """Free the array of pages (kernel: kvfree)."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
@@ -126,7 +127,7 @@ def free_array(vm: Vm, ac: int) -> int:
 
 
 @core
-def step_of_deferred(vm: Vm, ac: int, step: int) -> int:
+def step_of_deferred(vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of the work item that frees a CPU's list (kernel: delayed_vfree_work)."""
     frame = vm.frames[frame_of(vm, ac)]
     if step == FREE_DEFERRED:

@@ -14,6 +14,7 @@ Leaves out __GFP_NOFAIL's endless tries, fatal signals, and mappings larger than
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FS, GFP_HIGHMEM, GFP_IO, GFP_KERNEL, GFP_NOFAIL, GFP_NOWARN, GFP_ZERO
+from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_chain import append_pages, append_split
 from kmsim.mm.vm_frame import (
@@ -74,7 +75,7 @@ BULK_CHUNK = 100  # pages asked for at once, so that interrupts are not off for 
 
 
 @small
-def step_of_area(m: Machine, vm: Vm, ac: int, step: int) -> int:
+def step_of_area(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of a vmalloc or vmap; what it needs."""
     if step == AREA_BULK:
         return ask_for_pages(vm, ac)
@@ -98,7 +99,7 @@ def step_of_area(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @core
-def step_of_rest(m: Machine, vm: Vm, ac: int, step: int) -> int:
+def step_of_rest(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of what is rare: new tables, failures, vmap."""
     frame = vm.frames[frame_of(vm, ac)]
     if step in (AREA_TABLE_HAVE, AREA_TABLE_SET):
@@ -117,7 +118,7 @@ def step_of_rest(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def start_vmalloc(m: Machine, vm: Vm, ac: int) -> int:
+def start_vmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """Look at the size: too large, or large enough for huge mappings (kernel: __vmalloc_node_range)."""
     frame = vm.frames[frame_of(vm, ac)]
     page_shift = int(m.params[0].page_shift)
@@ -134,7 +135,7 @@ def start_vmalloc(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def set_nr_pages(m: Machine, vm: Vm, ac: int) -> None:
+def set_nr_pages(m: Machine, vm: Vm, ac: ContextIdx) -> None:
     """How many pages will be mapped: whole mappings of the chosen order."""
     frame = vm.frames[frame_of(vm, ac)]
     unit = 1 << (int(m.params[0].page_shift) + int(frame.order))
@@ -142,7 +143,7 @@ def set_nr_pages(m: Machine, vm: Vm, ac: int) -> None:
 
 
 @small
-def failed(vm: Vm, ac: int, reason: int) -> int:
+def failed(vm: Vm, ac: ContextIdx, reason: int) -> int:
     """The whole request has failed."""
     vm.contexts[ac].failure = reason
     vm.contexts[ac].area = NO_AREA
@@ -151,7 +152,7 @@ def failed(vm: Vm, ac: int, reason: int) -> int:
 
 
 @small
-def try_small(m: Machine, vm: Vm, ac: int) -> int:
+def try_small(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """It has failed: once more without huge mappings, or for good (kernel: __vmalloc_node_range, fail)."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.order == 0:
@@ -164,7 +165,7 @@ def try_small(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def undo(vm: Vm, ac: int, reason: int) -> int:
+def undo(vm: Vm, ac: ContextIdx, reason: int) -> int:
     """Give everything back, by the way of vfree."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.contexts[ac].failure = reason
@@ -175,7 +176,7 @@ def undo(vm: Vm, ac: int, reason: int) -> int:
 
 
 @small
-def has_space(vm: Vm, ac: int) -> int:
+def has_space(vm: Vm, ac: ContextIdx) -> int:
     """There are addresses: ask for the array of pages. A vmap has its pages and goes on to the mapping."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -197,7 +198,7 @@ def has_space(vm: Vm, ac: int) -> int:
 
 
 @small
-def array_have(vm: Vm, ac: int, step: int) -> int:
+def array_have(vm: Vm, ac: ContextIdx, step: int) -> int:
     """The array is there or not; then ask for the pages."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
@@ -216,7 +217,7 @@ def array_have(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def ask_for_pages(vm: Vm, ac: int) -> int:
+def ask_for_pages(vm: Vm, ac: ContextIdx) -> int:
     """Ask the bulk allocator for the next pages (kernel: vm_area_alloc_pages)."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
@@ -227,7 +228,7 @@ def ask_for_pages(vm: Vm, ac: int) -> int:
 
 
 @small
-def bulk_have(m: Machine, vm: Vm, ac: int) -> int:
+def bulk_have(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """Put the pages behind those that are there; where there were too few, go on one by one."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
@@ -245,7 +246,7 @@ def bulk_have(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @core
-def single_page(m: Machine, vm: Vm, ac: int, step: int) -> int:
+def single_page(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """Ask for one page or block, or put the one that is there behind the others, split."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
@@ -269,7 +270,7 @@ def single_page(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def pages_done(vm: Vm, ac: int) -> int:
+def pages_done(vm: Vm, ac: ContextIdx) -> int:
     """All pages are there, or there are no more."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.areas[frame.area].nr_pages = frame.nr_got
@@ -280,7 +281,7 @@ def pages_done(vm: Vm, ac: int) -> int:
 
 
 @small
-def map_pages(vm: Vm, ac: int) -> int:
+def map_pages(vm: Vm, ac: ContextIdx) -> int:
     """Set the entries up to where a table is missing, or in the way (kernel: vmap_pages_range)."""
     f = frame_of(vm, ac)
     if must_release(vm, ac):
@@ -311,7 +312,7 @@ def map_pages(vm: Vm, ac: int) -> int:
 
 
 @small
-def table_gfp(gfp: int) -> int:
+def table_gfp(gfp: Gfp) -> int:
     """The mask for page tables: the caller's own only counts for I/O and file systems (kernel: memalloc_noio_save)."""
     if gfp & (GFP_FS | GFP_IO) == GFP_IO:
         return (GFP_KERNEL | GFP_ZERO) & ~GFP_FS
@@ -321,7 +322,7 @@ def table_gfp(gfp: int) -> int:
 
 
 @small
-def new_table(vm: Vm, ac: int, step: int) -> int:
+def new_table(vm: Vm, ac: ContextIdx, step: int) -> int:
     """A page for a table is there or not; under page_table_lock it is hung in (kernel: __pte_alloc_kernel)."""
     frame = vm.frames[frame_of(vm, ac)]
     if step == AREA_TABLE_HAVE:
@@ -339,7 +340,7 @@ def new_table(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def mapped(vm: Vm, ac: int) -> int:
+def mapped(vm: Vm, ac: ContextIdx) -> int:
     """The area is the caller's."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]

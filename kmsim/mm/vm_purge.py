@@ -14,6 +14,7 @@ lazy.lock, free_vmap_area_lock at a time.
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, FrameIdx, PoolIdx, VaIdx
 from kmsim.mm.vm_frame import (
     GO_ON,
     PURGE_ATTACH,
@@ -77,7 +78,7 @@ FAR = 1 << 62
 
 
 @small
-def step_of_purge(vm: Vm, ac: int, step: int) -> int:
+def step_of_purge(vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of a purge; what it needs."""
     if step <= PURGE_ATTACH:
         return step_of_pools(vm, ac, step)
@@ -87,7 +88,7 @@ def step_of_purge(vm: Vm, ac: int, step: int) -> int:
 
 
 @core
-def step_of_pools(vm: Vm, ac: int, step: int) -> int:
+def step_of_pools(vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of the nodes' round in which their pools decay (kernel: decay_va_pool_node)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -128,7 +129,7 @@ def step_of_pools(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def next_pool(vm: Vm, ac: int) -> int:
+def next_pool(vm: Vm, ac: ContextIdx) -> int:
     """Ask for the lock of the node's next pool that is not empty."""
     frame = vm.frames[frame_of(vm, ac)]
     node, size = int(frame.node), int(frame.pool_size) + 1
@@ -142,7 +143,7 @@ def next_pool(vm: Vm, ac: int) -> int:
 
 
 @core
-def decay(vm: Vm, f: int, pool: int) -> None:
+def decay(vm: Vm, f: FrameIdx, pool: PoolIdx) -> None:
     """Collect what decays of a detached pool, merged where it touches; the frame keeps the rest."""
     frame = vm.frames[f]
     if frame.full_pool_decay:
@@ -162,7 +163,7 @@ def decay(vm: Vm, f: int, pool: int) -> None:
 
 
 @small
-def give_back(vm: Vm, f: int, t: int, va: int, state: int) -> None:
+def give_back(vm: Vm, f: FrameIdx, t: int, va: VaIdx, state: int) -> None:
     """Put a range into a tree, and remember the objects that are left over."""
     vm.work[0].areas_moved += 1
     first, second = merge_or_add(vm, t, va, state)
@@ -173,7 +174,7 @@ def give_back(vm: Vm, f: int, t: int, va: int, state: int) -> None:
 
 
 @core
-def step_of_collecting(vm: Vm, ac: int, step: int) -> int:
+def step_of_collecting(vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step of the nodes' round in which decayed ranges go home and lazy ones are taken."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -208,7 +209,7 @@ def step_of_collecting(vm: Vm, ac: int, step: int) -> int:
 
 
 @core
-def reclaim_list_global(vm: Vm, f: int, va: int) -> None:
+def reclaim_list_global(vm: Vm, f: FrameIdx, va: VaIdx) -> None:
     """Give a list of ranges to the free space; the caller holds free_vmap_area_lock (kernel: reclaim_list_global)."""
     while va != NO_VA:
         following = int(vm.vas[va].next)
@@ -217,7 +218,7 @@ def reclaim_list_global(vm: Vm, f: int, va: int) -> None:
 
 
 @core
-def step_of_purging(vm: Vm, ac: int, step: int) -> int:
+def step_of_purging(vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step from the flush on (kernel: purge_vmap_node)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -255,7 +256,7 @@ def step_of_purging(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def flush(vm: Vm, ac: int) -> int:
+def flush(vm: Vm, ac: ContextIdx) -> int:
     """All nodes are collected: flush the TLBs, if there is anything to flush for."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.node = 0
@@ -274,7 +275,7 @@ def flush(vm: Vm, ac: int) -> int:
 
 
 @small
-def flush_range(vm: Vm, ac: int, start: int, end: int, step: int) -> int:
+def flush_range(vm: Vm, ac: ContextIdx, start: int, end: int, step: int) -> int:
     """Ask for a flush of every CPU's TLB (kernel: flush_tlb_kernel_range)."""
     context = vm.contexts[ac]
     context.flush_start = start
@@ -284,7 +285,7 @@ def flush_range(vm: Vm, ac: int, start: int, end: int, step: int) -> int:
 
 
 @small
-def next_purged(vm: Vm, ac: int) -> int:
+def next_purged(vm: Vm, ac: ContextIdx) -> int:
     """The next range of a purge list: to the pool, or aside for the free space."""
     frame = vm.frames[frame_of(vm, ac)]
     node = vm.nodes[frame.node]

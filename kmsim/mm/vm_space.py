@@ -26,6 +26,7 @@ from kmsim.mm.gfp import (
     GFP_RETRY_MAYFAIL,
     GFP_ZERO,
 )
+from kmsim.mm.indices import AreaIdx, ContextIdx, ObjectIdx
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.vm_frame import (
     AREA_HAS_SPACE,
@@ -95,7 +96,7 @@ GFP_RECLAIM_MASK = (
 
 
 @small
-def step_of_space(m: Machine, vm: Vm, ac: int, step: int) -> int:
+def step_of_space(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """One step on the way to a range; what it needs."""
     if step == SPACE_STRUCT:
         gfp = int(vm.frames[frame_of(vm, ac)].gfp) & GFP_RECLAIM_MASK
@@ -138,7 +139,7 @@ def step_of_space(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def start_area(m: Machine, vm: Vm, ac: int) -> int:
+def start_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """The vm_struct is there or not; then look into the pool of this CPU's node (kernel: node_alloc)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -167,7 +168,7 @@ def start_area(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def take_from_pool(vm: Vm, ac: int) -> int:
+def take_from_pool(vm: Vm, ac: ContextIdx) -> int:
     """The pool's lock was granted: take its first range, if it may be used."""
     frame = vm.frames[frame_of(vm, ac)]
     va = node_pool_del_va(vm, int(frame.pool), 1 << int(frame.order))
@@ -182,7 +183,7 @@ def take_from_pool(vm: Vm, ac: int) -> int:
 
 
 @small
-def start_search(vm: Vm, ac: int) -> int:
+def start_search(vm: Vm, ac: ContextIdx) -> int:
     """The range's object is there or not."""
     frame = vm.frames[frame_of(vm, ac)]
     obj = int(vm.contexts[ac].obj)
@@ -195,7 +196,7 @@ def start_search(vm: Vm, ac: int) -> int:
 
 
 @small
-def preload(m: Machine, vm: Vm, ac: int) -> int:
+def preload(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """See that this CPU has an object for a split (kernel: preload_this_cpu_lock)."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.spare = NO_VA
@@ -206,7 +207,7 @@ def preload(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def find_locked(m: Machine, vm: Vm, ac: int) -> int:
+def find_locked(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """free_vmap_area_lock was granted: cut the request out of the free space."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -227,7 +228,7 @@ def find_locked(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def found(vm: Vm, ac: int) -> int:
+def found(vm: Vm, ac: ContextIdx) -> int:
     """There was a range, or there was none: then purge, once (kernel: alloc_vmap_area, overflow)."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.start_vpn != NO_START:
@@ -247,7 +248,7 @@ def found(vm: Vm, ac: int) -> int:
 
 
 @small
-def place(vm: Vm, ac: int) -> int:
+def place(vm: Vm, ac: ContextIdx) -> int:
     """The range is the request's: fill it in, and ask for the lock of the busy ranges there."""
     frame = vm.frames[frame_of(vm, ac)]
     va = int(frame.va)
@@ -262,7 +263,7 @@ def place(vm: Vm, ac: int) -> int:
 
 
 @small
-def give_up(vm: Vm, ac: int) -> int:
+def give_up(vm: Vm, ac: ContextIdx) -> int:
     """No range: the vm_struct goes back."""
     area = int(vm.frames[frame_of(vm, ac)].area)
     return slab_free(vm, ac, int(vm.areas[area].obj), SPACE_NO_STRUCT)
@@ -272,7 +273,7 @@ def give_up(vm: Vm, ac: int) -> int:
 
 
 @small
-def new_area(vm: Vm, obj: int) -> int:
+def new_area(vm: Vm, obj: ObjectIdx) -> AreaIdx:
     """A record for the object of a new vm_struct."""
     params = vm.params[0]
     area = int(params.area_unused)
@@ -296,7 +297,7 @@ def new_area(vm: Vm, obj: int) -> int:
 
 
 @small
-def forget_area(vm: Vm, area: int) -> None:
+def forget_area(vm: Vm, area: AreaIdx) -> None:
     """Its vm_struct is freed: the record may be used again."""
     vm.areas[area].in_use = 0
     vm.areas[area].next = vm.params[0].area_unused

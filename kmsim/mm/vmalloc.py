@@ -18,6 +18,7 @@ that all but the first two of a node's may be taken within vmap_purge_lock.
 
 from kmsim.jit import core, prefetch, small
 from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
+from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx, Gfp
 from kmsim.mm.kvmalloc_steps import step_of_kv
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
@@ -68,7 +69,7 @@ from kmsim.mm.vmap import forget_va
 
 
 @core
-def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_bytes: int, gfp: int, vm_flags: int) -> bool:
+def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int, gfp: Gfp, vm_flags: int) -> bool:
     """Start to allocate an area; is anything wanted? (kernel: __vmalloc, __vmalloc_node_range)
 
     `vm_flags` is 0, VM_ALLOW_HUGE_VMAP (vmalloc_huge) or VM_USERMAP; `gfp` with __GFP_ZERO is vzalloc.
@@ -82,13 +83,13 @@ def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_bytes: int, gfp: int
 
 
 @small
-def vmalloc_user_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_bytes: int) -> bool:
+def vmalloc_user_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int) -> bool:
     """Start to allocate zeroed memory that may be mapped to user space (kernel: vmalloc_user; SHMLBA is a page)."""
     return vmalloc_begin(m, sl, vm, ac, nr_bytes, GFP_KERNEL | GFP_ZERO, VM_USERMAP)
 
 
 @core
-def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_pages: int) -> bool:
+def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_pages: int) -> bool:
     """Start to map pages that the caller has; is anything wanted? (kernel: vmap)"""
     assert nr_pages > 0
     frame = vm.frames[first_frame(vm, ac, VMAP_START)]
@@ -99,14 +100,14 @@ def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_pages: int) -> bool:
 
 
 @core
-def vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, area: int) -> bool:
+def vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
     """Start to free an area, from where one may sleep; is anything wanted? (kernel: vfree)"""
     vm.frames[first_frame(vm, ac, FREE_START)].area = area
     return go_on(m, sl, vm, ac)
 
 
 @small
-def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: int) -> None:
+def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: AreaIdx) -> None:
     """Ask the host for the records of an area that will soon be freed: a million areas are in no cache."""
     record = vm.areas[area]
     prefetch(vm.vas, int(record.va))
@@ -117,13 +118,13 @@ def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: int) -> None:
 
 
 @small
-def vunmap_begin(m: Machine, sl: Slub, vm: Vm, ac: int, area: int) -> bool:
+def vunmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
     """Start to unmap an area whose pages stay with the caller (kernel: vunmap)."""
     return vfree_begin(m, sl, vm, ac, area)
 
 
 @core
-def vfree_atomic_begin(m: Machine, vm: Vm, ac: int, area: int) -> bool:
+def vfree_atomic_begin(m: Machine, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
     """Put an area on this CPU's list to be freed later; nothing is ever wanted (kernel: vfree_atomic).
 
     The first on the list schedules the work item: `cpus[cpu].vfree_scheduled` is 1 then.
@@ -140,7 +141,7 @@ def vfree_atomic_begin(m: Machine, vm: Vm, ac: int, area: int) -> bool:
 
 
 @core
-def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, of_cpu: int) -> bool:
+def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, of_cpu: CpuIdx) -> bool:
     """Start the work item that frees what a CPU has put off; is anything wanted? (kernel: delayed_vfree_work)"""
     vm.params[0].vfree_scheduled -= vm.cpus[of_cpu].vfree_scheduled
     vm.cpus[of_cpu].vfree_scheduled = 0
@@ -149,7 +150,7 @@ def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, of_cpu: int) -> 
 
 
 @core
-def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
+def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
     """Start the work item that purges; the mutex is wanted (kernel: drain_vmap_area_work)."""
     vm.params[0].drain_scheduled = 0
     vm.frames[first_frame(vm, ac, PURGE_START)].full_pool_decay = 0
@@ -157,7 +158,7 @@ def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
 
 
 @small
-def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
+def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
     """What the request waited for was granted, or done: go on; is anything else wanted?"""
     context = vm.contexts[ac]
     context.held = int(context.lock >= 0 and context.lock != own_lock(vm, VMAP_PURGE_LOCK))
@@ -168,7 +169,7 @@ def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
 
 
 @core
-def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
+def go_on(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
     """Take steps until the request waits for something or is done; does it wait?
 
     Where another allocator's request is under way, that comes first.
@@ -207,7 +208,7 @@ def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
 
 
 @small
-def next_step(m: Machine, vm: Vm, ac: int) -> int:
+def next_step(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """Take the next step of the frame on top; what it needs."""
     step = int(vm.frames[frame_of(vm, ac)].step)
     if step < SPACE_STEPS_END:
@@ -224,7 +225,7 @@ def next_step(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def drop_next(vm: Vm, ac: int) -> int:
+def drop_next(vm: Vm, ac: ContextIdx) -> int:
     """Free the object of a range that is no range any more (kernel: kmem_cache_free in the middle of a merge)."""
     frame = vm.frames[frame_of(vm, ac)]
     va = int(frame.drop)
@@ -239,7 +240,7 @@ def drop_next(vm: Vm, ac: int) -> int:
 
 
 @small
-def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: int, needs: int) -> bool:
+def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, needs: int) -> bool:
     """Begin a request to another allocator; does it want a lock?"""
     context = vm.contexts[ac]
     if needs == SLAB_ALLOC:
@@ -257,7 +258,7 @@ def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: int, needs: int) -> bool:
 
 
 @small
-def slab_waits(sl: Slub, vm: Vm, ac: int, waits: bool) -> bool:
+def slab_waits(sl: Slub, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
     """Pass on which lock the slab wants; where it wants none, but to go on without, that is RELEASE."""
     if waits:
         lock = int(sl.contexts[ac].lock)
@@ -266,7 +267,7 @@ def slab_waits(sl: Slub, vm: Vm, ac: int, waits: bool) -> bool:
 
 
 @small
-def pages_wait(m: Machine, vm: Vm, ac: int, waits: bool) -> bool:
+def pages_wait(m: Machine, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
     """Pass on which zone's lock is wanted."""
     if waits:
         vm.contexts[ac].lock = m.contexts[ac].zone
@@ -274,7 +275,7 @@ def pages_wait(m: Machine, vm: Vm, ac: int, waits: bool) -> bool:
 
 
 @small
-def settle(m: Machine, sl: Slub, vm: Vm, ac: int, inner: int) -> bool:
+def settle(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, inner: int) -> bool:
     """A request to another allocator is over: check and zero new pages without the lock; hand on the result."""
     context = vm.contexts[ac]
     if inner == SLAB_ALLOC:

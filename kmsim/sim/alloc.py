@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kmsim.jit import entry
+from kmsim.mm.indices import CacheIdx, CpuIdx, ObjectIdx, SlotIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_object import address_of, free_problem, slab_owner
 from kmsim.mm.slub_records import Slub
@@ -75,7 +76,7 @@ class BadFree(ValueError):
 class Alloc:
     """Memory that a process holds: a handle that stays good wherever its pages lie."""
 
-    def __init__(self, simulation: Simulation, slot: int, request: Request, nr_bytes: int, allocated: Site) -> None:
+    def __init__(self, simulation: Simulation, slot: SlotIdx, request: Request, nr_bytes: int, allocated: Site) -> None:
         self.simulation = simulation
         self.slot = slot  # where the simulator remembers the block
         self.request = request
@@ -149,7 +150,7 @@ class Alloc:
         self.freed = None
 
 
-def site(simulation: Simulation, cpu: int) -> Site:
+def site(simulation: Simulation, cpu: CpuIdx) -> Site:
     """Where the call that is made now comes from."""
     process = simulation.env.active_process
     return Site("a call" if process is None else str(process.name), cpu, now_ps(simulation.env))
@@ -169,18 +170,18 @@ def address(simulation: Simulation, api: int, block: int) -> int:
 
 
 @entry
-def object_address(m: Machine, sl: Slub, obj: int) -> int:
+def object_address(m: Machine, sl: Slub, obj: ObjectIdx) -> int:
     """`mm.slub_object.address_of`, for Python callers."""
     return address_of(m, sl, obj)
 
 
 @entry
-def object_cache(sl: Slub, obj: int) -> int:
+def object_cache(sl: Slub, obj: ObjectIdx) -> CacheIdx:
     """`mm.slub_object.slab_owner`, for Python callers."""
     return slab_owner(sl, obj)
 
 
 @entry
-def object_problem(sl: Slub, obj: int, cache: int) -> int:
+def object_problem(sl: Slub, obj: ObjectIdx, cache: CacheIdx) -> int:
     """`mm.slub_object.free_problem`, for Python callers."""
     return free_problem(sl, obj, cache)

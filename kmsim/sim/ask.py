@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_COMP, GFP_KERNEL
+from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn
 from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, Machine
 from kmsim.mm.page_alloc import alloc_pages, free_pages
 from kmsim.mm.slab_common import Caches
 
 
 @entry
-def allocate(m: Machine, ac: int, gfp: int, order: int) -> int:
+def allocate(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
     """One allocation, for Python callers."""
     return alloc_pages(m, ac, gfp, order)
 
 
 @entry
-def free(m: Machine, ac: int, pfn: int, order: int) -> None:
+def free(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """One free, for Python callers."""
     free_pages(m, ac, pfn, order)
 
 
-def can_allocate(m: Machine, order: int, gfp: int = GFP_KERNEL) -> bool:
+def can_allocate(m: Machine, order: Order, gfp: Gfp = GFP_KERNEL) -> bool:
     """Does the page allocator have a block of this order now? Orders beyond the largest it never has."""
     if order > m.params[0].max_page_order:
         return False
@@ -36,7 +37,7 @@ def can_allocate(m: Machine, order: int, gfp: int = GFP_KERNEL) -> bool:
     return True
 
 
-def can_kmalloc(m: Machine, caches: Caches, size: int, gfp: int = GFP_KERNEL) -> bool:
+def can_kmalloc(m: Machine, caches: Caches, size: int, gfp: Gfp = GFP_KERNEL) -> bool:
     """Does kmalloc(size) get its memory now, where no slab of its cache has a free object?"""
     index = caches.kmalloc_index(size, gfp)
     if index is None:

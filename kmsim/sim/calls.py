@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import simpy
 
 from kmsim.mm.gfp import GFP_DMA32, GFP_HIGHMEM, gfp_problem, parse_gfp
+from kmsim.mm.indices import Order, SlotIdx
 from kmsim.mm.limits import INT_MAX
 from kmsim.sim.alloc import VERBS, Alloc, BadFree, Site, site
 from kmsim.sim.records import NO_BLOCK
@@ -36,13 +37,13 @@ class Calls:
     def _site(self) -> Site:
         return site(self.simulation, self.number)
 
-    def _turn(self, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> Call:
+    def _turn(self, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0) -> Call:
         """One operation of this CPU's own task, when the calls before it are done."""
         with self._turns.request() as turn:
             yield turn
             yield self._operation(kind, slot, request, nr_bytes)
 
-    def _operation(self, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
+    def _operation(self, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
         """The same for one whose turn it is."""
         simulation = self.simulation
         if self._task is None:
@@ -59,7 +60,7 @@ class Calls:
             return None
         return self._held(slot, request, nr_bytes, allocated)
 
-    def _held(self, slot: int, request: Request, nr_bytes: int, allocated: Site) -> Alloc:
+    def _held(self, slot: SlotIdx, request: Request, nr_bytes: int, allocated: Site) -> Alloc:
         """A handle for what a slot holds."""
         alloc = Alloc(self.simulation, slot, request, nr_bytes, allocated)
         self.simulation.handles[alloc.address] = alloc
@@ -87,7 +88,7 @@ class Calls:
             raise alloc.refused(f"Wrong allocator: {given} gave it, and {freed_by} takes it back", asked)
         return alloc
 
-    def _gfp(self, gfp: str | int, *, order: int = 0, zero: int = 0, refuse: int = GFP_DMA32 | GFP_HIGHMEM) -> int:
+    def _gfp(self, gfp: str | int, *, order: Order = 0, zero: int = 0, refuse: int = GFP_DMA32 | GFP_HIGHMEM) -> int:
         """The flags of a request; ValueError where the kernel would warn of them."""
         flags = (parse_gfp(gfp) if isinstance(gfp, str) else gfp) | zero
         problem = gfp_problem(flags, order)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM, parse_gfp
+from kmsim.mm.indices import Order
 from kmsim.sim.alloc import Alloc
 from kmsim.sim.areas import AreaCalls
 from kmsim.sim.caches import CacheCalls
@@ -32,7 +33,7 @@ from kmsim.workload.turns import NO_SLOT
 class Cpu(CacheCalls, AreaCalls):
     """One simulated CPU."""
 
-    def alloc_pages(self, gfp: str | int, order: int = 0) -> Allocating:
+    def alloc_pages(self, gfp: str | int, order: Order = 0) -> Allocating:
         """Allocate a block of 2^order pages here; `gfp` as the kernel writes it. None where there is no page.
 
         ValueError for flags that the kernel would warn of, or an order above max_page_order.

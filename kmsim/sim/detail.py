@@ -7,6 +7,7 @@
 """
 
 from kmsim.jit import shared
+from kmsim.mm.indices import Order
 
 OF_OBJECT, OF_LARGE_BLOCK = range(2)
 
@@ -15,7 +16,7 @@ _KV_OUTCOME_MASK = (1 << _KV_OUTCOME_BITS) - 1
 
 
 @shared
-def kv_detail(outcome: int, order: int) -> int:
+def kv_detail(outcome: int, order: Order) -> int:
     """How a kvmalloc came out; `order` is 0 unless it is a block of pages."""
     return outcome | order << _KV_OUTCOME_BITS
 

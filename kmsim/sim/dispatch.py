@@ -10,6 +10,7 @@ costs beyond its price (the cache that it takes).
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level, TaskIdx
 from kmsim.sim.drain import drain_next
 from kmsim.sim.list_stages import lock_list
 from kmsim.sim.operation import start
@@ -47,7 +48,7 @@ from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
 
 
 @small
-def step(s: Core, c: int) -> int:
+def step(s: Core, c: CpuIdx) -> int:
     """A CPU's next event, now; why the core must stop after it (HORIZON: it need not)."""
     cpu = s.cpus[c]
     now = cpu.time
@@ -78,7 +79,7 @@ def step(s: Core, c: int) -> int:
 
 
 @small
-def pick(s: Core, c: int) -> None:
+def pick(s: Core, c: CpuIdx) -> None:
     """Let the highest level run that has something to do."""
     cpu = s.cpus[c]
     now = s.state[0].now
@@ -99,7 +100,7 @@ def pick(s: Core, c: int) -> None:
 
 
 @small
-def enter(s: Core, c: int, ac: int, level: int) -> None:
+def enter(s: Core, c: CpuIdx, ac: ContextIdx, level: Level) -> None:
     """A level begins something new; first comes the price of getting there, if the CPU was elsewhere."""
     cpu = s.cpus[c]
     run = s.runs[ac]
@@ -124,7 +125,7 @@ def enter(s: Core, c: int, ac: int, level: int) -> None:
 
 
 @small
-def go_on(s: Core, c: int, ac: int) -> None:
+def go_on(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Go on with an operation: with the rest of its stage, or with what follows that."""
     run = s.runs[ac]
     if run.then == WAITING:
@@ -157,7 +158,7 @@ def go_on(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def next_thread(s: Core, c: int) -> int:
+def next_thread(s: Core, c: CpuIdx) -> TaskIdx:
     """The thread that ran last, while its slice lasts, or the next in the circle that wants to run."""
     cpu = s.cpus[c]
     now = s.state[0].now
@@ -174,7 +175,7 @@ def next_thread(s: Core, c: int) -> int:
 
 
 @core
-def next_source(s: Core, c: int, level: int) -> int:
+def next_source(s: Core, c: CpuIdx, level: Level) -> TaskIdx:
     """The softirq or irq source of a level that has waited longest."""
     first = int(s.cpus[c].first_task[level])
     longest = first
@@ -187,7 +188,7 @@ def next_source(s: Core, c: int, level: int) -> int:
 
 
 @small
-def idle(s: Core, c: int) -> None:
+def idle(s: Core, c: CpuIdx) -> None:
     """Nothing to do until some task wakes."""
     cpu = s.cpus[c]
     cpu.level = IDLE
@@ -197,7 +198,7 @@ def idle(s: Core, c: int) -> None:
 
 
 @core
-def place_woken(s: Core, c: int) -> None:
+def place_woken(s: Core, c: CpuIdx) -> None:
     """Threads that are not pinned have woken: where this CPU is busy, move each to an idle one."""
     now = s.state[0].now
     nr_cpus = s.state[0].nr_cpus
@@ -222,7 +223,7 @@ def place_woken(s: Core, c: int) -> None:
 
 
 @core
-def pull(s: Core, c: int) -> bool:
+def pull(s: Core, c: CpuIdx) -> bool:
     """A CPU that would idle takes a thread that waits for another one, if one may move."""
     now = s.state[0].now
     for k in range(len(s.tasks)):

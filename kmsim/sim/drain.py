@@ -5,6 +5,7 @@ A list that its own CPU holds is waited for. Lock order: as `mm.page_alloc` has 
 
 from kmsim.jit import core, small
 from kmsim.mm.drain import drain_begin, drain_locked
+from kmsim.mm.indices import ContextIdx, CpuIdx, PcpIdx
 from kmsim.mm.mmzone import cpu_of_pcp, zone_of_pcp
 from kmsim.mm.pcp import lock_pcp, pcp_lock_holder
 from kmsim.sim.page_stages import hold_lock, no_work
@@ -13,7 +14,7 @@ from kmsim.sim.stage import set_next_event, set_stage
 
 
 @core
-def drain_next(s: Core, c: int, ac: int) -> None:
+def drain_next(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Go on with the emptying of all per-CPU lists: the next batch, or the end (kernel: drain_all_pages)."""
     m = s.m
     run = s.runs[ac]
@@ -38,7 +39,7 @@ def drain_next(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def wait_for_pcp(s: Core, c: int, ac: int, p: int) -> None:
+def wait_for_pcp(s: Core, c: CpuIdx, ac: ContextIdx, p: PcpIdx) -> None:
     """Spin until the CPU that holds a per-CPU list's lock does its next thing, and look again.
 
     Only a drain ever waits here (a list's own CPU goes to the zone instead), so the order of several

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import simpy
 
+from kmsim.mm.indices import CpuIdx
 from kmsim.sim.clock import Step, now_ps
 from kmsim.sim.event_core import run_until, step_once
 from kmsim.sim.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER
@@ -74,7 +75,7 @@ class Stepper:
                 self._waits_until[c] = time
                 self._processes[c].interrupt()
 
-    def _cpu(self, c: int) -> Generator[simpy.Event, None, None]:
+    def _cpu(self, c: CpuIdx) -> Generator[simpy.Event, None, None]:
         simulation = self._simulation
         env = simulation.env
         while True:

@@ -9,6 +9,7 @@ one more for each lock, pause and interruption.
 """
 
 from kmsim.jit import entry
+from kmsim.mm.indices import CpuIdx, TaskIdx
 from kmsim.sim.dispatch import step
 from kmsim.sim.records import HORIZON, NEVER, Core
 from kmsim.sim.wake import advance, link_task, set_wake, wake_changed
@@ -26,13 +27,13 @@ def run_until(s: Core, horizon: int) -> int:
 
 
 @entry
-def step_once(s: Core, c: int) -> int:
+def step_once(s: Core, c: CpuIdx) -> int:
     """Run one CPU's next event; why it would stop."""
     return step(s, c)
 
 
 @entry
-def hand_block(s: Core, k: int, now: int, nr_ops: int, until_ps: int) -> bool:
+def hand_block(s: Core, k: TaskIdx, now: int, nr_ops: int, until_ps: int) -> bool:
     """Give a task the operations that were written to its part of `ops`; False where none of them will begin."""
     s.state[0].now = now
     task = s.tasks[k]
@@ -46,7 +47,7 @@ def hand_block(s: Core, k: int, now: int, nr_ops: int, until_ps: int) -> bool:
 
 
 @entry
-def add_task(s: Core, k: int, c: int) -> None:
+def add_task(s: Core, k: TaskIdx, c: CpuIdx) -> None:
     """Put a new task, with nothing to do yet, on a CPU."""
     task = s.tasks[k]
     task.next_at = NEVER

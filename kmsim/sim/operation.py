@@ -10,6 +10,7 @@ or one of vmalloc's.
 """
 
 from kmsim.jit import prefetch, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, SlotIdx
 from kmsim.sim.due import first_due_at, pop_due
 from kmsim.sim.list_stages import begin_list
 from kmsim.sim.page_stages import begin_pages
@@ -24,7 +25,7 @@ from kmsim.workload.turns import NO_SLOT
 
 
 @small
-def start(s: Core, c: int, ac: int) -> None:
+def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Take the task's next operation and begin it: the first due block, or what its stream says."""
     run = s.runs[ac]
     task = s.tasks[run.task]
@@ -56,7 +57,7 @@ def start(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def take_block(s: Core, ac: int, handle: int, swap: int) -> None:
+def take_block(s: Core, ac: ContextIdx, handle: int, swap: SlotIdx) -> None:
     """Take the block out of its slot; where another task's slot is named, exchange the two blocks first."""
     run = s.runs[ac]
     slot = s.slots[handle]
@@ -89,7 +90,7 @@ def look_ahead(s: Core, cursor: int) -> None:
 
 
 @small
-def begin(s: Core, c: int, ac: int) -> None:
+def begin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The first stage."""
     run = s.runs[ac]
     if run.kind == DRAIN:

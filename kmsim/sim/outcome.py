@@ -2,6 +2,7 @@
 
 from kmsim.jit import core, small
 from kmsim.metrics.histogram import bucket_of
+from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH
 from kmsim.mm.vm_records import KV_VMALLOC
 from kmsim.sim.detail import kv_outcome
@@ -33,7 +34,7 @@ from kmsim.workload.turns import NO_SLOT
 
 
 @small
-def complete(s: Core, c: int, ac: int) -> int:
+def complete(s: Core, c: CpuIdx, ac: ContextIdx) -> int:
     """The operation is over: record it, and see what the task wants next; why the core must stop, if it must."""
     run = s.runs[ac]
     s.cpus[c].busy[s.cpus[c].level] = 0
@@ -58,7 +59,7 @@ def complete(s: Core, c: int, ac: int) -> int:
 
 
 @small
-def keep(s: Core, c: int, ac: int) -> None:
+def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """An allocation is over: give its block to whom it belongs, or count the failure."""
     run = s.runs[ac]
     context = s.m.contexts[ac]
@@ -89,7 +90,7 @@ def keep(s: Core, c: int, ac: int) -> None:
 
 
 @core
-def block_and_detail(s: Core, ac: int, api: int) -> tuple[int, int]:
+def block_and_detail(s: Core, ac: ContextIdx, api: int) -> tuple[int, int]:
     """The allocation handle, and what its free needs (see `sim.detail`); not of a block of pages."""
     run = s.runs[ac]
     if api == SLAB:
@@ -101,7 +102,7 @@ def block_and_detail(s: Core, ac: int, api: int) -> tuple[int, int]:
 
 
 @small
-def record(s: Core, operation_class: int, c: int, latency_ps: int) -> None:
+def record(s: Core, operation_class: int, c: CpuIdx, latency_ps: int) -> None:
     """Count one latency."""
     s.counts[operation_class, c, bucket_of(latency_ps)] += 1
     totals = s.totals[operation_class, c]

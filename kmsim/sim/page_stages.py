@@ -10,6 +10,7 @@ interrupt in between finds it taken and goes to the zone.
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, Order, Pfn
 from kmsim.mm.mmzone import NO_PAGE, pcp_index
 from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, REFILL, after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.pcp import lock_pcp, unlock_pcp
@@ -49,7 +50,7 @@ def no_light_work(s: Core) -> None:
 
 
 @small
-def begin_pages(s: Core, c: int, ac: int, pfn: int, order: int) -> None:
+def begin_pages(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """The stage outside locks."""
     m = s.m
     run = s.runs[ac]
@@ -70,7 +71,7 @@ def begin_pages(s: Core, c: int, ac: int, pfn: int, order: int) -> None:
 
 
 @small
-def hold_pcp(s: Core, c: int, ac: int) -> None:
+def hold_pcp(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Hold the lock of the per-CPU list that the request works on."""
     context = s.m.contexts[ac]
     p = pcp_index(s.m, context.zone, context.cpu)
@@ -79,7 +80,7 @@ def hold_pcp(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def release_pcp(s: Core, ac: int) -> None:
+def release_pcp(s: Core, ac: ContextIdx) -> None:
     """Let go of a per-CPU list, unless its refill or drain still waits for the zone's lock."""
     run = s.runs[ac]
     if run.pcp != NOBODY and not (is_bulk(s.m.contexts[ac].stage) and run.then in WANTS_LOCK):
@@ -94,7 +95,7 @@ def is_bulk(stage: int) -> bool:
 
 
 @small
-def then_after(s: Core, ac: int, wanted: bool) -> None:
+def then_after(s: Core, ac: ContextIdx, wanted: bool) -> None:
     """What the run does when this stage ends."""
     run = s.runs[ac]
     if wanted:
@@ -107,7 +108,7 @@ def then_after(s: Core, ac: int, wanted: bool) -> None:
 
 
 @small
-def lock_pages(s: Core, c: int, ac: int) -> None:
+def lock_pages(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under the zone's lock that the request wants."""
     m = s.m
     context = m.contexts[ac]
@@ -122,13 +123,13 @@ def lock_pages(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def hold_lock(s: Core, c: int, ac: int, n: int, in_bulk: bool) -> None:
+def hold_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx, in_bulk: bool) -> None:
     """Take a lock, interrupts off, for as long as what was done under it takes."""
     hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + instructions_ps(s) + cache_lines_ps(s, in_bulk))
 
 
 @small
-def hold_lock_for(s: Core, c: int, ac: int, n: int, hold: int) -> None:
+def hold_lock_for(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx, hold: int) -> None:
     """The same, for so many picoseconds."""
     wait, taking, released = acquire(s, n, c, hold)
     run = s.runs[ac]
@@ -142,7 +143,7 @@ def hold_lock_for(s: Core, c: int, ac: int, n: int, hold: int) -> None:
 
 
 @core
-def tail(s: Core, c: int, ac: int) -> None:
+def tail(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage behind the last lock of an allocation."""
     no_work(s)
     after_lock(s.m, ac)

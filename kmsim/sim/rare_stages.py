@@ -12,6 +12,7 @@ and the work items of a flush. Lock order: as there. Kept out of the compiled co
 """
 
 from kmsim.jit import only_with, small
+from kmsim.mm.indices import ContextIdx
 from kmsim.mm.kmalloc import Memory, kmalloc_locked, krealloc_begin, ksize
 from kmsim.mm.kvmalloc import kvrealloc_begin
 from kmsim.mm.mmzone import NO_PAGE
@@ -32,7 +33,7 @@ from kmsim.workload.request import DESTROY, KREALLOC, KVREALLOC, OBJECTS, SHRINK
 
 
 @small
-def is_rare(s: Core, ac: int) -> bool:
+def is_rare(s: Core, ac: ContextIdx) -> bool:
     """Is it one of these, or the free of one? The free of a mapping is a vfree as any other."""
     run = s.runs[ac]
     api = s.requests[run.request].api
@@ -40,7 +41,7 @@ def is_rare(s: Core, ac: int) -> bool:
 
 
 @only_with("vm", False)
-def begin_rare(s: Core, ac: int) -> bool:
+def begin_rare(s: Core, ac: ContextIdx) -> bool:
     """The stage before any lock; is one wanted?"""
     run = s.runs[ac]
     request = s.requests[run.request]
@@ -58,7 +59,7 @@ def begin_rare(s: Core, ac: int) -> bool:
 
 
 @only_with("vm")
-def begin_from(s: Core, ac: int) -> None:
+def begin_from(s: Core, ac: ContextIdx) -> None:
     """Tell kvrealloc what the old memory is."""
     slot = s.slots[s.runs[ac].handle]
     context = s.vm.contexts[ac]
@@ -70,7 +71,7 @@ def begin_from(s: Core, ac: int) -> None:
 
 
 @only_with("vm", False)
-def begin_slab_verb(s: Core, ac: int, api: int) -> bool:
+def begin_slab_verb(s: Core, ac: ContextIdx, api: int) -> bool:
     """Begin what only slabs are needed for; is a lock wanted?"""
     run = s.runs[ac]
     request = s.requests[run.request]
@@ -87,7 +88,7 @@ def begin_slab_verb(s: Core, ac: int, api: int) -> bool:
 
 
 @small
-def old_memory(s: Core, ac: int) -> Memory:
+def old_memory(s: Core, ac: ContextIdx) -> Memory:
     """The memory that a krealloc is for."""
     slot = s.slots[s.runs[ac].handle]
     block, is_large = int(slot.block), slot.detail == OF_LARGE_BLOCK
@@ -97,7 +98,7 @@ def old_memory(s: Core, ac: int) -> Memory:
 
 
 @only_with("vm", 0)
-def rare_path(s: Core, ac: int) -> int:
+def rare_path(s: Core, ac: ContextIdx) -> int:
     """The price of the fast paths that it takes, asked before it begins."""
     run = s.runs[ac]
     request = s.requests[run.request]
@@ -112,7 +113,7 @@ def rare_path(s: Core, ac: int) -> int:
 
 
 @only_with("vm", False)
-def slab_wants(s: Core, ac: int, wanted: bool) -> bool:
+def slab_wants(s: Core, ac: ContextIdx, wanted: bool) -> bool:
     """Pass on which lock the slab wants; where it wants none, but to go on without, that is RELEASE."""
     lock = s.slub.contexts[ac].lock
     s.vm.contexts[ac].lock = RELEASE if lock < 0 else lock
@@ -129,7 +130,7 @@ def copied(s: Core, wanted: bool) -> bool:
 
 
 @only_with("vm", False)
-def rare_locked(s: Core, ac: int) -> bool:
+def rare_locked(s: Core, ac: ContextIdx) -> bool:
     """What it waited for was granted: go on; is anything else wanted?"""
     api = s.requests[s.runs[ac].request].api
     if api in (KVREALLOC, VMAP):
@@ -140,7 +141,7 @@ def rare_locked(s: Core, ac: int) -> bool:
 
 
 @only_with("vm", NO_BLOCK)
-def rare_block(s: Core, ac: int) -> int:
+def rare_block(s: Core, ac: ContextIdx) -> int:
     """What it came to, or NO_BLOCK."""
     api = s.requests[s.runs[ac].request].api
     context = s.slub.contexts[ac]
@@ -154,7 +155,7 @@ def rare_block(s: Core, ac: int) -> int:
 
 
 @only_with("vm", 0)
-def rare_detail(s: Core, ac: int) -> int:
+def rare_detail(s: Core, ac: ContextIdx) -> int:
     """What its slot has to know beside that."""
     api = s.requests[s.runs[ac].request].api
     is_large = api == KREALLOC and s.slub.contexts[ac].large_pfn != NO_PAGE

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kmsim.jit import shared, small
 from kmsim.metrics.histogram import NR_BUCKETS
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level, TaskIdx
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slub_records import Slub
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, LOCKS_PER_NODE, NODE_LOCKS, Vm
@@ -212,19 +213,19 @@ class Core(NamedTuple):
 
 
 @small
-def context_of(s: Core, level: int, c: int) -> int:
+def context_of(s: Core, level: Level, c: CpuIdx) -> ContextIdx:
     """The context of what a level of a CPU does: the number of its run, and of its records in `mm`."""
     return int(level * s.state[0].nr_cpus + c)
 
 
 @small
-def level_of(s: Core, ac: int) -> int:
+def level_of(s: Core, ac: ContextIdx) -> Level:
     """The level of a context."""
     return int(ac // s.state[0].nr_cpus)
 
 
 @small
-def cpu_of(s: Core, ac: int) -> int:
+def cpu_of(s: Core, ac: ContextIdx) -> CpuIdx:
     """The CPU of a context."""
     return int(ac % s.state[0].nr_cpus)
 
@@ -236,25 +237,25 @@ def class_of(request: int, kind: int) -> int:
 
 
 @small
-def kworker_of(s: Core, c: int) -> int:
+def kworker_of(s: Core, c: CpuIdx) -> TaskIdx:
     """The task that is a CPU's kworker."""
     return int(s.state[0].first_worker) + c
 
 
 @small
-def flusher_of(s: Core, c: int) -> int:
+def flusher_of(s: Core, c: CpuIdx) -> TaskIdx:
     """The task that flushes a CPU's TLB."""
     return int(s.state[0].first_worker + s.state[0].nr_cpus) + c
 
 
 @small
-def is_worker(s: Core, k: int) -> bool:
+def is_worker(s: Core, k: TaskIdx) -> bool:
     """Is the task a kworker or a flusher?"""
     return bool(k >= s.state[0].first_worker)
 
 
 @small
-def is_flusher(s: Core, k: int) -> bool:
+def is_flusher(s: Core, k: TaskIdx) -> bool:
     """Is the task a flusher?"""
     return bool(k >= s.state[0].first_worker + s.state[0].nr_cpus)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kmsim.config.study import Study
 from kmsim.metrics.page_maps import PageMaps
 from kmsim.metrics.samples import Samples
+from kmsim.mm.indices import CpuIdx, SlotIdx, TaskIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub, new_slub
 from kmsim.mm.vm_layout import small_space, vmalloc_space
@@ -93,7 +94,7 @@ class Simulation:
         """How many operations are done."""
         return int(self.core.state[0].nr_done)
 
-    def hand(self, k: int, ops: np.ndarray[Any, Any], until_ps: int = NO_END) -> simpy.Event:
+    def hand(self, k: TaskIdx, ops: np.ndarray[Any, Any], until_ps: int = NO_END) -> simpy.Event:
         """Give a task operations, which it begins at once; an event that fires when all are done."""
         first = self.first_op[k] * WORDS_OF_AN_OP  # copied as words, which is faster than field by field
         self.op_words[first : first + len(ops) * WORDS_OF_AN_OP] = ops.view(np.uint64)
@@ -105,7 +106,9 @@ class Simulation:
             done.succeed()
         return done
 
-    def hand_call(self, k: int, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
+    def hand_call(
+        self, k: TaskIdx, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0
+    ) -> simpy.Event:
         """Give a task one operation, on a user's slot."""
         op = np.zeros(1, op_t)
         op["lifetime_ps"] = NOT_TIMED
@@ -130,7 +133,7 @@ class Simulation:
     def _request_numbers(self) -> dict[Request, int]:
         return {Request(*known): n for n, known in enumerate(self.core.requests.tolist())}
 
-    def new_task(self, cpu: int) -> int:
+    def new_task(self, cpu: CpuIdx) -> TaskIdx:
         """A thread of a user's process on a CPU."""
         k = self.nr_tasks
         self.nr_tasks += 1
@@ -146,7 +149,7 @@ class Simulation:
         self.__dict__.pop("op_words", None)
         del self.core
 
-    def new_slot(self) -> int:
+    def new_slot(self) -> SlotIdx:
         """A slot for a user's block."""
         if not self.free_slots:
             first = len(self.core.slots)
@@ -155,7 +158,7 @@ class Simulation:
             self.free_slots = list(range(len(self.core.slots) - 1, first - 1, -1))
         return self.free_slots.pop()
 
-    def return_slot(self, slot: int) -> None:
+    def return_slot(self, slot: SlotIdx) -> None:
         """A user's block is gone."""
         self.free_slots.append(slot)
 

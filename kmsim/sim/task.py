@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import simpy
 
+from kmsim.mm.indices import CpuIdx, TaskIdx
 from kmsim.sim.clock import now_ps
 from kmsim.workload.op_stream import blocks
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
 
 
-def kernel_task(simulation: Simulation, k: int) -> Generator[simpy.Event, None, None]:
+def kernel_task(simulation: Simulation, k: TaskIdx) -> Generator[simpy.Event, None, None]:
     """One task of the plan, from its start to the end of its stream."""
     env = simulation.env
     task = simulation.plan.tasks[k]
@@ -33,7 +34,7 @@ def kernel_task(simulation: Simulation, k: int) -> Generator[simpy.Event, None, 
             simulation.core.tasks[k].arrived = now_ps(env)
 
 
-def drain_worker(simulation: Simulation, cpu: int, every_ps: int) -> Generator[simpy.Event, Any, None]:
+def drain_worker(simulation: Simulation, cpu: CpuIdx, every_ps: int) -> Generator[simpy.Event, Any, None]:
     """A worker on a CPU that empties all CPUs' lists again and again."""
     while True:
         yield simulation.env.timeout(every_ps)

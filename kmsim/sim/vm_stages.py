@@ -10,6 +10,7 @@ mutex, then one spinlock, which is never held while anything else is asked for.
 """
 
 from kmsim.jit import only_with, prefetch
+from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx
 from kmsim.mm.kvmalloc import kvmalloc_begin
 from kmsim.mm.mmzone import is_zone_lock
 from kmsim.mm.slub_records import NO_CACHE
@@ -63,7 +64,7 @@ FLUSH, WORK = -1, -2  # what flushers and kworkers do; streams have no such kind
 
 
 @only_with("vm")
-def begin_vm(s: Core, c: int, ac: int) -> None:
+def begin_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage before any lock."""
     run = s.runs[ac]
     if is_rare(s, ac):
@@ -99,7 +100,7 @@ def begin_vm(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def look_ahead_vm(s: Core, area: int, cursor: int) -> None:
+def look_ahead_vm(s: Core, area: AreaIdx, cursor: int) -> None:
     """Fetch what a free of this area will need, and the area that the operation behind it may free."""
     if s.vm is not None:  # in plain Python all functions are there
         if 0 <= area < len(s.vm.areas):
@@ -130,14 +131,14 @@ def price(s: Core) -> int:
 
 
 @only_with("vm")
-def end_stage(s: Core, c: int, ac: int, path: int, wanted: bool) -> None:
+def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wanted: bool) -> None:
     """A stage without a lock: what it costs beside its path, and what comes after."""
     set_stage(s, c, ac, path + price(s), cache_lines_ps(s, False))
     then(s, c, ac, wanted)
 
 
 @only_with("vm")
-def then(s: Core, c: int, ac: int, wanted: bool) -> None:
+def then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
     """What the run does when its stage ends; and the kworker of this CPU is woken for what was scheduled."""
     run = s.runs[ac]
     run.then = VM_LOCK if wanted else COMPLETE
@@ -149,7 +150,7 @@ def then(s: Core, c: int, ac: int, wanted: bool) -> None:
 
 
 @only_with("vm")
-def lock_vm(s: Core, c: int, ac: int) -> None:
+def lock_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under what the request wants: a lock, a flush, or nothing."""
     lock = int(s.vm.contexts[ac].lock)
     mine = lock - int(s.vm.params[0].lock_first)
@@ -175,21 +176,21 @@ def lock_vm(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def go_vm(s: Core, c: int, ac: int) -> None:
+def go_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Go on without a lock."""
     wanted = advance_vm(s, ac)
     end_stage(s, c, ac, 0, wanted)
 
 
 @only_with("vm", False)
-def advance_vm(s: Core, ac: int) -> bool:
+def advance_vm(s: Core, ac: ContextIdx) -> bool:
     """Let `mm` do the next thing; does it want a lock then?"""
     no_vm_work(s)
     return rare_locked(s, ac) if is_rare(s, ac) else vm_locked(s.m, s.slub, s.vm, ac)
 
 
 @only_with("vm")
-def hold_spinlock(s: Core, c: int, ac: int, taking: int, wait: int) -> None:
+def hold_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, taking: int, wait: int) -> None:
     """Hold a spinlock, interrupts on; where something else runs on the CPU now, its time begins after that."""
     run = s.runs[ac]
     lock = s.locks[run.lock]
@@ -211,7 +212,7 @@ def hold_spinlock(s: Core, c: int, ac: int, taking: int, wait: int) -> None:
 
 
 @only_with("vm")
-def leave_spinlock(s: Core, ac: int) -> None:
+def leave_spinlock(s: Core, ac: ContextIdx) -> None:
     """Let go of the spinlock that the run holds; the next one in its queue is granted it."""
     heir = leave(s, ac)
     if heir != NOBODY:
@@ -222,7 +223,7 @@ def leave_spinlock(s: Core, ac: int) -> None:
 
 
 @only_with("vm")
-def flush(s: Core, c: int, ac: int) -> None:
+def flush(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Flush all CPUs' TLBs (kernel: flush_tlb_kernel_range); one flush after the other."""
     state = s.state[0]
     if not state.interrupts_flush or state.nr_cpus == 1:
@@ -241,7 +242,7 @@ def flush(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def interrupt_others(s: Core, ac: int) -> None:
+def interrupt_others(s: Core, ac: ContextIdx) -> None:
     """Let every CPU but the run's own flush its TLB, as soon as it lets interrupts in."""
     state = s.state[0]
     state.flushing = ac
@@ -276,7 +277,7 @@ def flushed(s: Core) -> None:
 
 
 @only_with("vm")
-def wake_kworker(s: Core, c: int) -> None:
+def wake_kworker(s: Core, c: CpuIdx) -> None:
     """What was scheduled here is done by this CPU's kworker, as soon as it is let."""
     if s.vm.params[0].drain_scheduled and s.state[0].purger == NOBODY:
         s.state[0].purger = c
@@ -288,13 +289,13 @@ def wake_kworker(s: Core, c: int) -> None:
 
 
 @only_with("vm", False)
-def has_work(s: Core, c: int) -> bool:
+def has_work(s: Core, c: CpuIdx) -> bool:
     """Is anything scheduled on this CPU?"""
     return bool(s.state[0].purger == c or s.vm.cpus[c].vfree_scheduled)
 
 
 @only_with("vm")
-def begin_work(s: Core, c: int, ac: int) -> None:
+def begin_work(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """A kworker or a flusher begins what it was woken for."""
     run = s.runs[ac]
     run.request = 0
@@ -315,7 +316,7 @@ def begin_work(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def work_done(s: Core, c: int, ac: int) -> None:
+def work_done(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """A worker has done its work: it sleeps, unless there is more."""
     run = s.runs[ac]
     task = s.tasks[run.task]
@@ -328,7 +329,7 @@ def work_done(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm", NO_BLOCK)
-def block_got(s: Core, ac: int) -> int:
+def block_got(s: Core, ac: ContextIdx) -> int:
     """What was allocated: an area, an object or a block of pages; or NO_BLOCK."""
     if is_rare(s, ac) and s.requests[s.runs[ac].request].api != KVREALLOC:
         return rare_block(s, ac)
@@ -342,7 +343,7 @@ def block_got(s: Core, ac: int) -> int:
 
 
 @only_with("vm", 0)
-def block_detail(s: Core, ac: int) -> int:
+def block_detail(s: Core, ac: ContextIdx) -> int:
     """What its free has to know of it (see `sim.detail`)."""
     context = s.vm.contexts[ac]
     api = s.requests[s.runs[ac].request].api

@@ -6,6 +6,7 @@ new time costs as many steps as the tree is high (a scan of all CPUs, or a heap,
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import CpuIdx
 from kmsim.sim.records import CPU_BITS, Core
 
 
@@ -16,13 +17,13 @@ def is_before(s: Core, horizon: int) -> bool:
 
 
 @small
-def next_cpu(s: Core) -> int:
+def next_cpu(s: Core) -> CpuIdx:
     """The CPU that acts next."""
     return int(s.tree[1] & ((1 << CPU_BITS) - 1))
 
 
 @small
-def set_time(s: Core, c: int, time: int) -> None:
+def set_time(s: Core, c: CpuIdx, time: int) -> None:
     """Say when something happens next on a CPU."""
     s.cpus[c].time = time
     tree = s.tree
