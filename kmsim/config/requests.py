@@ -1,4 +1,4 @@
-"""What is asked for, and of which allocator: pages by order or size, kmalloc, an object of a cache, vmalloc.
+"""One request, and the allocator that serves it: pages by order or size, kmalloc, an object of a cache, vmalloc.
 
 Sizes become orders, caches or single pages, which all depend on the machine; what it cannot give, or
 what its kernel would warn of, is refused here. Leaves out: how the caches are laid out (``caches``).
@@ -23,7 +23,7 @@ _MAY_HAVE = {"pages": ("order", "bytes"), "vmalloc": ("bytes", "huge")}
 
 
 class Bounds(NamedTuple):
-    """What a workload has to know of its machine; None where that is broken. `memory` and `largest_block` are bytes.
+    """The limits that a machine sets; None where a key is broken. `memory` and `largest_block` are bytes.
 
     `caches` has the names of all caches that there can be, and whether objects of theirs have a constructor.
     """
@@ -63,14 +63,14 @@ class RequestConfig(WithOptions):
 
     @property
     def sizes(self) -> int | DistributionOfSizes:
-        """The bytes that it asks for, where it asks for bytes."""
+        """The bytes asked for, if the request is for bytes."""
         assert self.bytes is not None, "a request for bytes"
         assert not isinstance(self.bytes, ConstantSize), "resolved to its size"
         return self.bytes
 
     @property
     def needs_caches(self) -> bool:
-        """Does it depend on slab caches what this request is?"""
+        """Do slab caches decide which allocator serves it?"""
         return self.cache is not None or self.api in ("kmalloc", "vmalloc", "kvmalloc")
 
     def order_on(self, page_size: int) -> int:

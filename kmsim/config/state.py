@@ -1,7 +1,7 @@
 """The state in which a run starts: fresh boot, recorded, the user's own machine, or aged.
 
 Exactly one of ``fresh``, ``recorded``, ``buddyinfo`` and ``aged``. Paths are relative to the file
-that names them and are checked to be readable files; what is in them is read by those who run.
+that names them and are checked to be readable files; their content is read when a run starts (``sim.boot``).
 """
 
 from collections.abc import Iterator
@@ -136,7 +136,7 @@ def state_findings(state: State, max_page_order: int) -> Iterator[Finding]:
 
 
 def absolute_files(machine: Node, problems: Problems) -> Node:
-    """The machine with the state's files as absolute paths, each looked at."""
+    """The machine with the state's files as absolute paths, each checked."""
     state = machine.keys.get("state")
     if state is None or not state.keys:
         return machine

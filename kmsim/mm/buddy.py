@@ -83,7 +83,7 @@ def buddy_merge_likely(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> bo
 
 @core
 def free_one_page(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, migratetype: Migratetype, to_tail: bool) -> None:
-    """Free a block: merge it upwards, then list what came of it (kernel: __free_one_page)."""
+    """Free a block: merge it with its buddies, then put the merged block on its free list (kernel: __free_one_page)."""
     max_page_order = m.params[0].max_page_order
     assert pfn & ((1 << order) - 1) == 0
     account_freepages(m, ac, 1 << order, migratetype)

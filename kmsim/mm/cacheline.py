@@ -14,7 +14,7 @@ Leaves out: levels of cache, sharing of lines that are only read, associativity,
 competes for the cache, pages of the memory itself. List heads are lines of the zone or of the pcp,
 whose lock's price covers them. While memory is being set up `cache_lines` is NO_CACHES: no touch is
 seen then, so that every line starts in no cache, without a write to every page record. Ages are
-modulo 2^32: a line that was left alone for so many misses is young again. Invariant: toucher <=
+modulo 2^32: a line that was not touched for 2^32 misses counts as young again. Invariant: toucher <=
 nr_cpus. Lock order: takes none, and needs none that the caller does not hold for the page. The CPU
 is that of the context `ac`.
 """
@@ -103,7 +103,7 @@ def is_cached(m: Machine, cpu: CpuIdx, pfn: Pfn) -> bool:
 
 @small
 def is_elsewhere(m: Machine, pfn: Pfn) -> bool:
-    """Does the cache of the CPU that touched the line last still have it? Asked where this CPU's has not."""
+    """Is the line still in the cache of the CPU that touched it last? Asked where it is not in this CPU's."""
     cpu = last_toucher(int(m.pages[pfn].toucher))
     return cpu >= 0 and is_cached(m, cpu, pfn)
 

@@ -132,7 +132,7 @@ def krealloc_begin(m: Machine, sl: Slub, ac: ContextIdx, old: Memory, size: int,
     """Start to make memory `size` bytes large, in place or by moving it; is a lock wanted? (kernel: krealloc)
 
     `cache` is what kmalloc would take for the new size. When it is done, `kmalloced` says where the memory is;
-    nowhere if `size` is 0, which frees it, or if there is none for the new size, which leaves the old.
+    nowhere if `size` is 0, which frees it, or if there is no memory of the new size: then the old is left as it was.
     """
     context = sl.contexts[ac]
     context.realloc_size = 0

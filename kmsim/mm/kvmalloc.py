@@ -5,8 +5,8 @@ __GFP_RETRY_MAYFAIL), not __GFP_NOFAIL. Where that gives nothing it leaves the s
 where the size allows them, unless it has at most a page, may not block, or is larger than INT_MAX. kvzalloc is
 kvmalloc with __GFP_ZERO; kvmalloc_array and kvcalloc multiply first (`array_bytes`).
 
-The outcome is in `contexts[ac].outcome`: KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or KV_FAILED,
-`reason` says why it left the slab or was refused; `vm.events` counts both. What is to be waited for is as in
+The result is in `contexts[ac]`: `outcome` is KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or
+KV_FAILED, `reason` says why it left the slab or was refused; `vm.events` counts both. What is to be waited for is as in
 `mm.vmalloc`, and `vm_locked` goes on. Leaves out bucketed caches, which the caller chooses.
 """
 
@@ -62,7 +62,7 @@ def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx
 
 @core
 def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, handle: int, order: Order) -> bool:
-    """Start to free what a kvmalloc gave: its outcome, its object, block or area, and the block's order."""
+    """Start to free what a kvmalloc gave; `handle` is by its outcome an object, a pfn or an area, `order` a block's."""
     frame = vm.frames[first_frame(vm, ac, KV_FREE)]
     frame.old_outcome = outcome
     frame.old_handle = handle
@@ -74,8 +74,8 @@ def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, han
 def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> bool:
     """Start to make memory larger or smaller, in place or moved; is anything wanted? (kernel: kvrealloc)
 
-    `contexts[ac]` names the old memory as an outcome does (KV_NONE: there is none), and is the result in the same
-    way; `cache` is kmalloc's for the new size, or NO_CACHE. On failure the old memory is as it was.
+    `contexts[ac]` describes the old memory as it does a result (KV_NONE: there is none), and afterwards the new;
+    `cache` is kmalloc's for the new size, or NO_CACHE. On failure the old memory is as it was.
     """
     context = vm.contexts[ac]
     outcome, order = int(context.outcome), int(context.order)

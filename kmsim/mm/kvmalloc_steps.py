@@ -6,7 +6,7 @@ from kmsim.mm.gfp import GFP_COMP, GFP_DIRECT_RECLAIM, GFP_NOFAIL, GFP_NORETRY, 
 from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.mm.slub_records import NO_CACHE
+from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_START,
     FREE_START,
@@ -64,13 +64,13 @@ def kmalloc_gfp_adjust(gfp: Gfp, nr_bytes: int, page_bytes: int) -> int:
 
 @core
 def step_of_kv(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step; what it needs."""
+    """Take one step; returns what the next one needs."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
     if step == KV_START:
         return start_kvmalloc(m, vm, ac)
     if step == KV_SLAB_HAVE:
-        if context.obj >= 0:
+        if context.obj != NO_OBJECT:
             return ends(vm, ac, KV_SLAB)
         frame.reason = KV_NO_BLOCK
         frame.step = KV_LEAVES
@@ -95,7 +95,7 @@ def step_of_kv(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
 
 @small
 def start_kvmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
-    """Ask the slab, or for more than its caches hold the page allocator."""
+    """Ask the slab, or, for a size beyond its caches, the page allocator."""
     frame = vm.frames[frame_of(vm, ac)]
     page_shift = int(m.params[0].page_shift)
     nr_bytes = int(frame.nr_bytes)
@@ -176,7 +176,7 @@ def free_either(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def step_of_realloc(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of a kvrealloc; what it needs."""
+    """Take one step of a kvrealloc; returns what the next one needs."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
     if step == KV_REALLOC:
@@ -238,7 +238,7 @@ def realloc_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def stays(m: Machine, vm: Vm, ac: ContextIdx, nr_spare_bytes: int) -> int:
-    """The memory has room already; what is behind it is zeroed where that is asked for."""
+    """The memory is large enough already; __GFP_ZERO zeroes what is behind the new size."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.gfp & GFP_ZERO:
         m.work[0].bytes_zeroed += nr_spare_bytes
@@ -262,7 +262,7 @@ def copied(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def free_old(vm: Vm, ac: ContextIdx) -> int:
-    """Free the old memory; there may be none, and then there is nothing to free."""
+    """Free the old memory, if there is any."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.step = KV_REALLOC_DONE
     if frame.nr_bytes == 0:

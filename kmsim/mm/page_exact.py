@@ -1,14 +1,14 @@
-"""Exact pages: a block of which only as many pages stay as were asked for (kernel: alloc_pages_exact).
+"""Exact pages: as many pages as the bytes need, cut from a block whose tail is given back (kernel: alloc_pages_exact).
 
 The block of the next order is taken, split, and its tail given back page by page, in ascending order, each to the
 tail of its list under the zone's lock: the per-CPU lists see none of them (__free_pages_ok with FPI_TO_TAIL).
-`free_pages_exact` frees page by page with __free_page. The form with a node takes node 0, the only one.
+`exact_free_begin` frees page by page (kernel: free_pages_exact, __free_page).
 
 A request wants zones' locks as `mm.page_alloc` says, and its caller ends it with `after_lock`, which zeroes the
 whole block as the kernel does. The first page's record remembers how many pages are held (in `prev`, which an
 allocated page does not use), so that a wrong size at the free is noticed: `contexts[ac].excess_pages`.
-    below 0   so many pages were left behind: allocated, and nobody's
-    above 0   so many pages behind the last one would have been freed, whoever has them: refused, nothing is freed
+    below 0   that many pages leak: they stay allocated, and nobody can free them
+    above 0   that many pages behind the last one would have been freed, whoever owns them: refused, nothing is freed
 Lock order: as in `mm.page_alloc`.
 """
 
@@ -28,7 +28,7 @@ EXACT_IDLE, EXACT_ALLOC, EXACT_TAIL, EXACT_FREE = range(4)
 
 @small
 def exact_pages(m: Machine, nr_bytes: int) -> int:
-    """How many pages so many bytes take."""
+    """How many pages the bytes take."""
     page_shift = int(m.params[0].page_shift)
     return (nr_bytes + (1 << page_shift) - 1) >> page_shift
 
@@ -37,7 +37,7 @@ def exact_pages(m: Machine, nr_bytes: int) -> int:
 def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> bool:
     """Start to allocate `nr_bytes`; is a zone's lock wanted? (kernel: alloc_pages_exact)
 
-    When it is done, `contexts[ac].pfn` is the first page or NO_PAGE, and `exact_saved` says what it spared.
+    When it is done, `contexts[ac].pfn` is the first page or NO_PAGE; the event EXACT_SAVED counts the pages given back.
     """
     assert nr_bytes > 0
     context = m.contexts[ac]
@@ -61,7 +61,7 @@ def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> bo
 
 @core
 def make_alloc_exact(m: Machine, ac: ContextIdx) -> bool:
-    """The block is there, or there is none: split it and go on to its tail (kernel: make_alloc_exact)."""
+    """The block was allocated, or not: split it and go on to its tail (kernel: make_alloc_exact)."""
     context = m.contexts[ac]
     context.exact_stage = EXACT_IDLE
     pfn = int(context.pfn)

@@ -27,7 +27,7 @@ def pageblock_migratetype(m: Machine, pfn: Pfn) -> Migratetype:
 
 @small
 def set_pageblock_migratetype(m: Machine, block: int, migratetype: Migratetype) -> None:
-    """Set a pageblock's type; all are unmovable once grouping is given up (kernel: set_pageblock_migratetype)."""
+    """Set a pageblock's type; all are unmovable where grouping is off (kernel: set_pageblock_migratetype)."""
     if m.params[0].mobility_disabled and migratetype < MIGRATE_PCPTYPES:
         migratetype = MIGRATE_UNMOVABLE
     m.pageblocks[block] = migratetype

@@ -9,10 +9,10 @@ How much to move is decided before the lock is asked for, by one of two policies
 functions say in their docstrings that the caller holds the lock. Invariant: count is the number of
 pages on the lists. Lock order: pcp lock, then zone lock.
 
-pcp->lock is only ever tried when a request begins or comes to a zone. Who holds it is the caller's to
-know: it says so with `lock_pcp`, and a request that finds lists `locked` goes to the zone instead. Refills and drains
-go on under their own hold; only the bulk interfaces ask again on their way, so they must not find
-their own hold set.
+pcp->lock is only ever tried, when a request begins or moves to another zone. The caller keeps track of its
+holder with `lock_pcp`; a request that finds the lists `locked` goes to the zone instead. Refills and drains
+keep their own hold of it; only the bulk interfaces try the lock again later, so their own hold must not be
+set then.
 """
 
 from kmsim.jit import core, small
@@ -78,7 +78,7 @@ def pindex_to_order(m: Machine, pindex: PcpListIdx) -> Order:
 
 @small
 def note_alloc(m: Machine, p: PcpIdx) -> None:
-    """An allocation from the lists comes by (kernel: rmqueue_pcplist)."""
+    """Note an allocation from the lists (kernel: rmqueue_pcplist)."""
     if m.params[0].auto_tune:
         pcp_tuned.note_alloc(m, p)
     else:
@@ -103,7 +103,7 @@ def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
 
 @small
 def decay_pcp_high(m: Machine, p: PcpIdx) -> int:
-    """Pages to drain when vmstat's worker comes by."""
+    """How many pages vmstat's periodic worker drains."""
     if m.params[0].auto_tune:
         return pcp_tuned.decay_pcp_high(m, p)
     return pcp_fixed.decay_pcp_high(m, p)
@@ -152,7 +152,7 @@ def rmqueue_bulk(m: Machine, ac: ContextIdx) -> None:
 
 @core
 def check_new_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
-    """Look at every struct page of a block, whether its page is as a free one must be (kernel: check_new_pages)."""
+    """Check that every struct page of a block is in the state of a free page (kernel: check_new_pages)."""
     touch_block(m, ac, pfn, order)
     m.work[0].pages_checked += 1 << order
 

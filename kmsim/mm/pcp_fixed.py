@@ -15,7 +15,7 @@ from kmsim.mm.pcp_tuned import clamp
 
 @small
 def note_alloc(m: Machine, p: PcpIdx) -> None:
-    """An allocation comes by: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
+    """Note an allocation: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
     m.pcps[p].free_factor >>= 1
 
 
@@ -67,5 +67,5 @@ def nr_pcp_free(m: Machine, p: PcpIdx, high: int, free_high: bool) -> int:
 
 @small
 def decay_pcp_high(_m: Machine, _p: PcpIdx) -> int:
-    """Pages to drain when vmstat's worker comes by: none, since a fixed `high` does not decay."""
+    """How many pages vmstat's periodic worker drains: none, since a fixed `high` does not decay."""
     return 0

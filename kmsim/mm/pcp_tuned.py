@@ -31,7 +31,7 @@ def clamp(value: int, low: int, high: int) -> int:
 
 @small
 def note_alloc(m: Machine, p: PcpIdx) -> None:
-    """An allocation comes by: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
+    """Note an allocation: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
     m.pcps[p].free_count >>= 1
 
 
@@ -126,7 +126,7 @@ def nr_pcp_free(m: Machine, p: PcpIdx, high: int, free_high: bool) -> int:
 
 @core
 def decay_pcp_high(m: Machine, p: PcpIdx) -> int:
-    """Let `high` fall towards high_min, as vmstat's worker does; pages to drain then (kernel: decay_pcp_high)."""
+    """Let `high` decay towards high_min; returns how many pages to drain then (kernel: decay_pcp_high)."""
     pcp = m.pcps[p]
     if pcp.high > pcp.high_min:
         pcp.high = max(

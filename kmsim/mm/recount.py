@@ -28,7 +28,7 @@ from kmsim.mm.zonelist import page_zone
 
 @core
 def validate(m: Machine) -> None:
-    """Recount the machine; AssertionError says what does not fit."""
+    """Recount the machine; AssertionError names what is inconsistent."""
     nr_listed = 0
     for z in range(MAX_NR_ZONES):
         if m.zones[z].present_pages:

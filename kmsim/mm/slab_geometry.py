@@ -225,7 +225,7 @@ def created_flags(build: SlabBuild, flags: int) -> int:
 
 
 def check_request(build: SlabBuild, object_size: int, align: int, flags: int, freeptr_offset: int | None) -> None:
-    """SlabError for what kmem_cache_create refuses, or would make nonsense of."""
+    """SlabError for a request that kmem_cache_create refuses, or that has no meaning."""
     if object_size < 1:
         raise SlabError(f"have objects of at least 1 byte, not {object_size}")
     if object_size > build.largest_slab:

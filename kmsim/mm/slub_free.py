@@ -3,7 +3,7 @@
 An object of the CPU's own cpu slab goes to that slab's free list (in `mm.slub`); any other to its slab's own,
 with one exchange of two words: the free list and the counters. Only where the last object of a slab that may
 be on the node's list is freed is list_lock needed, and it is taken before the exchange; when the exchange then
-finds the slab changed, the lock was taken in vain, and the free begins again.
+finds the slab changed, the lock was not needed, and the free starts over.
 
 Leaves out the debugging path, RCU-delayed freeing of pages (SLAB_TYPESAFE_BY_RCU slabs are freed at once), and
 object extensions. Invariant: the objects from `head` to `tail` are linked and on no list. Lock order: see `mm.slub`.

@@ -97,7 +97,7 @@ def touch_freed(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, owner: CpuIdx)
 
 @core
 def touch_foreign(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, owner: CpuIdx, is_young: bool) -> None:
-    """Count the touch of an object that is freed to a cpu slab, and whose line this CPU has not."""
+    """Count the touch of an object that is freed to a cpu slab and whose line is not in this CPU's cache."""
     if m.params[0].cache_lines == NO_CACHES:
         return
     cpu_slab = sl.cpu_slabs[c]

@@ -4,8 +4,8 @@ The usual order is tried first, such that the page allocator neither reclaims no
 smallest order that holds one object, as the caller asked. Free objects are linked in the order of their
 addresses, or, with random order, from a random place of the cache's shuffled sequence on.
 
-Leaves out what is written into the objects, object extensions, and memory control groups. Invariant: a new
-slab is of use to nobody else until its cpu slab is loaded. Lock order: the page allocator's.
+Leaves out what is written into the objects, object extensions, and memory control groups. Invariant: no
+other request sees a new slab before it is a cpu slab. Lock order: the page allocator's.
 """
 
 from kmsim.jit import core, small

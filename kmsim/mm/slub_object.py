@@ -36,7 +36,7 @@ def slab_owner(sl: Slub, obj: ObjectIdx) -> CacheIdx:
 
 @small
 def free_problem(sl: Slub, obj: ObjectIdx, cache: CacheIdx) -> int:
-    """Why an object must not be freed to a cache (-1: to whichever it is of, as kfree does), or 0."""
+    """Why an object must not be freed to a cache, or 0 if it may; -1: to its own cache, as kfree does."""
     if obj < 0 or obj >> CHUNK_SHIFT >= sl.params[0].nr_chunks_used:
         return FREE_NO_OBJECT
     owner = slab_owner(sl, obj)

@@ -278,7 +278,7 @@ def new_slub(
 
 
 def add_cache(sl: Slub, number: int, geometry: Geometry, random_seed: int | None = None) -> Slub:
-    """The same with a cache of a spare number, between two calls of compiled code; it has a lock of its own already."""
+    """Add a cache under a spare number, which has a lock already; called between two calls of compiled code."""
     assert not sl.caches[number].nr_chunks, "not a spare number"
     _set_up_cache(sl.caches[number], geometry)
     alike = np.flatnonzero(sl.caches["nr_chunks"] == sl.caches[number].nr_chunks)
@@ -297,7 +297,7 @@ def _chunks(geometry: Geometry) -> int:
 
 
 def _capacity(nr_pages: int, geometries: Sequence[Geometry]) -> tuple[int, int]:
-    """As many slabs and chunks as all pages can hold, for each length of range, up to 2^30 links."""
+    """How many slabs and chunks all pages can hold, for each length of range, up to NR_LINKS_MAX links."""
     least: dict[int, int] = {}
     for geometry in geometries:
         chunks = _chunks(geometry)

@@ -33,7 +33,7 @@ _MAX_PARTIAL_TO_SCAN = 10000
 
 @core
 def validate_slub(m: Machine, sl: Slub) -> None:
-    """Recount the slab allocator; AssertionError says what does not fit."""
+    """Recount the slab allocator; AssertionError names what is inconsistent."""
     nr_placed = 0
     for cache in range(len(sl.caches)):
         nr_placed += recount_node(sl, cache)
@@ -217,7 +217,7 @@ def slab_totals(sl: Slub, cache: CacheIdx) -> SlabTotals:
 
 
 def _nr_free(sl: Slub, slab: SlabIdx, link: str, nr_slabs: int) -> int:
-    """Free objects of so many slabs of a node's list, from one end on."""
+    """Free objects of the first slabs of a node's list, from one end."""
     nr_free = 0
     for _ in range(nr_slabs):
         record = sl.slabs[slab]

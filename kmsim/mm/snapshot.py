@@ -2,7 +2,7 @@
 
 A `ZoneState` says what a zone's free lists, pageblocks and per-CPU lists hold, head first. It is
 the form in which real kernels' states were recorded and in which generated states are made.
-`load` takes the lists as they are given; `mm.recount.validate` then says whether they fit together.
+`load` takes the lists as they are given; `mm.recount.validate` then checks that they are consistent.
 """
 
 from dataclasses import dataclass, field

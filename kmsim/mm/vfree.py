@@ -2,7 +2,7 @@
 
     the range leaves the busy ones of its node
     the entries are cleared, but not flushed out of the TLBs
-    the range joins the lazily freed ones of the node whose CPU asked for it; too many: the drain is scheduled
+    the range joins the lazily freed ones of the node that owns it; beyond lazy_max_pages the drain is scheduled
     each page is freed by itself, in order; then the array of pages, which may be an area, then the vm_struct
 
 Where the caller may not sleep, `vfree_atomic` puts the area on the CPU's list; a work item frees that list,
@@ -13,6 +13,7 @@ Locks, one at a time: busy.lock, lazy.lock, then those of pages and objects.
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import NO_PAGE
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
     CHAIN_FREE,
     FREE_ARRAY,
@@ -42,7 +43,7 @@ from kmsim.mm.vmap_node import busy_lock, home_node, insert_lazy, lazy_lock, unl
 
 @small
 def step_of_free(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of a vfree; what it needs."""
+    """Take one step of a vfree; returns what the next one needs."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     if step == FREE_START:
@@ -117,7 +118,7 @@ def free_array(vm: Vm, ac: ContextIdx) -> int:
     """Free the array of pages (kernel: kvfree)."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
-    if area.pages_obj >= 0:
+    if area.pages_obj != NO_OBJECT:
         return slab_free(vm, ac, int(area.pages_obj), FREE_STRUCT)
     frame.step = FREE_STRUCT
     if area.pages_area != NO_AREA:
@@ -128,7 +129,7 @@ def free_array(vm: Vm, ac: ContextIdx) -> int:
 
 @core
 def step_of_deferred(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of the work item that frees a CPU's list (kernel: delayed_vfree_work)."""
+    """Take one step of the work item that frees a CPU's list (kernel: delayed_vfree_work)."""
     frame = vm.frames[frame_of(vm, ac)]
     if step == FREE_DEFERRED:
         cpu = vm.cpus[frame.deferred_cpu]

@@ -5,11 +5,11 @@ The way of a request, behind its addresses (`mm.vm_space`):
     order-0 pages, 100 at a time from the bulk allocator, the rest one by one; or blocks of the PMD's order,
         split at once
     page tables where they are missing, then the entries
-    whatever fails gives everything back by way of vfree; a huge mapping is tried once more with small pages
+    any failure frees everything through vfree; a huge mapping is tried once more with small pages
 The pages are a chain through their own records (`mm.page_chain`), in the array's order.
 
-Leaves out __GFP_NOFAIL's endless tries, fatal signals, and mappings larger than a PMD; a PTE's contiguous bits
-(arm64) are no vmalloc of 6.12's. Lock order: one lock at a time; see the parts.
+Leaves out __GFP_NOFAIL's endless tries, fatal signals, and mappings larger than a PMD; 6.12's vmalloc does not use
+contiguous PTEs (arm64). Lock order: one lock at a time; see the parts.
 """
 
 from kmsim.jit import core, small
@@ -17,6 +17,7 @@ from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FS, GFP_HIGHMEM, GFP_IO, GFP_KE
 from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_chain import append_pages, append_split
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_ARRAY_AREA,
     AREA_ARRAY_OBJ,
@@ -76,7 +77,7 @@ BULK_CHUNK = 100  # pages asked for at once, so that interrupts are not off for 
 
 @small
 def step_of_area(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of a vmalloc or vmap; what it needs."""
+    """Take one step of a vmalloc or vmap; returns what the next one needs."""
     if step == AREA_BULK:
         return ask_for_pages(vm, ac)
     if step == AREA_BULK_HAVE:
@@ -100,7 +101,7 @@ def step_of_area(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
 
 @core
 def step_of_rest(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of what is rare: new tables, failures, vmap."""
+    """Take one step of a rare path: new tables, failures, vmap."""
     frame = vm.frames[frame_of(vm, ac)]
     if step in (AREA_TABLE_HAVE, AREA_TABLE_SET):
         return new_table(vm, ac, step)
@@ -153,7 +154,7 @@ def failed(vm: Vm, ac: ContextIdx, reason: int) -> int:
 
 @small
 def try_small(m: Machine, vm: Vm, ac: ContextIdx) -> int:
-    """It has failed: once more without huge mappings, or for good (kernel: __vmalloc_node_range, fail)."""
+    """The try has failed: try again without huge mappings, or fail (kernel: __vmalloc_node_range, fail)."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.order == 0:
         return failed(vm, ac, int(vm.contexts[ac].failure))
@@ -166,7 +167,7 @@ def try_small(m: Machine, vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def undo(vm: Vm, ac: ContextIdx, reason: int) -> int:
-    """Give everything back, by the way of vfree."""
+    """Free everything, through vfree."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.contexts[ac].failure = reason
     frame.step = AREA_UNDONE
@@ -177,7 +178,7 @@ def undo(vm: Vm, ac: ContextIdx, reason: int) -> int:
 
 @small
 def has_space(vm: Vm, ac: ContextIdx) -> int:
-    """There are addresses: ask for the array of pages. A vmap has its pages and goes on to the mapping."""
+    """The addresses are allocated: ask for the array of pages; a vmap has its pages, and goes on to the mapping."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     frame.nr_got = 0
@@ -199,7 +200,7 @@ def has_space(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def array_have(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """The array is there or not; then ask for the pages."""
+    """The array was allocated, or not: ask for the pages, or undo."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     context = vm.contexts[ac]
@@ -207,7 +208,7 @@ def array_have(vm: Vm, ac: ContextIdx, step: int) -> int:
         area.pages_obj = context.obj
     else:
         area.pages_area = context.area
-    if area.pages_obj < 0 and area.pages_area == NO_AREA:
+    if area.pages_obj == NO_OBJECT and area.pages_area == NO_AREA:
         return undo(vm, ac, NO_ARRAY)
     area.page_order = frame.order
     if frame.gfp & (GFP_DMA | GFP_DMA32) == 0:
@@ -229,7 +230,7 @@ def ask_for_pages(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def bulk_have(m: Machine, vm: Vm, ac: ContextIdx) -> int:
-    """Put the pages behind those that are there; where there were too few, go on one by one."""
+    """Append the pages to those that are there; if there were too few, go on one by one."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     nr = int(m.contexts[ac].nr_populated)
@@ -247,7 +248,7 @@ def bulk_have(m: Machine, vm: Vm, ac: ContextIdx) -> int:
 
 @core
 def single_page(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
-    """Ask for one page or block, or put the one that is there behind the others, split."""
+    """Ask for one page or block; or split the one that was allocated, and append its pages."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     order = int(frame.order)
@@ -271,7 +272,7 @@ def single_page(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
 
 @small
 def pages_done(vm: Vm, ac: ContextIdx) -> int:
-    """All pages are there, or there are no more."""
+    """All pages are allocated, or no more can be."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.areas[frame.area].nr_pages = frame.nr_got
     if frame.nr_got != frame.nr_pages:
@@ -282,7 +283,7 @@ def pages_done(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def map_pages(vm: Vm, ac: ContextIdx) -> int:
-    """Set the entries up to where a table is missing, or in the way (kernel: vmap_pages_range)."""
+    """Set entries up to where a table is missing, or a table of PTEs takes their place (kernel: vmap_pages_range)."""
     f = frame_of(vm, ac)
     if must_release(vm, ac):
         return WAIT
@@ -313,7 +314,7 @@ def map_pages(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def table_gfp(gfp: Gfp) -> int:
-    """The mask for page tables: the caller's own only counts for I/O and file systems (kernel: memalloc_noio_save)."""
+    """The mask for page tables: of the caller's only __GFP_IO and __GFP_FS count (kernel: memalloc_noio_save)."""
     if gfp & (GFP_FS | GFP_IO) == GFP_IO:
         return (GFP_KERNEL | GFP_ZERO) & ~GFP_FS
     if gfp & (GFP_FS | GFP_IO) == 0:
@@ -323,7 +324,7 @@ def table_gfp(gfp: Gfp) -> int:
 
 @small
 def new_table(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """A page for a table is there or not; under page_table_lock it is hung in (kernel: __pte_alloc_kernel)."""
+    """A table's page was allocated, or not; under page_table_lock it is linked in (kernel: __pte_alloc_kernel)."""
     frame = vm.frames[frame_of(vm, ac)]
     if step == AREA_TABLE_HAVE:
         if vm.contexts[ac].pfn == NO_PAGE:
@@ -341,7 +342,7 @@ def new_table(vm: Vm, ac: ContextIdx, step: int) -> int:
 
 @small
 def mapped(vm: Vm, ac: ContextIdx) -> int:
-    """The area is the caller's."""
+    """The mapping is complete: the area is the result."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     area.vm_flags = int(area.vm_flags) & ~VM_UNINITIALIZED

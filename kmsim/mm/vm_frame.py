@@ -2,8 +2,8 @@
 
 Each request is a stack of frames. A frame's `step` says what to do next; a step sets the following one and
 returns what it needs: another allocator's request, a lock (then the following step is the critical section),
-a special, or nothing. `mm.vmalloc` runs them. A step that takes long without a lock first asks with
-`must_release` to be called again when the spinlock that was granted last has been let go of.
+a special, or nothing. `mm.vmalloc` runs them. A step that takes long and needs no lock first asks with
+`must_release` to be called again once the spinlock that was granted last has been released.
 """
 
 from kmsim.jit import small
@@ -119,7 +119,7 @@ GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC
     KV_STEPS_END,
 ) = range(90, 103)
 
-# What every frame may have left to do: the objects of ranges that are no ranges any more.
+# What every frame may have left to do: to free the objects of ranges that are used up.
 DROP_NEXT = 110
 
 
@@ -172,7 +172,7 @@ def own_lock(vm: Vm, which: int) -> LockIdx:
 
 @small
 def must_release(vm: Vm, ac: ContextIdx) -> bool:
-    """Must the spinlock be let go of, before this step takes its time? Then the step is to return WAIT."""
+    """Must the spinlock be released before this step, which takes long? Then the step returns WAIT."""
     context = vm.contexts[ac]
     if not context.held:
         return False

@@ -1,7 +1,7 @@
 """Purging: lazily freed ranges become ready or free again, after one TLB flush (kernel: __purge_vmap_area_lazy).
 
 Beyond `lazy_max_pages` of lazily freed pages a work item purges; a request that finds no range purges itself.
-    each node: a quarter of each of its pools decays (all of it, where a request is in need) and goes back to the
+    each node: a quarter of each of its pools decays (all of it, if a request has found no range) and goes back to the
     free space; its lazily freed ranges, by address, become its purge list
     the TLBs of every CPU are flushed, for the range from the lowest to the highest address, once
     each purge list: ranges of up to 256 pages go to the node's pool, the others to the free space
@@ -79,7 +79,7 @@ FAR = 1 << 62
 
 @small
 def step_of_purge(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of a purge; what it needs."""
+    """Take one step of a purge; returns what the next one needs."""
     if step <= PURGE_ATTACH:
         return step_of_pools(vm, ac, step)
     if step <= PURGE_SORT:
@@ -89,7 +89,7 @@ def step_of_purge(vm: Vm, ac: ContextIdx, step: int) -> int:
 
 @core
 def step_of_pools(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of the nodes' round in which their pools decay (kernel: decay_va_pool_node)."""
+    """Take one step of the nodes' first round: their pools decay (kernel: decay_va_pool_node)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     if step == PURGE_START:
@@ -144,7 +144,7 @@ def next_pool(vm: Vm, ac: ContextIdx) -> int:
 
 @core
 def decay(vm: Vm, f: FrameIdx, pool: PoolIdx) -> None:
-    """Collect what decays of a detached pool, merged where it touches; the frame keeps the rest."""
+    """Move the ranges of a detached pool that decay into the decay tree, merged; the frame keeps the rest."""
     frame = vm.frames[f]
     if frame.full_pool_decay:
         vm.pools[pool].len = 0
@@ -164,7 +164,7 @@ def decay(vm: Vm, f: FrameIdx, pool: PoolIdx) -> None:
 
 @small
 def give_back(vm: Vm, f: FrameIdx, t: int, va: VaIdx, state: int) -> None:
-    """Put a range into a tree, and remember the objects that are left over."""
+    """Put a range into a tree, and remember the objects that merging leaves over."""
     vm.work[0].areas_moved += 1
     first, second = merge_or_add(vm, t, va, state)
     if first != NO_VA:
@@ -175,7 +175,7 @@ def give_back(vm: Vm, f: FrameIdx, t: int, va: VaIdx, state: int) -> None:
 
 @core
 def step_of_collecting(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step of the nodes' round in which decayed ranges go home and lazy ones are taken."""
+    """Take one step of the nodes' first round: decayed ranges return to the free space, lazy ones are collected."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     node = int(frame.node)
@@ -219,7 +219,7 @@ def reclaim_list_global(vm: Vm, f: FrameIdx, va: VaIdx) -> None:
 
 @core
 def step_of_purging(vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step from the flush on (kernel: purge_vmap_node)."""
+    """Take one step from the flush on (kernel: purge_vmap_node)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     node = int(frame.node)
@@ -286,7 +286,7 @@ def flush_range(vm: Vm, ac: ContextIdx, start: int, end: int, step: int) -> int:
 
 @small
 def next_purged(vm: Vm, ac: ContextIdx) -> int:
-    """The next range of a purge list: to the pool, or aside for the free space."""
+    """Give the next range of a purge list to its pool, or put it on the list for the free space."""
     frame = vm.frames[frame_of(vm, ac)]
     node = vm.nodes[frame.node]
     while True:

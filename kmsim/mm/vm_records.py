@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slab_common import Caches
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_layout import Space
 from kmsim.mm.vm_locals import vm_frame_t
 
@@ -35,7 +36,7 @@ VA_UNUSED, VA_NEW, VA_FREE, VA_BUSY, VA_LAZY, VA_PURGE, VA_POOL, VA_DECAY, VA_PR
 FREE_TREE, DECAY_TREE = range(2)
 
 MAX_VA_SIZE_PAGES = 256  # the longest range that a pool keeps, its guard page included
-VMAP_ZONE_PAGES = 16  # so many pages in a row belong to one node
+VMAP_ZONE_PAGES = 16  # consecutive pages that belong to one node
 NR_VMAP_NODES_MAX = 128
 LAZY_MAX_BYTES = 32 << 20  # for each bit of the number of CPUs
 NR_TABLE_LEVELS = 4
@@ -93,7 +94,7 @@ vmap_area_t = np.dtype(
             ("right", np.int32),
             ("next", np.int32),
             ("prev", np.int32),
-            ("obj", np.int32),  # its object in the cache `vmap_area`; -1: the boot's
+            ("obj", np.int32),  # its object in the cache `vmap_area`; NO_OBJECT: the boot's
             ("area", np.int32),
             ("owner", np.uint16),  # the node whose CPU asked for it (see `vmap_node.encode_vn_id`), or NO_OWNER
             ("red", np.uint8),
@@ -108,7 +109,7 @@ vm_struct_t = np.dtype(
             ("nr_bytes", np.int64),  # requested
             ("va", np.int32),
             ("obj", np.int32),  # its object
-            ("pages_obj", np.int32),  # the object that is its array of pages, or -1
+            ("pages_obj", np.int32),  # the object that is its array of pages, or NO_OBJECT
             ("pages_area", np.int32),  # the area that is its array of pages, or NO_AREA
             ("first_pfn", np.int32),  # its pages, as `mm.page_chain` keeps them
             ("nr_pages", np.int32),
@@ -229,7 +230,7 @@ class Vm(NamedTuple):
     pools: NDArray[np.void]
     cpus: NDArray[np.void]
     tables: NDArray[np.int32]  # by level and slot: the pfn of the table there, + 1; 0: none
-    kmalloc_caches: NDArray[np.int32]  # kmalloc's cache for an array of so many pointers
+    kmalloc_caches: NDArray[np.int32]  # kmalloc's cache for an array of n pointers, by n
     params: NDArray[np.void]
     contexts: NDArray[np.void]
     frames: NDArray[np.void]  # of context ac: FRAMES_PER_CONTEXT from ac * FRAMES_PER_CONTEXT on
@@ -313,7 +314,7 @@ def _make_empty(vm: Vm, page_shift: int) -> None:
     whole = vm.vas[0]
     whole.end = whole.subtree_max = (1 << (64 - page_shift)) - 1
     whole.parent = whole.left = whole.right = whole.next = whole.prev = NO_VA
-    whole.obj = -1
+    whole.obj = NO_OBJECT
     whole.area = NO_AREA
     whole.state = VA_FREE
     vm.trees[FREE_TREE].root = vm.trees[FREE_TREE].first = 0
@@ -340,7 +341,7 @@ def _array_caches(caches: Caches, page_bytes: int) -> NDArray[np.int32]:
 
 
 def kmalloc_cache(caches: Caches, nr_bytes: int) -> int:
-    """kmalloc's cache for so many bytes, which are few enough for one."""
+    """The number of kmalloc's cache for a size, which some cache must hold."""
     number = caches.kmalloc_index(nr_bytes, 0)
     assert number is not None, "an object that no cache holds"
     return number

@@ -7,6 +7,7 @@ pages, tables, free records. Only between requests: a range in a request's hands
 
 from kmsim.jit import core
 from kmsim.mm.mmzone import NO_PAGE, PG_BUDDY, PG_PCP, Machine
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_records import (
     DECAY_TREE,
     FREE_TREE,
@@ -30,7 +31,7 @@ from kmsim.mm.vmap_tree import check_tree
 
 @core
 def validate_vm(m: Machine, vm: Vm) -> None:
-    """Recount the space; AssertionError says what does not fit."""
+    """Recount the space; AssertionError names what is inconsistent."""
     nr_free = check_tree(vm.vas, vm.trees, FREE_TREE)
     assert vm.trees[DECAY_TREE].nr == 0, "ranges were left in a purge's hands"
     nr_pages = recount_ranges(vm, nr_free)
@@ -57,7 +58,7 @@ def recount_ranges(vm: Vm, nr_free: int) -> int:
     nr_pages, nr_listed, nr_unused = 0, 0, 0
     for va in range(vm.params[0].va_fresh):
         state = int(vm.vas[va].state)
-        assert state != VA_NEW, "a range is in nobody's hands"
+        assert state != VA_NEW, "a range that no place and no request holds"
         nr_listed += int(state == VA_FREE)
         nr_unused += int(state == VA_UNUSED)
         if state == VA_BUSY:
@@ -122,5 +123,5 @@ def recount_areas(m: Machine, vm: Vm) -> None:
             nr_pages += 1
             pfn = int(m.pages[pfn].next)
         assert nr_pages == int(record.nr_pages), "an area's pages differ from their count"
-        has_array = int(record.pages_obj) >= 0 or int(record.pages_area) != NO_AREA
+        has_array = int(record.pages_obj) != NO_OBJECT or int(record.pages_area) != NO_AREA
         assert has_array == (int(record.vm_flags) & VM_ALLOC != 0), "an area's array of pages"

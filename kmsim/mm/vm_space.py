@@ -1,4 +1,4 @@
-"""A stretch of addresses for an area: the first part of vmalloc and of vmap (kernel: mm/vmalloc.c).
+"""A range of addresses for an area: the first part of vmalloc and of vmap (kernel: mm/vmalloc.c).
 
 The way of a request (__get_vm_area_node and alloc_vmap_area):
     a vm_struct
@@ -28,6 +28,7 @@ from kmsim.mm.gfp import (
 )
 from kmsim.mm.indices import AreaIdx, ContextIdx, ObjectIdx
 from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_HAS_SPACE,
     AREA_NO_SPACE,
@@ -97,7 +98,7 @@ GFP_RECLAIM_MASK = (
 
 @small
 def step_of_space(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
-    """One step on the way to a range; what it needs."""
+    """Take one step on the way to a range; returns what the next one needs."""
     if step == SPACE_STRUCT:
         gfp = int(vm.frames[frame_of(vm, ac)].gfp) & GFP_RECLAIM_MASK
         return slab_alloc(vm, ac, int(vm.params[0].vm_cache), gfp | GFP_ZERO, SPACE_STRUCT_HAVE)
@@ -114,7 +115,7 @@ def step_of_space(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
         return preload(m, vm, ac)
     if step == SPACE_PRELOADED:
         frame = vm.frames[frame_of(vm, ac)]
-        frame.spare = new_va(vm, int(vm.contexts[ac].obj)) if vm.contexts[ac].obj >= 0 else NO_VA
+        frame.spare = new_va(vm, int(vm.contexts[ac].obj)) if vm.contexts[ac].obj != NO_OBJECT else NO_VA
         return wait(vm, ac, own_lock(vm, FREE_VMAP_AREA_LOCK), SPACE_FIND)
     if step == SPACE_FIND:
         return find_locked(m, vm, ac)
@@ -140,10 +141,10 @@ def step_of_space(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
 
 @small
 def start_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
-    """The vm_struct is there or not; then look into the pool of this CPU's node (kernel: node_alloc)."""
+    """The vm_struct was allocated, or not: look into the pool of this CPU's node (kernel: node_alloc)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
-    if vm.contexts[ac].obj < 0:
+    if vm.contexts[ac].obj == NO_OBJECT:
         vm.contexts[ac].failure = NO_STRUCT
         frame.step = AREA_NO_SPACE
         return GO_ON
@@ -184,10 +185,10 @@ def take_from_pool(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def start_search(vm: Vm, ac: ContextIdx) -> int:
-    """The range's object is there or not."""
+    """The range's object was allocated, or not."""
     frame = vm.frames[frame_of(vm, ac)]
     obj = int(vm.contexts[ac].obj)
-    va = new_va(vm, obj) if obj >= 0 else NO_VA
+    va = new_va(vm, obj) if obj != NO_OBJECT else NO_VA
     frame.va = va
     frame.step = SPACE_PRELOAD if va != NO_VA else SPACE_GIVE_UP
     if va == NO_VA:
@@ -197,7 +198,7 @@ def start_search(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def preload(m: Machine, vm: Vm, ac: ContextIdx) -> int:
-    """See that this CPU has an object for a split (kernel: preload_this_cpu_lock)."""
+    """Make sure that this CPU has an object for a split (kernel: preload_this_cpu_lock)."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.spare = NO_VA
     if vm.cpus[this_cpu(m, ac)].preload == NO_VA:
@@ -229,7 +230,7 @@ def find_locked(m: Machine, vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def found(vm: Vm, ac: ContextIdx) -> int:
-    """There was a range, or there was none: then purge, once (kernel: alloc_vmap_area, overflow)."""
+    """A range was found; or none was: then purge, once (kernel: alloc_vmap_area, overflow)."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.start_vpn != NO_START:
         frame.step = SPACE_PLACE
@@ -249,7 +250,7 @@ def found(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def place(vm: Vm, ac: ContextIdx) -> int:
-    """The range is the request's: fill it in, and ask for the lock of the busy ranges there."""
+    """The request has its range: fill in the record, and ask for the lock of the busy ranges there."""
     frame = vm.frames[frame_of(vm, ac)]
     va = int(frame.va)
     record = vm.vas[va]
@@ -264,7 +265,7 @@ def place(vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def give_up(vm: Vm, ac: ContextIdx) -> int:
-    """No range: the vm_struct goes back."""
+    """There is no range: free the vm_struct."""
     area = int(vm.frames[frame_of(vm, ac)].area)
     return slab_free(vm, ac, int(vm.areas[area].obj), SPACE_NO_STRUCT)
 
@@ -286,7 +287,7 @@ def new_area(vm: Vm, obj: ObjectIdx) -> AreaIdx:
     record = vm.areas[area]
     record.obj = obj
     record.va = NO_VA
-    record.pages_obj = -1
+    record.pages_obj = NO_OBJECT
     record.pages_area = NO_AREA
     record.first_pfn = NO_PAGE
     record.nr_pages = 0

@@ -5,7 +5,7 @@ mapping takes the place of a whole table of PTEs, which is flushed out of the TL
 Entries are only counted. x86-64's space has the level below the top from the boot on.
 
 Invariant: a table's slot holds its page frame + 1, an empty one NO_PAGE + 1, which is 0.
-Lock: init_mm.page_table_lock, to hang a table in.
+Lock: init_mm.page_table_lock, to link a table in.
 """
 
 from kmsim.jit import core, small
@@ -29,7 +29,7 @@ def table_pfn(vm: Vm, slot: int) -> Pfn:
 
 @small
 def set_table(vm: Vm, slot: int, pfn: Pfn) -> None:
-    """Hang a table into a slot, or take it out (NO_PAGE)."""
+    """Link a table into a slot, or take it out (NO_PAGE)."""
     vm.tables[slot] = pfn + 1
     vm.params[0].nr_tables += 1 if pfn != NO_PAGE else -1
 

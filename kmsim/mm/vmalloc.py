@@ -12,8 +12,9 @@ UNLOCK_PURGE. State changes in the call that was granted the lock. When nothing 
 `contexts[ac].area` is the result, and `failure` says why it is NO_AREA.
 
 The steps themselves are in `mm.vm_space`, `mm.vm_area`, `mm.vfree`, `mm.vm_purge` and `mm.kvmalloc_steps`; here
-is what runs them, and asks the page and slab allocators on their behalf. Lock order: one lock at a time, but
-that all but the first two of a node's may be taken within vmap_purge_lock.
+is what runs them, and asks the page and slab allocators on their behalf. Lock order: vmap_purge_lock, then one
+spinlock at a time. A purge takes free_vmap_area_lock, the nodes' pool_lock and lazy.lock, and list_lock and
+zone->lock for the objects that it frees; busy.lock and page_table_lock are never taken within a purge.
 """
 
 from kmsim.jit import core, prefetch, small
@@ -24,7 +25,8 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
-from kmsim.mm.slub_records import Slub
+from kmsim.mm.slub_records import NO_OBJECT, Slub
+from kmsim.mm.slub_steps import NO_LOCK
 from kmsim.mm.vfree import step_of_free
 from kmsim.mm.vm_area import step_of_area
 from kmsim.mm.vm_frame import (
@@ -53,15 +55,7 @@ from kmsim.mm.vm_frame import (
     slab_free,
 )
 from kmsim.mm.vm_purge import step_of_purge
-from kmsim.mm.vm_records import (
-    NO_AREA,
-    NOTHING,
-    RELEASE,
-    VM_MAP,
-    VM_USERMAP,
-    VMAP_PURGE_LOCK,
-    Vm,
-)
+from kmsim.mm.vm_records import NO_AREA, NO_VA, NOTHING, RELEASE, VM_MAP, VM_USERMAP, VMAP_PURGE_LOCK, Vm
 from kmsim.mm.vm_space import step_of_space
 from kmsim.mm.vmap import forget_va
 
@@ -113,7 +107,7 @@ def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: AreaIdx) -> None:
     prefetch(vm.vas, int(record.va))
     prefetch(m.pages, int(record.first_pfn))
     for obj in (int(record.obj), int(record.pages_obj)):
-        if obj >= 0:
+        if obj != NO_OBJECT:
             prefetch(sl.slabs, int(sl.slab_of_chunk[obj >> 3]))
 
 
@@ -226,14 +220,14 @@ def next_step(m: Machine, vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def drop_next(vm: Vm, ac: ContextIdx) -> int:
-    """Free the object of a range that is no range any more (kernel: kmem_cache_free in the middle of a merge)."""
+    """Free the vmap_area object of a range that a merge or a cut has used up (kernel: kmem_cache_free there)."""
     frame = vm.frames[frame_of(vm, ac)]
     va = int(frame.drop)
     frame.drop = vm.vas[va].next
     obj = int(vm.vas[va].obj)
     forget_va(vm, va)
-    step = int(frame.then) if frame.drop < 0 else DROP_NEXT
-    if obj < 0:
+    step = int(frame.then) if frame.drop == NO_VA else DROP_NEXT
+    if obj == NO_OBJECT:
         frame.step = step
         return GO_ON
     return slab_free(vm, ac, obj, step)
@@ -259,10 +253,10 @@ def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, needs: int) -> boo
 
 @small
 def slab_waits(sl: Slub, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
-    """Pass on which lock the slab wants; where it wants none, but to go on without, that is RELEASE."""
+    """Pass on the lock that the slab wants; RELEASE where it wants to go on without one."""
     if waits:
         lock = int(sl.contexts[ac].lock)
-        vm.contexts[ac].lock = RELEASE if lock < 0 else lock
+        vm.contexts[ac].lock = RELEASE if lock == NO_LOCK else lock
     return waits
 
 
@@ -276,7 +270,7 @@ def pages_wait(m: Machine, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
 
 @small
 def settle(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, inner: int) -> bool:
-    """A request to another allocator is over: check and zero new pages without the lock; hand on the result."""
+    """A request to another allocator is over: check and zero new pages without the lock, then pass on the result."""
     context = vm.contexts[ac]
     if inner == SLAB_ALLOC:
         context.obj = sl.contexts[ac].obj

@@ -5,7 +5,7 @@ All addresses are virtual page numbers and all lengths pages. The space is one t
 1:1 with objects of the cache `vmap_area`: a split takes one that was preloaded, a merge leaves one over.
 
 Leaves out: pcpu_get_vm_areas, and the object that a split would ask for under the lock where none was
-preloaded (it fails as when that object is not to be had). An object that is left over under the lock is
+preloaded (it fails as if that object could not be allocated). An object that is left over under the lock is
 freed behind it. Lock order: the caller holds free_vmap_area_lock.
 """
 
@@ -16,7 +16,7 @@ from kmsim.mm.vmap_tree import Records, find_links, link_va, propagate, subtree_
 
 NO_START = -1
 
-# What became of the preloaded record, and of the range that was cut.
+# What happened to the preloaded record, and to the range that was cut.
 KEPT, PRELOAD_USED, RANGE_LEFT_OVER, CUT_FAILED = range(4)
 
 

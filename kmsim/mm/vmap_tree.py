@@ -247,7 +247,7 @@ def balance_removal(vas: Records, trees: Records, t: int, va: VaIdx, parent: VaI
 
 @core
 def check_tree(vas: Records, trees: Records, t: int) -> int:
-    """Recount a tree along its list; how many ranges there are. AssertionError says what does not fit."""
+    """Recount a tree along its list; how many ranges there are. AssertionError names what is inconsistent."""
     va, before, nr, depth = int(trees[t].first), NO_VA, 0, -1
     while va != NO_VA:
         node = vas[va]

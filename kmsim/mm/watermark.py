@@ -116,7 +116,7 @@ def zone_watermark_reserves(
 def wakeup_kswapd(m: Machine, order: Order, highest_zoneidx: ZoneIdx) -> None:
     """Count a wake-up of kswapd, unless the node is balanced and not boosted (kernel: wakeup_kswapd).
 
-    kswapd itself is not modelled yet, so it is always found asleep.
+    kswapd itself is not modelled, so it is always asleep.
     """
     zone = next_zone(m, highest_zoneidx)
     while zone >= 0:

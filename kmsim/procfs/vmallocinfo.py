@@ -110,7 +110,7 @@ def show(m: Machine, vm: Vm) -> str:
 
 
 def parse(content: str) -> tuple[Area, ...]:
-    """Read a /proc/vmallocinfo; ValueError names the line that is none of it."""
+    """Read a /proc/vmallocinfo; ValueError names the first line that does not belong there."""
     areas = []
     for number, given in enumerate(lines_of(content), 1):
         match = _RANGE.fullmatch(given.rstrip(" "))

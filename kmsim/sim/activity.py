@@ -45,7 +45,7 @@ class Activity:
         self._latest.append(core.totals.sum(axis=1))
 
     def _sum_up(self) -> None:
-        """Bring the latest samples down to what the table needs."""
+        """Sum the latest samples up to what the table needs."""
         if not self._latest:
             return
         by_class = np.stack(self._latest)

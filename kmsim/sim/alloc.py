@@ -1,8 +1,8 @@
-"""Memory that a user's process holds, and the report of a free that must not be.
+"""Memory that a user's process holds, and the report of an invalid free.
 
-One handle stands for all that can be allocated: a block, an object, exact pages, an area. It remembers where it
-was allocated and where it was freed, and so a bad free is refused with a report like SLUB's, which names both; the
-machine has not changed then. SLUB would notice some of these frees only with debugging, and some never.
+One kind of handle stands for a block, an object, exact pages or an area. It remembers where it was allocated and
+freed, so an invalid free is refused with a report like SLUB's, which names both; the machine is unchanged then. SLUB
+would notice some of these frees only with debugging, and some never.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Alloc:
 
     @property
     def api(self) -> int:
-        """Which allocator it came from in the end; a kvmalloc is one of the slab, of the pages or of vmalloc."""
+        """Which allocator it came from; that of a kvmalloc is the slab, the page allocator or vmalloc."""
         if self.request.api != KVMALLOC:
             return self.request.api
         outcome = kv_outcome(int(self.simulation.core.slots[self.slot].detail))
@@ -141,17 +141,17 @@ class Alloc:
         return BadFree(problem, self.address, asked, self.cache, self.allocated, self.freed)
 
     def give_back(self, asked: Site) -> None:
-        """From here on nobody may use it."""
+        """Mark it as freed."""
         self._address, self._cache = self.address, self.cache
         self.freed = asked
 
     def take_back(self) -> None:
-        """It has not been given back after all."""
+        """Undo `give_back`: it is still allocated."""
         self.freed = None
 
 
 def site(simulation: Simulation, cpu: CpuIdx) -> Site:
-    """Where the call that is made now comes from."""
+    """The site of the current call."""
     process = simulation.env.active_process
     return Site("a call" if process is None else str(process.name), cpu, now_ps(simulation.env))
 

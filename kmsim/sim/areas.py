@@ -1,7 +1,7 @@
 """vmalloc, vmap and kvmalloc, for a user's own process; see `sim.cpu`.
 
 One call asks for less than 2 GiB: an operation counts its bytes in an int. A larger kvmalloc fails as in the
-kernel, and is asked of nobody.
+kernel, and reaches no allocator.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class AreaCalls(ObjectCalls):
     """Memory whose addresses are contiguous and whose pages need not be."""
 
     def vmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate so many bytes (kernel: vmalloc, and __vmalloc with other flags)."""
+        """Allocate `size` bytes (kernel: vmalloc, and __vmalloc with other flags)."""
         return self._vmalloc(size, gfp)
 
     def vzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -61,7 +61,7 @@ class AreaCalls(ObjectCalls):
             yield from self._free(self._to_free(alloc, VMALLOC))
 
     def vmap(self, blocks: Sequence[Alloc]) -> Allocating:
-        """Map the pages of these blocks in a row; they stay with whom they are (kernel: vmap)."""
+        """Map the pages of these blocks one after the other; the blocks stay allocated (kernel: vmap)."""
         if not blocks:
             raise ValueError("a mapping has one block at least")
         for block in blocks:
@@ -76,7 +76,7 @@ class AreaCalls(ObjectCalls):
             yield from self._free(self._to_free(alloc, VMAP))
 
     def kvmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate so many bytes from the slab if it has them, else by vmalloc (kernel: kvmalloc)."""
+        """Allocate `size` bytes from the slab if it can, else from vmalloc (kernel: kvmalloc)."""
         return self._kvmalloc(size, gfp, 0)
 
     def kvzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -127,7 +127,7 @@ class AreaCalls(ObjectCalls):
         return (yield from self._allocate(request, size))
 
     def _kvmalloc_request(self, size: int | None, flags: int) -> Request | None:
-        """What kvmalloc asks for; None where it fails whatever there is, which is counted here."""
+        """The request of a kvmalloc; None where it fails however much memory there is, which is counted here."""
         if size is not None:
             check_size(size, SIZE_MAX)
             if size <= INT_MAX:
@@ -143,7 +143,7 @@ class AreaCalls(ObjectCalls):
         return None
 
     def _has_room(self, alloc: Alloc, size: int) -> bool:
-        """Does kvrealloc leave it where it is? An object's room is its whole slot, an area's all of its pages."""
+        """Does kvrealloc leave it in place? An object can grow to its whole slot, an area to all of its pages."""
         core = self.simulation.core
         assert core.slub is not None
         assert core.vm is not None
@@ -155,7 +155,7 @@ class AreaCalls(ObjectCalls):
 
 
 def _detail(alloc: Alloc) -> int:
-    """What a kvmalloc's slot would know of it."""
+    """The `detail` of the memory, as if a kvmalloc had given it."""
     if alloc.api == LARGE:
         order = int(alloc.simulation.machine.pages[alloc.block].order)
         return kv_detail(KV_PAGES, order)

@@ -1,7 +1,7 @@
 """Questions to a machine on which nothing else runs: would this request get its memory now?
 
-Each asks the allocator itself, and gives back what it got. What the kernel's slow path could still free
-by reclaim or compaction is not asked for: the answer is that of memory as it is.
+Each asks the allocator itself, and frees what it got. The slow path's reclaim and compaction are left out:
+the answer is that of memory as it is.
 """
 
 from __future__ import annotations

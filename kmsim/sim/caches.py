@@ -103,7 +103,7 @@ class CacheCalls(ObjectCalls):
     def kmem_cache_alloc_bulk(
         self, cache: Cache, nr: int, gfp: str | int = "GFP_KERNEL"
     ) -> Generator[Any, None, list[Alloc]]:
-        """Allocate so many objects, or none (kernel: kmem_cache_alloc_bulk)."""
+        """Allocate `nr` objects, or none (kernel: kmem_cache_alloc_bulk)."""
         flags = self._object_gfp(cache, gfp, 0)
         check_nr(nr)
         simulation, since = self.simulation, self._site()
@@ -180,7 +180,7 @@ class CacheCalls(ObjectCalls):
                 yield from self._free(record)
 
     def _ask(self, request: Request) -> Generator[Any, None, int]:
-        """A request that is for no memory; what it comes to."""
+        """Make a request that allocates nothing; returns its result."""
         simulation = self.simulation
         slot = simulation.new_slot()
         yield from self._turn(ALLOC, slot, request)
@@ -207,7 +207,7 @@ class CacheCalls(ObjectCalls):
         problem = object_problem(self._slub, found.block, cache.number)
         if problem == FREE_WRONG_CACHE:
             raise found.refused(f"Wrong slab cache. {cache.name} but object is from {found.cache}", self._site())
-        assert problem == 0, "a live handle of an object that is none"
+        assert problem == 0, "a live handle without an object"
         return found
 
     def _set_up(self, number: int, constructor_ps: int) -> None:

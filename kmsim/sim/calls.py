@@ -1,4 +1,4 @@
-"""What all calls of a user's process on a CPU have in common: one operation of the CPU's own task after the other.
+"""The calls of users' processes on a CPU: one operation of the CPU's own task after the other.
 
 Invariant: a handle that is not freed has a slot of its own; `Simulation.handles` has, for each address, the handle
 of the memory that was allocated there last.
@@ -44,7 +44,7 @@ class Calls:
             yield self._operation(kind, slot, request, nr_bytes)
 
     def _operation(self, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
-        """The same for one whose turn it is."""
+        """The same, for a caller whose turn it is."""
         simulation = self.simulation
         if self._task is None:
             self._task = simulation.new_task(self.number)
@@ -67,7 +67,7 @@ class Calls:
         return alloc
 
     def _free(self, alloc: Alloc) -> Call:
-        """Give back what was looked at by `_to_free`."""
+        """Free memory that `_to_free` has checked."""
         alloc.give_back(self._site())
         yield from self._turn(FREE, alloc.slot, alloc.request)
         self.simulation.return_slot(alloc.slot)
@@ -100,6 +100,6 @@ class Calls:
 
 
 def check_size(nr_bytes: int, most: int = INT_MAX) -> None:
-    """ValueError where it is no size that can be asked for; an operation counts its bytes in an int."""
+    """ValueError unless it is a size that can be asked for; an operation counts its bytes in an int."""
     if type(nr_bytes) is not int or not 1 <= nr_bytes <= most:
         raise ValueError(f"a size is 1 to {most} bytes, not {nr_bytes!r}")

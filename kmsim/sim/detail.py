@@ -1,4 +1,4 @@
-"""What the free of a block has to know beside its request: one number, in a slot, a due block or a run.
+"""What freeing a block needs to know beside its request: one number, in a slot, a due block or a run.
 
     EXACT              how many pages are held
     KVMALLOC, KVREALLOC    which allocator gave it (KV_SLAB, KV_PAGES, KV_VMALLOC), and the order of a block
@@ -17,7 +17,7 @@ _KV_OUTCOME_MASK = (1 << _KV_OUTCOME_BITS) - 1
 
 @shared
 def kv_detail(outcome: int, order: Order) -> int:
-    """How a kvmalloc came out; `order` is 0 unless it is a block of pages."""
+    """Which allocator served a kvmalloc; `order` is 0 unless it is a block of pages."""
     return outcome | order << _KV_OUTCOME_BITS
 
 

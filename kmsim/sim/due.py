@@ -1,7 +1,7 @@
 """Blocks that are to be freed at a given time: a binary heap for each task that frees them.
 
 A task's heap is the stretch of `due` from its `first_due` on. Blocks due at one instant come out in
-the order of their numbers, then of what they are, so the order does not depend on how the heap was built.
+the order of their handles, then of their requests, so the order does not depend on how the heap was built.
 Invariant: no entry comes before its parent.
 """
 

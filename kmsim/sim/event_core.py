@@ -1,7 +1,7 @@
 """The event core: the CPUs' events in the order of (time, CPU), compiled.
 
 `run_until` takes event after event, never past its horizon: the next instant at which a SimPy
-process acts, which has the first word at its time. It stops early where Python must act: a task's
+process acts, which goes first at that time. It stops early where Python must act: a task's
 block of operations is done, or a recount is due. `step_once` takes one CPU's event, for stepwise mode.
 
 An operation has one event where it stays on its per-CPU list and follows the one before at once, and

@@ -1,6 +1,6 @@
 """kmalloc and its kin, for a user's own process; see `sim.cpu`.
 
-What kmalloc cannot give for its size is asked of nobody: the kernel warns, and counts nothing.
+A size that kmalloc cannot serve reaches no allocator: the kernel warns, and counts nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ObjectCalls(Calls):
     """Objects of any size."""
 
     def kmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate so many bytes; a size of 0 is refused, as it allocates nothing (kernel: kmalloc)."""
+        """Allocate `size` bytes; a size of 0 is refused, as it allocates nothing (kernel: kmalloc)."""
         return self._kmalloc(size, gfp, 0)
 
     def kzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -92,7 +92,7 @@ class ObjectCalls(Calls):
         return Request(flags, order, LARGE)
 
     def _resized(self, old: Alloc, asked: Request, new: Request | None, detail: int, size: int) -> Allocating:
-        """Let a handle's slot come to new memory; `new` is what that is a request for, or None: it stays in place."""
+        """Change the memory in a handle's slot; `new` is the request for the new memory, or None: it stays in place."""
         simulation, slot, since = self.simulation, old.slot, self._site()
         number = simulation.request_index(asked)
         before = simulation.core.slots[slot].copy()
@@ -127,7 +127,7 @@ class ObjectCalls(Calls):
 
 
 def array_size(nr: int, size: int) -> int | None:
-    """The bytes of an array, or None where they overflow; ValueError for what is no number of elements."""
+    """The bytes of an array, or None where they overflow; ValueError if one is not a positive integer."""
     for number in (nr, size):
         if type(number) is not int or number < 1:
             raise ValueError(f"an array has 1 element of 1 byte at least, not {nr!r} of {size!r}")

@@ -1,4 +1,4 @@
-"""The end of an operation: its block goes to whom it belongs, its latency is counted, its task goes on."""
+"""The end of an operation: its block is kept for the free, its latency is counted, its task goes on."""
 
 from kmsim.jit import core, small
 from kmsim.metrics.histogram import bucket_of
@@ -35,7 +35,7 @@ from kmsim.workload.turns import NO_SLOT
 
 @small
 def complete(s: Core, c: CpuIdx, ac: ContextIdx) -> int:
-    """The operation is over: record it, and see what the task wants next; why the core must stop, if it must."""
+    """The operation is over: record it, find out when its task runs next; why the core must stop, or HORIZON."""
     run = s.runs[ac]
     s.cpus[c].busy[s.cpus[c].level] = 0
     s.tasks[run.task].running = 0
@@ -60,7 +60,7 @@ def complete(s: Core, c: CpuIdx, ac: ContextIdx) -> int:
 
 @small
 def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """An allocation is over: give its block to whom it belongs, or count the failure."""
+    """An allocation is over: put its block into a slot or the heap of the task that frees it, or count the failure."""
     run = s.runs[ac]
     context = s.m.contexts[ac]
     api = s.requests[run.request].api

@@ -130,7 +130,7 @@ def hold_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx, in_bulk: bool) -> 
 
 @small
 def hold_lock_for(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx, hold: int) -> None:
-    """The same, for so many picoseconds."""
+    """The same, for a given time in picoseconds."""
     wait, taking, released = acquire(s, n, c, hold)
     run = s.runs[ac]
     run.instructions_ps = taking

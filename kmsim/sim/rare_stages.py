@@ -1,13 +1,13 @@
-"""What is asked for rarely, and only by a user's own process: requests beside those that a workload can make.
+"""Requests that only a user's own process makes, beside those of a workload.
 
-    KREALLOC    its slot has the old memory, `detail` says of which kind; comes to the new in the same way
-    KVREALLOC   its slot has the old memory as a kvmalloc leaves it; comes to the new
-    VMAP        comes to an area, over so many pages as its bytes take
-    OBJECTS     so many objects as its slot says, in the context's row of `mm.slub`'s `bulk`; freed from there, too
-    SHRINK, DESTROY    of a cache; a DESTROY comes to the number of objects that still live
+    KREALLOC    its slot holds the old memory, and `detail` its kind (`sim.detail`); afterwards both are of the new
+    KVREALLOC   its slot holds the old memory, as that of a kvmalloc; afterwards the new
+    VMAP        an area over as many pages as its bytes take
+    OBJECTS     as many objects as its slot says, in the context's row of `mm.slub`'s `bulk`; freed from there, too
+    SHRINK, DESTROY    of a cache; the result of a DESTROY is the number of objects that still live
 
-They go through the stages of `sim.vm_stages`, which take all locks that there are. To copy a byte is priced as to
-zero one (assumed). Leaves out: what an in-place krealloc takes (nothing is asked of an allocator), the wait for RCU
+They go through the stages of `sim.vm_stages`, which can take every kind of lock. Copying a byte is priced as
+zeroing one (assumed). Leaves out: what an in-place krealloc takes (nothing is asked of an allocator), the wait for RCU
 and the work items of a flush. Lock order: as there. Kept out of the compiled core with vmalloc.
 """
 
@@ -24,6 +24,7 @@ from kmsim.mm.slub import (
     slab_shrink_begin,
 )
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
+from kmsim.mm.slub_steps import NO_LOCK
 from kmsim.mm.vm_records import RELEASE
 from kmsim.mm.vmalloc import vm_locked, vmap_begin
 from kmsim.sim.detail import OF_LARGE_BLOCK, OF_OBJECT, kv_order, kv_outcome
@@ -114,9 +115,9 @@ def rare_path(s: Core, ac: ContextIdx) -> int:
 
 @only_with("vm", False)
 def slab_wants(s: Core, ac: ContextIdx, wanted: bool) -> bool:
-    """Pass on which lock the slab wants; where it wants none, but to go on without, that is RELEASE."""
+    """Pass on the lock that the slab wants; RELEASE where it wants to go on without one."""
     lock = s.slub.contexts[ac].lock
-    s.vm.contexts[ac].lock = RELEASE if lock < 0 else lock
+    s.vm.contexts[ac].lock = RELEASE if lock == NO_LOCK else lock
     return wanted
 
 
@@ -131,7 +132,7 @@ def copied(s: Core, wanted: bool) -> bool:
 
 @only_with("vm", False)
 def rare_locked(s: Core, ac: ContextIdx) -> bool:
-    """What it waited for was granted: go on; is anything else wanted?"""
+    """Go on after what was wanted was granted or done; is anything else wanted?"""
     api = s.requests[s.runs[ac].request].api
     if api in (KVREALLOC, VMAP):
         return copied(s, vm_locked(s.m, s.slub, s.vm, ac))
@@ -142,7 +143,7 @@ def rare_locked(s: Core, ac: ContextIdx) -> bool:
 
 @only_with("vm", NO_BLOCK)
 def rare_block(s: Core, ac: ContextIdx) -> int:
-    """What it came to, or NO_BLOCK."""
+    """The allocation handle, or another result; NO_BLOCK where it has failed."""
     api = s.requests[s.runs[ac].request].api
     context = s.slub.contexts[ac]
     if api == VMAP:
@@ -156,7 +157,7 @@ def rare_block(s: Core, ac: ContextIdx) -> int:
 
 @only_with("vm", 0)
 def rare_detail(s: Core, ac: ContextIdx) -> int:
-    """What its slot has to know beside that."""
+    """What its free needs beside that."""
     api = s.requests[s.runs[ac].request].api
     is_large = api == KREALLOC and s.slub.contexts[ac].large_pfn != NO_PAGE
     return OF_LARGE_BLOCK if is_large else OF_OBJECT

@@ -7,7 +7,7 @@ Words, here and in all of `sim`:
     stage    a stretch of a run in which nothing is decided; it ends at `end_ps`, and then `then` is done
     due      a block that will be freed at a given time, waiting in the heap of the task that frees it
     slot     where a task remembers a block that its stream frees by name
-    block    what an allocation returned, by a number: a pfn, an object or a vmalloc area, as its request says
+    block    an allocation handle: a pfn, an object or a vmalloc area, as its request says
     worker   a kworker or a CPU's flusher: a task of the simulator's own, which does work that others schedule
 
 All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in
@@ -132,7 +132,7 @@ task_t = np.dtype(
         ],
     )
 )
-# `detail` is what a free has to know beside its request: the pages of an exact block, and how a kvmalloc came out.
+# `detail` is what a free needs beside the request (see `sim.detail`).
 BLOCK_FIELDS = [("block", np.int32), ("request", np.uint16), ("detail", np.uint16)]
 slot_t = np.dtype((np.record, BLOCK_FIELDS))
 due_t = np.dtype((np.record, [("time", np.int64), *BLOCK_FIELDS]))

@@ -52,7 +52,7 @@ def leave(s: Core, ac: ContextIdx) -> int:
 
 @small
 def count_wait(s: Core, n: LockIdx, wait: int) -> None:
-    """Somebody waited for a lock for so long."""
+    """Count a wait for a lock, in picoseconds."""
     lock = s.locks[n]
     lock.contended += 1
     lock.wait_total += wait

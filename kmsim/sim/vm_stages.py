@@ -278,7 +278,7 @@ def flushed(s: Core) -> None:
 
 @only_with("vm")
 def wake_kworker(s: Core, c: CpuIdx) -> None:
-    """What was scheduled here is done by this CPU's kworker, as soon as it is let."""
+    """Wake this CPU's kworker for what was scheduled here."""
     if s.vm.params[0].drain_scheduled and s.state[0].purger == NOBODY:
         s.state[0].purger = c
     kworker = kworker_of(s, c)
@@ -330,7 +330,7 @@ def work_done(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 
 @only_with("vm", NO_BLOCK)
 def block_got(s: Core, ac: ContextIdx) -> int:
-    """What was allocated: an area, an object or a block of pages; or NO_BLOCK."""
+    """The allocation handle: an area, an object or a pfn; NO_BLOCK where it has failed."""
     if is_rare(s, ac) and s.requests[s.runs[ac].request].api != KVREALLOC:
         return rare_block(s, ac)
     context = s.vm.contexts[ac]
@@ -344,7 +344,7 @@ def block_got(s: Core, ac: ContextIdx) -> int:
 
 @only_with("vm", 0)
 def block_detail(s: Core, ac: ContextIdx) -> int:
-    """What its free has to know of it (see `sim.detail`)."""
+    """What its free needs beside that (see `sim.detail`)."""
     context = s.vm.contexts[ac]
     api = s.requests[s.runs[ac].request].api
     if api in (VMALLOC, VMAP):

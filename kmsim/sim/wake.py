@@ -84,7 +84,7 @@ def refresh_several(s: Core, c: CpuIdx, level: Level) -> None:
 
 @small
 def wake_changed(s: Core, k: TaskIdx) -> None:
-    """A task that is in no operation wants to run at another time than before."""
+    """The time at which a task wants to run has changed; it is in no operation."""
     task = s.tasks[k]
     c = int(task.cpu)
     cpu = s.cpus[c]

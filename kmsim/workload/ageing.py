@@ -10,7 +10,7 @@ is seen as *chunks* of 2^order pages, some of which are freed whole; in all othe
 What is left allocated has no owner and is never freed. An aged machine differs from a fresh one in
 its free lists and pageblocks only: the per-CPU lists are empty, and their tuning, the boosts and
 the event counters are what they were, and no cache holds a struct page (as after a while without
-requests). Leaves out: how real workloads come to it; the share of memory that is free in the end is
+requests). Leaves out: how real workloads fragment memory; the share of memory that is free in the end is
 assumed.
 """
 
@@ -166,13 +166,13 @@ def _amounts(order: int, unusable_index: float, nr_pages: int, room: Array) -> t
     if _is_near(1, share):
         return 0, max(1, min(wanted, int(room[0])))
     if most == 0:
-        raise ValueError(f"only 1 can be had: no block of order {order} fits into this memory")
+        raise ValueError(f"only 1 can be reached: no block of order {order} fits into this memory")
     highest = int(room[1]) / (int(room[1]) + (1 << order))
-    raise ValueError(f"only 0 to {highest:.3f} and 1 can be had at order {order} on this memory")
+    raise ValueError(f"only 0 to {highest:.3f} and 1 can be reached at order {order} on this memory")
 
 
 def _pieces(held: Held, candidates: Array, nr_pages: int, rng: np.random.Generator) -> Array:
-    """Some of these blocks, of so many pages together; single pages make up the rest."""
+    """Some of these blocks, `nr_pages` pages together; single pages make up the rest."""
     mixed = rng.permutation(candidates)
     upto = np.cumsum(held.nr_pages[mixed])
     enough = int(np.searchsorted(upto, nr_pages, side="right"))

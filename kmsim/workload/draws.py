@@ -128,7 +128,7 @@ def lifetimes(rng: np.random.Generator, of: Lifetime, count: int) -> Times:
 
 
 def times(rng: np.random.Generator, of: Distribution, count: int) -> Times:
-    """Picoseconds, so distributed."""
+    """Picoseconds of this distribution."""
     if isinstance(of, Constant):
         return same(of.constant, count)
     if isinstance(of, Exponential):

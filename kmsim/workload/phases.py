@@ -1,4 +1,4 @@
-"""The phases of a task, resolved: each says all that its stream has to know.
+"""The phases of a task, resolved: each holds all that its stream needs.
 
 A thread without phases has one, in which it churns; so has a source of interrupts, without an end
 unless one is given.
@@ -36,7 +36,7 @@ class Phase(NamedTuple):
 
     @property
     def is_timed(self) -> bool:
-        """Are its blocks freed a while after they were got?"""
+        """Are its blocks freed some time after they were allocated?"""
         return self.lifetime is not None and not isinstance(self.lifetime, Immortal)
 
 

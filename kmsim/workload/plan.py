@@ -43,7 +43,7 @@ __all__ = [
 THREAD, SOFTIRQ, IRQ = 0, 1, 2
 _LEVELS = {"softirq": SOFTIRQ, "irq": IRQ}
 
-# Of objects smaller than a page (assumed): to keep all that fit into memory in mind could take more than that.
+# Of objects smaller than a page (assumed): a heap for all that fit into memory could itself be too large.
 OBJECTS_DUE_MAX = 1 << 26
 
 Source = ThreadConfig | InterruptConfig
