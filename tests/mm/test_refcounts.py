@@ -11,7 +11,7 @@ import pytest
 
 from kmsim.mm.memblock import free_range
 from kmsim.mm.mmzone import Machine
-from kmsim.sim.event_core import hand_block, run_until
+from kmsim.sim.core.event_loop import hand_block, run_until
 from kmsim.sim.simulation import new_simulation
 from tests.studies import study
 
