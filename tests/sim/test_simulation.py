@@ -17,9 +17,9 @@ import pytest
 from kmsim.config import Study, dump, from_mapping
 from kmsim.metrics.histogram import bucket_bounds
 from kmsim.sim import simulation as sim
-from kmsim.sim.run import task as sim_task
 from kmsim.sim.core.records import COUNT, FAILED, IDLE, MAX_PS, SLOW_PATH, START, SUM_PS, Core
 from kmsim.sim.run import drivers
+from kmsim.sim.run import task as sim_task
 from kmsim.sim.run.clock import now_ps
 from kmsim.workload.op_stream import ALLOC, FREE, KIND_NAMES, OpStream, blocks
 from tests.sim.stories import PAIR, cheap, finished, told

@@ -13,7 +13,7 @@ from collections.abc import Generator
 import simpy
 
 from kmsim.sim.core.event_loop import run_until, step_once
-from kmsim.sim.core.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER
+from kmsim.sim.core.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER, NOBODY
 from kmsim.sim.core.recount import recount
 from kmsim.sim.run.clock import Step, now_ps
 from kmsim.sim.run.engine import Engine
@@ -33,7 +33,7 @@ def core_process(engine: Engine, validate_every: int) -> Generator[simpy.Event, 
     env = engine.env
     while True:
         horizon = int(min(env.peek(), NEVER))
-        stop = run_until(engine.core, horizon)
+        stop = run_until(engine.core, horizon, NOBODY)
         if stop == HORIZON:
             if horizon == NEVER:
                 return  # nobody will ever act again

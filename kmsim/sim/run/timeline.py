@@ -132,7 +132,7 @@ class Timeline(Observer):
                 self._hold(ac % len(core.cpus), lock, since, now)
 
     def _note_grants(self, core: Core, now: int) -> None:
-        """Such locks that were handed over to a run that spun for them, and that goes on now: no interrupt is above it."""
+        """Such locks that were handed to a run that spun for them and goes on now, with no interrupt above it."""
         nr_cpus = len(core.cpus)
         for ac, (lock, since) in list(self._spinning.items()):
             if core.runs[ac].then != WAITING and core.cpus[ac % nr_cpus].level == ac // nr_cpus:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from kmsim.config import from_mapping
-from kmsim.sim.run import windows as of_windows
 from kmsim.sim.core.counted import LOCK_COUNTS, LOCK_MAXIMA, SPENT, Counted, passed_of_stages
 from kmsim.sim.core.records import COMPLETE, COUNT, MAX_PS, SUM_PS, TAIL, UNPARK, WAITING
+from kmsim.sim.run import windows as of_windows
 from kmsim.sim.run.windows import Windows
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from kmsim.workload.plan import IRQ, THREAD
