@@ -54,7 +54,7 @@ def run(
     total; of a study, the runs.
 
     `processes` are SimPy processes of your own that run beside those of the config: generator
-    functions that take the simulation (`simulation.env`, `simulation.cpus`); see `kmsim.sim.cpu`. The
+    functions that take the simulation (`simulation.env`, `simulation.cpus`); see `kmsim.sim.user.cpu`. The
     run waits for them; one without end is started by another: `simulation.env.process(...)`.
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
     something else, ValueError where a study has no `out`, or has processes.

@@ -17,6 +17,7 @@ in a directory named by a hash of the sources of the compiled layers.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
@@ -35,16 +36,28 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PACKAGE = Path(__file__).parent
+_IMPORTS = re.compile(rb"^from kmsim\.([\w.]+) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_COMPILED_IN = re.compile(rb"\b([A-Z][A-Z0-9_]+|\w+_t)\b")  # a constant, or a record type
+
+
+def compiled_sources(package: Path = _PACKAGE) -> dict[Path, bytes]:
+    """Every module that compiles something, and those whose constants or record types are compiled into it."""
+    sources = {path: path.read_bytes() for path in sorted(package.rglob("*.py"))}
+    found = [path for path, source in sources.items() if b"kmsim.jit import" in source or path.name.startswith("jit")]
+    for path in found:  # grows meanwhile
+        for module, names in _IMPORTS.findall(sources[path]):
+            imported = package.joinpath(*module.decode().split(".")).with_suffix(".py")
+            if _COMPILED_IN.search(names) and imported in sources and imported not in found:
+                found.append(imported)
+    return {path: sources[path] for path in sorted(found)}
 
 
 def source_hash() -> str:
-    """A hash of every module that uses this one or whose constants are compiled in, and of numba's version."""
+    """A hash of all sources that the compiled code depends on, and of numba's version."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        source = path.read_bytes()
-        if path.parent.name == "mm" or b"kmsim.jit import" in source or path.name.startswith("jit"):
-            digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-            digest.update(source)
+    for path, source in compiled_sources().items():
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(source)
     return digest.hexdigest()[:16]
 
 

@@ -1,6 +1,7 @@
 """Who may import whom: a layer imports itself and the layers above it, wherever in a file the import stands."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ ONLY_IN = {
     "seaborn": ("plots",),
     "matplotlib": ("plots",),
 }
+# The rooms of `sim`, in the same order: the compiled core knows no SimPy, and only the whole knows its parts.
+ROOMS = ("core", "run", "user", "simulation")
+NOT_IN_ROOM = {"core": ("simpy",)}
 # What a layer must not do although it stands below: plots read results and never simulate.
 NEVER = {"plots": ("sim", "mm")}
 # mm knows no time, no random numbers, no I/O.
@@ -73,10 +77,22 @@ def problem(layer: str, module: str) -> str | None:
     return None
 
 
+def room_problem(room: str, module: str) -> str | None:
+    """Why a file in a room of `sim` may not import the module, or None."""
+    parts = [*module.split("."), "", ""]
+    if parts[:2] == ["kmsim", "sim"] and ROOMS.index(parts[2]) > ROOMS.index(room):
+        return f"sim.{room} imports {module}"
+    return f"sim.{room} imports {module}" if parts[0] in NOT_IN_ROOM.get(room, ()) else None
+
+
 def problems(path: Path, source: str) -> list[str]:
     """Every import of a file that it may not make."""
-    package = ".".join(("kmsim", *path.relative_to(PACKAGE).parts[:-1]))
-    found = (problem(layer_of(path), module) for module in imported(source, package))
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    package = ".".join(("kmsim", *parts[:-1]))
+    modules = list(imported(source, package))
+    found = [problem(layer_of(path), module) for module in modules]
+    if parts[0] == "sim" and parts[1:] != ("__init__",):
+        found += [room_problem(parts[1], module) for module in modules]
     return [f"{path.relative_to(PACKAGE)}: {text}" for text in found if text]
 
 
@@ -89,22 +105,62 @@ def test_imports_go_upwards_only() -> None:
 def test_every_folder_is_a_layer() -> None:
     folders = {path.parent.name for path in PACKAGE.glob("*/*.py")}
     assert folders <= {*LAYERS, COMMANDS}
+    assert {path.parent.name for path in PACKAGE.glob("*/*/*.py")} <= set(ROOMS)
+
+
+def importing(sources: dict[str, str]) -> dict[str, set[str]]:
+    """For each module by its full name, the modules of these that it imports; `if TYPE_CHECKING` counts, too."""
+    graph = {}
+    for name, source in sources.items():
+        package = name.rpartition(".")[0]
+        targets = imported(source, package)
+        # `from a.b import c` names a.b.c, which is a module or something in a.b.
+        found = {target if target in sources else target.rpartition(".")[0] for target in targets}
+        graph[name] = found & sources.keys() - {name}
+    return graph
+
+
+def circle(sources: dict[str, str]) -> list[str]:
+    """The modules of some circle of imports, first and last the same; empty where there is none."""
+    try:
+        graphlib.TopologicalSorter(importing(sources)).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    files = sorted(PACKAGE.rglob("*.py"))
+    names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in files}
+    sources = {name.removesuffix(".__init__"): path.read_text(encoding="utf-8") for path, name in names.items()}
+    assert circle(sources) == []
+
+
+def test_a_circle_is_found_in_a_function_or_for_types_only() -> None:
+    typed = "if TYPE_CHECKING:\n    from kmsim.b import B"
+    inside = "def f():\n    from kmsim import a"
+    assert sorted(set(circle({"kmsim.a": typed, "kmsim.b": inside}))) == ["kmsim.a", "kmsim.b"]
+    assert circle({"kmsim.a": typed, "kmsim.b": "import kmsim.c", "kmsim.c": ""}) == []
 
 
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("mm/buddy.py", "from kmsim.sim.clock import Step"),
+        ("mm/buddy.py", "from kmsim.sim.run.clock import Step"),
         ("mm/buddy.py", "import random"),
         ("mm/buddy.py", "def f():\n    from kmsim.config import Study"),
         ("mm/buddy.py", "from ..procfs import buddyinfo"),
         ("mm/buddy.py", "from kmsim import api"),
         ("mm/buddy.py", "import simpy"),
-        ("sim/clock.py", "import kmsim.study.store"),
-        ("sim/clock.py", "from ruamel.yaml import YAML"),
+        ("sim/run/clock.py", "import kmsim.study.store"),
+        ("sim/run/clock.py", "from ruamel.yaml import YAML"),
         ("plots/figures.py", "from kmsim.sim.simulation import Simulation"),
         ("plots/figures.py", "from kmsim.session.pace import Pace"),
         ("units.py", "from kmsim.mm import gfp"),
+        ("sim/core/wake.py", "import simpy"),
+        ("sim/core/wake.py", "from kmsim.sim.run.clock import now_ps"),
+        ("sim/run/task.py", "if TYPE_CHECKING:\n    from kmsim.sim.simulation import Simulation"),
+        ("sim/user/calls.py", "from kmsim.sim.simulation import Simulation"),
     ],
 )
 def test_an_import_downwards_is_found(file: str, source: str) -> None:
@@ -117,7 +173,7 @@ def test_an_import_downwards_is_found(file: str, source: str) -> None:
         ("mm/buddy.py", "from . import list\nimport numpy as np\nfrom kmsim.jit import core"),
         ("config/machine.py", "def f():\n    from kmsim.mm.gfp import parse_gfp"),
         ("cli.py", "from kmsim import api\nfrom kmsim.plots.figures import draw_all"),
-        ("sim/clock.py", "import simpy\nfrom ..units import PS_PER_NS"),
+        ("sim/run/clock.py", "import simpy\nfrom ...units import PS_PER_NS"),
     ],
 )
 def test_an_import_upwards_is_not(file: str, source: str) -> None:

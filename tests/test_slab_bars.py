@@ -15,7 +15,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_records import CHUNK_SHIFT, Slub, slab_t
 from kmsim.mm.slub_recount import nr_live_objects
-from kmsim.sim.records import slot_t
+from kmsim.sim.core.records import slot_t
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from tests.studies import study
 from tests.test_bars import bench, rate

@@ -18,7 +18,7 @@ import kmsim
 from kmsim.config import load
 from kmsim.config.costs import CostsConfig
 from kmsim.config.shipped import shipped_file
-from kmsim.sim.costs import PRICES
+from kmsim.sim.core.costs import PRICES
 from kmsim.units import PS_PER_NS
 
 MEASURED = Path(__file__).parent / "p1.csv"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from kmsim.config.study import Study
 from kmsim.jit import entry
 from kmsim.mm.slub import slab_alloc_bulk_begin, slab_free_bulk_begin, slab_locked
-from kmsim.sim.costs import cache_lines_ps, slab_instructions_ps
-from kmsim.sim.page_stages import no_light_work
-from kmsim.sim.records import Core
+from kmsim.sim.core.costs import cache_lines_ps, slab_instructions_ps
+from kmsim.sim.core.pages import no_light_work
+from kmsim.sim.core.records import Core
+from kmsim.sim.core.slab import no_slab_work
 from kmsim.sim.simulation import new_simulation
-from kmsim.sim.slab_stages import no_slab_work
 
 ROUNDS = 1000
 

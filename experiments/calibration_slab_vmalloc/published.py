@@ -19,7 +19,7 @@ import pandas as pd
 import kmsim
 from experiments.calibration_slab_vmalloc.object_bulk import object_bulk_ps
 from kmsim.config import from_mapping
-from kmsim.sim.costs import PRICES
+from kmsim.sim.core.costs import PRICES
 from kmsim.units import PS_PER_NS
 
 HERE = Path(__file__).parent

@@ -26,8 +26,8 @@ from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
 from kmsim.mm.slab_common import Caches, kmalloc_limits
 from kmsim.plots.style import styled
-from kmsim.sim.ask import can_kmalloc
-from kmsim.sim.boot import machine_of
+from kmsim.sim.core.ask import can_kmalloc
+from kmsim.sim.run.boot import machine_of
 from kmsim.study.store import Result
 from kmsim.study.summary import operations_summary
 from kmsim.units import format_size

@@ -1,7 +1,7 @@
 """The state in which a run starts: fresh boot, recorded, the user's own machine, or aged.
 
 Exactly one of ``fresh``, ``recorded``, ``buddyinfo`` and ``aged``. Paths are relative to the file
-that names them and are checked to be readable files; their content is read when a run starts (``sim.boot``).
+that names them and are checked to be readable files; their content is read when a run starts (``sim.run.boot``).
 """
 
 from collections.abc import Iterator

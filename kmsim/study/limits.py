@@ -16,8 +16,8 @@ from kmsim.config import MachineConfig, from_mapping, load
 from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
-from kmsim.sim.ask import can_kmalloc
-from kmsim.sim.boot import machine_of
+from kmsim.sim.core.ask import can_kmalloc
+from kmsim.sim.run.boot import machine_of
 from kmsim.units import format_size
 
 SEED = 1

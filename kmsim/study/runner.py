@@ -10,8 +10,8 @@ from typing import Any
 
 from kmsim.config import Study, dump
 from kmsim.config.study import MSER_5
-from kmsim.sim.activity import Activity
-from kmsim.sim.clock import now_ps
+from kmsim.sim.run.activity import Activity
+from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation
 from kmsim.sim.simulation import run as simulate
 from kmsim.study.store import Result, members_of, proc_files, provenance, result_folder, write_inputs, write_members
@@ -42,7 +42,7 @@ def run_point(study: Study, progress: Progress = say_nothing, processes: Sequenc
     if study.run.warm_up != MSER_5:
         return _simulated(study, progress, processes, (0, total, total))
     pilot = _simulated(_pilot_of(study), progress, processes, (0, total, 2 * total))
-    found = study.run.model_copy(update={"warm_up": _warm_up_ps(pilot.activity)})
+    found = study.run.model_copy(update={"warm_up": _warm_up_ps(pilot.recorders.activity)})
     pilot.free()
     return _simulated(study.model_copy(update={"run": found}), progress, processes, (total, total, 2 * total))
 
@@ -90,8 +90,8 @@ def result_of_run(simulation: Simulation, config_yaml: str, facts: dict[str, Any
         facts,
         stuck=simulation.stuck,
         batches=batches_of(simulation),
-        warm_up_ns=simulation.windows.warm_up_ps / PS_PER_NS,
-        remarks=tuple(simulation.windows.remarks()),
+        warm_up_ns=simulation.recorders.windows.warm_up_ps / PS_PER_NS,
+        remarks=tuple(simulation.recorders.windows.remarks()),
     )
 
 

@@ -34,8 +34,8 @@ from kmsim.procfs import slabinfo
 from kmsim.procfs.slab_attributes import attributes
 
 if TYPE_CHECKING:
+    from kmsim.sim.run.windows import Reading
     from kmsim.sim.simulation import Simulation
-    from kmsim.sim.windows import Reading
 
 SHAPE = ("object_size", "slot_size", "order", "objects", "cpu_partial_slabs", "min_partial")
 _NAMES = kmem_cache_t.names or ()

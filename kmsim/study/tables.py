@@ -33,10 +33,10 @@ from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
 from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
 from kmsim.procfs import vmstat
-from kmsim.sim.activity import ACTIVITY_COLUMNS
-from kmsim.sim.counted import SPENT, Counted
-from kmsim.sim.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core
-from kmsim.sim.windows import Reading
+from kmsim.sim.core.counted import SPENT, Counted
+from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core
+from kmsim.sim.run.activity import ACTIVITY_COLUMNS
+from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
 from kmsim.study.slab_tables import SLABS_COLUMNS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
@@ -81,14 +81,14 @@ _OTHER_EVENTS = {
 
 def tables_of(simulation: Simulation) -> Tables:
     """Every table of one run, by name."""
-    core, m, start = simulation.core, simulation.core.m, simulation.windows.start
+    core, m, start = simulation.core, simulation.core.m, simulation.recorders.windows.start
     caches = cache_names(simulation)
-    page_maps = simulation.page_maps or PageMaps(0, np.zeros(0, np.bool_))
-    tables = _counted_tables(core, simulation.windows.measured(core), caches) | {
+    page_maps = simulation.recorders.page_maps or PageMaps(0, np.zeros(0, np.bool_))
+    tables = _counted_tables(core, simulation.recorders.windows.measured(core), caches) | {
         "slabs": slabs_table(core.slub, caches, start),
-        "samples": simulation.samples.free_blocks_table(m),
-        "memory": simulation.samples.memory_table(m),
-        "activity": simulation.activity.table(),
+        "samples": simulation.recorders.samples.free_blocks_table(m),
+        "memory": simulation.recorders.samples.memory_table(m),
+        "activity": simulation.recorders.activity.table(),
         "memory_map": page_maps.table(),
         "vmstat": _vmstat(core, simulation.study.machine.arch, start),
     }
@@ -99,7 +99,7 @@ def tables_of(simulation: Simulation) -> Tables:
 def batches_of(simulation: Simulation) -> tuple[Tables, ...]:
     """The tables of each window of one run, in the order of time."""
     caches = cache_names(simulation)
-    return tuple(_counted_tables(simulation.core, batch, caches) for batch in simulation.windows.batches)
+    return tuple(_counted_tables(simulation.core, batch, caches) for batch in simulation.recorders.windows.batches)
 
 
 def _counted_tables(core: Core, counted: Counted, caches: list[str]) -> Tables:
@@ -119,7 +119,7 @@ class _Cells(NamedTuple):
     """A row of `operations` for each class and CPU with any operation, and the filled buckets of all rows."""
 
     classes: dict[str, NDArray[Any]]  # the key columns, by class
-    operation_class: Ints  # by row, as `sim.records.class_of` numbers them
+    operation_class: Ints  # by row, as `sim.core.records.class_of` numbers them
     cpu: Ints  # by row
     row: Ints  # by filled bucket, ascending
     bucket: Ints

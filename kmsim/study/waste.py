@@ -17,8 +17,8 @@ from kmsim.mm.getorder import get_order
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slab_geometry import Geometry, SlabError, new_geometry
-from kmsim.sim.ask import can_allocate, can_kmalloc
-from kmsim.sim.boot import machine_of
+from kmsim.sim.core.ask import can_allocate, can_kmalloc
+from kmsim.sim.run.boot import machine_of
 from kmsim.study.limits import SEED
 from kmsim.units import SIZE_UNITS, format_size, parse_size
 

@@ -17,7 +17,7 @@ from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import after_lock
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
 from kmsim.procfs.recorded import Recording
-from kmsim.sim.ask import allocate, free
+from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.report import Section
 
 NR_BLOCKS = 6  # of the largest order: the machine that is asked

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.sim.ask import allocate, free
+from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.replay import SCRIPT_GFPS, copy_machine, free_frames
 
 ORDERS = range(4)  # what small tasks of an idle kernel ask for: pages, slabs, stacks

@@ -30,7 +30,7 @@ from kmsim.mm.vm_layout import vmalloc_space
 from kmsim.mm.vm_records import KV_FAILED, KV_VMALLOC, Vm, create_vm_caches, new_vm
 from kmsim.mm.vmalloc import vm_locked
 from kmsim.procfs.recorded import Recording
-from kmsim.sim.ask import can_kmalloc
+from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.counted import machine_in
 from kmsim.validate.replay import copy_machine
 from kmsim.validate.report import Section, skipped

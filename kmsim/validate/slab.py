@@ -29,7 +29,7 @@ from kmsim.mm.slab_geometry import (
 )
 from kmsim.procfs import slabinfo
 from kmsim.procfs.recorded import Recording, build_machine, has_lists, is_cut
-from kmsim.sim.ask import can_kmalloc
+from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.report import Section, skipped
 from kmsim.validate.script import no_list_holds
 

@@ -10,7 +10,7 @@ from kmsim.jit import shared
 from kmsim.mm.slub_records import NO_CACHE
 
 PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC = range(7)
-# What only a user's own process asks for (see `sim.rare_stages`).
+# What only a user's own process asks for (see `sim.core.rare`).
 KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY = range(7, 13)
 _RARE_NAMES = ("krealloc", "kvrealloc", "vmap", "objects", "cache_shrink", "cache_destroy")
 API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc", *_RARE_NAMES)

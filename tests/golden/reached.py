@@ -19,7 +19,7 @@ from kmsim.config.requests import RequestConfig
 from kmsim.config.sizes import SIZE_KEYS, ConstantSize
 from kmsim.config.state import VARIANTS, Fresh
 from kmsim.config.workload import InterruptConfig, ThreadConfig
-from kmsim.sim.records import COUNT, FAILED, SLOW_PATH, TO_VMALLOC
+from kmsim.sim.core.records import COUNT, FAILED, SLOW_PATH, TO_VMALLOC
 from kmsim.sim.simulation import Simulation
 from kmsim.study.store import Result
 from kmsim.study.tables import BATCH_TABLES, COLUMNS

@@ -8,10 +8,10 @@ from typing import Any
 
 import simpy
 
-from kmsim.sim.alloc import Alloc
-from kmsim.sim.clock import now_ps
-from kmsim.sim.cpu import Cpu
+from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation
+from kmsim.sim.user.alloc import Alloc
+from kmsim.sim.user.cpu import Cpu
 from kmsim.units import TIME_UNITS
 
 US = TIME_UNITS["us"]
@@ -30,7 +30,7 @@ class Users:
     def note(self, process: str, cpu: Cpu, call: str, given: Alloc | None) -> None:
         """Note what a call has given, by its address; empty: nothing."""
         address = "" if given is None else hex(given.address)
-        self.log.append((process, now_ps(cpu.simulation.env), call, address))
+        self.log.append((process, now_ps(cpu.held.env), call, address))
 
     def of_pages(self, simulation: Simulation) -> Process:
         """Blocks, exact pages, and the emptying of all lists."""

@@ -8,7 +8,7 @@ from kmsim.metrics import page_maps
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, PAGE_STATES, states_of
 from kmsim.metrics.page_maps import PageMaps, page_states
 from kmsim.mm.mmzone import PG_BUDDY, PG_PCP, ZONE_DMA, Machine
-from kmsim.sim.boot import is_managed
+from kmsim.sim.run.boot import is_managed
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from tests.metrics.test_samples import machine_with
 from tests.studies import mapping
@@ -61,11 +61,11 @@ def test_every_page_is_in_the_state_that_its_records_say(state: object) -> None:
 
 def test_a_row_is_a_pageblock_of_a_zone_with_its_counts_and_a_byte_for_each_page() -> None:
     simulation = finished(nr_most=4)
-    assert simulation.page_maps is not None
-    table = simulation.page_maps.table()
+    assert simulation.recorders.page_maps is not None
+    table = simulation.recorders.page_maps.table()
     assert tuple(table.columns) == MEMORY_MAP_COLUMNS
     m = simulation.machine
-    memory = simulation.samples.memory_table(m).set_index(["time_ns", "zone"])
+    memory = simulation.recorders.samples.memory_table(m).set_index(["time_ns", "zone"])
     last = one_by_one(simulation)
     for (time_ns, zone), rows in table.groupby(["time_ns", "zone"]):
         sampled = memory.loc[(time_ns, zone)]

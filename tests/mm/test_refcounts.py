@@ -11,7 +11,7 @@ import pytest
 
 from kmsim.mm.memblock import free_range
 from kmsim.mm.mmzone import Machine
-from kmsim.sim.event_core import hand_block, run_until
+from kmsim.sim.core.event_loop import hand_block, run_until
 from kmsim.sim.simulation import new_simulation
 from tests.studies import study
 
@@ -31,7 +31,7 @@ ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "decay": (drivers.decay, (I64, I64)),
 }
 OF_THE_EVENT_CORE: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "run_until": (run_until, (I64, I64)),  # all that happens in a simulation
+    "run_until": (run_until, (I64, I64, I64)),  # all that happens in a simulation
     "hand_block": (hand_block, (I64, I64, I64, I64)),
 }
 

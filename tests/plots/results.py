@@ -8,7 +8,7 @@ import numpy as np
 
 from kmsim.metrics.samples import Samples
 from kmsim.mm.mmzone import ZONE_NORMAL
-from kmsim.sim.records import Core
+from kmsim.sim.core.records import Core
 from kmsim.study.runner import run_study
 from kmsim.study.store import Result
 from tests.studies import study

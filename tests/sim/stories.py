@@ -6,18 +6,21 @@ allocation takes 76 ns and a free 71.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-import pytest
+import numpy as np
+from numpy.typing import NDArray
 
 from kmsim.config import Study, from_mapping
-from kmsim.sim import drivers
-from kmsim.sim.records import START, Core
+from kmsim.sim.core.records import START, Core
+from kmsim.sim.run.engine import Observer
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation, run
 from kmsim.workload.op_stream import KIND_NAMES
 from tests.studies import Mapping, lock_prices_only, mapping
 
 Story = list[tuple[float, int, str]]
+Locks = NDArray[np.void]  # of lock_t
 ONE = {"operations": 1, "live": 1, "requests": [{"order": 4}]}  # an allocation under the zone's lock
 PAIR = ONE | {"operations": 2}  # and the free of its block
 
@@ -45,28 +48,55 @@ def source(kind: str, **others: Any) -> Mapping:
     return {"name": kind, "kind": kind, "cpus": [0], **every, **others}
 
 
-def told(monkeypatch: pytest.MonkeyPatch, study: Study, *processes: UserProcess) -> Story:
+class Logged(Observer):
+    """Writes each operation's beginning and end down."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.log: Story = []
+        self._simulation = simulation
+        self._begun: dict[int, str] = {}
+        self._done = simulation.core.tasks["nr_done"].copy()
+
+    def before(self, core: Core, _: int) -> None:
+        self._begun = begun(core)
+        self._done = core.tasks["nr_done"].copy()
+
+    def after(self, core: Core, c: int) -> None:
+        ns, whose = int(core.state[0].now) / 1000, self._simulation
+        over = [int(k) for k in (core.tasks["nr_done"] - self._done).nonzero()[0]]
+        self.log.extend((ns, c, f"{who(whose, k)} {self._begun[k]} done") for k in over)
+        for k, what in begun(core).items():
+            if k in over or k not in self._begun:
+                self.log.append((ns, c, f"{who(whose, k)} {what}"))
+
+
+class Watched(Observer):
+    """Calls `look` after every event with the core, the CPU, and the locks as they were before it."""
+
+    def __init__(self, look: Callable[[Core, int, Locks], None]) -> None:
+        self._look = look
+
+    def before(self, core: Core, _: int) -> None:
+        self._locks = core.locks.copy()
+
+    def after(self, core: Core, c: int) -> None:
+        self._look(core, c, self._locks)
+
+
+def watch(simulation: Simulation, look: Callable[[Core, int, Locks], None]) -> None:
+    """Run a stepwise simulation to its end under the eyes of `look`."""
+    simulation.engine.observers.append(Watched(look))
+    list(run(simulation))
+
+
+def told(study: Study, *processes: UserProcess) -> Story:
     """Run a study event by event; each operation's beginning and end."""
     stepwise = study.run.model_copy(update={"stepwise": True})
     simulation = new_simulation(study.model_copy(update={"run": stepwise}), processes)
-    log: Story = []
-    step_once = drivers.step_once
-
-    def logged(core: Core, c: int) -> int:
-        before = begun(core)
-        done = core.tasks["nr_done"].copy()
-        stop = step_once(core, c)
-        ns = int(core.state[0].now) / 1000
-        over = [int(k) for k in (core.tasks["nr_done"] - done).nonzero()[0]]
-        log.extend((ns, c, f"{who(simulation, k)} {before[k]} done") for k in over)
-        after = begun(core)
-        log.extend((ns, c, f"{who(simulation, k)} {what}") for k, what in after.items() if k in over or k not in before)
-        return stop
-
-    with monkeypatch.context() as patched:
-        patched.setattr(drivers, "step_once", logged)
-        list(run(simulation))
-    return log
+    logged = Logged(simulation)
+    simulation.engine.observers.append(logged)
+    list(run(simulation))
+    return logged.log
 
 
 def begun(core: Core) -> dict[int, str]:

@@ -9,9 +9,9 @@ import pytest
 import simpy
 
 from kmsim.config import from_mapping
-from kmsim.sim.clock import now_ps
-from kmsim.sim.cpu import Alloc
+from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, new_simulation, run
+from kmsim.sim.user.cpu import Alloc
 from tests.studies import Mapping, mapping
 
 NR_STUDIES = 30
@@ -157,7 +157,7 @@ def check_both_modes(study: Mapping, prepare: Callable[[Simulation], None] = unc
     assert default.stuck == stepwise.stuck == ""
     assert now_ps(default.env) == now_ps(stepwise.env)
     for table in ("free_blocks_table", "memory_table"):
-        tables = [getattr(simulation.samples, table)(simulation.machine) for simulation in (default, stepwise)]
+        tables = [getattr(each.recorders.samples, table)(each.machine) for each in (default, stepwise)]
         assert tables[0].equals(tables[1])
     check_same("core", default.core, stepwise.core)
     return default

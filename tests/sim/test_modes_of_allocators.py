@@ -14,7 +14,7 @@ import pytest
 
 from kmsim.mm.slub_records import kmem_cache_t
 from kmsim.mm.vm_records import FREE_VMAP_AREA_LOCK, KV_OUTCOMES, NO_SPACE, PURGES, VM_FAILED, VMAP_PURGE_LOCK
-from kmsim.sim.records import FAILED
+from kmsim.sim.core.records import FAILED
 from kmsim.sim.simulation import Simulation
 from kmsim.study.tables import lock_names
 from kmsim.workload.plan import BULK, EXACT, KVMALLOC, LARGE, SLAB, THREAD, VMALLOC

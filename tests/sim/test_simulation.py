@@ -16,27 +16,21 @@ import pytest
 
 from kmsim.config import Study, dump, from_mapping
 from kmsim.metrics.histogram import bucket_bounds
-from kmsim.sim import drivers
 from kmsim.sim import simulation as sim
-from kmsim.sim import task as sim_task
-from kmsim.sim.clock import now_ps
-from kmsim.sim.records import COUNT, FAILED, IDLE, MAX_PS, SLOW_PATH, START, SUM_PS, Core
+from kmsim.sim.core.records import COUNT, FAILED, IDLE, MAX_PS, SLOW_PATH, START, SUM_PS, Core
+from kmsim.sim.run import drivers
+from kmsim.sim.run import task as sim_task
+from kmsim.sim.run.clock import now_ps
 from kmsim.workload.op_stream import ALLOC, FREE, KIND_NAMES, OpStream, blocks
-from tests.sim.stories import PAIR, Story, cheap, finished, told
+from tests.sim.stories import PAIR, cheap, finished, told
 from tests.sim.test_modes import random_study
 from tests.studies import study
 
 TIME_PARTS = ("instructions", "cache_lines", "lock_wait", "lock_hold", "switch", "interrupt", "idle")
 
 
-@pytest.fixture
-def story(monkeypatch: pytest.MonkeyPatch) -> Callable[[Study], Story]:
-    """Runs a study and tells what happened."""
-    return lambda config: told(monkeypatch, config)
-
-
-def test_the_second_refill_brings_two_pages_so_the_third_page_needs_no_lock(story: Any) -> None:
-    assert story(cheap({"cpus": [0], "operations": 4, "live": 3})) == [
+def test_the_second_refill_brings_two_pages_so_the_third_page_needs_no_lock() -> None:
+    assert told(cheap({"cpus": [0], "operations": 4, "live": 3})) == [
         (0, 0, "t0 alloc"),
         (76, 0, "t0 alloc done"),
         (76, 0, "t0 alloc"),
@@ -61,12 +55,12 @@ TWO_CPUS_IN_TURN = [
 
 
 @pytest.mark.parametrize("cpus", [[0, 1], [1, 0]])
-def test_two_cpus_that_ask_at_once_are_served_by_number_however_they_are_listed(story: Any, cpus: list[int]) -> None:
-    assert story(cheap(PAIR | {"cpus": cpus})) == TWO_CPUS_IN_TURN
+def test_two_cpus_that_ask_at_once_are_served_by_number_however_they_are_listed(cpus: list[int]) -> None:
+    assert told(cheap(PAIR | {"cpus": cpus})) == TWO_CPUS_IN_TURN
 
 
-def test_a_thread_thinks_before_each_operation(story: Any) -> None:
-    assert story(cheap(PAIR | {"cpus": [1], "think": "1us"})) == [
+def test_a_thread_thinks_before_each_operation() -> None:
+    assert told(cheap(PAIR | {"cpus": [1], "think": "1us"})) == [
         (1000, 1, "t0 alloc"),
         (1076, 1, "t0 alloc done"),
         (2076, 1, "t0 free"),
@@ -74,8 +68,8 @@ def test_a_thread_thinks_before_each_operation(story: Any) -> None:
     ]
 
 
-def test_a_thread_starts_when_it_is_told_to(story: Any) -> None:
-    assert story(cheap(PAIR | {"cpus": [1], "start": "3us", "think": "1us"})) == [
+def test_a_thread_starts_when_it_is_told_to() -> None:
+    assert told(cheap(PAIR | {"cpus": [1], "start": "3us", "think": "1us"})) == [
         (4000, 1, "t0 alloc"),
         (4076, 1, "t0 alloc done"),
         (5076, 1, "t0 free"),
@@ -83,9 +77,9 @@ def test_a_thread_starts_when_it_is_told_to(story: Any) -> None:
     ]
 
 
-def test_a_handle_whose_allocation_failed_is_not_freed(story: Any) -> None:
+def test_a_handle_whose_allocation_failed_is_not_freed() -> None:
     all_of_zone_dma = {"order": 12, "gfp": "GFP_DMA"}  # 16 MiB; the zone's first MiB is never free
-    log = story(cheap({"cpus": [0], "operations": 3, "live": 1, "requests": [all_of_zone_dma]}, max_page_order=12))
+    log = told(cheap({"cpus": [0], "operations": 3, "live": 1, "requests": [all_of_zone_dma]}, max_page_order=12))
     assert [what for _, _, what in log] == ["t0 alloc", "t0 alloc done"] * 2
 
 
@@ -143,7 +137,7 @@ def test_the_parts_of_each_cpus_time_add_up_to_the_run(seed: int) -> None:
 @pytest.mark.parametrize("sample_every", ["1ms", "100ns", "188ns", "376ns"])
 def test_a_run_ends_with_its_last_operation_whatever_the_interval_of_samples(sample_every: str) -> None:
     simulation = finished(cheap(PAIR, run={"sample_every": sample_every}))
-    times = simulation.samples.free_blocks_table(simulation.machine)["time_ns"]
+    times = simulation.recorders.samples.free_blocks_table(simulation.machine)["time_ns"]
     assert now_ps(simulation.env) == 376_000
     assert (times.min(), times.max()) == (0, 376)
     assert times.value_counts().nunique() == 1  # no moment is sampled twice
@@ -204,7 +198,7 @@ def streams_of(config: Study, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
     """The operations that each task handed to the core; requests by what they ask for."""
     found: dict[str, list[Any]] = defaultdict(list)
     simulation = sim.new_simulation(config)
-    hand = simulation.hand
+    hand = simulation.engine.hand
 
     def kept(k: int, ops: np.ndarray[Any, Any], *others: int) -> Any:
         asked = [simulation.plan.requests[request] for request in ops["request"]]
@@ -213,7 +207,7 @@ def streams_of(config: Study, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
         found[simulation.plan.tasks[k].name] += zip(ops["gap_ps"].tolist(), kinds, handles, asked, strict=True)
         return hand(k, ops, *others)
 
-    monkeypatch.setattr(simulation, "hand", kept)
+    monkeypatch.setattr(simulation.engine, "hand", kept)
     list(sim.run(simulation))
     return dict(found)
 

@@ -10,10 +10,10 @@ from kmsim.metrics.histogram import bucket_of
 from kmsim.metrics.samples import Samples
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import ZONE_DMA, ZONE_DMA32, new_machine
-from kmsim.sim.activity import Activity
-from kmsim.sim.records import BYTES, COUNT, FAILED, MAX_PS, NR_LEVELS, SLOW_PATH, SUM_PS, Core, new_core
+from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_LEVELS, SLOW_PATH, SUM_PS, Core, new_core
+from kmsim.sim.run.activity import Activity
+from kmsim.sim.run.windows import Windows
 from kmsim.sim.simulation import Simulation
-from kmsim.sim.windows import Windows
 from kmsim.study.store import Result
 from kmsim.study.tables import tables_of
 from kmsim.workload.request import Request

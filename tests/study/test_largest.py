@@ -5,8 +5,8 @@ import pytest
 
 from kmsim.config import from_mapping
 from kmsim.mm.mmzone import Machine
-from kmsim.sim.ask import allocate, can_allocate
-from kmsim.sim.boot import machine_of
+from kmsim.sim.core.ask import allocate, can_allocate
+from kmsim.sim.run.boot import machine_of
 from kmsim.study.largest import largest_kmalloc_bytes
 
 SHAPES = [("x86-64", "4KiB", 10), ("x86-64", "4KiB", 15), ("arm64", "16KiB", 7), ("arm64", "64KiB", 11)]

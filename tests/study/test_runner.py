@@ -10,9 +10,9 @@ import simpy
 from pandas.testing import assert_frame_equal
 
 from kmsim.mm.mmzone import PG_PCP
-from kmsim.sim import drivers
 from kmsim.sim import simulation as sim
-from kmsim.sim.records import Core
+from kmsim.sim.core.records import Core
+from kmsim.sim.run import drivers
 from kmsim.sim.simulation import Simulation
 from kmsim.study import runner
 from kmsim.study.runner import ModelBug, run_point, run_study

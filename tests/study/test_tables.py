@@ -17,8 +17,8 @@ from kmsim.mm.mmzone import (
     ZONE_DMA32,
     ZONE_NORMAL,
 )
-from kmsim.sim.counted import SPENT
-from kmsim.sim.records import COMPLETE, IDLE, NEVER, START, Core
+from kmsim.sim.core.counted import SPENT
+from kmsim.sim.core.records import COMPLETE, IDLE, NEVER, START, Core
 from kmsim.study.tables import COLUMNS, TIME_PARTS, tables_of
 from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
 from tests.study.cores import hand_made_core, observe, simulation_of

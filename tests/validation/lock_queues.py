@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.jit import entry
-from kmsim.sim.lock import acquire
-from kmsim.sim.records import Core
+from kmsim.sim.core.lock import acquire
+from kmsim.sim.core.records import Core
 from kmsim.sim.simulation import new_simulation
 from tests.studies import study
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from kmsim.sim.records import Core
+from kmsim.sim.core.records import Core
 from kmsim.study.paired import Observations, bootstrap_intervals, paired_differences, unpaired_differences
 from kmsim.study.quantiles import quantile_interval, ranks
 from kmsim.study.statistics import Mean, batch_mean_interval, batch_means, mean_interval, moments, sequential_done

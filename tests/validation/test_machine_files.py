@@ -7,7 +7,7 @@ import pytest
 from kmsim.config import from_mapping
 from kmsim.procfs import zoneinfo
 from kmsim.procfs.recorded import read
-from kmsim.sim.boot import machine_of
+from kmsim.sim.run.boot import machine_of
 
 RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.json.gz"))
 

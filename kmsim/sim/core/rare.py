@@ -1,0 +1,163 @@
+"""Requests that only a user's own process makes, beside those of a workload.
+
+    KREALLOC    its slot holds the old memory, and `detail` its kind (`sim.core.detail`); afterwards both are of the new
+    KVREALLOC   its slot holds the old memory, as that of a kvmalloc; afterwards the new
+    VMAP        an area over as many pages as its bytes take
+    OBJECTS     as many objects as its slot says, in the context's row of `mm.slub`'s `bulk`; freed from there, too
+    SHRINK, DESTROY    of a cache; the result of a DESTROY is the number of objects that still live
+
+They go through the stages of `sim.core.vmalloc`, which can take every kind of lock. Copying a byte is priced as
+zeroing one (assumed). Leaves out: what an in-place krealloc takes (nothing is asked of an allocator), the wait for RCU
+and the work items of a flush. Lock order: as there. Kept out of the compiled core with vmalloc.
+"""
+
+from kmsim.jit import only_with, small
+from kmsim.mm.indices import ContextIdx
+from kmsim.mm.kmalloc import Memory, kmalloc_locked, krealloc_begin, ksize
+from kmsim.mm.kvmalloc import kvrealloc_begin
+from kmsim.mm.mmzone import NO_PAGE
+from kmsim.mm.slub import (
+    slab_alloc_bulk_begin,
+    slab_destroy_begin,
+    slab_free_bulk_begin,
+    slab_locked,
+    slab_shrink_begin,
+)
+from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
+from kmsim.mm.slub_steps import NO_LOCK
+from kmsim.mm.vm_records import RELEASE
+from kmsim.mm.vmalloc import vm_locked, vmap_begin
+from kmsim.sim.core.detail import OF_LARGE_BLOCK, OF_OBJECT, kv_order, kv_outcome
+from kmsim.sim.core.records import NO_BLOCK, Core
+from kmsim.workload.op_stream import ALLOC, FREE
+from kmsim.workload.request import DESTROY, KREALLOC, KVREALLOC, OBJECTS, SHRINK, VMAP, is_of_users_only
+
+
+@small
+def is_rare(s: Core, ac: ContextIdx) -> bool:
+    """Is it one of these, or the free of one? The free of a mapping is a vfree as any other."""
+    run = s.runs[ac]
+    api = s.requests[run.request].api
+    return bool(is_of_users_only(api) and (run.kind == ALLOC or (run.kind == FREE and api == OBJECTS)))
+
+
+@only_with("vm", False)
+def begin_rare(s: Core, ac: ContextIdx) -> bool:
+    """The stage before any lock; is one wanted?"""
+    run = s.runs[ac]
+    request = s.requests[run.request]
+    api = request.api
+    s.slub.work[0].bytes_copied = 0
+    s.vm.work[0].bytes_copied = 0
+    if api == KVREALLOC:
+        begin_from(s, ac)
+        wanted = kvrealloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.nr_bytes, request.gfp)
+    elif api == VMAP:
+        wanted = vmap_begin(s.m, s.slub, s.vm, ac, run.nr_bytes >> s.m.params[0].page_shift)
+    else:
+        wanted = slab_wants(s, ac, begin_slab_verb(s, ac, api))
+    return copied(s, wanted)
+
+
+@only_with("vm")
+def begin_from(s: Core, ac: ContextIdx) -> None:
+    """Tell kvrealloc what the old memory is."""
+    slot = s.slots[s.runs[ac].handle]
+    context = s.vm.contexts[ac]
+    context.outcome = kv_outcome(slot.detail)
+    context.order = kv_order(slot.detail)
+    context.obj = slot.block
+    context.pfn = slot.block
+    context.area = slot.block
+
+
+@only_with("vm", False)
+def begin_slab_verb(s: Core, ac: ContextIdx, api: int) -> bool:
+    """Begin what only slabs are needed for; is a lock wanted?"""
+    run = s.runs[ac]
+    request = s.requests[run.request]
+    if api == KREALLOC:
+        return krealloc_begin(s.m, s.slub, ac, old_memory(s, ac), run.nr_bytes, request.cache, request.gfp)
+    if api == OBJECTS:
+        if run.kind == FREE:
+            return slab_free_bulk_begin(s.m, s.slub, ac, run.block)
+        return slab_alloc_bulk_begin(s.m, s.slub, ac, request.cache, request.gfp, int(s.slots[run.handle].block))
+    if api == SHRINK:
+        return slab_shrink_begin(s.m, s.slub, ac, request.cache)
+    assert api == DESTROY, "a request that no stage knows"
+    return slab_destroy_begin(s.m, s.slub, ac, request.cache)
+
+
+@small
+def old_memory(s: Core, ac: ContextIdx) -> Memory:
+    """The memory that a krealloc is for."""
+    slot = s.slots[s.runs[ac].handle]
+    block, is_large = int(slot.block), slot.detail == OF_LARGE_BLOCK
+    obj = NO_OBJECT if is_large else block
+    large_pfn = block if is_large else NO_PAGE
+    return Memory(obj, large_pfn)
+
+
+@only_with("vm", 0)
+def rare_path(s: Core, ac: ContextIdx) -> int:
+    """The price of the fast paths that it takes, asked before it begins."""
+    run = s.runs[ac]
+    request = s.requests[run.request]
+    price = s.prices[0]
+    api = request.api
+    if api == OBJECTS:
+        return int(price.slab_free_fast if run.kind == FREE else price.slab_alloc_fast)
+    if api == KVREALLOC or (api == KREALLOC and ksize(s.m, s.slub, old_memory(s, ac)) < run.nr_bytes):
+        alloc = price.slab_alloc_fast if request.cache != NO_CACHE else price.alloc_fast
+        return int(alloc + price.slab_free_fast)
+    return 0
+
+
+@only_with("vm", False)
+def slab_wants(s: Core, ac: ContextIdx, wanted: bool) -> bool:
+    """Pass on the lock that the slab wants; RELEASE where it wants to go on without one."""
+    lock = s.slub.contexts[ac].lock
+    s.vm.contexts[ac].lock = RELEASE if lock == NO_LOCK else lock
+    return wanted
+
+
+@only_with("vm", False)
+def copied(s: Core, wanted: bool) -> bool:
+    """What was copied is priced with what was zeroed."""
+    s.m.work[0].bytes_zeroed += s.slub.work[0].bytes_copied + s.vm.work[0].bytes_copied
+    s.slub.work[0].bytes_copied = 0
+    s.vm.work[0].bytes_copied = 0
+    return wanted
+
+
+@only_with("vm", False)
+def rare_locked(s: Core, ac: ContextIdx) -> bool:
+    """Go on after what was wanted was granted or done; is anything else wanted?"""
+    api = s.requests[s.runs[ac].request].api
+    if api in (KVREALLOC, VMAP):
+        return copied(s, vm_locked(s.m, s.slub, s.vm, ac))
+    if api == KREALLOC:
+        return copied(s, slab_wants(s, ac, kmalloc_locked(s.m, s.slub, ac)))
+    return slab_wants(s, ac, slab_locked(s.m, s.slub, ac))
+
+
+@only_with("vm", NO_BLOCK)
+def rare_block(s: Core, ac: ContextIdx) -> int:
+    """The allocation handle, or another result; NO_BLOCK where it has failed."""
+    api = s.requests[s.runs[ac].request].api
+    context = s.slub.contexts[ac]
+    if api == VMAP:
+        return int(s.vm.contexts[ac].area)
+    if api == KREALLOC:
+        return int(context.obj if context.large_pfn == NO_PAGE else context.large_pfn)
+    if api == OBJECTS:
+        return int(context.nr_objects) or NO_BLOCK
+    return int(context.remaining) if api == DESTROY else 0
+
+
+@only_with("vm", 0)
+def rare_detail(s: Core, ac: ContextIdx) -> int:
+    """What its free needs beside that."""
+    api = s.requests[s.runs[ac].request].api
+    is_large = api == KREALLOC and s.slub.contexts[ac].large_pfn != NO_PAGE
+    return OF_LARGE_BLOCK if is_large else OF_OBJECT

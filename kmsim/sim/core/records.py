@@ -1,0 +1,366 @@
+"""The records of the event core: what CPUs, tasks and locks are doing, beside the `Machine` of `mm`.
+
+Words, here and in all of `sim`:
+    task     a kernel thread, softirq or irq source: it has a stream of operations and runs on a CPU
+    level    THREAD < SOFTIRQ < IRQ: a task preempts those of lower levels on its CPU
+    run      one operation under way: a CPU has one for each level, the lower ones suspended
+    stage    a stretch of a run in which nothing is decided; it ends at `end_ps`, and then `then` is done
+    due      a block that will be freed at a given time, waiting in the heap of the task that frees it
+    slot     where a task remembers a block that its stream frees by name
+    block    an allocation handle: a pfn, an object or a vmalloc area, as its request says
+    worker   a kworker or a CPU's flusher: a task of the simulator's own, which does work that others schedule
+
+All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in
+it is reallocated while they run. Invariant: `cpus[c].time` is the next instant at which something
+happens on CPU c, and the winner tree over (time, CPU) agrees with it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmsim.jit import shared, small
+from kmsim.metrics.histogram import NR_BUCKETS
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level, TaskIdx
+from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
+from kmsim.mm.slub_records import Slub
+from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, LOCKS_PER_NODE, NODE_LOCKS, Vm
+from kmsim.workload.op_stream import op_t
+from kmsim.workload.plan import IRQ, Request
+
+CPU_BITS = 8
+NEVER = (1 << (62 - CPU_BITS)) - 1  # 5 hours: `time << CPU_BITS | cpu` must fit into an int64
+NR_LEVELS = IRQ + 1
+OPS_READ_AHEAD = 2  # operations behind the last one that may be read
+IDLE = -1
+NOBODY = -1
+NO_BLOCK = -1  # as mm's NO_PAGE, NO_OBJECT and NO_AREA
+NOT_FILLED = (1 << 16) - 1  # the request of a slot whose allocation has not come out yet
+NR_KINDS = 2  # of operations that are counted: ALLOC and FREE
+
+# What a run does when its stage ends; WAITING is for a lock that others release, and ends only by that.
+START, LOCK, TAIL, COMPLETE, DRAIN_NEXT, SLAB_LOCK, LIST_LOCK, VM_LOCK, VM_GO, BEGIN_WORK, UNPARK, WAITING = range(12)
+
+# Why the event core handed control back; BLOCK_DONE and CHECK_DUE may come together.
+HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
+
+# The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
+COUNT, SUM_PS, MAX_PS, FAILED, SLOW_PATH, BYTES, TO_VMALLOC = range(7)
+NR_TOTALS = 7
+
+cpu_t = np.dtype(
+    (
+        np.record,
+        [
+            ("time", np.int64),
+            ("level", np.int64),  # what runs, or IDLE
+            ("interruptible", np.int64),
+            ("busy", np.int64, (NR_LEVELS,)),  # is an operation of each level under way?
+            ("wake", np.int64, (NR_LEVELS,)),  # when the first task of each level wants to run
+            ("unpinned_wake", np.int64),  # when the first sleeping thread wakes that another CPU may run
+            ("first_task", np.int64, (NR_LEVELS,)),  # of a circular list by `task_t.next_task`
+            ("last_thread", np.int64),
+            ("slice_end", np.int64),
+            ("idle_since", np.int64),
+            ("instructions_ps", np.int64),
+            ("cache_lines_ps", np.int64),
+            ("lock_wait_ps", np.int64),
+            ("lock_hold_ps", np.int64),
+            ("switch_ps", np.int64),
+            ("interrupt_ps", np.int64),
+            ("idle_ps", np.int64),
+        ],
+    )
+)
+run_t = np.dtype(
+    (
+        np.record,
+        [
+            ("task", np.int64),
+            ("kind", np.int64),
+            ("request", np.int64),
+            ("handle", np.int64),
+            ("block", np.int64),  # what it frees
+            ("detail", np.int64),
+            ("nr_bytes", np.int64),
+            ("lifetime_ps", np.int64),
+            ("from_stream", np.int64),
+            ("start_ps", np.int64),
+            ("end_ps", np.int64),
+            ("left_ps", np.int64),  # of the stage, while a higher level runs
+            ("then", np.int64),
+            ("pcp", np.int64),  # the per-CPU lists whose lock it holds
+            ("drained", np.int64),  # how many per-CPU lists a drain has looked at
+            ("lock", np.int64),  # the lock with interrupts on that it holds or waits for
+            ("since", np.int64),  # when it began to wait for a lock
+            ("spun_from", np.int64),  # when it began to spin, or to spin on
+            ("next_waiter", np.int64),  # the run behind it in the lock's queue
+            ("instructions_ps", np.int64),  # what the stage consists of
+            ("cache_lines_ps", np.int64),
+            ("lock_wait_ps", np.int64),
+            ("lock_hold_ps", np.int64),
+        ],
+    )
+)
+task_t = np.dtype(
+    (
+        np.record,
+        [
+            ("cpu", np.int64),
+            ("level", np.int64),
+            ("pinned", np.int64),
+            ("asleep", np.int64),  # an unpinned thread that has not been given a CPU since it last ran
+            ("running", np.int64),  # within an operation
+            ("parked", np.int64),  # it sleeps, or has slept, within an operation, which lies in `parked`
+            ("begins", np.int64),  # what a run of it does first
+            ("is_open", np.int64),
+            ("next_task", np.int64),
+            ("wake_at", np.int64),  # when it wants to run: the earlier of its next operation and its first due block
+            ("next_at", np.int64),
+            ("arrived", np.int64),  # when its last operation was due, where it is open
+            ("until_ps", np.int64),
+            ("first_op", np.int64),
+            ("cursor", np.int64),
+            ("end_op", np.int64),
+            ("freed_by", np.int64),
+            ("first_due", np.int64),
+            ("nr_due", np.int64),
+            ("nr_due_max", np.int64),
+            ("nr_done", np.int64),
+        ],
+    )
+)
+# `detail` is what a free needs beside the request (see `sim.core.detail`).
+BLOCK_FIELDS = [("block", np.int32), ("request", np.uint16), ("detail", np.uint16)]
+slot_t = np.dtype((np.record, BLOCK_FIELDS))
+due_t = np.dtype((np.record, [("time", np.int64), *BLOCK_FIELDS]))
+request_t = np.dtype((np.record, [(name, np.int64) for name in Request._fields]))
+lock_t = np.dtype(
+    (
+        np.record,
+        [
+            ("free_at", np.int64),
+            ("holder", np.int64),  # the CPU that took it last
+            ("run", np.int64),  # who holds it, where interrupts are on; of a mutex, the task
+            ("since", np.int64),  # when that began
+            ("first_waiter", np.int64),
+            ("last_waiter", np.int64),
+            ("acquisitions", np.int64),
+            ("contended", np.int64),
+            ("wait_total", np.int64),
+            ("wait_max", np.int64),
+            ("hold_total", np.int64),
+            ("hold_max", np.int64),
+        ],
+    )
+)
+state_t = np.dtype(
+    (
+        np.record,
+        [
+            ("now", np.int64),
+            ("nr_done", np.int64),
+            ("check_at", np.int64),  # stop when so many operations are done
+            ("stopped_task", np.int64),  # whose block is done
+            ("nr_cpus", np.int64),
+            ("nr_unpinned", np.int64),
+            ("first_worker", np.int64),  # the kworkers' tasks, one for each CPU, and then the flushers'
+            ("purger", np.int64),  # the CPU whose kworker is to purge
+            ("flushing", np.int64),  # the run that waits until the TLBs are flushed
+            ("nr_to_flush", np.int64),  # how many CPUs have not yet
+            ("interrupts_flush", np.int64),  # x86 interrupts every CPU for it, arm64 broadcasts
+            ("timeslice_ps", np.int64),
+        ],
+    )
+)
+
+
+class Parked(NamedTuple):
+    """Operations that sleep, by task: the records of their CPU, put away so that others can run there."""
+
+    runs: NDArray[np.void]
+    contexts: NDArray[np.void]
+    slab_contexts: NDArray[np.void]
+    vm_contexts: NDArray[np.void]
+    vm_frames: NDArray[np.void]  # FRAMES_PER_CONTEXT of each
+
+
+class Core(NamedTuple):
+    """Everything that the event core works on."""
+
+    m: Machine
+    cpus: NDArray[np.void]
+    runs: NDArray[np.void]  # indexed by `context_of`, as are the contexts of `mm`
+    tasks: NDArray[np.void]
+    ops: NDArray[np.void]  # each task's current block, at its `first_op`
+    slots: NDArray[np.void]
+    due: NDArray[np.void]  # each task's heap, at its `first_due`
+    requests: NDArray[np.void]
+    locks: NDArray[np.void]  # the zones', the caches', then those of vmalloc, as `mm` numbers them
+    prices: NDArray[np.void]
+    counts: NDArray[np.int64]  # [class_of(request, kind), cpu, bucket]
+    totals: NDArray[np.int64]  # [class_of(request, kind), cpu, NR_TOTALS]
+    tree: NDArray[np.int64]
+    state: NDArray[np.void]
+    # Each of these is None where no request needs it; then nothing that is marked as only with it is compiled.
+    slub: Slub
+    constructors: NDArray[np.int64]  # what each cache's constructor takes; there with `slub`
+    vm: Vm  # there only with `slub`
+    parked: Parked  # there with `vm`
+    lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for
+
+
+@shared
+def context_of(s: Core, level: Level, c: CpuIdx) -> ContextIdx:
+    """The context of what a level of a CPU does: the number of its run, and of its records in `mm`."""
+    return int(level * s.state[0].nr_cpus + c)
+
+
+@shared
+def level_of(s: Core, ac: ContextIdx) -> Level:
+    """The level of a context."""
+    return int(ac // s.state[0].nr_cpus)
+
+
+@shared
+def cpu_of(s: Core, ac: ContextIdx) -> CpuIdx:
+    """The CPU of a context."""
+    return int(ac % s.state[0].nr_cpus)
+
+
+@shared
+def class_of(request: int, kind: int) -> int:
+    """The class of operations by which results are told apart."""
+    return NR_KINDS * request + kind
+
+
+@shared
+def kworker_of(s: Core, c: CpuIdx) -> TaskIdx:
+    """The task that is a CPU's kworker."""
+    return int(s.state[0].first_worker) + c
+
+
+@shared
+def flusher_of(s: Core, c: CpuIdx) -> TaskIdx:
+    """The task that flushes a CPU's TLB."""
+    return int(s.state[0].first_worker + s.state[0].nr_cpus) + c
+
+
+@small
+def is_worker(s: Core, k: TaskIdx) -> bool:
+    """Is the task a kworker or a flusher?"""
+    return bool(k >= s.state[0].first_worker)
+
+
+@small
+def is_flusher(s: Core, k: TaskIdx) -> bool:
+    """Is the task a flusher?"""
+    return bool(k >= s.state[0].first_worker + s.state[0].nr_cpus)
+
+
+def new_core(
+    m: Machine,
+    *,
+    prices: NDArray[np.void],
+    requests: Sequence[Request],
+    nr_tasks: int,
+    nr_ops: int,
+    nr_slots: int,
+    nr_due: int,
+    timeslice_ps: int,
+    slub: Slub | None = None,
+    vm: Vm | None = None,
+    constructors_ps: Sequence[int] = (),
+    uses_lists: bool = False,
+) -> Core:
+    """A core whose CPUs are idle at picosecond 0, with no task on any of them."""
+    nr_cpus = int(m.params[0].nr_cpus)
+    assert nr_cpus <= 1 << CPU_BITS
+    assert len(m.contexts) >= NR_LEVELS * nr_cpus
+    width = 1 << (nr_cpus - 1).bit_length()
+    core = Core(
+        m=m,
+        cpus=np.zeros(nr_cpus, cpu_t),
+        runs=np.zeros(NR_LEVELS * nr_cpus, run_t),
+        tasks=np.zeros(nr_tasks, task_t),
+        ops=np.zeros(nr_ops + OPS_READ_AHEAD, op_t),
+        slots=np.zeros(max(nr_slots, 1), slot_t),
+        due=np.zeros(max(nr_due, 1), due_t),
+        requests=np.zeros(len(requests), request_t),
+        locks=np.zeros(nr_locks(slub, vm), lock_t),
+        prices=prices,
+        counts=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_BUCKETS), np.int64),
+        totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
+        tree=np.full(2 * width, NEVER << CPU_BITS, np.int64),
+        state=np.zeros(1, state_t),
+        **_parts(m, slub, vm, nr_tasks, constructors_ps, uses_lists=uses_lists),
+    )
+    for n, request in enumerate(requests):
+        core.requests[n] = request
+    _make_idle(core)
+    core.state[0].nr_cpus = nr_cpus
+    core.state[0].timeslice_ps = timeslice_ps
+    return core
+
+
+def _make_idle(core: Core) -> None:
+    """Every CPU idle, every slot empty, every lock free."""
+    core.slots["block"] = NO_BLOCK
+    core.cpus["time"] = NEVER
+    core.cpus["level"] = IDLE
+    core.cpus["interruptible"] = 1
+    core.cpus["wake"] = NEVER
+    core.cpus["unpinned_wake"] = NEVER
+    core.cpus["first_task"] = NOBODY
+    core.cpus["last_thread"] = NOBODY
+    for name in ("holder", "run", "first_waiter", "last_waiter"):
+        core.locks[name] = NOBODY
+    core.tasks["pinned"] = 1
+    core.tasks["wake_at"] = NEVER
+    core.runs["pcp"] = NOBODY
+    core.runs["lock"] = NOBODY
+    core.state[0].check_at = NEVER
+    core.state[0].flushing = NOBODY
+    core.state[0].purger = NOBODY
+    core.state[0].first_worker = len(core.tasks)
+
+
+def nr_locks(slub: Slub | None, vm: Vm | None) -> int:
+    """How many locks there are."""
+    if slub is None:
+        return MAX_NR_ZONES
+    return MAX_NR_ZONES + len(slub.caches) + (0 if vm is None else NODE_LOCKS + LOCKS_PER_NODE * len(vm.nodes))
+
+
+def _parts(
+    m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int, constructors_ps: Sequence[int], *, uses_lists: bool
+) -> dict[str, Any]:
+    """The parts that not every core has."""
+    return {
+        "slub": slub,
+        "constructors": None if slub is None else np.array(constructors_ps, np.int64),
+        "vm": vm,
+        "parked": None if slub is None or vm is None else _parked(m, slub, vm, nr_tasks),
+        "lists": np.zeros(0, np.int64) if uses_lists else None,
+    }
+
+
+def _parked(m: Machine, slub: Slub, vm: Vm, nr_tasks: int) -> Parked:
+    return Parked(
+        np.zeros(nr_tasks, run_t),
+        np.zeros(nr_tasks, m.contexts.dtype),
+        np.zeros(nr_tasks, slub.contexts.dtype),
+        np.zeros(nr_tasks, vm.contexts.dtype),
+        np.zeros(nr_tasks * FRAMES_PER_CONTEXT, vm.frames.dtype),
+    )
+
+
+def grown(core: Core, **records: int) -> Core:
+    """The core with that many more records, zeroed, at the ends of some of its arrays."""
+    fields: dict[str, Any] = {}
+    for name, count in records.items():
+        array = getattr(core, name)
+        fields[name] = np.concatenate((array, np.zeros((count, *array.shape[1:]), array.dtype)))
+    return core._replace(**fields)

@@ -1,0 +1,100 @@
+"""From a resolved study and its plan to an event core of the size that the run needs, with every task on its CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kmsim.config.study import Study
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.slub_records import Slub, new_slub
+from kmsim.mm.vm_layout import small_space, vmalloc_space
+from kmsim.mm.vm_records import Vm, new_vm
+from kmsim.sim.core.costs import prices
+from kmsim.sim.core.event_loop import add_task
+from kmsim.sim.core.records import BEGIN_WORK, Core, flusher_of, kworker_of, new_core
+from kmsim.sim.run.boot import machine_of
+from kmsim.workload.op_stream import block_size
+from kmsim.workload.plan import BULK, EXACT, IRQ, Plan
+from kmsim.workload.seeds import stream
+
+
+def core_of(study: Study, plan: Plan, slab_seeds: list[int] | None, nr_spare_caches: int) -> Core:
+    """The core at picosecond 0; `nr_spare_caches` can be created in the run."""
+    m = machine_of(study.machine, study.seed)
+    m.params[0].cache_lines = study.costs.cache_lines.value
+    nr_cpus, nr_planned = study.machine.cpus, len(plan.tasks)
+    slub = None
+    if plan.caches is not None:
+        geometries = plan.caches.geometries
+        slub = new_slub(m, geometries, slab_seeds and slab_seeds[: len(geometries)], nr_spare_caches)
+    vm = _vm_of(study, plan, m, slub) if plan.uses_vmalloc or nr_spare_caches else None
+    nr_workers = 0 if vm is None else 2 * nr_cpus
+    core = new_core(
+        m,
+        prices=prices(study.costs),
+        requests=plan.requests,
+        nr_tasks=nr_planned + nr_cpus + nr_workers,
+        nr_ops=nr_planned * block_size(plan) + nr_cpus,
+        nr_slots=plan.nr_slots,
+        nr_due=sum(task.nr_due_max for task in plan.tasks),
+        timeslice_ps=study.machine.timeslice,
+        slub=slub,
+        vm=vm,
+        constructors_ps=(*plan.constructor_ps, *[0] * nr_spare_caches),
+        uses_lists=nr_spare_caches > 0 or any(request.api in (EXACT, BULK) for request in plan.requests),
+    )
+    _add_planned(core, plan, nr_cpus)
+    core.state[0].interrupts_flush = study.machine.arch == "x86-64"
+    if nr_workers:
+        _add_workers(core, nr_planned + nr_cpus)
+    return core
+
+
+def slab_seeds_of(study: Study, plan: Plan, nr_spare_caches: int) -> list[int] | None:
+    """A seed for each cache, where objects are handed out in random order."""
+    if plan.caches is None or not study.machine.slab.freelist_random:
+        return None
+    nr_caches = len(plan.caches.geometries) + nr_spare_caches
+    seeds: list[int] = stream(study.seed, "slab/freelist_random").integers(1 << 32, size=nr_caches).tolist()
+    return seeds
+
+
+def _vm_of(study: Study, plan: Plan, m: Machine, slub: Slub | None) -> Vm:
+    """The address space of vmalloc."""
+    assert plan.caches is not None, "vmalloc needs slabs"
+    assert slub is not None
+    machine = study.machine
+    space = vmalloc_space(machine.arch, machine.page_shift)
+    if machine.vmalloc.size != "auto":
+        space = small_space(machine.vmalloc.size)
+    return new_vm(m, plan.caches, space=space, nr_slab_caches=len(slub.caches))
+
+
+def _add_planned(core: Core, plan: Plan, nr_cpus: int) -> None:
+    """The plan's tasks, each with its part of the operations, then one operation for each CPU's user process."""
+    nr_planned, block = len(plan.tasks), block_size(plan)
+    core.tasks["first_op"][:nr_planned] = np.arange(nr_planned) * block
+    core.tasks["first_op"][nr_planned : nr_planned + nr_cpus] = nr_planned * block + np.arange(nr_cpus)
+    first_due = 0
+    for k, task in enumerate(plan.tasks):
+        record = core.tasks[k]
+        record.level = task.level
+        record.pinned = task.pinned
+        record.is_open = task.is_open
+        record.freed_by = task.freed_by
+        record.first_due = first_due
+        record.nr_due_max = task.nr_due_max
+        first_due += task.nr_due_max
+        add_task(core, k, task.cpu)
+    core.state[0].nr_unpinned = sum(not task.pinned for task in plan.tasks)
+
+
+def _add_workers(core: Core, first: int) -> None:
+    """A kworker on each CPU, and an interrupt that flushes its TLB."""
+    core.state[0].first_worker = first
+    for c in range(len(core.cpus)):
+        core.tasks[flusher_of(core, c)].level = IRQ
+        for k in (kworker_of(core, c), flusher_of(core, c)):
+            core.tasks[k].freed_by = k
+            core.tasks[k].begins = BEGIN_WORK
+            add_task(core, k, c)

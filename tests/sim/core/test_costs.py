@@ -1,0 +1,142 @@
+"""What was done, turned into time by the price list."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kmsim.config.costs import CostsConfig
+from kmsim.jit import entry
+from kmsim.mm.mmzone import work_t
+from kmsim.sim.core.costs import PRICES, cache_lines_ps, instructions_ps, price_t, prices
+from kmsim.sim.core.records import Core
+from kmsim.sim.simulation import new_simulation
+from tests.sim.stories import ONE, cheap, finished
+from tests.sim.stories import prices as listed
+from tests.studies import lock_prices_only, study
+
+# What each count of work costs, by the price list's name.
+INSTRUCTIONS = {
+    "splits": "buddy_split",
+    "merges": "buddy_merge",
+    "blocks_moved": "page_moved",
+    "frames_scanned": "frame_scanned",
+    "watermark_checks": "watermark_check",
+    "pages_checked": "page_check",
+    "bytes_zeroed": "zero_byte",
+    "pages_freed": "free_fast",
+}
+LINES = {
+    "lines_hot": "line_hot",
+    "lines_other": "line_other_overlapped",
+    "lines_sequential": "line_sequential",
+    "lines_memory": "line_memory_overlapped",
+}
+# A different price for each step, of which no sum of few is another.
+PRICE = {name: 1 << n for n, name in enumerate(PRICES)}
+
+
+@entry
+def instructions(s: Core) -> int:
+    """`instructions_ps` for Python callers."""
+    return instructions_ps(s)
+
+
+@entry
+def cache_lines(s: Core, overlapped: bool) -> int:
+    """`cache_lines_ps` for Python callers."""
+    return cache_lines_ps(s, overlapped)
+
+
+@pytest.fixture(scope="module")
+def booted() -> Core:
+    core = new_simulation(study()).core
+    for name, price in PRICE.items():
+        core.prices[name] = price
+    return core
+
+
+@pytest.fixture
+def core(booted: Core) -> Core:
+    """A core that has done nothing."""
+    booted.m.work[:] = 0
+    return booted
+
+
+def test_every_price_of_the_list_is_known_to_the_simulation() -> None:
+    assert set(price_t.names or ()) == set(CostsConfig.model_fields) - {"name", "source", "cache_lines"}
+
+
+def test_prices_are_those_of_the_config_in_whole_picoseconds() -> None:
+    costs = study().costs
+    (record,) = prices(costs)
+    assert {name: int(record[name]) for name in PRICES} == {name: getattr(costs, name).value for name in PRICES}
+    assert min(record.tolist()) > 0
+
+
+def test_a_fraction_of_a_nanosecond_is_kept() -> None:
+    costs = lock_prices_only() | {"buddy_split": {"value": "0.125ns", "source": "for a test"}}
+    assert prices(study(costs=costs).costs)[0].buddy_split == 125
+
+
+def test_every_kind_of_work_has_its_price() -> None:
+    assert INSTRUCTIONS.keys() | LINES.keys() == set(work_t.names or ())
+    assert not INSTRUCTIONS.keys() & LINES.keys()
+
+
+@pytest.mark.parametrize("work", work_t.names or ())
+def test_each_piece_of_work_is_counted_once_at_its_own_price(core: Core, work: str) -> None:
+    core.m.work[work] = 3
+    for names, found in ((INSTRUCTIONS, instructions(core)), (LINES, cache_lines(core, True))):
+        assert found == (3 * PRICE[names[work]] if work in names else 0)
+
+
+def test_all_work_together_costs_the_sum(core: Core) -> None:
+    for n, work in enumerate(work_t.names or ()):
+        core.m.work[work] = n
+    counts = {work: n for n, work in enumerate(work_t.names or ())}
+    for names, found in ((INSTRUCTIONS, instructions(core)), (LINES, cache_lines(core, True))):
+        assert found == sum(counts[work] * PRICE[name] for work, name in names.items())
+
+
+@pytest.mark.parametrize(
+    ("lines", "exposed"),
+    [
+        ({"lines_memory": 1}, "line_memory"),
+        ({"lines_memory": 4, "lines_other": 2}, "line_memory"),  # the longest comes first
+        ({"lines_other": 3, "lines_hot": 5}, "line_other"),
+    ],
+)
+def test_outside_of_loops_one_miss_is_exposed_and_the_others_overlap_with_it(
+    core: Core, lines: dict[str, int], exposed: str
+) -> None:
+    for name, count in lines.items():
+        core.m.work[name] = count
+    first = PRICE[exposed] - PRICE[f"{exposed}_overlapped"]
+    assert cache_lines(core, False) == cache_lines(core, True) + first
+
+
+def test_without_a_miss_nothing_is_exposed(core: Core) -> None:
+    core.m.work["lines_hot"] = core.m.work["lines_sequential"] = 7
+    assert cache_lines(core, False) == cache_lines(core, True) > 0
+
+
+def test_nothing_done_costs_nothing(core: Core) -> None:
+    assert (instructions(core), cache_lines(core, False), cache_lines(core, True)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("order", "price", "is_paid"),
+    [
+        (4, "line_memory", True),  # a block alone under the zone's lock: its first miss is exposed
+        (4, "line_memory_overlapped", True),  # and the others overlap
+        (0, "line_memory", False),  # a page by way of a per-CPU list and its refill
+        (0, "line_memory_overlapped", True),
+    ],
+)
+def test_misses_are_exposed_or_overlap_by_where_they_happen(order: int, price: str, is_paid: bool) -> None:
+    thread: dict[str, Any] = ONE | {"cpus": [0], "requests": [{"order": order}]}
+    core = finished(cheap(thread, costs=listed(**{price: "100ns"}))).core
+    paid = int(core.cpus[0].cache_lines_ps + core.cpus[0].lock_hold_ps)
+    assert (paid > 0) == is_paid
+    assert np.isclose(paid % 100_000, 0)
