@@ -85,6 +85,21 @@ GFP_NOMEMALLOC = GFP_FLAGS["__GFP_NOMEMALLOC"]
 GFP_RECLAIM = GFP_FLAGS["__GFP_RECLAIM"]
 GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
 
+# Which flags of a caller go along to requests that are made on its behalf (kernel: mm/internal.h).
+GFP_RECLAIM_MASK = (
+    GFP_RECLAIM
+    | GFP_HIGH
+    | GFP_IO
+    | GFP_FS
+    | GFP_NOWARN
+    | GFP_RETRY_MAYFAIL
+    | GFP_NOFAIL
+    | GFP_NORETRY
+    | GFP_MEMALLOC
+    | GFP_NOMEMALLOC
+)
+GFP_CONSTRAINT_MASK = GFP_FLAGS["__GFP_HARDWALL"] | GFP_FLAGS["__GFP_THISNODE"]
+
 # Which of the low four zone bits may stand together (kernel: GFP_ZONE_BAD).
 _ZONE_BITS = GFP_DMA | GFP_HIGHMEM | GFP_DMA32 | GFP_MOVABLE
 

@@ -33,6 +33,18 @@ def exact_pages(m: Machine, nr_bytes: int) -> int:
     return (nr_bytes + (1 << page_shift) - 1) >> page_shift
 
 
+@small
+def nr_pages_held(m: Machine, pfn: Pfn) -> int:
+    """How many pages are held from an exact request's first page on; kept in `prev`, free in an allocated page."""
+    return int(m.pages[pfn].prev)
+
+
+@small
+def set_nr_pages_held(m: Machine, pfn: Pfn, nr_pages: int) -> None:
+    """Note how many pages are held from an exact request's first page on."""
+    m.pages[pfn].prev = nr_pages
+
+
 @core
 def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> bool:
     """Start to allocate `nr_bytes`; is a zone's lock wanted? (kernel: alloc_pages_exact)
@@ -70,7 +82,7 @@ def make_alloc_exact(m: Machine, ac: ContextIdx) -> bool:
     nr_pages = int(context.exact_next)
     for page in range(pfn, pfn + nr_pages):
         m.pages[page].order = 0
-    m.pages[pfn].prev = nr_pages
+    set_nr_pages_held(m, pfn, nr_pages)
     context.exact_next = pfn + nr_pages
     context.exact_end = pfn + (1 << int(context.order))
     m.events[EXACT_SAVED] += context.exact_end - context.exact_next
@@ -114,7 +126,7 @@ def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> boo
     """
     context = m.contexts[ac]
     nr_pages = exact_pages(m, nr_bytes)
-    excess = nr_pages - int(m.pages[pfn].prev)
+    excess = nr_pages - nr_pages_held(m, pfn)
     context.excess_pages = excess
     context.exact_stage = EXACT_IDLE
     if excess > 0:

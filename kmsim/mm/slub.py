@@ -147,7 +147,7 @@ def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> boo
 def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, nr_objects: int) -> bool:
     """Start to allocate several objects, or none; is a lock wanted? (kernel: kmem_cache_alloc_bulk)
 
-    When it is done, the objects are in the context's row of `bulk`, from ac * SLAB_BULK_MAX on, and
+    When it is done, the objects are in the context's row of `bulk`, from `bulk_row` on, and
     `contexts[ac].nr_objects` is how many: all of them, or 0.
     """
     assert 0 < nr_objects <= SLAB_BULK_MAX

@@ -14,16 +14,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_lines import stamp_slab, start_list, touch_allocated, where_lines_are
 from kmsim.mm.slub_new import pfmemalloc_match
 from kmsim.mm.slub_partial import put_cpu_partial, remove_partial, start_deactivate, this_cpu_slab, touch_slab
-from kmsim.mm.slub_records import (
-    END,
-    IN_USE,
-    NO_OBJECT,
-    NO_SLAB,
-    OWNERS,
-    SLAB_BULK_MAX,
-    SLAB_FROZEN,
-    Slub,
-)
+from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, OWNERS, SLAB_FROZEN, Slub, bulk_row
 from kmsim.mm.slub_steps import (
     ALLOC_NEXT_OF_BULK,
     ALLOC_SLAB,
@@ -206,7 +197,7 @@ def out_of_memory(sl: Slub, ac: ContextIdx) -> int:
 def put_in_row(sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> None:
     """Add an object to the context's row."""
     context = sl.contexts[ac]
-    sl.bulk[ac * SLAB_BULK_MAX + int(context.nr_objects)] = obj
+    sl.bulk[bulk_row(ac) + int(context.nr_objects)] = obj
     context.nr_objects += 1
 
 

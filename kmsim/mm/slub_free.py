@@ -19,10 +19,10 @@ from kmsim.mm.slub_records import (
     END,
     IN_USE,
     NO_SLAB,
-    SLAB_BULK_MAX,
     SLAB_FROZEN,
     SLAB_NODE_PARTIAL,
     Slub,
+    bulk_row,
     cpu_slab_index,
 )
 from kmsim.mm.slub_steps import DISCARD, FREE_TO_SLAB, LOCKED_FREE, PUT_PARTIALS, SLUB_DONE
@@ -138,7 +138,7 @@ def build_detached_freelist(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """
     context = sl.contexts[ac]
     cpu = int(m.contexts[ac].cpu)
-    row = ac * SLAB_BULK_MAX
+    row = bulk_row(ac)
     nr_left = int(context.nr_objects) - 1
     obj = int(sl.bulk[row + nr_left])
     slab = slab_of(sl, obj)

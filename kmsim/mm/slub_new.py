@@ -12,19 +12,15 @@ from kmsim.jit import core, small
 from kmsim.mm.cacheline import touch
 from kmsim.mm.gfp import (
     ALLOC_NO_WATERMARKS,
+    GFP_CONSTRAINT_MASK,
     GFP_DIRECT_RECLAIM,
-    GFP_FLAGS,
-    GFP_FS,
-    GFP_HIGH,
-    GFP_IO,
-    GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_NOFAIL,
     GFP_NOMEMALLOC,
     GFP_NORETRY,
     GFP_NOWARN,
     GFP_RECLAIM,
-    GFP_RETRY_MAYFAIL,
+    GFP_RECLAIM_MASK,
 )
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, SlabIdx
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
@@ -49,22 +45,7 @@ from kmsim.mm.slub_steps import (
     SLUB_WAIT,
 )
 
-# Which flags of the caller reach the page allocator (kernel: GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK).
-_SLAB_GFP_MASK = (
-    GFP_DIRECT_RECLAIM
-    | GFP_KSWAPD_RECLAIM
-    | GFP_HIGH
-    | GFP_IO
-    | GFP_FS
-    | GFP_NOWARN
-    | GFP_RETRY_MAYFAIL
-    | GFP_NOFAIL
-    | GFP_NORETRY
-    | GFP_MEMALLOC
-    | GFP_NOMEMALLOC
-    | GFP_FLAGS["__GFP_HARDWALL"]
-    | GFP_FLAGS["__GFP_THISNODE"]
-)
+_SLAB_GFP_MASK = GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK  # what of the caller's flags reaches the page allocator
 
 
 @small

@@ -23,6 +23,8 @@ from kmsim.mm.slub_records import (
     Slub,
     cpu_slab_index,
     list_lock_of,
+    set_slabs_from,
+    slabs_from,
 )
 from kmsim.mm.slub_steps import (
     DEACTIVATE,
@@ -114,12 +116,12 @@ def put_cpu_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, may_dra
     to_put = NO_SLAB
     if oldest != NO_SLAB:
         touch_slab(m, sl, ac, oldest)
-        slabs = int(sl.slabs[oldest].prev)
+        slabs = slabs_from(sl, oldest)
         if may_drain and slabs >= sl.caches[int(sl.contexts[ac].cache)].cpu_partial_slabs:
             to_put = oldest
             oldest = NO_SLAB
             slabs = 0
-    sl.slabs[slab].prev = slabs + 1
+    set_slabs_from(sl, slab, slabs + 1)
     sl.slabs[slab].next = oldest
     cpu_slab.partial = slab
     sl.work[0].slabs_moved += 1

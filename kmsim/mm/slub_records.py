@@ -25,9 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import small
+from kmsim.jit import shared, small
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
-from kmsim.mm.indices import CacheIdx, CpuIdx, CpuSlabIdx, LockIdx
+from kmsim.mm.indices import CacheIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, SlabIdx
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
 
@@ -120,7 +120,7 @@ slab_t = np.dtype(
             ("pfn", np.int32),
             ("first_object", np.int32),
             ("next", np.int32),  # on the list that it is on, or among the recycled
-            ("prev", np.int32),  # on the node's list; on a CPU's partial list: the slabs from here on (`slabs`)
+            ("prev", np.int32),  # on the node's list; on a CPU's partial list see `slabs_from`
             ("touched", np.uint32),
             ("toucher", np.uint16),  # the CPU that touched its objects last, as `mm.cacheline.toucher` has it
             ("freelist", np.uint16),  # the first free object's index, or END
@@ -213,9 +213,27 @@ class Slub(NamedTuple):
     contexts: NDArray[np.void]  # indexed as the machine's
     work: NDArray[np.void]
     params: NDArray[np.void]
-    bulk: NDArray[np.int32]  # SLAB_BULK_MAX objects for each context
+    bulk: NDArray[np.int32]  # SLAB_BULK_MAX objects for each context, from its `bulk_row` on
     random_seq: NDArray[np.uint16]  # the caches' random sequences of objects, one after the other
     promote: NDArray[np.int64]  # the first slab with 1, 2, ... free objects, while a cache is shrunk
+
+
+@shared
+def bulk_row(ac: ContextIdx) -> int:
+    """Where a context's row of `bulk` begins."""
+    return ac * SLAB_BULK_MAX
+
+
+@small
+def slabs_from(sl: Slub, slab: SlabIdx) -> int:
+    """How many slabs a CPU's partial list has from this one on; kept in `prev` (kernel: slab->slabs, in a union)."""
+    return int(sl.slabs[slab].prev)
+
+
+@small
+def set_slabs_from(sl: Slub, slab: SlabIdx, slabs: int) -> None:
+    """Note how many slabs a CPU's partial list has from this one on."""
+    sl.slabs[slab].prev = slabs
 
 
 @small

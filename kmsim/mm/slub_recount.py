@@ -25,6 +25,7 @@ from kmsim.mm.slub_records import (
     SLAB_NODE_PARTIAL,
     Slub,
     cpu_slab_index,
+    slabs_from,
 )
 from kmsim.mm.slub_steps import SLUB_DONE
 
@@ -89,8 +90,8 @@ def recount_cpu(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
         assert int(record.cache) == cache, "a slab is on the list of another cache"
         assert int(record.freelist) != END, "a full slab is on a CPU's list"
         following = int(record.next)
-        slabs = int(sl.slabs[following].prev) if following != NO_SLAB else 0
-        assert int(record.prev) == slabs + 1, "a CPU's partial list is not as long as it says"
+        slabs = slabs_from(sl, following) if following != NO_SLAB else 0
+        assert slabs_from(sl, slab) == slabs + 1, "a CPU's partial list is not as long as it says"
         nr_slabs += 1
         slab = following
     return nr_slabs

@@ -13,7 +13,18 @@ contiguous PTEs (arm64). Lock order: one lock at a time; see the parts.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FS, GFP_HIGHMEM, GFP_IO, GFP_KERNEL, GFP_NOFAIL, GFP_NOWARN, GFP_ZERO
+from kmsim.mm.gfp import (
+    GFP_DMA,
+    GFP_DMA32,
+    GFP_FS,
+    GFP_HIGHMEM,
+    GFP_IO,
+    GFP_KERNEL,
+    GFP_NOFAIL,
+    GFP_NOWARN,
+    GFP_RECLAIM_MASK,
+    GFP_ZERO,
+)
 from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_chain import append_pages, append_split
@@ -69,7 +80,6 @@ from kmsim.mm.vm_records import (
     VM_UNINITIALIZED,
     Vm,
 )
-from kmsim.mm.vm_space import GFP_RECLAIM_MASK
 from kmsim.mm.vm_table import missing_level, set_table, table_end, table_pfn, table_slot
 
 BULK_CHUNK = 100  # pages asked for at once, so that interrupts are not off for long

@@ -14,16 +14,7 @@ Locks: free_vmap_area_lock, a node's busy.lock, its pool_lock; never two at once
 
 from kmsim.jit import small
 from kmsim.mm.gfp import (
-    GFP_FS,
-    GFP_HIGH,
-    GFP_IO,
-    GFP_MEMALLOC,
-    GFP_NOFAIL,
-    GFP_NOMEMALLOC,
-    GFP_NORETRY,
-    GFP_NOWARN,
-    GFP_RECLAIM,
-    GFP_RETRY_MAYFAIL,
+    GFP_RECLAIM_MASK,
     GFP_ZERO,
 )
 from kmsim.mm.indices import AreaIdx, ContextIdx, ObjectIdx
@@ -80,19 +71,6 @@ from kmsim.mm.vmap_node import (
     pool_is_empty,
     pool_lock,
     pool_of,
-)
-
-GFP_RECLAIM_MASK = (
-    GFP_RECLAIM
-    | GFP_HIGH
-    | GFP_IO
-    | GFP_FS
-    | GFP_NOWARN
-    | GFP_RETRY_MAYFAIL
-    | GFP_NOFAIL
-    | GFP_NORETRY
-    | GFP_MEMALLOC
-    | GFP_NOMEMALLOC
 )
 
 

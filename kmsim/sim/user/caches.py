@@ -16,12 +16,13 @@ from kmsim.config.caches import KERNELS_OWN, KERNELS_PREFIXES
 from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.slab_geometry import SlabError, slab_flags
 from kmsim.mm.slub_object import FREE_WRONG_CACHE
-from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub, add_cache
-from kmsim.sim.core.records import NO_BLOCK, NOT_FILLED
+from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub, add_cache, bulk_row
+from kmsim.sim.core.records import NO_BLOCK, NOT_FILLED, context_of
 from kmsim.sim.user.alloc import Alloc, BadFree, object_problem
 from kmsim.sim.user.calls import Allocating, Call
 from kmsim.sim.user.objects import ObjectCalls
 from kmsim.workload.op_stream import ALLOC, FREE
+from kmsim.workload.plan import THREAD
 from kmsim.workload.request import DESTROY, OBJECTS, SHRINK, SLAB, Request
 
 KMEM_CACHE, KMEM_CACHE_NODE = range(2)  # the boot's first two
@@ -229,7 +230,8 @@ class CacheCalls(ObjectCalls):
     @property
     def _bulk_row(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The objects of a bulk request of a thread on this CPU."""
-        return self._slub.bulk[self.number * SLAB_BULK_MAX : (self.number + 1) * SLAB_BULK_MAX]
+        row = bulk_row(context_of(self.held.core, THREAD, self.number))
+        return self._slub.bulk[row : row + SLAB_BULK_MAX]
 
 
 def check_nr(nr: int) -> None:
