@@ -234,13 +234,13 @@ def pcp_index(m: Machine, z: ZoneIdx, cpu: CpuIdx) -> PcpIdx:
     return z * int(m.params[0].nr_cpus) + cpu
 
 
-@small
+@shared
 def zone_of_pcp(m: Machine, p: PcpIdx) -> ZoneIdx:
     """The zone of lists in `pcps`."""
     return p // int(m.params[0].nr_cpus)
 
 
-@small
+@shared
 def cpu_of_pcp(m: Machine, p: PcpIdx) -> CpuIdx:
     """The CPU of lists in `pcps`."""
     return p % int(m.params[0].nr_cpus)
