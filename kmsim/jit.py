@@ -1,7 +1,8 @@
 """How kmsim compiles: one typed wrapper around numba, so that every core gets the same options.
 
 `core` marks a function that other compiled functions call; `small` one that LLVM inlines into its
-callers (5 times as fast where a machine is handed on); `entry` one that Python calls. Only entries
+callers (5 times as fast where a machine is handed on), `shared` such a one that Python calls, too; `entry` one that
+Python calls with arrays. Only entries
 are cached on disk (each holds all that it calls, and 4 files are as fast as 211) and get the
 wrappers that let Python call them: leaving those out saves a quarter of the compile time. What only
 some runs need is marked `only_with`.
@@ -75,6 +76,7 @@ _config.CACHE_DIR = str(cache_directory())
 
 # Options of numba; its stubs do not know them.
 _INNER: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": InnerCompiler}
+_SMALL: Any = {"_nrt": False, "forceinline": True, **_INNER}
 _CORE: Any = {"_nrt": False, "forceinline": False, **_INNER}  # what is not said is inherited from the caller
 
 
@@ -90,7 +92,18 @@ def core(function: Callable[P, R]) -> Callable[P, R]:
 
 def small(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a helper of a few lines into each of its callers."""
-    return _jit(function, forceinline=True, **_INNER)
+    return _jit(function, **_SMALL)
+
+
+def shared(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a helper of a few lines into each of its compiled callers; Python calls it as it is written."""
+
+    def typed(*args: Any) -> Callable[P, R]:
+        assert args is not None
+        return function
+
+    overload(function, jit_options=_SMALL, strict=False)(typed)
+    return function
 
 
 def entry(function: Callable[P, R]) -> Callable[P, R]:

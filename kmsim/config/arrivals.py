@@ -23,7 +23,7 @@ class Steady(Model):
 
 
 class Poisson(Model):
-    """Requests that know nothing of each other, with this mean interval."""
+    """Independent requests, with this mean interval."""
 
     kind: ClassVar[str] = "poisson"
     poisson: Interval

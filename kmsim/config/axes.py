@@ -114,7 +114,7 @@ def _mixed(values: tuple[Any, ...]) -> Iterator[Finding]:
 
 
 def _twice(labels: list[str]) -> Iterator[Finding]:
-    """The first label that was there before."""
+    """The first label that occurs twice."""
     before: set[str] = set()
     for n, label in enumerate(labels):
         if label in before:
@@ -236,7 +236,7 @@ class BetweenConfig(WithOptions):
 
 
 class SampleConfig(WithOptions):
-    """So many points that fill the ranges of several keys (scipy.stats.qmc)."""
+    """A number of points that fill the ranges of several keys (scipy.stats.qmc)."""
 
     count: Annotated[int, count(1, LEVELS_MAX)]
     over: Annotated[dict[str, BetweenConfig], Field(max_length=KEYS_MAX), some_items]

@@ -66,7 +66,7 @@ def partly_valid(kind: type[M], data: Any, context: dict[str, int] | None = None
 
 
 def machine_context(machine: Partly[MachineConfig] | None) -> dict[str, int]:
-    """What a thread's ``cpus: all`` has to know."""
+    """What ``cpus: all`` of a thread depends on."""
     return {"cpus": machine.noun.cpus if machine is not None else 1}
 
 

@@ -91,7 +91,7 @@ class Design:
 
     @property
     def is_single(self) -> bool:
-        """Is it a plain config: one run, of which nothing in particular is asked?"""
+        """Is it a plain config: one run, without a sweep, responses or figures?"""
         return self.base.asked.keys.keys() <= {"question"}
 
     @property
@@ -100,7 +100,7 @@ class Design:
         return len(self.points) * self.inquiry.replications.most
 
     def narrowed(self, only: Mapping[str, Sequence[str]], replications: int) -> "Design":
-        """The same study with points of these levels only, and so many replications."""
+        """The same study with points of these levels only, and that number of replications."""
         whole = _whole(self)
         if not only:
             return design_of(whole | {"replications": replications})
@@ -227,7 +227,7 @@ def _of_points(axis: Axis, points: Sequence[Point]) -> Axis:
 
 
 def _sorted_out(design: Design) -> tuple[list[Point], list[Dropped]]:
-    """Every combination, as a point or as dropped; ConfigError where one is illegal and may not be."""
+    """Every combination, as a point or as dropped; ConfigError if one is illegal and illegal points are not dropped."""
     sweep = design.inquiry.sweep
     conditions = [drop for drop in sweep.drop if isinstance(drop, DropConfig)]
     points, dropped = [], []

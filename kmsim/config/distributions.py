@@ -106,7 +106,7 @@ class Pareto(Model):
 
 
 class Immediate(Model):
-    """Freed as soon as it was got; written ``lifetime: immediate``."""
+    """Freed as soon as it is allocated; written ``lifetime: immediate``."""
 
     kind: ClassVar[str] = "immediate"
     immediate: Literal[True] = True

@@ -69,7 +69,7 @@ RULES: dict[str, str] = {
     "name": "be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
     "text_empty": "say something",
     # Studies.
-    "one_run": "come to one run here (load_design reads studies of several)",
+    "one_run": "have one run here (load_design reads studies of several)",
     "axis_key": "be the name of a key, such as machine.cpus",
     "axis_value": "be one value: text, a number, true or false; mappings can be variants",
     "axis_number": "be a number, a size or a time",
@@ -85,7 +85,7 @@ RULES: dict[str, str] = {
     "levels": "be a level, a list of levels, or bounds: below, above, at_least, at_most",
     "bounds": "be left out: not all levels of this axis are {kind}",
     "drop": "be illegal, or have the keys where and because",
-    "runs_most": "come to at most {limit} runs",
+    "runs_most": "have at most {limit} runs",
     "points_legal": "have legal points only, or say `drop: [illegal]`",
     "points_some": "leave at least one point",
     "response_key": "be left out where measure is {measure}",

@@ -46,7 +46,7 @@ def _opened(key: str, node: Node) -> Node:
 
 @dataclass(slots=True)
 class Includes:
-    """Loads what a config names, and counts, so that files naming each other come to an end."""
+    """Loads the files that a config names, and counts them, so that a loop of files is refused."""
 
     problems: Problems
     files: int = 0

@@ -44,6 +44,7 @@ from kmsim.config.quantities import (
 from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
+from kmsim.mm.getorder import ilog2
 from kmsim.mm.slab_geometry import SlabBuild
 from kmsim.units import TIME_UNITS, format_size
 
@@ -153,7 +154,7 @@ class MachineConfig(Model):
     @property
     def page_shift(self) -> int:
         """Log2 of the page size (kernel: PAGE_SHIFT)."""
-        return self.page_size.bit_length() - 1
+        return ilog2(self.page_size)
 
     @property
     def pmd_order(self) -> int:

@@ -1,8 +1,8 @@
 """The kinds of value a config holds: sizes, times, counts, names, GFP flags; and the frozen model.
 
 Each kind is a pydantic type that refuses with one of our rules, serialises to what a user would
-write (``4KiB``, ``2us``), and tells JSON Schema how it is spelt. A bare number is no size and no time:
-the unit is not guessed. Leaves out: limits that depend on another key (each noun's ``findings``).
+write (``4KiB``, ``2us``), and tells JSON Schema how it is spelt. A bare number is neither a size nor a
+time: the unit is not guessed. Leaves out: limits that depend on another key (each noun's ``findings``).
 """
 
 from collections.abc import Callable
@@ -126,12 +126,12 @@ def time(low: int) -> Quantity:
 
 
 def count(low: int, high: int = INT_MAX) -> Any:
-    """An integer between two limits; neither a bool nor a float without fraction is one."""
+    """An integer between two limits; not a bool, and not a float without a fraction."""
     return Field(strict=True, ge=low, le=high)
 
 
 def number(*, above: float | None = None, low: float | None = None, high: float | None = None) -> Any:
-    """A finite number between limits; a bool is none."""
+    """A finite number between limits, not a bool."""
     return Field(strict=True, allow_inf_nan=False, gt=above, ge=low, le=high)
 
 

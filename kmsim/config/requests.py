@@ -1,4 +1,4 @@
-"""What is asked for, and of which allocator: pages by order or size, kmalloc, an object of a cache, vmalloc.
+"""One request, and the allocator that serves it: pages by order or size, kmalloc, an object of a cache, vmalloc.
 
 Sizes become orders, caches or single pages, which all depend on the machine; what it cannot give, or
 what its kernel would warn of, is refused here. Leaves out: how the caches are laid out (``caches``).
@@ -12,6 +12,7 @@ from pydantic import Field
 from kmsim.config.errors import nearest
 from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number
 from kmsim.config.sizes import WEIGHT_MAX, ConstantSize, DistributionOfSizes, Sizes, written_sizes
+from kmsim.mm.getorder import get_order, ilog2
 from kmsim.units import format_size
 
 BULK_MAX = 512
@@ -22,7 +23,7 @@ _MAY_HAVE = {"pages": ("order", "bytes"), "vmalloc": ("bytes", "huge")}
 
 
 class Bounds(NamedTuple):
-    """What a workload has to know of its machine; None where that is broken. `memory` and `largest_block` are bytes.
+    """The limits that a machine sets; None where a key is broken. `memory` and `largest_block` are bytes.
 
     `caches` has the names of all caches that there can be, and whether objects of theirs have a constructor.
     """
@@ -33,11 +34,6 @@ class Bounds(NamedTuple):
     largest_block: int | None = None
     memory: int | None = None
     caches: dict[str, bool] | None = None
-
-
-def get_order(nr_bytes: int, page_size: int) -> int:
-    """The order of the smallest block that holds so many bytes, at least 1 (kernel: get_order)."""
-    return (-(-nr_bytes // page_size) - 1).bit_length()
 
 
 class RequestConfig(WithOptions):
@@ -67,14 +63,14 @@ class RequestConfig(WithOptions):
 
     @property
     def sizes(self) -> int | DistributionOfSizes:
-        """The bytes that it asks for, where it asks for bytes."""
+        """The bytes asked for, if the request is for bytes."""
         assert self.bytes is not None, "a request for bytes"
         assert not isinstance(self.bytes, ConstantSize), "resolved to its size"
         return self.bytes
 
     @property
     def needs_caches(self) -> bool:
-        """Does it depend on slab caches what this request is?"""
+        """Do slab caches decide which allocator serves it?"""
         return self.cache is not None or self.api in ("kmalloc", "vmalloc", "kvmalloc")
 
     def order_on(self, page_size: int) -> int:
@@ -82,7 +78,7 @@ class RequestConfig(WithOptions):
         if self.order is not None:
             return self.order
         assert isinstance(self.bytes, int), "a request for pages has an order or one size"
-        return get_order(self.bytes, page_size) if self.contiguous else 0
+        return get_order(self.bytes, ilog2(page_size)) if self.contiguous else 0
 
     def nr_blocks(self, page_size: int) -> int:
         """How many blocks one request asks for: 1, or the single pages that hold its bytes."""
@@ -160,10 +156,10 @@ class RequestConfig(WithOptions):
             return self.order_on(page_size)
         if self.api not in ("kmalloc", "exact"):
             return 0
-        return max(get_order(size, page_size) for _, size in written_sizes(self.sizes))
+        return max(get_order(size, ilog2(page_size)) for _, size in written_sizes(self.sizes))
 
     def _gfp_findings(self, order: int) -> Iterator[Finding]:
-        from kmsim.mm.gfp import GFP_DMA32, GFP_FLAGS, GFP_HIGHMEM, gfp_problem
+        from kmsim.mm.gfp import GFP_COMP, GFP_DMA32, GFP_HIGHMEM, gfp_problem
 
         gfp = self.gfp_flags
         why = gfp_problem(gfp, order)
@@ -172,5 +168,5 @@ class RequestConfig(WithOptions):
             yield finding(("gfp",), "gfp_problem", found=found, why=why)
         elif self.api in (None, "kmalloc", "kvmalloc") and gfp & (GFP_DMA32 | GFP_HIGHMEM):
             yield finding(("gfp",), "gfp_slab")
-        elif self.api == "exact" and gfp & (GFP_FLAGS["__GFP_COMP"] | GFP_HIGHMEM):
+        elif self.api == "exact" and gfp & (GFP_COMP | GFP_HIGHMEM):
             yield finding(("gfp",), "gfp_exact")

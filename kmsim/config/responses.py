@@ -1,4 +1,4 @@
-"""The responses of a study: which numbers of a run are looked at, and how they are filtered.
+"""The responses of a study: which numbers of a run are evaluated, and how they are filtered.
 
 ``MEASURES`` is the whole list. A response is a measure, a name for it, and filters: latency of which
 operations, waiting for which lock, free blocks of which size. Leaves out: how each is computed from a
@@ -83,7 +83,7 @@ MeasureName = Annotated[str, BeforeValidator(_measure), WithJsonSchema({"enum": 
 
 
 class ResponseConfig(WithOptions):
-    """One number that is looked at in each run."""
+    """One number that is evaluated for each run."""
 
     measure: MeasureName
     name: Name = Field(default_factory=lambda got: got["measure"])

@@ -1,4 +1,4 @@
-"""The configs that come with kmsim: where they are, and which names they have.
+"""The configs that are shipped with kmsim: their folder and their names.
 
 In a source checkout they are the folder ``configs`` beside the package; in an installed wheel they
 are inside it. A shipped file is named by its kind (machines, costs, workloads, bench) and its stem.

@@ -1,7 +1,7 @@
 """The state in which a run starts: fresh boot, recorded, the user's own machine, or aged.
 
 Exactly one of ``fresh``, ``recorded``, ``buddyinfo`` and ``aged``. Paths are relative to the file
-that names them and are checked to be readable files; what is in them is read by those who run.
+that names them and are checked to be readable files; their content is read when a run starts (``sim.run.boot``).
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ from kmsim.config.quantities import (
     size,
 )
 from kmsim.config.yaml_file import file_problem
+from kmsim.mm.getorder import get_order, ilog2
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
 VARIANTS = ("recorded", "buddyinfo", "aged")
@@ -86,7 +87,7 @@ class AgedTarget(WithOptions):
         if self.order is not None:
             return self.order
         assert self.block is not None
-        return max((-(-self.block // page_size) - 1).bit_length(), 1)
+        return max(get_order(self.block, ilog2(page_size)), 1)
 
 
 class Aged(Model):
@@ -135,7 +136,7 @@ def state_findings(state: State, max_page_order: int) -> Iterator[Finding]:
 
 
 def absolute_files(machine: Node, problems: Problems) -> Node:
-    """The machine with the state's files as absolute paths, each looked at."""
+    """The machine with the state's files as absolute paths, each checked."""
     state = machine.keys.get("state")
     if state is None or not state.keys:
         return machine

@@ -1,6 +1,6 @@
 """A study of one point: a machine, its prices, a workload, and how to run them. What the door returns.
 
-Leaves out: sweeps and replications (later issues); how a file becomes this (``door``).
+Leaves out: sweeps and replications (``design``); how a file becomes this (``door``).
 """
 
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""What a user may write about a machine and the models do not have, turned into what they have.
+"""Keys that a user may write about a machine, translated into those of the models.
 
 ``MAX_ORDER`` is translated by the meaning it had in the kernel release that is named beside it; a
 release that YAML reads as a number is text again; memory that only its map gives is added up.

@@ -1,7 +1,7 @@
-"""Who asks for memory: threads on CPUs, and interrupts that break in on them.
+"""The sources of requests: threads on CPUs, and interrupts that interrupt them.
 
 Each kind says what it asks for (``requests``), how fast (``think`` or ``arrivals``), how long it keeps
-what it got (``live`` and ``free``, or ``lifetime``), and who gives it back (``freed_by``). Leaves out:
+the memory (``live`` and ``free``, or ``lifetime``), and who frees it (``freed_by``). Leaves out:
 traces, and threads that are started or end while others run.
 """
 
@@ -52,7 +52,7 @@ Cpus = Annotated[
 
 
 class SourceConfig(WithOptions):
-    """What threads and interrupts have in common."""
+    """The keys that threads and interrupts share."""
 
     name: Name
     cpus: Cpus = Field(default=cast(Any, "all"), validate_default=True)

@@ -1,8 +1,8 @@
-"""Snapshots of the states of all pages, of which a run keeps so many at most.
+"""Snapshots of the states of all pages; a run keeps a limited number of them.
 
-How long a run is, is not known before: so whenever there would be too many, every second one is dropped,
-and they are taken half as often from then on. The first and the last sample of a run are always among
-them, but for a single one, which is the last. Codes: `metrics.page_map`.
+The length of a run is not known beforehand: whenever there would be too many, every second one is dropped, and
+they are taken half as often from then on. The first and the last sample of a run are always kept, or the last
+alone where one snapshot is asked for. Codes: `metrics.page_map`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PageMaps:
     """The snapshots that a run keeps, in the order of time."""
 
     def __init__(self, nr_most: int, is_managed: NDArray[np.bool_]) -> None:
-        """At most `nr_most`; `is_managed` says of each page frame whether the boot gives it to the allocator."""
+        """Keep at most `nr_most`; `is_managed` says of each page frame whether the boot gives it to the allocator."""
         self.taken: list[Snapshot] = []
         self._nr_most = nr_most
         self._is_managed = is_managed

@@ -124,7 +124,7 @@ def _populated(m: Machine) -> Counts:
 
 
 def _stacked(parts: list[Counts], *shape: int) -> Counts:
-    """One array of all samples; also of none."""
+    """One array of all samples, even if there are none."""
     return np.stack(parts) if parts else np.zeros((0, *shape), np.int64)
 
 

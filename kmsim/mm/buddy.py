@@ -13,6 +13,7 @@ nothing here takes another. The zone, and the CPU whose counters change, are tho
 
 from kmsim.jit import core, small
 from kmsim.mm.cacheline import touch
+from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add, list_add_tail, list_del, list_first
 from kmsim.mm.mmzone import MIGRATE_PCPTYPES, NO_PAGE, PG_BUDDY, Machine
 from kmsim.mm.pageblock import change_pageblock_range, free_list_head, pageblock_migratetype
@@ -21,7 +22,9 @@ from kmsim.mm.zonelist import page_zone
 
 
 @small
-def add_to_free_list(m: Machine, ac: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
+def add_to_free_list(
+    m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, migratetype: Migratetype, to_tail: bool
+) -> None:
     """Put a block on its free list (kernel: __add_to_free_list and set_buddy_order)."""
     z = int(m.contexts[ac].zone)
     page = m.pages[pfn]
@@ -36,7 +39,7 @@ def add_to_free_list(m: Machine, ac: int, pfn: int, order: int, migratetype: int
 
 
 @small
-def del_page_from_free_list(m: Machine, ac: int, pfn: int, order: int) -> None:
+def del_page_from_free_list(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Take a block off its free list, without accounting (kernel: __del_page_from_free_list)."""
     list_del(m, ac, pfn)
     m.pages[pfn].page_flags = 0
@@ -44,14 +47,14 @@ def del_page_from_free_list(m: Machine, ac: int, pfn: int, order: int) -> None:
 
 
 @small
-def find_buddy_pfn(m: Machine, ac: int, pfn: int, order: int) -> int:
+def find_buddy_pfn(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> Pfn:
     """`free_buddy_pfn`, and the touch of the buddy that it takes to know (kernel: find_buddy_page_pfn)."""
     touch(m, ac, pfn ^ (1 << order))
     return free_buddy_pfn(m, int(m.contexts[ac].zone), pfn, order)
 
 
 @small
-def free_buddy_pfn(m: Machine, z: int, pfn: int, order: int) -> int:
+def free_buddy_pfn(m: Machine, z: ZoneIdx, pfn: Pfn, order: Order) -> Pfn:
     """The buddy's pfn if it is free, of this order and in this zone, else NO_PAGE (kernel: page_is_buddy)."""
     buddy_pfn = pfn ^ (1 << order)
     buddy = m.pages[buddy_pfn]
@@ -64,7 +67,7 @@ def free_buddy_pfn(m: Machine, z: int, pfn: int, order: int) -> int:
 
 
 @small
-def buddy_merge_likely(m: Machine, ac: int, pfn: int, order: int) -> bool:
+def buddy_merge_likely(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> bool:
     """Is the buddy of the next order free, so that this block's buddy, once freed, would merge twice?
 
     (kernel: buddy_merge_likely)
@@ -79,8 +82,8 @@ def buddy_merge_likely(m: Machine, ac: int, pfn: int, order: int) -> bool:
 
 
 @core
-def free_one_page(m: Machine, ac: int, pfn: int, order: int, migratetype: int, to_tail: bool) -> None:
-    """Free a block: merge it upwards, then list what came of it (kernel: __free_one_page)."""
+def free_one_page(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, migratetype: Migratetype, to_tail: bool) -> None:
+    """Free a block: merge it with its buddies, then put the merged block on its free list (kernel: __free_one_page)."""
     max_page_order = m.params[0].max_page_order
     assert pfn & ((1 << order) - 1) == 0
     account_freepages(m, ac, 1 << order, migratetype)
@@ -105,7 +108,7 @@ def free_one_page(m: Machine, ac: int, pfn: int, order: int, migratetype: int, t
 
 
 @small
-def split_large_buddy(m: Machine, ac: int, pfn: int, order: int, to_tail: bool) -> None:
+def split_large_buddy(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, to_tail: bool) -> None:
     """Free a block pageblock by pageblock, since each may have a type of its own (kernel: split_large_buddy)."""
     end_pfn = pfn + (1 << order)
     part_order = min(order, m.params[0].pageblock_order)
@@ -115,7 +118,7 @@ def split_large_buddy(m: Machine, ac: int, pfn: int, order: int, to_tail: bool) 
 
 
 @small
-def expand(m: Machine, ac: int, pfn: int, low: int, high: int, migratetype: int) -> int:
+def expand(m: Machine, ac: ContextIdx, pfn: Pfn, low: int, high: int, migratetype: Migratetype) -> int:
     """Give the high halves of a block back, down to order `low`; how many pages that is (kernel: expand)."""
     nr_added = 0
     while high > low:
@@ -127,7 +130,7 @@ def expand(m: Machine, ac: int, pfn: int, low: int, high: int, migratetype: int)
 
 
 @small
-def page_del_and_expand(m: Machine, ac: int, pfn: int, low: int, high: int, migratetype: int) -> None:
+def page_del_and_expand(m: Machine, ac: ContextIdx, pfn: Pfn, low: int, high: int, migratetype: Migratetype) -> None:
     """Take a block of order `high` off its list and keep its lowest 2^low pages (kernel: page_del_and_expand)."""
     del_page_from_free_list(m, ac, pfn, high)
     nr_taken = (1 << high) - expand(m, ac, pfn, low, high, migratetype)
@@ -135,7 +138,7 @@ def page_del_and_expand(m: Machine, ac: int, pfn: int, low: int, high: int, migr
 
 
 @small
-def rmqueue_smallest(m: Machine, ac: int, order: int, migratetype: int) -> int:
+def rmqueue_smallest(m: Machine, ac: ContextIdx, order: Order, migratetype: Migratetype) -> Pfn:
     """The first block of the smallest sufficient order of one type, or NO_PAGE (kernel: __rmqueue_smallest)."""
     for current_order in range(order, m.params[0].max_page_order + 1):
         head = free_list_head(m, m.contexts[ac].zone, current_order, migratetype)

@@ -10,24 +10,25 @@ block of a batch goes to the zone. Leaves out memory cgroups and page_owner.
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
+from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
-from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine
+from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.page_alloc import (
-    BULK,
-    DONE,
+    PAGES_DONE,
     REFILL,
+    RUNG_BULK,
     alloc_begin,
     free_begin,
     gfp_migratetype,
     locked,
 )
-from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_index, pcp_take, rmqueue_bulk
+from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zonelist import next_zone
 
 
 @core
-def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
+def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> bool:
     """Start to allocate up to `nr_pages` pages; is a lock wanted? (kernel: alloc_pages_bulk)
 
     When it is done, `nr_populated` pages are on the context's list.
@@ -40,7 +41,7 @@ def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
     zone = bulk_zone(m, gfp, nr_pages) if nr_pages > 1 else -1
     if zone < 0 or m.pcps[pcp_index(m, zone, context.cpu)].locked:
         return bulk_single(m, ac, gfp)
-    context.attempt = BULK
+    context.attempt = RUNG_BULK
     context.gfp = gfp
     context.order = 0
     context.to_check = 0
@@ -52,7 +53,7 @@ def alloc_bulk_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
 
 
 @core
-def bulk_zone(m: Machine, gfp: int, nr_pages: int) -> int:
+def bulk_zone(m: Machine, gfp: Gfp, nr_pages: int) -> ZoneIdx:
     """The first zone that stays above its low watermark, or -1."""
     preferred_zone = next_zone(m, gfp_zone(gfp))
     zone = preferred_zone
@@ -67,7 +68,7 @@ def bulk_zone(m: Machine, gfp: int, nr_pages: int) -> int:
 
 
 @core
-def bulk_take(m: Machine, ac: int) -> bool:
+def bulk_take(m: Machine, ac: ContextIdx) -> bool:
     """Take pages from the per-CPU list until there are enough, or it wants to be refilled."""
     context = m.contexts[ac]
     p = pcp_index(m, context.zone, context.cpu)
@@ -82,7 +83,7 @@ def bulk_take(m: Machine, ac: int) -> bool:
 
 
 @small
-def populate(m: Machine, ac: int, pfn: int) -> None:
+def populate(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """Hand a page to the caller's list."""
     m.pages[pfn].order = 0
     list_add_tail(m, ac, pfn, m.contexts[ac].page_list)
@@ -90,16 +91,16 @@ def populate(m: Machine, ac: int, pfn: int) -> None:
 
 
 @small
-def bulk_done(m: Machine, ac: int) -> bool:
+def bulk_done(m: Machine, ac: ContextIdx) -> bool:
     """Count what a bulk request got, and end it."""
     context = m.contexts[ac]
     m.events[PGALLOC + context.zone] += context.nr_populated
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
 @core
-def bulk_single(m: Machine, ac: int, gfp: int) -> bool:
+def bulk_single(m: Machine, ac: ContextIdx, gfp: Gfp) -> bool:
     """Fall back to one page, by the way that all other requests go."""
     if alloc_begin(m, ac, gfp, 0):
         return True
@@ -107,7 +108,7 @@ def bulk_single(m: Machine, ac: int, gfp: int) -> bool:
 
 
 @small
-def bulk_collect_single(m: Machine, ac: int) -> bool:
+def bulk_collect_single(m: Machine, ac: ContextIdx) -> bool:
     """Put the one page, if there was one, on the caller's list."""
     if m.contexts[ac].pfn != NO_PAGE:
         populate(m, ac, int(m.contexts[ac].pfn))
@@ -115,10 +116,10 @@ def bulk_collect_single(m: Machine, ac: int) -> bool:
 
 
 @core
-def alloc_bulk_locked(m: Machine, ac: int) -> bool:
+def alloc_bulk_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that a bulk request waits for; is another lock wanted?"""
     context = m.contexts[ac]
-    if context.attempt != BULK:
+    if context.attempt != RUNG_BULK:
         return True if locked(m, ac) else bulk_collect_single(m, ac)
     rmqueue_bulk(m, ac)
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
@@ -129,30 +130,30 @@ def alloc_bulk_locked(m: Machine, ac: int) -> bool:
 
 
 @core
-def put_folio(m: Machine, ac: int, pfn: int, order: int) -> None:
+def put_folio(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Add a block to the batch that `free_folios_begin` will free."""
     m.pages[pfn].order = order
     list_add_tail(m, ac, pfn, m.contexts[ac].page_list)
 
 
 @core
-def free_folios_begin(m: Machine, ac: int) -> bool:
+def free_folios_begin(m: Machine, ac: ContextIdx) -> bool:
     """Start to free the batch; is a lock wanted? (kernel: free_unref_folios)
 
     Blocks that per-CPU lists do not hold go to the zone first, then the others in order.
     """
-    m.contexts[ac].cursor = list_first(m, m.contexts[ac].page_list)
+    m.contexts[ac].next_pfn = list_first(m, m.contexts[ac].page_list)
     return free_folios_next(m, ac)
 
 
 @core
-def free_folios_next(m: Machine, ac: int) -> bool:
+def free_folios_next(m: Machine, ac: ContextIdx) -> bool:
     """Free blocks up to the next one that wants a lock."""
     context = m.contexts[ac]
     head = int(context.page_list)
-    while context.cursor != head:
-        pfn = int(context.cursor)
-        context.cursor = int(m.pages[pfn].next)
+    while context.next_pfn != head:
+        pfn = int(context.next_pfn)
+        context.next_pfn = int(m.pages[pfn].next)
         if not pcp_allowed_order(m, int(m.pages[pfn].order)):
             list_del(m, ac, pfn)
             return free_begin(m, ac, pfn, int(m.pages[pfn].order))
@@ -165,6 +166,6 @@ def free_folios_next(m: Machine, ac: int) -> bool:
 
 
 @core
-def free_folios_locked(m: Machine, ac: int) -> bool:
+def free_folios_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that a batch waits for; is another lock wanted?"""
     return True if locked(m, ac) else free_folios_next(m, ac)

@@ -14,7 +14,7 @@ Leaves out: levels of cache, sharing of lines that are only read, associativity,
 competes for the cache, pages of the memory itself. List heads are lines of the zone or of the pcp,
 whose lock's price covers them. While memory is being set up `cache_lines` is NO_CACHES: no touch is
 seen then, so that every line starts in no cache, without a write to every page record. Ages are
-modulo 2^32: a line that was left alone for so many misses is young again. Invariant: toucher <=
+modulo 2^32: a line that was not touched for 2^32 misses counts as young again. Invariant: toucher <=
 nr_cpus. Lock order: takes none, and needs none that the caller does not hold for the page. The CPU
 is that of the context `ac`.
 """
@@ -22,33 +22,45 @@ is that of the context `ac`.
 import numpy as np
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, Order, Pfn
+from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
-
-_UINT32_MAX = 0xFFFFFFFF
 
 
 @small
-def touch(m: Machine, ac: int, pfn: int) -> None:
+def toucher(cpu: CpuIdx) -> int:
+    """A CPU as the one that has touched a line; in a zeroed record it is nobody."""
+    return cpu + 1
+
+
+@small
+def last_toucher(of_record: int) -> CpuIdx:
+    """The CPU that a record's `toucher` means, or -1."""
+    return of_record - 1
+
+
+@small
+def touch(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """Count a touch of a page's struct page."""
     cpu = int(m.contexts[ac].cpu)
     now = int(m.cpus[np.uint64(cpu)].nr_misses)  # unsigned, so that compiled code looks for no negative index
     page = m.pages[pfn]
-    if int(page.toucher) == cpu + 1 and age(now, int(page.touched)) <= m.params[0].cache_lines:
-        page.touched = now & _UINT32_MAX
+    if int(page.toucher) == toucher(cpu) and age(now, int(page.touched)) <= m.params[0].cache_lines:
+        page.touched = now & U32_MAX
         m.work[0].lines_hot += 1
     else:
         miss(m, cpu, pfn)
 
 
 @small
-def touch_neighbour(m: Machine, ac: int, pfn: int) -> None:
+def touch_neighbour(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """`touch` what is beside a page on a list, unless it is the list's head."""
     if pfn < m.params[0].nr_frames:
         touch(m, ac, pfn)
 
 
 @core
-def touch_block(m: Machine, ac: int, pfn: int, order: int) -> None:
+def touch_block(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Count a walk over all struct pages of a block: those behind the first are as hot as the last.
 
     The first has its own record, and whoever took the block off a list has just touched it; of the
@@ -78,34 +90,34 @@ def touch_block(m: Machine, ac: int, pfn: int, order: int) -> None:
 @small
 def age(now: int, touched: int) -> int:
     """Misses since then, by a count that is kept modulo 2^32."""
-    return (now - touched) & _UINT32_MAX
+    return (now - touched) & U32_MAX
 
 
 @small
-def is_cached(m: Machine, cpu: int, pfn: int) -> bool:
+def is_cached(m: Machine, cpu: CpuIdx, pfn: Pfn) -> bool:
     """Did this CPU touch the line last, and not too many misses ago?"""
     page = m.pages[pfn]
-    is_ours = int(page.toucher) == cpu + 1
+    is_ours = int(page.toucher) == toucher(cpu)
     return is_ours and age(int(m.cpus[cpu].nr_misses), int(page.touched)) <= m.params[0].cache_lines
 
 
 @small
-def is_elsewhere(m: Machine, pfn: int) -> bool:
-    """Does the cache of the CPU that touched the line last still have it? Asked where this CPU's has not."""
-    toucher = int(m.pages[pfn].toucher)
-    return toucher != 0 and is_cached(m, toucher - 1, pfn)
+def is_elsewhere(m: Machine, pfn: Pfn) -> bool:
+    """Is the line still in the cache of the CPU that touched it last? Asked where it is not in this CPU's."""
+    cpu = last_toucher(int(m.pages[pfn].toucher))
+    return cpu >= 0 and is_cached(m, cpu, pfn)
 
 
 @small
-def stamp(m: Machine, cpu: int, pfn: int) -> None:
+def stamp(m: Machine, cpu: CpuIdx, pfn: Pfn) -> None:
     """Say in the page's record that this CPU has touched it now."""
     page = m.pages[pfn]
-    page.toucher = cpu + 1
-    page.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
+    page.toucher = toucher(cpu)
+    page.touched = int(m.cpus[cpu].nr_misses) & U32_MAX
 
 
 @small
-def miss(m: Machine, cpu: int, pfn: int) -> None:
+def miss(m: Machine, cpu: CpuIdx, pfn: Pfn) -> None:
     """Count a touch that is not hot."""
     if m.params[0].cache_lines == NO_CACHES:
         return

@@ -15,6 +15,7 @@ The request (zone, order, migratetype, alloc_flags) is that of the context `ac`.
 from kmsim.jit import core, small
 from kmsim.mm.buddy import del_page_from_free_list, expand, page_del_and_expand, rmqueue_smallest
 from kmsim.mm.gfp import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
+from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_empty, list_first
 from kmsim.mm.mmzone import (
     EXTFRAG,
@@ -49,7 +50,7 @@ FALLBACKS = (
 
 
 @small
-def rmqueue(m: Machine, ac: int, mode: int) -> tuple[int, int]:
+def rmqueue(m: Machine, ac: ContextIdx, mode: int) -> tuple[int, int]:
     """A block for the context's request, by the first rung at or below `mode` that has one (kernel: __rmqueue).
 
     Returns its pfn, or NO_PAGE, and the mode for the next request under the same hold of the lock.
@@ -63,7 +64,7 @@ def rmqueue(m: Machine, ac: int, mode: int) -> tuple[int, int]:
 
 
 @core
-def rmqueue_fallback(m: Machine, ac: int, mode: int) -> tuple[int, int]:
+def rmqueue_fallback(m: Machine, ac: ContextIdx, mode: int) -> tuple[int, int]:
     """The rungs of `rmqueue` that take from another type."""
     if mode != RMQUEUE_STEAL:
         pfn = rmqueue_claim(m, ac)
@@ -77,7 +78,7 @@ def rmqueue_fallback(m: Machine, ac: int, mode: int) -> tuple[int, int]:
 
 
 @core
-def rmqueue_claim(m: Machine, ac: int) -> int:
+def rmqueue_claim(m: Machine, ac: ContextIdx) -> int:
     """The largest block of another type, with its whole pageblock if possible (kernel: __rmqueue_claim)."""
     context = m.contexts[ac]
     min_order = context.order
@@ -98,7 +99,7 @@ def rmqueue_claim(m: Machine, ac: int) -> int:
 
 
 @core
-def rmqueue_steal(m: Machine, ac: int) -> int:
+def rmqueue_steal(m: Machine, ac: ContextIdx) -> int:
     """The smallest block of another type; the rest of it keeps that type (kernel: __rmqueue_steal)."""
     context = m.contexts[ac]
     for current_order in range(context.order, m.params[0].max_page_order + 1):
@@ -112,7 +113,7 @@ def rmqueue_steal(m: Machine, ac: int) -> int:
 
 
 @core
-def find_suitable_fallback(m: Machine, z: int, order: int, migratetype: int) -> int:
+def find_suitable_fallback(m: Machine, z: ZoneIdx, order: Order, migratetype: Migratetype) -> int:
     """The best other type with a block of this order, or -1 (kernel: find_suitable_fallback)."""
     if m.zones[z].nr_free[order] == 0:
         return -1
@@ -123,7 +124,7 @@ def find_suitable_fallback(m: Machine, z: int, order: int, migratetype: int) -> 
 
 
 @small
-def can_steal_fallback(m: Machine, order: int, start_mt: int) -> bool:
+def can_steal_fallback(m: Machine, order: Order, start_mt: Migratetype) -> bool:
     """May more than the block itself be taken? (kernel: can_steal_fallback)"""
     return (
         order >= m.params[0].pageblock_order // 2
@@ -133,7 +134,7 @@ def can_steal_fallback(m: Machine, order: int, start_mt: int) -> bool:
 
 
 @core
-def boost_watermark(m: Machine, z: int) -> bool:
+def boost_watermark(m: Machine, z: ZoneIdx) -> bool:
     """Raise the zone's watermarks by a pageblock, up to a limit (kernel: boost_watermark)."""
     zone = m.zones[z]
     factor = m.params[0].watermark_boost_factor
@@ -149,7 +150,7 @@ def boost_watermark(m: Machine, z: int) -> bool:
 
 
 @core
-def try_to_steal_block(m: Machine, ac: int, pfn: int, current_order: int) -> int:
+def try_to_steal_block(m: Machine, ac: ContextIdx, pfn: Pfn, current_order: Order) -> int:
     """Claim the pageblock(s) of a free block of another type, if that is worth it (kernel: try_to_steal_block).
 
     Returns a block of the context's order, or NO_PAGE where the pageblock holds too much of the other type.
@@ -177,7 +178,7 @@ def try_to_steal_block(m: Machine, ac: int, pfn: int, current_order: int) -> int
 
 
 @core
-def is_worth_claiming(m: Machine, start_pfn: int, block_mt: int, start_mt: int) -> bool:
+def is_worth_claiming(m: Machine, start_pfn: Pfn, block_mt: Migratetype, start_mt: Migratetype) -> bool:
     """Is at least half of the pageblock free or of a compatible type? (kernel: try_to_steal_block)"""
     nr_free, nr_movable = count_free_and_movable(m, start_pfn)
     pageblock_nr_pages = 1 << m.params[0].pageblock_order

@@ -6,6 +6,7 @@ Leaves out: cpusets, the memory policies of a task, scoped constraints (memalloc
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import Gfp, Order, ZoneIdx
 
 GFP_FLAGS: dict[str, int] = {
     "__GFP_DMA": 1 << 0,
@@ -70,12 +71,34 @@ GFP_MOVABLE = GFP_FLAGS["__GFP_MOVABLE"]
 GFP_RECLAIMABLE = GFP_FLAGS["__GFP_RECLAIMABLE"]
 GFP_HIGH = GFP_FLAGS["__GFP_HIGH"]
 GFP_IO = GFP_FLAGS["__GFP_IO"]
+GFP_FS = GFP_FLAGS["__GFP_FS"]
 GFP_ZERO = GFP_FLAGS["__GFP_ZERO"]
 GFP_DIRECT_RECLAIM = GFP_FLAGS["__GFP_DIRECT_RECLAIM"]
 GFP_KSWAPD_RECLAIM = GFP_FLAGS["__GFP_KSWAPD_RECLAIM"]
+GFP_NOWARN = GFP_FLAGS["__GFP_NOWARN"]
+GFP_RETRY_MAYFAIL = GFP_FLAGS["__GFP_RETRY_MAYFAIL"]
 GFP_NOFAIL = GFP_FLAGS["__GFP_NOFAIL"]
+GFP_NORETRY = GFP_FLAGS["__GFP_NORETRY"]
 GFP_MEMALLOC = GFP_FLAGS["__GFP_MEMALLOC"]
+GFP_COMP = GFP_FLAGS["__GFP_COMP"]
 GFP_NOMEMALLOC = GFP_FLAGS["__GFP_NOMEMALLOC"]
+GFP_RECLAIM = GFP_FLAGS["__GFP_RECLAIM"]
+GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
+
+# Which flags of a caller go along to requests that are made on its behalf (kernel: mm/internal.h).
+GFP_RECLAIM_MASK = (
+    GFP_RECLAIM
+    | GFP_HIGH
+    | GFP_IO
+    | GFP_FS
+    | GFP_NOWARN
+    | GFP_RETRY_MAYFAIL
+    | GFP_NOFAIL
+    | GFP_NORETRY
+    | GFP_MEMALLOC
+    | GFP_NOMEMALLOC
+)
+GFP_CONSTRAINT_MASK = GFP_FLAGS["__GFP_HARDWALL"] | GFP_FLAGS["__GFP_THISNODE"]
 
 # Which of the low four zone bits may stand together (kernel: GFP_ZONE_BAD).
 _ZONE_BITS = GFP_DMA | GFP_HIGHMEM | GFP_DMA32 | GFP_MOVABLE
@@ -130,7 +153,7 @@ def _flag(name: str) -> int:
     return GFP_FLAGS[name]
 
 
-def gfp_problem(gfp: int, order: int) -> str | None:
+def gfp_problem(gfp: Gfp, order: Order) -> str | None:
     """Why the kernel would warn of this mask (and therefore kmsim refuses it), or None."""
     if _ZONE_TABLE[gfp & _ZONE_BITS] < 0:
         return "at most one of __GFP_DMA, __GFP_DMA32 and __GFP_HIGHMEM"
@@ -144,7 +167,7 @@ def gfp_problem(gfp: int, order: int) -> str | None:
 
 
 @small
-def gfp_zone(gfp: int) -> int:
+def gfp_zone(gfp: Gfp) -> ZoneIdx:
     """The highest zone that may serve the request (kernel: gfp_zone)."""
     zone = _ZONE_TABLE[gfp & _ZONE_BITS]
     assert zone >= 0, "zone bits that exclude each other"
@@ -152,7 +175,7 @@ def gfp_zone(gfp: int) -> int:
 
 
 @small
-def gfp_to_alloc_flags(gfp: int, order: int) -> int:
+def gfp_to_alloc_flags(gfp: Gfp, order: Order) -> int:
     """The reserves that a request may use once the low watermark failed (kernel: gfp_to_alloc_flags)."""
     alloc_flags = ALLOC_WMARK_MIN | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
     if not gfp & GFP_DIRECT_RECLAIM:

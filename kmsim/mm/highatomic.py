@@ -7,6 +7,7 @@ The caller holds the zone's lock. Invariant: nr_reserved_highatomic is the pages
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, ZoneIdx
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
 from kmsim.mm.pageblock import (
     change_pageblock_range,
@@ -18,7 +19,7 @@ from kmsim.mm.pageblock import (
 
 
 @small
-def may_reserve_highatomic(m: Machine, z: int) -> bool:
+def may_reserve_highatomic(m: Machine, z: ZoneIdx) -> bool:
     """Is the zone large enough, and its reserve not yet full? (kernel: reserve_highatomic_pageblock)"""
     one_percent = m.zones[z].managed_pages // 100
     pageblock_nr_pages = 1 << m.params[0].pageblock_order
@@ -29,7 +30,7 @@ def may_reserve_highatomic(m: Machine, z: int) -> bool:
 
 
 @core
-def reserve_highatomic_pageblock(m: Machine, ac: int) -> None:
+def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
     """Reserve the pageblock(s) of the block that the context has just got (kernel: reserve_highatomic_pageblock)."""
     context = m.contexts[ac]
     z = int(context.zone)

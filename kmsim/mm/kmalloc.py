@@ -1,93 +1,88 @@
 """kmalloc: objects of any size, small ones from slabs, large ones from the page allocator (kernel: mm/slub.c).
 
-Which cache a size and a GFP mask mean is asked of `mm.slab_common` beforehand and handed in as a number; LARGE
-means the page allocator. What kmalloc returns is one number: an object of SLUB, NO_OBJECT, or, below that, a
-large block (`large_pfn`). Verbs are cut into stages as those of `mm.slub`: `kmalloc_locked` runs the critical
-section that `sl.contexts[ac].lock` names, or, where that is NO_LOCK, what follows one.
+Which cache a size and a GFP mask mean is asked of `mm.slab_common` beforehand and handed in as a number; NO_CACHE
+means the page allocator. What kmalloc gives is a `Memory`: an object of SLUB, or a large block. Verbs are cut into
+stages as those of `mm.slub`: `kmalloc_locked` runs the critical section that `sl.contexts[ac].lock` names, or,
+where that is NO_LOCK, what follows one.
 
 The kernel keeps a large block's size as its order only, and so `ksize` is what the block or the slab's object
 holds. Sizes are bytes. Leaves out ZERO_SIZE_PTR (a size of 0 is the caller's to see), kfree_rcu and NUMA.
 Invariant: as `mm.slub`'s; a large block's page record holds its order. Lock order: as there.
 """
 
+from typing import NamedTuple
+
 from kmsim.jit import core, small
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_COMP
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Pfn
+from kmsim.mm.limits import SIZE_MAX
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_free import slab_of
-from kmsim.mm.slub_records import GFP_COMP, NO_OBJECT, Slub
-from kmsim.mm.slub_steps import ALLOC_LARGE, DONE, FREE_LARGE, LARGE_ALLOCATED, NO_LOCK, OBJECT_MOVED
+from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub
+from kmsim.mm.slub_steps import ALLOC_LARGE, FREE_LARGE, LARGE_ALLOCATED, NO_LOCK, OBJECT_MOVED, SLUB_DONE
 
-LARGE = -1  # for a cache: size > KMALLOC_MAX_CACHE_SIZE
-_FIRST_LARGE = -2
-_SIZE_MAX = (1 << 64) - 1
+
+class Memory(NamedTuple):
+    """What kmalloc gives: an object of SLUB, or a block of the page allocator; where there is no memory, neither."""
+
+    obj: int  # or NO_OBJECT
+    large_pfn: int  # the block's first page frame, or NO_PAGE; its order is in its page's record
 
 
 def kmalloc_array_size(nr: int, size: int) -> int | None:
     """Bytes of an array, or None where they overflow size_t, and kmalloc_array returns NULL (kernel: size_mul)."""
-    return nr * size if nr * size <= _SIZE_MAX else None
+    return nr * size if nr * size <= SIZE_MAX else None
 
 
 @small
-def size_order(m: Machine, size: int) -> int:
-    """The order of the smallest block that holds `size` > 0 bytes, or one more than there are (kernel: get_order)."""
-    order = 0
-    while order <= m.params[0].max_page_order and size > 1 << (order + int(m.params[0].page_shift)):
-        order += 1
-    return order
+def kmalloced(sl: Slub, ac: ContextIdx) -> Memory:
+    """What the context's kmalloc or krealloc has given."""
+    return Memory(int(sl.contexts[ac].obj), int(sl.contexts[ac].large_pfn))
 
 
 @small
-def is_large(obj: int) -> bool:
-    """Is it a block of the page allocator?"""
-    return obj <= _FIRST_LARGE
+def is_nothing(memory: Memory) -> bool:
+    """Is there no memory? (kernel: ZERO_OR_NULL_PTR)"""
+    return memory.obj == NO_OBJECT and memory.large_pfn == NO_PAGE
 
 
 @small
-def large_pfn(obj: int) -> int:
-    """The first page frame of a large block."""
-    return _FIRST_LARGE - obj
+def ksize(m: Machine, sl: Slub, memory: Memory) -> int:
+    """How many bytes can really be used (kernel: ksize, with slab_ksize)."""
+    if memory.large_pfn != NO_PAGE:
+        return 1 << (int(m.pages[memory.large_pfn].order) + int(m.params[0].page_shift))
+    return int(sl.caches[int(sl.slabs[slab_of(sl, memory.obj)].cache)].object_size)
 
 
 @small
-def large_object(pfn: int) -> int:
-    """The number of a large block."""
-    return _FIRST_LARGE - pfn
+def kmalloc_begin(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
+    """Start to allocate `size` > 0 bytes from a cache, or NO_CACHE; is a lock wanted? (kernel: kmalloc)
 
-
-@small
-def ksize(m: Machine, sl: Slub, obj: int) -> int:
-    """How many bytes an object can really hold (kernel: ksize, with slab_ksize)."""
-    if is_large(obj):
-        return 1 << (int(m.pages[large_pfn(obj)].order) + int(m.params[0].page_shift))
-    return int(sl.caches[int(sl.slabs[slab_of(sl, obj)].cache)].object_size)
-
-
-@small
-def kmalloc_begin(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> bool:
-    """Start to allocate `size` > 0 bytes from a cache, or LARGE; is a lock wanted? (kernel: kmalloc)
-
-    When it is done, `sl.contexts[ac].obj` is the object, or NO_OBJECT.
+    When it is done, `kmalloced` says what it has given.
     """
     sl.contexts[ac].realloc_size = 0
     return allocate(m, sl, ac, size, cache, gfp)
 
 
 @small
-def allocate(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> bool:
+def allocate(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start the allocation itself."""
-    if cache != LARGE:
+    sl.contexts[ac].large_pfn = NO_PAGE
+    if cache != NO_CACHE:
         return slab_alloc_begin(m, sl, ac, cache, gfp)
     return alloc_large(m, sl, ac, size, gfp)
 
 
 @core
-def alloc_large(m: Machine, sl: Slub, ac: int, size: int, gfp: int) -> bool:
+def alloc_large(m: Machine, sl: Slub, ac: ContextIdx, size: int, gfp: Gfp) -> bool:
     """Ask the page allocator (kernel: ___kmalloc_large_node)."""
     context = sl.contexts[ac]
-    order = size_order(m, size)
+    context.obj = NO_OBJECT
+    order = get_order(size, int(m.params[0].page_shift))
     if order > m.params[0].max_page_order:
-        context.obj = NO_OBJECT
         m.contexts[ac].failure = NOPAGE  # the kernel warns, and counts nothing
         return False
     if alloc_begin(m, ac, gfp | GFP_COMP, order):
@@ -98,33 +93,31 @@ def alloc_large(m: Machine, sl: Slub, ac: int, size: int, gfp: int) -> bool:
 
 
 @small
-def large_allocated(m: Machine, sl: Slub, ac: int) -> bool:
+def large_allocated(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     """The page allocator has answered."""
     after_lock(m, ac)
-    context = sl.contexts[ac]
-    context.stage = DONE
-    pfn = int(m.contexts[ac].pfn)
-    context.obj = NO_OBJECT if pfn == NO_PAGE else large_object(pfn)
+    sl.contexts[ac].stage = SLUB_DONE
+    sl.contexts[ac].large_pfn = m.contexts[ac].pfn
     return False
 
 
 @small
-def kfree_begin(m: Machine, sl: Slub, ac: int, obj: int) -> bool:
-    """Start to free what kmalloc returned, which may be NO_OBJECT; is a lock wanted? (kernel: kfree)"""
+def kfree_begin(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> bool:
+    """Start to free what kmalloc has given, which may be nothing; is a lock wanted? (kernel: kfree)"""
     sl.contexts[ac].realloc_size = 0
-    return release(m, sl, ac, obj)
+    return release(m, sl, ac, memory)
 
 
 @small
-def release(m: Machine, sl: Slub, ac: int, obj: int) -> bool:
+def release(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> bool:
     """Start the free itself."""
-    if obj == NO_OBJECT:
-        return False
-    return free_large(m, sl, ac, large_pfn(obj)) if is_large(obj) else slab_free_begin(m, sl, ac, obj)
+    if memory.large_pfn != NO_PAGE:
+        return free_large(m, sl, ac, memory.large_pfn)
+    return False if memory.obj == NO_OBJECT else slab_free_begin(m, sl, ac, memory.obj)
 
 
 @core
-def free_large(m: Machine, sl: Slub, ac: int, pfn: int) -> bool:
+def free_large(m: Machine, sl: Slub, ac: ContextIdx, pfn: Pfn) -> bool:
     """Give a large block back (kernel: free_large_kmalloc)."""
     if free_begin(m, ac, pfn, int(m.pages[pfn].order)):
         sl.contexts[ac].stage = FREE_LARGE
@@ -135,41 +128,44 @@ def free_large(m: Machine, sl: Slub, ac: int, pfn: int) -> bool:
 
 
 @core
-def krealloc_begin(m: Machine, sl: Slub, ac: int, obj: int, size: int, cache: int, gfp: int) -> bool:
-    """Start to change an object's size to `size` bytes, in place or by moving it; is a lock wanted? (kernel: krealloc)
+def krealloc_begin(m: Machine, sl: Slub, ac: ContextIdx, old: Memory, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
+    """Start to make memory `size` bytes large, in place or by moving it; is a lock wanted? (kernel: krealloc)
 
-    `cache` is what kmalloc would take for the new size. When it is done, `sl.contexts[ac].obj` is the
-    object; NO_OBJECT where `size` is 0, which frees it, or where there is no memory, which leaves it.
+    `cache` is what kmalloc would take for the new size. When it is done, `kmalloced` says where the memory is;
+    nowhere if `size` is 0, which frees it, or if there is no memory of the new size: then the old is left as it was.
     """
     context = sl.contexts[ac]
     context.realloc_size = 0
     if size == 0:
-        wanted = release(m, sl, ac, obj)
+        wanted = release(m, sl, ac, old)
         context.obj = NO_OBJECT
+        context.large_pfn = NO_PAGE
         return wanted
-    if obj != NO_OBJECT and ksize(m, sl, obj) >= size:
-        context.obj = obj
+    if not is_nothing(old) and ksize(m, sl, old) >= size:
+        context.obj = old.obj
+        context.large_pfn = old.large_pfn
         return False
     context.realloc_size = size
-    context.realloc_from = obj
+    context.old_obj = old.obj
+    context.old_large_pfn = old.large_pfn
     return True if allocate(m, sl, ac, size, cache, gfp) else moved(m, sl, ac)
 
 
 @core
-def moved(m: Machine, sl: Slub, ac: int) -> bool:
-    """The new object is there: copy what the old one holds, and free that."""
+def moved(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
+    """There is new memory, or none: copy what the old holds, and free that."""
     context = sl.contexts[ac]
     context.realloc_size = 0
-    context.stage = DONE
-    old = int(context.realloc_from)
-    if context.obj == NO_OBJECT or old == NO_OBJECT:
+    context.stage = SLUB_DONE
+    old = Memory(int(context.old_obj), int(context.old_large_pfn))
+    if is_nothing(kmalloced(sl, ac)) or is_nothing(old):
         return False
     sl.work[0].bytes_copied += ksize(m, sl, old)
     return release(m, sl, ac, old)
 
 
 @core
-def kmalloc_locked(m: Machine, sl: Slub, ac: int) -> bool:
+def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     """Run the critical section that kmalloc, kfree or krealloc waits for; is another lock wanted?"""
     context = sl.contexts[ac]
     stage = int(context.stage)
@@ -184,7 +180,7 @@ def kmalloc_locked(m: Machine, sl: Slub, ac: int) -> bool:
         wanted = True
     else:
         context.lock = NO_LOCK
-        context.stage = LARGE_ALLOCATED if stage == ALLOC_LARGE else DONE
+        context.stage = LARGE_ALLOCATED if stage == ALLOC_LARGE else SLUB_DONE
         wanted = stage == ALLOC_LARGE
     if wanted or context.realloc_size == 0:
         return wanted

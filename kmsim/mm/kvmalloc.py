@@ -5,13 +5,14 @@ __GFP_RETRY_MAYFAIL), not __GFP_NOFAIL. Where that gives nothing it leaves the s
 where the size allows them, unless it has at most a page, may not block, or is larger than INT_MAX. kvzalloc is
 kvmalloc with __GFP_ZERO; kvmalloc_array and kvcalloc multiply first (`array_bytes`).
 
-The outcome is in `contexts[ac].outcome`: KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or KV_FAILED,
-`reason` says why it left the slab or was refused; `vm.events` counts both. What is to be waited for is as in
+The result is in `contexts[ac]`: `outcome` is KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or
+KV_FAILED, `reason` says why it left the slab or was refused; `vm.events` counts both. What is to be waited for is as in
 `mm.vmalloc`, and `vm_locked` goes on. Leaves out bucketed caches, which the caller chooses.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.kvmalloc_steps import MAY_LEAVE
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Order
+from kmsim.mm.limits import S64_MAX
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_object import slab_owner
 from kmsim.mm.slub_records import Slub
@@ -23,24 +24,23 @@ from kmsim.mm.vm_records import (
     KV_REASONS,
     KV_SLAB,
     KV_VMALLOC,
+    NO_AREA,
     NOTHING,
     OVERFLOW,
     Vm,
 )
 from kmsim.mm.vmalloc import go_on
 
-SIZE_MAX = (1 << 63) - 1  # the largest size that is counted here; the kernel's has one bit more
-
 
 @small
 def array_bytes(nr: int, nr_bytes: int) -> int:
-    """The bytes of an array, or -1 where their number overflows (kernel: check_mul_overflow)."""
-    return -1 if nr_bytes and nr > SIZE_MAX // nr_bytes else nr * nr_bytes
+    """The bytes of an array, or -1 where their number overflows (kernel: check_mul_overflow, one bit later)."""
+    return -1 if nr_bytes and nr > S64_MAX // nr_bytes else nr * nr_bytes
 
 
 @core
-def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: int, gfp: int) -> bool:
-    """Start to allocate; is anything wanted? `cache` is kmalloc's for this size, or -1: it is too large for one.
+def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> bool:
+    """Start to allocate; is anything wanted? `cache` is kmalloc's for this size, or NO_CACHE: it is too large for one.
 
     A size below 0 is an array's that overflowed: it fails at once.
     """
@@ -56,44 +56,44 @@ def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: 
     frame.cache = cache
     frame.nr_bytes = nr_bytes
     frame.gfp = gfp
-    frame.purged = MAY_LEAVE
+    frame.may_leave = 1
     return go_on(m, sl, vm, ac)
 
 
 @core
-def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, outcome: int, handle: int, order: int) -> bool:
-    """Start to free what a kvmalloc gave: its outcome, its object, block or area, and the block's order."""
+def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, handle: int, order: Order) -> bool:
+    """Start to free what a kvmalloc gave; `handle` is by its outcome an object, a pfn or an area, `order` a block's."""
     frame = vm.frames[first_frame(vm, ac, KV_FREE)]
-    frame.kind = outcome
-    frame.obj = handle
-    frame.order = order
+    frame.old_outcome = outcome
+    frame.old_handle = handle
+    frame.old_order = order
     return go_on(m, sl, vm, ac)
 
 
 @core
-def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, cache: int, nr_bytes: int, gfp: int) -> bool:
+def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> bool:
     """Start to make memory larger or smaller, in place or moved; is anything wanted? (kernel: kvrealloc)
 
-    `contexts[ac]` names the old memory as an outcome does (KV_NONE: there is none), and is the result in the same
-    way; `cache` is kmalloc's for the new size, or -1. On failure the old memory is as it was.
+    `contexts[ac]` describes the old memory as it does a result (KV_NONE: there is none), and afterwards the new;
+    `cache` is kmalloc's for the new size, or NO_CACHE. On failure the old memory is as it was.
     """
     context = vm.contexts[ac]
-    kind, order = int(context.outcome), int(context.order)
+    outcome, order = int(context.outcome), int(context.order)
     handle, room = -1, 0
-    if kind == KV_SLAB:
+    if outcome == KV_SLAB:
         handle = int(context.obj)
         room = int(sl.caches[slab_owner(sl, handle)].slot_size)
-    elif kind == KV_PAGES:
+    elif outcome == KV_PAGES:
         handle = int(context.pfn)
         room = 1 << (order + int(m.params[0].page_shift))
-    elif kind == KV_VMALLOC:
+    elif outcome == KV_VMALLOC:
         handle = int(context.area)
     frame = vm.frames[first_frame(vm, ac, KV_REALLOC)]
-    context.area = handle if kind == KV_VMALLOC else -1
-    frame.kind = kind
-    frame.obj = handle
-    frame.order = order
-    frame.nr_got = room
+    context.area = handle if outcome == KV_VMALLOC else NO_AREA
+    frame.old_outcome = outcome
+    frame.old_handle = handle
+    frame.old_order = order
+    frame.old_bytes = room
     frame.cache = cache
     frame.nr_bytes = nr_bytes
     frame.gfp = gfp

@@ -1,8 +1,12 @@
 """The steps of kvmalloc, kvrealloc and kvfree (kernel: mm/util.c, and vrealloc of mm/vmalloc.c); see `mm.kvmalloc`."""
 
 from kmsim.jit import core, small
-from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_FLAGS, GFP_NOFAIL, GFP_ZERO
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_COMP, GFP_DIRECT_RECLAIM, GFP_NOFAIL, GFP_NORETRY, GFP_NOWARN, GFP_RETRY_MAYFAIL, GFP_ZERO
+from kmsim.mm.indices import ContextIdx, Gfp
+from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_START,
     FREE_START,
@@ -30,6 +34,7 @@ from kmsim.mm.vm_frame import (
 from kmsim.mm.vm_records import (
     ABOVE_INT_MAX,
     KV_FAILED,
+    KV_NO_BLOCK,
     KV_NO_REASON,
     KV_NONE,
     KV_OUTCOMES,
@@ -38,7 +43,6 @@ from kmsim.mm.vm_records import (
     KV_SLAB,
     KV_VMALLOC,
     NO_AREA,
-    NO_BLOCK,
     NON_BLOCKING,
     SMALL,
     TOO_LARGE,
@@ -46,18 +50,9 @@ from kmsim.mm.vm_records import (
     Vm,
 )
 
-INT_MAX = (1 << 31) - 1
-GFP_COMP = GFP_FLAGS["__GFP_COMP"]
-GFP_NOWARN = GFP_FLAGS["__GFP_NOWARN"]
-GFP_NORETRY = GFP_FLAGS["__GFP_NORETRY"]
-GFP_RETRY_MAYFAIL = GFP_FLAGS["__GFP_RETRY_MAYFAIL"]
-
-# What a frame's `purged` says here: whether the request may leave the slab.
-MAY_LEAVE, MUST_STAY = range(2)
-
 
 @small
-def kmalloc_gfp_adjust(gfp: int, nr_bytes: int, page_bytes: int) -> int:
+def kmalloc_gfp_adjust(gfp: Gfp, nr_bytes: int, page_bytes: int) -> int:
     """How hard the slab tries where there is another way (kernel: kmalloc_gfp_adjust)."""
     if nr_bytes > page_bytes:
         gfp |= GFP_NOWARN
@@ -67,35 +62,24 @@ def kmalloc_gfp_adjust(gfp: int, nr_bytes: int, page_bytes: int) -> int:
     return gfp
 
 
-@small
-def get_order(nr_bytes: int, page_shift: int) -> int:
-    """The order of the smallest block that holds so many bytes (kernel: get_order)."""
-    order = 0
-    left = (nr_bytes - 1) >> page_shift
-    while left:
-        order += 1
-        left >>= 1
-    return order
-
-
 @core
-def step_of_kv(m: Machine, vm: Vm, ac: int, step: int) -> int:
-    """One step; what it needs."""
+def step_of_kv(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step; returns what the next one needs."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
     if step == KV_START:
         return start_kvmalloc(m, vm, ac)
     if step == KV_SLAB_HAVE:
-        if context.obj >= 0:
+        if context.obj != NO_OBJECT:
             return ends(vm, ac, KV_SLAB)
-        frame.kind = NO_BLOCK
+        frame.reason = KV_NO_BLOCK
         frame.step = KV_LEAVES
         return GO_ON
     if step == KV_PAGES_HAVE:
         if context.pfn != NO_PAGE:
             context.order = frame.order
             return ends(vm, ac, KV_PAGES)
-        frame.kind = NO_BLOCK
+        frame.reason = KV_NO_BLOCK
         frame.step = KV_LEAVES
         return GO_ON
     if step == KV_LEAVES:
@@ -110,38 +94,38 @@ def step_of_kv(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def start_kvmalloc(m: Machine, vm: Vm, ac: int) -> int:
-    """Ask the slab, or for more than its caches hold the page allocator."""
+def start_kvmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
+    """Ask the slab, or, for a size beyond its caches, the page allocator."""
     frame = vm.frames[frame_of(vm, ac)]
     page_shift = int(m.params[0].page_shift)
     nr_bytes = int(frame.nr_bytes)
     gfp = kmalloc_gfp_adjust(int(frame.gfp), nr_bytes, 1 << page_shift)
-    frame.kind = KV_NO_REASON
-    if frame.cache >= 0:
+    frame.reason = KV_NO_REASON
+    if frame.cache != NO_CACHE:
         return slab_alloc(vm, ac, int(frame.cache), gfp, KV_SLAB_HAVE)
     order = get_order(nr_bytes, page_shift)
     frame.order = order
     if order > m.params[0].max_page_order:
-        frame.kind = TOO_LARGE
+        frame.reason = TOO_LARGE
         frame.step = KV_LEAVES
         return GO_ON
     return pages_alloc(vm, ac, gfp | GFP_COMP, order, KV_PAGES_HAVE)
 
 
 @small
-def leaves_slab(m: Machine, vm: Vm, ac: int) -> int:
+def leaves_slab(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """The slab has refused: vmalloc, if that is allowed (kernel: __kvmalloc_node)."""
     frame = vm.frames[frame_of(vm, ac)]
-    if frame.purged == MUST_STAY:
+    if not frame.may_leave:
         vm.contexts[ac].outcome = KV_FAILED
         return RETURN
     nr_bytes = int(frame.nr_bytes)
     if nr_bytes <= 1 << int(m.params[0].page_shift):
-        frame.kind = SMALL
+        frame.reason = SMALL
     elif frame.gfp & GFP_DIRECT_RECLAIM == 0:
-        frame.kind = NON_BLOCKING
+        frame.reason = NON_BLOCKING
     elif nr_bytes > INT_MAX:
-        frame.kind = ABOVE_INT_MAX
+        frame.reason = ABOVE_INT_MAX
     else:
         gfp = int(frame.gfp)
         frame.step = KV_AREA_HAVE
@@ -151,7 +135,7 @@ def leaves_slab(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def call_vmalloc(vm: Vm, ac: int, nr_bytes: int, gfp: int, vm_flags: int) -> None:
+def call_vmalloc(vm: Vm, ac: ContextIdx, nr_bytes: int, gfp: Gfp, vm_flags: int) -> None:
     """Let vmalloc do it; the frame's following step is set."""
     inner = vm.frames[push_frame(vm, ac, AREA_START)]
     inner.nr_bytes = nr_bytes
@@ -160,56 +144,56 @@ def call_vmalloc(vm: Vm, ac: int, nr_bytes: int, gfp: int, vm_flags: int) -> Non
 
 
 @small
-def ends(vm: Vm, ac: int, outcome: int) -> int:
+def ends(vm: Vm, ac: ContextIdx, outcome: int) -> int:
     """The kvmalloc is over: count how, and why it left the slab."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
     context.outcome = outcome
-    context.reason = frame.kind
+    context.reason = frame.reason
     vm.events[KV_OUTCOMES + outcome] += 1
-    if frame.kind != KV_NO_REASON:
-        vm.events[KV_REASONS + frame.kind] += 1
+    if frame.reason != KV_NO_REASON:
+        vm.events[KV_REASONS + frame.reason] += 1
     return RETURN
 
 
 @small
-def free_either(vm: Vm, ac: int) -> int:
+def free_either(vm: Vm, ac: ContextIdx) -> int:
     """Free what a kvmalloc gave (kernel: kvfree)."""
     frame = vm.frames[frame_of(vm, ac)]
-    handle = int(frame.obj)
-    if frame.kind == KV_SLAB:
+    handle = int(frame.old_handle)
+    if frame.old_outcome == KV_SLAB:
         return slab_free(vm, ac, handle, KV_FREED)
-    if frame.kind == KV_PAGES:
-        return pages_free(vm, ac, handle, int(frame.order), KV_FREED)
-    assert frame.kind == KV_VMALLOC, "memory that no kvmalloc gave is freed"
+    if frame.old_outcome == KV_PAGES:
+        return pages_free(vm, ac, handle, int(frame.old_order), KV_FREED)
+    assert frame.old_outcome == KV_VMALLOC, "memory that no kvmalloc gave is freed"
     frame.step = KV_FREED
     vm.frames[push_frame(vm, ac, FREE_START)].area = handle
     return GO_ON
 
 
-# ---- kvrealloc: `kind` and `obj` name the old memory, `nr_got` is how many bytes it has room for
+# ---- kvrealloc
 
 
 @small
-def step_of_realloc(m: Machine, vm: Vm, ac: int, step: int) -> int:
-    """One step of a kvrealloc; what it needs."""
+def step_of_realloc(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of a kvrealloc; returns what the next one needs."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
     if step == KV_REALLOC:
         if frame.nr_bytes == 0:
             return free_old(vm, ac)
-        if frame.kind == KV_VMALLOC:
+        if frame.old_outcome == KV_VMALLOC:
             return realloc_area(m, vm, ac)
-        if frame.nr_got >= frame.nr_bytes:
-            return stays(m, vm, ac, int(frame.nr_got - frame.nr_bytes))
+        if frame.old_bytes >= frame.nr_bytes:
+            return stays(m, vm, ac, int(frame.old_bytes - frame.nr_bytes))
         frame.step = KV_REALLOC_HAVE
-        call_kvmalloc(vm, ac, MUST_STAY)
+        call_kvmalloc(vm, ac, 0)
         return GO_ON
     if step == KV_REALLOC_HAVE:
         if context.outcome != KV_FAILED:
             return copied(vm, ac)
         frame.step = KV_REALLOC_VM_HAVE
-        call_kvmalloc(vm, ac, MAY_LEAVE)
+        call_kvmalloc(vm, ac, 1)
         return GO_ON
     if step == KV_REALLOC_VM_HAVE:
         return RETURN if context.outcome == KV_FAILED else copied(vm, ac)
@@ -217,33 +201,33 @@ def step_of_realloc(m: Machine, vm: Vm, ac: int, step: int) -> int:
         context.outcome = KV_VMALLOC if context.area != NO_AREA else KV_FAILED
         return RETURN if context.area == NO_AREA else copied(vm, ac)
     assert step == KV_REALLOC_DONE, "a frame without a step"
-    context.obj = frame.start
-    context.pfn = frame.end
-    context.area = frame.area
-    context.order = frame.cursor
-    context.outcome = frame.head
+    context.obj = frame.new_obj
+    context.pfn = frame.new_pfn
+    context.area = frame.new_area
+    context.order = frame.new_order
+    context.outcome = frame.new_outcome
     return RETURN
 
 
 @small
-def call_kvmalloc(vm: Vm, ac: int, may_leave: int) -> None:
-    """Ask for the new memory; the frame's following step is set."""
+def call_kvmalloc(vm: Vm, ac: ContextIdx, may_leave: int) -> None:
+    """Ask for the new memory, and say whether it may leave the slab; the frame's following step is set."""
     frame = vm.frames[frame_of(vm, ac)]
     nr_bytes, gfp, cache = int(frame.nr_bytes), int(frame.gfp), int(frame.cache)
     inner = vm.frames[push_frame(vm, ac, KV_START)]
     inner.nr_bytes = nr_bytes
     inner.gfp = gfp
     inner.cache = cache
-    inner.purged = may_leave
+    inner.may_leave = may_leave
 
 
 @small
-def realloc_area(m: Machine, vm: Vm, ac: int) -> int:
+def realloc_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """An area has room for more than was asked for, up to its pages (kernel: vrealloc)."""
     frame = vm.frames[frame_of(vm, ac)]
-    area = vm.areas[frame.obj]
+    area = vm.areas[frame.old_handle]
     old_bytes = int(area.nr_bytes)
-    frame.nr_got = old_bytes
+    frame.old_bytes = old_bytes
     if frame.nr_bytes <= int(area.nr_pages) << int(m.params[0].page_shift):
         area.nr_bytes = frame.nr_bytes
         return stays(m, vm, ac, max(old_bytes - int(frame.nr_bytes), 0))
@@ -253,41 +237,41 @@ def realloc_area(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def stays(m: Machine, vm: Vm, ac: int, nr_spare_bytes: int) -> int:
-    """The memory has room already; what is behind it is zeroed where that is asked for."""
+def stays(m: Machine, vm: Vm, ac: ContextIdx, nr_spare_bytes: int) -> int:
+    """The memory is large enough already; __GFP_ZERO zeroes what is behind the new size."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.gfp & GFP_ZERO:
         m.work[0].bytes_zeroed += nr_spare_bytes
-    vm.contexts[ac].outcome = frame.kind
+    vm.contexts[ac].outcome = frame.old_outcome
     return RETURN
 
 
 @small
-def copied(vm: Vm, ac: int) -> int:
+def copied(vm: Vm, ac: ContextIdx) -> int:
     """There is new memory: copy, then free the old."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
-    vm.work[0].bytes_copied += frame.nr_got
-    frame.start = context.obj
-    frame.end = context.pfn
-    frame.area = context.area
-    frame.cursor = context.order
-    frame.head = context.outcome
+    vm.work[0].bytes_copied += frame.old_bytes
+    frame.new_obj = context.obj
+    frame.new_pfn = context.pfn
+    frame.new_area = context.area
+    frame.new_order = context.order
+    frame.new_outcome = context.outcome
     return free_old(vm, ac)
 
 
 @small
-def free_old(vm: Vm, ac: int) -> int:
-    """Free the old memory; there may be none, and then there is nothing to free."""
+def free_old(vm: Vm, ac: ContextIdx) -> int:
+    """Free the old memory, if there is any."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.step = KV_REALLOC_DONE
     if frame.nr_bytes == 0:
-        frame.head = KV_NONE
-    if frame.kind == KV_NONE:
+        frame.new_outcome = KV_NONE
+    if frame.old_outcome == KV_NONE:
         return GO_ON
-    kind, obj, order = int(frame.kind), int(frame.obj), int(frame.order)
+    outcome, handle, order = int(frame.old_outcome), int(frame.old_handle), int(frame.old_order)
     inner = vm.frames[push_frame(vm, ac, KV_FREE)]
-    inner.kind = kind
-    inner.obj = obj
-    inner.order = order
+    inner.old_outcome = outcome
+    inner.old_handle = handle
+    inner.old_order = order
     return GO_ON

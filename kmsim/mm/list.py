@@ -8,29 +8,30 @@ Each verb that writes touches the struct pages that it writes (see `mm.cacheline
 
 from kmsim.jit import small
 from kmsim.mm.cacheline import touch, touch_neighbour
+from kmsim.mm.indices import ContextIdx, Pfn
 from kmsim.mm.mmzone import Machine
 
 
 @small
-def list_first(m: Machine, head: int) -> int:
+def list_first(m: Machine, head: Pfn) -> Pfn:
     """The page at the head of the list; `head` itself where the list is empty."""
     return int(m.pages[head].next)
 
 
 @small
-def list_last(m: Machine, head: int) -> int:
+def list_last(m: Machine, head: Pfn) -> Pfn:
     """The page at the tail of the list; `head` itself where the list is empty."""
     return int(m.pages[head].prev)
 
 
 @small
-def list_empty(m: Machine, head: int) -> bool:
+def list_empty(m: Machine, head: Pfn) -> bool:
     """Is nothing on the list?"""
     return int(m.pages[head].next) == head
 
 
 @small
-def _link(m: Machine, pfn: int, before: int, after: int) -> None:
+def _link(m: Machine, pfn: Pfn, before: Pfn, after: Pfn) -> None:
     page = m.pages[pfn]
     page.next = after
     page.prev = before
@@ -39,7 +40,7 @@ def _link(m: Machine, pfn: int, before: int, after: int) -> None:
 
 
 @small
-def list_add(m: Machine, ac: int, pfn: int, head: int) -> None:
+def list_add(m: Machine, ac: ContextIdx, pfn: Pfn, head: Pfn) -> None:
     """Put a page at the head of a list (kernel: list_add)."""
     after = int(m.pages[head].next)
     _link(m, pfn, head, after)
@@ -48,7 +49,7 @@ def list_add(m: Machine, ac: int, pfn: int, head: int) -> None:
 
 
 @small
-def list_add_tail(m: Machine, ac: int, pfn: int, head: int) -> None:
+def list_add_tail(m: Machine, ac: ContextIdx, pfn: Pfn, head: Pfn) -> None:
     """Put a page at the tail of a list (kernel: list_add_tail)."""
     before = int(m.pages[head].prev)
     _link(m, pfn, before, head)
@@ -57,7 +58,7 @@ def list_add_tail(m: Machine, ac: int, pfn: int, head: int) -> None:
 
 
 @small
-def list_del(m: Machine, ac: int, pfn: int) -> None:
+def list_del(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """Take a page off whatever list it is on (kernel: list_del)."""
     page = m.pages[pfn]
     before = int(page.prev)

@@ -27,6 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.jit import shared, small
+from kmsim.mm.indices import CpuIdx, LockIdx, Order, PcpIdx, ZoneIdx
+
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = 4
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
@@ -58,6 +61,7 @@ PCPF_PREV_FREE_HIGH_ORDER = 1 << 0
 PCPF_FREE_HIGH_BATCH = 1 << 1
 
 NO_PAGE = -1
+BOOT_CPU = 0  # who asks where it makes no difference
 CONTEXTS_PER_CPU = 3  # a thread may be interrupted by a softirq, and that by an irq
 FAR_FROM_ALL = -2  # a pfn that is no page's neighbour
 NO_CACHES = -1  # for cache_lines, while memory is being set up: touches are not seen
@@ -72,7 +76,7 @@ page_t = np.dtype(
             ("next", np.int32),
             ("prev", np.int32),
             ("touched", np.uint32),  # the toucher's nr_misses, modulo 2^32, when it last touched this struct page
-            ("toucher", np.uint16),  # the CPU that did, + 1; 0: none yet (see mm.cacheline)
+            ("toucher", np.uint16),  # the CPU that did, as `mm.cacheline.toucher` has it; 0: none yet
             ("order", np.int8),
             ("page_flags", np.uint8),
         ],
@@ -112,7 +116,7 @@ pcp_t = np.dtype(
             ("alloc_factor", np.int64),
             ("free_count", np.int64),
             ("free_factor", np.int64),  # of Linux 6.0, where lists are not tuned (see mm.pcp_fixed)
-            ("locked", np.int64),  # not 0: pcp->lock is held; the caller says so, mm only reads it (see mm.pcp)
+            ("locked", np.int64),  # not 0: pcp->lock is held; the caller says so with `mm.pcp.lock_pcp`
             ("lists", np.int64),  # the first of its NR_PCP_LISTS list heads in `pages`
             ("vm_stat_diff", np.int64),  # per_cpu_zonestat: this CPU's pending delta of NR_FREE_PAGES
             ("stat_threshold", np.int64),
@@ -149,7 +153,8 @@ context_t = np.dtype(
             ("nr_pages", np.int64),
             ("nr_wanted", np.int64),
             ("nr_populated", np.int64),
-            ("cursor", np.int64),
+            ("next_pfn", np.int64),  # of a batch that is being freed: the block to look at next
+            ("pcp", np.int64),  # the per-CPU lists that are being drained
             ("pindex", np.int64),
             ("to_check", np.int64),  # pages of `pfn` that are checked when no lock is held any more
             ("page_list", np.int64),  # its list head in `pages`, for the bulk interfaces
@@ -209,7 +214,7 @@ class Machine(NamedTuple):
     pages: NDArray[np.void]
     pageblocks: NDArray[np.uint8]  # the migratetype of each pageblock, indexed by pfn >> pageblock_order
     zones: NDArray[np.void]
-    pcps: NDArray[np.void]  # indexed by zone * nr_cpus + cpu
+    pcps: NDArray[np.void]  # indexed by `pcp_index`
     cpus: NDArray[np.void]
     contexts: NDArray[np.void]
     params: NDArray[np.void]
@@ -217,14 +222,43 @@ class Machine(NamedTuple):
     events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
 
 
+@small
+def is_zone_lock(lock: LockIdx) -> bool:
+    """Is it the number of a zone's lock? Those of other locks come behind, and what is no lock is below 0."""
+    return 0 <= lock < MAX_NR_ZONES
+
+
+@shared
+def pcp_index(m: Machine, z: ZoneIdx, cpu: CpuIdx) -> PcpIdx:
+    """Where a CPU's lists of a zone are in `pcps`."""
+    return z * int(m.params[0].nr_cpus) + cpu
+
+
+@shared
+def zone_of_pcp(m: Machine, p: PcpIdx) -> ZoneIdx:
+    """The zone of lists in `pcps`."""
+    return p // int(m.params[0].nr_cpus)
+
+
+@shared
+def cpu_of_pcp(m: Machine, p: PcpIdx) -> CpuIdx:
+    """The CPU of lists in `pcps`."""
+    return p % int(m.params[0].nr_cpus)
+
+
+def pcps_of_zone(m: Machine, z: ZoneIdx) -> NDArray[np.void]:
+    """All CPUs' lists of a zone, by CPU; a view."""
+    return m.pcps[pcp_index(m, z, 0) : pcp_index(m, z + 1, 0)]
+
+
 def new_machine(
     *,
     nr_frames: int,
     nr_cpus: int,
     page_shift: int,
-    max_page_order: int,
-    pageblock_order: int,
-    pmd_order: int,
+    max_page_order: Order,
+    pageblock_order: Order,
+    pmd_order: Order,
     thp_built_in: bool,
     watermark_boost_factor: int = 15000,
     nr_contexts: int | None = None,

@@ -50,6 +50,7 @@ from kmsim.mm.gfp import (
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
+from kmsim.mm.indices import ContextIdx, Gfp, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
@@ -68,6 +69,7 @@ from kmsim.mm.mmzone import (
     ZONE_MOVABLE,
     ZONE_NORMAL,
     Machine,
+    pcp_index,
 )
 from kmsim.mm.pcp import (
     check_new_pages,
@@ -77,7 +79,6 @@ from kmsim.mm.pcp import (
     nr_to_drain,
     order_to_pindex,
     pcp_allowed_order,
-    pcp_index,
     pcp_put,
     pcp_take,
     rmqueue_bulk,
@@ -86,14 +87,14 @@ from kmsim.mm.watermark import wakeup_kswapd, wmark_pages, zone_watermark_fast, 
 from kmsim.mm.zonelist import next_zone, page_zone
 
 # The critical section that a context waits for.
-DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN = range(6)
+PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP = range(6)
 
 # How far down the ladder an allocation is.
-FAST, ADJUSTED, RETRY, FAILED, BULK = range(5)
+RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
 
 
 @small
-def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
+def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> bool:
     """Start an allocation; is a zone's lock wanted? (kernel: __alloc_pages)
 
     When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
@@ -107,7 +108,7 @@ def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
     context.highest_zoneidx = highest_zoneidx
     preferred_zone = next_zone(m, highest_zoneidx)
     context.preferred_zone = preferred_zone
-    context.attempt = FAST
+    context.attempt = RUNG_FAST
     alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM)
     if preferred_zone == ZONE_NORMAL:
         alloc_flags |= ALLOC_NOFRAGMENT  # kernel: alloc_flags_nofragment
@@ -117,7 +118,7 @@ def alloc_begin(m: Machine, ac: int, gfp: int, order: int) -> bool:
 
 
 @small
-def gfp_migratetype(m: Machine, gfp: int) -> int:
+def gfp_migratetype(m: Machine, gfp: Gfp) -> Migratetype:
     """The type of pages that a request wants (kernel: gfp_migratetype)."""
     if m.params[0].mobility_disabled:
         return MIGRATE_UNMOVABLE
@@ -125,7 +126,7 @@ def gfp_migratetype(m: Machine, gfp: int) -> int:
 
 
 @small
-def get_page_from_freelist(m: Machine, ac: int, zone: int) -> bool:
+def get_page_from_freelist(m: Machine, ac: ContextIdx, zone: ZoneIdx) -> bool:
     """Try zone after zone from `zone` downwards, rung after rung (kernel: get_page_from_freelist)."""
     while True:
         while zone >= 0:
@@ -138,7 +139,7 @@ def get_page_from_freelist(m: Machine, ac: int, zone: int) -> bool:
 
 
 @small
-def zone_allows(m: Machine, ac: int, z: int) -> bool:
+def zone_allows(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
     """Is the zone above the watermark of this rung? Also finds it to be below its high mark."""
     m.work[0].watermark_checks += 1
     context = m.contexts[ac]
@@ -158,7 +159,7 @@ def zone_allows(m: Machine, ac: int, z: int) -> bool:
 
 
 @small
-def try_this_zone(m: Machine, ac: int, z: int) -> bool:
+def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
     """Take from the per-CPU list, or ask for the zone's lock (kernel: rmqueue)."""
     context = m.contexts[ac]
     order = context.order
@@ -179,7 +180,7 @@ def try_this_zone(m: Machine, ac: int, z: int) -> bool:
 
 
 @core
-def next_rung(m: Machine, ac: int) -> bool:
+def next_rung(m: Machine, ac: ContextIdx) -> bool:
     """Every zone has refused: prepare the next rung, or fail."""
     context = m.contexts[ac]
     if context.alloc_flags & ALLOC_NOFRAGMENT:
@@ -189,9 +190,9 @@ def next_rung(m: Machine, ac: int) -> bool:
     context.attempt += 1
     if context.preferred_zone < 0:  # no zone could ever serve it: not even kswapd is woken
         return no_page(m, ac, NOPAGE)
-    if context.attempt == ADJUSTED:
+    if context.attempt == RUNG_ADJUSTED:
         context.alloc_flags = gfp_to_alloc_flags(gfp, context.order)
-    elif context.attempt == RETRY and not compacts_first(m, ac):
+    elif context.attempt == RUNG_RETRY and not compacts_first(m, ac):
         if may_ignore_watermarks(gfp):
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
     else:
@@ -202,25 +203,25 @@ def next_rung(m: Machine, ac: int) -> bool:
 
 
 @small
-def no_page(m: Machine, ac: int, event: int) -> bool:
+def no_page(m: Machine, ac: ContextIdx, event: int) -> bool:
     """The request has failed: count why, and end it."""
     context = m.contexts[ac]
-    context.attempt = FAILED
+    context.attempt = RUNG_FAILED
     context.pfn = NO_PAGE
-    context.stage = DONE
+    context.stage = PAGES_DONE
     context.failure = event
     m.events[event] += 1
     return False
 
 
 @small
-def may_ignore_watermarks(gfp: int) -> bool:
+def may_ignore_watermarks(gfp: Gfp) -> bool:
     """May the request use all of memory, because it will free some? (kernel: __gfp_pfmemalloc_flags)"""
     return gfp & GFP_MEMALLOC != 0 and gfp & GFP_NOMEMALLOC == 0
 
 
 @small
-def compacts_first(m: Machine, ac: int) -> bool:
+def compacts_first(m: Machine, ac: ContextIdx) -> bool:
     """Does the request go to direct compaction before anything else? (kernel: __alloc_pages_slowpath)"""
     context = m.contexts[ac]
     gfp = context.gfp
@@ -231,7 +232,7 @@ def compacts_first(m: Machine, ac: int) -> bool:
 
 
 @small
-def allocated(m: Machine, ac: int, pfn: int) -> bool:
+def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
     """The request has its block: the last things to do, one of which may want the lock."""
     context = m.contexts[ac]
     z = int(context.zone)
@@ -242,12 +243,12 @@ def allocated(m: Machine, ac: int, pfn: int) -> bool:
     if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve_highatomic(m, z):
         context.stage = RESERVE
         return True
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
 @small
-def wake_for_boost(m: Machine, ac: int) -> None:
+def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
     """Wake kswapd where a fallback has just raised the watermarks (kernel: rmqueue)."""
     context = m.contexts[ac]
     zone = m.zones[context.zone]
@@ -257,7 +258,7 @@ def wake_for_boost(m: Machine, ac: int) -> None:
 
 
 @core
-def locked(m: Machine, ac: int) -> bool:
+def locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that the context waits for; is another lock wanted?
 
     The caller has been granted the lock of zone `contexts[ac].zone`.
@@ -267,18 +268,18 @@ def locked(m: Machine, ac: int) -> bool:
         return refill_locked(m, ac)
     if stage == BUDDY:
         return rmqueue_buddy(m, ac)
-    if stage == DRAIN:
+    if stage == DRAIN_PCP:
         return drain_locked(m, ac)
     if stage == FREE_BUDDY:
         return free_buddy_locked(m, ac)
     assert stage == RESERVE, "a context that waits for no lock"
     reserve_highatomic_pageblock(m, ac)
-    m.contexts[ac].stage = DONE
+    m.contexts[ac].stage = PAGES_DONE
     return False
 
 
 @small
-def refill_locked(m: Machine, ac: int) -> bool:
+def refill_locked(m: Machine, ac: ContextIdx) -> bool:
     """Refill the per-CPU list and take its first block; else go on to the buddy allocator."""
     rmqueue_bulk(m, ac)
     context = m.contexts[ac]
@@ -290,7 +291,7 @@ def refill_locked(m: Machine, ac: int) -> bool:
 
 
 @small
-def rmqueue_buddy(m: Machine, ac: int) -> bool:
+def rmqueue_buddy(m: Machine, ac: ContextIdx) -> bool:
     """Take a block from the zone's free lists; else go on to the next zone (kernel: rmqueue_buddy)."""
     context = m.contexts[ac]
     pfn = NO_PAGE
@@ -308,7 +309,7 @@ def rmqueue_buddy(m: Machine, ac: int) -> bool:
 
 
 @small
-def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
+def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> bool:
     """Start to free a block; is a zone's lock wanted? (kernel: free_unref_page)"""
     assert int(m.pages[pfn].page_flags) & (PG_BUDDY | PG_PCP) == 0, "double free"
     context = m.contexts[ac]
@@ -326,25 +327,25 @@ def free_begin(m: Machine, ac: int, pfn: int, order: int) -> bool:
     pindex = pcp_put(m, ac, p, pfn, order)
     nr_pages = nr_to_drain(m, z, p, order)
     if nr_pages == 0:
-        context.stage = DONE
+        context.stage = PAGES_DONE
         return False
     context.pindex = pindex
     context.nr_pages = nr_pages
-    context.stage = DRAIN
+    context.stage = DRAIN_PCP
     return True
 
 
 @small
-def free_buddy_locked(m: Machine, ac: int) -> bool:
+def free_buddy_locked(m: Machine, ac: ContextIdx) -> bool:
     """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
     context = m.contexts[ac]
     split_large_buddy(m, ac, context.pfn, context.order, False)
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
 @small
-def drain_locked(m: Machine, ac: int) -> bool:
+def drain_locked(m: Machine, ac: ContextIdx) -> bool:
     """Give a batch of a per-CPU list back, and see whether the zone has recovered."""
     context = m.contexts[ac]
     z = int(context.zone)
@@ -354,30 +355,30 @@ def drain_locked(m: Machine, ac: int) -> bool:
         mark = wmark_pages(m, z, WMARK_HIGH)
         if zone_watermark_ok(m, z, 0, mark, ZONE_MOVABLE, 0, max(zone.nr_free_pages, 0)):
             zone.zone_flags &= ~ZONE_BELOW_HIGH
-    context.stage = DONE
+    context.stage = PAGES_DONE
     return False
 
 
 @small
-def after_lock(m: Machine, ac: int) -> None:
+def after_lock(m: Machine, ac: ContextIdx) -> None:
     """Check and zero new pages, once for each request that is DONE; after a free or a failure it does nothing."""
     if m.contexts[ac].to_check or m.contexts[ac].gfp & GFP_ZERO:
         prep_new_pages(m, ac)
 
 
 @core
-def prep_new_pages(m: Machine, ac: int) -> None:
+def prep_new_pages(m: Machine, ac: ContextIdx) -> None:
     """Check the context's new block, and zero it, or its pages of a bulk request (kernel: prep_new_page)."""
     context = m.contexts[ac]
     if context.to_check:
         check_new_pages(m, ac, int(context.pfn), int(context.order))
     if context.gfp & GFP_ZERO:
-        nr_blocks = context.nr_populated if context.attempt == BULK else int(context.pfn != NO_PAGE)
+        nr_blocks = context.nr_populated if context.attempt == RUNG_BULK else int(context.pfn != NO_PAGE)
         m.work[0].bytes_zeroed += nr_blocks << (context.order + m.params[0].page_shift)
 
 
 @small
-def alloc_pages(m: Machine, ac: int, gfp: int, order: int) -> int:
+def alloc_pages(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
     """A block of 2^order pages, or NO_PAGE, on a machine where every lock is free (kernel: alloc_pages)."""
     wanted = alloc_begin(m, ac, gfp, order)
     while wanted:
@@ -387,7 +388,7 @@ def alloc_pages(m: Machine, ac: int, gfp: int, order: int) -> int:
 
 
 @small
-def free_pages(m: Machine, ac: int, pfn: int, order: int) -> None:
+def free_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Free a block on a machine where every lock is free (kernel: __free_pages)."""
     wanted = free_begin(m, ac, pfn, order)
     while wanted:

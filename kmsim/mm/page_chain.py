@@ -12,13 +12,14 @@ Lock order: as in `mm.bulk` and `mm.page_alloc`.
 
 from kmsim.jit import core, small
 from kmsim.mm.bulk import alloc_bulk_begin, alloc_bulk_locked
+from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn
 from kmsim.mm.list import list_empty, list_first, list_last
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import free_begin, locked
 
 
 @core
-def chain_alloc_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
+def chain_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> bool:
     """Start to allocate up to `nr_pages` pages; is a lock wanted?
 
     When it is done, `contexts[ac].pfn` is the first or NO_PAGE, `chain_tail` the last, `nr_populated` how many.
@@ -27,13 +28,13 @@ def chain_alloc_begin(m: Machine, ac: int, gfp: int, nr_pages: int) -> bool:
 
 
 @core
-def chain_alloc_locked(m: Machine, ac: int) -> bool:
+def chain_alloc_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that the request waits for; is another lock wanted?"""
     return True if alloc_bulk_locked(m, ac) else chain_done(m, ac)
 
 
 @small
-def chain_done(m: Machine, ac: int) -> bool:
+def chain_done(m: Machine, ac: ContextIdx) -> bool:
     """Make the context's list a chain."""
     context = m.contexts[ac]
     head = int(context.page_list)
@@ -49,7 +50,7 @@ def chain_done(m: Machine, ac: int) -> bool:
 
 
 @small
-def append_pages(m: Machine, ac: int, first_pfn: int, tail: int) -> int:
+def append_pages(m: Machine, ac: ContextIdx, first_pfn: Pfn, tail: Pfn) -> Pfn:
     """Put the chain that the context has just allocated behind another one; the first page of both."""
     if first_pfn == NO_PAGE:
         return int(m.contexts[ac].pfn)
@@ -58,7 +59,7 @@ def append_pages(m: Machine, ac: int, first_pfn: int, tail: int) -> int:
 
 
 @core
-def append_split(m: Machine, ac: int, first_pfn: int, tail: int, pfn: int, order: int) -> int:
+def append_split(m: Machine, ac: ContextIdx, first_pfn: Pfn, tail: Pfn, pfn: Pfn, order: Order) -> Pfn:
     """Split a block into pages and put them behind a chain; the first page of both (kernel: split_page)."""
     end = pfn + (1 << order)
     for page in range(pfn, end):
@@ -73,20 +74,20 @@ def append_split(m: Machine, ac: int, first_pfn: int, tail: int, pfn: int, order
 
 
 @core
-def chain_free_begin(m: Machine, ac: int, first_pfn: int) -> bool:
+def chain_free_begin(m: Machine, ac: ContextIdx, first_pfn: Pfn) -> bool:
     """Start to free a chain, page by page; is a lock wanted?"""
     m.contexts[ac].chain_next = first_pfn
     return chain_free_next(m, ac)
 
 
 @core
-def chain_free_locked(m: Machine, ac: int) -> bool:
+def chain_free_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that the freeing of a chain waits for; is another lock wanted?"""
     return True if locked(m, ac) else chain_free_next(m, ac)
 
 
 @core
-def chain_free_next(m: Machine, ac: int) -> bool:
+def chain_free_next(m: Machine, ac: ContextIdx) -> bool:
     """Free pages up to the next one that wants a lock."""
     context = m.contexts[ac]
     while context.chain_next != NO_PAGE:

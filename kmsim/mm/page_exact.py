@@ -1,63 +1,65 @@
-"""Exact pages: a block of which only as many pages stay as were asked for (kernel: alloc_pages_exact).
+"""Exact pages: as many pages as the bytes need, cut from a block whose tail is given back (kernel: alloc_pages_exact).
 
 The block of the next order is taken, split, and its tail given back page by page, in ascending order, each to the
 tail of its list under the zone's lock: the per-CPU lists see none of them (__free_pages_ok with FPI_TO_TAIL).
-`free_pages_exact` frees page by page with __free_page. The form with a node takes node 0, the only one.
+`exact_free_begin` frees page by page (kernel: free_pages_exact, __free_page).
 
 A request wants zones' locks as `mm.page_alloc` says, and its caller ends it with `after_lock`, which zeroes the
 whole block as the kernel does. The first page's record remembers how many pages are held (in `prev`, which an
 allocated page does not use), so that a wrong size at the free is noticed: `contexts[ac].excess_pages`.
-    below 0   so many pages were left behind: allocated, and nobody's
-    above 0   so many pages behind the last one would have been freed, whoever has them: refused, nothing is freed
+    below 0   that many pages leak: they stay allocated, and nobody can free them
+    above 0   that many pages behind the last one would have been freed, whoever owns them: refused, nothing is freed
 Lock order: as in `mm.page_alloc`.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.buddy import free_one_page
 from kmsim.mm.cacheline import touch
-from kmsim.mm.gfp import GFP_FLAGS, GFP_HIGHMEM
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM
+from kmsim.mm.indices import ContextIdx, Gfp, Pfn
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
-from kmsim.mm.page_alloc import DONE, FAILED, alloc_begin, free_begin, locked
+from kmsim.mm.page_alloc import PAGES_DONE, RUNG_FAILED, alloc_begin, free_begin, locked
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.zonelist import page_zone
 
 EXACT_IDLE, EXACT_ALLOC, EXACT_TAIL, EXACT_FREE = range(4)
-GFP_COMP = GFP_FLAGS["__GFP_COMP"]
 
 
 @small
 def exact_pages(m: Machine, nr_bytes: int) -> int:
-    """How many pages so many bytes take."""
+    """How many pages the bytes take."""
     page_shift = int(m.params[0].page_shift)
     return (nr_bytes + (1 << page_shift) - 1) >> page_shift
 
 
 @small
-def exact_order(m: Machine, nr_bytes: int) -> int:
-    """The order of the block that they are cut from (kernel: get_order)."""
-    order = 0
-    left = exact_pages(m, nr_bytes) - 1
-    while left > 0:
-        order += 1
-        left >>= 1
-    return order
+def nr_pages_held(m: Machine, pfn: Pfn) -> int:
+    """How many pages are held from an exact request's first page on; kept in `prev`, free in an allocated page."""
+    return int(m.pages[pfn].prev)
+
+
+@small
+def set_nr_pages_held(m: Machine, pfn: Pfn, nr_pages: int) -> None:
+    """Note how many pages are held from an exact request's first page on."""
+    m.pages[pfn].prev = nr_pages
 
 
 @core
-def exact_alloc_begin(m: Machine, ac: int, gfp: int, nr_bytes: int) -> bool:
+def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> bool:
     """Start to allocate `nr_bytes`; is a zone's lock wanted? (kernel: alloc_pages_exact)
 
-    When it is done, `contexts[ac].pfn` is the first page or NO_PAGE, and `exact_saved` says what it spared.
+    When it is done, `contexts[ac].pfn` is the first page or NO_PAGE; the event EXACT_SAVED counts the pages given back.
     """
     assert nr_bytes > 0
     context = m.contexts[ac]
-    order = exact_order(m, nr_bytes)
+    order = get_order(nr_bytes, int(m.params[0].page_shift))
     context.excess_pages = 0
     context.exact_next = exact_pages(m, nr_bytes)
     if order > m.params[0].max_page_order:
         context.exact_stage = EXACT_IDLE
-        context.attempt = FAILED
-        context.stage = DONE
+        context.attempt = RUNG_FAILED
+        context.stage = PAGES_DONE
         context.gfp = context.to_check = context.order = 0
         context.pfn = NO_PAGE
         context.failure = NOPAGE
@@ -70,8 +72,8 @@ def exact_alloc_begin(m: Machine, ac: int, gfp: int, nr_bytes: int) -> bool:
 
 
 @core
-def make_alloc_exact(m: Machine, ac: int) -> bool:
-    """The block is there, or there is none: split it and go on to its tail (kernel: make_alloc_exact)."""
+def make_alloc_exact(m: Machine, ac: ContextIdx) -> bool:
+    """The block was allocated, or not: split it and go on to its tail (kernel: make_alloc_exact)."""
     context = m.contexts[ac]
     context.exact_stage = EXACT_IDLE
     pfn = int(context.pfn)
@@ -80,7 +82,7 @@ def make_alloc_exact(m: Machine, ac: int) -> bool:
     nr_pages = int(context.exact_next)
     for page in range(pfn, pfn + nr_pages):
         m.pages[page].order = 0
-    m.pages[pfn].prev = nr_pages
+    set_nr_pages_held(m, pfn, nr_pages)
     context.exact_next = pfn + nr_pages
     context.exact_end = pfn + (1 << int(context.order))
     m.events[EXACT_SAVED] += context.exact_end - context.exact_next
@@ -88,7 +90,7 @@ def make_alloc_exact(m: Machine, ac: int) -> bool:
 
 
 @small
-def next_of_tail(m: Machine, ac: int) -> bool:
+def next_of_tail(m: Machine, ac: ContextIdx) -> bool:
     """Ask for the lock of the tail's next page."""
     context = m.contexts[ac]
     if context.exact_next == context.exact_end:
@@ -100,7 +102,7 @@ def next_of_tail(m: Machine, ac: int) -> bool:
 
 
 @core
-def exact_locked(m: Machine, ac: int) -> bool:
+def exact_locked(m: Machine, ac: ContextIdx) -> bool:
     """Run the critical section that an exact request waits for; is another lock wanted?"""
     context = m.contexts[ac]
     if context.exact_stage == EXACT_ALLOC:
@@ -117,18 +119,18 @@ def exact_locked(m: Machine, ac: int) -> bool:
 
 
 @core
-def exact_free_begin(m: Machine, ac: int, pfn: int, nr_bytes: int) -> bool:
+def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> bool:
     """Start to free exact pages; is a zone's lock wanted? (kernel: free_pages_exact)
 
     See `excess_pages` for a wrong size.
     """
     context = m.contexts[ac]
     nr_pages = exact_pages(m, nr_bytes)
-    excess = nr_pages - int(m.pages[pfn].prev)
+    excess = nr_pages - nr_pages_held(m, pfn)
     context.excess_pages = excess
     context.exact_stage = EXACT_IDLE
     if excess > 0:
-        context.stage = DONE
+        context.stage = PAGES_DONE
         context.gfp = context.to_check = 0
         return False
     context.exact_next = pfn
@@ -138,7 +140,7 @@ def exact_free_begin(m: Machine, ac: int, pfn: int, nr_bytes: int) -> bool:
 
 
 @small
-def free_next(m: Machine, ac: int) -> bool:
+def free_next(m: Machine, ac: ContextIdx) -> bool:
     """Free pages up to the next one that wants a lock."""
     context = m.contexts[ac]
     while context.exact_next < context.exact_end:

@@ -6,6 +6,7 @@ on the list of its pageblock's migratetype. The caller holds the zone's lock.
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del
 from kmsim.mm.mmzone import (
     MIGRATE_PCPTYPES,
@@ -19,21 +20,21 @@ from kmsim.mm.vmstat import account_freepages
 
 
 @small
-def pageblock_migratetype(m: Machine, pfn: int) -> int:
+def pageblock_migratetype(m: Machine, pfn: Pfn) -> Migratetype:
     """The migratetype of the pageblock that holds `pfn` (kernel: get_pfnblock_migratetype)."""
     return int(m.pageblocks[pfn >> m.params[0].pageblock_order])
 
 
 @small
-def set_pageblock_migratetype(m: Machine, block: int, migratetype: int) -> None:
-    """Set a pageblock's type; all are unmovable once grouping is given up (kernel: set_pageblock_migratetype)."""
+def set_pageblock_migratetype(m: Machine, block: int, migratetype: Migratetype) -> None:
+    """Set a pageblock's type; all are unmovable where grouping is off (kernel: set_pageblock_migratetype)."""
     if m.params[0].mobility_disabled and migratetype < MIGRATE_PCPTYPES:
         migratetype = MIGRATE_UNMOVABLE
     m.pageblocks[block] = migratetype
 
 
 @core
-def change_pageblock_range(m: Machine, pfn: int, order: int, migratetype: int) -> None:
+def change_pageblock_range(m: Machine, pfn: Pfn, order: Order, migratetype: Migratetype) -> None:
     """Set the type of every pageblock of a block (kernel: change_pageblock_range)."""
     pageblock_order = m.params[0].pageblock_order
     first = pfn >> pageblock_order
@@ -42,26 +43,26 @@ def change_pageblock_range(m: Machine, pfn: int, order: int, migratetype: int) -
 
 
 @small
-def free_list_head(m: Machine, z: int, order: int, migratetype: int) -> int:
+def free_list_head(m: Machine, z: ZoneIdx, order: Order, migratetype: Migratetype) -> int:
     """The head of a zone's free list (kernel: zone->free_area[order].free_list[migratetype])."""
     return int(m.zones[z].free_list) + order * MIGRATE_TYPES + migratetype
 
 
 @small
-def zone_spans_pageblock(m: Machine, z: int, start_pfn: int) -> bool:
+def zone_spans_pageblock(m: Machine, z: ZoneIdx, start_pfn: Pfn) -> bool:
     """Does the whole pageblock lie in the zone?"""
     zone = m.zones[z]
     return bool(start_pfn >= zone.start_pfn and start_pfn + (1 << m.params[0].pageblock_order) <= zone.end_pfn)
 
 
 @small
-def pageblock_start(m: Machine, pfn: int) -> int:
+def pageblock_start(m: Machine, pfn: Pfn) -> int:
     """The first page frame of the pageblock that holds `pfn` (kernel: pageblock_start_pfn)."""
     return int(pfn & ~((1 << m.params[0].pageblock_order) - 1))
 
 
 @core
-def count_free_and_movable(m: Machine, start_pfn: int) -> tuple[int, int]:
+def count_free_and_movable(m: Machine, start_pfn: Pfn) -> tuple[int, int]:
     """How many pages of a pageblock are free, and how many could be migrated (kernel: prep_move_freepages_block)."""
     end_pfn = start_pfn + (1 << m.params[0].pageblock_order)
     nr_free = 0
@@ -82,7 +83,7 @@ def count_free_and_movable(m: Machine, start_pfn: int) -> tuple[int, int]:
 
 
 @core
-def move_freepages_block(m: Machine, ac: int, start_pfn: int, old_mt: int, new_mt: int) -> None:
+def move_freepages_block(m: Machine, ac: ContextIdx, start_pfn: Pfn, old_mt: Migratetype, new_mt: Migratetype) -> None:
     """Change a pageblock's type and move its free pages to the tails of that type's lists.
 
     (kernel: __move_freepages_block)

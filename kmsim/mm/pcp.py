@@ -9,10 +9,10 @@ How much to move is decided before the lock is asked for, by one of two policies
 functions say in their docstrings that the caller holds the lock. Invariant: count is the number of
 pages on the lists. Lock order: pcp lock, then zone lock.
 
-pcp->lock is only ever tried when a request begins or comes to a zone. Who holds it is the caller's to
-know: it sets `locked`, and a request that finds it set goes to the zone instead. Refills and drains
-go on under their own hold; only the bulk interfaces ask again on their way, so they must not find
-their own hold set.
+pcp->lock is only ever tried, when a request begins or moves to another zone. The caller keeps track of its
+holder with `lock_pcp`; a request that finds the lists `locked` goes to the zone instead. Refills and drains
+keep their own hold of it; only the bulk interfaces try the lock again later, so their own hold must not be
+set then.
 """
 
 from kmsim.jit import core, small
@@ -20,6 +20,7 @@ from kmsim.mm import pcp_fixed, pcp_tuned
 from kmsim.mm.buddy import free_one_page
 from kmsim.mm.cacheline import touch_block
 from kmsim.mm.fallback import RMQUEUE_NORMAL, rmqueue
+from kmsim.mm.indices import ContextIdx, CpuIdx, Migratetype, Order, PcpIdx, PcpListIdx, Pfn, ZoneIdx
 from kmsim.mm.list import list_add, list_add_tail, list_del, list_empty, list_first, list_last
 from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
@@ -30,24 +31,37 @@ from kmsim.mm.mmzone import (
     PAGE_ALLOC_COSTLY_ORDER,
     PG_PCP,
     Machine,
+    pcp_index,
 )
 from kmsim.mm.pageblock import pageblock_migratetype
 
 
 @small
-def pcp_index(m: Machine, z: int, cpu: int) -> int:
-    """Where a CPU's lists of a zone are in `pcps`."""
-    return z * int(m.params[0].nr_cpus) + cpu
+def lock_pcp(m: Machine, p: PcpIdx, cpu: CpuIdx) -> None:
+    """A CPU takes the lock of these lists."""
+    m.pcps[p].locked = cpu + 1
 
 
 @small
-def pcp_allowed_order(m: Machine, order: int) -> bool:
+def unlock_pcp(m: Machine, p: PcpIdx) -> None:
+    """Its holder lets go of the lock of these lists."""
+    m.pcps[p].locked = 0
+
+
+@small
+def pcp_lock_holder(m: Machine, p: PcpIdx) -> CpuIdx:
+    """The CPU that holds the lock of these lists."""
+    return int(m.pcps[p].locked) - 1
+
+
+@small
+def pcp_allowed_order(m: Machine, order: Order) -> bool:
     """Do per-CPU lists hold blocks of this order? (kernel: pcp_allowed_order)"""
     return order <= PAGE_ALLOC_COSTLY_ORDER or (m.params[0].thp_built_in != 0 and order == m.params[0].pmd_order)
 
 
 @small
-def order_to_pindex(migratetype: int, order: int) -> int:
+def order_to_pindex(migratetype: Migratetype, order: Order) -> PcpListIdx:
     """Which of the lists holds blocks of an order and type (kernel: order_to_pindex)."""
     if order > PAGE_ALLOC_COSTLY_ORDER:
         return NR_LOWORDER_PCP_LISTS + int(migratetype == MIGRATE_MOVABLE)
@@ -55,7 +69,7 @@ def order_to_pindex(migratetype: int, order: int) -> int:
 
 
 @small
-def pindex_to_order(m: Machine, pindex: int) -> int:
+def pindex_to_order(m: Machine, pindex: PcpListIdx) -> Order:
     """The order of the blocks on a list (kernel: pindex_to_order)."""
     if pindex >= NR_LOWORDER_PCP_LISTS:
         return int(m.params[0].pmd_order)
@@ -63,8 +77,8 @@ def pindex_to_order(m: Machine, pindex: int) -> int:
 
 
 @small
-def note_alloc(m: Machine, p: int) -> None:
-    """An allocation from the lists comes by (kernel: rmqueue_pcplist)."""
+def note_alloc(m: Machine, p: PcpIdx) -> None:
+    """Note an allocation from the lists (kernel: rmqueue_pcplist)."""
     if m.params[0].auto_tune:
         pcp_tuned.note_alloc(m, p)
     else:
@@ -72,7 +86,7 @@ def note_alloc(m: Machine, p: int) -> None:
 
 
 @small
-def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
+def nr_pcp_alloc(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """How many blocks the next refill takes."""
     if m.params[0].auto_tune:
         return pcp_tuned.nr_pcp_alloc(m, z, p, order)
@@ -80,7 +94,7 @@ def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
 
 
 @small
-def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
+def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """After a free: how many pages to give back to the zone, 0 for none."""
     if m.params[0].auto_tune:
         return pcp_tuned.nr_to_drain(m, z, p, order)
@@ -88,15 +102,15 @@ def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
 
 
 @small
-def decay_pcp_high(m: Machine, p: int) -> int:
-    """Pages to drain when vmstat's worker comes by."""
+def decay_pcp_high(m: Machine, p: PcpIdx) -> int:
+    """How many pages vmstat's periodic worker drains."""
     if m.params[0].auto_tune:
         return pcp_tuned.decay_pcp_high(m, p)
     return pcp_fixed.decay_pcp_high(m, p)
 
 
 @small
-def pcp_take(m: Machine, ac: int, p: int, pindex: int, order: int) -> int:
+def pcp_take(m: Machine, ac: ContextIdx, p: PcpIdx, pindex: PcpListIdx, order: Order) -> Pfn:
     """Take the block at the head of a list, or NO_PAGE where it is empty (kernel: __rmqueue_pcplist)."""
     head = int(m.pcps[p].lists) + pindex
     pfn = list_first(m, head)
@@ -109,7 +123,7 @@ def pcp_take(m: Machine, ac: int, p: int, pindex: int, order: int) -> int:
 
 
 @small
-def mark_pcp(m: Machine, pfn: int, order: int) -> None:
+def mark_pcp(m: Machine, pfn: Pfn, order: Order) -> None:
     """Say in its record that a block is on a per-CPU list."""
     page = m.pages[pfn]
     page.page_flags = PG_PCP
@@ -117,7 +131,7 @@ def mark_pcp(m: Machine, pfn: int, order: int) -> None:
 
 
 @small
-def rmqueue_bulk(m: Machine, ac: int) -> None:
+def rmqueue_bulk(m: Machine, ac: ContextIdx) -> None:
     """Refill the list that the context found empty; the caller holds the zone's lock (kernel: rmqueue_bulk)."""
     context = m.contexts[ac]
     order = int(context.order)
@@ -137,14 +151,14 @@ def rmqueue_bulk(m: Machine, ac: int) -> None:
 
 
 @core
-def check_new_pages(m: Machine, ac: int, pfn: int, order: int) -> None:
-    """Look at every struct page of a block, whether its page is as a free one must be (kernel: check_new_pages)."""
+def check_new_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
+    """Check that every struct page of a block is in the state of a free page (kernel: check_new_pages)."""
     touch_block(m, ac, pfn, order)
     m.work[0].pages_checked += 1 << order
 
 
 @small
-def pcp_put(m: Machine, ac: int, p: int, pfn: int, order: int) -> int:
+def pcp_put(m: Machine, ac: ContextIdx, p: PcpIdx, pfn: Pfn, order: Order) -> int:
     """Put a freed block at the head of its list; which list it was (kernel: free_unref_page_commit)."""
     pcp = m.pcps[p]
     migratetype = pageblock_migratetype(m, pfn)
@@ -158,7 +172,7 @@ def pcp_put(m: Machine, ac: int, p: int, pfn: int, order: int) -> int:
 
 
 @small
-def free_pcppages_bulk(m: Machine, ac: int, p: int, nr_pages: int, pindex: int) -> None:
+def free_pcppages_bulk(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pindex: PcpListIdx) -> None:
     """Give pages back from the tails of the lists, round robin from list `pindex` (kernel: free_pcppages_bulk).
 
     `p` is the pcp to drain, which need not be that of the context's CPU; the caller holds the lock

@@ -8,18 +8,19 @@ twice the largest drain. Lock order: the caller holds the pcp lock; no zone lock
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import Order, PcpIdx, ZoneIdx
 from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, ZONE_RECLAIM_ACTIVE, Machine
 from kmsim.mm.pcp_tuned import clamp
 
 
 @small
-def note_alloc(m: Machine, p: int) -> None:
-    """An allocation comes by: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
+def note_alloc(m: Machine, p: PcpIdx) -> None:
+    """Note an allocation: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
     m.pcps[p].free_factor >>= 1
 
 
 @small
-def nr_pcp_alloc(m: Machine, p: int, order: int) -> int:
+def nr_pcp_alloc(m: Machine, p: PcpIdx, order: Order) -> int:
     """How many blocks the next refill takes (kernel: __rmqueue_pcplist)."""
     batch = m.pcps[p].batch
     if batch > 1:
@@ -28,7 +29,7 @@ def nr_pcp_alloc(m: Machine, p: int, order: int) -> int:
 
 
 @core
-def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
+def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """After a free: how many pages to give back to the zone, 0 for none (kernel: free_unref_page_commit)."""
     pcp = m.pcps[p]
     free_high = pcp.free_factor != 0 and order != 0 and order <= PAGE_ALLOC_COSTLY_ORDER
@@ -39,7 +40,7 @@ def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
 
 
 @small
-def nr_pcp_high(m: Machine, z: int, p: int, free_high: bool) -> int:
+def nr_pcp_high(m: Machine, z: ZoneIdx, p: PcpIdx, free_high: bool) -> int:
     """The count at which a free drains (kernel: nr_pcp_high)."""
     high = m.pcps[p].high_min
     if free_high:
@@ -50,7 +51,7 @@ def nr_pcp_high(m: Machine, z: int, p: int, free_high: bool) -> int:
 
 
 @small
-def nr_pcp_free(m: Machine, p: int, high: int, free_high: bool) -> int:
+def nr_pcp_free(m: Machine, p: PcpIdx, high: int, free_high: bool) -> int:
     """How many pages one drain gives back; the next one may be twice as large (kernel: nr_pcp_free)."""
     pcp = m.pcps[p]
     batch = pcp.batch
@@ -65,6 +66,6 @@ def nr_pcp_free(m: Machine, p: int, high: int, free_high: bool) -> int:
 
 
 @small
-def decay_pcp_high(_m: Machine, _p: int) -> int:
-    """Pages to drain when vmstat's worker comes by: none, since a fixed `high` does not decay."""
+def decay_pcp_high(_m: Machine, _p: PcpIdx) -> int:
+    """How many pages vmstat's periodic worker drains: none, since a fixed `high` does not decay."""
     return 0

@@ -9,6 +9,7 @@ verb returns is at most what it says. Lock order: the caller holds the pcp lock;
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import Order, PcpIdx, ZoneIdx
 from kmsim.mm.mmzone import (
     PAGE_ALLOC_COSTLY_ORDER,
     PCP_BATCH_SCALE_MAX,
@@ -29,13 +30,13 @@ def clamp(value: int, low: int, high: int) -> int:
 
 
 @small
-def note_alloc(m: Machine, p: int) -> None:
-    """An allocation comes by: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
+def note_alloc(m: Machine, p: PcpIdx) -> None:
+    """Note an allocation: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
     m.pcps[p].free_count >>= 1
 
 
 @core
-def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
+def nr_pcp_alloc(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """How many blocks the next refill takes (kernel: nr_pcp_alloc)."""
     pcp = m.pcps[p]
     base_batch = pcp.batch
@@ -58,7 +59,7 @@ def nr_pcp_alloc(m: Machine, z: int, p: int, order: int) -> int:
 
 
 @small
-def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
+def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """After a free: how many pages to give back to the zone, 0 for none (kernel: free_unref_page_commit)."""
     pcp = m.pcps[p]
     pcp.alloc_factor >>= 1
@@ -82,7 +83,7 @@ def nr_to_drain(m: Machine, z: int, p: int, order: int) -> int:
 
 
 @small
-def nr_pcp_high(m: Machine, z: int, p: int, free_high: bool) -> int:
+def nr_pcp_high(m: Machine, z: ZoneIdx, p: PcpIdx, free_high: bool) -> int:
     """The count at which a free drains, after `high` has been tuned (kernel: nr_pcp_high)."""
     pcp = m.pcps[p]
     batch = pcp.batch
@@ -112,7 +113,7 @@ def nr_pcp_high(m: Machine, z: int, p: int, free_high: bool) -> int:
 
 
 @small
-def nr_pcp_free(m: Machine, p: int, high: int, free_high: bool) -> int:
+def nr_pcp_free(m: Machine, p: PcpIdx, high: int, free_high: bool) -> int:
     """How many pages one drain gives back (kernel: nr_pcp_free)."""
     pcp = m.pcps[p]
     batch = pcp.batch
@@ -124,8 +125,8 @@ def nr_pcp_free(m: Machine, p: int, high: int, free_high: bool) -> int:
 
 
 @core
-def decay_pcp_high(m: Machine, p: int) -> int:
-    """Let `high` fall towards high_min, as vmstat's worker does; pages to drain then (kernel: decay_pcp_high)."""
+def decay_pcp_high(m: Machine, p: PcpIdx) -> int:
+    """Let `high` decay towards high_min; returns how many pages to drain then (kernel: decay_pcp_high)."""
     pcp = m.pcps[p]
     if pcp.high > pcp.high_min:
         pcp.high = max(

@@ -7,6 +7,7 @@ free buddies left apart, per-CPU counts against their lists, touchers against CP
 
 from kmsim.jit import core
 from kmsim.mm.buddy import free_buddy_pfn
+from kmsim.mm.indices import CpuIdx, Migratetype, Order, ZoneIdx
 from kmsim.mm.list import list_first
 from kmsim.mm.mmzone import (
     MAX_NR_ZONES,
@@ -18,6 +19,7 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     PG_PCP,
     Machine,
+    pcp_index,
 )
 from kmsim.mm.pageblock import free_list_head, pageblock_migratetype
 from kmsim.mm.pcp import pindex_to_order
@@ -26,7 +28,7 @@ from kmsim.mm.zonelist import page_zone
 
 @core
 def validate(m: Machine) -> None:
-    """Recount the machine; AssertionError says what does not fit."""
+    """Recount the machine; AssertionError names what is inconsistent."""
     nr_listed = 0
     for z in range(MAX_NR_ZONES):
         if m.zones[z].present_pages:
@@ -37,7 +39,7 @@ def validate(m: Machine) -> None:
 
 
 @core
-def recount_list(m: Machine, z: int, head: int, order: int, page_flags: int) -> int:
+def recount_list(m: Machine, z: ZoneIdx, head: int, order: Order, page_flags: int) -> int:
     """How many blocks are on a list, each checked by itself."""
     nr_blocks = 0
     before = head
@@ -60,7 +62,7 @@ def recount_list(m: Machine, z: int, head: int, order: int, page_flags: int) -> 
 
 
 @core
-def recount_zone(m: Machine, z: int) -> int:
+def recount_zone(m: Machine, z: ZoneIdx) -> int:
     """Check a zone's free lists and counters; the number of blocks on them."""
     zone = m.zones[z]
     nr_blocks = 0
@@ -80,7 +82,7 @@ def recount_zone(m: Machine, z: int) -> int:
         nr_pages += nr_of_order << order
     pending = 0
     for cpu in range(m.params[0].nr_cpus):
-        pending += m.pcps[z * m.params[0].nr_cpus + cpu].vm_stat_diff
+        pending += m.pcps[pcp_index(m, z, cpu)].vm_stat_diff
     assert zone.nr_free_pages + pending == nr_pages, "NR_FREE_PAGES differs from the lists"
     assert zone.nr_free_highatomic == nr_highatomic, "nr_free_highatomic differs from the lists"
     assert nr_pages <= zone.managed_pages, "more pages are free than are managed"
@@ -88,7 +90,7 @@ def recount_zone(m: Machine, z: int) -> int:
 
 
 @core
-def check_blocks(m: Machine, z: int, head: int, order: int, migratetype: int) -> None:
+def check_blocks(m: Machine, z: ZoneIdx, head: int, order: Order, migratetype: Migratetype) -> None:
     """Check the blocks of a free list against their pageblocks and their buddies."""
     pfn = list_first(m, head)
     while pfn != head:
@@ -107,9 +109,9 @@ def check_blocks(m: Machine, z: int, head: int, order: int, migratetype: int) ->
 
 
 @core
-def recount_pcp(m: Machine, z: int, cpu: int) -> int:
+def recount_pcp(m: Machine, z: ZoneIdx, cpu: CpuIdx) -> int:
     """Check a CPU's lists of a zone; the number of blocks on them."""
-    pcp = m.pcps[z * m.params[0].nr_cpus + cpu]
+    pcp = m.pcps[pcp_index(m, z, cpu)]
     nr_blocks = 0
     nr_pages = 0
     for pindex in range(NR_PCP_LISTS):

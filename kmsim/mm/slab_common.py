@@ -14,7 +14,9 @@ SLUB itself is built on, which nobody may share.
 
 from dataclasses import dataclass, replace
 
+from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_DMA, GFP_FLAGS, GFP_RECLAIMABLE
+from kmsim.mm.indices import Gfp, Order
 from kmsim.mm.slab_geometry import (
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,
@@ -32,7 +34,6 @@ from kmsim.mm.slab_geometry import (
     align_up,
     calculate_alignment,
     cpu_partial_slabs,
-    get_order,
     new_geometry,
 )
 
@@ -102,7 +103,7 @@ def short_size(size: int) -> str:
     return f"{size >> 10}k" if size < 1 << 20 else f"{size >> 20}M"
 
 
-def kmalloc_type(build: SlabBuild, gfp: int) -> int:
+def kmalloc_type(build: SlabBuild, gfp: Gfp) -> int:
     """The family that a request's flags choose: DMA before reclaimable before accounted (kernel: kmalloc_type)."""
     if gfp & GFP_DMA:
         return KMALLOC_DMA
@@ -206,7 +207,7 @@ class Caches:
         self.refcounts[index] -= 1
         return self.refcounts[index] == 0
 
-    def kmalloc_index(self, size: int, gfp: int) -> int | None:
+    def kmalloc_index(self, size: int, gfp: Gfp) -> int | None:
         """The number of the cache that serves kmalloc(size, gfp), size >= 1; None: the page allocator does."""
         if size < 1:
             raise SlabError(f"be at least 1 byte, not {size}: kmalloc(0) allocates nothing")
@@ -223,9 +224,9 @@ class Caches:
             return self.build.page_size << self.kmalloc_large_order(size)
         return self.geometries[index].object_size
 
-    def kmalloc_large_order(self, size: int) -> int:
+    def kmalloc_large_order(self, size: int) -> Order:
         """The order of the block that serves a kmalloc beyond the caches (kernel: ___kmalloc_large_node)."""
-        return get_order(self.build, size)
+        return get_order(size, self.build.page_shift)
 
     def _create_family(self, type_: int) -> list[int]:
         """One family; its caches' numbers by entry of kmalloc's table (kernel: new_kmalloc_cache)."""

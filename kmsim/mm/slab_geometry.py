@@ -14,6 +14,8 @@ every object is aligned, because `size` is a multiple of `align` and a slab star
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kmsim.mm.getorder import get_order
+
 # The kernel's bits without CONFIG_MEMCG, FAILSLAB, KASAN, KFENCE and DEBUG_OBJECTS. Where MEMCG is built
 # in, SLAB_ACCOUNT stands before NO_USER_FLAGS and moves what follows; here it has a bit of its own, and
 # the others stay what they are.
@@ -123,11 +125,6 @@ def align_up(number: int, align: int) -> int:
     return (number + align - 1) & ~(align - 1)
 
 
-def get_order(build: SlabBuild, size: int) -> int:
-    """The order of the smallest block that holds `size` >= 1 bytes (kernel: get_order)."""
-    return max(0, (size - 1).bit_length() - build.page_shift)
-
-
 def calculate_alignment(build: SlabBuild, flags: int, align: int, size: int) -> int:
     """The alignment of objects of `size` bytes (kernel: calculate_alignment)."""
     if flags & SLAB_HWCACHE_ALIGN:
@@ -142,7 +139,7 @@ def calculate_order(build: SlabBuild, size: int) -> int:
     """The order of the slabs for slots of `size` bytes (kernel: calculate_order)."""
     largest_objects = max((build.page_size << SLUB_MAX_ORDER) // size, 1)
     wanted_objects = min(4 * (build.nr_cpus.bit_length() + 1), largest_objects)
-    lowest = get_order(build, wanted_objects * size)
+    lowest = get_order(wanted_objects * size, build.page_shift)
     # A slab counts its objects in 15 bits; pages of up to 64 KiB never hold as many.
     assert (build.page_size << lowest) // size <= MAX_OBJS_PER_PAGE
     # At most a sixteenth of the slab may be left over; where no order can do that, an eighth, and so on.
@@ -151,7 +148,7 @@ def calculate_order(build: SlabBuild, size: int) -> int:
             slab_size = build.page_size << order
             if slab_size % size <= slab_size // fraction:
                 return order
-    return get_order(build, size)
+    return get_order(size, build.page_shift)
 
 
 def cpu_partial_objects(build: SlabBuild, size: int) -> int:
@@ -199,7 +196,7 @@ def new_geometry(
         raise SlabError(f"fit into the largest slab of {build.largest_slab} bytes; with its alignment it takes {size}")
     order = calculate_order(build, size)
     objects = (build.page_size << order) // size
-    min_order = get_order(build, size)
+    min_order = get_order(size, build.page_shift)
     cpu_partial = cpu_partial_objects(build, size)
     return Geometry(
         name=name,
@@ -228,7 +225,7 @@ def created_flags(build: SlabBuild, flags: int) -> int:
 
 
 def check_request(build: SlabBuild, object_size: int, align: int, flags: int, freeptr_offset: int | None) -> None:
-    """SlabError for what kmem_cache_create refuses, or would make nonsense of."""
+    """SlabError for a request that kmem_cache_create refuses, or that has no meaning."""
     if object_size < 1:
         raise SlabError(f"have objects of at least 1 byte, not {object_size}")
     if object_size > build.largest_slab:

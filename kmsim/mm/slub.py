@@ -25,6 +25,7 @@ it); a zone's lock only inside the page allocator.
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import locked
 from kmsim.mm.slub_alloc import (
@@ -51,30 +52,18 @@ from kmsim.mm.slub_partial import (
     start_put_partials,
     want_list_lock,
 )
-from kmsim.mm.slub_records import (
-    END,
-    IN_USE,
-    NO_OBJECT,
-    NO_SLAB,
-    SLAB_BULK_MAX,
-    Slub,
-)
+from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, SLAB_BULK_MAX, Slub, cpu_slab_index
 from kmsim.mm.slub_shrink import destroy_locked, flush_cpu, flush_partials, shrink_locked
 from kmsim.mm.slub_steps import (
+    ALLOC_NEXT_OF_BULK,
     ALLOC_SLAB,
-    ALLOCATE,
-    ALLOCATE_BULK,
-    BULK_ALLOC,
-    BULK_FREE,
+    ALLOC_SLAB_PAGES,
     DEACTIVATE,
-    DESTROY,
     DISCARD,
-    DONE,
     FLUSH_CPU,
     FLUSH_PARTIALS,
     FLUSHED,
-    FREE,
-    FREE_BULK,
+    FREE_NEXT_OF_BULK,
     FREE_TO_SLAB,
     LOAD_FREELIST,
     LOCKED_ADD_PARTIAL,
@@ -86,28 +75,33 @@ from kmsim.mm.slub_steps import (
     NEW_OBJECTS,
     NEW_SLAB,
     NO_LOCK,
-    PAGES,
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    OP_DESTROY,
+    OP_FREE,
+    OP_FREE_BULK,
+    OP_SHRINK,
     PAGES_ALLOCATED,
     PAGES_FREED,
     PAGES_WANTED,
     PUT_PARTIALS,
     REREAD_SLAB,
     RETRY_LOAD_SLAB,
-    SHRINK,
-    WAIT,
+    SLUB_DONE,
+    SLUB_WAIT,
 )
 
 # ---- verbs
 
 
 @small
-def slab_alloc_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
+def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start to allocate an object; is a lock wanted? (kernel: slab_alloc_node)
 
     When it is done, `contexts[ac].obj` is the object, or NO_OBJECT: then `m.contexts[ac].failure` says why.
     """
     cpu = int(m.contexts[ac].cpu)
-    c = cache * int(sl.params[0].nr_cpus) + cpu
+    c = cpu_slab_index(sl, cache, cpu)
     obj = int(sl.cpu_slabs[c].freelist)
     if obj == NO_OBJECT:
         return alloc_slowly(m, sl, ac, cache, gfp)
@@ -120,14 +114,14 @@ def slab_alloc_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> boo
 
 
 @small
-def slab_free_begin(m: Machine, sl: Slub, ac: int, obj: int) -> bool:
+def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> bool:
     """Start to free an object; is a lock wanted? (kernel: slab_free)"""
     cpu = int(m.contexts[ac].cpu)
     slab = slab_of(sl, obj)
     record = sl.slabs[slab]
     link = int(sl.links[obj])
     assert link >= IN_USE, "double free"
-    c = int(record.cache) * int(sl.params[0].nr_cpus) + cpu
+    c = cpu_slab_index(sl, int(record.cache), cpu)
     cpu_slab = sl.cpu_slabs[c]
     if int(cpu_slab.slab) == slab:
         freelist = int(cpu_slab.freelist)
@@ -138,76 +132,76 @@ def slab_free_begin(m: Machine, sl: Slub, ac: int, obj: int) -> bool:
         return False
     touch_freed_slowly(m, sl, slab, cpu, link - IN_USE)
     context = sl.contexts[ac]
-    context.operation = FREE
-    context.then = DONE
+    context.operation = OP_FREE
+    context.then = SLUB_DONE
     context.nr_freed = 1
     start_slow_free(sl, ac, slab, obj, obj)
     step = free_slowly(m, sl, ac)
-    if step == DONE:
-        context.stage = DONE
+    if step == SLUB_DONE:
+        context.stage = SLUB_DONE
         return False
-    return True if step == WAIT else proceed(m, sl, ac, step)
+    return True if step == SLUB_WAIT else proceed(m, sl, ac, step)
 
 
 @core
-def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: int, cache: int, gfp: int, nr_objects: int) -> bool:
+def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, nr_objects: int) -> bool:
     """Start to allocate several objects, or none; is a lock wanted? (kernel: kmem_cache_alloc_bulk)
 
-    When it is done, the objects are in the context's row of `bulk`, from ac * SLAB_BULK_MAX on, and
+    When it is done, the objects are in the context's row of `bulk`, from `bulk_row` on, and
     `contexts[ac].nr_objects` is how many: all of them, or 0.
     """
     assert 0 < nr_objects <= SLAB_BULK_MAX
     context = sl.contexts[ac]
     context.cache = cache
     context.gfp = gfp
-    context.operation = ALLOCATE_BULK
+    context.operation = OP_ALLOC_BULK
     context.nr_wanted = nr_objects
     context.nr_objects = 0
-    return proceed(m, sl, ac, BULK_ALLOC)
+    return proceed(m, sl, ac, ALLOC_NEXT_OF_BULK)
 
 
 @core
-def slab_free_bulk_begin(m: Machine, sl: Slub, ac: int, nr_objects: int) -> bool:
+def slab_free_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, nr_objects: int) -> bool:
     """Start to free the first objects of the context's row of `bulk`; is a lock wanted? (kernel: kmem_cache_free_bulk)
 
     They may be of several caches (kernel: kfree_bulk).
     """
     assert 0 < nr_objects <= SLAB_BULK_MAX
     context = sl.contexts[ac]
-    context.operation = FREE_BULK
-    context.then = BULK_FREE
+    context.operation = OP_FREE_BULK
+    context.then = FREE_NEXT_OF_BULK
     context.nr_objects = nr_objects
     sl.work[0].bulk_objects += nr_objects
-    return proceed(m, sl, ac, BULK_FREE)
+    return proceed(m, sl, ac, FREE_NEXT_OF_BULK)
 
 
 @core
-def slab_shrink_begin(m: Machine, sl: Slub, ac: int, cache: int) -> bool:
+def slab_shrink_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> bool:
     """Start to give back what a cache does not need; a lock is wanted (kernel: kmem_cache_shrink)."""
-    return flush_begin(m, sl, ac, cache, SHRINK)
+    return flush_begin(m, sl, ac, cache, OP_SHRINK)
 
 
 @core
-def slab_destroy_begin(m: Machine, sl: Slub, ac: int, cache: int) -> bool:
+def slab_destroy_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> bool:
     """Start to destroy a cache; a lock is wanted (kernel: kmem_cache_destroy).
 
     When it is done, `contexts[ac].remaining` is how many objects still live: if any, the cache stays.
     """
-    return flush_begin(m, sl, ac, cache, DESTROY)
+    return flush_begin(m, sl, ac, cache, OP_DESTROY)
 
 
 @small
-def flush_begin(m: Machine, sl: Slub, ac: int, cache: int, operation: int) -> bool:
+def flush_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, operation: int) -> bool:
     """Start to give back all CPUs' slabs (kernel: flush_all)."""
     context = sl.contexts[ac]
     context.cache = cache
     context.operation = operation
-    context.cursor = 0
+    context.flushed_cpu = 0
     return proceed(m, sl, ac, FLUSH_CPU)
 
 
 @core
-def slab_locked(m: Machine, sl: Slub, ac: int) -> bool:
+def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     """Run the critical section that the context waits for, and go on; is another lock wanted?
 
     The caller has been granted the lock that `contexts[ac].lock` names, and lets go of it when this returns. Where it
@@ -228,16 +222,16 @@ def slab_locked(m: Machine, sl: Slub, ac: int) -> bool:
         step = int(context.then)
     context.stage = step
     context.lock = NO_LOCK
-    return step != DONE
+    return step != SLUB_DONE
 
 
 @core
-def alloc_slowly(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
+def alloc_slowly(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> bool:
     """Start an allocation that finds nothing on the CPU's free list (kernel: __slab_alloc)."""
     context = sl.contexts[ac]
     context.cache = cache
     context.gfp = gfp
-    context.operation = ALLOCATE
+    context.operation = OP_ALLOC
     sl.caches[cache].alloc_slowpath += 1
     sl.work[0].alloc_slow += 1
     return proceed(m, sl, ac, REREAD_SLAB)
@@ -247,9 +241,9 @@ def alloc_slowly(m: Machine, sl: Slub, ac: int, cache: int, gfp: int) -> bool:
 
 
 @core
-def proceed(m: Machine, sl: Slub, ac: int, step: int) -> bool:
+def proceed(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> bool:
     """Take steps, none under a lock, until one is wanted or the request is done; is one wanted?"""
-    while step > DONE:
+    while step > SLUB_DONE:
         if step < DEACTIVATE:
             step = step_of_alloc(m, sl, ac, step)
         elif step == DEACTIVATE:
@@ -258,19 +252,19 @@ def proceed(m: Machine, sl: Slub, ac: int, step: int) -> bool:
             step = start_put_partials(sl, ac)
         elif step == DISCARD:
             step = discard_slab(m, sl, ac)
-        elif step == BULK_FREE:
+        elif step == FREE_NEXT_OF_BULK:
             step = free_bulk(m, sl, ac)
         elif step == FREE_TO_SLAB:
             step = free_slowly(m, sl, ac)
         else:
             step = step_of_rest(m, sl, ac, step)
-    if step == DONE:
-        sl.contexts[ac].stage = DONE
-    return step == WAIT
+    if step == SLUB_DONE:
+        sl.contexts[ac].stage = SLUB_DONE
+    return step == SLUB_WAIT
 
 
 @small
-def step_of_alloc(m: Machine, sl: Slub, ac: int, step: int) -> int:
+def step_of_alloc(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     """One step of ___slab_alloc that holds no lock."""
     if step == REREAD_SLAB:
         return reread_slab(m, sl, ac)
@@ -281,7 +275,7 @@ def step_of_alloc(m: Machine, sl: Slub, ac: int, step: int) -> int:
         return want_list_lock(sl, ac, LOCKED_GET_PARTIAL) if has_partial else ALLOC_SLAB
     if step == ALLOC_SLAB:
         return allocate_slab(sl, ac)
-    if step == PAGES:
+    if step == ALLOC_SLAB_PAGES:
         return alloc_slab_pages(m, sl, ac)
     if step == PAGES_ALLOCATED:
         return pages_allocated(m, sl, ac)
@@ -293,21 +287,21 @@ def step_of_alloc(m: Machine, sl: Slub, ac: int, step: int) -> int:
 
 
 @core
-def step_of_rest(m: Machine, sl: Slub, ac: int, step: int) -> int:
+def step_of_rest(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     """One step of what is asked for rarely."""
-    if step == BULK_ALLOC:
+    if step == ALLOC_NEXT_OF_BULK:
         return alloc_bulk(m, sl, ac)
     if step == FLUSH_CPU:
         return flush_cpu(sl, ac)
     if step == FLUSH_PARTIALS:
         return flush_partials(sl, ac)
     assert step == FLUSHED
-    is_shrink = sl.contexts[ac].operation == SHRINK
+    is_shrink = sl.contexts[ac].operation == OP_SHRINK
     return want_list_lock(sl, ac, LOCKED_SHRINK if is_shrink else LOCKED_DESTROY)
 
 
 @small
-def critical_section(m: Machine, sl: Slub, ac: int, stage: int) -> int:
+def critical_section(m: Machine, sl: Slub, ac: ContextIdx, stage: int) -> int:
     """What is done under list_lock; the step that follows, without it."""
     if stage == LOCKED_FREE:
         return free_locked(m, sl, ac)

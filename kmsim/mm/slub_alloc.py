@@ -9,43 +9,29 @@ where its free list is taken until it is deactivated. Lock order: see `mm.slub`.
 
 from kmsim.jit import small
 from kmsim.mm.gfp import GFP_ZERO
+from kmsim.mm.indices import ContextIdx, CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_lines import stamp_slab, start_list, touch_allocated, where_lines_are
 from kmsim.mm.slub_new import pfmemalloc_match
-from kmsim.mm.slub_partial import (
-    cpu_slab_index,
-    put_cpu_partial,
-    remove_partial,
-    start_deactivate,
-    touch_slab,
-)
-from kmsim.mm.slub_records import (
-    END,
-    IN_USE,
-    NO_OBJECT,
-    NO_SLAB,
-    OWNERS,
-    SLAB_BULK_MAX,
-    SLAB_FROZEN,
-    Slub,
-)
+from kmsim.mm.slub_partial import put_cpu_partial, remove_partial, start_deactivate, this_cpu_slab, touch_slab
+from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, OWNERS, SLAB_FROZEN, Slub, bulk_row
 from kmsim.mm.slub_steps import (
+    ALLOC_NEXT_OF_BULK,
     ALLOC_SLAB,
-    ALLOCATE_BULK,
-    BULK_ALLOC,
-    BULK_FREE,
-    DONE,
+    FREE_NEXT_OF_BULK,
     LOAD_FREELIST,
     NEW_OBJECTS,
     NEW_SLAB,
+    OP_ALLOC_BULK,
     PUT_PARTIALS,
     REREAD_SLAB,
     RETRY_LOAD_SLAB,
+    SLUB_DONE,
 )
 
 
 @small
-def take_object(m: Machine, sl: Slub, c: int, cpu: int, obj: int) -> None:
+def take_object(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, obj: ObjectIdx) -> None:
     """Take the first object off a CPU's free list."""
     cpu_slab = sl.cpu_slabs[c]
     link = int(sl.links[obj])
@@ -56,9 +42,9 @@ def take_object(m: Machine, sl: Slub, c: int, cpu: int, obj: int) -> None:
 
 
 @small
-def install(m: Machine, sl: Slub, ac: int, slab: int, freelist: int) -> None:
+def install(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, freelist: int) -> None:
     """Make a frozen slab the context's cpu slab; `rest` says where its lines are."""
-    c = cpu_slab_index(m, sl, ac)
+    c = this_cpu_slab(m, sl, ac)
     cpu_slab = sl.cpu_slabs[c]
     cpu_slab.slab = slab
     cpu_slab.first_object = int(sl.slabs[slab].first_object)
@@ -67,7 +53,7 @@ def install(m: Machine, sl: Slub, ac: int, slab: int, freelist: int) -> None:
 
 
 @small
-def take_freelist(m: Machine, sl: Slub, ac: int, slab: int) -> int:
+def take_freelist(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> int:
     """Take all free objects of a slab and freeze it; without any, unfreeze it (kernel: get_freelist, freeze_slab)."""
     record = sl.slabs[slab]
     cpu = int(m.contexts[ac].cpu)
@@ -86,10 +72,10 @@ def take_freelist(m: Machine, sl: Slub, ac: int, slab: int) -> int:
 
 
 @small
-def reread_slab(m: Machine, sl: Slub, ac: int) -> int:
+def reread_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take what others have freed to the cpu slab, or give the slab up (kernel: ___slab_alloc, from reread_slab on)."""
     context = sl.contexts[ac]
-    c = cpu_slab_index(m, sl, ac)
+    c = this_cpu_slab(m, sl, ac)
     cpu_slab = sl.cpu_slabs[c]
     slab = int(cpu_slab.slab)
     if slab == NO_SLAB:
@@ -110,10 +96,10 @@ def reread_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def cpu_partial_slab(m: Machine, sl: Slub, ac: int) -> int:
+def cpu_partial_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take the first of the CPU's partial slabs (kernel: ___slab_alloc, from new_slab on)."""
     context = sl.contexts[ac]
-    cpu_slab = sl.cpu_slabs[cpu_slab_index(m, sl, ac)]
+    cpu_slab = sl.cpu_slabs[this_cpu_slab(m, sl, ac)]
     slab = int(cpu_slab.partial)
     if slab == NO_SLAB:
         return NEW_OBJECTS
@@ -135,7 +121,7 @@ def cpu_partial_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def get_partial_node(m: Machine, sl: Slub, ac: int) -> int:
+def get_partial_node(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take slabs from the node's list, the first to use, the others for the CPU's; under list_lock."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -167,10 +153,10 @@ def get_partial_node(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def retry_load_slab(m: Machine, sl: Slub, ac: int) -> int:
+def retry_load_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Make the slab the cpu slab, once the one that an interrupt has installed is gone (kernel: retry_load_slab)."""
     context = sl.contexts[ac]
-    c = cpu_slab_index(m, sl, ac)
+    c = this_cpu_slab(m, sl, ac)
     if int(sl.cpu_slabs[c].slab) != NO_SLAB:
         sl.caches[int(context.cache)].cpuslab_flush += 1
         return start_deactivate(sl, ac, c, RETRY_LOAD_SLAB)
@@ -180,47 +166,47 @@ def retry_load_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def load_freelist(m: Machine, sl: Slub, ac: int) -> int:
+def load_freelist(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take the first object of the cpu slab's free list (kernel: load_freelist)."""
     context = sl.contexts[ac]
-    c = cpu_slab_index(m, sl, ac)
+    c = this_cpu_slab(m, sl, ac)
     obj = int(sl.cpu_slabs[c].freelist)
     assert int(sl.slabs[int(sl.cpu_slabs[c].slab)].slab_flags) & SLAB_FROZEN, "the cpu slab is not frozen"
     take_object(m, sl, c, int(m.contexts[ac].cpu), obj)
-    if context.operation == ALLOCATE_BULK:
+    if context.operation == OP_ALLOC_BULK:
         put_in_row(sl, ac, obj)
-        return BULK_ALLOC
+        return ALLOC_NEXT_OF_BULK
     context.obj = obj
     if context.gfp & GFP_ZERO:
         m.work[0].bytes_zeroed += sl.caches[int(context.cache)].object_size
-    return DONE
+    return SLUB_DONE
 
 
 @small
-def out_of_memory(sl: Slub, ac: int) -> int:
+def out_of_memory(sl: Slub, ac: ContextIdx) -> int:
     """There is no object; a bulk request gives back what it has."""
     context = sl.contexts[ac]
     context.obj = NO_OBJECT
-    if context.operation == ALLOCATE_BULK:
-        context.then = BULK_FREE
-        return BULK_FREE
-    return DONE
+    if context.operation == OP_ALLOC_BULK:
+        context.then = FREE_NEXT_OF_BULK
+        return FREE_NEXT_OF_BULK
+    return SLUB_DONE
 
 
 @small
-def put_in_row(sl: Slub, ac: int, obj: int) -> None:
+def put_in_row(sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> None:
     """Add an object to the context's row."""
     context = sl.contexts[ac]
-    sl.bulk[ac * SLAB_BULK_MAX + int(context.nr_objects)] = obj
+    sl.bulk[bulk_row(ac) + int(context.nr_objects)] = obj
     context.nr_objects += 1
 
 
 @small
-def alloc_bulk(m: Machine, sl: Slub, ac: int) -> int:
+def alloc_bulk(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take objects until there are enough, or the CPU's free list is empty (kernel: __kmem_cache_alloc_bulk)."""
     context = sl.contexts[ac]
     cpu = int(m.contexts[ac].cpu)
-    c = cpu_slab_index(m, sl, ac)
+    c = this_cpu_slab(m, sl, ac)
     cache = sl.caches[int(context.cache)]
     while context.nr_objects < context.nr_wanted:
         obj = int(sl.cpu_slabs[c].freelist)
@@ -234,4 +220,4 @@ def alloc_bulk(m: Machine, sl: Slub, ac: int) -> int:
     sl.work[0].bulk_objects += int(context.nr_wanted)
     if context.gfp & GFP_ZERO:
         m.work[0].bytes_zeroed += int(context.nr_wanted) * int(cache.object_size)
-    return DONE
+    return SLUB_DONE

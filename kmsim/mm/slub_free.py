@@ -3,13 +3,14 @@
 An object of the CPU's own cpu slab goes to that slab's free list (in `mm.slub`); any other to its slab's own,
 with one exchange of two words: the free list and the counters. Only where the last object of a slab that may
 be on the node's list is freed is list_lock needed, and it is taken before the exchange; when the exchange then
-finds the slab changed, the lock was taken in vain, and the free begins again.
+finds the slab changed, the lock was not needed, and the free starts over.
 
 Leaves out the debugging path, RCU-delayed freeing of pages (SLAB_TYPESAFE_BY_RCU slabs are freed at once), and
 object extensions. Invariant: the objects from `head` to `tail` are linked and on no list. Lock order: see `mm.slub`.
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import ContextIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_lines import stamp_slab, touch_freed_slowly
 from kmsim.mm.slub_partial import put_cpu_partial, remove_partial, touch_slab, want_list_lock
@@ -18,31 +19,32 @@ from kmsim.mm.slub_records import (
     END,
     IN_USE,
     NO_SLAB,
-    SLAB_BULK_MAX,
     SLAB_FROZEN,
     SLAB_NODE_PARTIAL,
     Slub,
+    bulk_row,
+    cpu_slab_index,
 )
-from kmsim.mm.slub_steps import DISCARD, DONE, FREE_TO_SLAB, LOCKED_FREE, PUT_PARTIALS
+from kmsim.mm.slub_steps import DISCARD, FREE_TO_SLAB, LOCKED_FREE, PUT_PARTIALS, SLUB_DONE
 
 _LOOK_AHEAD = 3
 
 
 @small
-def slab_of(sl: Slub, obj: int) -> int:
+def slab_of(sl: Slub, obj: ObjectIdx) -> SlabIdx:
     """The slab that an object's number belongs to."""
     return int(sl.slab_of_chunk[obj >> CHUNK_SHIFT])
 
 
 @small
-def counters_of(sl: Slub, slab: int) -> int:
+def counters_of(sl: Slub, slab: SlabIdx) -> int:
     """The second word that the exchange compares: objects in use, and whether the slab is frozen."""
     record = sl.slabs[slab]
     return int(record.inuse) << 1 | (int(record.slab_flags) & SLAB_FROZEN)
 
 
 @small
-def needs_list_lock(sl: Slub, slab: int, nr_freed: int) -> bool:
+def needs_list_lock(sl: Slub, slab: SlabIdx, nr_freed: int) -> bool:
     """Would the free leave a slab empty that may be on the node's list?"""
     record = sl.slabs[slab]
     is_empty = int(record.inuse) == nr_freed
@@ -50,7 +52,7 @@ def needs_list_lock(sl: Slub, slab: int, nr_freed: int) -> bool:
 
 
 @small
-def exchange(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+def exchange(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Put the context's objects at the head of their slab's free list."""
     context = sl.contexts[ac]
     record = sl.slabs[slab]
@@ -64,7 +66,7 @@ def exchange(m: Machine, sl: Slub, ac: int, slab: int) -> None:
 
 
 @small
-def free_slowly(m: Machine, sl: Slub, ac: int) -> int:
+def free_slowly(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free the context's objects to their slab, whose list_lock may be wanted (kernel: __slab_free)."""
     context = sl.contexts[ac]
     slab = int(context.free_slab)
@@ -93,7 +95,7 @@ def free_slowly(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def free_locked(m: Machine, sl: Slub, ac: int) -> int:
+def free_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free the last objects of a slab that may be on the node's list; under list_lock."""
     context = sl.contexts[ac]
     slab = int(context.free_slab)
@@ -117,7 +119,7 @@ def free_locked(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def start_slow_free(sl: Slub, ac: int, slab: int, head: int, tail: int) -> None:
+def start_slow_free(sl: Slub, ac: ContextIdx, slab: SlabIdx, head: int, tail: int) -> None:
     """Note what the slow path is to free; the caller has set how many, and what follows."""
     context = sl.contexts[ac]
     context.cache = int(sl.slabs[slab].cache)
@@ -129,14 +131,14 @@ def start_slow_free(sl: Slub, ac: int, slab: int, head: int, tail: int) -> None:
 
 
 @small
-def build_detached_freelist(m: Machine, sl: Slub, ac: int) -> int:
+def build_detached_freelist(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Link objects of one slab from the end of the batch; their slab (kernel: build_detached_freelist).
 
     Other objects stay in the context's row, in the kernel's order: at most two of them are looked past.
     """
     context = sl.contexts[ac]
     cpu = int(m.contexts[ac].cpu)
-    row = ac * SLAB_BULK_MAX
+    row = bulk_row(ac)
     nr_left = int(context.nr_objects) - 1
     obj = int(sl.bulk[row + nr_left])
     slab = slab_of(sl, obj)
@@ -168,7 +170,7 @@ def build_detached_freelist(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def free_bulk(m: Machine, sl: Slub, ac: int) -> int:
+def free_bulk(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free what is left of a batch, slab by slab (kernel: kmem_cache_free_bulk)."""
     context = sl.contexts[ac]
     while context.nr_objects > 0:
@@ -176,7 +178,7 @@ def free_bulk(m: Machine, sl: Slub, ac: int) -> int:
         head = int(context.head)
         tail = int(context.tail)
         cache = int(sl.slabs[slab].cache)
-        c = cache * int(sl.params[0].nr_cpus) + int(m.contexts[ac].cpu)
+        c = cpu_slab_index(sl, cache, int(m.contexts[ac].cpu))
         cpu_slab = sl.cpu_slabs[c]
         if int(cpu_slab.slab) != slab:
             start_slow_free(sl, ac, slab, head, tail)
@@ -186,4 +188,4 @@ def free_bulk(m: Machine, sl: Slub, ac: int) -> int:
         cpu_slab.freelist = head
         cpu_slab.nr_hot += int(context.nr_freed)
         cpu_slab.free_fastpath += int(context.nr_freed)
-    return DONE
+    return SLUB_DONE

@@ -18,33 +18,34 @@ lock; the caller owns the object. Invariant: nr_hot >= 0.
 import numpy as np
 
 from kmsim.jit import core, small
-from kmsim.mm.cacheline import age
+from kmsim.mm.cacheline import age, last_toucher, toucher
+from kmsim.mm.indices import CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
+from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
 from kmsim.mm.slub_records import OWNERS, Slub
 
 LINE_HOT, LINE_OTHER, LINE_MEMORY = range(3)
 LINE_SHIFT = 6
 _NO_LINE = -2
-_UINT32_MAX = 0xFFFFFFFF
 
 
 @small
-def start_list(m: Machine, sl: Slub, c: int, cpu: int, rest: int) -> None:
+def start_list(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, rest: int) -> None:
     """A cpu slab has got a new free list, whose lines are at `rest`."""
     cpu_slab = sl.cpu_slabs[c]
     cpu_slab.nr_hot = 0
     cpu_slab.rest = rest
     cpu_slab.last_line = _NO_LINE
-    cpu_slab.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
+    cpu_slab.touched = int(m.cpus[cpu].nr_misses) & U32_MAX
 
 
 @small
-def touch_allocated(m: Machine, sl: Slub, c: int, cpu: int, obj: int) -> None:
+def touch_allocated(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, obj: ObjectIdx) -> None:
     """Count the touch of an object that leaves the free list of cpu slab `c`."""
     cpu_slab = sl.cpu_slabs[np.uint64(c)]
     now = int(m.cpus[np.uint64(cpu)].nr_misses)
     is_young = age(now, int(cpu_slab.touched)) <= m.params[0].cache_lines
-    cpu_slab.touched = now & _UINT32_MAX
+    cpu_slab.touched = now & U32_MAX
     nr_hot = int(cpu_slab.nr_hot)
     if nr_hot > 0:
         cpu_slab.nr_hot = nr_hot - 1
@@ -55,7 +56,7 @@ def touch_allocated(m: Machine, sl: Slub, c: int, cpu: int, obj: int) -> None:
 
 
 @core
-def touch_cold(m: Machine, sl: Slub, c: int, cpu: int, obj: int, is_young: bool) -> None:
+def touch_cold(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, obj: ObjectIdx, is_young: bool) -> None:
     """Count a touch on the free list of a cpu slab whose line is not hot by what the list says."""
     if m.params[0].cache_lines == NO_CACHES:
         return
@@ -81,12 +82,12 @@ def touch_cold(m: Machine, sl: Slub, c: int, cpu: int, obj: int, is_young: bool)
 
 
 @small
-def touch_freed(m: Machine, sl: Slub, c: int, cpu: int, owner: int) -> None:
+def touch_freed(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, owner: CpuIdx) -> None:
     """Count the touch of an object of CPU `owner` that is freed to the cpu slab `c`; it is now hot."""
     cpu_slab = sl.cpu_slabs[np.uint64(c)]
     now = int(m.cpus[np.uint64(cpu)].nr_misses)
     is_young = age(now, int(cpu_slab.touched)) <= m.params[0].cache_lines
-    cpu_slab.touched = now & _UINT32_MAX
+    cpu_slab.touched = now & U32_MAX
     if is_young and owner == cpu & (OWNERS - 1):
         m.work[0].lines_hot += 1
         cpu_slab.nr_hot += 1
@@ -95,8 +96,8 @@ def touch_freed(m: Machine, sl: Slub, c: int, cpu: int, owner: int) -> None:
 
 
 @core
-def touch_foreign(m: Machine, sl: Slub, c: int, cpu: int, owner: int, is_young: bool) -> None:
-    """Count the touch of an object that is freed to a cpu slab, and whose line this CPU has not."""
+def touch_foreign(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, owner: CpuIdx, is_young: bool) -> None:
+    """Count the touch of an object that is freed to a cpu slab and whose line is not in this CPU's cache."""
     if m.params[0].cache_lines == NO_CACHES:
         return
     cpu_slab = sl.cpu_slabs[c]
@@ -111,7 +112,7 @@ def touch_foreign(m: Machine, sl: Slub, c: int, cpu: int, owner: int, is_young: 
 
 
 @small
-def touch_freed_slowly(m: Machine, sl: Slub, slab: int, cpu: int, owner: int) -> None:
+def touch_freed_slowly(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx, owner: CpuIdx) -> None:
     """Count the touch of an object of CPU `owner` that is freed to a slab which is not this CPU's."""
     where = line_with(m, sl, slab, owner)
     if owner == cpu & (OWNERS - 1) and where == LINE_OTHER:
@@ -120,7 +121,7 @@ def touch_freed_slowly(m: Machine, sl: Slub, slab: int, cpu: int, owner: int) ->
 
 
 @small
-def count_line(m: Machine, cpu: int, where: int) -> None:
+def count_line(m: Machine, cpu: CpuIdx, where: int) -> None:
     """Count one line."""
     if where == LINE_HOT:
         m.work[0].lines_hot += 1
@@ -135,35 +136,35 @@ def count_line(m: Machine, cpu: int, where: int) -> None:
 
 
 @small
-def line_with(m: Machine, sl: Slub, slab: int, owner: int) -> int:
+def line_with(m: Machine, sl: Slub, slab: SlabIdx, owner: CpuIdx) -> int:
     """LINE_OTHER where the cache of an object's owner still has its line, else LINE_MEMORY."""
     record = sl.slabs[slab]
-    is_last = int(record.toucher) == owner + 1
+    is_last = int(record.toucher) == toucher(owner)
     if is_last and age(int(m.cpus[owner].nr_misses), int(record.touched)) > m.params[0].cache_lines:
         return LINE_MEMORY
     return LINE_OTHER
 
 
 @small
-def where_lines_are(m: Machine, sl: Slub, slab: int, cpu: int) -> int:
+def where_lines_are(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx) -> int:
     """Where the lines of a slab's free objects are, seen from a CPU that takes them."""
     record = sl.slabs[slab]
-    toucher = int(record.toucher) - 1
-    if toucher < 0 or age(int(m.cpus[toucher].nr_misses), int(record.touched)) > m.params[0].cache_lines:
+    last = last_toucher(int(record.toucher))
+    if last < 0 or age(int(m.cpus[last].nr_misses), int(record.touched)) > m.params[0].cache_lines:
         return LINE_MEMORY
-    return LINE_HOT if toucher == cpu else LINE_OTHER
+    return LINE_HOT if last == cpu else LINE_OTHER
 
 
 @small
-def stamp_slab(m: Machine, sl: Slub, slab: int, cpu: int) -> None:
+def stamp_slab(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx) -> None:
     """Say in the slab's record that this CPU has touched its objects now."""
     record = sl.slabs[slab]
-    record.toucher = cpu + 1
-    record.touched = int(m.cpus[cpu].nr_misses) & _UINT32_MAX
+    record.toucher = toucher(cpu)
+    record.touched = int(m.cpus[cpu].nr_misses) & U32_MAX
 
 
 @core
-def touch_set_up(m: Machine, sl: Slub, slab: int, cpu: int) -> None:
+def touch_set_up(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx) -> None:
     """Count the lines that setting a new slab up writes: free pointers, or all of it where there is a constructor."""
     if m.params[0].cache_lines == NO_CACHES:
         return

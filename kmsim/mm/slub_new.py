@@ -4,23 +4,25 @@ The usual order is tried first, such that the page allocator neither reclaims no
 smallest order that holds one object, as the caller asked. Free objects are linked in the order of their
 addresses, or, with random order, from a random place of the cache's shuffled sequence on.
 
-Leaves out what is written into the objects, object extensions, and memory control groups. Invariant: a new
-slab is of use to nobody else until its cpu slab is loaded. Lock order: the page allocator's.
+Leaves out what is written into the objects, object extensions, and memory control groups. Invariant: no
+other request sees a new slab before it is a cpu slab. Lock order: the page allocator's.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.cacheline import touch
 from kmsim.mm.gfp import (
     ALLOC_NO_WATERMARKS,
+    GFP_CONSTRAINT_MASK,
     GFP_DIRECT_RECLAIM,
-    GFP_FLAGS,
-    GFP_HIGH,
-    GFP_IO,
-    GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_NOFAIL,
     GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_RECLAIM,
+    GFP_RECLAIM_MASK,
 )
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, SlabIdx
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin
 from kmsim.mm.slub_lines import LINE_HOT, stamp_slab, touch_set_up
@@ -34,31 +36,20 @@ from kmsim.mm.slub_records import (
     Slub,
     next_random,
 )
-from kmsim.mm.slub_steps import OUT_OF_MEMORY, PAGES, PAGES_ALLOCATED, PAGES_WANTED, RETRY_LOAD_SLAB, WAIT
-
-_NOWARN = GFP_FLAGS["__GFP_NOWARN"]
-_NORETRY = GFP_FLAGS["__GFP_NORETRY"]
-_RECLAIM = GFP_FLAGS["__GFP_RECLAIM"]
-# Which flags of the caller reach the page allocator (kernel: GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK).
-_SLAB_GFP_MASK = (
-    GFP_DIRECT_RECLAIM
-    | GFP_KSWAPD_RECLAIM
-    | GFP_HIGH
-    | GFP_IO
-    | GFP_FLAGS["__GFP_FS"]
-    | _NOWARN
-    | GFP_FLAGS["__GFP_RETRY_MAYFAIL"]
-    | GFP_NOFAIL
-    | _NORETRY
-    | GFP_MEMALLOC
-    | GFP_NOMEMALLOC
-    | GFP_FLAGS["__GFP_HARDWALL"]
-    | GFP_FLAGS["__GFP_THISNODE"]
+from kmsim.mm.slub_steps import (
+    ALLOC_SLAB_PAGES,
+    OUT_OF_MEMORY,
+    PAGES_ALLOCATED,
+    PAGES_WANTED,
+    RETRY_LOAD_SLAB,
+    SLUB_WAIT,
 )
+
+_SLAB_GFP_MASK = GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK  # what of the caller's flags reaches the page allocator
 
 
 @small
-def pfmemalloc_match(sl: Slub, slab: int, gfp: int) -> bool:
+def pfmemalloc_match(sl: Slub, slab: SlabIdx, gfp: Gfp) -> bool:
     """May the request use the slab, whose pages may come from the reserves? (kernel: pfmemalloc_match)"""
     if int(sl.slabs[slab].slab_flags) & SLAB_PFMEMALLOC:
         return gfp & GFP_MEMALLOC != 0 and gfp & GFP_NOMEMALLOC == 0
@@ -66,33 +57,33 @@ def pfmemalloc_match(sl: Slub, slab: int, gfp: int) -> bool:
 
 
 @small
-def allocate_slab(sl: Slub, ac: int) -> int:
+def allocate_slab(sl: Slub, ac: ContextIdx) -> int:
     """Ask for pages of the usual order first."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
     gfp = (int(context.gfp) & _SLAB_GFP_MASK) | int(cache.allocflags)
-    gfp = (gfp | _NOWARN | _NORETRY) & ~GFP_NOFAIL
+    gfp = (gfp | GFP_NOWARN | GFP_NORETRY) & ~GFP_NOFAIL
     if gfp & GFP_DIRECT_RECLAIM and cache.order > cache.min_order:
-        gfp = (gfp | GFP_NOMEMALLOC) & ~_RECLAIM
+        gfp = (gfp | GFP_NOMEMALLOC) & ~GFP_RECLAIM
     context.page_gfp = gfp
     context.page_order = int(cache.order)
     context.page_attempt = 0
-    return PAGES
+    return ALLOC_SLAB_PAGES
 
 
 @small
-def alloc_slab_pages(m: Machine, sl: Slub, ac: int) -> int:
+def alloc_slab_pages(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Ask the page allocator for the pages of a slab (kernel: alloc_slab_page)."""
     context = sl.contexts[ac]
     if alloc_begin(m, ac, int(context.page_gfp), int(context.page_order)):
         context.stage = PAGES_WANTED
         context.lock = int(m.contexts[ac].zone)
-        return WAIT
+        return SLUB_WAIT
     return PAGES_ALLOCATED
 
 
 @small
-def pages_allocated(m: Machine, sl: Slub, ac: int) -> int:
+def pages_allocated(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """The page allocator has answered: set the slab up, or ask for the smallest order, or fail."""
     after_lock(m, ac)
     context = sl.contexts[ac]
@@ -105,11 +96,11 @@ def pages_allocated(m: Machine, sl: Slub, ac: int) -> int:
     context.page_attempt = 1
     context.page_gfp = (int(context.gfp) & _SLAB_GFP_MASK) | int(cache.allocflags)
     context.page_order = int(cache.min_order)
-    return PAGES
+    return ALLOC_SLAB_PAGES
 
 
 @core
-def new_slab(m: Machine, sl: Slub, ac: int) -> None:
+def new_slab(m: Machine, sl: Slub, ac: ContextIdx) -> None:
     """Make a slab of the context's pages, frozen and with all objects taken (kernel: allocate_slab)."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -149,7 +140,7 @@ def new_slab(m: Machine, sl: Slub, ac: int) -> None:
 
 
 @small
-def take_record(sl: Slub, cache: int) -> int:
+def take_record(sl: Slub, cache: CacheIdx) -> int:
     """A recycled slab record with its range of objects, or a fresh one."""
     keeper = sl.caches[int(sl.caches[cache].recycler)]
     slab = int(keeper.recycled)
@@ -171,7 +162,7 @@ def take_record(sl: Slub, cache: int) -> int:
 
 
 @small
-def link_objects(sl: Slub, slab: int, objects: int) -> int:
+def link_objects(sl: Slub, slab: SlabIdx, objects: int) -> int:
     """Link a new slab's objects; the index of the first."""
     first_object = int(sl.slabs[slab].first_object)
     cache = sl.caches[int(sl.slabs[slab].cache)]
@@ -184,7 +175,7 @@ def link_objects(sl: Slub, slab: int, objects: int) -> int:
 
 
 @core
-def shuffle_freelist(sl: Slub, slab: int, objects: int) -> int:
+def shuffle_freelist(sl: Slub, slab: SlabIdx, objects: int) -> int:
     """Link a new slab's objects in the cache's random sequence, from a random place on (kernel: shuffle_freelist)."""
     first_object = int(sl.slabs[slab].first_object)
     cache = sl.caches[int(sl.slabs[slab].cache)]

@@ -6,6 +6,7 @@ use belongs to nothing.
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import CacheIdx, ObjectIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import CHUNK_SHIFT, IN_USE, SLAB_LIVE, Slub
@@ -15,7 +16,7 @@ FREE_NO_OBJECT, FREE_NO_SLAB, FREE_TWICE, FREE_WRONG_CACHE = range(1, 5)
 
 
 @small
-def address_of(m: Machine, sl: Slub, obj: int) -> int:
+def address_of(m: Machine, sl: Slub, obj: ObjectIdx) -> int:
     """An object's address in the linear mapping: its page frame's number and its offset there."""
     record = sl.slabs[slab_of(sl, obj)]
     offset = (obj - int(record.first_object)) * int(sl.caches[int(record.cache)].slot_size)
@@ -23,7 +24,7 @@ def address_of(m: Machine, sl: Slub, obj: int) -> int:
 
 
 @small
-def slab_owner(sl: Slub, obj: int) -> int:
+def slab_owner(sl: Slub, obj: ObjectIdx) -> CacheIdx:
     """The cache that an object belongs to, or -1 where it belongs to none."""
     if obj < 0 or obj >> CHUNK_SHIFT >= sl.params[0].nr_chunks_used:
         return -1
@@ -34,8 +35,8 @@ def slab_owner(sl: Slub, obj: int) -> int:
 
 
 @small
-def free_problem(sl: Slub, obj: int, cache: int) -> int:
-    """Why an object must not be freed to a cache (-1: to whichever it is of, as kfree does), or 0."""
+def free_problem(sl: Slub, obj: ObjectIdx, cache: CacheIdx) -> int:
+    """Why an object must not be freed to a cache, or 0 if it may; -1: to its own cache, as kfree does."""
     if obj < 0 or obj >> CHUNK_SHIFT >= sl.params[0].nr_chunks_used:
         return FREE_NO_OBJECT
     owner = slab_owner(sl, obj)

@@ -10,7 +10,8 @@ exactly the slabs of the node's list, of which `nr_partial` counts the number. L
 
 from kmsim.jit import small
 from kmsim.mm.cacheline import touch
-from kmsim.mm.mmzone import MAX_NR_ZONES, PG_SLAB, Machine
+from kmsim.mm.indices import ContextIdx, CpuSlabIdx, ObjectIdx, SlabIdx
+from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
 from kmsim.mm.slub_lines import stamp_slab
 from kmsim.mm.slub_records import (
@@ -20,6 +21,10 @@ from kmsim.mm.slub_records import (
     SLAB_FROZEN,
     SLAB_NODE_PARTIAL,
     Slub,
+    cpu_slab_index,
+    list_lock_of,
+    set_slabs_from,
+    slabs_from,
 )
 from kmsim.mm.slub_steps import (
     DEACTIVATE,
@@ -27,28 +32,28 @@ from kmsim.mm.slub_steps import (
     LOCKED_ADD_PARTIAL,
     LOCKED_PUT_PARTIALS,
     PAGES_FREED,
-    WAIT,
+    SLUB_WAIT,
 )
 
 
 @small
-def want_list_lock(sl: Slub, ac: int, stage: int) -> int:
+def want_list_lock(sl: Slub, ac: ContextIdx, stage: int) -> int:
     """The context waits for its cache's list_lock; `stage` runs under it."""
     context = sl.contexts[ac]
     context.stage = stage
-    context.lock = MAX_NR_ZONES + int(context.cache)
-    return WAIT
+    context.lock = list_lock_of(int(context.cache))
+    return SLUB_WAIT
 
 
 @small
-def touch_slab(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+def touch_slab(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Count a touch of a slab's struct page, if there is such a slab."""
     if slab != NO_SLAB:
         touch(m, ac, int(sl.slabs[slab].pfn))
 
 
 @small
-def add_partial(m: Machine, sl: Slub, ac: int, slab: int, to_tail: bool) -> None:
+def add_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, to_tail: bool) -> None:
     """Put a slab on the node's list; the caller holds list_lock (kernel: add_partial)."""
     record = sl.slabs[slab]
     assert int(record.slab_flags) & (SLAB_NODE_PARTIAL | SLAB_FROZEN) == 0, "a slab is put on a list twice"
@@ -73,7 +78,7 @@ def add_partial(m: Machine, sl: Slub, ac: int, slab: int, to_tail: bool) -> None
 
 
 @small
-def remove_partial(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+def remove_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Take a slab off the node's list; the caller holds list_lock (kernel: remove_partial)."""
     record = sl.slabs[slab]
     assert int(record.slab_flags) & SLAB_NODE_PARTIAL, "a slab is taken off a list that it is not on"
@@ -97,26 +102,26 @@ def remove_partial(m: Machine, sl: Slub, ac: int, slab: int) -> None:
 
 
 @small
-def cpu_slab_index(m: Machine, sl: Slub, ac: int) -> int:
+def this_cpu_slab(m: Machine, sl: Slub, ac: ContextIdx) -> CpuSlabIdx:
     """Where the cpu slab of the context's cache and CPU is in `cpu_slabs`."""
-    return int(sl.contexts[ac].cache) * int(sl.params[0].nr_cpus) + int(m.contexts[ac].cpu)
+    return cpu_slab_index(sl, int(sl.contexts[ac].cache), int(m.contexts[ac].cpu))
 
 
 @small
-def put_cpu_partial(m: Machine, sl: Slub, ac: int, slab: int, may_drain: bool) -> int:
+def put_cpu_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, may_drain: bool) -> int:
     """Put a slab on the CPU's partial list; the slabs that make room for it, to be put on the node's, or NO_SLAB."""
-    cpu_slab = sl.cpu_slabs[cpu_slab_index(m, sl, ac)]
+    cpu_slab = sl.cpu_slabs[this_cpu_slab(m, sl, ac)]
     oldest = int(cpu_slab.partial)
     slabs = 0
     to_put = NO_SLAB
     if oldest != NO_SLAB:
         touch_slab(m, sl, ac, oldest)
-        slabs = int(sl.slabs[oldest].prev)
+        slabs = slabs_from(sl, oldest)
         if may_drain and slabs >= sl.caches[int(sl.contexts[ac].cache)].cpu_partial_slabs:
             to_put = oldest
             oldest = NO_SLAB
             slabs = 0
-    sl.slabs[slab].prev = slabs + 1
+    set_slabs_from(sl, slab, slabs + 1)
     sl.slabs[slab].next = oldest
     cpu_slab.partial = slab
     sl.work[0].slabs_moved += 1
@@ -124,13 +129,13 @@ def put_cpu_partial(m: Machine, sl: Slub, ac: int, slab: int, may_drain: bool) -
 
 
 @small
-def start_put_partials(sl: Slub, ac: int) -> int:
+def start_put_partials(sl: Slub, ac: ContextIdx) -> int:
     """The context's chain is to go to the node's list (kernel: __put_partials)."""
     return want_list_lock(sl, ac, LOCKED_PUT_PARTIALS)
 
 
 @small
-def put_partials_locked(m: Machine, sl: Slub, ac: int) -> int:
+def put_partials_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Put the chain on the node's list, but for empty slabs that the node does not need; under list_lock."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -153,7 +158,7 @@ def put_partials_locked(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def start_deactivate(sl: Slub, ac: int, c: int, then: int) -> int:
+def start_deactivate(sl: Slub, ac: ContextIdx, c: CpuSlabIdx, then: int) -> int:
     """Take the slab away from cpu slab `c`, to be deactivated; go on with `then`."""
     context = sl.contexts[ac]
     cpu_slab = sl.cpu_slabs[c]
@@ -166,7 +171,7 @@ def start_deactivate(sl: Slub, ac: int, c: int, then: int) -> int:
 
 
 @small
-def deactivate_slab(m: Machine, sl: Slub, ac: int) -> int:
+def deactivate_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Give the CPU's free objects back to the slab, unfreeze it and see where it belongs (kernel: deactivate_slab)."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -198,7 +203,7 @@ def deactivate_slab(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def splice(m: Machine, sl: Slub, slab: int, obj: int) -> None:
+def splice(m: Machine, sl: Slub, slab: SlabIdx, obj: ObjectIdx) -> None:
     """Put a free list that begins with `obj` before the slab's own."""
     record = sl.slabs[slab]
     first = int(record.first_object)
@@ -214,7 +219,7 @@ def splice(m: Machine, sl: Slub, slab: int, obj: int) -> None:
 
 
 @small
-def add_partial_locked(m: Machine, sl: Slub, ac: int) -> int:
+def add_partial_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Put the deactivated slab on the node's list; under list_lock."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
@@ -228,7 +233,7 @@ def add_partial_locked(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def discard_slab(m: Machine, sl: Slub, ac: int) -> int:
+def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Free the pages of the next slab that is to be discarded (kernel: discard_slab)."""
     context = sl.contexts[ac]
     slab = int(context.discards)
@@ -253,7 +258,7 @@ def discard_slab(m: Machine, sl: Slub, ac: int) -> int:
     if free_begin(m, ac, pfn, order):
         context.stage = PAGES_FREED
         context.lock = int(m.contexts[ac].zone)
-        return WAIT
+        return SLUB_WAIT
     return DISCARD
 
 

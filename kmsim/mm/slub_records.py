@@ -25,11 +25,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import small
-from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FLAGS, GFP_RECLAIMABLE
-from kmsim.mm.mmzone import Machine
+from kmsim.jit import shared, small
+from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
+from kmsim.mm.indices import CacheIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, SlabIdx
+from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
 
+NO_CACHE = -1
 NO_OBJECT = -1
 NO_SLAB = -1
 END = 0x7FFF  # the link of the last free object; so a slab has at most this many objects
@@ -44,8 +46,6 @@ SLAB_FROZEN = 1 << 0
 SLAB_NODE_PARTIAL = 1 << 1  # kernel: PG_workingset
 SLAB_PFMEMALLOC = 1 << 2  # its pages came from the reserves
 SLAB_LIVE = 1 << 3  # it has pages
-
-GFP_COMP = GFP_FLAGS["__GFP_COMP"]
 
 kmem_cache_t = np.dtype(
     (
@@ -120,9 +120,9 @@ slab_t = np.dtype(
             ("pfn", np.int32),
             ("first_object", np.int32),
             ("next", np.int32),  # on the list that it is on, or among the recycled
-            ("prev", np.int32),  # on the node's list; on a CPU's partial list: the slabs from here on (`slabs`)
+            ("prev", np.int32),  # on the node's list; on a CPU's partial list see `slabs_from`
             ("touched", np.uint32),
-            ("toucher", np.uint16),  # the CPU that touched its objects last, + 1
+            ("toucher", np.uint16),  # the CPU that touched its objects last, as `mm.cacheline.toucher` has it
             ("freelist", np.uint16),  # the first free object's index, or END
             ("inuse", np.uint16),
             ("objects", np.uint16),
@@ -138,7 +138,7 @@ slab_context_t = np.dtype(
         np.record,
         [
             ("stage", np.int64),
-            ("lock", np.int64),  # the lock that is wanted: a zone's number, or MAX_NR_ZONES + cache: its list_lock
+            ("lock", np.int64),  # the lock that is wanted: a zone's, a cache's (`list_lock_of`), or NO_LOCK
             ("obj", np.int64),
             ("cache", np.int64),
             ("gfp", np.int64),
@@ -163,10 +163,12 @@ slab_context_t = np.dtype(
             ("counters", np.int64),
             ("nr_wanted", np.int64),
             ("nr_objects", np.int64),  # objects in the context's row of `bulk`
-            ("cursor", np.int64),  # the CPU whose slabs are being flushed
+            ("flushed_cpu", np.int64),  # whose slabs are being flushed
             ("remaining", np.int64),  # of a cache that was to be destroyed: live objects
-            ("realloc_from", np.int64),  # for mm.kmalloc
-            ("realloc_size", np.int64),
+            ("large_pfn", np.int64),  # for mm.kmalloc: the large block that is the result, or NO_PAGE
+            ("realloc_size", np.int64),  # of a krealloc that moves its memory: the new size, else 0; and the old memory
+            ("old_obj", np.int64),
+            ("old_large_pfn", np.int64),
         ],
     )
 )
@@ -204,16 +206,46 @@ class Slub(NamedTuple):
     """The whole state of the slab allocator; every field is an array of records or of plain numbers."""
 
     caches: NDArray[np.void]
-    cpu_slabs: NDArray[np.void]  # indexed by cache * nr_cpus + cpu
+    cpu_slabs: NDArray[np.void]  # indexed by `cpu_slab_index`
     slabs: NDArray[np.void]
     links: NDArray[np.uint16]
     slab_of_chunk: NDArray[np.uint32]
     contexts: NDArray[np.void]  # indexed as the machine's
     work: NDArray[np.void]
     params: NDArray[np.void]
-    bulk: NDArray[np.int32]  # SLAB_BULK_MAX objects for each context
+    bulk: NDArray[np.int32]  # SLAB_BULK_MAX objects for each context, from its `bulk_row` on
     random_seq: NDArray[np.uint16]  # the caches' random sequences of objects, one after the other
     promote: NDArray[np.int64]  # the first slab with 1, 2, ... free objects, while a cache is shrunk
+
+
+@shared
+def bulk_row(ac: ContextIdx) -> int:
+    """Where a context's row of `bulk` begins."""
+    return ac * SLAB_BULK_MAX
+
+
+@small
+def slabs_from(sl: Slub, slab: SlabIdx) -> int:
+    """How many slabs a CPU's partial list has from this one on; kept in `prev` (kernel: slab->slabs, in a union)."""
+    return int(sl.slabs[slab].prev)
+
+
+@small
+def set_slabs_from(sl: Slub, slab: SlabIdx, slabs: int) -> None:
+    """Note how many slabs a CPU's partial list has from this one on."""
+    sl.slabs[slab].prev = slabs
+
+
+@small
+def list_lock_of(cache: CacheIdx) -> LockIdx:
+    """The number of a cache's list_lock, behind those of the zones."""
+    return MAX_NR_ZONES + cache
+
+
+@small
+def cpu_slab_index(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> CpuSlabIdx:
+    """Where a CPU's slabs of a cache are in `cpu_slabs`."""
+    return cache * int(sl.params[0].nr_cpus) + cpu
 
 
 def new_slub(
@@ -248,7 +280,7 @@ def new_slub(
     sl.params[0].nr_cpus = nr_cpus
     for name in ("freelist", "slab", "partial"):
         sl.cpu_slabs[name] = -1
-    for name in ("slab", "old_slab", "old_freelist", "chain", "discards", "free_slab", "obj"):
+    for name in ("slab", "old_slab", "old_freelist", "chain", "discards", "free_slab", "obj", "large_pfn"):
         sl.contexts[name] = -1
     for name in ("recycled", "random_seq", "partial_first", "partial_last"):
         sl.caches[name] = -1
@@ -264,7 +296,7 @@ def new_slub(
 
 
 def add_cache(sl: Slub, number: int, geometry: Geometry, random_seed: int | None = None) -> Slub:
-    """The same with a cache of a spare number, between two calls of compiled code; it has a lock of its own already."""
+    """Add a cache under a spare number, which has a lock already; called between two calls of compiled code."""
     assert not sl.caches[number].nr_chunks, "not a spare number"
     _set_up_cache(sl.caches[number], geometry)
     alike = np.flatnonzero(sl.caches["nr_chunks"] == sl.caches[number].nr_chunks)
@@ -283,7 +315,7 @@ def _chunks(geometry: Geometry) -> int:
 
 
 def _capacity(nr_pages: int, geometries: Sequence[Geometry]) -> tuple[int, int]:
-    """As many slabs and chunks as all pages can hold, for each length of range, up to 2^30 links."""
+    """How many slabs and chunks all pages can hold, for each length of range, up to NR_LINKS_MAX links."""
     least: dict[int, int] = {}
     for geometry in geometries:
         chunks = _chunks(geometry)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmsim.jit import core
+from kmsim.mm.indices import CacheIdx, CpuIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
@@ -23,15 +24,17 @@ from kmsim.mm.slub_records import (
     SLAB_LIVE,
     SLAB_NODE_PARTIAL,
     Slub,
+    cpu_slab_index,
+    slabs_from,
 )
-from kmsim.mm.slub_steps import DONE
+from kmsim.mm.slub_steps import SLUB_DONE
 
 _MAX_PARTIAL_TO_SCAN = 10000
 
 
 @core
 def validate_slub(m: Machine, sl: Slub) -> None:
-    """Recount the slab allocator; AssertionError says what does not fit."""
+    """Recount the slab allocator; AssertionError names what is inconsistent."""
     nr_placed = 0
     for cache in range(len(sl.caches)):
         nr_placed += recount_node(sl, cache)
@@ -65,9 +68,9 @@ def recount_node(sl: Slub, number: int) -> int:
 
 
 @core
-def recount_cpu(sl: Slub, cache: int, cpu: int) -> int:
+def recount_cpu(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
     """Check a CPU's slab and its partial list; the number of slabs."""
-    cpu_slab = sl.cpu_slabs[cache * int(sl.params[0].nr_cpus) + cpu]
+    cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, cache, cpu)]
     nr_slabs = 0
     slab = int(cpu_slab.slab)
     if slab == NO_SLAB:
@@ -87,8 +90,8 @@ def recount_cpu(sl: Slub, cache: int, cpu: int) -> int:
         assert int(record.cache) == cache, "a slab is on the list of another cache"
         assert int(record.freelist) != END, "a full slab is on a CPU's list"
         following = int(record.next)
-        slabs = int(sl.slabs[following].prev) if following != NO_SLAB else 0
-        assert int(record.prev) == slabs + 1, "a CPU's partial list is not as long as it says"
+        slabs = slabs_from(sl, following) if following != NO_SLAB else 0
+        assert slabs_from(sl, slab) == slabs + 1, "a CPU's partial list is not as long as it says"
         nr_slabs += 1
         slab = following
     return nr_slabs
@@ -100,7 +103,7 @@ def recount_contexts(sl: Slub) -> int:
     nr_slabs = 0
     for ac in range(len(sl.contexts)):
         context = sl.contexts[ac]
-        if context.stage != DONE:
+        if context.stage != SLUB_DONE:
             nr_slabs += int(context.slab != NO_SLAB) + int(context.old_slab != NO_SLAB)
             slab = int(context.chain)
             while slab != NO_SLAB:
@@ -136,7 +139,7 @@ def recount_slabs(m: Machine, sl: Slub) -> int:
 
 
 @core
-def recount_slab(m: Machine, sl: Slub, slab: int) -> None:
+def recount_slab(m: Machine, sl: Slub, slab: SlabIdx) -> None:
     """Check a slab's free lists, its objects and its page."""
     record = sl.slabs[slab]
     objects = int(record.objects)
@@ -158,7 +161,7 @@ def recount_slab(m: Machine, sl: Slub, slab: int) -> None:
 
 
 @core
-def count_links(sl: Slub, slab: int, index: int) -> int:
+def count_links(sl: Slub, slab: SlabIdx, index: int) -> int:
     """The length of a list of free objects that begins with an index."""
     record = sl.slabs[slab]
     nr_free = 0
@@ -172,22 +175,22 @@ def count_links(sl: Slub, slab: int, index: int) -> int:
 
 
 @core
-def count_held(m: Machine, sl: Slub, slab: int) -> int:
+def count_held(m: Machine, sl: Slub, slab: SlabIdx) -> int:
     """How many of a slab's free objects a CPU's slab or a request under way holds."""
     record = sl.slabs[slab]
     first = int(record.first_object)
     nr_free = 0
     if int(record.slab_flags) & SLAB_FROZEN:
         for cpu in range(sl.params[0].nr_cpus):
-            cpu_slab = sl.cpu_slabs[int(record.cache) * int(sl.params[0].nr_cpus) + cpu]
+            cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, int(record.cache), cpu)]
             if int(cpu_slab.slab) == slab and int(cpu_slab.freelist) != NO_OBJECT:
                 nr_free += count_links(sl, slab, int(cpu_slab.freelist) - first)
                 assert int(cpu_slab.nr_hot) >= 0, "a negative number of hot objects"
     for ac in range(len(m.contexts)):
         context = sl.contexts[ac]
-        if context.stage != DONE and context.slab == slab:
+        if context.stage != SLUB_DONE and context.slab == slab:
             nr_free += count_links(sl, slab, int(context.freelist) - first)
-        if context.stage != DONE and context.free_slab == slab:
+        if context.stage != SLUB_DONE and context.free_slab == slab:
             nr_free += int(context.nr_freed)
     return nr_free
 
@@ -200,7 +203,7 @@ class SlabTotals(NamedTuple):
     nr_slabs: int
 
 
-def slab_totals(sl: Slub, cache: int) -> SlabTotals:
+def slab_totals(sl: Slub, cache: CacheIdx) -> SlabTotals:
     """Count as the kernel does: free objects of the node's list only, from a sample if it is long (get_slabinfo)."""
     record = sl.caches[cache]
     total = int(record["total_objects"])
@@ -214,8 +217,8 @@ def slab_totals(sl: Slub, cache: int) -> SlabTotals:
     return SlabTotals(total - nr_free, total, int(record["nr_slabs"]))
 
 
-def _nr_free(sl: Slub, slab: int, link: str, nr_slabs: int) -> int:
-    """Free objects of so many slabs of a node's list, from one end on."""
+def _nr_free(sl: Slub, slab: SlabIdx, link: str, nr_slabs: int) -> int:
+    """Free objects of the first slabs of a node's list, from one end."""
     nr_free = 0
     for _ in range(nr_slabs):
         record = sl.slabs[slab]
@@ -224,7 +227,7 @@ def _nr_free(sl: Slub, slab: int, link: str, nr_slabs: int) -> int:
     return nr_free
 
 
-def nr_live_objects(sl: Slub, cache: int) -> int:
+def nr_live_objects(sl: Slub, cache: CacheIdx) -> int:
     """How many objects of a cache are allocated, each counted (slow)."""
     nr_used = int(sl.params[0]["nr_slabs_used"])
     slabs = sl.slabs[:nr_used]

@@ -9,19 +9,20 @@ place of `promote` is empty before and after. Lock order: see `mm.slub`.
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import ContextIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_partial import add_partial, remove_partial, start_deactivate
-from kmsim.mm.slub_records import NO_SLAB, SHRINK_PROMOTE_MAX, Slub
-from kmsim.mm.slub_steps import DISCARD, DONE, FLUSH_CPU, FLUSH_PARTIALS, FLUSHED, PUT_PARTIALS
+from kmsim.mm.slub_records import NO_SLAB, SHRINK_PROMOTE_MAX, Slub, cpu_slab_index
+from kmsim.mm.slub_steps import DISCARD, FLUSH_CPU, FLUSH_PARTIALS, FLUSHED, PUT_PARTIALS, SLUB_DONE
 
 
 @small
-def flush_cpu(sl: Slub, ac: int) -> int:
+def flush_cpu(sl: Slub, ac: ContextIdx) -> int:
     """Deactivate the next CPU's slab (kernel: flush_slab)."""
     context = sl.contexts[ac]
-    if context.cursor == sl.params[0].nr_cpus:
+    if context.flushed_cpu == sl.params[0].nr_cpus:
         return FLUSHED
-    c = int(context.cache) * int(sl.params[0].nr_cpus) + int(context.cursor)
+    c = cpu_slab_index(sl, int(context.cache), int(context.flushed_cpu))
     if int(sl.cpu_slabs[c].slab) == NO_SLAB:
         return FLUSH_PARTIALS
     sl.caches[int(context.cache)].cpuslab_flush += 1
@@ -29,11 +30,11 @@ def flush_cpu(sl: Slub, ac: int) -> int:
 
 
 @small
-def flush_partials(sl: Slub, ac: int) -> int:
+def flush_partials(sl: Slub, ac: ContextIdx) -> int:
     """Put the CPU's partial slabs on the node's list (kernel: put_partials)."""
     context = sl.contexts[ac]
-    cpu_slab = sl.cpu_slabs[int(context.cache) * int(sl.params[0].nr_cpus) + int(context.cursor)]
-    context.cursor += 1
+    cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, int(context.cache), int(context.flushed_cpu))]
+    context.flushed_cpu += 1
     context.then = FLUSH_CPU
     context.chain = int(cpu_slab.partial)
     cpu_slab.partial = NO_SLAB
@@ -41,7 +42,7 @@ def flush_partials(sl: Slub, ac: int) -> int:
 
 
 @small
-def take_empty(m: Machine, sl: Slub, ac: int, slab: int) -> None:
+def take_empty(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Take an empty slab off the node's list, to be discarded."""
     context = sl.contexts[ac]
     remove_partial(m, sl, ac, slab)
@@ -50,10 +51,10 @@ def take_empty(m: Machine, sl: Slub, ac: int, slab: int) -> None:
 
 
 @small
-def shrink_locked(m: Machine, sl: Slub, ac: int) -> int:
+def shrink_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Discard empty slabs and put the fullest ones first; under list_lock (kernel: __kmem_cache_do_shrink)."""
     context = sl.contexts[ac]
-    context.then = DONE
+    context.then = SLUB_DONE
     slab = int(sl.caches[int(context.cache)].partial_first)
     while slab != NO_SLAB:
         following = int(sl.slabs[slab].next)
@@ -65,7 +66,7 @@ def shrink_locked(m: Machine, sl: Slub, ac: int) -> int:
 
 
 @small
-def promote_fullest(m: Machine, sl: Slub, ac: int) -> None:
+def promote_fullest(m: Machine, sl: Slub, ac: ContextIdx) -> None:
     """Move slabs with few free objects to the head of the list, the fullest last and so first."""
     slab = int(sl.caches[int(sl.contexts[ac].cache)].partial_last)
     while slab != NO_SLAB:
@@ -86,10 +87,10 @@ def promote_fullest(m: Machine, sl: Slub, ac: int) -> None:
 
 
 @small
-def destroy_locked(m: Machine, sl: Slub, ac: int) -> int:
+def destroy_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Discard empty slabs and count live objects; under list_lock (kernel: free_partial)."""
     context = sl.contexts[ac]
-    context.then = DONE
+    context.then = SLUB_DONE
     cache = sl.caches[int(context.cache)]
     remaining = int(cache.total_objects)
     slab = int(cache.partial_first)

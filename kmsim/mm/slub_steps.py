@@ -1,15 +1,15 @@
 """The steps of SLUB's requests: what a request does next, and what it waits for.
 
-`mm.slub` runs a request step by step; each step returns the next one, DONE, or WAIT where it has asked for
+`mm.slub` runs a request step by step; each step returns the next one, SLUB_DONE, or SLUB_WAIT where it has asked for
 a lock: then the context's `stage` is the step that runs once the lock is granted. State is changed only in
 steps, never between them.
 
-Leaves out everything else: the steps are in the other `slub` modules. Invariant: WAIT and DONE are no steps'
+Leaves out everything else: the steps are in the other `slub` modules. Invariant: SLUB_WAIT and SLUB_DONE are no steps'
 numbers. Takes no lock.
 """
 
-WAIT = -1
-DONE = 0
+SLUB_WAIT = -1
+SLUB_DONE = 0
 
 NO_LOCK = -1  # what a request waits for that has been under a lock, and goes on without one
 
@@ -19,7 +19,7 @@ NO_LOCK = -1  # what a request waits for that has been under a lock, and goes on
     NEW_SLAB,  # the CPU's partial list
     NEW_OBJECTS,  # the node's list
     ALLOC_SLAB,  # the page allocator
-    PAGES,
+    ALLOC_SLAB_PAGES,
     PAGES_ALLOCATED,
     RETRY_LOAD_SLAB,
     LOAD_FREELIST,
@@ -27,8 +27,8 @@ NO_LOCK = -1  # what a request waits for that has been under a lock, and goes on
     DEACTIVATE,
     PUT_PARTIALS,
     DISCARD,
-    BULK_ALLOC,
-    BULK_FREE,
+    ALLOC_NEXT_OF_BULK,
+    FREE_NEXT_OF_BULK,
     FREE_TO_SLAB,
     FLUSH_CPU,
     FLUSH_PARTIALS,
@@ -54,4 +54,4 @@ LARGE_ALLOCATED = 34
 OBJECT_MOVED = 35
 
 # What the request is.
-ALLOCATE, FREE, ALLOCATE_BULK, FREE_BULK, SHRINK, DESTROY = range(6)
+OP_ALLOC, OP_FREE, OP_ALLOC_BULK, OP_FREE_BULK, OP_SHRINK, OP_DESTROY = range(6)

@@ -2,7 +2,7 @@
 
 A `ZoneState` says what a zone's free lists, pageblocks and per-CPU lists hold, head first. It is
 the form in which real kernels' states were recorded and in which generated states are made.
-`load` takes the lists as they are given; `mm.recount.validate` then says whether they fit together.
+`load` takes the lists as they are given; `mm.recount.validate` then checks that they are consistent.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.mm.indices import Order, PcpListIdx
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
@@ -20,6 +21,8 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     PG_PCP,
     Machine,
+    pcp_index,
+    pcps_of_zone,
 )
 
 Pfns = NDArray[np.int64]
@@ -63,7 +66,6 @@ class ZoneState:
 
 def load(m: Machine, states: list[ZoneState]) -> None:
     """Put the given zones into a new machine; the CPUs' pending deltas start at 0."""
-    nr_cpus = int(m.params[0].nr_cpus)
     for state in states:
         z = state.zone
         zone = m.zones[z]
@@ -85,7 +87,7 @@ def load(m: Machine, states: list[ZoneState]) -> None:
                 zone.nr_free_highatomic += len(pfns) << order
         zone.nr_free_pages = state.nr_free_pages()
         for cpu, pcp_state in enumerate(state.pcps):
-            pcp = m.pcps[z * nr_cpus + cpu]
+            pcp = m.pcps[pcp_index(m, z, cpu)]
             for name, value in pcp_state.counters.items():
                 pcp[name] = value
             for pindex, pfns in pcp_state.lists.items():
@@ -93,12 +95,12 @@ def load(m: Machine, states: list[ZoneState]) -> None:
                 link(m, int(pcp.lists) + pindex, pfns, order, PG_PCP)
 
 
-def order_of_pcp_list(pindex: int, pmd_order: int) -> int:
+def order_of_pcp_list(pindex: PcpListIdx, pmd_order: Order) -> int:
     """The order of the blocks on a per-CPU list, in plain Python (kernel: pindex_to_order)."""
     return pindex // MIGRATE_PCPTYPES if pindex < NR_LOWORDER_PCP_LISTS else pmd_order
 
 
-def link(m: Machine, head: int, pfns: Pfns, order: int, page_flags: int) -> None:
+def link(m: Machine, head: int, pfns: Pfns, order: Order, page_flags: int) -> None:
     """Make the (empty) list at `head` hold these blocks, in this order."""
     if not len(pfns):
         return
@@ -122,7 +124,6 @@ def walk(m: Machine, head: int) -> list[int]:
 
 def save(m: Machine) -> list[ZoneState]:
     """The state of every populated zone; empty lists are left out."""
-    nr_cpus = int(m.params[0].nr_cpus)
     pageblock_order = int(m.params[0].pageblock_order)
     states = []
     for z, zone in enumerate(m.zones):
@@ -135,7 +136,7 @@ def save(m: Machine) -> list[ZoneState]:
                 if pfns:
                     lists[order, migratetype] = np.array(pfns)
         pcps = []
-        for pcp in m.pcps[z * nr_cpus : (z + 1) * nr_cpus]:
+        for pcp in pcps_of_zone(m, z):
             held = {i: walk(m, int(pcp.lists) + i) for i in range(NR_PCP_LISTS)}
             pcps.append(
                 PcpState(

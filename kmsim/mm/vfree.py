@@ -2,7 +2,7 @@
 
     the range leaves the busy ones of its node
     the entries are cleared, but not flushed out of the TLBs
-    the range joins the lazily freed ones of the node whose CPU asked for it; too many: the drain is scheduled
+    the range joins the lazily freed ones of the node that owns it; beyond lazy_max_pages the drain is scheduled
     each page is freed by itself, in order; then the array of pages, which may be an area, then the vm_struct
 
 Where the caller may not sleep, `vfree_atomic` puts the area on the CPU's list; a work item frees that list,
@@ -11,7 +11,9 @@ Locks, one at a time: busy.lock, lazy.lock, then those of pages and objects.
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import NO_PAGE
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
     CHAIN_FREE,
     FREE_ARRAY,
@@ -40,8 +42,8 @@ from kmsim.mm.vmap_node import busy_lock, home_node, insert_lazy, lazy_lock, unl
 
 
 @small
-def step_of_free(vm: Vm, ac: int, step: int) -> int:
-    """One step of a vfree; what it needs."""
+def step_of_free(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of a vfree; returns what the next one needs."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     if step == FREE_START:
@@ -71,7 +73,7 @@ def step_of_free(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def unmap(vm: Vm, ac: int) -> int:
+def unmap(vm: Vm, ac: ContextIdx) -> int:
     """Clear the entries (kernel: free_unmap_vmap_area)."""
     if must_release(vm, ac):
         return WAIT
@@ -80,24 +82,24 @@ def unmap(vm: Vm, ac: int) -> int:
     start, end = int(record.start), int(record.end)
     vm.work[0].ptes_cleared += count_cleared(vm, start, end, int(vm.areas[frame.area].page_order))
     vm.params[0].vmap_lazy_nr += end - start
-    frame.end = vm.params[0].vmap_lazy_nr
+    frame.nr_lazy_pages = vm.params[0].vmap_lazy_nr
     frame.node = home_node(vm, int(frame.va))
     return wait(vm, ac, lazy_lock(vm, int(frame.node)), FREE_LAZY)
 
 
 @small
-def free_noflush(vm: Vm, ac: int) -> int:
+def free_noflush(vm: Vm, ac: ContextIdx) -> int:
     """Its lock was granted: put the range among the node's lazily freed ones (kernel: free_vmap_area_noflush)."""
     frame = vm.frames[frame_of(vm, ac)]
     insert_lazy(vm, int(frame.node), int(frame.va))
-    if frame.end > vm.params[0].lazy_max_pages:
+    if frame.nr_lazy_pages > vm.params[0].lazy_max_pages:
         vm.params[0].drain_scheduled = 1
     frame.step = FREE_PAGES
     return GO_ON
 
 
 @small
-def free_its_pages(vm: Vm, ac: int) -> int:
+def free_its_pages(vm: Vm, ac: ContextIdx) -> int:
     """Free the pages, one by one."""
     frame = vm.frames[frame_of(vm, ac)]
     pfn = int(vm.areas[frame.area].first_pfn)
@@ -112,11 +114,11 @@ def free_its_pages(vm: Vm, ac: int) -> int:
 
 
 @small
-def free_array(vm: Vm, ac: int) -> int:
+def free_array(vm: Vm, ac: ContextIdx) -> int:
     """Free the array of pages (kernel: kvfree)."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
-    if area.pages_obj >= 0:
+    if area.pages_obj != NO_OBJECT:
         return slab_free(vm, ac, int(area.pages_obj), FREE_STRUCT)
     frame.step = FREE_STRUCT
     if area.pages_area != NO_AREA:
@@ -126,11 +128,11 @@ def free_array(vm: Vm, ac: int) -> int:
 
 
 @core
-def step_of_deferred(vm: Vm, ac: int, step: int) -> int:
-    """One step of the work item that frees a CPU's list (kernel: delayed_vfree_work)."""
+def step_of_deferred(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of the work item that frees a CPU's list (kernel: delayed_vfree_work)."""
     frame = vm.frames[frame_of(vm, ac)]
     if step == FREE_DEFERRED:
-        cpu = vm.cpus[frame.node]
+        cpu = vm.cpus[frame.deferred_cpu]
         frame.area = cpu.deferred
         cpu.deferred = NO_AREA
         frame.step = FREE_DEFERRED_NEXT

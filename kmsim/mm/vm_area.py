@@ -5,17 +5,30 @@ The way of a request, behind its addresses (`mm.vm_space`):
     order-0 pages, 100 at a time from the bulk allocator, the rest one by one; or blocks of the PMD's order,
         split at once
     page tables where they are missing, then the entries
-    whatever fails gives everything back by way of vfree; a huge mapping is tried once more with small pages
+    any failure frees everything through vfree; a huge mapping is tried once more with small pages
 The pages are a chain through their own records (`mm.page_chain`), in the array's order.
 
-Leaves out __GFP_NOFAIL's endless tries, fatal signals, and mappings larger than a PMD; a PTE's contiguous bits
-(arm64) are no vmalloc of 6.12's. Lock order: one lock at a time; see the parts.
+Leaves out __GFP_NOFAIL's endless tries, fatal signals, and mappings larger than a PMD; 6.12's vmalloc does not use
+contiguous PTEs (arm64). Lock order: one lock at a time; see the parts.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.gfp import GFP_DMA, GFP_DMA32, GFP_FLAGS, GFP_HIGHMEM, GFP_IO, GFP_NOFAIL, GFP_ZERO
+from kmsim.mm.gfp import (
+    GFP_DMA,
+    GFP_DMA32,
+    GFP_FS,
+    GFP_HIGHMEM,
+    GFP_IO,
+    GFP_KERNEL,
+    GFP_NOFAIL,
+    GFP_NOWARN,
+    GFP_RECLAIM_MASK,
+    GFP_ZERO,
+)
+from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_chain import append_pages, append_split
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_ARRAY_AREA,
     AREA_ARRAY_OBJ,
@@ -33,7 +46,7 @@ from kmsim.mm.vm_frame import (
     AREA_TABLE_HAVE,
     AREA_TABLE_SET,
     AREA_UNDONE,
-    BULK_ALLOC,
+    CHAIN_ALLOC,
     FREE_START,
     GO_ON,
     RETURN,
@@ -67,18 +80,14 @@ from kmsim.mm.vm_records import (
     VM_UNINITIALIZED,
     Vm,
 )
-from kmsim.mm.vm_space import GFP_RECLAIM_MASK
-from kmsim.mm.vm_table import missing_level, table_end, table_slot
+from kmsim.mm.vm_table import missing_level, set_table, table_end, table_pfn, table_slot
 
 BULK_CHUNK = 100  # pages asked for at once, so that interrupts are not off for long
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
-GFP_FS = GFP_FLAGS["__GFP_FS"]
-GFP_NOWARN = GFP_FLAGS["__GFP_NOWARN"]
 
 
 @small
-def step_of_area(m: Machine, vm: Vm, ac: int, step: int) -> int:
-    """One step of a vmalloc or vmap; what it needs."""
+def step_of_area(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of a vmalloc or vmap; returns what the next one needs."""
     if step == AREA_BULK:
         return ask_for_pages(vm, ac)
     if step == AREA_BULK_HAVE:
@@ -97,19 +106,19 @@ def step_of_area(m: Machine, vm: Vm, ac: int, step: int) -> int:
         return array_have(vm, ac, step)
     if step in (AREA_SINGLE, AREA_SINGLE_HAVE):
         return single_page(m, vm, ac, step)
-    return step_of_rest(vm, ac, step)
+    return step_of_rest(m, vm, ac, step)
 
 
 @core
-def step_of_rest(vm: Vm, ac: int, step: int) -> int:
-    """One step of what is rare: new tables, failures, vmap."""
+def step_of_rest(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of a rare path: new tables, failures, vmap."""
     frame = vm.frames[frame_of(vm, ac)]
     if step in (AREA_TABLE_HAVE, AREA_TABLE_SET):
         return new_table(vm, ac, step)
     if step == AREA_TABLE_CLEARED:
-        return pages_free(vm, ac, int(frame.table), 0, AREA_MAP)
+        return pages_free(vm, ac, int(frame.table_pfn), 0, AREA_MAP)
     if step in (AREA_NO_SPACE, AREA_UNDONE):
-        return try_small(vm, ac)
+        return try_small(m, vm, ac)
     assert step == VMAP_START, "a frame without a step"
     frame.order = 0
     if frame.nr_pages > vm.params[0].total_pages:
@@ -120,7 +129,7 @@ def step_of_rest(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def start_vmalloc(m: Machine, vm: Vm, ac: int) -> int:
+def start_vmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """Look at the size: too large, or large enough for huge mappings (kernel: __vmalloc_node_range)."""
     frame = vm.frames[frame_of(vm, ac)]
     page_shift = int(m.params[0].page_shift)
@@ -131,22 +140,21 @@ def start_vmalloc(m: Machine, vm: Vm, ac: int) -> int:
     is_huge = frame.vm_flags & VM_ALLOW_HUGE_VMAP and frame.nr_bytes >= 1 << (page_shift + pmd_order)
     frame.order = pmd_order if params.allow_huge and is_huge else 0
     frame.vm_flags |= VM_ALLOC | VM_UNINITIALIZED
-    set_nr_pages(vm, ac, page_shift)
+    set_nr_pages(m, vm, ac)
     frame.step = SPACE_STRUCT
     return GO_ON
 
 
 @small
-def set_nr_pages(vm: Vm, ac: int, page_shift: int) -> None:
+def set_nr_pages(m: Machine, vm: Vm, ac: ContextIdx) -> None:
     """How many pages will be mapped: whole mappings of the chosen order."""
     frame = vm.frames[frame_of(vm, ac)]
-    unit = 1 << (page_shift + int(frame.order))
+    unit = 1 << (int(m.params[0].page_shift) + int(frame.order))
     frame.nr_pages = (frame.nr_bytes + unit - 1) // unit << int(frame.order)
-    frame.node = page_shift
 
 
 @small
-def failed(vm: Vm, ac: int, reason: int) -> int:
+def failed(vm: Vm, ac: ContextIdx, reason: int) -> int:
     """The whole request has failed."""
     vm.contexts[ac].failure = reason
     vm.contexts[ac].area = NO_AREA
@@ -155,21 +163,21 @@ def failed(vm: Vm, ac: int, reason: int) -> int:
 
 
 @small
-def try_small(vm: Vm, ac: int) -> int:
-    """It has failed: once more without huge mappings, or for good (kernel: __vmalloc_node_range, fail)."""
+def try_small(m: Machine, vm: Vm, ac: ContextIdx) -> int:
+    """The try has failed: try again without huge mappings, or fail (kernel: __vmalloc_node_range, fail)."""
     frame = vm.frames[frame_of(vm, ac)]
     if frame.order == 0:
         return failed(vm, ac, int(vm.contexts[ac].failure))
     vm.events[HUGE_FALLBACKS] += 1
     frame.order = 0
-    set_nr_pages(vm, ac, int(frame.node))
+    set_nr_pages(m, vm, ac)
     frame.step = SPACE_STRUCT
     return GO_ON
 
 
 @small
-def undo(vm: Vm, ac: int, reason: int) -> int:
-    """Give everything back, by the way of vfree."""
+def undo(vm: Vm, ac: ContextIdx, reason: int) -> int:
+    """Free everything, through vfree."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.contexts[ac].failure = reason
     frame.step = AREA_UNDONE
@@ -179,12 +187,12 @@ def undo(vm: Vm, ac: int, reason: int) -> int:
 
 
 @small
-def has_space(vm: Vm, ac: int) -> int:
-    """There are addresses: ask for the array of pages. A vmap has its pages and goes on to the mapping."""
+def has_space(vm: Vm, ac: ContextIdx) -> int:
+    """The addresses are allocated: ask for the array of pages; a vmap has its pages, and goes on to the mapping."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     frame.nr_got = 0
-    frame.cursor = frame.start
+    frame.next_vpn = frame.start_vpn
     if frame.vm_flags & VM_ALLOC == 0:
         frame.step = AREA_MAP
         return GO_ON
@@ -201,8 +209,8 @@ def has_space(vm: Vm, ac: int) -> int:
 
 
 @small
-def array_have(vm: Vm, ac: int, step: int) -> int:
-    """The array is there or not; then ask for the pages."""
+def array_have(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """The array was allocated, or not: ask for the pages, or undo."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     context = vm.contexts[ac]
@@ -210,7 +218,7 @@ def array_have(vm: Vm, ac: int, step: int) -> int:
         area.pages_obj = context.obj
     else:
         area.pages_area = context.area
-    if area.pages_obj < 0 and area.pages_area == NO_AREA:
+    if area.pages_obj == NO_OBJECT and area.pages_area == NO_AREA:
         return undo(vm, ac, NO_ARRAY)
     area.page_order = frame.order
     if frame.gfp & (GFP_DMA | GFP_DMA32) == 0:
@@ -220,25 +228,25 @@ def array_have(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def ask_for_pages(vm: Vm, ac: int) -> int:
+def ask_for_pages(vm: Vm, ac: ContextIdx) -> int:
     """Ask the bulk allocator for the next pages (kernel: vm_area_alloc_pages)."""
     frame = vm.frames[frame_of(vm, ac)]
     context = vm.contexts[ac]
     context.gfp = frame.gfp | GFP_NOWARN
     context.nr = min(BULK_CHUNK, int(frame.nr_pages - frame.nr_got))
     frame.step = AREA_BULK_HAVE
-    return BULK_ALLOC
+    return CHAIN_ALLOC
 
 
 @small
-def bulk_have(m: Machine, vm: Vm, ac: int) -> int:
-    """Put the pages behind those that are there; where there were too few, go on one by one."""
+def bulk_have(m: Machine, vm: Vm, ac: ContextIdx) -> int:
+    """Append the pages to those that are there; if there were too few, go on one by one."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     nr = int(m.contexts[ac].nr_populated)
     if nr:
-        area.first_pfn = append_pages(m, ac, int(area.first_pfn), int(frame.tail))
-        frame.tail = m.contexts[ac].chain_tail
+        area.first_pfn = append_pages(m, ac, int(area.first_pfn), int(frame.last_pfn))
+        frame.last_pfn = m.contexts[ac].chain_tail
         frame.nr_got += nr
     vm.work[0].pages_taken += nr
     if frame.nr_got == frame.nr_pages:
@@ -249,8 +257,8 @@ def bulk_have(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @core
-def single_page(m: Machine, vm: Vm, ac: int, step: int) -> int:
-    """Ask for one page or block, or put the one that is there behind the others, split."""
+def single_page(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Ask for one page or block; or split the one that was allocated, and append its pages."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     order = int(frame.order)
@@ -261,8 +269,8 @@ def single_page(m: Machine, vm: Vm, ac: int, step: int) -> int:
             return GO_ON
         if order and must_release(vm, ac):
             return WAIT
-        area.first_pfn = append_split(m, ac, int(area.first_pfn), int(frame.tail), pfn, order)
-        frame.tail = pfn + (1 << order) - 1
+        area.first_pfn = append_split(m, ac, int(area.first_pfn), int(frame.last_pfn), pfn, order)
+        frame.last_pfn = pfn + (1 << order) - 1
         frame.nr_got += 1 << order
         vm.work[0].pages_taken += 1 << order
     if frame.nr_got == frame.nr_pages or order > m.params[0].max_page_order:
@@ -273,8 +281,8 @@ def single_page(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def pages_done(vm: Vm, ac: int) -> int:
-    """All pages are there, or there are no more."""
+def pages_done(vm: Vm, ac: ContextIdx) -> int:
+    """All pages are allocated, or no more can be."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.areas[frame.area].nr_pages = frame.nr_got
     if frame.nr_got != frame.nr_pages:
@@ -284,40 +292,39 @@ def pages_done(vm: Vm, ac: int) -> int:
 
 
 @small
-def map_pages(vm: Vm, ac: int) -> int:
-    """Set the entries up to where a table is missing, or in the way (kernel: vmap_pages_range)."""
+def map_pages(vm: Vm, ac: ContextIdx) -> int:
+    """Set entries up to where a table is missing, or a table of PTEs takes their place (kernel: vmap_pages_range)."""
     f = frame_of(vm, ac)
     if must_release(vm, ac):
         return WAIT
     frame = vm.frames[f]
     order = int(frame.order)
-    end = int(frame.start + frame.nr_pages)
-    while frame.cursor < end:
-        vpn = int(frame.cursor)
+    end = int(frame.start_vpn + frame.nr_pages)
+    while frame.next_vpn < end:
+        vpn = int(frame.next_vpn)
         level = missing_level(vm, vpn, 2 if order else 1)
         if level:
-            frame.pool = level
+            frame.table_level = level
             return pages_alloc(vm, ac, table_gfp(int(frame.gfp)), 0, AREA_TABLE_HAVE)
         if order:
             slot = table_slot(vm, 1, vpn)
-            if vm.tables[slot]:
-                frame.table = int(vm.tables[slot]) - 1
-                vm.tables[slot] = 0
-                vm.params[0].nr_tables -= 1
+            if table_pfn(vm, slot) != NO_PAGE:
+                frame.table_pfn = table_pfn(vm, slot)
+                set_table(vm, slot, NO_PAGE)
                 return flush_range(vm, ac, vpn, vpn + 1, AREA_TABLE_CLEARED)
             vm.work[0].ptes_set += 1
-            frame.cursor = vpn + (1 << order)
+            frame.next_vpn = vpn + (1 << order)
         else:
             following = table_end(vm, vpn, end)
             vm.work[0].ptes_set += following - vpn
-            frame.cursor = following
+            frame.next_vpn = following
     frame.step = AREA_MAPPED
     return GO_ON
 
 
 @small
-def table_gfp(gfp: int) -> int:
-    """The mask for page tables: the caller's own only counts for I/O and file systems (kernel: memalloc_noio_save)."""
+def table_gfp(gfp: Gfp) -> int:
+    """The mask for page tables: of the caller's only __GFP_IO and __GFP_FS count (kernel: memalloc_noio_save)."""
     if gfp & (GFP_FS | GFP_IO) == GFP_IO:
         return (GFP_KERNEL | GFP_ZERO) & ~GFP_FS
     if gfp & (GFP_FS | GFP_IO) == 0:
@@ -326,27 +333,26 @@ def table_gfp(gfp: int) -> int:
 
 
 @small
-def new_table(vm: Vm, ac: int, step: int) -> int:
-    """A page for a table is there or not; under page_table_lock it is hung in (kernel: __pte_alloc_kernel)."""
+def new_table(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """A table's page was allocated, or not; under page_table_lock it is linked in (kernel: __pte_alloc_kernel)."""
     frame = vm.frames[frame_of(vm, ac)]
     if step == AREA_TABLE_HAVE:
         if vm.contexts[ac].pfn == NO_PAGE:
             return undo(vm, ac, NO_TABLE)
-        frame.table = vm.contexts[ac].pfn
+        frame.table_pfn = vm.contexts[ac].pfn
         return wait(vm, ac, own_lock(vm, PAGE_TABLE_LOCK), AREA_TABLE_SET)
-    slot = table_slot(vm, int(frame.pool), int(frame.cursor))
-    if vm.tables[slot]:
-        return pages_free(vm, ac, int(frame.table), 0, AREA_MAP)  # somebody was faster
-    vm.tables[slot] = frame.table + 1
-    vm.params[0].nr_tables += 1
+    slot = table_slot(vm, int(frame.table_level), int(frame.next_vpn))
+    if table_pfn(vm, slot) != NO_PAGE:
+        return pages_free(vm, ac, int(frame.table_pfn), 0, AREA_MAP)  # somebody was faster
+    set_table(vm, slot, int(frame.table_pfn))
     vm.work[0].tables_new += 1
     frame.step = AREA_MAP
     return GO_ON
 
 
 @small
-def mapped(vm: Vm, ac: int) -> int:
-    """The area is the caller's."""
+def mapped(vm: Vm, ac: ContextIdx) -> int:
+    """The mapping is complete: the area is the result."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
     area.vm_flags = int(area.vm_flags) & ~VM_UNINITIALIZED

@@ -2,11 +2,12 @@
 
 Each request is a stack of frames. A frame's `step` says what to do next; a step sets the following one and
 returns what it needs: another allocator's request, a lock (then the following step is the critical section),
-a special, or nothing. `mm.vmalloc` runs them. A step that takes long without a lock first asks with
-`must_release` to be called again when the spinlock that was granted last has been let go of.
+a special, or nothing. `mm.vmalloc` runs them. A step that takes long and needs no lock first asks with
+`must_release` to be called again once the spinlock that was granted last has been released.
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import CacheIdx, ContextIdx, CpuIdx, FrameIdx, Gfp, LockIdx, ObjectIdx, Order, Pfn, VaIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.vm_records import (
     FRAMES_PER_CONTEXT,
@@ -18,7 +19,7 @@ from kmsim.mm.vm_records import (
 )
 
 # What a step needs before the next one can be taken.
-GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, BULK_ALLOC, CHAIN_FREE = range(9)
+GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC, CHAIN_FREE = range(9)
 
 # A virtual address for an area (kernel: __get_vm_area_node, alloc_vmap_area).
 (
@@ -118,18 +119,18 @@ GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, BULK_ALLOC,
     KV_STEPS_END,
 ) = range(90, 103)
 
-# What every frame may have left to do: the objects of ranges that are no ranges any more.
+# What every frame may have left to do: to free the objects of ranges that are used up.
 DROP_NEXT = 110
 
 
 @small
-def frame_of(vm: Vm, ac: int) -> int:
+def frame_of(vm: Vm, ac: ContextIdx) -> FrameIdx:
     """The frame on top of the context's stack."""
     return ac * FRAMES_PER_CONTEXT + int(vm.contexts[ac].depth) - 1
 
 
 @small
-def first_frame(vm: Vm, ac: int, step: int) -> int:
+def first_frame(vm: Vm, ac: ContextIdx, step: int) -> FrameIdx:
     """Begin a request: its only frame."""
     context = vm.contexts[ac]
     assert context.depth == 0, "a context with a request under way"
@@ -137,11 +138,12 @@ def first_frame(vm: Vm, ac: int, step: int) -> int:
     context.failure = VM_NO_FAILURE
     context.held = 0
     context.inner = GO_ON
+    context.settles = 0
     return push_frame(vm, ac, step)
 
 
 @small
-def push_frame(vm: Vm, ac: int, step: int) -> int:
+def push_frame(vm: Vm, ac: ContextIdx, step: int) -> FrameIdx:
     """Call a function that begins at `step`; the caller has set its own following step."""
     context = vm.contexts[ac]
     assert context.depth < FRAMES_PER_CONTEXT, "functions call each other too deep"
@@ -155,7 +157,7 @@ def push_frame(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def wait(vm: Vm, ac: int, lock: int, step: int) -> int:
+def wait(vm: Vm, ac: ContextIdx, lock: LockIdx, step: int) -> int:
     """Ask for a lock or a special; `step` follows."""
     vm.contexts[ac].lock = lock
     vm.frames[frame_of(vm, ac)].step = step
@@ -163,24 +165,25 @@ def wait(vm: Vm, ac: int, lock: int, step: int) -> int:
 
 
 @small
-def own_lock(vm: Vm, which: int) -> int:
+def own_lock(vm: Vm, which: int) -> LockIdx:
     """The number of one of the locks that there is only one of."""
     return int(vm.params[0].lock_first) + which
 
 
 @small
-def must_release(vm: Vm, ac: int) -> bool:
-    """Must the spinlock be let go of, before this step takes its time? Then the step is to return WAIT."""
+def must_release(vm: Vm, ac: ContextIdx) -> bool:
+    """Must the spinlock be released before this step, which takes long? Then the step returns WAIT."""
     context = vm.contexts[ac]
     if not context.held:
         return False
     context.lock = RELEASE
     context.inner = GO_ON
+    context.settles = 0
     return True
 
 
 @small
-def slab_alloc(vm: Vm, ac: int, cache: int, gfp: int, step: int) -> int:
+def slab_alloc(vm: Vm, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, step: int) -> int:
     """Ask for an object; then it is in `contexts[ac].obj`."""
     context = vm.contexts[ac]
     context.cache = cache
@@ -190,7 +193,7 @@ def slab_alloc(vm: Vm, ac: int, cache: int, gfp: int, step: int) -> int:
 
 
 @small
-def slab_free(vm: Vm, ac: int, obj: int, step: int) -> int:
+def slab_free(vm: Vm, ac: ContextIdx, obj: ObjectIdx, step: int) -> int:
     """Give an object back."""
     vm.contexts[ac].obj = obj
     vm.frames[frame_of(vm, ac)].step = step
@@ -198,7 +201,7 @@ def slab_free(vm: Vm, ac: int, obj: int, step: int) -> int:
 
 
 @small
-def pages_alloc(vm: Vm, ac: int, gfp: int, order: int, step: int) -> int:
+def pages_alloc(vm: Vm, ac: ContextIdx, gfp: Gfp, order: Order, step: int) -> int:
     """Ask for a block; then it is in `contexts[ac].pfn`."""
     context = vm.contexts[ac]
     context.gfp = gfp
@@ -208,7 +211,7 @@ def pages_alloc(vm: Vm, ac: int, gfp: int, order: int, step: int) -> int:
 
 
 @small
-def pages_free(vm: Vm, ac: int, pfn: int, order: int, step: int) -> int:
+def pages_free(vm: Vm, ac: ContextIdx, pfn: Pfn, order: Order, step: int) -> int:
     """Give a block back."""
     context = vm.contexts[ac]
     context.pfn = pfn
@@ -218,7 +221,7 @@ def pages_free(vm: Vm, ac: int, pfn: int, order: int, step: int) -> int:
 
 
 @small
-def drop_va(vm: Vm, f: int, va: int) -> None:
+def drop_va(vm: Vm, f: FrameIdx, va: VaIdx) -> None:
     """Remember that a record's object is to be freed, behind those remembered before."""
     frame = vm.frames[f]
     vm.vas[va].next = NO_VA
@@ -230,7 +233,7 @@ def drop_va(vm: Vm, f: int, va: int) -> None:
 
 
 @small
-def drop_then(vm: Vm, f: int, step: int) -> int:
+def drop_then(vm: Vm, f: FrameIdx, step: int) -> int:
     """Free what is to be freed, and go on at `step`."""
     frame = vm.frames[f]
     if frame.drop == NO_VA:
@@ -242,6 +245,6 @@ def drop_then(vm: Vm, f: int, step: int) -> int:
 
 
 @small
-def this_cpu(m: Machine, ac: int) -> int:
+def this_cpu(m: Machine, ac: ContextIdx) -> CpuIdx:
     """The CPU that the context runs on."""
     return int(m.contexts[ac].cpu)

@@ -31,6 +31,6 @@ def vmalloc_space(arch: str, page_shift: int, va_bits: int = 48) -> Space:
 
 
 def small_space(nr_bytes: int) -> Space:
-    """A space as 32-bit machines have it: so many bytes from 0xf8000000 on or as far down as it needs."""
+    """A small space as on 32-bit machines: `nr_bytes` from 0xf8000000 on, or from lower down where they do not fit."""
     start = min(0xF8000000, (1 << 32) - nr_bytes)
     return Space(start, start + nr_bytes, 1)

@@ -1,7 +1,7 @@
 """Purging: lazily freed ranges become ready or free again, after one TLB flush (kernel: __purge_vmap_area_lazy).
 
 Beyond `lazy_max_pages` of lazily freed pages a work item purges; a request that finds no range purges itself.
-    each node: a quarter of each of its pools decays (all of it, where a request is in need) and goes back to the
+    each node: a quarter of each of its pools decays (all of it, if a request has found no range) and goes back to the
     free space; its lazily freed ranges, by address, become its purge list
     the TLBs of every CPU are flushed, for the range from the lowest to the highest address, once
     each purge list: ranges of up to 256 pages go to the node's pool, the others to the free space
@@ -14,6 +14,7 @@ lazy.lock, free_vmap_area_lock at a time.
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, FrameIdx, PoolIdx, VaIdx
 from kmsim.mm.vm_frame import (
     GO_ON,
     PURGE_ATTACH,
@@ -50,6 +51,7 @@ from kmsim.mm.vm_records import (
     FREE_TREE,
     FREE_VMAP_AREA_LOCK,
     MAX_VA_SIZE_PAGES,
+    NO_OWNER,
     NO_VA,
     PURGES,
     TLB_FLUSH,
@@ -65,6 +67,7 @@ from kmsim.mm.vmap_node import (
     detach_pool,
     lazy_lock,
     node_pool_add_va,
+    pool_is_empty,
     pool_lock,
     pool_of,
     sort_purge_list,
@@ -75,8 +78,8 @@ FAR = 1 << 62
 
 
 @small
-def step_of_purge(vm: Vm, ac: int, step: int) -> int:
-    """One step of a purge; what it needs."""
+def step_of_purge(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of a purge; returns what the next one needs."""
     if step <= PURGE_ATTACH:
         return step_of_pools(vm, ac, step)
     if step <= PURGE_SORT:
@@ -85,84 +88,83 @@ def step_of_purge(vm: Vm, ac: int, step: int) -> int:
 
 
 @core
-def step_of_pools(vm: Vm, ac: int, step: int) -> int:
-    """One step of the nodes' round in which their pools decay (kernel: decay_va_pool_node)."""
+def step_of_pools(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of the nodes' first round: their pools decay (kernel: decay_va_pool_node)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     if step == PURGE_START:
         vm.events[PURGES] += 1
         frame.node = 0
-        frame.start = FAR
-        frame.end = 0
+        frame.flush_start = FAR
+        frame.flush_end = 0
         return wait(vm, ac, own_lock(vm, VMAP_PURGE_LOCK), PURGE_NODE)
     if step == PURGE_NODE:
         if frame.node == vm.params[0].nr_nodes:
             frame.step = PURGE_FLUSH
             return GO_ON
         node = vm.nodes[frame.node]
-        node.skip_populate = frame.full
+        node.skip_populate = frame.full_pool_decay
         node.purge = NO_VA
-        frame.pool = -1
+        frame.pool_size = 0
         frame.step = PURGE_POOL
         return GO_ON
     if step == PURGE_POOL:
         return next_pool(vm, ac)
-    pool = int(frame.node * MAX_VA_SIZE_PAGES + frame.pool)
+    pool = pool_of(int(frame.node), int(frame.pool_size))
     if step == PURGE_DETACH:
-        frame.head = detach_pool(vm, pool)
+        frame.detached = detach_pool(vm, pool)
         frame.step = PURGE_DECAY
         return GO_ON
     if step == PURGE_DECAY:
         decay(vm, f, pool)
         return drop_then(vm, f, PURGE_ATTACH_WAIT)
     if step == PURGE_ATTACH_WAIT:
-        if frame.head == NO_VA:
+        if frame.detached == NO_VA:
             frame.step = PURGE_POOL
             return GO_ON
         return wait(vm, ac, pool_lock(vm, int(frame.node)), PURGE_ATTACH)
-    attach_pool(vm, pool, int(frame.head))
+    attach_pool(vm, pool, int(frame.detached))
     frame.step = PURGE_POOL
     return GO_ON
 
 
 @small
-def next_pool(vm: Vm, ac: int) -> int:
+def next_pool(vm: Vm, ac: ContextIdx) -> int:
     """Ask for the lock of the node's next pool that is not empty."""
     frame = vm.frames[frame_of(vm, ac)]
-    first = int(frame.node) * MAX_VA_SIZE_PAGES
-    pool = int(frame.pool) + 1
-    while pool < MAX_VA_SIZE_PAGES and int(vm.pools[first + pool].head) == NO_VA:
-        pool += 1
-    frame.pool = pool
-    if pool == MAX_VA_SIZE_PAGES:
+    node, size = int(frame.node), int(frame.pool_size) + 1
+    while size <= MAX_VA_SIZE_PAGES and pool_is_empty(vm, pool_of(node, size)):
+        size += 1
+    frame.pool_size = size
+    if size > MAX_VA_SIZE_PAGES:
         frame.step = PURGE_DECAYED
         return GO_ON
-    return wait(vm, ac, pool_lock(vm, int(frame.node)), PURGE_DETACH)
+    return wait(vm, ac, pool_lock(vm, node), PURGE_DETACH)
 
 
 @core
-def decay(vm: Vm, f: int, pool: int) -> None:
-    """Collect what decays of a detached pool, merged where it touches; the frame keeps the rest."""
+def decay(vm: Vm, f: FrameIdx, pool: PoolIdx) -> None:
+    """Move the ranges of a detached pool that decay into the decay tree, merged; the frame keeps the rest."""
     frame = vm.frames[f]
-    if frame.full:
+    if frame.full_pool_decay:
         vm.pools[pool].len = 0
     left = int(vm.pools[pool].len) >> 2
-    va = int(frame.head)
+    va = int(frame.detached)
     while va != NO_VA:
         following = int(vm.vas[va].next)
         give_back(vm, f, DECAY_TREE, va, VA_DECAY)
         va = following
-        if not frame.full:
+        if not frame.full_pool_decay:
             vm.pools[pool].len -= 1
             left -= 1
             if left == 0:
                 break
-    frame.head = va
+    frame.detached = va
 
 
 @small
-def give_back(vm: Vm, f: int, t: int, va: int, state: int) -> None:
-    """Put a range into a tree, and remember the objects that are left over."""
+def give_back(vm: Vm, f: FrameIdx, t: int, va: VaIdx, state: int) -> None:
+    """Put a range into a tree, and remember the objects that merging leaves over."""
     vm.work[0].areas_moved += 1
     first, second = merge_or_add(vm, t, va, state)
     if first != NO_VA:
@@ -172,8 +174,8 @@ def give_back(vm: Vm, f: int, t: int, va: int, state: int) -> None:
 
 
 @core
-def step_of_collecting(vm: Vm, ac: int, step: int) -> int:
-    """One step of the nodes' round in which decayed ranges go home and lazy ones are taken."""
+def step_of_collecting(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step of the nodes' first round: decayed ranges return to the free space, lazy ones are collected."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     node = int(frame.node)
@@ -199,15 +201,15 @@ def step_of_collecting(vm: Vm, ac: int, step: int) -> int:
         frame.step = PURGE_SORT
         return GO_ON
     start, end = sort_purge_list(vm, node)
-    frame.start = min(int(frame.start), start)
-    frame.end = max(int(frame.end), end)
+    frame.flush_start = min(int(frame.flush_start), start)
+    frame.flush_end = max(int(frame.flush_end), end)
     frame.node += 1
     frame.step = PURGE_NODE
     return GO_ON
 
 
 @core
-def reclaim_list_global(vm: Vm, f: int, va: int) -> None:
+def reclaim_list_global(vm: Vm, f: FrameIdx, va: VaIdx) -> None:
     """Give a list of ranges to the free space; the caller holds free_vmap_area_lock (kernel: reclaim_list_global)."""
     while va != NO_VA:
         following = int(vm.vas[va].next)
@@ -216,8 +218,8 @@ def reclaim_list_global(vm: Vm, f: int, va: int) -> None:
 
 
 @core
-def step_of_purging(vm: Vm, ac: int, step: int) -> int:
-    """One step from the flush on (kernel: purge_vmap_node)."""
+def step_of_purging(vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step from the flush on (kernel: purge_vmap_node)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
     node = int(frame.node)
@@ -227,8 +229,8 @@ def step_of_purging(vm: Vm, ac: int, step: int) -> int:
         while node < vm.params[0].nr_nodes and int(vm.nodes[node].purge) == NO_VA:
             node += 1
         frame.node = node
-        frame.nr_got = 0
-        frame.head = NO_VA
+        frame.nr_purged_pages = 0
+        frame.global_list = NO_VA
         frame.step = PURGE_VA if node < vm.params[0].nr_nodes else PURGE_UNLOCK
         return GO_ON
     if step == PURGE_VA:
@@ -239,13 +241,13 @@ def step_of_purging(vm: Vm, ac: int, step: int) -> int:
         frame.step = PURGE_VA
         return GO_ON
     if step == PURGE_LOCAL:
-        vm.params[0].vmap_lazy_nr -= frame.nr_got
+        vm.params[0].vmap_lazy_nr -= frame.nr_purged_pages
         frame.step = PURGE_NODE_NEXT
-        if frame.head == NO_VA:
+        if frame.global_list == NO_VA:
             return GO_ON
         return wait(vm, ac, own_lock(vm, FREE_VMAP_AREA_LOCK), PURGE_GLOBAL)
     if step == PURGE_GLOBAL:
-        reclaim_list_global(vm, f, int(frame.head))
+        reclaim_list_global(vm, f, int(frame.global_list))
         return drop_then(vm, f, PURGE_NODE_NEXT)
     if step == PURGE_UNLOCK:
         return wait(vm, ac, UNLOCK_PURGE, PURGE_DONE)
@@ -254,11 +256,11 @@ def step_of_purging(vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def flush(vm: Vm, ac: int) -> int:
+def flush(vm: Vm, ac: ContextIdx) -> int:
     """All nodes are collected: flush the TLBs, if there is anything to flush for."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.node = 0
-    if frame.end == 0:
+    if frame.flush_end == 0:
         frame.step = PURGE_UNLOCK
         return GO_ON
     if must_release(vm, ac):
@@ -269,11 +271,11 @@ def flush(vm: Vm, ac: int) -> int:
         nr_purge_nodes += int(int(vm.nodes[node].purge) != NO_VA)
     wanted = int(params.vmap_lazy_nr // params.lazy_max_pages)
     vm.work[0].purge_helpers += min(max(wanted, 1), nr_purge_nodes) - 1
-    return flush_range(vm, ac, int(frame.start), int(frame.end), PURGE_NODE_NEXT)
+    return flush_range(vm, ac, int(frame.flush_start), int(frame.flush_end), PURGE_NODE_NEXT)
 
 
 @small
-def flush_range(vm: Vm, ac: int, start: int, end: int, step: int) -> int:
+def flush_range(vm: Vm, ac: ContextIdx, start: int, end: int, step: int) -> int:
     """Ask for a flush of every CPU's TLB (kernel: flush_tlb_kernel_range)."""
     context = vm.contexts[ac]
     context.flush_start = start
@@ -283,8 +285,8 @@ def flush_range(vm: Vm, ac: int, start: int, end: int, step: int) -> int:
 
 
 @small
-def next_purged(vm: Vm, ac: int) -> int:
-    """The next range of a purge list: to the pool, or aside for the free space."""
+def next_purged(vm: Vm, ac: ContextIdx) -> int:
+    """Give the next range of a purge list to its pool, or put it on the list for the free space."""
     frame = vm.frames[frame_of(vm, ac)]
     node = vm.nodes[frame.node]
     while True:
@@ -295,11 +297,11 @@ def next_purged(vm: Vm, ac: int) -> int:
         record = vm.vas[va]
         node.purge = record.next
         size = int(record.end - record.start)
-        frame.nr_got += size
+        frame.nr_purged_pages += size
         pool = pool_of(int(frame.node), size)
-        if int(record.owner) and not node.skip_populate and pool >= 0:
+        if int(record.owner) != NO_OWNER and not node.skip_populate and pool >= 0:
             frame.va = va
             frame.pool = pool
             return wait(vm, ac, pool_lock(vm, int(frame.node)), PURGE_POOL_ADD)
-        record.next = frame.head
-        frame.head = va
+        record.next = frame.global_list
+        frame.global_list = va

@@ -6,8 +6,8 @@ Words, here and in every file of vmalloc's:
     va          a range of addresses: a vmap_area, free, busy, lazily freed or in a pool; an index into `vas`
     node        a vmap node: busy and lazy ranges, and pools of ready ranges by size
     table       a page of the kernel's page table; level 1 holds PTEs, level 2 points at those, and so on
-    frame       one function under way: its step, and its locals. Frames of a context are a stack, since
-                vmalloc calls itself for a large array of pages, frees itself on failure, and purges
+    frame       one function under way: its step, and its locals (`mm.vm_locals`). Frames of a context are a
+                stack, since vmalloc calls itself for a large array of pages, frees itself on failure, and purges
 
 Every list runs through records by index. Records are handed out by `take_record` and never move.
 Left out: what the boot itself maps (the kernel image, interrupt stacks, per-CPU memory), ioremap,
@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slab_common import Caches
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_layout import Space
+from kmsim.mm.vm_locals import vm_frame_t
 
 NO_AREA = -1
 NO_VA = -1
+NO_OWNER = 0  # of a range: no node's pool is to have it
 
 # What a range is.
 VA_UNUSED, VA_NEW, VA_FREE, VA_BUSY, VA_LAZY, VA_PURGE, VA_POOL, VA_DECAY, VA_PRELOADED = range(9)
@@ -33,7 +36,7 @@ VA_UNUSED, VA_NEW, VA_FREE, VA_BUSY, VA_LAZY, VA_PURGE, VA_POOL, VA_DECAY, VA_PR
 FREE_TREE, DECAY_TREE = range(2)
 
 MAX_VA_SIZE_PAGES = 256  # the longest range that a pool keeps, its guard page included
-VMAP_ZONE_PAGES = 16  # so many pages in a row belong to one node
+VMAP_ZONE_PAGES = 16  # consecutive pages that belong to one node
 NR_VMAP_NODES_MAX = 128
 LAZY_MAX_BYTES = 32 << 20  # for each bit of the number of CPUs
 NR_TABLE_LEVELS = 4
@@ -63,7 +66,7 @@ LOCKS_PER_NODE = 3
 
 # How a kvmalloc ended, and why it left the slab or failed.
 KV_NONE, KV_SLAB, KV_PAGES, KV_VMALLOC, KV_FAILED = range(5)
-KV_NO_REASON, NO_BLOCK, TOO_LARGE, SMALL, NON_BLOCKING, ABOVE_INT_MAX, OVERFLOW = range(7)
+KV_NO_REASON, KV_NO_BLOCK, TOO_LARGE, SMALL, NON_BLOCKING, ABOVE_INT_MAX, OVERFLOW = range(7)
 
 # Why a vmalloc or vmap failed.
 VM_NO_FAILURE, EXCEEDS_MEMORY, NO_STRUCT, NO_SPACE, NO_ARRAY, NO_PAGES, NO_TABLE = range(7)
@@ -91,9 +94,9 @@ vmap_area_t = np.dtype(
             ("right", np.int32),
             ("next", np.int32),
             ("prev", np.int32),
-            ("obj", np.int32),  # its object in the cache `vmap_area`; -1: the boot's
+            ("obj", np.int32),  # its object in the cache `vmap_area`; NO_OBJECT: the boot's
             ("area", np.int32),
-            ("owner", np.uint16),  # the node, + 1, whose CPU asked for the range; 0: none
+            ("owner", np.uint16),  # the node whose CPU asked for it (see `vmap_node.encode_vn_id`), or NO_OWNER
             ("red", np.uint8),
             ("state", np.uint8),
         ],
@@ -106,7 +109,7 @@ vm_struct_t = np.dtype(
             ("nr_bytes", np.int64),  # requested
             ("va", np.int32),
             ("obj", np.int32),  # its object
-            ("pages_obj", np.int32),  # the object that is its array of pages, or -1
+            ("pages_obj", np.int32),  # the object that is its array of pages, or NO_OBJECT
             ("pages_area", np.int32),  # the area that is its array of pages, or NO_AREA
             ("first_pfn", np.int32),  # its pages, as `mm.page_chain` keeps them
             ("nr_pages", np.int32),
@@ -184,47 +187,14 @@ vm_context_t = np.dtype(
             ("reason", np.int64),
             ("failure", np.int64),
             ("depth", np.int64),  # frames in use
-            ("inner", np.int64),  # the kind of request that is under way in another allocator
+            ("inner", np.int64),  # the kind of request that is under way in another allocator, or GO_ON: none
+            ("settles", np.int64),  # it is over, but for what is done without a lock
             ("held", np.int64),  # not 0: a spinlock was granted and not yet let go of
             ("cache", np.int64),  # arguments of the inner request
             ("gfp", np.int64),
             ("nr", np.int64),
             ("flush_start", np.int64),
             ("flush_pages", np.int64),
-        ],
-    )
-)
-vm_frame_t = np.dtype(
-    (
-        np.record,
-        [
-            ("step", np.int64),
-            ("gfp", np.int64),
-            ("vm_flags", np.int64),
-            ("nr_bytes", np.int64),
-            ("nr_pages", np.int64),
-            ("order", np.int64),
-            ("area", np.int64),
-            ("va", np.int64),
-            ("spare", np.int64),
-            ("start", np.int64),
-            ("owner", np.int64),
-            ("purged", np.int64),
-            ("drop", np.int64),  # ranges whose objects are still to be freed: the first and the last
-            ("drop_tail", np.int64),
-            ("then", np.int64),  # the step behind that
-            ("nr_got", np.int64),
-            ("tail", np.int64),
-            ("cursor", np.int64),
-            ("table", np.int64),
-            ("node", np.int64),
-            ("pool", np.int64),
-            ("head", np.int64),
-            ("full", np.int64),
-            ("end", np.int64),
-            ("cache", np.int64),
-            ("kind", np.int64),
-            ("obj", np.int64),
         ],
     )
 )
@@ -260,7 +230,7 @@ class Vm(NamedTuple):
     pools: NDArray[np.void]
     cpus: NDArray[np.void]
     tables: NDArray[np.int32]  # by level and slot: the pfn of the table there, + 1; 0: none
-    kmalloc_caches: NDArray[np.int32]  # kmalloc's cache for an array of so many pointers
+    kmalloc_caches: NDArray[np.int32]  # kmalloc's cache for an array of n pointers, by n
     params: NDArray[np.void]
     contexts: NDArray[np.void]
     frames: NDArray[np.void]  # of context ac: FRAMES_PER_CONTEXT from ac * FRAMES_PER_CONTEXT on
@@ -344,7 +314,7 @@ def _make_empty(vm: Vm, page_shift: int) -> None:
     whole = vm.vas[0]
     whole.end = whole.subtree_max = (1 << (64 - page_shift)) - 1
     whole.parent = whole.left = whole.right = whole.next = whole.prev = NO_VA
-    whole.obj = -1
+    whole.obj = NO_OBJECT
     whole.area = NO_AREA
     whole.state = VA_FREE
     vm.trees[FREE_TREE].root = vm.trees[FREE_TREE].first = 0
@@ -371,7 +341,7 @@ def _array_caches(caches: Caches, page_bytes: int) -> NDArray[np.int32]:
 
 
 def kmalloc_cache(caches: Caches, nr_bytes: int) -> int:
-    """kmalloc's cache for so many bytes, which are few enough for one."""
+    """The number of kmalloc's cache for a size, which some cache must hold."""
     number = caches.kmalloc_index(nr_bytes, 0)
     assert number is not None, "an object that no cache holds"
     return number

@@ -7,6 +7,7 @@ pages, tables, free records. Only between requests: a range in a request's hands
 
 from kmsim.jit import core
 from kmsim.mm.mmzone import NO_PAGE, PG_BUDDY, PG_PCP, Machine
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_records import (
     DECAY_TREE,
     FREE_TREE,
@@ -23,13 +24,14 @@ from kmsim.mm.vm_records import (
     VM_ALLOC,
     Vm,
 )
-from kmsim.mm.vmap_node import addr_to_node, home_node
+from kmsim.mm.vm_table import table_pfn
+from kmsim.mm.vmap_node import addr_to_node, home_node, pool_of
 from kmsim.mm.vmap_tree import check_tree
 
 
 @core
 def validate_vm(m: Machine, vm: Vm) -> None:
-    """Recount the space; AssertionError says what does not fit."""
+    """Recount the space; AssertionError names what is inconsistent."""
     nr_free = check_tree(vm.vas, vm.trees, FREE_TREE)
     assert vm.trees[DECAY_TREE].nr == 0, "ranges were left in a purge's hands"
     nr_pages = recount_ranges(vm, nr_free)
@@ -43,7 +45,7 @@ def validate_vm(m: Machine, vm: Vm) -> None:
     recount_areas(m, vm)
     nr_tables = 0
     for slot in range(len(vm.tables)) if len(vm.tables) < 1 << 16 else range(0):
-        nr_tables += int(vm.tables[slot] != 0)
+        nr_tables += int(table_pfn(vm, slot) != NO_PAGE)
     assert len(vm.tables) >= 1 << 16 or nr_tables == vm.params[0].nr_tables, "tables differ from their count"
     for cpu in range(len(vm.cpus)):
         preload = int(vm.cpus[cpu].preload)
@@ -56,7 +58,7 @@ def recount_ranges(vm: Vm, nr_free: int) -> int:
     nr_pages, nr_listed, nr_unused = 0, 0, 0
     for va in range(vm.params[0].va_fresh):
         state = int(vm.vas[va].state)
-        assert state != VA_NEW, "a range is in nobody's hands"
+        assert state != VA_NEW, "a range that no place and no request holds"
         nr_listed += int(state == VA_FREE)
         nr_unused += int(state == VA_UNUSED)
         if state == VA_BUSY:
@@ -92,7 +94,7 @@ def recount_nodes(vm: Vm) -> int:
             va = int(vm.vas[va].next)
         assert nr_lazy == vm.nodes[n].nr_lazy, "nr_lazy differs from the list"
         for size in range(1, MAX_VA_SIZE_PAGES + 1):
-            pool = vm.pools[n * MAX_VA_SIZE_PAGES + size - 1]
+            pool = vm.pools[pool_of(n, size)]
             va, last, nr = int(pool.head), NO_VA, 0
             while va != NO_VA:
                 assert int(vm.vas[va].state) == VA_POOL, "a range is in a pool that its state does not name"
@@ -121,5 +123,5 @@ def recount_areas(m: Machine, vm: Vm) -> None:
             nr_pages += 1
             pfn = int(m.pages[pfn].next)
         assert nr_pages == int(record.nr_pages), "an area's pages differ from their count"
-        has_array = int(record.pages_obj) >= 0 or int(record.pages_area) != NO_AREA
+        has_array = int(record.pages_obj) != NO_OBJECT or int(record.pages_area) != NO_AREA
         assert has_array == (int(record.vm_flags) & VM_ALLOC != 0), "an area's array of pages"

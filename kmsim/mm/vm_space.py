@@ -1,4 +1,4 @@
-"""A stretch of addresses for an area: the first part of vmalloc and of vmap (kernel: mm/vmalloc.c).
+"""A range of addresses for an area: the first part of vmalloc and of vmap (kernel: mm/vmalloc.c).
 
 The way of a request (__get_vm_area_node and alloc_vmap_area):
     a vm_struct
@@ -13,8 +13,13 @@ Locks: free_vmap_area_lock, a node's busy.lock, its pool_lock; never two at once
 """
 
 from kmsim.jit import small
-from kmsim.mm.gfp import GFP_FLAGS, GFP_ZERO
+from kmsim.mm.gfp import (
+    GFP_RECLAIM_MASK,
+    GFP_ZERO,
+)
+from kmsim.mm.indices import AreaIdx, ContextIdx, ObjectIdx
 from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_HAS_SPACE,
     AREA_NO_SPACE,
@@ -47,6 +52,7 @@ from kmsim.mm.vm_frame import (
 from kmsim.mm.vm_records import (
     FREE_VMAP_AREA_LOCK,
     NO_AREA,
+    NO_OWNER,
     NO_SPACE,
     NO_STRUCT,
     NO_VA,
@@ -59,6 +65,7 @@ from kmsim.mm.vmap import NO_START, PRELOAD_USED, RANGE_LEFT_OVER, alloc_free_va
 from kmsim.mm.vmap_node import (
     addr_to_node,
     busy_lock,
+    encode_vn_id,
     insert_busy,
     node_pool_del_va,
     pool_is_empty,
@@ -66,23 +73,10 @@ from kmsim.mm.vmap_node import (
     pool_of,
 )
 
-GFP_RECLAIM_MASK = (
-    GFP_FLAGS["__GFP_RECLAIM"]
-    | GFP_FLAGS["__GFP_HIGH"]
-    | GFP_FLAGS["__GFP_IO"]
-    | GFP_FLAGS["__GFP_FS"]
-    | GFP_FLAGS["__GFP_NOWARN"]
-    | GFP_FLAGS["__GFP_RETRY_MAYFAIL"]
-    | GFP_FLAGS["__GFP_NOFAIL"]
-    | GFP_FLAGS["__GFP_NORETRY"]
-    | GFP_FLAGS["__GFP_MEMALLOC"]
-    | GFP_FLAGS["__GFP_NOMEMALLOC"]
-)
-
 
 @small
-def step_of_space(m: Machine, vm: Vm, ac: int, step: int) -> int:
-    """One step on the way to a range; what it needs."""
+def step_of_space(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
+    """Take one step on the way to a range; returns what the next one needs."""
     if step == SPACE_STRUCT:
         gfp = int(vm.frames[frame_of(vm, ac)].gfp) & GFP_RECLAIM_MASK
         return slab_alloc(vm, ac, int(vm.params[0].vm_cache), gfp | GFP_ZERO, SPACE_STRUCT_HAVE)
@@ -99,7 +93,7 @@ def step_of_space(m: Machine, vm: Vm, ac: int, step: int) -> int:
         return preload(m, vm, ac)
     if step == SPACE_PRELOADED:
         frame = vm.frames[frame_of(vm, ac)]
-        frame.spare = new_va(vm, int(vm.contexts[ac].obj)) if vm.contexts[ac].obj >= 0 else NO_VA
+        frame.spare = new_va(vm, int(vm.contexts[ac].obj)) if vm.contexts[ac].obj != NO_OBJECT else NO_VA
         return wait(vm, ac, own_lock(vm, FREE_VMAP_AREA_LOCK), SPACE_FIND)
     if step == SPACE_FIND:
         return find_locked(m, vm, ac)
@@ -124,11 +118,11 @@ def step_of_space(m: Machine, vm: Vm, ac: int, step: int) -> int:
 
 
 @small
-def start_area(m: Machine, vm: Vm, ac: int) -> int:
-    """The vm_struct is there or not; then look into the pool of this CPU's node (kernel: node_alloc)."""
+def start_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
+    """The vm_struct was allocated, or not: look into the pool of this CPU's node (kernel: node_alloc)."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
-    if vm.contexts[ac].obj < 0:
+    if vm.contexts[ac].obj == NO_OBJECT:
         vm.contexts[ac].failure = NO_STRUCT
         frame.step = AREA_NO_SPACE
         return GO_ON
@@ -136,24 +130,24 @@ def start_area(m: Machine, vm: Vm, ac: int) -> int:
     frame.area = area
     vm.areas[area].nr_bytes = frame.nr_bytes
     vm.areas[area].vm_flags = frame.vm_flags
-    frame.start = NO_START
+    frame.start_vpn = NO_START
     frame.va = NO_VA
-    frame.owner = 0
+    frame.owner = NO_OWNER
     frame.purged = 0
-    frame.end = frame.nr_pages + int(frame.vm_flags & VM_NO_GUARD == 0)  # pages, with the guard page
+    frame.range_pages = frame.nr_pages + int(frame.vm_flags & VM_NO_GUARD == 0)
     frame.step = SPACE_OBJECT
     if vm.params[0].nr_nodes == 1:
         return GO_ON
     node = int(this_cpu(m, ac) % vm.params[0].nr_nodes)
-    frame.owner = node + 1
-    frame.pool = pool_of(node, int(frame.end))
+    frame.owner = encode_vn_id(node)
+    frame.pool = pool_of(node, int(frame.range_pages))
     if pool_is_empty(vm, int(frame.pool)):
         return GO_ON
     return wait(vm, ac, pool_lock(vm, node), SPACE_POOL)
 
 
 @small
-def take_from_pool(vm: Vm, ac: int) -> int:
+def take_from_pool(vm: Vm, ac: ContextIdx) -> int:
     """The pool's lock was granted: take its first range, if it may be used."""
     frame = vm.frames[frame_of(vm, ac)]
     va = node_pool_del_va(vm, int(frame.pool), 1 << int(frame.order))
@@ -162,17 +156,17 @@ def take_from_pool(vm: Vm, ac: int) -> int:
         frame.step = SPACE_OBJECT
         return GO_ON
     vm.events[POOL_HITS] += 1
-    frame.start = int(vm.vas[va].start)
+    frame.start_vpn = int(vm.vas[va].start)
     frame.step = SPACE_PLACE
     return GO_ON
 
 
 @small
-def start_search(vm: Vm, ac: int) -> int:
-    """The range's object is there or not."""
+def start_search(vm: Vm, ac: ContextIdx) -> int:
+    """The range's object was allocated, or not."""
     frame = vm.frames[frame_of(vm, ac)]
     obj = int(vm.contexts[ac].obj)
-    va = new_va(vm, obj) if obj >= 0 else NO_VA
+    va = new_va(vm, obj) if obj != NO_OBJECT else NO_VA
     frame.va = va
     frame.step = SPACE_PRELOAD if va != NO_VA else SPACE_GIVE_UP
     if va == NO_VA:
@@ -181,8 +175,8 @@ def start_search(vm: Vm, ac: int) -> int:
 
 
 @small
-def preload(m: Machine, vm: Vm, ac: int) -> int:
-    """See that this CPU has an object for a split (kernel: preload_this_cpu_lock)."""
+def preload(m: Machine, vm: Vm, ac: ContextIdx) -> int:
+    """Make sure that this CPU has an object for a split (kernel: preload_this_cpu_lock)."""
     frame = vm.frames[frame_of(vm, ac)]
     frame.spare = NO_VA
     if vm.cpus[this_cpu(m, ac)].preload == NO_VA:
@@ -192,7 +186,7 @@ def preload(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def find_locked(m: Machine, vm: Vm, ac: int) -> int:
+def find_locked(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """free_vmap_area_lock was granted: cut the request out of the free space."""
     f = frame_of(vm, ac)
     frame = vm.frames[f]
@@ -203,26 +197,26 @@ def find_locked(m: Machine, vm: Vm, ac: int) -> int:
             vm.vas[frame.spare].state = VA_PRELOADED
         else:
             drop_va(vm, f, int(frame.spare))
-    start, cut, done = alloc_free_va(vm, int(frame.end), 1 << int(frame.order), int(cpu.preload))
+    start, cut, done = alloc_free_va(vm, int(frame.range_pages), 1 << int(frame.order), int(cpu.preload))
     if done == PRELOAD_USED:
         cpu.preload = NO_VA
     elif done == RANGE_LEFT_OVER:
         drop_va(vm, f, cut)
-    frame.start = start
+    frame.start_vpn = start
     return drop_then(vm, f, SPACE_FOUND)
 
 
 @small
-def found(vm: Vm, ac: int) -> int:
-    """There was a range, or there was none: then purge, once (kernel: alloc_vmap_area, overflow)."""
+def found(vm: Vm, ac: ContextIdx) -> int:
+    """A range was found; or none was: then purge, once (kernel: alloc_vmap_area, overflow)."""
     frame = vm.frames[frame_of(vm, ac)]
-    if frame.start != NO_START:
+    if frame.start_vpn != NO_START:
         frame.step = SPACE_PLACE
         return GO_ON
     if not frame.purged:
         frame.purged = 1
         frame.step = SPACE_PURGED
-        vm.frames[push_frame(vm, ac, PURGE_START)].full = 1
+        vm.frames[push_frame(vm, ac, PURGE_START)].full_pool_decay = 1
         return GO_ON
     vm.contexts[ac].failure = NO_SPACE
     frame.step = SPACE_GIVE_UP
@@ -233,23 +227,23 @@ def found(vm: Vm, ac: int) -> int:
 
 
 @small
-def place(vm: Vm, ac: int) -> int:
-    """The range is the request's: fill it in, and ask for the lock of the busy ranges there."""
+def place(vm: Vm, ac: ContextIdx) -> int:
+    """The request has its range: fill in the record, and ask for the lock of the busy ranges there."""
     frame = vm.frames[frame_of(vm, ac)]
     va = int(frame.va)
     record = vm.vas[va]
-    record.start = frame.start
-    record.end = frame.start + frame.end
+    record.start = frame.start_vpn
+    record.end = frame.start_vpn + frame.range_pages
     record.owner = frame.owner
     record.area = frame.area
     vm.areas[frame.area].va = va
-    assert addr_to_node(vm, int(frame.start)) < vm.params[0].nr_nodes
-    return wait(vm, ac, busy_lock(vm, int(frame.start)), SPACE_INSERT)
+    assert addr_to_node(vm, int(frame.start_vpn)) < vm.params[0].nr_nodes
+    return wait(vm, ac, busy_lock(vm, int(frame.start_vpn)), SPACE_INSERT)
 
 
 @small
-def give_up(vm: Vm, ac: int) -> int:
-    """No range: the vm_struct goes back."""
+def give_up(vm: Vm, ac: ContextIdx) -> int:
+    """There is no range: free the vm_struct."""
     area = int(vm.frames[frame_of(vm, ac)].area)
     return slab_free(vm, ac, int(vm.areas[area].obj), SPACE_NO_STRUCT)
 
@@ -258,7 +252,7 @@ def give_up(vm: Vm, ac: int) -> int:
 
 
 @small
-def new_area(vm: Vm, obj: int) -> int:
+def new_area(vm: Vm, obj: ObjectIdx) -> AreaIdx:
     """A record for the object of a new vm_struct."""
     params = vm.params[0]
     area = int(params.area_unused)
@@ -271,7 +265,7 @@ def new_area(vm: Vm, obj: int) -> int:
     record = vm.areas[area]
     record.obj = obj
     record.va = NO_VA
-    record.pages_obj = -1
+    record.pages_obj = NO_OBJECT
     record.pages_area = NO_AREA
     record.first_pfn = NO_PAGE
     record.nr_pages = 0
@@ -282,7 +276,7 @@ def new_area(vm: Vm, obj: int) -> int:
 
 
 @small
-def forget_area(vm: Vm, area: int) -> None:
+def forget_area(vm: Vm, area: AreaIdx) -> None:
     """Its vm_struct is freed: the record may be used again."""
     vm.areas[area].in_use = 0
     vm.areas[area].next = vm.params[0].area_unused

@@ -12,24 +12,27 @@ UNLOCK_PURGE. State changes in the call that was granted the lock. When nothing 
 `contexts[ac].area` is the result, and `failure` says why it is NO_AREA.
 
 The steps themselves are in `mm.vm_space`, `mm.vm_area`, `mm.vfree`, `mm.vm_purge` and `mm.kvmalloc_steps`; here
-is what runs them, and asks the page and slab allocators on their behalf. Lock order: one lock at a time, but
-that all but the first two of a node's may be taken within vmap_purge_lock.
+is what runs them, and asks the page and slab allocators on their behalf. Lock order: vmap_purge_lock, then one
+spinlock at a time. A purge takes free_vmap_area_lock, the nodes' pool_lock and lazy.lock, and list_lock and
+zone->lock for the objects that it frees; busy.lock and page_table_lock are never taken within a purge.
 """
 
 from kmsim.jit import core, prefetch, small
-from kmsim.mm.gfp import GFP_FLAGS, GFP_ZERO
+from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
+from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx, Gfp
 from kmsim.mm.kvmalloc_steps import step_of_kv
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
-from kmsim.mm.slub_records import Slub
+from kmsim.mm.slub_records import NO_OBJECT, Slub
+from kmsim.mm.slub_steps import NO_LOCK
 from kmsim.mm.vfree import step_of_free
 from kmsim.mm.vm_area import step_of_area
 from kmsim.mm.vm_frame import (
     AREA_START,
     AREA_STEPS_END,
-    BULK_ALLOC,
+    CHAIN_ALLOC,
     CHAIN_FREE,
     DROP_NEXT,
     FREE_DEFERRED,
@@ -48,30 +51,19 @@ from kmsim.mm.vm_frame import (
     WAIT,
     first_frame,
     frame_of,
+    own_lock,
     slab_free,
 )
 from kmsim.mm.vm_purge import step_of_purge
-from kmsim.mm.vm_records import (
-    NO_AREA,
-    NOTHING,
-    RELEASE,
-    VM_MAP,
-    VM_USERMAP,
-    VMAP_PURGE_LOCK,
-    Vm,
-)
+from kmsim.mm.vm_records import NO_AREA, NO_VA, NOTHING, RELEASE, VM_MAP, VM_USERMAP, VMAP_PURGE_LOCK, Vm
 from kmsim.mm.vm_space import step_of_space
 from kmsim.mm.vmap import forget_va
-
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
-SETTLE = 16  # added to the kind of an inner request that is over but for what no lock is held for
-
 
 # ---- verbs
 
 
 @core
-def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_bytes: int, gfp: int, vm_flags: int) -> bool:
+def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int, gfp: Gfp, vm_flags: int) -> bool:
     """Start to allocate an area; is anything wanted? (kernel: __vmalloc, __vmalloc_node_range)
 
     `vm_flags` is 0, VM_ALLOW_HUGE_VMAP (vmalloc_huge) or VM_USERMAP; `gfp` with __GFP_ZERO is vzalloc.
@@ -85,13 +77,13 @@ def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_bytes: int, gfp: int
 
 
 @small
-def vmalloc_user_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_bytes: int) -> bool:
+def vmalloc_user_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int) -> bool:
     """Start to allocate zeroed memory that may be mapped to user space (kernel: vmalloc_user; SHMLBA is a page)."""
     return vmalloc_begin(m, sl, vm, ac, nr_bytes, GFP_KERNEL | GFP_ZERO, VM_USERMAP)
 
 
 @core
-def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_pages: int) -> bool:
+def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_pages: int) -> bool:
     """Start to map pages that the caller has; is anything wanted? (kernel: vmap)"""
     assert nr_pages > 0
     frame = vm.frames[first_frame(vm, ac, VMAP_START)]
@@ -102,31 +94,31 @@ def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: int, nr_pages: int) -> bool:
 
 
 @core
-def vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, area: int) -> bool:
+def vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
     """Start to free an area, from where one may sleep; is anything wanted? (kernel: vfree)"""
     vm.frames[first_frame(vm, ac, FREE_START)].area = area
     return go_on(m, sl, vm, ac)
 
 
 @small
-def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: int) -> None:
+def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: AreaIdx) -> None:
     """Ask the host for the records of an area that will soon be freed: a million areas are in no cache."""
     record = vm.areas[area]
     prefetch(vm.vas, int(record.va))
     prefetch(m.pages, int(record.first_pfn))
     for obj in (int(record.obj), int(record.pages_obj)):
-        if obj >= 0:
+        if obj != NO_OBJECT:
             prefetch(sl.slabs, int(sl.slab_of_chunk[obj >> 3]))
 
 
 @small
-def vunmap_begin(m: Machine, sl: Slub, vm: Vm, ac: int, area: int) -> bool:
+def vunmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
     """Start to unmap an area whose pages stay with the caller (kernel: vunmap)."""
     return vfree_begin(m, sl, vm, ac, area)
 
 
 @core
-def vfree_atomic_begin(m: Machine, vm: Vm, ac: int, area: int) -> bool:
+def vfree_atomic_begin(m: Machine, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
     """Put an area on this CPU's list to be freed later; nothing is ever wanted (kernel: vfree_atomic).
 
     The first on the list schedules the work item: `cpus[cpu].vfree_scheduled` is 1 then.
@@ -143,27 +135,27 @@ def vfree_atomic_begin(m: Machine, vm: Vm, ac: int, area: int) -> bool:
 
 
 @core
-def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: int, of_cpu: int) -> bool:
+def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, of_cpu: CpuIdx) -> bool:
     """Start the work item that frees what a CPU has put off; is anything wanted? (kernel: delayed_vfree_work)"""
     vm.params[0].vfree_scheduled -= vm.cpus[of_cpu].vfree_scheduled
     vm.cpus[of_cpu].vfree_scheduled = 0
-    vm.frames[first_frame(vm, ac, FREE_DEFERRED)].node = of_cpu
+    vm.frames[first_frame(vm, ac, FREE_DEFERRED)].deferred_cpu = of_cpu
     return go_on(m, sl, vm, ac)
 
 
 @core
-def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
+def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
     """Start the work item that purges; the mutex is wanted (kernel: drain_vmap_area_work)."""
     vm.params[0].drain_scheduled = 0
-    vm.frames[first_frame(vm, ac, PURGE_START)].full = 0
+    vm.frames[first_frame(vm, ac, PURGE_START)].full_pool_decay = 0
     return go_on(m, sl, vm, ac)
 
 
 @small
-def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
+def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
     """What the request waited for was granted, or done: go on; is anything else wanted?"""
     context = vm.contexts[ac]
-    context.held = int(context.lock >= 0 and context.lock != vm.params[0].lock_first + VMAP_PURGE_LOCK)
+    context.held = int(context.lock >= 0 and context.lock != own_lock(vm, VMAP_PURGE_LOCK))
     return go_on(m, sl, vm, ac)
 
 
@@ -171,7 +163,7 @@ def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
 
 
 @core
-def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
+def go_on(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
     """Take steps until the request waits for something or is done; does it wait?
 
     Where another allocator's request is under way, that comes first.
@@ -179,10 +171,10 @@ def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
     context = vm.contexts[ac]
     inner = int(context.inner)
     if inner != GO_ON:
-        if inner < SETTLE:
+        if not context.settles:
             if inner in (SLAB_ALLOC, SLAB_FREE):
                 waits = slab_waits(sl, vm, ac, slab_locked(m, sl, ac))
-            elif inner == BULK_ALLOC:
+            elif inner == CHAIN_ALLOC:
                 waits = pages_wait(m, vm, ac, chain_alloc_locked(m, ac))
             elif inner == CHAIN_FREE:
                 waits = pages_wait(m, vm, ac, chain_free_locked(m, ac))
@@ -190,10 +182,11 @@ def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
                 waits = pages_wait(m, vm, ac, locked(m, ac))
             if waits:
                 return True
-        if settle(m, sl, vm, ac, inner % SETTLE):
+        if settle(m, sl, vm, ac, inner):
             return True
     while True:
         context.inner = GO_ON
+        context.settles = 0
         needs = next_step(m, vm, ac)
         if needs == WAIT:
             return True
@@ -209,7 +202,7 @@ def go_on(m: Machine, sl: Slub, vm: Vm, ac: int) -> bool:
 
 
 @small
-def next_step(m: Machine, vm: Vm, ac: int) -> int:
+def next_step(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """Take the next step of the frame on top; what it needs."""
     step = int(vm.frames[frame_of(vm, ac)].step)
     if step < SPACE_STEPS_END:
@@ -226,29 +219,29 @@ def next_step(m: Machine, vm: Vm, ac: int) -> int:
 
 
 @small
-def drop_next(vm: Vm, ac: int) -> int:
-    """Free the object of a range that is no range any more (kernel: kmem_cache_free in the middle of a merge)."""
+def drop_next(vm: Vm, ac: ContextIdx) -> int:
+    """Free the vmap_area object of a range that a merge or a cut has used up (kernel: kmem_cache_free there)."""
     frame = vm.frames[frame_of(vm, ac)]
     va = int(frame.drop)
     frame.drop = vm.vas[va].next
     obj = int(vm.vas[va].obj)
     forget_va(vm, va)
-    step = int(frame.then) if frame.drop < 0 else DROP_NEXT
-    if obj < 0:
+    step = int(frame.then) if frame.drop == NO_VA else DROP_NEXT
+    if obj == NO_OBJECT:
         frame.step = step
         return GO_ON
     return slab_free(vm, ac, obj, step)
 
 
 @small
-def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: int, needs: int) -> bool:
+def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, needs: int) -> bool:
     """Begin a request to another allocator; does it want a lock?"""
     context = vm.contexts[ac]
     if needs == SLAB_ALLOC:
         return slab_waits(sl, vm, ac, slab_alloc_begin(m, sl, ac, int(context.cache), int(context.gfp)))
     if needs == SLAB_FREE:
         return slab_waits(sl, vm, ac, slab_free_begin(m, sl, ac, int(context.obj)))
-    if needs == BULK_ALLOC:
+    if needs == CHAIN_ALLOC:
         return pages_wait(m, vm, ac, chain_alloc_begin(m, ac, int(context.gfp), int(context.nr)))
     if needs == CHAIN_FREE:
         return pages_wait(m, vm, ac, chain_free_begin(m, ac, int(context.pfn)))
@@ -259,16 +252,16 @@ def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: int, needs: int) -> bool:
 
 
 @small
-def slab_waits(sl: Slub, vm: Vm, ac: int, waits: bool) -> bool:
-    """Pass on which lock the slab wants; where it wants none, but to go on without, that is RELEASE."""
+def slab_waits(sl: Slub, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
+    """Pass on the lock that the slab wants; RELEASE where it wants to go on without one."""
     if waits:
         lock = int(sl.contexts[ac].lock)
-        vm.contexts[ac].lock = RELEASE if lock < 0 else lock
+        vm.contexts[ac].lock = RELEASE if lock == NO_LOCK else lock
     return waits
 
 
 @small
-def pages_wait(m: Machine, vm: Vm, ac: int, waits: bool) -> bool:
+def pages_wait(m: Machine, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
     """Pass on which zone's lock is wanted."""
     if waits:
         vm.contexts[ac].lock = m.contexts[ac].zone
@@ -276,18 +269,18 @@ def pages_wait(m: Machine, vm: Vm, ac: int, waits: bool) -> bool:
 
 
 @small
-def settle(m: Machine, sl: Slub, vm: Vm, ac: int, inner: int) -> bool:
-    """A request to another allocator is over: check and zero new pages without the lock; hand on the result."""
+def settle(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, inner: int) -> bool:
+    """A request to another allocator is over: check and zero new pages without the lock, then pass on the result."""
     context = vm.contexts[ac]
     if inner == SLAB_ALLOC:
         context.obj = sl.contexts[ac].obj
         return False
-    if inner in (PAGES_ALLOC, BULK_ALLOC):
+    if inner in (PAGES_ALLOC, CHAIN_ALLOC):
         pages = m.contexts[ac]
         if pages.to_check or pages.gfp & GFP_ZERO:
             if context.held:
                 context.lock = RELEASE
-                context.inner = inner + SETTLE
+                context.settles = 1
                 return True
             after_lock(m, ac)
         context.pfn = pages.pfn

@@ -5,42 +5,43 @@ All addresses are virtual page numbers and all lengths pages. The space is one t
 1:1 with objects of the cache `vmap_area`: a split takes one that was preloaded, a merge leaves one over.
 
 Leaves out: pcpu_get_vm_areas, and the object that a split would ask for under the lock where none was
-preloaded (it fails as when that object is not to be had). An object that is left over under the lock is
+preloaded (it fails as if that object could not be allocated). An object that is left over under the lock is
 freed behind it. Lock order: the caller holds free_vmap_area_lock.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.vm_records import FREE_TREE, NO_AREA, NO_VA, VA_FREE, VA_NEW, VA_UNUSED, Vm
+from kmsim.mm.indices import ObjectIdx, VaIdx, Vpn
+from kmsim.mm.vm_records import FREE_TREE, NO_AREA, NO_OWNER, NO_VA, VA_FREE, VA_NEW, VA_UNUSED, Vm
 from kmsim.mm.vmap_tree import Records, find_links, link_va, propagate, subtree_max, unlink_va
 
 NO_START = -1
 
-# What became of the preloaded record, and of the range that was cut.
+# What happened to the preloaded record, and to the range that was cut.
 KEPT, PRELOAD_USED, RANGE_LEFT_OVER, CUT_FAILED = range(4)
 
 
 @small
-def align_up(vpn: int, align: int) -> int:
+def align_up(vpn: Vpn, align: int) -> int:
     """The first multiple of a power of two from `vpn` on."""
     return (vpn + align - 1) & ~(align - 1)
 
 
 @small
-def start_within(vas: Records, va: int, align: int, vstart: int) -> int:
+def start_within(vas: Records, va: VaIdx, align: int, vstart: int) -> int:
     """Where a request would begin in a range."""
     return align_up(max(int(vas[va].start), vstart), align)
 
 
 @small
-def is_within_this_va(vas: Records, va: int, size: int, align: int, vstart: int) -> bool:
+def is_within_this_va(vas: Records, va: VaIdx, size: int, align: int, vstart: int) -> bool:
     """Does the request fit into this range? (kernel: is_within_this_va)"""
     return start_within(vas, va, align, vstart) + size <= int(vas[va].end)
 
 
 @core
 def find_vmap_lowest_match(
-    vas: Records, work: Records, node: int, size: int, align: int, vstart: int, length: int
-) -> int:
+    vas: Records, work: Records, node: VaIdx, size: int, align: int, vstart: int, length: int
+) -> VaIdx:
     """The range that the kernel finds from the root `node` on, or NO_VA (kernel: find_vmap_lowest_match).
 
     The lowest that fits; `length` is what a subtree must have to be looked into, so that with an alignment a
@@ -71,7 +72,7 @@ def find_vmap_lowest_match(
 
 
 @core
-def va_clip(vm: Vm, va: int, start: int, size: int, preload: int) -> int:
+def va_clip(vm: Vm, va: VaIdx, start: int, size: int, preload: VaIdx) -> int:
     """Cut a request out of a free range; what is left over or was used (kernel: va_clip).
 
     RANGE_LEFT_OVER: `va` itself is no range any more. PRELOAD_USED: the record `preload` is one now.
@@ -105,7 +106,7 @@ def va_clip(vm: Vm, va: int, start: int, size: int, preload: int) -> int:
 
 
 @core
-def alloc_free_va(vm: Vm, size: int, align: int, preload: int) -> tuple[int, int, int]:
+def alloc_free_va(vm: Vm, size: int, align: int, preload: VaIdx) -> tuple[int, int, int]:
     """Take `size` pages of vmalloc's space: their start or NO_START, and the range that was cut and how.
 
     (kernel: __alloc_vmap_area)
@@ -127,7 +128,7 @@ def alloc_free_va(vm: Vm, size: int, align: int, preload: int) -> tuple[int, int
 
 
 @core
-def merge_or_add(vm: Vm, t: int, va: int, state: int) -> tuple[int, int]:
+def merge_or_add(vm: Vm, t: int, va: VaIdx, state: int) -> tuple[int, int]:
     """Put a range into a tree, or into its neighbours there; the records left over, or NO_VA, in the order in
     which the kernel frees them (kernel: merge_or_add_vmap_area).
     """
@@ -167,7 +168,7 @@ def merge_or_add(vm: Vm, t: int, va: int, state: int) -> tuple[int, int]:
 
 
 @small
-def new_va(vm: Vm, obj: int) -> int:
+def new_va(vm: Vm, obj: ObjectIdx) -> VaIdx:
     """A record for the object of a new range, or NO_VA where all are in use."""
     params = vm.params[0]
     va = int(params.va_unused)
@@ -181,13 +182,13 @@ def new_va(vm: Vm, obj: int) -> int:
     record = vm.vas[va]
     record.obj = obj
     record.area = NO_AREA
-    record.owner = 0
+    record.owner = NO_OWNER
     record.state = VA_NEW
     return va
 
 
 @small
-def forget_va(vm: Vm, va: int) -> None:
+def forget_va(vm: Vm, va: VaIdx) -> None:
     """Its object is freed: the record may be used again."""
     vm.vas[va].state = VA_UNUSED
     vm.vas[va].next = vm.params[0].va_unused

@@ -10,12 +10,14 @@ would take are counted as the bits of the number of ranges (assumed: a balanced 
 Locks: a node's busy.lock, lazy.lock and pool_lock, one at a time; each verb says which its caller holds.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
+from kmsim.mm.indices import LockIdx, PoolIdx, VaIdx, VmapNodeIdx
 from kmsim.mm.vm_records import (
     BUSY_LOCK,
     LAZY_LOCK,
     LOCKS_PER_NODE,
     MAX_VA_SIZE_PAGES,
+    NO_OWNER,
     NO_VA,
     NODE_LOCKS,
     POOL_LOCK,
@@ -30,39 +32,51 @@ from kmsim.mm.vmap_tree import Records
 
 
 @small
-def addr_to_node(vm: Vm, start: int) -> int:
+def addr_to_node(vm: Vm, start: int) -> VmapNodeIdx:
     """The node that an address belongs to (kernel: addr_to_node_id)."""
     params = vm.params[0]
     return int(start // params.zone_pages % params.nr_nodes)
 
 
+@shared
+def encode_vn_id(node: VmapNodeIdx) -> int:
+    """A node as the owner of a range; none is NO_OWNER (kernel: encode_vn_id)."""
+    return node + 1
+
+
+@shared
+def decode_vn_id(owner: int) -> VmapNodeIdx:
+    """The node that owns a range (kernel: decode_vn_id)."""
+    return owner - 1
+
+
 @small
-def home_node(vm: Vm, va: int) -> int:
+def home_node(vm: Vm, va: VaIdx) -> VmapNodeIdx:
     """The node that a freed range goes back to: its owner's, or else that of its address."""
     owner = int(vm.vas[va].owner)
-    return owner - 1 if owner else addr_to_node(vm, int(vm.vas[va].start))
+    return decode_vn_id(owner) if owner != NO_OWNER else addr_to_node(vm, int(vm.vas[va].start))
 
 
 @small
-def node_lock(vm: Vm, node: int, which: int) -> int:
+def node_lock(vm: Vm, node: VmapNodeIdx, which: int) -> LockIdx:
     """The number of a node's busy, lazy or pool lock."""
     return int(vm.params[0].lock_first) + NODE_LOCKS + LOCKS_PER_NODE * node + which
 
 
 @small
-def busy_lock(vm: Vm, start: int) -> int:
+def busy_lock(vm: Vm, start: int) -> LockIdx:
     """The lock of the busy ranges that begin there."""
     return node_lock(vm, addr_to_node(vm, start), BUSY_LOCK)
 
 
 @small
-def lazy_lock(vm: Vm, node: int) -> int:
+def lazy_lock(vm: Vm, node: VmapNodeIdx) -> LockIdx:
     """The lock of a node's lazily freed ranges."""
     return node_lock(vm, node, LAZY_LOCK)
 
 
 @small
-def pool_lock(vm: Vm, node: int) -> int:
+def pool_lock(vm: Vm, node: VmapNodeIdx) -> LockIdx:
     """The lock of a node's pools."""
     return node_lock(vm, node, POOL_LOCK)
 
@@ -78,7 +92,7 @@ def tree_depth(nr: int) -> int:
 
 
 @small
-def insert_busy(vm: Vm, va: int) -> None:
+def insert_busy(vm: Vm, va: VaIdx) -> None:
     """A range is in use; the caller holds its busy.lock."""
     node = vm.nodes[addr_to_node(vm, int(vm.vas[va].start))]
     vm.work[0].tree_steps += tree_depth(int(node.nr_busy))
@@ -87,7 +101,7 @@ def insert_busy(vm: Vm, va: int) -> None:
 
 
 @small
-def unlink_busy(vm: Vm, va: int) -> None:
+def unlink_busy(vm: Vm, va: VaIdx) -> None:
     """A range is not in use any more; the caller holds its busy.lock (kernel: find_unlink_vmap_area)."""
     assert int(vm.vas[va].state) == VA_BUSY, "a range that is not in use is freed"
     node = vm.nodes[addr_to_node(vm, int(vm.vas[va].start))]
@@ -97,7 +111,7 @@ def unlink_busy(vm: Vm, va: int) -> None:
 
 
 @small
-def insert_lazy(vm: Vm, n: int, va: int) -> None:
+def insert_lazy(vm: Vm, n: VmapNodeIdx, va: VaIdx) -> None:
     """A range waits to be flushed; the caller holds the node's lazy.lock."""
     node = vm.nodes[n]
     vm.work[0].tree_steps += tree_depth(int(node.nr_lazy))
@@ -108,7 +122,7 @@ def insert_lazy(vm: Vm, n: int, va: int) -> None:
 
 
 @small
-def take_lazy(vm: Vm, n: int) -> None:
+def take_lazy(vm: Vm, n: VmapNodeIdx) -> None:
     """Move all lazily freed ranges to the node's purge list; the caller holds its lazy.lock."""
     node = vm.nodes[n]
     node.purge = node.lazy
@@ -117,7 +131,7 @@ def take_lazy(vm: Vm, n: int) -> None:
 
 
 @core
-def sort_purge_list(vm: Vm, n: int) -> tuple[int, int]:
+def sort_purge_list(vm: Vm, n: VmapNodeIdx) -> tuple[int, int]:
     """Bring a purge list into the order of its addresses; where its first range begins and its last one ends."""
     vas = vm.vas
     head = sort_by_address(vas, int(vm.nodes[n].purge))
@@ -170,19 +184,19 @@ def sort_by_address(vas: Records, head: int) -> int:
 
 
 @small
-def pool_of(node: int, size: int) -> int:
+def pool_of(node: VmapNodeIdx, size: int) -> PoolIdx:
     """The number of a node's pool for ranges of `size` pages, or -1 (kernel: size_to_va_pool)."""
     return node * MAX_VA_SIZE_PAGES + size - 1 if size <= MAX_VA_SIZE_PAGES else -1
 
 
 @small
-def pool_is_empty(vm: Vm, pool: int) -> bool:
+def pool_is_empty(vm: Vm, pool: PoolIdx) -> bool:
     """Has a pool no range ready? Asked without its lock."""
     return pool < 0 or int(vm.pools[pool].head) == NO_VA
 
 
 @small
-def pool_unlink_first(vm: Vm, pool: int) -> int:
+def pool_unlink_first(vm: Vm, pool: PoolIdx) -> VaIdx:
     """Take the first range off a pool's list."""
     va = int(vm.pools[pool].head)
     after = int(vm.vas[va].next)
@@ -193,7 +207,7 @@ def pool_unlink_first(vm: Vm, pool: int) -> int:
 
 
 @core
-def node_pool_del_va(vm: Vm, pool: int, align: int) -> int:
+def node_pool_del_va(vm: Vm, pool: PoolIdx, align: int) -> VaIdx:
     """The pool's first range if it is aligned, else it goes to the tail, and NO_VA; the caller holds pool_lock.
 
     (kernel: node_pool_del_va)
@@ -216,7 +230,7 @@ def node_pool_del_va(vm: Vm, pool: int, align: int) -> int:
 
 
 @small
-def node_pool_add_va(vm: Vm, pool: int, va: int) -> None:
+def node_pool_add_va(vm: Vm, pool: PoolIdx, va: VaIdx) -> None:
     """Make a range ready for the next request of its length; the caller holds pool_lock (kernel: node_pool_add_va)."""
     head = int(vm.pools[pool].head)
     vm.vas[va].next = head
@@ -228,7 +242,7 @@ def node_pool_add_va(vm: Vm, pool: int, va: int) -> None:
 
 
 @small
-def detach_pool(vm: Vm, pool: int) -> int:
+def detach_pool(vm: Vm, pool: PoolIdx) -> VaIdx:
     """Take all ranges of a pool, which keeps its count; the first. The caller holds pool_lock."""
     head = int(vm.pools[pool].head)
     vm.pools[pool].head = vm.pools[pool].tail = NO_VA
@@ -236,7 +250,7 @@ def detach_pool(vm: Vm, pool: int) -> int:
 
 
 @small
-def attach_pool(vm: Vm, pool: int, head: int) -> None:
+def attach_pool(vm: Vm, pool: PoolIdx, head: int) -> None:
     """Give a pool the ranges back that did not decay; the caller holds pool_lock."""
     assert int(vm.pools[pool].head) == NO_VA, "somebody has filled a pool that is being purged"
     vm.pools[pool].head = head

@@ -13,19 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import VaIdx
 from kmsim.mm.vm_records import NO_VA
 
 Records = NDArray[np.void]
 
 
 @small
-def subtree_max(vas: Records, va: int) -> int:
+def subtree_max(vas: Records, va: VaIdx) -> int:
     """The longest range of a subtree, in pages; 0 of an empty one (kernel: get_subtree_max_size)."""
     return 0 if va == NO_VA else int(vas[va].subtree_max)
 
 
 @small
-def own_max(vas: Records, va: int) -> int:
+def own_max(vas: Records, va: VaIdx) -> int:
     """What `subtree_max` must be, from the node and its two children."""
     node = vas[va]
     longest = max(subtree_max(vas, int(node.left)), subtree_max(vas, int(node.right)))
@@ -33,7 +34,7 @@ def own_max(vas: Records, va: int) -> int:
 
 
 @core
-def propagate(vas: Records, va: int) -> None:
+def propagate(vas: Records, va: VaIdx) -> None:
     """A range has changed its length: set what depends on it (kernel: augment_tree_propagate_from)."""
     while va != NO_VA:
         longest = own_max(vas, va)
@@ -44,7 +45,7 @@ def propagate(vas: Records, va: int) -> None:
 
 
 @small
-def replace_child(vas: Records, trees: Records, t: int, parent: int, old: int, new: int) -> None:
+def replace_child(vas: Records, trees: Records, t: int, parent: VaIdx, old: VaIdx, new: VaIdx) -> None:
     """Let `parent`, or the tree, lead to `new` where it led to `old`."""
     if parent == NO_VA:
         trees[t].root = new
@@ -55,7 +56,7 @@ def replace_child(vas: Records, trees: Records, t: int, parent: int, old: int, n
 
 
 @core
-def rotate(vas: Records, trees: Records, t: int, va: int, leftwards: bool) -> None:
+def rotate(vas: Records, trees: Records, t: int, va: VaIdx, leftwards: bool) -> None:
     """Let the child on the other side take a node's place, and the node go down on this side."""
     node = vas[va]
     parent = int(node.parent)
@@ -79,13 +80,13 @@ def rotate(vas: Records, trees: Records, t: int, va: int, leftwards: bool) -> No
 
 
 @small
-def is_red(vas: Records, va: int) -> bool:
+def is_red(vas: Records, va: VaIdx) -> bool:
     """Is this a red node? What is not there is black."""
     return va != NO_VA and int(vas[va].red) != 0
 
 
 @core
-def find_links(vas: Records, work: Records, va: int, node: int) -> tuple[int, bool]:
+def find_links(vas: Records, work: Records, va: VaIdx, node: VaIdx) -> tuple[int, bool]:
     """Where a range belongs at or below `node`: the parent, and whether to its left (kernel: find_va_links)."""
     start = int(vas[va].start)
     end = int(vas[va].end)
@@ -104,7 +105,7 @@ def find_links(vas: Records, work: Records, va: int, node: int) -> tuple[int, bo
 
 
 @core
-def link_va(vas: Records, trees: Records, t: int, va: int, parent: int, is_left: bool) -> None:
+def link_va(vas: Records, trees: Records, t: int, va: VaIdx, parent: VaIdx, is_left: bool) -> None:
     """Hang a range into the tree and its list, and balance (kernel: __link_va)."""
     node = vas[va]
     node.parent = parent
@@ -134,7 +135,7 @@ def link_va(vas: Records, trees: Records, t: int, va: int, parent: int, is_left:
 
 
 @core
-def balance_insertion(vas: Records, trees: Records, t: int, va: int) -> None:
+def balance_insertion(vas: Records, trees: Records, t: int, va: VaIdx) -> None:
     """Take away what a new red node does to the tree's colours (kernel: __rb_insert)."""
     while True:
         parent = int(vas[va].parent)
@@ -162,7 +163,7 @@ def balance_insertion(vas: Records, trees: Records, t: int, va: int) -> None:
 
 
 @core
-def unlink_va(vas: Records, trees: Records, t: int, va: int) -> None:
+def unlink_va(vas: Records, trees: Records, t: int, va: VaIdx) -> None:
     """Take a range out of the tree and its list, and balance (kernel: __unlink_va, rb_erase_augmented)."""
     node = vas[va]
     before, after = int(node.prev), int(node.next)
@@ -204,7 +205,7 @@ def unlink_va(vas: Records, trees: Records, t: int, va: int) -> None:
 
 
 @small
-def recompute(vas: Records, va: int) -> None:
+def recompute(vas: Records, va: VaIdx) -> None:
     """Set `subtree_max` from a node up to the root, without a look at what it was."""
     while va != NO_VA:
         vas[va].subtree_max = own_max(vas, va)
@@ -212,7 +213,7 @@ def recompute(vas: Records, va: int) -> None:
 
 
 @core
-def balance_removal(vas: Records, trees: Records, t: int, va: int, parent: int) -> None:
+def balance_removal(vas: Records, trees: Records, t: int, va: VaIdx, parent: VaIdx) -> None:
     """One black node is missing on the way to `va`, a child of `parent` (kernel: ____rb_erase_color)."""
     while parent != NO_VA and not is_red(vas, va):
         is_left = int(vas[parent].left) == va
@@ -246,7 +247,7 @@ def balance_removal(vas: Records, trees: Records, t: int, va: int, parent: int) 
 
 @core
 def check_tree(vas: Records, trees: Records, t: int) -> int:
-    """Recount a tree along its list; how many ranges there are. AssertionError says what does not fit."""
+    """Recount a tree along its list; how many ranges there are. AssertionError names what is inconsistent."""
     va, before, nr, depth = int(trees[t].first), NO_VA, 0, -1
     while va != NO_VA:
         node = vas[va]

@@ -10,16 +10,17 @@ The caller holds the zone's lock.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, WMARK_HIGH, WMARK_LOW, WMARK_MIN, Machine
+from kmsim.mm.indices import ContextIdx, Migratetype, Order, ZoneIdx
+from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, WMARK_HIGH, WMARK_LOW, WMARK_MIN, Machine, pcp_index, pcps_of_zone
 
 MAX_THRESHOLD = 125
 
 
 @small
-def mod_zone_free_pages(m: Machine, ac: int, delta: int) -> None:
+def mod_zone_free_pages(m: Machine, ac: ContextIdx, delta: int) -> None:
     """Add to the CPU's pending delta, and fold it when it passes the threshold (kernel: __mod_zone_page_state)."""
     context = m.contexts[ac]
-    pcp = m.pcps[context.zone * m.params[0].nr_cpus + context.cpu]
+    pcp = m.pcps[pcp_index(m, context.zone, context.cpu)]
     pending = pcp.vm_stat_diff + delta
     if abs(pending) > pcp.stat_threshold:
         m.zones[context.zone].nr_free_pages += pending
@@ -28,7 +29,7 @@ def mod_zone_free_pages(m: Machine, ac: int, delta: int) -> None:
 
 
 @small
-def account_freepages(m: Machine, ac: int, nr_pages: int, migratetype: int) -> None:
+def account_freepages(m: Machine, ac: ContextIdx, nr_pages: int, migratetype: Migratetype) -> None:
     """Count pages put on (or, negative, taken off) a free list of the context's zone (kernel: account_freepages)."""
     mod_zone_free_pages(m, ac, nr_pages)
     if migratetype == MIGRATE_HIGHATOMIC:
@@ -53,23 +54,23 @@ def refresh_zone_stat_thresholds(m: Machine) -> None:
         if not zone.present_pages:
             continue
         threshold = normal_threshold(int(zone.managed_pages), int(m.params[0].page_shift), nr_cpus)
-        m.pcps["stat_threshold"][z * nr_cpus : (z + 1) * nr_cpus] = threshold
+        pcps_of_zone(m, z)["stat_threshold"] = threshold
         drift = nr_cpus * threshold
         if drift > zone.watermark[WMARK_LOW] - zone.watermark[WMARK_MIN]:
             zone.percpu_drift_mark = zone.watermark[WMARK_HIGH] + drift
 
 
 @core
-def zone_page_state_snapshot(m: Machine, z: int) -> int:
+def zone_page_state_snapshot(m: Machine, z: ZoneIdx) -> int:
     """The zone's free pages with every CPU's pending delta (kernel: zone_page_state_snapshot)."""
     nr_cpus = m.params[0].nr_cpus
     free_pages = m.zones[z].nr_free_pages
     for cpu in range(nr_cpus):
-        free_pages += m.pcps[z * nr_cpus + cpu].vm_stat_diff
+        free_pages += m.pcps[pcp_index(m, z, cpu)].vm_stat_diff
     return int(max(free_pages, 0))
 
 
-def _suitable_blocks(nr_free: list[int], order: int) -> int:
+def _suitable_blocks(nr_free: list[int], order: Order) -> int:
     return sum(count << (k - order) for k, count in enumerate(nr_free) if k >= order)
 
 
@@ -77,7 +78,7 @@ def _free_pages(nr_free: list[int]) -> int:
     return sum(count << k for k, count in enumerate(nr_free))
 
 
-def unusable_free_index(nr_free: list[int], order: int) -> int:
+def unusable_free_index(nr_free: list[int], order: Order) -> int:
     """The share of free memory, in thousandths, that no block of `order` can use (kernel: unusable_free_index).
 
     `nr_free` is the number of free blocks per order. 1000 where nothing is free.
@@ -88,7 +89,7 @@ def unusable_free_index(nr_free: list[int], order: int) -> int:
     return (free_pages - (_suitable_blocks(nr_free, order) << order)) * 1000 // free_pages
 
 
-def fragmentation_index(nr_free: list[int], order: int) -> int:
+def fragmentation_index(nr_free: list[int], order: Order) -> int:
     """Would a request fail for lack of memory (towards 0) or by fragmentation (towards 1000)?
 
     -1000 where it would succeed, 0 where nothing is free (kernel: __fragmentation_index).
@@ -101,7 +102,7 @@ def fragmentation_index(nr_free: list[int], order: int) -> int:
     return 1000 - (1000 + _free_pages(nr_free) * 1000 // (1 << order)) // total_blocks
 
 
-def extfrag_for_order(nr_free: list[int], order: int) -> int:
+def extfrag_for_order(nr_free: list[int], order: Order) -> int:
     """The percentage of free pages in blocks smaller than `order` (kernel: extfrag_for_order)."""
     free_pages = _free_pages(nr_free)
     if not free_pages:

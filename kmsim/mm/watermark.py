@@ -17,6 +17,7 @@ from kmsim.mm.gfp import (
     ALLOC_WMARK_MASK,
     ALLOC_WMARK_MIN,
 )
+from kmsim.mm.indices import Order, ZoneIdx
 from kmsim.mm.list import list_empty
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
@@ -32,14 +33,14 @@ from kmsim.mm.zonelist import next_zone
 
 
 @small
-def wmark_pages(m: Machine, z: int, wmark: int) -> int:
+def wmark_pages(m: Machine, z: ZoneIdx, wmark: int) -> int:
     """A watermark with the boost (kernel: wmark_pages)."""
     return int(m.zones[z].watermark[wmark]) + int(m.zones[z].watermark_boost)
 
 
 @core
 def zone_watermark_ok(
-    m: Machine, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int, free_pages: int
+    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneIdx, alloc_flags: int, free_pages: int
 ) -> bool:
     """Are there pages above the mark, and a block of the order? (kernel: __zone_watermark_ok)"""
     zone = m.zones[z]
@@ -59,7 +60,7 @@ def zone_watermark_ok(
 
 
 @small
-def has_suitable_block(m: Machine, z: int, order: int, alloc_flags: int) -> bool:
+def has_suitable_block(m: Machine, z: ZoneIdx, order: Order, alloc_flags: int) -> bool:
     """Is there a free block of at least this order that the request may use?"""
     for current_order in range(order, m.params[0].max_page_order + 1):
         if m.zones[z].nr_free[current_order] == 0:
@@ -74,7 +75,9 @@ def has_suitable_block(m: Machine, z: int, order: int, alloc_flags: int) -> bool
 
 
 @small
-def zone_watermark_fast(m: Machine, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int) -> bool:
+def zone_watermark_fast(
+    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneIdx, alloc_flags: int
+) -> bool:
     """The check on the allocation path, quick for order 0 (kernel: zone_watermark_fast)."""
     zone = m.zones[z]
     free_pages = max(zone.nr_free_pages, 0)
@@ -89,7 +92,7 @@ def zone_watermark_fast(m: Machine, z: int, order: int, mark: int, highest_zonei
 
 @core
 def zone_watermark_reserves(
-    m: Machine, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
+    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneIdx, alloc_flags: int
 ) -> bool:
     """The part of `zone_watermark_fast` that looks at lists and reserves."""
     zone = m.zones[z]
@@ -110,10 +113,10 @@ def zone_watermark_reserves(
 
 
 @core
-def wakeup_kswapd(m: Machine, order: int, highest_zoneidx: int) -> None:
+def wakeup_kswapd(m: Machine, order: Order, highest_zoneidx: ZoneIdx) -> None:
     """Count a wake-up of kswapd, unless the node is balanced and not boosted (kernel: wakeup_kswapd).
 
-    kswapd itself is not modelled yet, so it is always found asleep.
+    kswapd itself is not modelled, so it is always asleep.
     """
     zone = next_zone(m, highest_zoneidx)
     while zone >= 0:
@@ -126,7 +129,7 @@ def wakeup_kswapd(m: Machine, order: int, highest_zoneidx: int) -> None:
 
 
 @core
-def node_balanced(m: Machine, order: int, highest_zoneidx: int) -> bool:
+def node_balanced(m: Machine, order: Order, highest_zoneidx: ZoneIdx) -> bool:
     """Is one zone at or below `highest_zoneidx` above its high mark? (kernel: pgdat_balanced)"""
     zone = next_zone(m, highest_zoneidx)
     while zone >= 0:

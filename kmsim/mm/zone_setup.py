@@ -19,6 +19,7 @@ from kmsim.mm.mmzone import (
     ZONE_MOVABLE,
     ZONE_NORMAL,
     Machine,
+    pcps_of_zone,
 )
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
@@ -51,7 +52,7 @@ def calculate_min_free_kbytes(m: Machine) -> int:
 
 
 def recommended_min_free_kbytes(m: Machine) -> int:
-    """What khugepaged asks for, so that huge pages stay to be had (kernel: set_recommended_min_free_kbytes)."""
+    """The reserve for huge pages, which khugepaged sets (kernel: set_recommended_min_free_kbytes)."""
     nr_zones = sum(1 for zone in m.zones[: ZONE_NORMAL + 1] if zone.present_pages)
     blocks_per_zone = 2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES
     pages = (nr_zones * blocks_per_zone) << int(m.params[0].pageblock_order)
@@ -78,7 +79,7 @@ def setup_per_zone_wmarks(m: Machine, min_free_kbytes: int, watermark_scale_fact
 
 
 def setup_per_zone_lowmem_reserve(m: Machine, ratios: tuple[int, int, int, int]) -> None:
-    """Set what each zone keeps from requests that could use a higher one (kernel: setup_per_zone_lowmem_reserve)."""
+    """Set what each zone keeps from requests that may use a higher one (kernel: setup_per_zone_lowmem_reserve)."""
     for z in range(MAX_NR_ZONES - 1):
         zone = m.zones[z]
         above = 0
@@ -111,7 +112,7 @@ def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
         high_max = high_min
         if not high_fraction and m.params[0].auto_tune:
             high_max = zone_highsize(zone, batch, nr_cpus, MIN_PERCPU_PAGELIST_HIGH_FRACTION)
-        pcps = m.pcps[z * nr_cpus : (z + 1) * nr_cpus]
+        pcps = pcps_of_zone(m, z)
         pcps["batch"] = batch
         pcps["high_min"] = high_min
         pcps["high_max"] = high_max
@@ -141,7 +142,7 @@ def set_reserve(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
 
 
 def write_sysctl(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
-    """What writing every knob that is not at its default does after the boot; each recomputes its own part only.
+    """Write every knob that is not at its default, after the boot; each write recomputes its own part only.
 
     `min_free_kbytes` is the reserve that the boot chose (kernel: the handlers of page_alloc_sysctl_table).
     """
@@ -161,10 +162,10 @@ def thp_starts(m: Machine) -> bool:
 
 
 def init_watermarks(m: Machine, *, thp_enabled: bool) -> int:
-    """What the boot does with watermarks; the min_free_kbytes it ends with (kernel: init_per_zone_wmark_min).
+    """Compute the watermarks of the boot; returns the resulting min_free_kbytes (kernel: init_per_zone_wmark_min).
 
     Expects managed pages to be set and watermarks to be 0. With THP built in and enough memory the
-    boot comes by a second time: khugepaged raises the reserve, or, THP being off, it is computed
+    boot does this twice: khugepaged raises the reserve, or, THP being off, it is computed
     again from the pages above the new high watermarks.
     """
     chosen = calculate_min_free_kbytes(m)
@@ -180,7 +181,7 @@ def init_watermarks(m: Machine, *, thp_enabled: bool) -> int:
 
 
 def set_mobility(m: Machine) -> None:
-    """Give grouping by mobility up on a machine of a few pageblocks (kernel: build_all_zonelists)."""
+    """Turn grouping by mobility off on a machine with few pageblocks (kernel: build_all_zonelists)."""
     present = sum(int(zone.present_pages) for zone in m.zones)
     m.params[0].mobility_disabled = present < MIGRATE_TYPES << int(m.params[0].pageblock_order)
 

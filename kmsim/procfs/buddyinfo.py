@@ -46,7 +46,7 @@ def show(m: Machine) -> str:
 
 
 def parse(content: str) -> tuple[FreeBlocks, ...]:
-    """Read a /proc/buddyinfo; ValueError names the line that is none of it."""
+    """Read a /proc/buddyinfo; ValueError names the first line that does not belong there."""
     zones: list[FreeBlocks] = []
     for number, line in enumerate(lines_of(content), 1):
         match = _LINE.fullmatch(line)

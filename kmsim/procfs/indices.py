@@ -53,7 +53,7 @@ def show_extfrag_index(m: Machine) -> str:
 
 
 def parse(content: str) -> tuple[ZoneIndices, ...]:
-    """Read either file; ValueError names the line that is none of it."""
+    """Read either file; ValueError names the first line that does not belong there."""
     zones: list[ZoneIndices] = []
     for number, line in enumerate(lines_of(content), 1):
         match = _LINE.fullmatch(line)

@@ -98,7 +98,7 @@ def show(m: Machine) -> str:
 
 
 def parse(content: str) -> tuple[NodeTypes, ...]:
-    """Read a /proc/pagetypeinfo; ValueError names the line that is none of it."""
+    """Read a /proc/pagetypeinfo; ValueError names the first line that does not belong there."""
     reader = _Reader(lines_of(content))
     nodes = []
     while not reader.at_end():

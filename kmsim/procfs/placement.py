@@ -2,7 +2,7 @@
 
 What is known of a running machine is how many free blocks it has, not where they are. A *region*
 is aligned memory that the boot left free and whose buddy cannot be free, so that it may be one
-free block. If it is none, at least one of its pages stays allocated; then one of its halves may be
+free block. If it is not, at least one of its pages stays allocated; then one of its halves may be
 free, and the other is again one that is not. Going down from the largest order, the number of
 blocks that can be free follows at each order exactly from the orders above.
 
@@ -46,7 +46,7 @@ class Area(NamedTuple):
 
 
 def place(area: Area, wanted: Wanted, rng: np.random.Generator) -> dict[tuple[int, int], Pfns]:
-    """Blocks by (order, migratetype), and `area.pageblocks` decided; DoesNotFit where none is found."""
+    """Blocks by (order, migratetype), and `area.pageblocks` decided; DoesNotFit if no layout is found."""
     lists, not_free = _place_large(area, wanted, rng)
     _decide(area, wanted, not_free, rng)
     small = {order: pfns for order, pfns in area.regions.items() if order < area.pageblock_order}

@@ -1,4 +1,4 @@
-"""What a real kernel was seen to do: files of the ground-truth format, and machines in a recorded state.
+"""Recordings of real kernels: files of the ground-truth format, and machines in a recorded state.
 
 A recording is JSON, plain or gzipped, of one boot: `files` holds raw texts of /proc by moment,
 `lab` what a test driver wrote down, of which a *raw state* is a list of populated zones. A file
@@ -54,7 +54,7 @@ _CONSTS = {
 
 
 class RecordingError(ValueError):
-    """The file is no recording, or not one that can be used; one line."""
+    """The file is not a recording, or not one that can be used; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Recording:
 
 
 def read(path: Path) -> Recording:
-    """The recording in a file; RecordingError where it is none, OSError where it cannot be read."""
+    """The recording in a file; RecordingError if the file is not a recording, OSError if it cannot be read."""
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
@@ -277,7 +277,7 @@ def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int,
 
 
 def _pfns(value: object, where: str, order: int, bounds: tuple[int, int]) -> Pfns:
-    """Page frame numbers of blocks that lie in the zone; bounds are its first frame and the one behind it."""
+    """Page frame numbers of blocks, checked to lie in the zone from its first frame up to its end."""
     if not isinstance(value, list) or not all(type(pfn) is int for pfn in value):
         raise RecordingError(f"{where} is no list of page frame numbers")
     for pfn in value:

@@ -52,7 +52,7 @@ def _line(c: CacheLine) -> str:
 
 
 def parse(content: str) -> tuple[CacheLine, ...]:
-    """Read a /proc/slabinfo; ValueError names the line that is none of it."""
+    """Read a /proc/slabinfo; ValueError names the first line that does not belong there."""
     version, *lines = lines_of(content)
     if version != VERSION:
         raise refusal(1, f"not {VERSION!r}: {shown(version)}")

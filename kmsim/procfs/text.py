@@ -25,7 +25,7 @@ def shown(words: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A file under /proc or a copy of one; ValueError says why it is no text."""
+    """A file under /proc or a copy of one; ValueError says why it cannot be read as text."""
     with path.open("rb") as file:
         content = file.read(TEXT_MAX + 1)
     if len(content) > TEXT_MAX:

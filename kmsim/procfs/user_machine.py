@@ -6,7 +6,7 @@ all other memory is allocated. Watermarks, sizes and per-CPU lists stay those of
 machine, whose zones must be those of the file.
 
 The two files are read one after the other on a live machine: buddyinfo decides, and what
-pagetypeinfo says differently is made good in its most numerous type, which is also where a count
+differences in pagetypeinfo are corrected in its most numerous type, which is also where a count
 that the kernel capped is short. Where the two machines differ in their number of pageblocks, movable ones take
 the difference; CMA and Isolate pageblocks become movable, and may have no free blocks. Without
 pagetypeinfo all free blocks and all pageblocks are movable (assumed).
@@ -120,7 +120,7 @@ def _read_pagetypeinfo(m: Machine, text: str) -> pagetypeinfo.NodeTypes:
 
 
 def _wanted(m: Machine, z: int, nr_free: list[int], types: pagetypeinfo.NodeTypes | None) -> Wanted:
-    """What the zone shall have, by migratetype."""
+    """The free blocks that the zone is to have, by migratetype."""
     by_type = [[0] * len(nr_free) for _ in range(MIGRATE_TYPES)]
     if types is None:
         by_type[MIGRATE_MOVABLE] = nr_free

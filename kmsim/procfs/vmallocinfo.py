@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.vm_records import NO_AREA, VA_BUSY, VA_LAZY, VM_ALLOC, VM_MAP, VM_UNINITIALIZED, VM_USERMAP, Vm
+from kmsim.mm.vm_records import NO_AREA, NO_OWNER, VA_BUSY, VA_LAZY, VM_ALLOC, VM_MAP, VM_UNINITIALIZED, VM_USERMAP, Vm
+from kmsim.mm.vmap_node import decode_vn_id
 from kmsim.procfs.text import count, lines_of, refusal, shown
 
 # The words that may follow, in the kernel's order.
@@ -69,7 +70,7 @@ def rows(m: Machine, vm: Vm, caller: Callable[[int], str] | None = None, *, numa
         order = []
         for va in (used["state"] == state).nonzero()[0].tolist():
             owner = int(used["owner"][va])
-            node = owner - 1 if state == VA_LAZY and owner else int(nodes[va])
+            node = decode_vn_id(owner) if state == VA_LAZY and owner != NO_OWNER else int(nodes[va])
             order.append((node, int(used["start"][va]), va))
         for _, start, va in sorted(order):
             first, end = start << page_shift, int(used["end"][va]) << page_shift
@@ -109,7 +110,7 @@ def show(m: Machine, vm: Vm) -> str:
 
 
 def parse(content: str) -> tuple[Area, ...]:
-    """Read a /proc/vmallocinfo; ValueError names the line that is none of it."""
+    """Read a /proc/vmallocinfo; ValueError names the first line that does not belong there."""
     areas = []
     for number, given in enumerate(lines_of(content), 1):
         match = _RANGE.fullmatch(given.rstrip(" "))

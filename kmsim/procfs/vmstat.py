@@ -103,7 +103,7 @@ def show(m: Machine, arch: str = "x86-64") -> str:
 
 
 def parse(content: str) -> VmStat:
-    """Read a /proc/vmstat of any kernel; ValueError names the line that is none of it."""
+    """Read a /proc/vmstat of any kernel; ValueError names the first line that does not belong there."""
     counters: dict[str, int] = {}
     for number, line in enumerate(lines_of(content), 1):
         match = _LINE.fullmatch(line)

@@ -94,7 +94,7 @@ def show(m: Machine) -> str:
 
 
 def parse(content: str) -> list[ZoneInfo]:
-    """Read a /proc/zoneinfo; ValueError names the line that is none of it."""
+    """Read a /proc/zoneinfo; ValueError names the first line that does not belong there."""
     infos: list[ZoneInfo] = []
     lines = lines_of(content)
     for number, line in enumerate(lines, 1):

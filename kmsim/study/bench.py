@@ -18,7 +18,7 @@ WARM_UP_SHARE = 100
 
 
 class Measured(NamedTuple):
-    """What a bench came to; seconds of wall time."""
+    """The result of a bench; seconds of wall time."""
 
     name: str
     operations: int

@@ -1,4 +1,4 @@
-"""Running a study: which runs are wanted, which of them are there already, and what becomes of the others.
+"""Running a study: which runs are wanted, which are done already, and how the others are run.
 
 Whatever stops a campaign, what is done is kept, and the same command goes on with it to the same bytes: a run
 is used again if its file verifies and is of the identity that is wanted, and computed otherwise. Long runs start
@@ -58,7 +58,7 @@ class Wanted(NamedTuple):
 
 @dataclass
 class Counts:
-    """How a campaign stands."""
+    """The progress of a campaign."""
 
     total: int = 0
     done: int = 0  # have a result, reused ones included
@@ -173,7 +173,7 @@ class Campaign:
         heapq.heappush(self._queue, (-self._seconds[run.identity], len(self._runs), run.identity))
 
     def _found(self, identity: str) -> dict[str, bytes] | None:
-        """The members of a run's result that is there already; what is there but of no use is noted."""
+        """The members of a run's result that is done already; a file that cannot be used is noted."""
         for folder in (self._folder, *self._sources):
             try:
                 found = folder.run(identity)

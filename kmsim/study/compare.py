@@ -50,7 +50,7 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of a comparison."""
+    """The result of a comparison."""
 
     differing: tuple[Differing, ...]
     paired: bool
@@ -102,7 +102,7 @@ def _asking(study: StudyResult, other: StudyResult) -> StudyResult:
 
 
 def _shared_responses(a: StudyResult, b: StudyResult) -> tuple[tuple[ResponseConfig, ...], list[str]]:
-    """The responses that both have under one name and mean alike; what is to be said of the others."""
+    """The responses that both define alike under one name; and remarks on the others."""
     asked = {response.name: response for response in b.responses_config}
     alike = tuple(response for response in a.responses_config if asked.get(response.name) == response)
     names = {response.name for response in alike}
@@ -184,7 +184,7 @@ def _runs_of_both(a: StudyResult, b: StudyResult, points: pd.DataFrame) -> pd.Da
 
 
 def _seeds_agree(runs: pd.DataFrame) -> tuple[bool, str]:
-    """Are the runs pairs? What is to be said of it."""
+    """Are the runs pairs? And a remark on why not."""
     keys = runs.assign(pair=runs["point"] // 2)[["pair", "replication", "seed", "side"]]
     pairs = keys[keys["side"] == 0].merge(keys[keys["side"] == 1], on=["pair", "replication"])
     agree = len(pairs) > 0 and bool((pairs["seed_x"] == pairs["seed_y"]).all())
@@ -207,7 +207,7 @@ def _values_of_both(a: StudyResult, b: StudyResult, runs: pd.DataFrame) -> pd.Da
 
 
 def _sides(a: StudyResult, b: StudyResult) -> tuple[str, str]:
-    """What the two sides are called: their folders' names, or A and B."""
+    """The names of the two sides: those of their folders, or A and B."""
     names = [study.path.resolve().name if study.path is not None else "" for study in (a, b)]
     return (names[0], names[1]) if all(names) and names[0] != names[1] else ("A", "B")
 
@@ -262,7 +262,7 @@ def _said_of_runs(runs: pd.DataFrame) -> list[str]:
 
 
 def _configs(a: StudyResult, b: StudyResult, points: pd.DataFrame) -> tuple[str, str]:
-    """The resolved configs of a run of each at the first point where both have one; where there is none, nothing."""
+    """The resolved configs of a run of each at the first point where both have one; empty if there is no such point."""
     first = [study.runs[~study.runs["failed"]].drop_duplicates("point").set_index("point")["run"] for study in (a, b)]
     for point_a, point_b in zip(points["point_a"], points["point_b"], strict=True):
         if point_a in first[0].index and point_b in first[1].index:

@@ -1,4 +1,4 @@
-"""What differs between two results before anything is measured: config, sweep, replications and versions, key by key.
+"""Differences between two results in what was asked: config, sweep, replications and versions, key by key.
 
 The config is the resolved one of a run of each, so that a machine given by name and the same one spelt out are
 equal; the sweep and the replications are as the studies' files have them.

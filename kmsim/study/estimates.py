@@ -1,4 +1,4 @@
-"""The two tables that a study's conclusions stand on: what each response is at each point, and what differs.
+"""The two tables that a study's conclusions rest on: estimates at each point, and differences between points.
 
     estimates    one row a point and response: mean, standard deviation, confidence interval, and how it was made
     comparisons  one row a level, response and combination of the other axes' levels: level minus baseline

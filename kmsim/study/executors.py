@@ -1,6 +1,6 @@
-"""Who runs the runs: this process, or worker processes on this computer. They move studies and bytes, no more.
+"""Executors: runs are computed in this process or in worker processes. Only studies and bytes are handed over.
 
-What a run comes to depends on the study alone (`kmsim.study.simulate`), so that any executor gives the same
+The result of a run depends on the study alone (`kmsim.study.simulate`), so that any executor gives the same
 bytes. An executor holds up to `nr_slots` runs at a time and hands back what is done, in any order. Dask:
 `kmsim.study.cluster`.
 
@@ -167,7 +167,7 @@ class Processes:
                 continue  # it has died; `next` finds that its connection is closed
 
     def _answer(self, worker: _Worker) -> Done | None:
-        """What a worker says of its run; None if it died, and the run will be tried again."""
+        """A worker's answer for its run; None if it died, and the run is tried again."""
         run = worker.run
         assert run is not None
         try:

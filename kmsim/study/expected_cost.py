@@ -14,7 +14,7 @@ from kmsim.config.study import MSER_5
 from kmsim.workload.plan import nr_operations, plan_of
 
 # Measured on the shipped benches and machines.
-_START_S = 0.05  # planning, and writing what came of it
+_START_S = 0.05  # planning, and writing the results
 _OPERATION_S = 0.15e-6
 _SLAB_FACTOR, _VMALLOC_FACTOR, _STEPWISE_FACTOR = 1.2, 6.0, 300.0
 _FRAME_S = 10e-9  # to boot

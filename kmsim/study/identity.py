@@ -1,4 +1,4 @@
-"""What makes a run the run it is: its name among the results of all studies, the same on every computer.
+"""The identity of a run: its name among the results of all studies, the same on every computer.
 
 Two runs with the same identity have the same bytes, so that a result may be used again instead of being
 computed. It is a hash of the resolved config of the point (not of how the study around it is called or
@@ -47,7 +47,7 @@ def model_hash() -> str:
 
 @cache
 def _place() -> dict[str, Any]:
-    """What computes, apart from the model."""
+    """The software and computer that compute, apart from the model."""
     return {
         "kmsim": version("kmsim"),
         "model": model_hash(),
@@ -65,7 +65,7 @@ def point_dump(study: Study) -> dict[str, Any]:
 
 
 def identity_facts(study: Study) -> dict[str, Any]:
-    """All that the identity of a run is a hash of; `study` is a resolved study of one run. JSON-ready."""
+    """Everything that the identity of a run is a hash of; `study` is a resolved study of one run. JSON-ready."""
     return {**_place(), "seed": study.seed, "files": _files(study), "point": point_dump(study)}
 
 

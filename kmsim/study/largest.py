@@ -1,4 +1,4 @@
-"""The largest kmalloc that memory as it is could give: what a driver that asks for a big table would get.
+"""The largest kmalloc that the machine's memory can serve now, such as for a driver's big table.
 
 It is the largest block that a zone open to GFP_KERNEL has on a free list that such a request may use, and may
 give away without falling below its min watermark, the last that is tried before reclaim (kernel:

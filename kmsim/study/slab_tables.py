@@ -1,4 +1,4 @@
-"""What a run's slab caches, and its vmalloc and kvmalloc, came to: tables, and the kernel's own files.
+"""Results of a run's slab caches, vmalloc and kvmalloc: tables, and the kernel's own files.
 
 A run whose workload needs no slabs has empty tables of these, and none of the files.
 """

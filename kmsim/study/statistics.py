@@ -120,7 +120,7 @@ def t_quantile(freedom: Ints | Floats, confidence: float = CONFIDENCE) -> Floats
 
 
 def relative_width(mean: Floats, width: Floats) -> Floats:
-    """The half width relative to the mean: 0 where there is none, NaN where only the mean is 0."""
+    """The half width relative to the mean: 0 if the half width is 0, NaN if only the mean is."""
     return np.where(width == 0, 0.0, _quotient(width, np.abs(mean)))
 
 

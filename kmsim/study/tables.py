@@ -34,7 +34,7 @@ from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
 from kmsim.procfs import vmstat
 from kmsim.sim.core.counted import SPENT, Counted
-from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core
+from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
@@ -119,7 +119,7 @@ class _Cells(NamedTuple):
     """A row of `operations` for each class and CPU with any operation, and the filled buckets of all rows."""
 
     classes: dict[str, NDArray[Any]]  # the key columns, by class
-    operation_class: Ints  # 2 * request + kind, by row
+    operation_class: Ints  # by row, as `sim.core.records.class_of` numbers them
     cpu: Ints  # by row
     row: Ints  # by filled bucket, ascending
     bucket: Ints
@@ -137,7 +137,7 @@ def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
             int(request["order"]),
             caches[int(request["cache"])] if request["cache"] >= 0 else "",
         )
-        for k, request in enumerate(np.repeat(core.requests[: len(counted.totals) // 2], 2))
+        for k, request in enumerate(np.repeat(core.requests[: len(counted.totals) // NR_KINDS], NR_KINDS))
     ]
     columns = {
         name: np.array([names[n] for names in of_class], np.int64 if name == "order" else object)

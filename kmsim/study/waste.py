@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from kmsim.config import ConfigError, MachineConfig, Problem
 from kmsim.config.errors import must
+from kmsim.mm.getorder import get_order
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
-from kmsim.mm.slab_geometry import Geometry, SlabError, get_order, new_geometry
+from kmsim.mm.slab_geometry import Geometry, SlabError, new_geometry
 from kmsim.sim.core.ask import can_allocate, can_kmalloc
 from kmsim.sim.run.boot import machine_of
 from kmsim.study.limits import SEED
@@ -75,7 +76,7 @@ def waste_of(config: MachineConfig, sizes: list[int]) -> list[WasteRow]:
 def rows_of(m: Machine, caches: Caches, size: int) -> Iterator[WasteRow]:
     """One size, asked for in every way."""
     build = caches.build
-    order = get_order(build, size)
+    order = get_order(size, build.page_shift)
     block = build.page_size << order
     nr_pages = -(-size // build.page_size)
     has_block = can_allocate(m, order)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PCP_LISTS, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PCP_LISTS, ZONE_NAMES, Machine, pcp_index
 from kmsim.mm.snapshot import walk
 
 TYPE_LETTERS = "UMRH"
@@ -52,7 +52,7 @@ def machine_items(m: Machine, *, lists: bool) -> Items:
                 if pfns:
                     items[f"{name} free list {order}{letter}"] = tuple(pfns)
         for cpu in range(nr_cpus):
-            pcp = m.pcps[z * nr_cpus + cpu]
+            pcp = m.pcps[pcp_index(m, z, cpu)]
             items[f"{name} cpu {cpu} pcp count"] = int(pcp["count"])
             for pindex in range(NR_PCP_LISTS if lists and pcp["count"] else 0):
                 pfns = walk(m, int(pcp.lists) + pindex)

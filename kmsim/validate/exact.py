@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from kmsim.jit import entry
-from kmsim.mm.gfp import GFP_FLAGS
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import after_lock
-from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked, exact_order
+from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
 from kmsim.procfs.recorded import Recording
 from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.report import Section
 
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
 NR_BLOCKS = 6  # of the largest order: the machine that is asked
 CPU = 0
 COMPARED = 6  # columns
@@ -43,12 +43,6 @@ def free_exact(m: Machine, ac: int, pfn: int, nr_bytes: int) -> int:
     while wanted:
         wanted = exact_locked(m, ac)
     return int(m.contexts[ac].excess_pages)
-
-
-@entry
-def order_of(m: Machine, nr_bytes: int) -> int:
-    """The order that the bytes are cut from."""
-    return exact_order(m, nr_bytes)
 
 
 def machine_like(recording: Recording) -> Machine:
@@ -79,7 +73,7 @@ def nr_free(m: Machine) -> int:
 
 def answer(m: Machine, size: int) -> list[int]:
     """The row that kmsim's machine gives for a size, without the page."""
-    order = order_of(m, size)
+    order = get_order(size, int(m.params[0].page_shift))
     before = nr_free(m)
     pfn = allocate_exact(m, CPU, GFP_KERNEL, size)
     taken = before - nr_free(m)

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmsim.jit import entry
-from kmsim.mm.gfp import GFP_FLAGS
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_KERNEL, GFP_NORETRY
 from kmsim.mm.kvmalloc import kvmalloc_begin
+from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import WMARK_HIGH, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
-from kmsim.mm.slub_records import Slub, new_slub
+from kmsim.mm.slub_records import NO_CACHE, Slub, new_slub
 from kmsim.mm.vm_layout import vmalloc_space
 from kmsim.mm.vm_records import KV_FAILED, KV_VMALLOC, Vm, create_vm_caches, new_vm
 from kmsim.mm.vmalloc import vm_locked
@@ -35,15 +37,12 @@ from kmsim.validate.report import Section, skipped
 from kmsim.validate.slab import build_of
 
 MOMENTS = {"kv.fresh": "fresh.state", "kv.frag": "frag.do", "kv.frag60": "frag60.do"}
-INT_MAX = (1 << 31) - 1
 COLUMNS = 6
 NOT_TRIED = "skipped"
 NO_ORDER = -1
-NO_CACHE = -1
 CPU = 0
 NR_AREAS = 64  # at once: one, its array of pages, and that one's
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
-GFP_KMALLOC = GFP_KERNEL | GFP_FLAGS["__GFP_NORETRY"]
+GFP_KMALLOC = GFP_KERNEL | GFP_NORETRY
 
 
 @entry
@@ -123,13 +122,9 @@ class Build:
     pmd_order: int
     max_page_order: int
 
-    def order_of(self, size: int) -> int:
-        """The order of the block that holds a size (kernel: get_order)."""
-        return ((size - 1) >> self.page_shift).bit_length()
-
     def kmalloc_has(self, blocks: FreeBlocks, size: int) -> bool | None:
         """Does kmalloc have the size? None: at the edge."""
-        order = self.order_of(size)
+        order = get_order(size, self.page_shift)
         if order > self.max_page_order:
             return False
         if blocks.surely(order) >= 2:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kmsim.jit import core, entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_FLAGS
-from kmsim.mm.mmzone import NO_PAGE, PG_BUDDY, PG_PCP, Machine
+from kmsim.mm.mmzone import NO_PAGE, PG_BUDDY, PG_PCP, Machine, pcp_index
 from kmsim.mm.page_alloc import alloc_pages, free_pages
 from kmsim.mm.zonelist import page_zone
 
@@ -91,7 +91,7 @@ def replay(m: Machine, ac: int, log: Rows, gfps: Rows, frames: Frames, got: Rows
             frames[pfn : pfn + (1 << order)] = 1
             got[row, 0] = pfn
             zone = page_zone(m, pfn)
-        pcp = m.pcps[zone * m.params[0].nr_cpus + m.contexts[ac].cpu]
+        pcp = m.pcps[pcp_index(m, zone, m.contexts[ac].cpu)]
         got[row, 1] = pcp.count
         got[row, 2] = pcp.high
         got[row, 3] = pcp.batch

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kmsim.mm.mmzone import MAX_NR_ZONES, ZONE_DMA32, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import MAX_NR_ZONES, ZONE_DMA32, ZONE_NAMES, Machine, pcps_of_zone
 from kmsim.mm.zone_setup import (
     MIN_PERCPU_PAGELIST_HIGH_FRACTION,
     Sysctl,
@@ -106,11 +106,10 @@ def boot_values(recording: Recording, infos: list[ZoneInfo], boosts: dict[str, i
 def machine_values(m: Machine) -> Values:
     """A machine's values in the words of `recorded_values`."""
     values = recorded_values(zoneinfo.rows(m))
-    nr_cpus = int(m.params[0].nr_cpus)
     for z, zone in enumerate(m.zones):
         if zone.present_pages:
             for limit in ("high_min", "high_max"):
-                column = m.pcps[limit][z * nr_cpus : (z + 1) * nr_cpus]
+                column = pcps_of_zone(m, z)[limit]
                 values[f"{ZONE_NAMES[z]} {limit}"] = tuple(int(value) for value in column)
     return values
 
@@ -137,7 +136,7 @@ def released_pages(recording: Recording, infos: list[ZoneInfo], expected: Values
     def high_max(released: int) -> int:
         m.zones[zone].managed_pages = managed - released
         zone_set_pageset_high_and_batch(m, MIN_PERCPU_PAGELIST_HIGH_FRACTION)
-        return int(m.pcps["high_max"][zone * int(m.params[0].nr_cpus)])
+        return int(pcps_of_zone(m, zone)["high_max"][0])
 
     low, high = 0, managed  # the first number of pages with high_max <= wanted
     while low < high:

@@ -10,7 +10,7 @@ is seen as *chunks* of 2^order pages, some of which are freed whole; in all othe
 What is left allocated has no owner and is never freed. An aged machine differs from a fresh one in
 its free lists and pageblocks only: the per-CPU lists are empty, and their tuning, the boosts and
 the event counters are what they were, and no cache holds a struct page (as after a while without
-requests). Leaves out: how real workloads come to it; the share of memory that is free in the end is
+requests). Leaves out: how real workloads fragment memory; the share of memory that is free in the end is
 assumed.
 """
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from kmsim.jit import entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.mmzone import NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, PG_BUDDY, Machine
+from kmsim.mm.mmzone import BOOT_CPU, NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, PG_BUDDY, Machine, pcps_of_zone
 from kmsim.mm.page_alloc import alloc_pages, free_pages
 from kmsim.mm.snapshot import PCP_FIELDS
 from kmsim.mm.vmstat import unusable_free_index
@@ -38,8 +38,7 @@ _REQUESTS = {
     "GFP_KERNEL | __GFP_RECLAIMABLE | __GFP_MEMALLOC": 0.1,
 }
 _BATCH = 1 << 20
-_NO_BLOCK = 255
-_CPU = 0
+_NOT_ALLOCATED = 255  # for an order
 
 Array = NDArray[np.int64]
 
@@ -91,7 +90,7 @@ def index_of(m: Machine, order: int) -> float:
 
 def _fill(m: Machine, order: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Allocate all of memory in blocks smaller than 2^order; the order of each block by pfn."""
-    order_at = np.full(int(m.params[0].nr_frames), _NO_BLOCK, np.uint8)
+    order_at = np.full(int(m.params[0].nr_frames), _NOT_ALLOCATED, np.uint8)
     orders = np.arange(min(order - 1, PAGE_ALLOC_COSTLY_ORDER) + 1)
     weights = 0.25**orders
     gfps = np.array([parse_gfp(words) for words in _REQUESTS])
@@ -118,7 +117,7 @@ def _nr_free_pages(m: Machine) -> int:
 
 
 def _held(m: Machine, order: int, order_at: NDArray[np.uint8]) -> Held:
-    pfns = np.flatnonzero(order_at != _NO_BLOCK)
+    pfns = np.flatnonzero(order_at != _NOT_ALLOCATED)
     nr_pages = np.left_shift(1, order_at[pfns].astype(np.int64))
     chunk_of_frames = pfns >> order
     first = np.flatnonzero(np.diff(chunk_of_frames, prepend=-1))
@@ -167,13 +166,13 @@ def _amounts(order: int, unusable_index: float, nr_pages: int, room: Array) -> t
     if _is_near(1, share):
         return 0, max(1, min(wanted, int(room[0])))
     if most == 0:
-        raise ValueError(f"only 1 can be had: no block of order {order} fits into this memory")
+        raise ValueError(f"only 1 can be reached: no block of order {order} fits into this memory")
     highest = int(room[1]) / (int(room[1]) + (1 << order))
-    raise ValueError(f"only 0 to {highest:.3f} and 1 can be had at order {order} on this memory")
+    raise ValueError(f"only 0 to {highest:.3f} and 1 can be reached at order {order} on this memory")
 
 
 def _pieces(held: Held, candidates: Array, nr_pages: int, rng: np.random.Generator) -> Array:
-    """Some of these blocks, of so many pages together; single pages make up the rest."""
+    """Some of these blocks, `nr_pages` pages together; single pages make up the rest."""
     mixed = rng.permutation(candidates)
     upto = np.cumsum(held.nr_pages[mixed])
     enough = int(np.searchsorted(upto, nr_pages, side="right"))
@@ -184,10 +183,8 @@ def _pieces(held: Held, candidates: Array, nr_pages: int, rng: np.random.Generat
 
 def _settle(m: Machine, before: Machine) -> None:
     """Forget how the machine became what it is: fold pending deltas, put tuning and counters back."""
-    nr_cpus = int(m.params[0].nr_cpus)
     for z, zone in enumerate(m.zones):
-        of_zone = slice(z * nr_cpus, (z + 1) * nr_cpus)
-        zone.nr_free_pages += m.pcps["vm_stat_diff"][of_zone].sum()
+        zone.nr_free_pages += pcps_of_zone(m, z)["vm_stat_diff"].sum()
         zone.watermark_boost = before.zones[z].watermark_boost
         zone.zone_flags = before.zones[z].zone_flags
     m.pcps["vm_stat_diff"] = 0
@@ -203,7 +200,7 @@ def _settle(m: Machine, before: Machine) -> None:
 def take(m: Machine, gfps: Array, orders: Array, order_at: NDArray[np.uint8]) -> bool:
     """Allocate block after block, and note each one's order; stops, False, where there is no single page."""
     for i in range(len(gfps)):
-        pfn = alloc_pages(m, _CPU, gfps[i], orders[i])
+        pfn = alloc_pages(m, BOOT_CPU, gfps[i], orders[i])
         if pfn != NO_PAGE:
             order_at[pfn] = orders[i]
         elif orders[i] == 0:
@@ -218,10 +215,10 @@ def give(m: Machine, pfns: Array, nr_pages: Array) -> None:
         order = 0
         while nr_pages[i] >> order > 1:
             order += 1
-        free_pages(m, _CPU, pfns[i], order)
+        free_pages(m, BOOT_CPU, pfns[i], order)
 
 
 @entry
 def drain(m: Machine) -> None:
     """Empty all per-CPU lists."""
-    drain_all_pages(m, _CPU)
+    drain_all_pages(m, BOOT_CPU)

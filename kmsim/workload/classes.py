@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from kmsim.config.machine import MachineConfig
 from kmsim.config.memory_map import GIB
-from kmsim.config.requests import RequestConfig, get_order
+from kmsim.config.requests import RequestConfig
 from kmsim.config.sizes import DistributionOfSizes, ParetoSize, TableOfSizes, UniformSize
+from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.slab_common import Caches
-from kmsim.workload.request import BULK, EXACT, KVMALLOC, LARGE, NO_CACHE, SLAB, VMALLOC, Request
+from kmsim.mm.slub_records import NO_CACHE
+from kmsim.workload.request import BULK, EXACT, KVMALLOC, LARGE, SLAB, VMALLOC, Request
 from kmsim.workload.slab_caches import object_bytes
 
 _APIS = {"exact": EXACT, "vmalloc": VMALLOC}
@@ -57,7 +59,7 @@ def _one(request: Request, nr_bytes: int, nr_blocks: int = 1) -> Classes:
 
 def _class_of(config: RequestConfig, size: int, page_size: int, caches: Caches | None) -> Request:
     """The class of one size."""
-    gfp, order = config.gfp_flags, get_order(size, page_size)
+    gfp, order = config.gfp_flags, get_order(size, ilog2(page_size))
     if config.api in ("exact", "vmalloc"):
         return Request(gfp, order, _APIS[config.api], huge=int(config.huge))
     assert caches is not None, "caches were created for it"
@@ -92,4 +94,4 @@ def _roundup(size: int, config: RequestConfig, page_size: int, caches: Caches | 
         assert caches is not None, "caches were created for it"
         if caches.kmalloc_index(size, 0) is not None:
             return caches.kmalloc_size_roundup(size)
-    return page_size << get_order(size, page_size)
+    return page_size << get_order(size, ilog2(page_size))

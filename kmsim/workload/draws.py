@@ -26,7 +26,7 @@ from kmsim.config.distributions import (
     Uniform,
 )
 from kmsim.config.quantities import TIME_MAX
-from kmsim.workload.phases import Phase
+from kmsim.workload.phases import NOT_TIMED, Phase
 from kmsim.workload.sizes import Sizing, between, bounds, rows_of
 
 Times = NDArray[np.int64]
@@ -83,7 +83,7 @@ def draws(of_task: Generators, phase: Phase, sizing: Sizing, others: Times, nr_o
         row=row,
         nr_bytes=nr_bytes,
         gap=gaps(of_task.gap, phase.gaps, nr_ops),
-        lifetime=same(-1, nr_ops) if lifetime is None else lifetimes(of_task.lifetime, lifetime, nr_ops),
+        lifetime=same(NOT_TIMED, nr_ops) if lifetime is None else lifetimes(of_task.lifetime, lifetime, nr_ops),
         swap=swaps(of_task.swap, phase.remote_frees, others, nr_ops),
     )
 
@@ -119,16 +119,16 @@ def gaps(rng: np.random.Generator, of: Distribution | Arrivals, count: int) -> T
 
 
 def lifetimes(rng: np.random.Generator, of: Lifetime, count: int) -> Times:
-    """How long blocks are kept; -1: for ever."""
+    """How long blocks are kept, or NOT_TIMED."""
     if isinstance(of, Immortal):
-        return same(-1, count)
+        return same(NOT_TIMED, count)
     if isinstance(of, Immediate):
         return same(0, count)
     return times(rng, of, count)
 
 
 def times(rng: np.random.Generator, of: Distribution, count: int) -> Times:
-    """Picoseconds, so distributed."""
+    """Picoseconds of this distribution."""
     if isinstance(of, Constant):
         return same(of.constant, count)
     if isinstance(of, Exponential):

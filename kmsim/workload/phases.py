@@ -1,4 +1,4 @@
-"""The phases of a task, resolved: each says all that its stream has to know.
+"""The phases of a task, resolved: each holds all that its stream needs.
 
 A thread without phases has one, in which it churns; so has a source of interrupts, without an end
 unless one is given.
@@ -14,6 +14,7 @@ from kmsim.config.workload import InterruptConfig, ThreadConfig
 
 CHURN, FILL, EMPTY = range(3)
 NO_END = (1 << 63) - 1
+NOT_TIMED = -1  # for a lifetime: the block is kept until its stream frees it, or for ever
 
 _DO = {"churn": CHURN, "fill": FILL, "empty": EMPTY}
 
@@ -35,7 +36,7 @@ class Phase(NamedTuple):
 
     @property
     def is_timed(self) -> bool:
-        """Are its blocks freed a while after they were got?"""
+        """Are its blocks freed some time after they were allocated?"""
         return self.lifetime is not None and not isinstance(self.lifetime, Immortal)
 
 

@@ -15,20 +15,10 @@ from kmsim.config.machine import MachineConfig
 from kmsim.config.requests import RequestConfig
 from kmsim.config.workload import InterruptConfig, ThreadConfig, WorkloadConfig, nr_requests_held
 from kmsim.mm.slab_common import Caches
+from kmsim.mm.slub_records import NO_CACHE
 from kmsim.workload.classes import Classes, classes_of
 from kmsim.workload.phases import Phase, nr_operations_of, phases_of
-from kmsim.workload.request import (
-    API_NAMES,
-    BULK,
-    EXACT,
-    KVMALLOC,
-    LARGE,
-    NO_CACHE,
-    PAGES,
-    SLAB,
-    VMALLOC,
-    Request,
-)
+from kmsim.workload.request import API_NAMES, BULK, EXACT, KVMALLOC, LARGE, PAGES, SLAB, VMALLOC, Request
 from kmsim.workload.slab_caches import caches_of, constructor_ps
 
 __all__ = [
@@ -53,7 +43,7 @@ __all__ = [
 THREAD, SOFTIRQ, IRQ = 0, 1, 2
 _LEVELS = {"softirq": SOFTIRQ, "irq": IRQ}
 
-# Of objects smaller than a page (assumed): to keep all that fit into memory in mind could take more than that.
+# Of objects smaller than a page (assumed): a heap for all that fit into memory could itself be too large.
 OBJECTS_DUE_MAX = 1 << 26
 
 Source = ThreadConfig | InterruptConfig

@@ -6,13 +6,14 @@ cache, or for each order, that its sizes lead to (`workload.classes`).
 
 from typing import NamedTuple
 
+from kmsim.jit import shared
+from kmsim.mm.slub_records import NO_CACHE
+
 PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC = range(7)
 # What only a user's own process asks for (see `sim.core.rare`).
 KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY = range(7, 13)
 _RARE_NAMES = ("krealloc", "kvrealloc", "vmap", "objects", "cache_shrink", "cache_destroy")
 API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc", *_RARE_NAMES)
-
-NO_CACHE = -1
 
 
 class Request(NamedTuple):
@@ -28,3 +29,21 @@ class Request(NamedTuple):
     api: int = PAGES
     cache: int = NO_CACHE
     huge: int = 0
+
+
+@shared
+def is_block_of_pages(api: int) -> bool:
+    """Is what it gives one block of the page allocator?"""
+    return api in (PAGES, LARGE)
+
+
+@shared
+def is_list_of_pages(api: int) -> bool:
+    """Is what it gives pages of order 0, one after the other or as a chain?"""
+    return api in (EXACT, BULK)
+
+
+@shared
+def is_of_users_only(api: int) -> bool:
+    """Is it one that no workload can ask for?"""
+    return api > KVMALLOC

@@ -103,7 +103,7 @@ def _drawn(rng: np.random.Generator, sized: Sized, count: int) -> tuple[Ints, In
 
 
 def drawn_sizes(rng: np.random.Generator, of: DistributionOfSizes, limit: int, count: int) -> Ints:
-    """Bytes, so distributed, each at least 1 and at most `limit`; not from a table."""
+    """Bytes of this distribution, each at least 1 and at most `limit`; not from a table."""
     if isinstance(of, ExponentialSize):
         drawn = rng.standard_exponential(count) * of.exponential
     elif isinstance(of, UniformSize):

@@ -35,7 +35,7 @@ def full_slots(count: int, nr_ops: int) -> Slots:
 
 
 def hold_again(slots: Slots, slot: int, since: int, nr_blocks: int) -> None:
-    """Take back that a slot was emptied: any of its blocks may still be held, and what is not, nobody can free."""
+    """Undo the emptying of a slot: any of its blocks may still be held, and a free of one that is not does nothing."""
     slots.since[slot] = since
     slots.nr_blocks[slot] = nr_blocks
 

@@ -14,12 +14,14 @@ from kmsim.config.arrivals import Bursts, OnOff
 from kmsim.config.quantities import TIME_MAX
 from kmsim.jit import entry, small
 from kmsim.workload.draws import Draws
-from kmsim.workload.phases import CHURN, EMPTY, FILL, Phase
+from kmsim.workload.phases import CHURN, EMPTY, FILL, NOT_TIMED, Phase
 from kmsim.workload.sizes import Rows
 from kmsim.workload.slots import Slots
 
 ALLOC, FREE, DRAIN = range(3)
 KIND_NAMES = ("alloc", "free", "drain")
+NO_SLOT = -1
+SLOT_KNOWS = -1  # for the request of a free
 
 RANDOM, FIFO, LIFO = range(3)
 _POLICIES = {"random": RANDOM, "fifo": FIFO, "lifo": LIFO}
@@ -29,11 +31,11 @@ op_t = np.dtype(
         np.record,
         [
             ("gap_ps", np.int64),  # the pause before it: after the end, or the arrival, of the operation before
-            ("lifetime_ps", np.int64),  # how long the block is kept; -1: it is not timed
+            ("lifetime_ps", np.int64),  # how long the block is kept, or NOT_TIMED
             ("nr_bytes", np.int32),  # what is asked for; 0 for a free
-            ("handle", np.int32),  # the slot that remembers the block; -1: none
-            ("swap", np.int32),  # of a free: another task's slot, whose block is exchanged with its own first; -1: none
-            ("request", np.int16),  # which of the plan's requests; -1 for a free, whose slot knows
+            ("handle", np.int32),  # the slot that remembers the block, or NO_SLOT
+            ("swap", np.int32),  # of a free: another task's slot, whose block is exchanged with its own first
+            ("request", np.int16),  # which of the plan's requests, or SLOT_KNOWS
             ("kind", np.int8),  # ALLOC or FREE
             ("begins", np.int8),  # 1: the first of a pause, or of an arrival; 0: goes with the one before
         ],
@@ -178,9 +180,9 @@ def write_ops(turns: NDArray[np.void], slots: Slots, drawn: Draws, rows: Rows, o
                 slot = empty_slot(turn, slots, drawn.pick[i])
                 turn.left = slots.nr_blocks[slot]
                 turn.swap = drawn.swap[i]
-                turn.request = -1
+                turn.request = SLOT_KNOWS
                 turn.nr_bytes = 0
-                turn.lifetime_ps = -1
+                turn.lifetime_ps = NOT_TIMED
             else:
                 row = drawn.row[i]
                 turn.swap = 0
@@ -190,11 +192,11 @@ def write_ops(turns: NDArray[np.void], slots: Slots, drawn: Draws, rows: Rows, o
                 turn.lifetime_ps = drawn.lifetime[i]
                 if turn.is_slotted:
                     slot = full_slot(turn, slots)
-            turn.handle = turn.first_slot + slot * turn.group_max if turn.is_slotted else -1
+            turn.handle = turn.first_slot + slot * turn.group_max if turn.is_slotted else NO_SLOT
         op.lifetime_ps = turn.lifetime_ps
         op.nr_bytes = turn.nr_bytes
         op.handle = turn.handle
-        op.swap = turn.handle + turn.swap if turn.swap != 0 else -1
+        op.swap = turn.handle + turn.swap if turn.swap != 0 else NO_SLOT
         op.request = turn.request
         op.kind = turn.kind
         slots.was[i] = turn.was

@@ -13,7 +13,7 @@ from typing import Any
 from kmsim.mm.memblock import Boot, boot_machine
 from kmsim.mm.mmzone import CONTEXTS_PER_CPU, MAX_NR_ZONES, NEEDS_SLOW_PATH, NOPAGE, PGALLOC, PGFREE
 from kmsim.mm.slab_geometry import Geometry
-from kmsim.mm.slub_records import SLAB_BULK_MAX, SLAB_PFMEMALLOC, new_slub
+from kmsim.mm.slub_records import SLAB_PFMEMALLOC, bulk_row, new_slub
 from kmsim.mm.slub_steps import NO_LOCK
 from tests.models.slub_model import Object, SlubModel, Steps
 
@@ -87,7 +87,7 @@ class Crowd:
         elif is_bulk:
             nr_objects = min(len(self.held), self.random.randint(1, 20))
             objects = [self.pop() for _ in range(nr_objects)]
-            self.sl.bulk[ac * SLAB_BULK_MAX : ac * SLAB_BULK_MAX + nr_objects] = [each for each, _ in objects]
+            self.sl.bulk[bulk_row(ac) : bulk_row(ac) + nr_objects] = [each for each, _ in objects]
             operation, steps = slub_drivers.FREE_BULK, self.twin.free_bulk(cpu, [obj for _, obj in objects])
         else:
             objects = [self.pop()]
@@ -167,7 +167,7 @@ class Crowd:
         if request.operation == slub_drivers.ALLOC:
             self.note(int(self.sl.contexts[ac].obj), request.result)
         elif request.operation == slub_drivers.ALLOC_BULK:
-            row = ac * SLAB_BULK_MAX
+            row = bulk_row(ac)
             assert self.sl.contexts[ac].nr_objects == len(request.result)
             for place, obj in enumerate(request.result):
                 self.note(int(self.sl.bulk[row + place]), obj)

@@ -4,7 +4,7 @@
 """
 
 from kmsim.jit import entry
-from kmsim.mm.kmalloc import kfree_begin, kmalloc_begin, kmalloc_locked, krealloc_begin, ksize
+from kmsim.mm.kmalloc import Memory, kfree_begin, kmalloc_begin, kmalloc_locked, krealloc_begin, ksize
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub import (
     slab_alloc_begin,
@@ -78,32 +78,35 @@ def recount(m: Machine, sl: Slub) -> None:
 
 
 @entry
-def kmalloc(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> int:
-    """What kmalloc returns."""
+def kmalloc(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> None:
+    """A whole kmalloc; `given` says what it gives."""
     wanted = kmalloc_begin(m, sl, ac, size, cache, gfp)
     while wanted:
         wanted = kmalloc_locked(m, sl, ac)
-    return int(sl.contexts[ac].obj)
 
 
 @entry
-def krealloc(m: Machine, sl: Slub, ac: int, obj: int, size: int, cache: int, gfp: int) -> int:
-    """What krealloc returns."""
-    wanted = krealloc_begin(m, sl, ac, obj, size, cache, gfp)
-    while wanted:
-        wanted = kmalloc_locked(m, sl, ac)
-    return int(sl.contexts[ac].obj)
-
-
-@entry
-def kfree(m: Machine, sl: Slub, ac: int, obj: int) -> None:
-    """Free what kmalloc returned."""
-    wanted = kfree_begin(m, sl, ac, obj)
+def krealloc(m: Machine, sl: Slub, ac: int, old: tuple[int, int], size: int, cache: int, gfp: int) -> None:
+    """A whole krealloc; `given` says what it gives."""
+    wanted = krealloc_begin(m, sl, ac, Memory(old[0], old[1]), size, cache, gfp)
     while wanted:
         wanted = kmalloc_locked(m, sl, ac)
 
 
+def given(sl: Slub, ac: int) -> Memory:
+    """What a kmalloc or krealloc has given."""
+    return Memory(int(sl.contexts[ac].obj), int(sl.contexts[ac].large_pfn))
+
+
 @entry
-def size_of(m: Machine, sl: Slub, obj: int) -> int:
-    """What an object can really hold."""
-    return ksize(m, sl, obj)
+def kfree(m: Machine, sl: Slub, ac: int, obj: int, large_pfn: int) -> None:
+    """Free what kmalloc has given."""
+    wanted = kfree_begin(m, sl, ac, Memory(obj, large_pfn))
+    while wanted:
+        wanted = kmalloc_locked(m, sl, ac)
+
+
+@entry
+def size_of(m: Machine, sl: Slub, obj: int, large_pfn: int) -> int:
+    """How many bytes can really be used."""
+    return ksize(m, sl, Memory(obj, large_pfn))

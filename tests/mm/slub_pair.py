@@ -12,7 +12,7 @@ from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.memblock import Boot, boot_machine
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_RECLAIM_ACCOUNT, Geometry
-from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, SLAB_BULK_MAX, Slub, kmem_cache_t, new_slub
+from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, Slub, bulk_row, kmem_cache_t, new_slub
 from kmsim.mm.slub_recount import nr_live_objects, slab_totals
 from tests.models.machine_model import ALLOC_NO_WATERMARKS
 from tests.models.slab_lists_model import Cache, Slab
@@ -158,7 +158,7 @@ class SlubPair:
     def alloc_bulk(self, cache: int, gfp: int, nr_objects: int) -> None:
         """Allocate several objects."""
         self.run(slub_drivers.ALLOC_BULK, cache, gfp, nr_objects)
-        row = self.cpu * SLAB_BULK_MAX
+        row = bulk_row(self.cpu)
         numbers = self.sl.bulk[row : row + int(self.sl.contexts[self.cpu].nr_objects)].tolist()
         objects = self.drive(self.twin.alloc_bulk(self.cpu, cache, gfp, nr_objects))
         assert len(numbers) == len(objects)
@@ -168,7 +168,7 @@ class SlubPair:
 
     def free_bulk(self, batch: list[tuple[int, Object]]) -> None:
         """Free several objects."""
-        row = self.cpu * SLAB_BULK_MAX
+        row = bulk_row(self.cpu)
         self.sl.bulk[row : row + len(batch)] = [number for number, _ in batch]
         self.run(slub_drivers.FREE_BULK, nr_objects=len(batch))
         self.drive(self.twin.free_bulk(self.cpu, [obj for _, obj in batch]))

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.kmalloc import LARGE, kmalloc_array_size
+from kmsim.mm.kmalloc import Memory, kmalloc_array_size
 from kmsim.mm.memblock import PfnRange
-from kmsim.mm.mmzone import NOPAGE, Machine
+from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slab_geometry import SlabBuild
-from kmsim.mm.slub_records import NO_OBJECT, Slub, new_slub
+from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub, new_slub
 
 from . import drivers, slub_drivers
 from .machines import boot_of, plain_machine, record_of, twin_of
@@ -19,6 +19,7 @@ from .slub_pair import SlubPair
 
 GFP_KERNEL = parse_gfp("GFP_KERNEL")
 GFP_COMP = parse_gfp("__GFP_COMP")
+NOTHING = Memory(NO_OBJECT, NO_PAGE)
 
 
 class Kernel(NamedTuple):
@@ -28,28 +29,31 @@ class Kernel(NamedTuple):
     sl: Slub
     caches: Caches
 
-    def kmalloc(self, size: int, gfp: int = GFP_KERNEL) -> int:
-        """An object of `size` bytes, or NO_OBJECT."""
-        return slub_drivers.kmalloc(self.m, self.sl, 0, size, self.index(size, gfp), gfp)
+    def kmalloc(self, size: int, gfp: int = GFP_KERNEL) -> Memory:
+        """Memory of `size` bytes, or NOTHING."""
+        slub_drivers.kmalloc(self.m, self.sl, 0, size, self.index(size, gfp), gfp)
+        return slub_drivers.given(self.sl, 0)
 
-    def krealloc(self, obj: int, size: int, gfp: int = GFP_KERNEL) -> int:
-        """The object with another size."""
-        return slub_drivers.krealloc(self.m, self.sl, 0, obj, size, self.index(size, gfp) if size else LARGE, gfp)
+    def krealloc(self, old: Memory, size: int, gfp: int = GFP_KERNEL) -> Memory:
+        """The memory with another size."""
+        cache = self.index(size, gfp) if size else NO_CACHE
+        slub_drivers.krealloc(self.m, self.sl, 0, tuple(old), size, cache, gfp)
+        return slub_drivers.given(self.sl, 0)
 
-    def kfree(self, obj: int) -> None:
+    def kfree(self, memory: Memory) -> None:
         """Give it back."""
-        slub_drivers.kfree(self.m, self.sl, 0, obj)
+        slub_drivers.kfree(self.m, self.sl, 0, memory.obj, memory.large_pfn)
         slub_drivers.recount(self.m, self.sl)
         drivers.recount(self.m)
 
-    def ksize(self, obj: int) -> int:
+    def ksize(self, memory: Memory) -> int:
         """What it can really hold."""
-        return slub_drivers.size_of(self.m, self.sl, obj)
+        return slub_drivers.size_of(self.m, self.sl, memory.obj, memory.large_pfn)
 
     def index(self, size: int, gfp: int) -> int:
         """The number of the cache."""
         index = self.caches.kmalloc_index(size, gfp)
-        return LARGE if index is None else index
+        return NO_CACHE if index is None else index
 
 
 def kernel() -> Kernel:
@@ -65,35 +69,37 @@ SIZES = (1, 8, 9, 96, 97, 100, 192, 193, 4096, 8192, 8193, 20_000, 200_100, 1 <<
 @pytest.mark.parametrize("size", SIZES)
 def test_ksize_is_the_rounded_size(size: int) -> None:
     k = kernel()
-    obj = k.kmalloc(size)
-    assert k.ksize(obj) == k.caches.kmalloc_size_roundup(size)
-    assert (obj < NO_OBJECT) == (size > 8192)
-    k.kfree(obj)
+    memory = k.kmalloc(size)
+    assert k.ksize(memory) == k.caches.kmalloc_size_roundup(size)
+    assert (memory.large_pfn != NO_PAGE) == (size > 8192)
+    assert (memory.obj != NO_OBJECT) == (size <= 8192)
+    k.kfree(memory)
 
 
 def test_a_large_block_is_what_the_page_allocator_gives() -> None:
     k = kernel()
     pages = twin_of(k.m)
-    objects = [k.kmalloc(size) for size in (8193, 40_000, 1 << 20)]
+    blocks = [k.kmalloc(size) for size in (8193, 40_000, 1 << 20)]
     orders = (2, 4, 8)
-    assert [-2 - obj for obj in objects] == [pages.alloc_pages(0, GFP_KERNEL | GFP_COMP, order) for order in orders]
-    for obj, order in zip(objects, orders, strict=True):
-        k.kfree(obj)
-        pages.free_pages(0, -2 - obj, order)
+    taken = [pages.alloc_pages(0, GFP_KERNEL | GFP_COMP, order) for order in orders]
+    assert blocks == [Memory(NO_OBJECT, pfn) for pfn in taken]
+    for block, order in zip(blocks, orders, strict=True):
+        k.kfree(block)
+        pages.free_pages(0, block.large_pfn, order)
     assert record_of(k.m) == pages.state()
 
 
 def test_nothing_is_larger_than_the_largest_block() -> None:
     k = kernel()
-    assert k.kmalloc((1 << 22) + 1) == NO_OBJECT
-    assert k.kmalloc(1 << 40) == NO_OBJECT
+    assert k.kmalloc((1 << 22) + 1) == NOTHING
+    assert k.kmalloc(1 << 40) == NOTHING
     assert k.m.contexts[0].failure == NOPAGE
 
 
 def test_freeing_nothing_is_nothing() -> None:
     k = kernel()
     before = record_of(k.m)
-    k.kfree(NO_OBJECT)
+    k.kfree(NOTHING)
     assert record_of(k.m) == before
 
 
@@ -110,27 +116,27 @@ def test_krealloc_moves_to_where_there_is_room(old: int, new: int) -> None:
     obj = k.kmalloc(old)
     held = k.ksize(obj)
     moved = k.krealloc(obj, new)
-    assert moved not in (obj, NO_OBJECT)
+    assert moved not in (obj, NOTHING)
     assert k.ksize(moved) >= new
     assert k.sl.work[0].bytes_copied == held
-    if obj >= 0:
-        assert slub_drivers.problem(k.sl, obj, -1) != 0
+    if obj.obj != NO_OBJECT:
+        assert slub_drivers.problem(k.sl, obj.obj, -1) != 0
     k.kfree(moved)
 
 
 def test_krealloc_of_nothing_allocates_and_to_nothing_frees() -> None:
     k = kernel()
-    obj = k.krealloc(NO_OBJECT, 300)
+    obj = k.krealloc(NOTHING, 300)
     assert k.ksize(obj) == 512
-    assert k.krealloc(obj, 0) == NO_OBJECT
-    assert slub_drivers.problem(k.sl, obj, -1) != 0
+    assert k.krealloc(obj, 0) == NOTHING
+    assert slub_drivers.problem(k.sl, obj.obj, -1) != 0
 
 
 def test_krealloc_that_finds_no_memory_leaves_the_object() -> None:
     k = kernel()
     obj = k.kmalloc(100)
-    assert k.krealloc(obj, 1 << 23) == NO_OBJECT
-    assert slub_drivers.problem(k.sl, obj, -1) == 0
+    assert k.krealloc(obj, 1 << 23) == NOTHING
+    assert slub_drivers.problem(k.sl, obj.obj, -1) == 0
 
 
 def test_kzalloc_zeroes_the_whole_object_and_not_the_slab() -> None:

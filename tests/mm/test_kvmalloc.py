@@ -7,6 +7,7 @@ from kmsim.mm.memblock import PfnRange
 from kmsim.mm.vm_records import (
     ABOVE_INT_MAX,
     KV_FAILED,
+    KV_NO_BLOCK,
     KV_NO_REASON,
     KV_NONE,
     KV_OUTCOMES,
@@ -14,7 +15,6 @@ from kmsim.mm.vm_records import (
     KV_REASONS,
     KV_SLAB,
     KV_VMALLOC,
-    NO_BLOCK,
     NON_BLOCKING,
     OVERFLOW,
     SMALL,
@@ -102,8 +102,8 @@ def fragmented(**changes: object) -> Ready:
 @pytest.mark.parametrize(
     ("nr_bytes", "gfp", "outcome", "reason"),
     [
-        (32768, GFP_KERNEL, KV_VMALLOC, NO_BLOCK),
-        (6000, GFP_KERNEL, KV_VMALLOC, NO_BLOCK),
+        (32768, GFP_KERNEL, KV_VMALLOC, KV_NO_BLOCK),
+        (6000, GFP_KERNEL, KV_VMALLOC, KV_NO_BLOCK),
         (32768, GFP_NOWAIT, KV_FAILED, NON_BLOCKING),
         (300, GFP_KERNEL, KV_SLAB, KV_NO_REASON),
     ],

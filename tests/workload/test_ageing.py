@@ -115,10 +115,10 @@ def test_the_same_seed_gives_the_same_machine_and_another_another() -> None:
 
 
 def test_what_a_small_memory_cannot_have_is_refused_with_what_it_can() -> None:
-    with pytest.raises(ValueError, match=r"^only 1 can be had: no block of order 13 fits into this memory$"):
+    with pytest.raises(ValueError, match=r"^only 1 can be reached: no block of order 13 fits into this memory$"):
         aged(boot(64, page_shift=16, max_page_order=13), 13, 0.5)
     with pytest.raises(
-        ValueError, match=r"^only 0 to 0\.\d+ and 1 can be had at order 9 on this memory$"
+        ValueError, match=r"^only 0 to 0\.\d+ and 1 can be reached at order 9 on this memory$"
     ) as caught:
         aged(boot(64, page_shift=16, max_page_order=13), 9, 0.9)
     highest = float(str(caught.value).split()[3])

@@ -30,8 +30,8 @@ class Counted(NamedTuple):
 
     start_ps: int
     end_ps: int
-    totals: Ints  # [2 * request + kind, cpu, column of `totals`]
-    filled: Ints  # the filled buckets, ascending: (2 * request + kind, cpu, bucket) as one number
+    totals: Ints  # [class, cpu, column of `totals`]
+    filled: Ints  # the filled buckets, ascending: (class, cpu, bucket) as one number
     nr_in_bucket: Ints
     locks: dict[str, Ints]  # by LOCK_COUNTS and LOCK_MAXIMA, then by lock
     spent: Ints  # [part of SPENT, cpu]

@@ -1,7 +1,7 @@
 """Blocks that are to be freed at a given time: a binary heap for each task that frees them.
 
 A task's heap is the stretch of `due` from its `first_due` on. Blocks due at one instant come out in
-the order of their numbers, then of what they are, so the order does not depend on how the heap was built.
+the order of their handles, then of their requests, so the order does not depend on how the heap was built.
 Invariant: no entry comes before its parent.
 """
 
@@ -10,20 +10,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import TaskIdx
 from kmsim.sim.core.records import NEVER, Core
 
 Due = NDArray[Any]  # of due_t
 
 
 @small
-def first_due_at(s: Core, k: int) -> int:
+def first_due_at(s: Core, k: TaskIdx) -> int:
     """When a task's first block is due; NEVER if it has none."""
     task = s.tasks[k]
     return int(s.due[task.first_due].time) if task.nr_due else NEVER
 
 
 @small
-def push_due(s: Core, k: int, time: int, block: int, request: int, detail: int) -> None:
+def push_due(s: Core, k: TaskIdx, time: int, block: int, request: int, detail: int) -> None:
     """Let a task free a block at a given time."""
     task = s.tasks[k]
     assert task.nr_due < task.nr_due_max, "more blocks wait to be freed than the task's heap was made for"
@@ -37,7 +38,7 @@ def push_due(s: Core, k: int, time: int, block: int, request: int, detail: int) 
 
 
 @small
-def pop_due(s: Core, k: int) -> None:
+def pop_due(s: Core, k: TaskIdx) -> None:
     """Take the first block out; it is left in the entry behind the heap's new end."""
     task = s.tasks[k]
     task.nr_due -= 1

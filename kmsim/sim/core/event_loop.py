@@ -1,7 +1,7 @@
 """The event loop: the CPUs' events in the order of (time, CPU), compiled.
 
 `run_until` takes event after event, never past its horizon: the next instant at which a SimPy
-process acts, which has the first word at its time. It stops early where Python must act: a task's
+process acts, which goes first at that time. It stops early where Python must act: a task's
 block of operations is done, or a recount is due. `step_once` takes one CPU's event, for stepwise mode; it is
 the same compiled code, which takes long to compile.
 
@@ -11,6 +11,7 @@ level that has something to do is found (`pick`) and begins its next stage (`go_
 """
 
 from kmsim.jit import entry, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, TaskIdx
 from kmsim.sim.core.drain import drain_next
 from kmsim.sim.core.exact_and_bulk import lock_list
 from kmsim.sim.core.operation import start
@@ -19,7 +20,6 @@ from kmsim.sim.core.pages import lock_pages, release_pcp, tail
 from kmsim.sim.core.records import (
     BEGIN_WORK,
     COMPLETE,
-    CPU_BITS,
     DRAIN_NEXT,
     HORIZON,
     IDLE,
@@ -36,6 +36,7 @@ from kmsim.sim.core.records import (
     VM_LOCK,
     WAITING,
     Core,
+    context_of,
 )
 from kmsim.sim.core.scheduler import enter, idle, place_woken, pull
 from kmsim.sim.core.slab import lock_slab
@@ -44,15 +45,15 @@ from kmsim.sim.core.spinlock import spin_on, stop_spinning
 from kmsim.sim.core.stage import account, set_next_event
 from kmsim.sim.core.vmalloc import begin_work, go_vm, leave_spinlock, lock_vm
 from kmsim.sim.core.wake import advance, link_task, set_wake, wake_changed
+from kmsim.sim.core.winner_tree import is_before, next_cpu
 from kmsim.workload.plan import THREAD
 
 
 @entry
 def run_until(s: Core, horizon: int, only: int) -> int:
     """Run all events before `horizon`, or one, where that is CPU `only`'s (NOBODY: all); why it stopped."""
-    limit = horizon << CPU_BITS
-    while s.tree[1] < limit:
-        c = int(s.tree[1] & ((1 << CPU_BITS) - 1))
+    while is_before(s, horizon):
+        c = next_cpu(s)
         assert only in (NOBODY, c), "the next event is another CPU's"
         stop = step(s, c)
         if stop != HORIZON or only != NOBODY:
@@ -61,7 +62,7 @@ def run_until(s: Core, horizon: int, only: int) -> int:
 
 
 @small
-def step(s: Core, c: int) -> int:
+def step(s: Core, c: CpuIdx) -> int:
     """A CPU's next event, now; why the core must stop after it (HORIZON: it need not)."""
     cpu = s.cpus[c]
     now = cpu.time
@@ -71,7 +72,7 @@ def step(s: Core, c: int) -> int:
         cpu.idle_ps += now - cpu.idle_since
         cpu.idle_since = now
     elif cpu.busy[level]:
-        ac = level * s.state[0].nr_cpus + c
+        ac = context_of(s, level, c)
         run = s.runs[ac]
         run.left_ps = run.end_ps - now
         if run.left_ps == 0:
@@ -92,7 +93,7 @@ def step(s: Core, c: int) -> int:
 
 
 @small
-def pick(s: Core, c: int) -> None:
+def pick(s: Core, c: CpuIdx) -> None:
     """Let the highest level run that has something to do."""
     cpu = s.cpus[c]
     now = s.state[0].now
@@ -105,7 +106,7 @@ def pick(s: Core, c: int) -> None:
         if s.state[0].nr_unpinned == 0 or not pull(s, c):
             idle(s, c)
             return
-    ac = level * s.state[0].nr_cpus + c
+    ac = context_of(s, level, c)
     if not cpu.busy[level]:
         enter(s, c, ac, level)
     cpu.level = level
@@ -113,7 +114,7 @@ def pick(s: Core, c: int) -> None:
 
 
 @small
-def go_on(s: Core, c: int, ac: int) -> None:
+def go_on(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Go on with an operation: with the rest of its stage, or with what follows that."""
     run = s.runs[ac]
     if run.then == WAITING:
@@ -145,13 +146,13 @@ def go_on(s: Core, c: int, ac: int) -> None:
         go_vm(s, c, ac)
 
 
-def step_once(s: Core, c: int) -> int:
+def step_once(s: Core, c: CpuIdx) -> int:
     """Run one CPU's next event, which must be the first of all; why it would stop."""
     return run_until(s, NEVER, c)
 
 
 @entry
-def hand_block(s: Core, k: int, now: int, nr_ops: int, until_ps: int) -> bool:
+def hand_block(s: Core, k: TaskIdx, now: int, nr_ops: int, until_ps: int) -> bool:
     """Give a task the operations that were written to its part of `ops`; False where none of them will begin."""
     s.state[0].now = now
     task = s.tasks[k]
@@ -165,7 +166,7 @@ def hand_block(s: Core, k: int, now: int, nr_ops: int, until_ps: int) -> bool:
 
 
 @entry
-def add_task(s: Core, k: int, c: int) -> None:
+def add_task(s: Core, k: TaskIdx, c: CpuIdx) -> None:
     """Put a new task, with nothing to do yet, on a CPU."""
     task = s.tasks[k]
     task.next_at = NEVER

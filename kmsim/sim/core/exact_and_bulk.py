@@ -4,6 +4,7 @@ Between two visits no lock is held. Kept out of the compiled core where no reque
 """
 
 from kmsim.jit import only_with
+from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
 from kmsim.sim.core.costs import cache_lines_ps, instructions_ps
@@ -15,7 +16,7 @@ from kmsim.workload.plan import EXACT
 
 
 @only_with("lists")
-def begin_list(s: Core, c: int, ac: int) -> None:
+def begin_list(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage before any lock."""
     m = s.m
     run = s.runs[ac]
@@ -39,7 +40,7 @@ def begin_list(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("lists")
-def list_then(s: Core, c: int, ac: int, wanted: bool) -> None:
+def list_then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
     """What the run does when this stage ends."""
     s.runs[ac].then = LIST_LOCK if wanted else COMPLETE
     if wanted and is_bulk(s.m.contexts[ac].stage):
@@ -47,7 +48,7 @@ def list_then(s: Core, c: int, ac: int, wanted: bool) -> None:
 
 
 @only_with("lists")
-def lock_list(s: Core, c: int, ac: int) -> None:
+def lock_list(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under the zone's lock that the request wants."""
     context = s.m.contexts[ac]
     z = int(context.zone)

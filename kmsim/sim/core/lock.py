@@ -10,11 +10,12 @@ Invariant: free_at never falls. A lock is never reserved ahead of the time at wh
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import CpuIdx, ZoneIdx
 from kmsim.sim.core.records import Core
 
 
 @small
-def acquire(s: Core, z: int, c: int, hold: int) -> tuple[int, int, int]:
+def acquire(s: Core, z: ZoneIdx, c: CpuIdx, hold: int) -> tuple[int, int, int]:
     """CPU c asks for zone z's lock now and keeps it for `hold`: waiting, taking, and when it is released.
 
     Waiting is counted as lock_stat does: until the lock is had, its handover included, and only where

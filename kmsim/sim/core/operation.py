@@ -10,6 +10,7 @@ or one of vmalloc's.
 """
 
 from kmsim.jit import prefetch, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, SlotIdx
 from kmsim.sim.core.due import first_due_at, pop_due
 from kmsim.sim.core.exact_and_bulk import begin_list
 from kmsim.sim.core.pages import begin_pages
@@ -18,11 +19,13 @@ from kmsim.sim.core.slab import begin_slab, look_ahead_slab
 from kmsim.sim.core.stage import set_stage
 from kmsim.sim.core.vmalloc import begin_vm, look_ahead_vm
 from kmsim.workload.op_stream import DRAIN, FREE
-from kmsim.workload.plan import BULK, LARGE, SLAB
+from kmsim.workload.plan import SLAB
+from kmsim.workload.request import is_block_of_pages, is_list_of_pages
+from kmsim.workload.turns import NO_SLOT
 
 
 @small
-def start(s: Core, c: int, ac: int) -> None:
+def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Take the task's next operation and begin it: the first due block, or what its stream says."""
     run = s.runs[ac]
     task = s.tasks[run.task]
@@ -54,14 +57,14 @@ def start(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def take_block(s: Core, ac: int, handle: int, swap: int) -> None:
+def take_block(s: Core, ac: ContextIdx, handle: int, swap: SlotIdx) -> None:
     """Take the block out of its slot; where another task's slot is named, exchange the two blocks first."""
     run = s.runs[ac]
     slot = s.slots[handle]
     run.block = slot.block
     run.request = slot.request
     run.detail = slot.detail
-    if swap >= 0 and s.slots[swap].block != NO_BLOCK:
+    if swap != NO_SLOT and s.slots[swap].block != NO_BLOCK:
         other = s.slots[swap]
         run.block = other.block
         run.request = other.request
@@ -87,7 +90,7 @@ def look_ahead(s: Core, cursor: int) -> None:
 
 
 @small
-def begin(s: Core, c: int, ac: int) -> None:
+def begin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The first stage."""
     run = s.runs[ac]
     if run.kind == DRAIN:
@@ -96,11 +99,11 @@ def begin(s: Core, c: int, ac: int) -> None:
         set_stage(s, c, ac, s.prices[0].free_fast, 0)
         return
     request = s.requests[run.request]
-    if request.api <= LARGE:
+    if is_block_of_pages(request.api):
         begin_pages(s, c, ac, run.block, request.order)
     elif request.api == SLAB:
         begin_slab(s, c, ac, run.block)
-    elif request.api <= BULK:
+    elif is_list_of_pages(request.api):
         begin_list(s, c, ac)
     else:
         begin_vm(s, c, ac)

@@ -10,9 +10,10 @@ interrupt in between finds it taken and goes to the zone.
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
-from kmsim.mm.mmzone import NO_PAGE
-from kmsim.mm.page_alloc import DONE, DRAIN, REFILL, after_lock, alloc_begin, free_begin, locked
-from kmsim.mm.pcp import pcp_index
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, Order, Pfn
+from kmsim.mm.mmzone import NO_PAGE, pcp_index
+from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, REFILL, after_lock, alloc_begin, free_begin, locked
+from kmsim.mm.pcp import lock_pcp, unlock_pcp
 from kmsim.sim.core.costs import cache_lines_ps, instructions_ps
 from kmsim.sim.core.lock import acquire
 from kmsim.sim.core.records import COMPLETE, LIST_LOCK, LOCK, NOBODY, SLAB_LOCK, TAIL, VM_LOCK, Core
@@ -49,7 +50,7 @@ def no_light_work(s: Core) -> None:
 
 
 @small
-def begin_pages(s: Core, c: int, ac: int, pfn: int, order: int) -> None:
+def begin_pages(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """The stage outside locks."""
     m = s.m
     run = s.runs[ac]
@@ -61,7 +62,7 @@ def begin_pages(s: Core, c: int, ac: int, pfn: int, order: int) -> None:
         wanted = free_begin(m, ac, pfn, order)
         path = s.prices[0].free_fast
     stage = m.contexts[ac].stage
-    on_pcp = is_bulk(stage) or (stage == DONE and (run.kind != ALLOC or m.contexts[ac].pfn != NO_PAGE))
+    on_pcp = is_bulk(stage) or (stage == PAGES_DONE and (run.kind != ALLOC or m.contexts[ac].pfn != NO_PAGE))
     if on_pcp:
         hold_pcp(s, c, ac)
     then_after(s, ac, wanted)
@@ -70,31 +71,31 @@ def begin_pages(s: Core, c: int, ac: int, pfn: int, order: int) -> None:
 
 
 @small
-def hold_pcp(s: Core, c: int, ac: int) -> None:
+def hold_pcp(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Hold the lock of the per-CPU list that the request works on."""
     context = s.m.contexts[ac]
     p = pcp_index(s.m, context.zone, context.cpu)
-    s.m.pcps[p].locked = c + 1
+    lock_pcp(s.m, p, c)
     s.runs[ac].pcp = p
 
 
 @small
-def release_pcp(s: Core, ac: int) -> None:
+def release_pcp(s: Core, ac: ContextIdx) -> None:
     """Let go of a per-CPU list, unless its refill or drain still waits for the zone's lock."""
     run = s.runs[ac]
     if run.pcp != NOBODY and not (is_bulk(s.m.contexts[ac].stage) and run.then in WANTS_LOCK):
-        s.m.pcps[run.pcp].locked = 0
+        unlock_pcp(s.m, run.pcp)
         run.pcp = NOBODY
 
 
 @small
 def is_bulk(stage: int) -> bool:
     """Does this critical section move many pages between a per-CPU list and the zone?"""
-    return stage in (REFILL, DRAIN)
+    return stage in (REFILL, DRAIN_PCP)
 
 
 @small
-def then_after(s: Core, ac: int, wanted: bool) -> None:
+def then_after(s: Core, ac: ContextIdx, wanted: bool) -> None:
     """What the run does when this stage ends."""
     run = s.runs[ac]
     if wanted:
@@ -107,7 +108,7 @@ def then_after(s: Core, ac: int, wanted: bool) -> None:
 
 
 @small
-def lock_pages(s: Core, c: int, ac: int) -> None:
+def lock_pages(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under the zone's lock that the request wants."""
     m = s.m
     context = m.contexts[ac]
@@ -122,14 +123,14 @@ def lock_pages(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def hold_lock(s: Core, c: int, ac: int, n: int, in_bulk: bool) -> None:
+def hold_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx, in_bulk: bool) -> None:
     """Take a lock, interrupts off, for as long as what was done under it takes."""
     hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + instructions_ps(s) + cache_lines_ps(s, in_bulk))
 
 
 @small
-def hold_lock_for(s: Core, c: int, ac: int, n: int, hold: int) -> None:
-    """The same, for so many picoseconds."""
+def hold_lock_for(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx, hold: int) -> None:
+    """The same, for a given time in picoseconds."""
     wait, taking, released = acquire(s, n, c, hold)
     run = s.runs[ac]
     run.instructions_ps = taking
@@ -142,7 +143,7 @@ def hold_lock_for(s: Core, c: int, ac: int, n: int, hold: int) -> None:
 
 
 @core
-def tail(s: Core, c: int, ac: int) -> None:
+def tail(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage behind the last lock of an allocation."""
     no_work(s)
     after_lock(s.m, ac)

@@ -7,7 +7,7 @@ Words, here and in all of `sim`:
     stage    a stretch of a run in which nothing is decided; it ends at `end_ps`, and then `then` is done
     due      a block that will be freed at a given time, waiting in the heap of the task that frees it
     slot     where a task remembers a block that its stream frees by name
-    block    what an allocation returned, by a number: a pfn, an object or a vmalloc area, as its request says
+    block    an allocation handle: a pfn, an object or a vmalloc area, as its request says
     worker   a kworker or a CPU's flusher: a task of the simulator's own, which does work that others schedule
 
 All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in
@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.jit import shared, small
 from kmsim.metrics.histogram import NR_BUCKETS
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level, TaskIdx
 from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
 from kmsim.mm.slub_records import Slub
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, LOCKS_PER_NODE, NODE_LOCKS, Vm
@@ -31,10 +33,12 @@ from kmsim.workload.plan import IRQ, Request
 CPU_BITS = 8
 NEVER = (1 << (62 - CPU_BITS)) - 1  # 5 hours: `time << CPU_BITS | cpu` must fit into an int64
 NR_LEVELS = IRQ + 1
-LOOK_AHEAD = 2  # operations behind the last one that may be read
+OPS_READ_AHEAD = 2  # operations behind the last one that may be read
 IDLE = -1
 NOBODY = -1
 NO_BLOCK = -1  # as mm's NO_PAGE, NO_OBJECT and NO_AREA
+NOT_FILLED = (1 << 16) - 1  # the request of a slot whose allocation has not come out yet
+NR_KINDS = 2  # of operations that are counted: ALLOC and FREE
 
 # What a run does when its stage ends; WAITING is for a lock that others release, and ends only by that.
 START, LOCK, TAIL, COMPLETE, DRAIN_NEXT, SLAB_LOCK, LIST_LOCK, VM_LOCK, VM_GO, BEGIN_WORK, UNPARK, WAITING = range(12)
@@ -128,7 +132,7 @@ task_t = np.dtype(
         ],
     )
 )
-# `detail` is what a free has to know beside its request: the pages of an exact block, and how a kvmalloc came out.
+# `detail` is what a free needs beside the request (see `sim.core.detail`).
 BLOCK_FIELDS = [("block", np.int32), ("request", np.uint16), ("detail", np.uint16)]
 slot_t = np.dtype((np.record, BLOCK_FIELDS))
 due_t = np.dtype((np.record, [("time", np.int64), *BLOCK_FIELDS]))
@@ -188,7 +192,7 @@ class Core(NamedTuple):
 
     m: Machine
     cpus: NDArray[np.void]
-    runs: NDArray[np.void]  # indexed by level * nr_cpus + cpu, as are the machine's contexts
+    runs: NDArray[np.void]  # indexed by `context_of`, as are the contexts of `mm`
     tasks: NDArray[np.void]
     ops: NDArray[np.void]  # each task's current block, at its `first_op`
     slots: NDArray[np.void]
@@ -196,8 +200,8 @@ class Core(NamedTuple):
     requests: NDArray[np.void]
     locks: NDArray[np.void]  # the zones', the caches', then those of vmalloc, as `mm` numbers them
     prices: NDArray[np.void]
-    counts: NDArray[np.int64]  # [2 * request + kind, cpu, bucket]
-    totals: NDArray[np.int64]  # [2 * request + kind, cpu, NR_TOTALS]
+    counts: NDArray[np.int64]  # [class_of(request, kind), cpu, bucket]
+    totals: NDArray[np.int64]  # [class_of(request, kind), cpu, NR_TOTALS]
     tree: NDArray[np.int64]
     state: NDArray[np.void]
     # Each of these is None where no request needs it; then nothing that is marked as only with it is compiled.
@@ -206,6 +210,54 @@ class Core(NamedTuple):
     vm: Vm  # there only with `slub`
     parked: Parked  # there with `vm`
     lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for
+
+
+@shared
+def context_of(s: Core, level: Level, c: CpuIdx) -> ContextIdx:
+    """The context of what a level of a CPU does: the number of its run, and of its records in `mm`."""
+    return int(level * s.state[0].nr_cpus + c)
+
+
+@shared
+def level_of(s: Core, ac: ContextIdx) -> Level:
+    """The level of a context."""
+    return int(ac // s.state[0].nr_cpus)
+
+
+@shared
+def cpu_of(s: Core, ac: ContextIdx) -> CpuIdx:
+    """The CPU of a context."""
+    return int(ac % s.state[0].nr_cpus)
+
+
+@shared
+def class_of(request: int, kind: int) -> int:
+    """The class of operations by which results are told apart."""
+    return NR_KINDS * request + kind
+
+
+@shared
+def kworker_of(s: Core, c: CpuIdx) -> TaskIdx:
+    """The task that is a CPU's kworker."""
+    return int(s.state[0].first_worker) + c
+
+
+@shared
+def flusher_of(s: Core, c: CpuIdx) -> TaskIdx:
+    """The task that flushes a CPU's TLB."""
+    return int(s.state[0].first_worker + s.state[0].nr_cpus) + c
+
+
+@small
+def is_worker(s: Core, k: TaskIdx) -> bool:
+    """Is the task a kworker or a flusher?"""
+    return bool(k >= s.state[0].first_worker)
+
+
+@small
+def is_flusher(s: Core, k: TaskIdx) -> bool:
+    """Is the task a flusher?"""
+    return bool(k >= s.state[0].first_worker + s.state[0].nr_cpus)
 
 
 def new_core(
@@ -233,14 +285,14 @@ def new_core(
         cpus=np.zeros(nr_cpus, cpu_t),
         runs=np.zeros(NR_LEVELS * nr_cpus, run_t),
         tasks=np.zeros(nr_tasks, task_t),
-        ops=np.zeros(nr_ops + LOOK_AHEAD, op_t),
+        ops=np.zeros(nr_ops + OPS_READ_AHEAD, op_t),
         slots=np.zeros(max(nr_slots, 1), slot_t),
         due=np.zeros(max(nr_due, 1), due_t),
         requests=np.zeros(len(requests), request_t),
         locks=np.zeros(nr_locks(slub, vm), lock_t),
         prices=prices,
-        counts=np.zeros((2 * len(requests), nr_cpus, NR_BUCKETS), np.int64),
-        totals=np.zeros((2 * len(requests), nr_cpus, NR_TOTALS), np.int64),
+        counts=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_BUCKETS), np.int64),
+        totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
         tree=np.full(2 * width, NEVER << CPU_BITS, np.int64),
         state=np.zeros(1, state_t),
         **_parts(m, slub, vm, nr_tasks, constructors_ps, uses_lists=uses_lists),

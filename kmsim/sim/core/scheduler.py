@@ -10,6 +10,7 @@ costs beyond its price (the cache that it takes).
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level, TaskIdx
 from kmsim.sim.core.records import IDLE, NEVER, NOBODY, Core
 from kmsim.sim.core.stage import no_parts
 from kmsim.sim.core.wake import link_task, refresh_wake, unlink_task
@@ -18,7 +19,7 @@ from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
 
 
 @small
-def enter(s: Core, c: int, ac: int, level: int) -> None:
+def enter(s: Core, c: CpuIdx, ac: ContextIdx, level: Level) -> None:
     """A level begins something new; first comes the price of getting there, if the CPU was elsewhere."""
     cpu = s.cpus[c]
     run = s.runs[ac]
@@ -43,7 +44,7 @@ def enter(s: Core, c: int, ac: int, level: int) -> None:
 
 
 @small
-def next_thread(s: Core, c: int) -> int:
+def next_thread(s: Core, c: CpuIdx) -> TaskIdx:
     """The thread that ran last, while its slice lasts, or the next in the circle that wants to run."""
     cpu = s.cpus[c]
     now = s.state[0].now
@@ -60,7 +61,7 @@ def next_thread(s: Core, c: int) -> int:
 
 
 @core
-def next_source(s: Core, c: int, level: int) -> int:
+def next_source(s: Core, c: CpuIdx, level: Level) -> TaskIdx:
     """The softirq or irq source of a level that has waited longest."""
     first = int(s.cpus[c].first_task[level])
     longest = first
@@ -73,7 +74,7 @@ def next_source(s: Core, c: int, level: int) -> int:
 
 
 @small
-def idle(s: Core, c: int) -> None:
+def idle(s: Core, c: CpuIdx) -> None:
     """Nothing to do until some task wakes."""
     cpu = s.cpus[c]
     cpu.level = IDLE
@@ -83,7 +84,7 @@ def idle(s: Core, c: int) -> None:
 
 
 @core
-def place_woken(s: Core, c: int) -> None:
+def place_woken(s: Core, c: CpuIdx) -> None:
     """Threads that are not pinned have woken: where this CPU is busy, move each to an idle one."""
     now = s.state[0].now
     nr_cpus = s.state[0].nr_cpus
@@ -108,7 +109,7 @@ def place_woken(s: Core, c: int) -> None:
 
 
 @core
-def pull(s: Core, c: int) -> bool:
+def pull(s: Core, c: CpuIdx) -> bool:
     """A CPU that would idle takes a thread that waits for another one, if one may move."""
     now = s.state[0].now
     for k in range(len(s.tasks)):

@@ -9,7 +9,8 @@ no request needs slabs.
 """
 
 from kmsim.jit import only_with, prefetch
-from kmsim.mm.mmzone import MAX_NR_ZONES
+from kmsim.mm.indices import ContextIdx, CpuIdx, ObjectIdx
+from kmsim.mm.mmzone import is_zone_lock
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_records import CHUNK_SHIFT
 from kmsim.mm.slub_steps import NO_LOCK
@@ -21,7 +22,7 @@ from kmsim.workload.op_stream import ALLOC
 
 
 @only_with("slub")
-def begin_slab(s: Core, c: int, ac: int, obj: int) -> None:
+def begin_slab(s: Core, c: CpuIdx, ac: ContextIdx, obj: ObjectIdx) -> None:
     """The stage before any lock, which is all of most operations."""
     run = s.runs[ac]
     no_light_work(s)
@@ -41,7 +42,7 @@ def begin_slab(s: Core, c: int, ac: int, obj: int) -> None:
 
 
 @only_with("slub", 0)
-def slab_price(s: Core, ac: int) -> int:
+def slab_price(s: Core, ac: ContextIdx) -> int:
     """The instructions of what was done in slow paths; then nothing is done."""
     constructed = s.slub.work[0].objects_constructed * s.constructors[s.slub.contexts[ac].cache]
     price = slab_instructions_ps(s) + constructed
@@ -65,19 +66,19 @@ def no_slab_work(s: Core) -> None:
 
 
 @only_with("slub")
-def slab_then(s: Core, c: int, ac: int, wanted: bool) -> None:
+def slab_then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
     """What the run does when this stage ends."""
     s.runs[ac].then = SLAB_LOCK if wanted else COMPLETE
     lock = s.slub.contexts[ac].lock
-    if wanted and 0 <= lock < MAX_NR_ZONES and is_bulk(s.m.contexts[ac].stage):
+    if wanted and is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage):
         hold_pcp(s, c, ac)
 
 
 @only_with("slub")
-def lock_slab(s: Core, c: int, ac: int) -> None:
+def lock_slab(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under the lock that the request wants, or without one."""
     lock = int(s.slub.contexts[ac].lock)
-    in_bulk = lock < MAX_NR_ZONES and is_bulk(s.m.contexts[ac].stage)
+    in_bulk = is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage)
     no_work(s)
     wanted = slab_locked(s.m, s.slub, ac)
     instructions = instructions_ps(s) + slab_price(s, ac)
@@ -89,13 +90,13 @@ def lock_slab(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("slub", -1)
-def object_got(s: Core, ac: int) -> int:
+def object_got(s: Core, ac: ContextIdx) -> ObjectIdx:
     """The object, or NO_BLOCK."""
     return int(s.slub.contexts[ac].obj)
 
 
 @only_with("slub")
-def look_ahead_slab(s: Core, obj: int) -> None:
+def look_ahead_slab(s: Core, obj: ObjectIdx) -> None:
     """Fetch what a free of this object will need."""
     if s.slub is not None:  # in plain Python all functions are there
         prefetch(s.slub.links, obj)

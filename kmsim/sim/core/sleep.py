@@ -8,8 +8,9 @@ Leaves out: spinning for a mutex while its owner runs, priority inheritance. Inv
 """
 
 from kmsim.jit import only_with
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
-from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, UNPARK, Core
+from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, UNPARK, Core, is_worker
 from kmsim.sim.core.spinlock import count_hold, count_wait
 from kmsim.sim.core.wake import refresh_wake, wake_changed
 from kmsim.sim.core.winner_tree import set_time
@@ -17,7 +18,7 @@ from kmsim.workload.plan import THREAD
 
 
 @only_with("vm", False)
-def lock_mutex(s: Core, c: int, ac: int, n: int) -> bool:
+def lock_mutex(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> bool:
     """Ask for mutex n; is it granted at once? Else the task sleeps."""
     lock = s.locks[n]
     k = int(s.runs[ac].task)
@@ -39,7 +40,7 @@ def lock_mutex(s: Core, c: int, ac: int, n: int) -> bool:
 
 
 @only_with("vm")
-def unlock_mutex(s: Core, n: int) -> None:
+def unlock_mutex(s: Core, n: LockIdx) -> None:
     """Let go of mutex n, and wake who is first in its queue: it has the mutex then."""
     lock = s.locks[n]
     count_hold(s, n)
@@ -57,7 +58,7 @@ def unlock_mutex(s: Core, n: int) -> None:
 
 
 @only_with("vm")
-def park(s: Core, c: int, ac: int) -> None:
+def park(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Put the operation away; the CPU looks for something else."""
     k = int(s.runs[ac].task)
     s.parked.runs[k] = s.runs[ac]
@@ -77,7 +78,7 @@ def park(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def unpark(s: Core, ac: int) -> None:
+def unpark(s: Core, ac: ContextIdx) -> None:
     """Take up the operation where it was put away."""
     k = int(s.runs[ac].task)
     s.runs[ac] = s.parked.runs[k]
@@ -87,4 +88,4 @@ def unpark(s: Core, ac: int) -> None:
     for n in range(FRAMES_PER_CONTEXT):
         s.vm.frames[ac * FRAMES_PER_CONTEXT + n] = s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n]
     s.tasks[k].parked = 0
-    s.tasks[k].begins = BEGIN_WORK if k >= s.state[0].first_worker else START
+    s.tasks[k].begins = BEGIN_WORK if is_worker(s, k) else START

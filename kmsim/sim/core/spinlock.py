@@ -9,12 +9,13 @@ Invariant: `lock.run` is the run that holds the lock; the runs behind it, by `ne
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.sim.core.records import NEVER, NOBODY, WAITING, Core
 from kmsim.sim.core.stage import no_parts, set_next_event
 
 
 @small
-def request(s: Core, c: int, ac: int, n: int) -> bool:
+def request(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> bool:
     """Ask for lock n now; is it granted at once? Else the run waits in its queue."""
     lock = s.locks[n]
     run = s.runs[ac]
@@ -35,7 +36,7 @@ def request(s: Core, c: int, ac: int, n: int) -> bool:
 
 
 @small
-def leave(s: Core, ac: int) -> int:
+def leave(s: Core, ac: ContextIdx) -> int:
     """Let go of the lock; the run that has it from now on, or NOBODY."""
     run = s.runs[ac]
     lock = s.locks[run.lock]
@@ -50,8 +51,8 @@ def leave(s: Core, ac: int) -> int:
 
 
 @small
-def count_wait(s: Core, n: int, wait: int) -> None:
-    """Somebody waited for a lock for so long."""
+def count_wait(s: Core, n: LockIdx, wait: int) -> None:
+    """Count a wait for a lock, in picoseconds."""
     lock = s.locks[n]
     lock.contended += 1
     lock.wait_total += wait
@@ -59,7 +60,7 @@ def count_wait(s: Core, n: int, wait: int) -> None:
 
 
 @small
-def count_hold(s: Core, n: int) -> None:
+def count_hold(s: Core, n: LockIdx) -> None:
     """A lock is let go of."""
     lock = s.locks[n]
     held = s.state[0].now - lock.since
@@ -68,7 +69,7 @@ def count_hold(s: Core, n: int) -> None:
 
 
 @small
-def spin(s: Core, c: int, ac: int) -> None:
+def spin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Wait on the CPU until something else ends it."""
     no_parts(s, ac)
     s.runs[ac].then = WAITING
@@ -76,7 +77,7 @@ def spin(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def spin_on(s: Core, c: int, ac: int) -> None:
+def spin_on(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Begin to spin, or go on after an interrupt."""
     run = s.runs[ac]
     run.spun_from = s.state[0].now
@@ -85,6 +86,6 @@ def spin_on(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def stop_spinning(s: Core, ac: int) -> None:
+def stop_spinning(s: Core, ac: ContextIdx) -> None:
     """The CPU spins no more: it serves an interrupt, or the wait is over."""
     s.runs[ac].lock_wait_ps += s.state[0].now - s.runs[ac].spun_from

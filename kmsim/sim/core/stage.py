@@ -5,12 +5,13 @@ spun for and held with interrupts off, and what is due meanwhile runs when it is
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.sim.core.records import NR_LEVELS, Core
 from kmsim.sim.core.winner_tree import set_time
 
 
 @small
-def set_stage(s: Core, c: int, ac: int, instructions: int, cache_lines: int) -> None:
+def set_stage(s: Core, c: CpuIdx, ac: ContextIdx, instructions: int, cache_lines: int) -> None:
     """Let a stage begin that interrupts may interrupt; its parts in picoseconds."""
     run = s.runs[ac]
     no_parts(s, ac)
@@ -21,7 +22,7 @@ def set_stage(s: Core, c: int, ac: int, instructions: int, cache_lines: int) -> 
 
 
 @small
-def no_parts(s: Core, ac: int) -> None:
+def no_parts(s: Core, ac: ContextIdx) -> None:
     """A stage whose time is counted elsewhere, or not known yet."""
     run = s.runs[ac]
     run.instructions_ps = 0
@@ -31,7 +32,7 @@ def no_parts(s: Core, ac: int) -> None:
 
 
 @small
-def set_next_event(s: Core, c: int, ac: int) -> None:
+def set_next_event(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The CPU's next event: the end of its stage, or before that whatever may interrupt it."""
     cpu = s.cpus[c]
     cpu.interruptible = 1
@@ -43,7 +44,7 @@ def set_next_event(s: Core, c: int, ac: int) -> None:
 
 
 @small
-def account(s: Core, c: int, ac: int) -> None:
+def account(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """A stage is over: add its parts to what the CPU has spent."""
     cpu = s.cpus[c]
     run = s.runs[ac]

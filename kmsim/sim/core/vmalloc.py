@@ -10,8 +10,10 @@ mutex, then one spinlock, which is never held while anything else is asked for.
 """
 
 from kmsim.jit import only_with, prefetch
+from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx
 from kmsim.mm.kvmalloc import kvmalloc_begin
-from kmsim.mm.mmzone import MAX_NR_ZONES
+from kmsim.mm.mmzone import is_zone_lock
+from kmsim.mm.slub_records import NO_CACHE
 from kmsim.mm.vm_records import (
     KV_FAILED,
     KV_PAGES,
@@ -32,9 +34,23 @@ from kmsim.mm.vmalloc import (
     vmalloc_begin,
 )
 from kmsim.sim.core.costs import cache_lines_ps, instructions_ps, slab_instructions_ps, vm_instructions_ps
+from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
 from kmsim.sim.core.pages import begin_pages, hold_lock_for, hold_pcp, is_bulk, no_work
 from kmsim.sim.core.rare import begin_rare, is_rare, rare_block, rare_detail, rare_locked, rare_path
-from kmsim.sim.core.records import COMPLETE, NEVER, NO_BLOCK, NOBODY, VM_GO, VM_LOCK, Core
+from kmsim.sim.core.records import (
+    COMPLETE,
+    NEVER,
+    NO_BLOCK,
+    NOBODY,
+    VM_GO,
+    VM_LOCK,
+    Core,
+    cpu_of,
+    flusher_of,
+    is_flusher,
+    kworker_of,
+    level_of,
+)
 from kmsim.sim.core.slab import begin_slab, no_slab_work
 from kmsim.sim.core.sleep import lock_mutex, unlock_mutex
 from kmsim.sim.core.spinlock import leave, request, spin, stop_spinning
@@ -45,11 +61,10 @@ from kmsim.workload.plan import KVMALLOC, THREAD, VMALLOC
 from kmsim.workload.request import KVREALLOC, VMAP
 
 FLUSH, WORK = -1, -2  # what flushers and kworkers do; streams have no such kinds
-OUTCOME_BITS = 3
 
 
 @only_with("vm")
-def begin_vm(s: Core, c: int, ac: int) -> None:
+def begin_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage before any lock."""
     run = s.runs[ac]
     if is_rare(s, ac):
@@ -62,7 +77,7 @@ def begin_vm(s: Core, c: int, ac: int) -> None:
         request = s.requests[run.request]
         no_vm_work(s)
         if request.api == KVMALLOC:
-            path = s.prices[0].slab_alloc_fast if request.cache >= 0 else s.prices[0].alloc_fast
+            path = s.prices[0].slab_alloc_fast if request.cache != NO_CACHE else s.prices[0].alloc_fast
             wanted = kvmalloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.nr_bytes, request.gfp)
         else:
             path = 0
@@ -70,11 +85,11 @@ def begin_vm(s: Core, c: int, ac: int) -> None:
             wanted = vmalloc_begin(s.m, s.slub, s.vm, ac, run.nr_bytes, request.gfp, vm_flags)
         end_stage(s, c, ac, path, wanted)
         return
-    outcome = run.detail & ((1 << OUTCOME_BITS) - 1)
+    outcome = kv_outcome(run.detail)
     if outcome == KV_SLAB:
         begin_slab(s, c, ac, run.block)
     elif outcome == KV_PAGES:
-        begin_pages(s, c, ac, run.block, run.detail >> OUTCOME_BITS)
+        begin_pages(s, c, ac, run.block, kv_order(run.detail))
     else:
         no_vm_work(s)
         if s.cpus[c].level == THREAD:
@@ -85,7 +100,7 @@ def begin_vm(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def look_ahead_vm(s: Core, area: int, cursor: int) -> None:
+def look_ahead_vm(s: Core, area: AreaIdx, cursor: int) -> None:
     """Fetch what a free of this area will need, and the area that the operation behind it may free."""
     if s.vm is not None:  # in plain Python all functions are there
         if 0 <= area < len(s.vm.areas):
@@ -116,26 +131,26 @@ def price(s: Core) -> int:
 
 
 @only_with("vm")
-def end_stage(s: Core, c: int, ac: int, path: int, wanted: bool) -> None:
+def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wanted: bool) -> None:
     """A stage without a lock: what it costs beside its path, and what comes after."""
     set_stage(s, c, ac, path + price(s), cache_lines_ps(s, False))
     then(s, c, ac, wanted)
 
 
 @only_with("vm")
-def then(s: Core, c: int, ac: int, wanted: bool) -> None:
+def then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
     """What the run does when its stage ends; and the kworker of this CPU is woken for what was scheduled."""
     run = s.runs[ac]
     run.then = VM_LOCK if wanted else COMPLETE
     lock = s.vm.contexts[ac].lock
-    if wanted and 0 <= lock < MAX_NR_ZONES and is_bulk(s.m.contexts[ac].stage):
+    if wanted and is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage):
         hold_pcp(s, c, ac)
     if s.vm.params[0].drain_scheduled or s.vm.cpus[c].vfree_scheduled:
         wake_kworker(s, c)
 
 
 @only_with("vm")
-def lock_vm(s: Core, c: int, ac: int) -> None:
+def lock_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under what the request wants: a lock, a flush, or nothing."""
     lock = int(s.vm.contexts[ac].lock)
     mine = lock - int(s.vm.params[0].lock_first)
@@ -146,7 +161,7 @@ def lock_vm(s: Core, c: int, ac: int) -> None:
             unlock_mutex(s, int(s.vm.params[0].lock_first) + VMAP_PURGE_LOCK)
         go_vm(s, c, ac)
     elif mine < 0:
-        in_bulk = lock < MAX_NR_ZONES and is_bulk(s.m.contexts[ac].stage)
+        in_bulk = is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage)
         wanted = advance_vm(s, ac)
         hold_lock_for(s, c, ac, lock, s.prices[0].lock_hold + price(s) + cache_lines_ps(s, in_bulk))
         then(s, c, ac, wanted)
@@ -161,21 +176,21 @@ def lock_vm(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def go_vm(s: Core, c: int, ac: int) -> None:
+def go_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Go on without a lock."""
     wanted = advance_vm(s, ac)
     end_stage(s, c, ac, 0, wanted)
 
 
 @only_with("vm", False)
-def advance_vm(s: Core, ac: int) -> bool:
+def advance_vm(s: Core, ac: ContextIdx) -> bool:
     """Let `mm` do the next thing; does it want a lock then?"""
     no_vm_work(s)
     return rare_locked(s, ac) if is_rare(s, ac) else vm_locked(s.m, s.slub, s.vm, ac)
 
 
 @only_with("vm")
-def hold_spinlock(s: Core, c: int, ac: int, taking: int, wait: int) -> None:
+def hold_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, taking: int, wait: int) -> None:
     """Hold a spinlock, interrupts on; where something else runs on the CPU now, its time begins after that."""
     run = s.runs[ac]
     lock = s.locks[run.lock]
@@ -190,26 +205,25 @@ def hold_spinlock(s: Core, c: int, ac: int, taking: int, wait: int) -> None:
     lock.holder = c
     lock.since = now + taking + wait
     run.left_ps = taking + wait + hold
-    if s.cpus[c].level == ac // s.state[0].nr_cpus:
+    if s.cpus[c].level == level_of(s, ac):
         run.end_ps = now + run.left_ps
         set_next_event(s, c, ac)
     then(s, c, ac, wanted)
 
 
 @only_with("vm")
-def leave_spinlock(s: Core, ac: int) -> None:
+def leave_spinlock(s: Core, ac: ContextIdx) -> None:
     """Let go of the spinlock that the run holds; the next one in its queue is granted it."""
     heir = leave(s, ac)
     if heir != NOBODY:
-        nr_cpus = s.state[0].nr_cpus
-        c = heir % nr_cpus
-        if s.cpus[c].level == heir // nr_cpus:
+        c = cpu_of(s, heir)
+        if s.cpus[c].level == level_of(s, heir):
             stop_spinning(s, heir)
         hold_spinlock(s, c, heir, 0, s.prices[0].lock_handover)
 
 
 @only_with("vm")
-def flush(s: Core, c: int, ac: int) -> None:
+def flush(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Flush all CPUs' TLBs (kernel: flush_tlb_kernel_range); one flush after the other."""
     state = s.state[0]
     if not state.interrupts_flush or state.nr_cpus == 1:
@@ -228,14 +242,14 @@ def flush(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def interrupt_others(s: Core, ac: int) -> None:
+def interrupt_others(s: Core, ac: ContextIdx) -> None:
     """Let every CPU but the run's own flush its TLB, as soon as it lets interrupts in."""
     state = s.state[0]
     state.flushing = ac
     state.nr_to_flush = state.nr_cpus - 1
     for d in range(state.nr_cpus):
-        if d != ac % state.nr_cpus:
-            flusher = int(state.first_worker + state.nr_cpus + d)
+        if d != cpu_of(s, ac):
+            flusher = flusher_of(s, d)
             s.tasks[flusher].wake_at = state.now
             wake_changed(s, flusher)
 
@@ -248,13 +262,13 @@ def flushed(s: Core) -> None:
     if state.nr_to_flush:
         return
     ac = int(state.flushing)
-    c = ac % state.nr_cpus
+    c = cpu_of(s, ac)
     run = s.runs[ac]
     state.flushing = NOBODY
     if run.next_waiter != NOBODY:
         interrupt_others(s, int(run.next_waiter))
     run.then = VM_GO
-    if s.cpus[c].level == ac // state.nr_cpus:
+    if s.cpus[c].level == level_of(s, ac):
         stop_spinning(s, ac)
         run.end_ps = state.now + s.prices[0].tlb_flush
         set_next_event(s, c, ac)
@@ -263,28 +277,29 @@ def flushed(s: Core) -> None:
 
 
 @only_with("vm")
-def wake_kworker(s: Core, c: int) -> None:
-    """What was scheduled here is done by this CPU's kworker, as soon as it is let."""
+def wake_kworker(s: Core, c: CpuIdx) -> None:
+    """Wake this CPU's kworker for what was scheduled here."""
     if s.vm.params[0].drain_scheduled and s.state[0].purger == NOBODY:
         s.state[0].purger = c
-    task = s.tasks[s.state[0].first_worker + c]
+    kworker = kworker_of(s, c)
+    task = s.tasks[kworker]
     if has_work(s, c) and not task.running and task.wake_at == NEVER:
         task.wake_at = s.state[0].now
-        wake_changed(s, int(s.state[0].first_worker) + c)
+        wake_changed(s, kworker)
 
 
 @only_with("vm", False)
-def has_work(s: Core, c: int) -> bool:
+def has_work(s: Core, c: CpuIdx) -> bool:
     """Is anything scheduled on this CPU?"""
     return bool(s.state[0].purger == c or s.vm.cpus[c].vfree_scheduled)
 
 
 @only_with("vm")
-def begin_work(s: Core, c: int, ac: int) -> None:
+def begin_work(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """A kworker or a flusher begins what it was woken for."""
     run = s.runs[ac]
     run.request = 0
-    if run.task >= s.state[0].first_worker + s.state[0].nr_cpus:
+    if is_flusher(s, run.task):
         run.kind = FLUSH
         run.then = COMPLETE
         set_stage(s, c, ac, s.prices[0].tlb_flush, 0)
@@ -301,7 +316,7 @@ def begin_work(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm")
-def work_done(s: Core, c: int, ac: int) -> None:
+def work_done(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """A worker has done its work: it sleeps, unless there is more."""
     run = s.runs[ac]
     task = s.tasks[run.task]
@@ -314,12 +329,12 @@ def work_done(s: Core, c: int, ac: int) -> None:
 
 
 @only_with("vm", NO_BLOCK)
-def block_got(s: Core, ac: int) -> int:
-    """What a vmalloc or kvmalloc came to: an area, an object or a block of pages; or NO_BLOCK."""
+def block_got(s: Core, ac: ContextIdx) -> int:
+    """The allocation handle: an area, an object or a pfn; NO_BLOCK where it has failed."""
     if is_rare(s, ac) and s.requests[s.runs[ac].request].api != KVREALLOC:
         return rare_block(s, ac)
     context = s.vm.contexts[ac]
-    outcome = way_out(s, ac) & ((1 << OUTCOME_BITS) - 1)
+    outcome = kv_outcome(block_detail(s, ac))
     if outcome == KV_FAILED:
         return NO_BLOCK
     if outcome == KV_SLAB:
@@ -328,12 +343,12 @@ def block_got(s: Core, ac: int) -> int:
 
 
 @only_with("vm", 0)
-def way_out(s: Core, ac: int) -> int:
-    """How it came out, as its free has to know it."""
+def block_detail(s: Core, ac: ContextIdx) -> int:
+    """What its free needs beside that (see `sim.core.detail`)."""
     context = s.vm.contexts[ac]
     api = s.requests[s.runs[ac].request].api
     if api in (VMALLOC, VMAP):
-        return KV_VMALLOC
+        return kv_detail(KV_VMALLOC, 0)
     if is_rare(s, ac) and api != KVREALLOC:
         return rare_detail(s, ac)
-    return int(context.outcome | (context.order << OUTCOME_BITS if context.outcome == KV_PAGES else 0))
+    return kv_detail(int(context.outcome), int(context.order) if context.outcome == KV_PAGES else 0)

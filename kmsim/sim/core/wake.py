@@ -7,6 +7,7 @@ the first idle CPU after its own, by number.
 """
 
 from kmsim.jit import core, small
+from kmsim.mm.indices import CpuIdx, Level, TaskIdx
 from kmsim.sim.core.due import first_due_at
 from kmsim.sim.core.records import NEVER, NO_BLOCK, NOBODY, Core
 from kmsim.sim.core.winner_tree import set_time
@@ -15,7 +16,7 @@ from kmsim.workload.plan import THREAD
 
 
 @small
-def advance(s: Core, k: int) -> bool:
+def advance(s: Core, k: TaskIdx) -> bool:
     """Find out when the task's next operation is due; False where its block is done."""
     task = s.tasks[k]
     at = task.arrived if task.is_open else s.state[0].now
@@ -37,7 +38,7 @@ def advance(s: Core, k: int) -> bool:
 
 
 @small
-def set_wake(s: Core, k: int) -> None:
+def set_wake(s: Core, k: TaskIdx) -> None:
     """The earlier of a task's two reasons to run; one that sleeps within an operation has neither."""
     task = s.tasks[k]
     if task.parked:
@@ -48,7 +49,7 @@ def set_wake(s: Core, k: int) -> None:
 
 
 @small
-def refresh_wake(s: Core, c: int, level: int) -> None:
+def refresh_wake(s: Core, c: CpuIdx, level: Level) -> None:
     """Find the earliest of the tasks of a level on a CPU."""
     cpu = s.cpus[c]
     first = cpu.first_task[level]
@@ -61,7 +62,7 @@ def refresh_wake(s: Core, c: int, level: int) -> None:
 
 
 @core
-def refresh_several(s: Core, c: int, level: int) -> None:
+def refresh_several(s: Core, c: CpuIdx, level: Level) -> None:
     """The same where there are several, or where they may move."""
     cpu = s.cpus[c]
     first = cpu.first_task[level]
@@ -82,8 +83,8 @@ def refresh_several(s: Core, c: int, level: int) -> None:
 
 
 @small
-def wake_changed(s: Core, k: int) -> None:
-    """A task that is in no operation wants to run at another time than before."""
+def wake_changed(s: Core, k: TaskIdx) -> None:
+    """The time at which a task wants to run has changed; it is in no operation."""
     task = s.tasks[k]
     c = int(task.cpu)
     cpu = s.cpus[c]
@@ -95,7 +96,7 @@ def wake_changed(s: Core, k: int) -> None:
 
 
 @core
-def link_task(s: Core, k: int, c: int) -> None:
+def link_task(s: Core, k: TaskIdx, c: CpuIdx) -> None:
     """Put a task on a CPU, behind the others of its level."""
     task = s.tasks[k]
     cpu = s.cpus[c]
@@ -113,7 +114,7 @@ def link_task(s: Core, k: int, c: int) -> None:
 
 
 @core
-def unlink_task(s: Core, k: int) -> None:
+def unlink_task(s: Core, k: TaskIdx) -> None:
     """Take a task off its CPU."""
     task = s.tasks[k]
     cpu = s.cpus[task.cpu]

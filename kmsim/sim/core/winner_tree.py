@@ -6,11 +6,24 @@ new time costs as many steps as the tree is high (a scan of all CPUs, or a heap,
 """
 
 from kmsim.jit import small
+from kmsim.mm.indices import CpuIdx
 from kmsim.sim.core.records import CPU_BITS, Core
 
 
 @small
-def set_time(s: Core, c: int, time: int) -> None:
+def is_before(s: Core, horizon: int) -> bool:
+    """Does any CPU act before this time?"""
+    return bool(s.tree[1] < horizon << CPU_BITS)
+
+
+@small
+def next_cpu(s: Core) -> CpuIdx:
+    """The CPU that acts next."""
+    return int(s.tree[1] & ((1 << CPU_BITS) - 1))
+
+
+@small
+def set_time(s: Core, c: CpuIdx, time: int) -> None:
     """Say when something happens next on a CPU."""
     s.cpus[c].time = time
     tree = s.tree

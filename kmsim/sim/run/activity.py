@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.sim.core.records import BYTES, COUNT, FAILED, NR_TOTALS, SUM_PS, Core
+from kmsim.sim.core.records import BYTES, COUNT, FAILED, NR_KINDS, NR_TOTALS, SUM_PS, Core
 from kmsim.units import PS_PER_NS
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.turns import KIND_NAMES
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ACTIVITY_COLUMNS = ("time_ns", "kind", "count", "failed", "mean_ns", "live_bytes")
-NR_KINDS = 2
 SUMMED_TOGETHER = 256  # samples; one by one, it is three times as slow
 
 Ints = NDArray[np.int64]
@@ -33,7 +32,7 @@ class Activity:
     times_ps: list[int] = field(default_factory=list)
     _counted: list[Ints] = field(default_factory=list)  # [sample, kind, column of `totals`], over classes and CPUs
     _live_bytes: list[Ints] = field(default_factory=list)  # [sample]
-    _latest: list[Ints] = field(default_factory=list)  # [2 * request + kind, column], not yet summed up
+    _latest: list[Ints] = field(default_factory=list)  # [class, column], not yet summed up
 
     def take(self, core: Core, now_ps: int) -> None:
         """Sample; a second sample at one instant replaces the first."""
@@ -46,7 +45,7 @@ class Activity:
         self._latest.append(core.totals.sum(axis=1))
 
     def _sum_up(self) -> None:
-        """Bring the latest samples down to what the table needs."""
+        """Sum the latest samples up to what the table needs."""
         if not self._latest:
             return
         by_class = np.stack(self._latest)

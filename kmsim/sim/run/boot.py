@@ -34,7 +34,7 @@ MUST = {
     "state_recording": "be a recording of a real kernel",
     "state_moment": "have the section {section} and the moment {moment}, with its free lists",
     "state_machine": "be of a machine with {name} {value}",
-    "state_sound": "be a state that fits together",
+    "state_sound": "be a consistent state",
     "state_buddyinfo": "be the buddyinfo of a machine with these zones, orders and memory",
     "state_pagetypeinfo": "be the pagetypeinfo of a machine with these zones, orders and memory",
     "state_index": "be an index that this machine can have",

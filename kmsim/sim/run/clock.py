@@ -8,13 +8,15 @@ from typing import Any
 
 import simpy
 
+from kmsim.mm.indices import CpuIdx
+
 CPU_PRIORITY = 2
 
 
 class Step(simpy.Event):
     """The end of a stage on a CPU: fires `delay_ps` from now."""
 
-    def __init__(self, env: simpy.Environment, delay_ps: int, cpu: int) -> None:
+    def __init__(self, env: simpy.Environment, delay_ps: int, cpu: CpuIdx) -> None:
         if type(delay_ps) is not int:
             raise TypeError(f"the clock counts whole picoseconds, not {delay_ps!r}")
         assert delay_ps >= 0, "the clock does not run backwards"

@@ -12,6 +12,7 @@ from collections.abc import Generator
 
 import simpy
 
+from kmsim.mm.indices import CpuIdx
 from kmsim.sim.core.event_loop import run_until, step_once
 from kmsim.sim.core.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER, NOBODY
 from kmsim.sim.core.recount import recount
@@ -73,7 +74,7 @@ class Stepper:
                 self._waits_until[c] = time
                 self._processes[c].interrupt()
 
-    def _cpu(self, c: int) -> Generator[simpy.Event, None, None]:
+    def _cpu(self, c: CpuIdx) -> Generator[simpy.Event, None, None]:
         engine = self._engine
         env = engine.env
         while True:

@@ -16,6 +16,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from kmsim.mm.indices import CpuIdx, TaskIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.sim.core.event_loop import add_task, hand_block
 from kmsim.sim.core.records import NEVER, Core
@@ -30,10 +31,10 @@ WORDS_OF_AN_OP = op_t.itemsize // 8
 class Observer:
     """Looks on in stepwise mode: told of each event of a CPU, before and after it. It changes nothing of the core."""
 
-    def before(self, core: Core, c: int) -> None:
+    def before(self, core: Core, c: CpuIdx) -> None:
         """CPU c is about to take its next event, at `core.cpus[c].time`."""
 
-    def after(self, core: Core, c: int) -> None:
+    def after(self, core: Core, c: CpuIdx) -> None:
         """It has taken it; the time is `core.state[0].now`."""
 
 
@@ -60,7 +61,7 @@ class Engine:
         """How many operations are done."""
         return int(self.core.state[0].nr_done)
 
-    def hand(self, k: int, ops: np.ndarray[tuple[int], np.dtype[np.void]], until_ps: int = NO_END) -> simpy.Event:
+    def hand(self, k: TaskIdx, ops: np.ndarray[tuple[int], np.dtype[np.void]], until_ps: int = NO_END) -> simpy.Event:
         """Give a task operations (of `op_t`), which it begins at once; an event that fires when all are done."""
         first = self.first_op[k] * WORDS_OF_AN_OP  # copied as words, which is faster than field by field
         self._op_words[first : first + len(ops) * WORDS_OF_AN_OP] = ops.view(np.uint64)
@@ -72,11 +73,11 @@ class Engine:
             done.succeed()
         return done
 
-    def block_done(self, k: int) -> None:
+    def block_done(self, k: TaskIdx) -> None:
         """A task has done all operations that it was handed."""
         self._block_done.pop(k).succeed()
 
-    def new_thread(self, cpu: int) -> int:
+    def new_thread(self, cpu: CpuIdx) -> int:
         """The number of a thread for a user's process on a CPU."""
         k = self.nr_tasks
         self.nr_tasks += 1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 
 import simpy
 
+from kmsim.mm.indices import TaskIdx
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
 from kmsim.workload.op_stream import blocks
@@ -14,7 +15,7 @@ from kmsim.workload.plan import Plan
 Process = Generator[simpy.Event, None, None]
 
 
-def kernel_task(engine: Engine, plan: Plan, k: int, seed: int, barriers: Barriers) -> Process:
+def kernel_task(engine: Engine, plan: Plan, k: TaskIdx, seed: int, barriers: Barriers) -> Process:
     """One task of the plan, from its start to the end of its stream."""
     env = engine.env
     task = plan.tasks[k]
@@ -34,7 +35,7 @@ def kernel_task(engine: Engine, plan: Plan, k: int, seed: int, barriers: Barrier
 
 
 def again_and_again(env: simpy.Environment, call: Callable[[], Process], every_ps: int) -> Process:
-    """Wait so long and make a call, for ever."""
+    """Make a call again and again, at intervals."""
     while True:
         yield env.timeout(every_ps)
         yield from call()

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.sim.core.records import IDLE, NOBODY, NR_LEVELS, START, UNPARK, WAITING, Core
+from kmsim.mm.indices import CpuIdx, Level
+from kmsim.sim.core.records import IDLE, NOBODY, NR_LEVELS, START, UNPARK, WAITING, Core, context_of, cpu_of, level_of
 from kmsim.sim.core.vmalloc import FLUSH, WORK
 from kmsim.sim.run.engine import Observer
 from kmsim.units import TIME_UNITS
@@ -67,7 +68,7 @@ class Timeline(Observer):
         """Remember which locks were taken until now."""
         self._taken = core.locks["acquisitions"].copy()
 
-    def after(self, core: Core, c: int) -> None:
+    def after(self, core: Core, c: CpuIdx) -> None:
         """End and begin what the event has ended and begun."""
         now = int(core.state[0].now)
         self._note_releases(core, now)
@@ -81,13 +82,13 @@ class Timeline(Observer):
             for level in range(NR_LEVELS):
                 self._end_operation(c, level, levels[level], now_ps)
         for ac, (lock, since) in self._spinning.items():
-            self._wait(ac % len(core.cpus), lock, since, now_ps)
+            self._wait(cpu_of(core, ac), lock, since, now_ps)
         for lock, (ac, since) in self._holding.items():
-            self._hold(ac % len(core.cpus), lock, since, now_ps)
+            self._hold(cpu_of(core, ac), lock, since, now_ps)
         for k, since in self._sleeping.items():
             self._add(_SLEEPERS, k, "sleep", since, now_ps, "wait")
 
-    def _note_operations(self, core: Core, c: int, now: int) -> None:
+    def _note_operations(self, core: Core, c: CpuIdx, now: int) -> None:
         for level in range(NR_LEVELS):
             before, here = self._running[c][level], self._operation(core, c, level, now)
             if before is not None and here is not None and before[:2] == here[:2]:
@@ -99,9 +100,9 @@ class Timeline(Observer):
             if here is not None and here.task in self._sleeping:
                 self._add(_SLEEPERS, here.task, "sleep", self._sleeping.pop(here.task), now, "wait")
 
-    def _operation(self, core: Core, c: int, level: int, now: int) -> _Running | None:
+    def _operation(self, core: Core, c: CpuIdx, level: Level, now: int) -> _Running | None:
         """What a level of a CPU is doing, if it has begun anything."""
-        run = core.runs[level * len(core.cpus) + c]
+        run = core.runs[context_of(core, level, c)]
         if not core.cpus[c].busy[level] or run.then in (START, UNPARK):
             return None
         k = int(run.task)
@@ -119,7 +120,7 @@ class Timeline(Observer):
         size = f"order {request.order}" if request.order else f"{run.nr_bytes} B" if what == "alloc" else ""
         return f"{of}: {what} {API_NAMES[int(request.api)]} {size}".rstrip()
 
-    def _end_operation(self, c: int, level: int, running: _Running | None, now: int) -> None:
+    def _end_operation(self, c: CpuIdx, level: Level, running: _Running | None, now: int) -> None:
         if running is not None:
             self._add(_CPUS, c, running.name, running.begin, now, "operation")
             self._running[c][level] = None
@@ -129,24 +130,24 @@ class Timeline(Observer):
         for lock, (ac, since) in list(self._holding.items()):
             if core.locks[lock].run != ac:
                 del self._holding[lock]
-                self._hold(ac % len(core.cpus), lock, since, now)
+                self._hold(cpu_of(core, ac), lock, since, now)
 
     def _note_grants(self, core: Core, now: int) -> None:
         """Such locks that were handed to a run that spun for them and goes on now, with no interrupt above it."""
-        nr_cpus = len(core.cpus)
         for ac, (lock, since) in list(self._spinning.items()):
-            if core.runs[ac].then != WAITING and core.cpus[ac % nr_cpus].level == ac // nr_cpus:
+            c = cpu_of(core, ac)
+            if core.runs[ac].then != WAITING and core.cpus[c].level == level_of(core, ac):
                 del self._spinning[ac]
                 held_from = max(int(core.locks[lock].since), now)
-                self._wait(ac % len(core.cpus), lock, since, held_from)
+                self._wait(c, lock, since, held_from)
                 self._holding[lock] = (ac, held_from)
 
-    def _note_stage(self, core: Core, c: int, now: int) -> None:
+    def _note_stage(self, core: Core, c: CpuIdx, now: int) -> None:
         """What the CPU's new stage waits for and holds."""
         level = int(core.cpus[c].level)
         if level == IDLE or not core.cpus[c].busy[level]:
             return
-        ac = level * len(core.cpus) + c
+        ac = context_of(core, level, c)
         run = core.runs[ac]
         wait, hold, end = int(run.lock_wait_ps), int(run.lock_hold_ps), int(run.end_ps)
         taken = (core.locks["acquisitions"] - self._taken).nonzero()[0]
@@ -160,10 +161,10 @@ class Timeline(Observer):
         elif wait and end == now + wait:
             self._add(_CPUS, c, f"wait for {_PER_CPU_LIST}", now, end, "wait")
 
-    def _wait(self, c: int, lock: int, begin: int, end: int) -> None:
+    def _wait(self, c: CpuIdx, lock: int, begin: int, end: int) -> None:
         self._add(_CPUS, c, f"wait for {self._lock_names[lock]}", begin, end, "wait")
 
-    def _hold(self, c: int, lock: int, begin: int, end: int) -> None:
+    def _hold(self, c: CpuIdx, lock: int, begin: int, end: int) -> None:
         self._add(_CPUS, c, f"hold {self._lock_names[lock]}", begin, end, "hold")
 
     def _add(self, group: int, track: int, name: str, begin: int, end: int, of: str) -> None:

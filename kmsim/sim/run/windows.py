@@ -105,7 +105,7 @@ class Windows:
         return since(at_end, at_end if self.start is None else self.start.counted)
 
     def remarks(self) -> Iterator[str]:
-        """What is to be known of what was not measured."""
+        """Remarks on what was not measured."""
         if self.warm_up_ps > 0 and self.start is None:
             yield (
                 f"the run ended at {_ns(self.end_ps)}, before its warm-up of "

@@ -1,8 +1,8 @@
-"""Memory that a user's process holds, and the report of a free that must not be.
+"""Memory that a user's process holds, and the report of an invalid free.
 
-One handle stands for all that can be allocated: a block, an object, exact pages, an area. It remembers where it
-was allocated and where it was freed, and so a bad free is refused with a report like SLUB's, which names both; the
-machine has not changed then. SLUB would notice some of these frees only with debugging, and some never.
+One kind of handle stands for a block, an object, exact pages or an area. It remembers where it was allocated and
+freed, so an invalid free is refused with a report like SLUB's, which names both; the machine is unchanged then. SLUB
+would notice some of these frees only with debugging, and some never.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import NamedTuple
 import simpy
 
 from kmsim.jit import entry
+from kmsim.mm.indices import CacheIdx, CpuIdx, ObjectIdx, SlotIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_object import address_of, free_problem, slab_owner
 from kmsim.mm.slub_records import Slub
 from kmsim.mm.vm_records import KV_PAGES, KV_SLAB
+from kmsim.sim.core.detail import kv_outcome
 from kmsim.sim.core.records import Core
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
@@ -31,7 +33,6 @@ VERBS = {
     VMALLOC: ("vmalloc", "vfree"),
     VMAP: ("vmap", "vunmap"),
 }
-OUTCOME_BITS = 3
 _LINE = 77
 
 
@@ -78,7 +79,7 @@ class Alloc:
     """Memory that a process holds: a handle that stays good wherever its pages lie."""
 
     def __init__(
-        self, engine: Engine, caches: Caches | None, slot: int, request: Request, nr_bytes: int, allocated: Site
+        self, engine: Engine, caches: Caches | None, slot: SlotIdx, request: Request, nr_bytes: int, allocated: Site
     ) -> None:
         self.engine = engine
         self._caches = caches
@@ -104,10 +105,10 @@ class Alloc:
 
     @property
     def api(self) -> int:
-        """Which allocator it came from in the end; a kvmalloc is one of the slab, of the pages or of vmalloc."""
+        """Which allocator it came from; that of a kvmalloc is the slab, the page allocator or vmalloc."""
         if self.request.api != KVMALLOC:
             return self.request.api
-        outcome = int(self.engine.core.slots[self.slot].detail) & ((1 << OUTCOME_BITS) - 1)
+        outcome = kv_outcome(int(self.engine.core.slots[self.slot].detail))
         return {KV_SLAB: SLAB, KV_PAGES: LARGE}.get(outcome, VMALLOC)
 
     @property
@@ -144,17 +145,17 @@ class Alloc:
         return BadFree(problem, self.address, asked, self.cache, self.allocated, self.freed)
 
     def give_back(self, asked: Site) -> None:
-        """From here on nobody may use it."""
+        """Mark it as freed."""
         self._address, self._cache = self.address, self.cache
         self.freed = asked
 
     def take_back(self) -> None:
-        """It has not been given back after all."""
+        """Undo `give_back`: it is still allocated."""
         self.freed = None
 
 
-def site(env: simpy.Environment, cpu: int) -> Site:
-    """Where the call that is made now comes from."""
+def site(env: simpy.Environment, cpu: CpuIdx) -> Site:
+    """The site of the current call."""
     process = env.active_process
     return Site("a call" if process is None else str(process.name), cpu, now_ps(env))
 
@@ -172,18 +173,18 @@ def address(core: Core, api: int, block: int) -> int:
 
 
 @entry
-def object_address(m: Machine, sl: Slub, obj: int) -> int:
+def object_address(m: Machine, sl: Slub, obj: ObjectIdx) -> int:
     """`mm.slub_object.address_of`, for Python callers."""
     return address_of(m, sl, obj)
 
 
 @entry
-def object_cache(sl: Slub, obj: int) -> int:
+def object_cache(sl: Slub, obj: ObjectIdx) -> CacheIdx:
     """`mm.slub_object.slab_owner`, for Python callers."""
     return slab_owner(sl, obj)
 
 
 @entry
-def object_problem(sl: Slub, obj: int, cache: int) -> int:
+def object_problem(sl: Slub, obj: ObjectIdx, cache: CacheIdx) -> int:
     """`mm.slub_object.free_problem`, for Python callers."""
     return free_problem(sl, obj, cache)

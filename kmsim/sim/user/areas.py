@@ -1,15 +1,17 @@
 """vmalloc, vmap and kvmalloc, for a user's own process; see `sim.user.cpu`.
 
 One call asks for less than 2 GiB: an operation counts its bytes in an int. A larger kvmalloc fails as in the
-kernel, and is asked of nobody.
+kernel, and reaches no allocator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmsim.config.requests import get_order
-from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_FLAGS, GFP_ZERO
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_KERNEL, GFP_ZERO
+from kmsim.mm.limits import INT_MAX, SIZE_MAX
+from kmsim.mm.slub_records import NO_CACHE
 from kmsim.mm.vm_records import (
     ABOVE_INT_MAX,
     KV_FAILED,
@@ -22,19 +24,18 @@ from kmsim.mm.vm_records import (
     OVERFLOW,
     VM_USERMAP,
 )
-from kmsim.sim.user.alloc import OUTCOME_BITS, Alloc
-from kmsim.sim.user.calls import INT_MAX, Allocating, Call, check_size
-from kmsim.sim.user.objects import SIZE_MAX, ObjectCalls, array_size
-from kmsim.workload.request import EXACT, KVMALLOC, KVREALLOC, LARGE, NO_CACHE, PAGES, SLAB, VMALLOC, VMAP, Request
-
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
+from kmsim.sim.core.detail import kv_detail
+from kmsim.sim.user.alloc import Alloc
+from kmsim.sim.user.calls import Allocating, Call, check_size
+from kmsim.sim.user.objects import ObjectCalls, array_size
+from kmsim.workload.request import EXACT, KVMALLOC, KVREALLOC, LARGE, PAGES, SLAB, VMALLOC, VMAP, Request
 
 
 class AreaCalls(ObjectCalls):
     """Memory whose addresses are contiguous and whose pages need not be."""
 
     def vmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate so many bytes (kernel: vmalloc, and __vmalloc with other flags)."""
+        """Allocate `size` bytes (kernel: vmalloc, and __vmalloc with other flags)."""
         return self._vmalloc(size, gfp)
 
     def vzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -60,7 +61,7 @@ class AreaCalls(ObjectCalls):
             yield from self._free(self._to_free(alloc, VMALLOC))
 
     def vmap(self, blocks: Sequence[Alloc]) -> Allocating:
-        """Map the pages of these blocks in a row; they stay with whom they are (kernel: vmap)."""
+        """Map the pages of these blocks one after the other; the blocks stay allocated (kernel: vmap)."""
         if not blocks:
             raise ValueError("a mapping has one block at least")
         for block in blocks:
@@ -75,7 +76,7 @@ class AreaCalls(ObjectCalls):
             yield from self._free(self._to_free(alloc, VMAP))
 
     def kvmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate so many bytes from the slab if it has them, else by vmalloc (kernel: kvmalloc)."""
+        """Allocate `size` bytes from the slab if it can, else from vmalloc (kernel: kvmalloc)."""
         return self._kvmalloc(size, gfp, 0)
 
     def kvzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -116,7 +117,7 @@ class AreaCalls(ObjectCalls):
     def _vmalloc(self, size: int, gfp: str | int, *, zero: int = 0, huge: int = 0) -> Allocating:
         check_size(size)
         flags = self._gfp(gfp, zero=zero, refuse=0)
-        request = Request(flags, get_order(size, self._page_size), VMALLOC, huge=huge)
+        request = Request(flags, get_order(size, self._page_shift), VMALLOC, huge=huge)
         return (yield from self._allocate(request, size))
 
     def _kvmalloc(self, size: int | None, gfp: str | int, zero: int) -> Allocating:
@@ -126,12 +127,12 @@ class AreaCalls(ObjectCalls):
         return (yield from self._allocate(request, size))
 
     def _kvmalloc_request(self, size: int | None, flags: int) -> Request | None:
-        """What kvmalloc asks for; None where it fails whatever there is, which is counted here."""
+        """The request of a kvmalloc; None where it fails however much memory there is, which is counted here."""
         if size is not None:
             check_size(size, SIZE_MAX)
             if size <= INT_MAX:
                 cache = self._caches.kmalloc_index(size, flags)
-                order = get_order(size, self._page_size)
+                order = get_order(size, self._page_shift)
                 return Request(flags, order, KVMALLOC, NO_CACHE if cache is None else cache)
         vm = self.held.core.vm
         assert vm is not None, "made where there are users' processes"
@@ -142,7 +143,7 @@ class AreaCalls(ObjectCalls):
         return None
 
     def _has_room(self, alloc: Alloc, size: int) -> bool:
-        """Does kvrealloc leave it where it is? An object's room is its whole slot, an area's all of its pages."""
+        """Does kvrealloc leave it in place? An object can grow to its whole slot, an area to all of its pages."""
         core = self.held.core
         assert core.slub is not None
         assert core.vm is not None
@@ -154,8 +155,8 @@ class AreaCalls(ObjectCalls):
 
 
 def _detail(alloc: Alloc) -> int:
-    """What a kvmalloc's slot would know of it."""
+    """The `detail` of the memory, as if a kvmalloc had given it."""
     if alloc.api == LARGE:
         order = int(alloc.engine.machine.pages[alloc.block].order)
-        return KV_PAGES | order << OUTCOME_BITS
-    return KV_SLAB if alloc.api == SLAB else KV_VMALLOC
+        return kv_detail(KV_PAGES, order)
+    return kv_detail(KV_SLAB if alloc.api == SLAB else KV_VMALLOC, 0)

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from kmsim.config.caches import KERNELS_OWN, KERNELS_PREFIXES
-from kmsim.mm.gfp import GFP_FLAGS, GFP_ZERO
+from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.slab_geometry import SlabError, slab_flags
 from kmsim.mm.slub_object import FREE_WRONG_CACHE
-from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub, add_cache
-from kmsim.sim.core.records import NO_BLOCK
+from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub, add_cache, bulk_row
+from kmsim.sim.core.records import NO_BLOCK, NOT_FILLED, context_of
 from kmsim.sim.user.alloc import Alloc, BadFree, object_problem
 from kmsim.sim.user.calls import Allocating, Call
 from kmsim.sim.user.objects import ObjectCalls
 from kmsim.workload.op_stream import ALLOC, FREE
+from kmsim.workload.plan import THREAD
 from kmsim.workload.request import DESTROY, OBJECTS, SHRINK, SLAB, Request
 
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
 KMEM_CACHE, KMEM_CACHE_NODE = range(2)  # the boot's first two
 
 
@@ -104,7 +104,7 @@ class CacheCalls(ObjectCalls):
     def kmem_cache_alloc_bulk(
         self, cache: Cache, nr: int, gfp: str | int = "GFP_KERNEL"
     ) -> Generator[Any, None, list[Alloc]]:
-        """Allocate so many objects, or none (kernel: kmem_cache_alloc_bulk)."""
+        """Allocate `nr` objects, or none (kernel: kmem_cache_alloc_bulk)."""
         flags = self._object_gfp(cache, gfp, 0)
         check_nr(nr)
         held, since = self.held, self._site()
@@ -114,7 +114,7 @@ class CacheCalls(ObjectCalls):
             yield turn
             held.core.slots[slot].block = nr
             number = held.request_index(request)
-            held.core.slots[slot].request = number + 1
+            held.core.slots[slot].request = NOT_FILLED
             yield self._operation(ALLOC, slot, request, nr * cache.object_size)
             has_got = int(held.core.slots[slot].request) == number
             objects = self._bulk_row[:nr].tolist() if has_got else []
@@ -181,7 +181,7 @@ class CacheCalls(ObjectCalls):
                 yield from self._free(record)
 
     def _ask(self, request: Request) -> Generator[Any, None, int]:
-        """A request that is for no memory; what it comes to."""
+        """Make a request that allocates nothing; returns its result."""
         held = self.held
         slot = held.new_slot()
         yield from self._turn(ALLOC, slot, request)
@@ -208,7 +208,7 @@ class CacheCalls(ObjectCalls):
         problem = object_problem(self._slub, found.block, cache.number)
         if problem == FREE_WRONG_CACHE:
             raise found.refused(f"Wrong slab cache. {cache.name} but object is from {found.cache}", self._site())
-        assert problem == 0, "a live handle of an object that is none"
+        assert problem == 0, "a live handle without an object"
         return found
 
     def _set_up(self, number: int, constructor_ps: int) -> None:
@@ -230,7 +230,8 @@ class CacheCalls(ObjectCalls):
     @property
     def _bulk_row(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The objects of a bulk request of a thread on this CPU."""
-        return self._slub.bulk[self.number * SLAB_BULK_MAX : (self.number + 1) * SLAB_BULK_MAX]
+        row = bulk_row(context_of(self.held.core, THREAD, self.number))
+        return self._slub.bulk[row : row + SLAB_BULK_MAX]
 
 
 def check_nr(nr: int) -> None:

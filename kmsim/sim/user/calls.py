@@ -1,4 +1,4 @@
-"""What all calls of a user's process on a CPU have in common: one operation of the CPU's own task after the other.
+"""The calls of users' processes on a CPU: one operation of the CPU's own task after the other.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from collections.abc import Generator
 import simpy
 
 from kmsim.mm.gfp import GFP_DMA32, GFP_HIGHMEM, gfp_problem, parse_gfp
+from kmsim.mm.indices import Order, SlotIdx
+from kmsim.mm.limits import INT_MAX
 from kmsim.sim.core.records import NO_BLOCK
 from kmsim.sim.user.alloc import VERBS, Alloc, BadFree, Site, site
 from kmsim.sim.user.held import Held
@@ -16,9 +18,6 @@ from kmsim.workload.request import Request
 
 Call = Generator[simpy.Event, None, None]
 Allocating = Generator[simpy.Event, None, Alloc | None]
-
-INT_MAX = (1 << 31) - 1  # an operation counts its bytes in an int
-
 
 class Calls:
     """The calls of one CPU are served one after another, each as one operation of its own task."""
@@ -32,14 +31,14 @@ class Calls:
     def _site(self) -> Site:
         return site(self.held.env, self.number)
 
-    def _turn(self, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> Call:
+    def _turn(self, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0) -> Call:
         """One operation of this CPU's own task, when the calls before it are done."""
         with self._turns.request() as turn:
             yield turn
             yield self._operation(kind, slot, request, nr_bytes)
 
-    def _operation(self, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
-        """The same for one whose turn it is."""
+    def _operation(self, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
+        """The same, for a caller whose turn it is."""
         held = self.held
         if self._task is None:
             self._task = held.engine.new_thread(self.number)
@@ -55,14 +54,14 @@ class Calls:
             return None
         return self._held(slot, request, nr_bytes, allocated)
 
-    def _held(self, slot: int, request: Request, nr_bytes: int, allocated: Site) -> Alloc:
+    def _held(self, slot: SlotIdx, request: Request, nr_bytes: int, allocated: Site) -> Alloc:
         """A handle for what a slot holds."""
         alloc = Alloc(self.held.engine, self.held.plan.caches, slot, request, nr_bytes, allocated)
         self.held.handles[alloc.address] = alloc
         return alloc
 
     def _free(self, alloc: Alloc) -> Call:
-        """Give back what was looked at by `_to_free`."""
+        """Free memory that `_to_free` has checked."""
         alloc.give_back(self._site())
         yield from self._turn(FREE, alloc.slot, alloc.request)
         self.held.return_slot(alloc.slot)
@@ -83,7 +82,7 @@ class Calls:
             raise alloc.refused(f"Wrong allocator: {given} gave it, and {freed_by} takes it back", asked)
         return alloc
 
-    def _gfp(self, gfp: str | int, *, order: int = 0, zero: int = 0, refuse: int = GFP_DMA32 | GFP_HIGHMEM) -> int:
+    def _gfp(self, gfp: str | int, *, order: Order = 0, zero: int = 0, refuse: int = GFP_DMA32 | GFP_HIGHMEM) -> int:
         """The flags of a request; ValueError where the kernel would warn of them."""
         flags = (parse_gfp(gfp) if isinstance(gfp, str) else gfp) | zero
         problem = gfp_problem(flags, order)
@@ -95,6 +94,6 @@ class Calls:
 
 
 def check_size(nr_bytes: int, most: int = INT_MAX) -> None:
-    """ValueError where it is no size that can be asked for."""
+    """ValueError unless it is a size that can be asked for; an operation counts its bytes in an int."""
     if type(nr_bytes) is not int or not 1 <= nr_bytes <= most:
         raise ValueError(f"a size is 1 to {most} bytes, not {nr_bytes!r}")

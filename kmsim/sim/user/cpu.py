@@ -3,7 +3,7 @@
     def my_thread(simulation):
         cpu = simulation.cpus[0]
         alloc = yield from cpu.alloc_pages("GFP_KERNEL", order=3)
-        yield held.env.timeout(2 * US)
+        yield simulation.env.timeout(2 * US)
         if alloc is not None:
             yield from cpu.free_pages(alloc)
 
@@ -13,28 +13,28 @@ Here are the calls for pages; those for objects are in `sim.user.objects`, for c
 vmalloc and kvmalloc in `sim.user.areas`. All take part in everything: they share the CPU with its kernel threads
 (and pay for the switch), are interrupted, wait for locks, and are counted. Calls on one CPU are served one after
 the other.
-Where there is no memory the answer is None; a bad free is refused with `sim.alloc.BadFree`.
+Where there is no memory the answer is None; a bad free is refused with `sim.user.alloc.BadFree`.
 An operation that has begun goes on: do not throw a `simpy.Interrupt` into a process that is within a call.
 """
 
 from __future__ import annotations
 
-from kmsim.config.requests import get_order
-from kmsim.mm.gfp import GFP_FLAGS, GFP_HIGHMEM, parse_gfp
+from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM, parse_gfp
+from kmsim.mm.indices import Order
 from kmsim.sim.user.alloc import Alloc
 from kmsim.sim.user.areas import AreaCalls
 from kmsim.sim.user.caches import CacheCalls
 from kmsim.sim.user.calls import Allocating, Call, check_size
 from kmsim.workload.op_stream import DRAIN
 from kmsim.workload.request import EXACT, PAGES, Request
-
-NO_SLOT = -1
+from kmsim.workload.turns import NO_SLOT
 
 
 class Cpu(CacheCalls, AreaCalls):
     """One simulated CPU."""
 
-    def alloc_pages(self, gfp: str | int, order: int = 0) -> Allocating:
+    def alloc_pages(self, gfp: str | int, order: Order = 0) -> Allocating:
         """Allocate a block of 2^order pages here; `gfp` as the kernel writes it. None where there is no page.
 
         ValueError for flags that the kernel would warn of, or an order above max_page_order.
@@ -54,8 +54,8 @@ class Cpu(CacheCalls, AreaCalls):
     def alloc_pages_exact(self, nr_bytes: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
         """Allocate as many pages as the bytes take, one after the other (kernel: alloc_pages_exact)."""
         check_size(nr_bytes)
-        order = get_order(nr_bytes, self._page_size)
-        flags = self._gfp(gfp, order=order, refuse=GFP_FLAGS["__GFP_COMP"] | GFP_HIGHMEM)
+        order = get_order(nr_bytes, self._page_shift)
+        flags = self._gfp(gfp, order=order, refuse=GFP_COMP | GFP_HIGHMEM)
         return (yield from self._allocate(Request(flags, order, EXACT), nr_bytes))
 
     def alloc_pages_exact_nid(self, nid: int, nr_bytes: int, gfp: str | int = "GFP_KERNEL") -> Allocating:

@@ -12,12 +12,15 @@ import numpy as np
 import simpy
 
 from kmsim.config.machine import MachineConfig
+from kmsim.mm.indices import SlotIdx, TaskIdx
 from kmsim.mm.mmzone import Machine
-from kmsim.sim.core.records import NO_BLOCK, Core, grown
+from kmsim.sim.core.records import NO_BLOCK, NR_KINDS, Core, grown
 from kmsim.sim.run.engine import Engine
 from kmsim.sim.user.alloc import Alloc
 from kmsim.workload.op_stream import op_t
+from kmsim.workload.phases import NOT_TIMED
 from kmsim.workload.plan import Plan, Request
+from kmsim.workload.turns import NO_SLOT
 
 USER_SLOTS = 64
 
@@ -49,11 +52,13 @@ class Held:
         """The state of the allocators."""
         return self.engine.core.m
 
-    def hand_call(self, k: int, kind: int, slot: int, request: Request | None, nr_bytes: int = 0) -> simpy.Event:
+    def hand_call(
+        self, k: TaskIdx, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0
+    ) -> simpy.Event:
         """Give a task one operation, on a user's slot; an event that fires when it is done."""
         op = np.zeros(1, op_t)
-        op["lifetime_ps"] = -1
-        op["swap"] = -1
+        op["lifetime_ps"] = NOT_TIMED
+        op["swap"] = NO_SLOT
         op["nr_bytes"] = nr_bytes
         op["handle"] = slot
         op["request"] = 0 if request is None else self.request_index(request)
@@ -65,7 +70,7 @@ class Held:
         known = self._request_numbers.get(request)
         if known is None:
             known = len(self.core.requests)
-            self.engine.core = grown(self.core, requests=1, counts=2, totals=2)
+            self.engine.core = grown(self.core, requests=1, counts=NR_KINDS, totals=NR_KINDS)
             self.core.requests[known] = request
             self._request_numbers[request] = known
         return known
@@ -74,7 +79,7 @@ class Held:
     def _request_numbers(self) -> dict[Request, int]:
         return {Request(*known): n for n, known in enumerate(self.core.requests.tolist())}
 
-    def new_slot(self) -> int:
+    def new_slot(self) -> SlotIdx:
         """A slot for a user's block."""
         if not self.free_slots:
             first = len(self.core.slots)
@@ -83,6 +88,6 @@ class Held:
             self.free_slots = list(range(len(self.core.slots) - 1, first - 1, -1))
         return self.free_slots.pop()
 
-    def return_slot(self, slot: int) -> None:
+    def return_slot(self, slot: SlotIdx) -> None:
         """A user's block is gone."""
         self.free_slots.append(slot)

@@ -1,27 +1,27 @@
 """kmalloc and its kin, for a user's own process; see `sim.user.cpu`.
 
-What kmalloc cannot give for its size is asked of nobody: the kernel warns, and counts nothing.
+A size that kmalloc cannot serve reaches no allocator: the kernel warns, and counts nothing.
 """
 
 from __future__ import annotations
 
-from kmsim.config.requests import get_order
+from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.kmalloc import kmalloc_array_size
+from kmsim.mm.limits import SIZE_MAX
 from kmsim.mm.slab_common import Caches
+from kmsim.sim.core.detail import OF_LARGE_BLOCK, OF_OBJECT
 from kmsim.sim.user.alloc import Alloc
 from kmsim.sim.user.calls import Allocating, Call, Calls, check_size
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.request import KREALLOC, LARGE, SLAB, Request
-
-SIZE_MAX = (1 << 64) - 1
 
 
 class ObjectCalls(Calls):
     """Objects of any size."""
 
     def kmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate so many bytes; a size of 0 is refused, as it allocates nothing (kernel: kmalloc)."""
+        """Allocate `size` bytes; a size of 0 is refused, as it allocates nothing (kernel: kmalloc)."""
         return self._kmalloc(size, gfp, 0)
 
     def kzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -52,7 +52,7 @@ class ObjectCalls(Calls):
         if new is None:
             return None
         stays = self.ksize(old) >= size
-        detail = int(old.api == LARGE)
+        detail = OF_LARGE_BLOCK if old.api == LARGE else OF_OBJECT
         asked = Request(new.gfp, new.order, KREALLOC, new.cache)
         return (yield from self._resized(old, asked, None if stays else new._replace(api=new.api), detail, size))
 
@@ -85,14 +85,14 @@ class ObjectCalls(Calls):
         cache = self._caches.kmalloc_index(size, flags)
         if cache is not None:
             return Request(flags, 0, SLAB, cache)
-        order = get_order(size, self._page_size)
+        order = get_order(size, self._page_shift)
         if order > self.held.machine.params[0].max_page_order:
             return None
         self._gfp(flags, order=order)
         return Request(flags, order, LARGE)
 
     def _resized(self, old: Alloc, asked: Request, new: Request | None, detail: int, size: int) -> Allocating:
-        """Let a handle's slot come to new memory; `new` is what that is a request for, or None: it stays in place."""
+        """Change the memory in a handle's slot; `new` is the request for the new memory, or None: it stays in place."""
         held, slot, since = self.held, old.slot, self._site()
         number = held.request_index(asked)
         before = held.core.slots[slot].copy()
@@ -119,11 +119,15 @@ class ObjectCalls(Calls):
 
     @property
     def _page_size(self) -> int:
-        return 1 << int(self.held.machine.params[0].page_shift)
+        return 1 << self._page_shift
+
+    @property
+    def _page_shift(self) -> int:
+        return int(self.held.machine.params[0].page_shift)
 
 
 def array_size(nr: int, size: int) -> int | None:
-    """The bytes of an array, or None where they overflow; ValueError for what is no number of elements."""
+    """The bytes of an array, or None where they overflow; ValueError if one is not a positive integer."""
     for number in (nr, size):
         if type(number) is not int or number < 1:
             raise ValueError(f"an array has 1 element of 1 byte at least, not {nr!r} of {size!r}")

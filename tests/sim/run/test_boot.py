@@ -137,7 +137,7 @@ def test_a_recording_whose_lists_and_pageblocks_disagree_is_refused(tmp_path: Pa
     zone["blocks"] = "R" * len(zone["blocks"])
     (tmp_path / "altered.json").write_text(json.dumps(content))
     (why,) = refusals({"recorded": str(tmp_path / "altered.json")})
-    assert "must be a state that fits together, found on the list of another migratetype" in why
+    assert "must be a consistent state, found on the list of another migratetype" in why
 
 
 def test_the_users_files_are_refused_by_their_names(files: dict[str, str]) -> None:
