@@ -36,29 +36,29 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PACKAGE = Path(__file__).parent
-_IMPORTS = re.compile(rb"^from kmsim\.([\w.]+) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
-_COMPILED_IN = re.compile(rb"\b([A-Z][A-Z0-9_]+|\w+_t)\b")  # a constant, or a record type
-
-
-def compiled_sources(package: Path = _PACKAGE) -> dict[Path, bytes]:
-    """Every module that compiles something, and those whose constants or record types are compiled into it."""
-    sources = {path: path.read_bytes() for path in sorted(package.rglob("*.py"))}
-    found = [path for path, source in sources.items() if b"kmsim.jit import" in source or path.name.startswith("jit")]
-    for path in found:  # grows meanwhile
-        for module, names in _IMPORTS.findall(sources[path]):
-            imported = package.joinpath(*module.decode().split(".")).with_suffix(".py")
-            if _COMPILED_IN.search(names) and imported in sources and imported not in found:
-                found.append(imported)
-    return {path: sources[path] for path in sorted(found)}
+_IMPORTED = re.compile(rb"^from kmsim\.((?:mm|sim|workload|metrics)\.[\w.]+) import", re.MULTILINE)
 
 
 def source_hash() -> str:
     """A hash of all sources that the compiled code depends on, and of numba's version."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for path, source in compiled_sources().items():
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+    for name, source in sorted(_compiled_sources().items()):
+        digest.update(name.encode())
         digest.update(source)
     return digest.hexdigest()[:16]
+
+
+def _compiled_sources() -> dict[str, bytes]:
+    """The modules that use this one, and those of the compiled layers that they import from, however indirectly."""
+    sources = {path.relative_to(_PACKAGE).as_posix(): path.read_bytes() for path in _PACKAGE.rglob("*.py")}
+    wanted = [name for name, source in sources.items() if name.startswith("jit") or b"kmsim.jit import" in source]
+    found: dict[str, bytes] = {}
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found[name] = sources[name]
+            wanted += [f"{module.decode().replace('.', '/')}.py" for module in _IMPORTED.findall(sources[name])]
+    return found
 
 
 def cache_directory() -> Path:

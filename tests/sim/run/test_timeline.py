@@ -16,6 +16,7 @@ from tests.sim.core.test_spinlock import crowd
 from tests.sim.stories import PAIR, cheap, prices, source
 from tests.sim.test_modes import random_study
 
+
 def timeline_of(config: Any) -> tuple[Simulation, list[Slice]]:
     study = config if not isinstance(config, dict) else from_mapping(config)
     simulation = new_simulation(study.model_copy(update={"run": study.run.model_copy(update={"stepwise": True})}))
