@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from kmsim.mm.kernels import NEWEST, Kernel, kernel_of
 from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
@@ -25,6 +26,7 @@ from kmsim.mm.mmzone import (
     NR_PCP_LISTS,
     ZONE_NAMES,
     Machine,
+    Params,
     new_machine,
 )
 from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
@@ -75,6 +77,16 @@ class Recording:
     def nr_cpus(self) -> int:
         """The CPUs that were online; those that could have come later have no lists."""
         return int(self.consts.get("online_cpus") or self.consts["nr_cpu_ids"])
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, such as 6.12.117-lab; `unknown` where it is not recorded."""
+        return str(self.consts.get("release", "unknown"))
+
+    @property
+    def kernel(self) -> Kernel:
+        """What that release does; as the newest where it is not built in."""
+        return kernel_of(self.release) or NEWEST
 
     @property
     def pmd_order(self) -> int:
@@ -178,31 +190,39 @@ def states_of(recording: Recording, raw: RawState) -> list[ZoneState]:
     return states
 
 
-def build_machine(recording: Recording, raw: RawState) -> Machine:
-    """The machine that was recorded, in this state."""
+def build_machine(recording: Recording, raw: RawState, wanted: Params | None = None) -> Machine:
+    """The machine that was recorded, in this state; parameters that no recording says are as `params_of` has them."""
     states = states_of(recording, raw)
     if is_cut(raw):
         raise RecordingError("a state with a list too long to be recorded whole")
     _check_apart(recording, states)
-    m = empty_machine(recording, states[-1].start_pfn + states[-1].spanned_pages)
+    params = params_of(recording, wanted)._replace(
+        nr_frames=states[-1].start_pfn + states[-1].spanned_pages,
+        mobility_disabled=bool(raw[0].get("group_disabled", 0)),
+    )
+    m = new_machine(params)
     load(m, states)
-    m.params[0].mobility_disabled = bool(raw[0].get("group_disabled", 0))
     refresh_zone_stat_thresholds(m)
     return m
 
 
-def empty_machine(recording: Recording, nr_frames: int) -> Machine:
-    """A machine of the recorded kernel's constants, with no zones yet."""
+def params_of(recording: Recording, wanted: Params | None = None) -> Params:
+    """The parameters of the recorded machine.
+
+    What its constants say is theirs; the others are `wanted`'s, or as the recorded kernel does, where that is None.
+    """
     consts = recording.consts
-    return new_machine(
-        nr_frames=nr_frames,
-        nr_cpus=recording.nr_cpus,
-        page_shift=consts["PAGE_SHIFT"],
-        max_page_order=consts["max_order_inclusive"],
-        pageblock_order=consts["pageblock_order"],
-        pmd_order=recording.pmd_order,
-        thp_built_in=bool(consts["THP"]),
-    )
+    recorded = {
+        "page_shift": consts["PAGE_SHIFT"],
+        "max_page_order": consts["max_order_inclusive"],
+        "pageblock_order": consts["pageblock_order"],
+        "pmd_order": recording.pmd_order,
+        "thp_built_in": bool(consts["THP"]),
+        "nr_cpus": recording.nr_cpus,
+    }
+    if wanted is None:
+        return Params(**recorded, **recording.kernel._asdict())
+    return wanted._replace(**recorded)
 
 
 def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
