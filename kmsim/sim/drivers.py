@@ -15,7 +15,7 @@ import simpy
 
 from kmsim.sim.clock import Step, now_ps
 from kmsim.sim.event_core import run_until, step_once
-from kmsim.sim.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER
+from kmsim.sim.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER, NOBODY
 from kmsim.sim.recount import recount
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def core_process(simulation: Simulation) -> Generator[simpy.Event, None, None]:
     env = simulation.env
     while True:
         horizon = int(min(env.peek(), NEVER))
-        stop = run_until(simulation.core, horizon)
+        stop = run_until(simulation.core, horizon, NOBODY)
         if stop == HORIZON:
             if horizon == NEVER:
                 return  # nobody will ever act again

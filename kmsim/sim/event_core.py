@@ -2,7 +2,8 @@
 
 `run_until` takes event after event, never past its horizon: the next instant at which a SimPy
 process acts, which has the first word at its time. It stops early where Python must act: a task's
-block of operations is done, or a recount is due. `step_once` takes one CPU's event, for stepwise mode.
+block of operations is done, or a recount is due. `step_once` takes one CPU's event, for stepwise mode; it is
+the same compiled code, which takes long to compile.
 
 An operation has one event where it stays on its per-CPU list and follows the one before at once, and
 one more for each lock, pause and interruption.
@@ -10,25 +11,26 @@ one more for each lock, pause and interruption.
 
 from kmsim.jit import entry
 from kmsim.sim.dispatch import step
-from kmsim.sim.records import CPU_BITS, HORIZON, NEVER, Core
+from kmsim.sim.records import CPU_BITS, HORIZON, NEVER, NOBODY, Core
 from kmsim.sim.wake import advance, link_task, set_wake, wake_changed
 
 
 @entry
-def run_until(s: Core, horizon: int) -> int:
-    """Run all events before `horizon`; why it stopped."""
+def run_until(s: Core, horizon: int, only: int) -> int:
+    """Run all events before `horizon`, or one, where that is CPU `only`'s (NOBODY: all); why it stopped."""
     limit = horizon << CPU_BITS
     while s.tree[1] < limit:
-        stop = step(s, int(s.tree[1] & ((1 << CPU_BITS) - 1)))
-        if stop != HORIZON:
+        c = int(s.tree[1] & ((1 << CPU_BITS) - 1))
+        assert only in (NOBODY, c), "the next event is another CPU's"
+        stop = step(s, c)
+        if stop != HORIZON or only != NOBODY:
             return stop
     return HORIZON
 
 
-@entry
 def step_once(s: Core, c: int) -> int:
-    """Run one CPU's next event; why it would stop."""
-    return step(s, c)
+    """Run one CPU's next event, which must be the first of all; why it would stop."""
+    return run_until(s, NEVER, c)
 
 
 @entry

@@ -4,6 +4,7 @@ numba keeps what it compiles, but workers that start together would all compile 
 run of a kind that was not yet run here holds a lock until it is done, and leaves a marker beside the compiled
 code; the others wait, and load what it has made. A kind of runs is what decides the types of the compiled
 code's arguments, and so how much is compiled: the allocators that the workload uses, and the state it starts in.
+Both modes run the same code.
 """
 
 from __future__ import annotations
@@ -33,8 +34,6 @@ def kind_of(study: Study) -> str:
         parts.append("vmalloc")
     if any(request.api in (EXACT, BULK) for request in plan.requests):
         parts.append("lists")
-    if study.run.stepwise:
-        parts.append("stepwise")
     return "-".join([*parts, study.machine.state.kind])
 
 

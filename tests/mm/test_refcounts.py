@@ -31,7 +31,7 @@ ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "decay": (drivers.decay, (I64, I64)),
 }
 OF_THE_EVENT_CORE: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "run_until": (run_until, (I64,)),  # all that happens in a simulation
+    "run_until": (run_until, (I64, I64)),  # all that happens in a simulation
     "hand_block": (hand_block, (I64, I64, I64, I64)),
 }
 
