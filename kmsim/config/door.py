@@ -89,10 +89,10 @@ def _base(
 ) -> Base:
     includes = Includes(problems)
     node = includes.study(node, chain)
-    node = apply_sets(node, tuple(sets), problems)
+    node = apply_sets(_named(node, stem), tuple(sets), problems)
     if seed is not None:
         node = node.with_keys(seed=scalar(seed, Place(f"--seed {seed}")))
-    node = _named(node, stem)
+    node = _named(node, stem)  # again: a null among the overrides takes away what was there
     asked = mapping({key: entry for key, entry in node.keys.items() if key in ASKED}, node.place)
     return Base(node.without(*ASKED), asked, includes, problems)
 

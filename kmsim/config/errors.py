@@ -97,9 +97,11 @@ RULES: dict[str, str] = {
     "comparison_name": "be the name of a comparison: {names}",
     # Machine.
     "release": "be a Linux release such as 6.12",
+    "release_built_in": "be a release that is built in ({names}) or described by policy keys (not given: {keys})",
     "page_size_arch": "be 4KiB on x86-64",
     "max_order_both": "be left out where max_page_order is given",
-    "max_order_release": "come with kernel_release, because its meaning changed in 6.4",
+    "max_order_release": "come with written_for, the release of its file, because its meaning changed in 6.4",
+    "written_for": "come with MAX_ORDER, whose meaning it tells",
     "max_order_gone": "be written as max_page_order: Linux has no MAX_ORDER since 6.8",
     "order_costly": "be at least 3: the per-CPU lists hold orders 0 to 3",
     "order_section": "be at most {limit}: a block must fit into a memory section of {section}",

@@ -41,6 +41,7 @@ from kmsim.config.quantities import (
     some_items,
     time,
 )
+from kmsim.config.releases import DEFAULT_POLICIES, DEFAULT_RELEASE
 from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
@@ -112,7 +113,7 @@ class ThpConfig(Model):
 class PcpConfig(Model):
     """The per-CPU lists: whether they grow and shrink with their use, as from Linux 6.7 on."""
 
-    auto_tune: Bool = True
+    auto_tune: Bool = DEFAULT_POLICIES.auto_tune
 
 
 class MachineConfig(Model):
@@ -120,7 +121,7 @@ class MachineConfig(Model):
 
     name: Name = "machine"
     notes: tuple[SomeText, ...] = ()
-    kernel_release: Release = "6.12"
+    kernel_release: Release = DEFAULT_RELEASE
     arch: Arch
     page_size: PageSize = 4 * KIB
     thp: ThpConfig = ThpConfig()
@@ -145,7 +146,7 @@ class MachineConfig(Model):
     slab: SlabConfig = SlabConfig()
     caches: Annotated[tuple[CacheConfig, ...], Field(max_length=CACHES_MAX)] = ()
     vmalloc: VmallocConfig = VmallocConfig()
-    check_pages: Bool = False
+    check_pages: Bool = DEFAULT_POLICIES.check_pages
     timeslice: Annotated[int, time(TIME_UNITS["us"])] = 3 * TIME_UNITS["ms"]
     sysctl: SysctlConfig = SysctlConfig()
     state: State = Fresh()
