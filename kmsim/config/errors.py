@@ -39,6 +39,7 @@ RULES: dict[str, str] = {
     # --set.
     "set_form": "be KEY=VALUE, such as machine.cpus=4",
     "set_index": "name an item that is there",
+    "set_moved": "be a key that no axis moves at all of its levels, as {axis} does; sweep.only holds an axis still",
     # Types.
     "type_mapping": "be a mapping of keys",
     "type_list": "be a list",
@@ -74,6 +75,8 @@ RULES: dict[str, str] = {
     "axis_mixed": "be of the same kind as the first value, {kind}",
     "axis_value_twice": "be another level than those before it",
     "axis_twice": "have another name than the axes before it",
+    "moved_by_two": "be a key that one axis moves: both {first} and {second} move {key}",
+    "moved_again": "not override what a key before it moves, {key}",
     "axis_column": "be another name than those of the columns of results",
     "one_way": "have exactly one of the keys {keys}",
     "range_units": "have numbers of one unit",
