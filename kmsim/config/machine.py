@@ -46,7 +46,7 @@ from kmsim.config.quantities import (
 from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
-from kmsim.mm.kernels import NEWEST
+from kmsim.mm.kernels import NEWEST, NEWEST_RELEASE
 from kmsim.mm.slab_geometry import SlabBuild
 from kmsim.units import TIME_UNITS, format_size
 
@@ -136,7 +136,7 @@ class MachineConfig(Model):
 
     name: Name = "machine"
     notes: tuple[SomeText, ...] = ()
-    kernel_release: Release = "6.12"
+    kernel_release: Release = NEWEST_RELEASE
     arch: Arch
     page_size: PageSize = 4 * KIB
     thp: ThpConfig = ThpConfig()

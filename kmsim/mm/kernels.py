@@ -12,7 +12,8 @@ Each is one file of `mm`; the rest of `mm` calls its *verbs* and nothing else of
 
 A row says, by data, what a release does: its fields are those fields of `mm.mmzone.Params` that follow from the
 release. Explicit keys of a config (`pcp.auto_tune`, `check_pages` ...) override the row, and describe a kernel
-that has none. Policies of one noun stand side by side in the compiled code, and a param chooses: one branch.
+that has none (`kmsim.config.releases`). Policies of one noun stand side by side in the compiled code, and a
+param chooses: one branch.
 
 A file from outside of the package takes a policy's place on one machine: `Policies({"fallback": path})` as its
 `Machine.policies` (see `kmsim.jit_policies`; the choice is made when code is compiled). The file has the policy's
@@ -26,25 +27,30 @@ nothing. Invariant: `mm.recount.validate` holds before and after.
 Lock order: pcp lock, then the zone's lock. A verb is called under the locks that its module head names, and takes
 and gives none: where a lock is wanted, the verb says how much to move, and `mm.page_alloc` asks for the lock.
 
-To add a release: a row here, its parameters in `configs/README.md`, recordings that show it.
+To add a release: a row here, and recordings that show it. To add a field to the rows: `Params`, and the config's
+key in `kmsim.config.releases`.
 """
 
 from typing import NamedTuple
 
 
 class Kernel(NamedTuple):
-    """What a release does, where `mm` knows releases that differ; the fields are those of `Params` of that name."""
+    """What a release does, where `mm` knows releases that differ; the fields are those of `Params` of that name.
+
+    Fields with a default are build options, which have had that default wherever they were there.
+    """
 
     auto_tune: bool
     check_pages: bool
-    batch_scale_max: int
+    batch_scale_max: int = 5
 
 
-# By major and minor number.
+# The releases that are built in, by major and minor number.
 KERNELS = {
-    "6.12": Kernel(auto_tune=True, check_pages=False, batch_scale_max=5),
+    "6.12": Kernel(auto_tune=True, check_pages=False),
 }
-NEWEST = KERNELS["6.12"]
+NEWEST_RELEASE = "6.12"
+NEWEST = KERNELS[NEWEST_RELEASE]
 
 
 def kernel_of(release: str) -> Kernel | None:

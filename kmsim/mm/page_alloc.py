@@ -20,10 +20,10 @@ the slow path one rung earlier.
 Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
 
-To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mmzone.Params`, and
-of `kernels.Kernel` where it follows from the release; a policy of several functions is a file `mm/NOUN.py` with
-its module head and verbs (see `mm.kernels`); (2) its use, from the one rung here or in `zone_setup`; (3) a key and
-its limits in `config/machine.py`, and its line in `sim.boot.params_of`: recorded machines and replays need no more;
+To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mmzone.Params`; where
+it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
+file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, from its rung here or in `zone_setup`;
+(3) its key in `config/machine.py` and its line in `sim.boot.params_of`: recorded machines and replays need no more;
 (4) its line in `configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; (5) the slow
 model in `tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random (`boots`); (6) a
 golden scenario, or unit tests of what it does: at the kernel's own value nothing that ran before has changed.
