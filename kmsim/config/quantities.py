@@ -130,6 +130,28 @@ def count(low: int, high: int = INT_MAX) -> Any:
     return Field(strict=True, ge=low, le=high)
 
 
+def count_or_auto(low: int, high: int) -> Callable[[Any], Any]:
+    """What looks at an integer between two limits, or the word auto."""
+
+    def validate(value: Any) -> Any:
+        if value == "auto":
+            return value
+        if type(value) is not int:
+            raise refused("type_int_or_auto")
+        if value < low:
+            raise refused("at_least", limit=low)
+        if value > high:
+            raise refused("at_most", limit=high)
+        return value
+
+    return validate
+
+
+def auto_or(low: int, high: int) -> dict[str, Any]:
+    """The JSON Schema of what `count_or_auto` takes."""
+    return {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": low, "maximum": high}]}
+
+
 def number(*, above: float | None = None, low: float | None = None, high: float | None = None) -> Any:
     """A finite number between limits, not a bool."""
     return Field(strict=True, allow_inf_nan=False, gt=above, ge=low, le=high)

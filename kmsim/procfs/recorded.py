@@ -8,9 +8,7 @@ Leaves out: what sections other than states hold (see `kmsim.validate`). Waterma
 no boost in them; a CPU's pending delta of NR_FREE_PAGES is not recorded and starts at 0.
 """
 
-import gzip
 import json
-import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from kmsim.input_file import BrokenGzip, read_unzipped
+from kmsim.mm.kernels import NEWEST, Kernel, kernel_of
 from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
@@ -25,12 +25,13 @@ from kmsim.mm.mmzone import (
     NR_PCP_LISTS,
     ZONE_NAMES,
     Machine,
+    Params,
     new_machine,
 )
 from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
-BYTES_MAX = 512 << 20
+BYTES_MAX = 16 << 20  # recordings have 5 MB; as Python's values, a byte may take 27
 FRAMES_MAX = 1 << 29  # of 4 KiB: 2 TiB
 CPUS_MAX = 1024
 COUNT_MAX = (1 << 63) - 1
@@ -77,6 +78,16 @@ class Recording:
         return int(self.consts.get("online_cpus") or self.consts["nr_cpu_ids"])
 
     @property
+    def release(self) -> str:
+        """The kernel's release, such as 6.12.117-lab; `unknown` where it is not recorded."""
+        return str(self.consts.get("release", "unknown"))
+
+    @property
+    def kernel(self) -> Kernel:
+        """What that release does; as the newest where it is not built in."""
+        return kernel_of(self.release) or NEWEST
+
+    @property
     def pmd_order(self) -> int:
         """Order of a huge page; a kernel without THP may not say."""
         recorded = self.consts.get("HPAGE_PMD_ORDER") or 0
@@ -86,19 +97,9 @@ class Recording:
 def read(path: Path) -> Recording:
     """The recording in a file; RecordingError if the file is not a recording, OSError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if zipped:
-                with gzip.GzipFile(fileobj=file) as unzipped:
-                    content = unzipped.read(BYTES_MAX + 1)
-            else:
-                content = file.read(BYTES_MAX + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise RecordingError("its gzip data is broken or cut off") from None
-    if len(content) > BYTES_MAX:
-        raise RecordingError(f"more than {BYTES_MAX >> 20} MiB once unpacked")
-    return parse(content)
+        return parse(read_unzipped(path, BYTES_MAX))
+    except BrokenGzip as error:
+        raise RecordingError(str(error)) from None
 
 
 def parse(content: bytes) -> Recording:
@@ -178,31 +179,39 @@ def states_of(recording: Recording, raw: RawState) -> list[ZoneState]:
     return states
 
 
-def build_machine(recording: Recording, raw: RawState) -> Machine:
-    """The machine that was recorded, in this state."""
+def build_machine(recording: Recording, raw: RawState, wanted: Params | None = None) -> Machine:
+    """The machine that was recorded, in this state; parameters that no recording says are as `params_of` has them."""
     states = states_of(recording, raw)
     if is_cut(raw):
         raise RecordingError("a state with a list too long to be recorded whole")
     _check_apart(recording, states)
-    m = empty_machine(recording, states[-1].start_pfn + states[-1].spanned_pages)
+    params = params_of(recording, wanted)._replace(
+        nr_frames=states[-1].start_pfn + states[-1].spanned_pages,
+        mobility_disabled=bool(raw[0].get("group_disabled", 0)),
+    )
+    m = new_machine(params)
     load(m, states)
-    m.params[0].mobility_disabled = bool(raw[0].get("group_disabled", 0))
     refresh_zone_stat_thresholds(m)
     return m
 
 
-def empty_machine(recording: Recording, nr_frames: int) -> Machine:
-    """A machine of the recorded kernel's constants, with no zones yet."""
+def params_of(recording: Recording, wanted: Params | None = None) -> Params:
+    """The parameters of the recorded machine.
+
+    What its constants say is theirs; the others are `wanted`'s, or as the recorded kernel does, where that is None.
+    """
     consts = recording.consts
-    return new_machine(
-        nr_frames=nr_frames,
-        nr_cpus=recording.nr_cpus,
-        page_shift=consts["PAGE_SHIFT"],
-        max_page_order=consts["max_order_inclusive"],
-        pageblock_order=consts["pageblock_order"],
-        pmd_order=recording.pmd_order,
-        thp_built_in=bool(consts["THP"]),
-    )
+    recorded = {
+        "page_shift": consts["PAGE_SHIFT"],
+        "max_page_order": consts["max_order_inclusive"],
+        "pageblock_order": consts["pageblock_order"],
+        "pmd_order": recording.pmd_order,
+        "thp_built_in": bool(consts["THP"]),
+        "nr_cpus": recording.nr_cpus,
+    }
+    if wanted is None:
+        return Params(**recorded, **recording.kernel._asdict())
+    return wanted._replace(**recorded)
 
 
 def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:

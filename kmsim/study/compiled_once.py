@@ -18,7 +18,7 @@ import llvmlite.binding
 import numba
 
 from kmsim.config import Study
-from kmsim.jit import cache_directory
+from kmsim.jit_cache import cache_directory
 from kmsim.workload.plan import BULK, EXACT, plan_of
 
 _config: Any = numba.config  # its stubs do not know the options

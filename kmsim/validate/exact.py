@@ -16,7 +16,7 @@ from kmsim.mm.memblock import Boot, PfnRange, boot_machine
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import after_lock
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
-from kmsim.procfs.recorded import Recording
+from kmsim.procfs.recorded import Recording, params_of
 from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.report import Section
 
@@ -47,22 +47,9 @@ def free_exact(m: Machine, ac: int, pfn: int, nr_bytes: int) -> int:
 
 def machine_like(recording: Recording) -> Machine:
     """A machine of a few of the largest blocks, with the recording's page size and orders."""
-    consts = recording.consts
-    max_page_order = int(consts["max_order_inclusive"])
-    return boot_machine(
-        Boot(
-            arch="arm64",  # one zone
-            page_shift=int(consts["PAGE_SHIFT"]),
-            max_page_order=max_page_order,
-            pageblock_order=int(consts["pageblock_order"]),
-            pmd_order=recording.pmd_order,
-            thp_built_in=bool(consts["THP"]) and recording.pmd_order <= max_page_order,
-            thp_enabled=False,
-            nr_cpus=1,
-            ram=(PfnRange(0, NR_BLOCKS << max_page_order),),
-            reserved=(),
-        )
-    )
+    params = params_of(recording)._replace(nr_cpus=1)
+    ram = (PfnRange(0, NR_BLOCKS << params.max_page_order),)
+    return boot_machine(Boot(arch="arm64", params=params, thp_enabled=False, ram=ram, reserved=()))  # one zone
 
 
 def nr_free(m: Machine) -> int:

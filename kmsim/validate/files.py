@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kmsim.mm.kernels import KERNELS, kernel_of
 from kmsim.procfs.recorded import Recording, RecordingError, read
 from kmsim.validate.exact import exact_section
 from kmsim.validate.index import INDICES, index_section
@@ -21,7 +22,6 @@ from kmsim.validate.steal import steal_sections
 from kmsim.validate.zones import fresh_section, sweep_section
 
 SUFFIXES = (".json", ".json.gz")
-RELEASE = "6.12"
 NOT_SECTIONS = ("consts", "seed")
 FILE_SECTIONS = ("fresh.zoneinfo", "fresh.slabinfo")
 
@@ -81,9 +81,8 @@ def sections_of(recording: Recording) -> Iterator[Section]:
 
 def unsupported(recording: Recording) -> str:
     """Why kmsim has no model of the kernel that was recorded; empty if it has one."""
-    release = str(recording.consts.get("release", "unknown"))
-    if release.split("-", maxsplit=1)[0].split(".")[:2] != RELEASE.split("."):
-        return f"kernel {release}; Linux {RELEASE} is modelled"
+    if kernel_of(recording.release) is None:
+        return f"kernel {recording.release}; Linux {', '.join(KERNELS)} is modelled"
     nodes = recording.consts.get("numa_nodes", 1)
     if nodes != 1:
         return f"{nodes} NUMA nodes; one is modelled"

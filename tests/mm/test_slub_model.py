@@ -90,7 +90,7 @@ def fill(pair: SlubPair, leave_pages: int) -> None:
 def run(boot: Boot, phases: list[Phase], seed: int, *, shuffled: bool) -> SlubPair:
     """Run the phases, comparing all the way; free everything and destroy the caches."""
     random = Random(seed)
-    geometries = some_caches(boot.page_shift, random)
+    geometries = some_caches(boot.params.page_shift, random)
     seeds = [random.randrange(1 << 32) for _ in geometries] if shuffled else None
     pair = SlubPair(boot, geometries, seeds, random)
     for phase in phases:
@@ -99,7 +99,7 @@ def run(boot: Boot, phases: list[Phase], seed: int, *, shuffled: bool) -> SlubPa
         assert pair.destroy(cache) == sum(obj[0].cache.number == cache for _, obj in pair.held)
     random.shuffle(pair.held)
     while pair.held:
-        pair.cpu = random.randrange(boot.nr_cpus)
+        pair.cpu = random.randrange(boot.params.nr_cpus)
         pair.free(*pair.held.pop())
     for cache in range(len(geometries)):
         assert pair.destroy(cache) == 0
