@@ -20,7 +20,7 @@ from kmsim.sim.ask import allocate, free
 from kmsim.validate.report import Section
 
 GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
-NR_BLOCKS = 6  # of the largest order: the machine that is asked
+NR_BLOCKS = 6  # of the largest order: as many as the machine that is asked has at least
 CPU = 0
 COMPARED = 6  # columns
 FAILED = -1  # the delta of an alloc_pages that was not tried
@@ -51,8 +51,8 @@ def order_of(m: Machine, nr_bytes: int) -> int:
     return exact_order(m, nr_bytes)
 
 
-def machine_like(recording: Recording) -> Machine:
-    """A machine of a few of the largest blocks, with the recording's page size and orders."""
+def machine_like(recording: Recording, nr_blocks: int = NR_BLOCKS) -> Machine:
+    """A machine of one CPU and so many of the largest blocks, with the recording's page size and orders."""
     consts = recording.consts
     max_page_order = int(consts["max_order_inclusive"])
     return boot_machine(
@@ -65,7 +65,7 @@ def machine_like(recording: Recording) -> Machine:
             thp_built_in=bool(consts["THP"]) and recording.pmd_order <= max_page_order,
             thp_enabled=False,
             nr_cpus=1,
-            ram=(PfnRange(0, NR_BLOCKS << max_page_order),),
+            ram=(PfnRange(0, nr_blocks << max_page_order),),
             reserved=(),
         )
     )
