@@ -20,7 +20,7 @@ from kmsim.procfs.recorded import Recording, params_of
 from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.report import Section
 
-NR_BLOCKS = 6  # of the largest order: the machine that is asked
+NR_BLOCKS = 6  # of the largest order: as many as the machine that is asked has at least
 CPU = 0
 COMPARED = 6  # columns
 FAILED = -1  # the delta of an alloc_pages that was not tried
@@ -45,10 +45,10 @@ def free_exact(m: Machine, ac: int, pfn: int, nr_bytes: int) -> int:
     return int(m.contexts[ac].excess_pages)
 
 
-def machine_like(recording: Recording) -> Machine:
-    """A machine of a few of the largest blocks, with the recording's page size and orders."""
+def machine_like(recording: Recording, nr_blocks: int = NR_BLOCKS) -> Machine:
+    """A machine of one CPU and so many of the largest blocks, with the recording's page size and orders."""
     params = params_of(recording)._replace(nr_cpus=1)
-    ram = (PfnRange(0, NR_BLOCKS << params.max_page_order),)
+    ram = (PfnRange(0, nr_blocks << params.max_page_order),)
     return boot_machine(Boot(arch="arm64", params=params, thp_enabled=False, ram=ram, reserved=()))  # one zone
 
 
