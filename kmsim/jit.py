@@ -9,18 +9,14 @@ some runs need is marked `only_with`.
 
 `_nrt=False` is a private option of numba: no reference counting inside. A compiled call that is
 handed a `Machine` of nine arrays otherwise pays about 12 ns for each array, each time. Nothing
-in a core allocates, which is what we want; a test counts that no refcount call is left.
-
-numba's cache does not notice that a *called* function in another file changed, so the cache lives
-in a directory named by a hash of the sources of the compiled layers.
+in a core allocates, which is what we want; a test counts that no refcount call is left. What is kept
+on disk is in a directory of these very sources (`jit_cache`); functions that other files can replace are
+marked in `jit_policies`.
 """
 
-import hashlib
-import os
-import re
+import time
 from collections.abc import Callable
 from functools import update_wrapper
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
@@ -29,49 +25,20 @@ from numba.core import cgutils as _cgutils
 from numba.core import types
 from numba.extending import intrinsic, overload
 
+from kmsim.jit_cache import cache_directory, use
 from kmsim.jit_inner import InnerCompiler
 from kmsim.jit_reference import by_reference
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_PACKAGE = Path(__file__).parent
-_IMPORTS = re.compile(rb"^from kmsim\.([\w.]+) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
-_COMPILED_IN = re.compile(rb"\b([A-Z][A-Z0-9_]+|\w+_t)\b")  # a constant, or a record type
-
-
-def compiled_sources(package: Path = _PACKAGE) -> dict[Path, bytes]:
-    """Every module that compiles something, and those whose constants or record types are compiled into it."""
-    sources = {path: path.read_bytes() for path in sorted(package.rglob("*.py"))}
-    found = [path for path, source in sources.items() if b"kmsim.jit import" in source or path.name.startswith("jit")]
-    for path in found:  # grows meanwhile
-        for module, names in _IMPORTS.findall(sources[path]):
-            imported = package.joinpath(*module.decode().split(".")).with_suffix(".py")
-            if _COMPILED_IN.search(names) and imported in sources and imported not in found:
-                found.append(imported)
-    return {path: sources[path] for path in sorted(found)}
-
-
-def source_hash() -> str:
-    """A hash of all sources that the compiled code depends on, and of numba's version."""
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path, source in compiled_sources().items():
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-        digest.update(source)
-    return digest.hexdigest()[:16]
-
-
-def cache_directory() -> Path:
-    """Where the compiled code of exactly these sources is kept."""
-    root = os.environ.get("KMSIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "kmsim" / source_hash()
-
-
 ir: Any = _ir  # untyped
 cgutils: Any = _cgutils
 
 _config: Any = numba.config
-_config.CACHE_DIR = str(cache_directory())
+_directory = cache_directory()
+_config.CACHE_DIR = str(_directory)
+use(_directory, time.time())
 
 
 # Options of numba; its stubs do not know them.

@@ -286,7 +286,7 @@ def test_plain_lines_say_how_much_is_left(monkeypatch: pytest.MonkeyPatch, capsy
 
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_a_translated_max_order_is_said(kmsim: Shell, command: str) -> None:
-    file = kmsim.write("old.yaml", SMALL.replace("cpus: 2", "cpus: 2\n  kernel_release: '6.1'\n  MAX_ORDER: 11"))
+    file = kmsim.write("old.yaml", SMALL.replace("cpus: 2", "cpus: 2\n  written_for: '6.1'\n  MAX_ORDER: 11"))
     done = kmsim(command, file)
     assert done.code == 0
     assert "note: MAX_ORDER 11 of Linux 6.1 is exclusive: max_page_order 10" in " ".join(done.out.split())

@@ -24,6 +24,7 @@ from kmsim.config.door import Base, base_of_file, base_of_mapping, checked_inqui
 from kmsim.config.errors import ConfigError
 from kmsim.config.extends import Includes
 from kmsim.config.inquiry import RUNS_MAX, Bounds, DropConfig, Inquiry, Where
+from kmsim.config.moved_keys import moved_findings, movers, overridden_sets
 from kmsim.config.node import Node, Problems, scalar
 from kmsim.config.overrides import key_steps, laid
 from kmsim.config.quantities import INT_MAX, finding
@@ -162,6 +163,7 @@ def _design(base: Base) -> Design:
     problems.stop()
     described = zip(inquiry.sweep.axes, _axis_nodes(base.asked), strict=True)
     levels = tuple(tuple(_levels(axis, node, base.includes, problems)) for axis, node in described)
+    _check_moved(base, inquiry, levels, problems)
     axes = tuple(_axis(axis.title, of_axis) for axis, of_axis in zip(inquiry.sweep.axes, levels, strict=True))
     for unknown in inquiry.level_findings({axis.name: axis.levels for axis in axes}):
         add_finding(unknown, base.asked, problems)
@@ -170,6 +172,15 @@ def _design(base: Base) -> Design:
     points, dropped = _sorted_out(design)
     shown = tuple(_of_points(axis, points) for axis in axes)
     return Design(base, inquiry, shown, levels, tuple(points), tuple(dropped))
+
+
+def _check_moved(base: Base, inquiry: Inquiry, levels: tuple[tuple[Level, ...], ...], problems: Problems) -> None:
+    """Note every key that is moved in two ways."""
+    axes = inquiry.sweep.axes
+    of_axes = movers(axes, [[(level.label, level.sets) for level in of_axis] for of_axis in levels], base.includes)
+    for twice in moved_findings(axes, of_axes, base.asked):
+        add_finding(twice, base.asked, problems)
+    overridden_sets(of_axes, base.overrides, problems)
 
 
 def _axis_nodes(asked: Node) -> list[Node]:

@@ -19,7 +19,7 @@ from kmsim.config.extends import Includes
 from kmsim.config.inquiry import FigureConfig, Inquiry
 from kmsim.config.machine import MachineConfig
 from kmsim.config.node import Node, Place, Problems, from_python, mapping, scalar
-from kmsim.config.overrides import apply_sets
+from kmsim.config.overrides import apply_sets, keys_of
 from kmsim.config.state import absolute_files
 from kmsim.config.study import Study
 from kmsim.config.translation import translated
@@ -38,6 +38,7 @@ class Base:
     asked: Node
     includes: Includes
     problems: Problems  # found so far
+    overrides: tuple[tuple[str, Place], ...] = ()  # the keys of overrides, and where these stand
 
     def new_problems(self) -> Problems:
         """What is wrong so far, for a check of its own to go on with."""
@@ -87,14 +88,14 @@ def _base(
     stem: str = "study",
     chain: tuple[str, ...] = (),
 ) -> Base:
-    includes = Includes(problems)
+    includes, sets = Includes(problems), tuple(sets)
     node = includes.study(node, chain)
-    node = apply_sets(node, tuple(sets), problems)
+    node = apply_sets(_named(node, stem), sets, problems)
     if seed is not None:
         node = node.with_keys(seed=scalar(seed, Place(f"--seed {seed}")))
-    node = _named(node, stem)
+    node = _named(node, stem)  # again: a null among the overrides takes away what was there
     asked = mapping({key: entry for key, entry in node.keys.items() if key in ASKED}, node.place)
-    return Base(node.without(*ASKED), asked, includes, problems)
+    return Base(node.without(*ASKED), asked, includes, problems, tuple(keys_of(sets)))
 
 
 def _single(base: Base) -> Study:

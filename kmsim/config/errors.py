@@ -10,13 +10,11 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kmsim.input_file import MUST
+
 RULES: dict[str, str] = {
     # Files.
-    "file_missing": "be a file that exists",
-    "file_directory": "be a file, not a directory",
-    "file_special": "be a regular file",
-    "file_unreadable": "be a file you may read",
-    "file_size": "be at most 1 MiB",
+    **{f"file_{rule}": text for rule, text in MUST.items()},
     "file_text": "be UTF-8 text without control characters",
     "file_empty": "not be empty",
     "line_length": "have lines of at most 10000 characters",
@@ -41,6 +39,7 @@ RULES: dict[str, str] = {
     # --set.
     "set_form": "be KEY=VALUE, such as machine.cpus=4",
     "set_index": "name an item that is there",
+    "set_moved": "be a key that no axis moves at all of its levels, as {axis} does; sweep.only holds an axis still",
     # Types.
     "type_mapping": "be a mapping of keys",
     "type_list": "be a list",
@@ -68,6 +67,9 @@ RULES: dict[str, str] = {
     "time_whole": "be a whole number of picoseconds",
     "name": "be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
     "text_empty": "say something",
+    "text_control": "be text without control characters, terminal escapes or halves of characters",
+    "text_line": "be one line",
+    "text_long": "have at most {limit} characters",
     # Studies.
     "one_run": "have one run here (load_design reads studies of several)",
     "axis_key": "be the name of a key, such as machine.cpus",
@@ -76,6 +78,8 @@ RULES: dict[str, str] = {
     "axis_mixed": "be of the same kind as the first value, {kind}",
     "axis_value_twice": "be another level than those before it",
     "axis_twice": "have another name than the axes before it",
+    "moved_by_two": "be a key that one axis moves: both {first} and {second} move {key}",
+    "moved_again": "not override what a key before it moves, {key}",
     "axis_column": "be another name than those of the columns of results",
     "one_way": "have exactly one of the keys {keys}",
     "range_units": "have numbers of one unit",
@@ -99,9 +103,11 @@ RULES: dict[str, str] = {
     "comparison_name": "be the name of a comparison: {names}",
     # Machine.
     "release": "be a Linux release such as 6.12",
+    "release_built_in": "be a release that is built in ({names}) or described by policy keys (not given: {keys})",
     "page_size_arch": "be 4KiB on x86-64",
     "max_order_both": "be left out where max_page_order is given",
-    "max_order_release": "come with kernel_release, because its meaning changed in 6.4",
+    "max_order_release": "come with written_for, the release of its file, because its meaning changed in 6.4",
+    "written_for": "come with MAX_ORDER, whose meaning it tells",
     "max_order_gone": "be written as max_page_order: Linux has no MAX_ORDER since 6.8",
     "order_costly": "be at least 3: the per-CPU lists hold orders 0 to 3",
     "order_section": "be at most {limit}: a block must fit into a memory section of {section}",

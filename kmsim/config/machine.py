@@ -34,7 +34,9 @@ from kmsim.config.quantities import (
     Model,
     Name,
     SomeText,
+    auto_or,
     count,
+    count_or_auto,
     finding,
     refused,
     size,
@@ -45,6 +47,7 @@ from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
 from kmsim.mm.getorder import ilog2
+from kmsim.mm.kernels import NEWEST, NEWEST_RELEASE
 from kmsim.mm.slab_geometry import SlabBuild
 from kmsim.units import TIME_UNITS, format_size
 
@@ -54,6 +57,8 @@ ZONES_KIB_MIN = 4 * KIB  # assumed: with less, no kernel starts its first proces
 FIRMWARE_HOLES_MAX = 2 * MIB
 RANGES_MAX = 256
 CACHES_MAX = 256
+BATCH_MAX = 1 << 16  # assumed: 256 MiB at once, in 4 KiB pages
+HIGH_MAX = (1 << 31) - 1  # the kernel keeps it as int
 _ORDER_NEEDS = ("arch", "page_size", "thp")
 _MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "memory_map", "reserved", "sysctl")
 _RELEASE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4}){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
@@ -101,6 +106,14 @@ def section_bits(arch: Arch, page_size: int) -> int:
     return 29 if arch == "arm64" and page_size == 64 * KIB else 27
 
 
+Batch = Annotated[
+    int | Literal["auto"], BeforeValidator(count_or_auto(1, BATCH_MAX)), WithJsonSchema(auto_or(1, BATCH_MAX))
+]
+High = Annotated[
+    int | Literal["auto"], BeforeValidator(count_or_auto(1, HIGH_MAX)), WithJsonSchema(auto_or(1, HIGH_MAX))
+]
+
+
 class ThpConfig(Model):
     """Transparent huge pages: whether the kernel can, and whether it does."""
 
@@ -111,9 +124,12 @@ class ThpConfig(Model):
 
 
 class PcpConfig(Model):
-    """The per-CPU lists: whether they grow and shrink with their use, as from Linux 6.7 on."""
+    """The per-CPU lists: whether they grow and shrink with their use, as from Linux 6.7 on; sizes in pages."""
 
-    auto_tune: Bool = True
+    auto_tune: Bool = NEWEST.auto_tune
+    batch: Batch = "auto"
+    high: High = "auto"
+    batch_scale_max: Annotated[int, count(0, 6)] = NEWEST.batch_scale_max
 
 
 class MachineConfig(Model):
@@ -121,7 +137,7 @@ class MachineConfig(Model):
 
     name: Name = "machine"
     notes: tuple[SomeText, ...] = ()
-    kernel_release: Release = "6.12"
+    kernel_release: Release = NEWEST_RELEASE
     arch: Arch
     page_size: PageSize = 4 * KIB
     thp: ThpConfig = ThpConfig()
@@ -146,7 +162,7 @@ class MachineConfig(Model):
     slab: SlabConfig = SlabConfig()
     caches: Annotated[tuple[CacheConfig, ...], Field(max_length=CACHES_MAX)] = ()
     vmalloc: VmallocConfig = VmallocConfig()
-    check_pages: Bool = False
+    check_pages: Bool = NEWEST.check_pages
     timeslice: Annotated[int, time(TIME_UNITS["us"])] = 3 * TIME_UNITS["ms"]
     sysctl: SysctlConfig = SysctlConfig()
     state: State = Fresh()
@@ -212,8 +228,19 @@ class MachineConfig(Model):
         if space != "auto" and space % self.page_size:
             page = format_size(self.page_size)
             yield finding(("vmalloc", "size"), "page_multiple", needs=("arch", "page_size"), page=page)
+        yield from self._pcp_findings()
         for found in state_findings(self.state, self.max_page_order):
             yield found._replace(needs=("max_page_order", *_ORDER_NEEDS))
+
+    def _pcp_findings(self) -> Iterator[Finding]:
+        batch, high = self.pcp.batch, self.pcp.high
+        if high == "auto":
+            return
+        if self.sysctl.percpu_pagelist_high_fraction:
+            key = "sysctl.percpu_pagelist_high_fraction"
+            yield finding(("pcp", "high"), "left_out", needs=("sysctl",), key=key)
+        elif batch != "auto" and high < 4 * batch:
+            yield finding(("pcp", "high"), "at_least", limit=4 * batch)
 
     def _order_findings(self) -> Iterator[Finding]:
         order, limit = self.max_page_order, self.section_size_bits - self.page_shift

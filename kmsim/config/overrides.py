@@ -5,6 +5,7 @@ not there is refused, because a list is replaced as a whole and never grows by a
 """
 
 import re
+from collections.abc import Iterable
 
 from kmsim.config.errors import ConfigError
 from kmsim.config.extends import merge, overlay
@@ -19,7 +20,7 @@ _FORM = re.compile(rf"\s*({_KEY.pattern})\s*=(.*)", re.DOTALL)
 def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
     """The config with every ``KEY=VALUE`` laid over it, in the order given."""
     for text in sets:
-        place = Place(f"--set {shown(text)[1:-1]}", line=0)
+        place = _place_of(text)
         match = _FORM.fullmatch(text)
         if match is None or match[1].count(".") > DEPTH_MAX:
             problems.add("set_form", place)
@@ -30,6 +31,16 @@ def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
             continue  # it is in problems; the other overrides are looked at too
         node = _laid(node, key_steps(match[1]), (), _placed(value, place), problems)
     return node
+
+
+def keys_of(sets: Iterable[str]) -> list[tuple[str, Place]]:
+    """The dotted keys of overrides, and the places of these; without those that have no key."""
+    matches = [(text, _FORM.fullmatch(text)) for text in sets]
+    return [(match[1], _place_of(text)) for text, match in matches if match is not None]
+
+
+def _place_of(text: str) -> Place:
+    return Place(f"--set {shown(text)[1:-1]}", line=0)
 
 
 def is_key(key: str) -> bool:

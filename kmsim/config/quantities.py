@@ -20,6 +20,7 @@ from kmsim.units import SIZE_UNITS, TIME_UNITS, format_size, format_time, parse_
 INT_MAX = (1 << 63) - 1
 TIME_MAX = 86_400 * TIME_UNITS["s"]
 DIGITS_MAX = 40
+TITLE_MAX = 200
 
 
 class Model(BaseModel):
@@ -130,6 +131,28 @@ def count(low: int, high: int = INT_MAX) -> Any:
     return Field(strict=True, ge=low, le=high)
 
 
+def count_or_auto(low: int, high: int) -> Callable[[Any], Any]:
+    """What looks at an integer between two limits, or the word auto."""
+
+    def validate(value: Any) -> Any:
+        if value == "auto":
+            return value
+        if type(value) is not int:
+            raise refused("type_int_or_auto")
+        if value < low:
+            raise refused("at_least", limit=low)
+        if value > high:
+            raise refused("at_most", limit=high)
+        return value
+
+    return validate
+
+
+def auto_or(low: int, high: int) -> dict[str, Any]:
+    """The JSON Schema of what `count_or_auto` takes."""
+    return {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": low, "maximum": high}]}
+
+
 def number(*, above: float | None = None, low: float | None = None, high: float | None = None) -> Any:
     """A finite number between limits, not a bool."""
     return Field(strict=True, allow_inf_nan=False, gt=above, ge=low, le=high)
@@ -160,6 +183,20 @@ def _some_text(value: object) -> str:
     return value
 
 
+def one_line(value: str) -> str:
+    """The text, which must be one line: names and labels stand in tables."""
+    if "\n" in value or "\t" in value:
+        raise refused("text_line")
+    return value
+
+
+def _title(value: object) -> str:
+    text = one_line(_some_text(value))
+    if len(text) > TITLE_MAX:
+        raise refused("text_long", limit=TITLE_MAX)
+    return text
+
+
 def _gfp(value: object) -> str:
     from kmsim.mm.gfp import GFP_FLAGS, parse_gfp  # numba comes with it: not for `kmsim --help`
 
@@ -184,6 +221,9 @@ def _some_items(value: Any) -> Any:
 some_items = BeforeValidator(_some_items)
 Bool = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string"})]
+Title = Annotated[
+    str, BeforeValidator(_title), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TITLE_MAX})
+]
 SomeText = Annotated[str, BeforeValidator(_some_text), WithJsonSchema({"type": "string", "minLength": 1})]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]

@@ -1,8 +1,8 @@
 """JSON Schema of a config file, for editors: completion, hover texts, red lines while typing.
 
 It is the schema of the models plus what only the door knows: ``extends`` everywhere it may stand, a
-machine and prices given by name, ``MAX_ORDER``. With ``extends`` any key may come from another file,
-so the nouns that can extend require none. Rules between keys are the door's alone.
+machine and prices given by name, ``MAX_ORDER`` and ``written_for``. With ``extends`` any key may come from
+another file, so the nouns that can extend require none. Rules between keys are the door's alone.
 """
 
 from typing import Any
@@ -42,7 +42,11 @@ def json_schema() -> dict[str, Any]:
     responses["items"] = _or(nouns["ResponseConfig"]["properties"]["measure"], responses["items"])
     nouns["MachineConfig"]["properties"]["MAX_ORDER"] = {
         "type": "integer",
-        "description": "old name of max_page_order; only together with kernel_release, before 6.8",
+        "description": "old name of max_page_order; only together with written_for",
+    }
+    nouns["MachineConfig"]["properties"]["written_for"] = {
+        "anyOf": [{"type": "string"}, {"type": "number"}],
+        "description": "the release, before 6.8, that a file with MAX_ORDER was written for",
     }
     for kind, name in _EXTENDED.items():
         noun = nouns[name]

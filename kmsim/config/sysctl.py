@@ -7,23 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from kmsim.config.quantities import Model, count, refused
+from kmsim.config.quantities import Model, auto_or, count, count_or_auto, refused
 
 KIB_MIN = 128  # calculate_min_free_kbytes never goes lower
 HIGH_FRACTION_MIN = 8  # kernel: MIN_PERCPU_PAGELIST_HIGH_FRACTION
 RATIO_MAX = (1 << 31) - 1  # the kernel keeps these as int
-
-
-def _min_free(value: Any) -> Any:
-    if value == "auto":
-        return value
-    if type(value) is not int:
-        raise refused("type_int_or_auto")
-    if value < KIB_MIN:
-        raise refused("at_least", limit=KIB_MIN)
-    if value > RATIO_MAX:
-        raise refused("at_most", limit=RATIO_MAX)
-    return value
 
 
 def _high_fraction(value: Any) -> int:
@@ -46,8 +34,8 @@ def _four(value: Any) -> Any:
 
 MinFree = Annotated[
     int | Literal["auto"],
-    BeforeValidator(_min_free),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": KIB_MIN}]}),
+    BeforeValidator(count_or_auto(KIB_MIN, RATIO_MAX)),
+    WithJsonSchema(auto_or(KIB_MIN, RATIO_MAX)),
 ]
 HighFraction = Annotated[
     int,

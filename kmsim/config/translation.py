@@ -1,27 +1,31 @@
 """Keys that a user may write about a machine, translated into those of the models.
 
-``MAX_ORDER`` is translated by the meaning it had in the kernel release that is named beside it; a
-release that YAML reads as a number is text again; memory that only its map gives is added up.
+``MAX_ORDER`` is translated by the meaning it had in the kernel release that ``written_for`` names; a
+release that YAML reads as a number is text again; memory that only its map gives is added up; a kernel release
+brings its policies.
 """
-
-import re
 
 from kmsim.config.memory_map import MIB
 from kmsim.config.node import Node, Problems, described, scalar, sequence
+from kmsim.config.releases import series_of, with_policies
 from kmsim.units import format_size, parse_size
+
+RELEASE_KEYS = ("kernel_release", "written_for")
 
 
 def translated(machine: Node, problems: Problems) -> Node:
     """The machine in the models' keys alone."""
-    return _memory_from_map(_translate_max_order(_release_as_written(machine), problems))
+    named = _releases_as_written(machine)
+    return with_policies(_memory_from_map(_translate_max_order(named, problems)), problems)
 
 
-def _release_as_written(node: Node) -> Node:
-    """The machine with ``kernel_release`` as text: 6.10 is a release, not the number 6.1."""
-    release = node.keys.get("kernel_release")
-    if release is None or type(release.value) not in (int, float):
-        return node
-    return node.with_keys(kernel_release=scalar(release.text, release.place))
+def _releases_as_written(node: Node) -> Node:
+    """The machine with its releases as text: 6.10 is a release, not the number 6.1."""
+    for key in RELEASE_KEYS:
+        release = node.keys.get(key)
+        if release is not None and type(release.value) in (int, float):
+            node = node.with_keys(**{key: scalar(release.text, release.place)})
+    return node
 
 
 def _memory_from_map(node: Node) -> Node:
@@ -38,22 +42,26 @@ def _memory_from_map(node: Node) -> Node:
 
 def _translate_max_order(node: Node, problems: Problems) -> Node:
     """The machine with ``MAX_ORDER`` turned into ``max_page_order``, and a note that says so."""
-    old = node.keys.get("MAX_ORDER")
+    old, release = node.keys.get("MAX_ORDER"), node.keys.get("written_for")
+    rest = node.without("MAX_ORDER", "written_for")
     if old is None:
-        return node
-    loc, rest = ("machine", "MAX_ORDER"), node.without("MAX_ORDER")
-    release = node.keys.get("kernel_release")
-    version = re.match(r"([0-9]{1,3})\.([0-9]{1,4})", str(release.value)) if release is not None else None
+        if release is not None:
+            problems.add("written_for", release.place, ("machine", "written_for"), described(release))
+        return rest
+    loc = ("machine", "MAX_ORDER")
+    series = series_of(str(release.value)) if release is not None else None
     if "max_page_order" in node.keys:
         problems.add("max_order_both", old.place, loc)
-    elif version is None or release is None:
+    elif release is None:
         problems.add("max_order_release", old.place, loc)
-    elif (int(version[1]), int(version[2])) >= (6, 8):
-        problems.add("max_order_gone", old.place, loc, found=f"kernel_release {release.value}")
+    elif series is None:
+        problems.add("release", release.place, ("machine", "written_for"), described(release))
+    elif series >= (6, 8):
+        problems.add("max_order_gone", old.place, loc, found=f"written_for {release.value}")
     elif type(old.value) is not int:
         problems.add("type_int", old.place, loc, found=described(old))
     else:
-        exclusive = (int(version[1]), int(version[2])) < (6, 4)
+        exclusive = series < (6, 4)
         order = old.value - 1 if exclusive else old.value
         meaning = "exclusive" if exclusive else "inclusive"
         note = f"MAX_ORDER {old.value} of Linux {release.value} is {meaning}: max_page_order {order}"

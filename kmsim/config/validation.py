@@ -18,7 +18,7 @@ from kmsim.config.quantities import Finding, Model
 # Keys that the door understands and that are gone after it.
 DOOR_KEYS = {
     "Study": ("extends", *Inquiry.model_fields),
-    "MachineConfig": ("extends", "MAX_ORDER"),
+    "MachineConfig": ("extends", "MAX_ORDER", "written_for"),
     "CostsConfig": ("extends",),
 }
 

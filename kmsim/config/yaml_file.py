@@ -7,9 +7,7 @@ values are bounded while the events arrive, and plain scalars are resolved here 
 """
 
 import io
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,10 +24,13 @@ from kmsim.config.node import (
     Place,
     Problems,
     Scalar,
+    is_text,
     mapping,
     sequence,
     shown,
 )
+from kmsim.input_file import InputFileError, read_input
+from kmsim.units import format_size
 
 BYTES_MAX = 1 << 20
 LINE_MAX = 10_000
@@ -72,45 +73,26 @@ def read_file(
     return parse(text, Place(shown_as, folder=str(path.parent)), problems)
 
 
-def file_problem(path: Path) -> str | None:
-    """The rule that a path breaks if it is no file that can be read, or None."""
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISREG(mode):
-            with open(path, "rb"):
-                return None
-    except PermissionError:
-        return "file_unreadable"
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return "file_missing"
-    return "file_directory" if stat.S_ISDIR(mode) else "file_special"
-
-
 def _read_text(path: Path, shown_as: str, problems: Problems, named_at: tuple[Place, Loc] | None) -> str:
-    rule = file_problem(path)
-    if rule is not None:
-        place, loc = named_at or (Place(shown_as), ())
-        problems.add(rule, place, loc, found=shown(str(path)) if named_at else "")
-        raise problems.error()
-    with open(path, "rb") as file:
-        return _decode(file.read(BYTES_MAX + 1), Place(shown_as), problems)
-
-
-def _decode(data: bytes, place: Place, problems: Problems) -> str:
-    if len(data) > BYTES_MAX:
-        problems.add("file_size", place)
-        raise problems.error()
     try:
-        return data.decode("utf-8-sig")
+        return read_input(path, BYTES_MAX).decode("utf-8-sig")
+    except InputFileError as error:
+        place, loc = named_at if named_at and error.rule != "size" else (Place(shown_as), ())
+        add_unread(error, place, loc, problems, found=shown(str(path)) if loc else "")
     except UnicodeDecodeError:
-        problems.add("file_text", place)
-        raise problems.error() from None
+        problems.add("file_text", Place(shown_as))
+    raise problems.error()
+
+
+def add_unread(error: InputFileError, place: Place, loc: Loc, problems: Problems, found: str) -> None:
+    """Note that a file cannot be read."""
+    problems.add(f"file_{error.rule}", place, loc, found, limit=error.limit)
 
 
 def parse(text: str, place: Place, problems: Problems) -> Node:
     """The tree of a YAML text whose top is a mapping."""
     if len(text) > BYTES_MAX:
-        problems.add("file_size", place)
+        problems.add("file_size", place, limit=format_size(BYTES_MAX))
         raise problems.error()
     node = parse_value(text, place, problems)
     if node.value is None:
@@ -140,7 +122,8 @@ def parse_value(text: str, place: Place, problems: Problems) -> Node:
     except YAMLError:
         problems.add("file_text", place)
     else:
-        return builder.root or Node(None, place)
+        if builder.is_text:
+            return builder.root or Node(None, place)
     raise problems.error()
 
 
@@ -170,6 +153,7 @@ class _Builder:
     root: Node | None = None
     documents: int = 0
     values: int = 0
+    is_text: bool = True  # all scalars
     open: list[_Open] = field(default_factory=list)
     anchors: dict[str, Node | None] = field(default_factory=dict)
 
@@ -218,6 +202,9 @@ class _Builder:
     def _scalar(self, event: ev.ScalarEvent, at: Place) -> None:
         self._tag(event, at)
         text = str(event.value)
+        if not is_text(text):
+            self.problems.add("text_control", at, self._loc(), found=shown(text))
+            self.is_text = False
         quoted = event.style is not None
         node = Node(text if quoted else plain_scalar(text), at, text=text)
         self._bound(1, 0, at)

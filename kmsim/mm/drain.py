@@ -1,13 +1,13 @@
 """Emptying per-CPU lists: on request, and little by little while a CPU is idle (kernel: mm/page_alloc.c).
 
-A drain gives back at most batch << PCP_BATCH_SCALE_MAX pages per hold of the zone's lock, as the
+A drain gives back at most batch << batch_scale_max pages per hold of the zone's lock, as the
 kernel does to let others in. Its verbs work like those of
 `mm.page_alloc`; the CPU that runs the drain need not be the one whose list it is.
 """
 
 from kmsim.jit import core
 from kmsim.mm.indices import ContextIdx, CpuIdx, ZoneIdx
-from kmsim.mm.mmzone import MAX_NR_ZONES, PCP_BATCH_SCALE_MAX, Machine, pcp_index
+from kmsim.mm.mmzone import MAX_NR_ZONES, Machine, pcp_index
 from kmsim.mm.pcp import decay_pcp_high, free_pcppages_bulk
 
 
@@ -26,7 +26,7 @@ def drain_locked(m: Machine, ac: ContextIdx) -> bool:
     context = m.contexts[ac]
     pcp = m.pcps[context.pcp]
     nr_left = pcp.count
-    nr_pages = min(nr_left, pcp.batch << PCP_BATCH_SCALE_MAX)
+    nr_pages = min(nr_left, pcp.batch << m.params[0].batch_scale_max)
     free_pcppages_bulk(m, ac, context.pcp, nr_pages, 0)
     return bool(nr_left > nr_pages and pcp.count > 0)
 

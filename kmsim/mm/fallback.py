@@ -1,11 +1,11 @@
 """What a request does when its migratetype has no block left (kernel: mm/page_alloc.c).
 
-The ladder of `rmqueue`, one rung after the other, the least fragmenting first:
-    NORMAL  a block of the request's own type
+A policy (see `mm.kernels`), which `mm.rmqueue` asks. Its ladder, the least fragmenting rung first:
     CLAIM   the largest block of another type; if it is a pageblock or more, or if the pageblock is
             at least half free or compatible, the whole pageblock changes its type
     STEAL   the smallest block of another type, whose pageblock keeps its type
-The rung that served is remembered while one hold of the lock fills a per-CPU list.
+The rung that served is remembered while one hold of the lock fills a per-CPU list: after a STEAL, the
+next request of that hold begins there; after a CLAIM, with its own type.
 
 Leaves out CMA. Invariant: a free page is always on the list of its pageblock's type, whatever rung
 served. Lock order: the caller holds the zone's lock.
@@ -13,6 +13,7 @@ The request (zone, order, migratetype, alloc_flags) is that of the context `ac`.
 """
 
 from kmsim.jit import core, small
+from kmsim.jit_policies import verb
 from kmsim.mm.buddy import del_page_from_free_list, expand, page_del_and_expand, rmqueue_smallest
 from kmsim.mm.gfp import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
 from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn, ZoneIdx
@@ -24,6 +25,7 @@ from kmsim.mm.mmzone import (
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
     NO_PAGE,
+    RMQUEUE_NORMAL,
     WMARK_HIGH,
     ZONE_BOOSTED_WATERMARK,
     Machine,
@@ -39,7 +41,7 @@ from kmsim.mm.pageblock import (
 )
 from kmsim.mm.vmstat import account_freepages
 
-RMQUEUE_NORMAL, RMQUEUE_CLAIM, RMQUEUE_STEAL = range(3)
+RMQUEUE_STEAL = 2  # the mode after a steal; 1 would be that of a claim, which begins anew
 
 # Which types a type falls back to, best first (kernel: fallbacks).
 FALLBACKS = (
@@ -49,23 +51,14 @@ FALLBACKS = (
 )
 
 
-@small
-def rmqueue(m: Machine, ac: ContextIdx, mode: int) -> tuple[int, int]:
-    """A block for the context's request, by the first rung at or below `mode` that has one (kernel: __rmqueue).
-
-    Returns its pfn, or NO_PAGE, and the mode for the next request under the same hold of the lock.
-    """
-    if mode == RMQUEUE_NORMAL:
-        context = m.contexts[ac]
-        pfn = rmqueue_smallest(m, ac, context.order, context.migratetype)
-        if pfn != NO_PAGE:
-            return pfn, RMQUEUE_NORMAL
-    return rmqueue_fallback(m, ac, mode)
-
-
+@verb
 @core
 def rmqueue_fallback(m: Machine, ac: ContextIdx, mode: int) -> tuple[int, int]:
-    """The rungs of `rmqueue` that take from another type."""
+    """A block of another type for the context's request, by the first rung at or below `mode` that has one.
+
+    Returns its pfn, or NO_PAGE, and the mode for the next request under the same hold of the zone's lock,
+    which the caller holds (kernel: __rmqueue).
+    """
     if mode != RMQUEUE_STEAL:
         pfn = rmqueue_claim(m, ac)
         if pfn != NO_PAGE:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from kmsim.jit import entry
 from kmsim.mm.buddy import split_large_buddy
-from kmsim.mm.mmzone import CACHE_LINES_ASSUMED, MAX_NR_ZONES, NO_CACHES, Machine, new_machine
+from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, Params, new_machine
 from kmsim.mm.recount import validate
-from kmsim.mm.zone_setup import Sysctl, init_watermarks, set_cacheinfo, set_mobility, write_sysctl
+from kmsim.mm.zone_setup import Sysctl, has_few_pageblocks, init_watermarks, set_cacheinfo, write_sysctl
 from kmsim.mm.zonelist import page_zone
 
 # The physical address at which a zone type ends, by architecture; MAX_NR_ZONES entries.
@@ -32,24 +32,19 @@ class PfnRange(NamedTuple):
 
 
 class Boot(NamedTuple):
-    """What a kernel finds and how it was built; ranges are sorted and do not overlap."""
+    """What a kernel finds and how it was built; ranges are sorted and do not overlap.
+
+    Of `params` the boot finds `nr_frames` and `mobility_disabled` itself.
+    """
 
     arch: str
-    page_shift: int
-    max_page_order: int
-    pageblock_order: int
-    pmd_order: int
-    thp_built_in: bool
+    params: Params
     thp_enabled: bool
-    nr_cpus: int
     ram: tuple[PfnRange, ...]
     reserved: tuple[PfnRange, ...]
     released: tuple[PfnRange, ...] = ()
     sysctl: Sysctl = Sysctl()
-    watermark_boost_factor: int = 15000
     cache_slice_bytes: int = 2 << 20
-    auto_tune: bool = True
-    check_pages: bool = False
 
 
 def subtract(ranges: tuple[PfnRange, ...], holes: tuple[PfnRange, ...]) -> list[PfnRange]:
@@ -78,7 +73,7 @@ def zone_bounds(boot: Boot) -> list[PfnRange]:
     bounds = []
     low = 0
     for end_address in ZONE_ENDS[boot.arch]:
-        high = end_address >> boot.page_shift
+        high = end_address >> boot.params.page_shift
         bounds.append(PfnRange(min(max(first, low), high), min(max(last, low), high)))
         low = high
     return bounds
@@ -86,30 +81,21 @@ def zone_bounds(boot: Boot) -> list[PfnRange]:
 
 def boot_machine(boot: Boot) -> Machine:
     """A machine as it is when the kernel has started: all free memory in the largest blocks, caches cold."""
-    m = new_machine(
+    bounds = zone_bounds(boot)
+    present_pages = [overlap(boot.ram, span.start, span.end) for span in bounds]
+    params = boot.params._replace(
         nr_frames=boot.ram[-1].end,
-        nr_cpus=boot.nr_cpus,
-        page_shift=boot.page_shift,
-        max_page_order=boot.max_page_order,
-        pageblock_order=boot.pageblock_order,
-        pmd_order=boot.pmd_order,
-        thp_built_in=boot.thp_built_in,
-        watermark_boost_factor=boot.watermark_boost_factor,
-        auto_tune=boot.auto_tune,
-        check_pages=boot.check_pages,
-        cache_lines=NO_CACHES,
+        mobility_disabled=has_few_pageblocks(sum(present_pages), boot.params.pageblock_order),
     )
+    m = new_machine(params._replace(cache_lines=NO_CACHES))
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
     late = subtract(boot.released, boot.reserved)
-    bounds = zone_bounds(boot)
-    for zone, span in zip(m.zones, bounds, strict=True):
-        present = overlap(boot.ram, span.start, span.end)
+    for zone, span, present in zip(m.zones, bounds, present_pages, strict=True):
         if present:
             zone.start_pfn = span.start
             zone.end_pfn = span.end
             zone.present_pages = present
             zone.managed_pages = overlap(early, span.start, span.end)
-    set_mobility(m)
     for piece in early:
         free_range(m, piece.start, piece.end)
     min_free_kbytes = init_watermarks(m, thp_enabled=boot.thp_enabled)
@@ -120,7 +106,7 @@ def boot_machine(boot: Boot) -> Machine:
         free_range(m, piece.start, piece.end)
     write_sysctl(m, boot.sysctl, min_free_kbytes)
     m.work[0] = 0
-    m.params[0].cache_lines = CACHE_LINES_ASSUMED
+    m.params[0].cache_lines = params.cache_lines
     return m
 
 

@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.jit import shared, small
-from kmsim.mm.indices import CpuIdx, LockIdx, Order, PcpIdx, ZoneIdx
+from kmsim.jit_policies import Policies
+from kmsim.mm.indices import CpuIdx, LockIdx, PcpIdx, ZoneIdx
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = 4
@@ -56,7 +57,7 @@ NR_PAGE_ORDERS_MAX = 16
 PAGE_ALLOC_COSTLY_ORDER = 3
 NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 NR_PCP_LISTS = NR_LOWORDER_PCP_LISTS + 2
-PCP_BATCH_SCALE_MAX = 5  # CONFIG_PCP_BATCH_SCALE_MAX, its default
+RMQUEUE_NORMAL = 0  # the mode of a request that looks for its own type first (see mm.rmqueue)
 PCPF_PREV_FREE_HIGH_ORDER = 1 << 0
 PCPF_FREE_HIGH_BATCH = 1 << 1
 
@@ -167,25 +168,34 @@ context_t = np.dtype(
         ],
     )
 )
-params_t = np.dtype(
-    (
-        np.record,
-        [
-            ("page_shift", np.int64),
-            ("max_page_order", np.int64),
-            ("pageblock_order", np.int64),
-            ("pmd_order", np.int64),
-            ("thp_built_in", np.int64),
-            ("mobility_disabled", np.int64),  # page_group_by_mobility_disabled
-            ("watermark_boost_factor", np.int64),
-            ("nr_cpus", np.int64),
-            ("nr_frames", np.int64),
-            ("cache_lines", np.int64),  # how many misses of its CPU a line survives: the cache's capacity
-            ("auto_tune", np.int64),  # per-CPU lists size themselves (since Linux 6.7), or have a fixed size
-            ("check_pages", np.int64),  # new pages are checked always (Linux 6.0), or never (static key off)
-        ],
-    )
-)
+
+
+class Params(NamedTuple):
+    """What a machine is and how its kernel was built, in whole numbers: all that `mm` is told before it starts.
+
+    The one way in for parameters: `new_machine` writes this record field for field into `params_t`, whose
+    fields are these. `nr_frames` and `mobility_disabled` are found by the boot, or stand in a recording.
+    """
+
+    page_shift: int
+    max_page_order: int
+    pageblock_order: int
+    pmd_order: int
+    thp_built_in: bool
+    nr_cpus: int
+    auto_tune: bool  # per-CPU lists size themselves (mm.pcp_tuned), or have a fixed size (mm.pcp_fixed)
+    check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
+    batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
+    pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
+    pcp_high: int = 0  # pages; 0: as zone_highsize finds it
+    watermark_boost_factor: int = 15000
+    mobility_disabled: bool = False  # page_group_by_mobility_disabled
+    nr_frames: int = 0
+    cache_lines: int = CACHE_LINES_ASSUMED  # how many misses of its CPU a line survives: the cache's capacity
+
+
+params_t = np.dtype((np.record, [(name, np.int64) for name in Params._fields]))
+
 # What was done, for the price list; the caller sets it to zero.
 work_t = np.dtype(
     (
@@ -209,7 +219,7 @@ work_t = np.dtype(
 
 
 class Machine(NamedTuple):
-    """The whole state that `mm` decides on; every field is an array of records or of plain numbers."""
+    """The whole state that `mm` decides on: arrays of records or of plain numbers, and where policies come from."""
 
     pages: NDArray[np.void]
     pageblocks: NDArray[np.uint8]  # the migratetype of each pageblock, indexed by pfn >> pageblock_order
@@ -220,6 +230,7 @@ class Machine(NamedTuple):
     params: NDArray[np.void]
     work: NDArray[np.void]
     events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
+    policies: Policies | None = None  # files in place of the package's policies (see mm.kernels)
 
 
 @small
@@ -251,52 +262,27 @@ def pcps_of_zone(m: Machine, z: ZoneIdx) -> NDArray[np.void]:
     return m.pcps[pcp_index(m, z, 0) : pcp_index(m, z + 1, 0)]
 
 
-def new_machine(
-    *,
-    nr_frames: int,
-    nr_cpus: int,
-    page_shift: int,
-    max_page_order: Order,
-    pageblock_order: Order,
-    pmd_order: Order,
-    thp_built_in: bool,
-    watermark_boost_factor: int = 15000,
-    nr_contexts: int | None = None,
-    cache_lines: int = CACHE_LINES_ASSUMED,
-    auto_tune: bool = True,
-    check_pages: bool = False,
-) -> Machine:
+def new_machine(params: Params, nr_contexts: int | None = None) -> Machine:
     """A machine with no zones yet: all lists empty, every page frame in no list, every line in no cache.
 
     `nr_frames` is rounded up to a whole number of the largest blocks, so that a buddy always exists.
     """
-    assert nr_cpus < 1 << 16, "a toucher has 16 bits"
-    assert 3 <= max_page_order < NR_PAGE_ORDERS_MAX
-    assert not thp_built_in or pmd_order <= max_page_order
+    nr_cpus = params.nr_cpus
+    assert 0 < nr_cpus < 1 << 16, "a toucher has 16 bits"
+    assert 3 <= params.max_page_order < NR_PAGE_ORDERS_MAX
+    assert not params.thp_built_in or params.pmd_order <= params.max_page_order
     nr_contexts = nr_contexts or CONTEXTS_PER_CPU * nr_cpus
-    largest = 1 << max_page_order
-    nr_frames = -(-nr_frames // largest) * largest
+    largest = 1 << params.max_page_order
+    nr_frames = -(-params.nr_frames // largest) * largest
     nr_free_lists = MAX_NR_ZONES * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
     nr_pcp_lists = MAX_NR_ZONES * nr_cpus * NR_PCP_LISTS
-    machine = _empty_arrays(
-        nr_frames, nr_free_lists + nr_pcp_lists + nr_contexts, nr_frames >> pageblock_order, nr_cpus, nr_contexts
-    )
+    nr_heads = nr_free_lists + nr_pcp_lists + nr_contexts
+    machine = _empty_arrays(nr_frames, nr_heads, nr_frames >> params.pageblock_order, nr_cpus, nr_contexts)
     machine.zones["free_list"] = nr_frames + np.arange(MAX_NR_ZONES) * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
     machine.pcps["lists"] = nr_frames + nr_free_lists + np.arange(MAX_NR_ZONES * nr_cpus) * NR_PCP_LISTS
     machine.contexts["page_list"] = nr_frames + nr_free_lists + nr_pcp_lists + np.arange(nr_contexts)
     machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
-    params = machine.params[0]
-    params.page_shift = page_shift
-    params.max_page_order = max_page_order
-    params.pageblock_order = pageblock_order
-    params.pmd_order = pmd_order
-    params.thp_built_in = thp_built_in
-    params.watermark_boost_factor = watermark_boost_factor
-    params.nr_cpus = nr_cpus
-    params.nr_frames = nr_frames
-    params.cache_lines = cache_lines
-    params.auto_tune = auto_tune
-    params.check_pages = check_pages
+    machine.params[0] = params._replace(nr_frames=nr_frames)
     return machine
 
 

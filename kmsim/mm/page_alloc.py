@@ -20,15 +20,18 @@ the slow path one rung earlier.
 Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
 
-To add a policy: (1) write `mm/NOUN.py` with its module head; (2) call it from its one rung here;
-(3) give it a config key and pass that through `params_t`; (4) write its slow model in
-`tests/models/`; (5) add a golden scenario; (6) document the key in `configs/README.md`.
+To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mmzone.Params`; where
+it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
+file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, from its rung here or in `zone_setup`;
+(3) its key in `config/machine.py` and its line in `sim.boot.params_of`: recorded machines and replays need no more;
+(4) its line in `configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; (5) the slow
+model in `tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random (`boots`); (6) a
+golden scenario, or unit tests of what it does: at the kernel's own value nothing that ran before has changed.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.buddy import rmqueue_smallest, split_large_buddy
 from kmsim.mm.cacheline import touch
-from kmsim.mm.fallback import RMQUEUE_NORMAL, rmqueue
 from kmsim.mm.gfp import (
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
@@ -63,6 +66,7 @@ from kmsim.mm.mmzone import (
     PG_PCP,
     PGALLOC,
     PGFREE,
+    RMQUEUE_NORMAL,
     WMARK_HIGH,
     ZONE_BELOW_HIGH,
     ZONE_BOOSTED_WATERMARK,
@@ -71,8 +75,8 @@ from kmsim.mm.mmzone import (
     Machine,
     pcp_index,
 )
+from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.pcp import (
-    check_new_pages,
     free_pcppages_bulk,
     note_alloc,
     nr_pcp_alloc,
@@ -83,6 +87,7 @@ from kmsim.mm.pcp import (
     pcp_take,
     rmqueue_bulk,
 )
+from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.watermark import wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
 from kmsim.mm.zonelist import next_zone, page_zone
 

@@ -4,9 +4,9 @@ Orders 0 to 3, and the PMD order where THP is built in, are first looked for her
 zone's lock. An empty list is refilled by `rmqueue_bulk`, a list at its `high` is drained by
 `free_pcppages_bulk`, both under the zone's lock.
 
-How much to move is decided before the lock is asked for, by one of two policies with the same verbs:
-`mm.pcp_tuned`, or, where `params.auto_tune` is off, `mm.pcp_fixed`; the choice is made here. The bulk
-functions say in their docstrings that the caller holds the lock. Invariant: count is the number of
+How much to move is decided before the lock is asked for, by one of two policies with the same verbs
+(see `mm.kernels`): `mm.pcp_tuned`, or, where `params.auto_tune` is off, `mm.pcp_fixed`; the choice is
+made here. The bulk functions say in their docstrings that the caller holds the lock. Invariant: count is the number of
 pages on the lists. Lock order: pcp lock, then zone lock.
 
 pcp->lock is only ever tried, when a request begins or moves to another zone. The caller keeps track of its
@@ -15,11 +15,9 @@ keep their own hold of it; only the bulk interfaces try the lock again later, so
 set then.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import small
 from kmsim.mm import pcp_fixed, pcp_tuned
 from kmsim.mm.buddy import free_one_page
-from kmsim.mm.cacheline import touch_block
-from kmsim.mm.fallback import RMQUEUE_NORMAL, rmqueue
 from kmsim.mm.indices import ContextIdx, CpuIdx, Migratetype, Order, PcpIdx, PcpListIdx, Pfn, ZoneIdx
 from kmsim.mm.list import list_add, list_add_tail, list_del, list_empty, list_first, list_last
 from kmsim.mm.mmzone import (
@@ -30,10 +28,13 @@ from kmsim.mm.mmzone import (
     NR_PCP_LISTS,
     PAGE_ALLOC_COSTLY_ORDER,
     PG_PCP,
+    RMQUEUE_NORMAL,
     Machine,
     pcp_index,
 )
+from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.pageblock import pageblock_migratetype
+from kmsim.mm.rmqueue import rmqueue
 
 
 @small
@@ -90,7 +91,7 @@ def nr_pcp_alloc(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """How many blocks the next refill takes."""
     if m.params[0].auto_tune:
         return pcp_tuned.nr_pcp_alloc(m, z, p, order)
-    return pcp_fixed.nr_pcp_alloc(m, p, order)
+    return pcp_fixed.nr_pcp_alloc(m, z, p, order)
 
 
 @small
@@ -148,13 +149,6 @@ def rmqueue_bulk(m: Machine, ac: ContextIdx) -> None:
         list_add_tail(m, ac, pfn, head)
         m.pcps[p].count += 1 << order
         m.work[0].blocks_moved += 1
-
-
-@core
-def check_new_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
-    """Check that every struct page of a block is in the state of a free page (kernel: check_new_pages)."""
-    touch_block(m, ac, pfn, order)
-    m.work[0].pages_checked += 1 << order
 
 
 @small

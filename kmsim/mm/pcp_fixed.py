@@ -1,26 +1,30 @@
 """How much a per-CPU list holds and moves where its size is fixed (Linux 6.0; kernel: mm/page_alloc.c).
 
 `high` is high_min and never changes; a refill takes one batch; a drain doubles (free_factor) while a
-CPU only frees. The other policy, with the same verbs, is `mm.pcp_tuned`; `mm.pcp` chooses.
+CPU only frees. A policy (see `mm.kernels`); the other one, with the same verbs, is `mm.pcp_tuned`, and
+`mm.pcp` chooses.
 
 Leaves out what switches ZONE_RECLAIM_ACTIVE (kswapd). Invariant: batch << free_factor is less than
 twice the largest drain. Lock order: the caller holds the pcp lock; no zone lock.
 """
 
 from kmsim.jit import core, small
+from kmsim.jit_policies import verb
 from kmsim.mm.indices import Order, PcpIdx, ZoneIdx
 from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, ZONE_RECLAIM_ACTIVE, Machine
 from kmsim.mm.pcp_tuned import clamp
 
 
+@verb
 @small
 def note_alloc(m: Machine, p: PcpIdx) -> None:
     """Note an allocation: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
     m.pcps[p].free_factor >>= 1
 
 
+@verb
 @small
-def nr_pcp_alloc(m: Machine, p: PcpIdx, order: Order) -> int:
+def nr_pcp_alloc(m: Machine, _z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """How many blocks the next refill takes (kernel: __rmqueue_pcplist)."""
     batch = m.pcps[p].batch
     if batch > 1:
@@ -28,6 +32,7 @@ def nr_pcp_alloc(m: Machine, p: PcpIdx, order: Order) -> int:
     return int(batch)
 
 
+@verb
 @core
 def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """After a free: how many pages to give back to the zone, 0 for none (kernel: free_unref_page_commit)."""
@@ -65,6 +70,7 @@ def nr_pcp_free(m: Machine, p: PcpIdx, high: int, free_high: bool) -> int:
     return clamp(nr_pages, batch, high - batch)
 
 
+@verb
 @small
 def decay_pcp_high(_m: Machine, _p: PcpIdx) -> int:
     """How many pages vmstat's periodic worker drains: none, since a fixed `high` does not decay."""

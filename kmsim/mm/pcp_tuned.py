@@ -2,17 +2,18 @@
 
 Batches grow while a CPU only allocates (alloc_factor) or only frees (free_count). `high` tunes
 itself between high_min and high_max: up when refills follow each other, down when the zone is below
-its high watermark. The other policy, with the same verbs, is `mm.pcp_fixed`; `mm.pcp` chooses.
+its high watermark. A drain gives back at most batch << batch_scale_max pages. A policy (see
+`mm.kernels`); the other one, with the same verbs, is `mm.pcp_fixed`, and `mm.pcp` chooses.
 
 Leaves out what switches ZONE_RECLAIM_ACTIVE (kswapd). Invariant: high_min <= high_max, and what a
 verb returns is at most what it says. Lock order: the caller holds the pcp lock; no zone lock.
 """
 
 from kmsim.jit import core, small
+from kmsim.jit_policies import verb
 from kmsim.mm.indices import Order, PcpIdx, ZoneIdx
 from kmsim.mm.mmzone import (
     PAGE_ALLOC_COSTLY_ORDER,
-    PCP_BATCH_SCALE_MAX,
     PCPF_FREE_HIGH_BATCH,
     PCPF_PREV_FREE_HIGH_ORDER,
     ZONE_BELOW_HIGH,
@@ -29,12 +30,14 @@ def clamp(value: int, low: int, high: int) -> int:
     return low if value <= low else value
 
 
+@verb
 @small
 def note_alloc(m: Machine, p: PcpIdx) -> None:
     """Note an allocation: the next drain is to be smaller (kernel: rmqueue_pcplist)."""
     m.pcps[p].free_count >>= 1
 
 
+@verb
 @core
 def nr_pcp_alloc(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """How many blocks the next refill takes (kernel: nr_pcp_alloc)."""
@@ -50,7 +53,7 @@ def nr_pcp_alloc(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
         pcp.high = high
     if order == 0:
         max_nr_alloc = max(high - pcp.count - base_batch, base_batch)
-        if batch <= max_nr_alloc and pcp.alloc_factor < PCP_BATCH_SCALE_MAX:
+        if batch <= max_nr_alloc and pcp.alloc_factor < m.params[0].batch_scale_max:
             pcp.alloc_factor += 1
         batch = min(batch, max_nr_alloc)
     if batch > 1:
@@ -58,6 +61,7 @@ def nr_pcp_alloc(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     return int(batch)
 
 
+@verb
 @small
 def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """After a free: how many pages to give back to the zone, 0 for none (kernel: free_unref_page_commit)."""
@@ -74,7 +78,7 @@ def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
         pcp.pcp_flags |= PCPF_PREV_FREE_HIGH_ORDER
     else:
         pcp.pcp_flags &= ~PCPF_PREV_FREE_HIGH_ORDER
-    if pcp.free_count < batch << PCP_BATCH_SCALE_MAX:
+    if pcp.free_count < batch << m.params[0].batch_scale_max:
         pcp.free_count += 1 << order
     high = nr_pcp_high(m, z, p, free_high)
     if pcp.count < high:
@@ -94,7 +98,7 @@ def nr_pcp_high(m: Machine, z: ZoneIdx, p: PcpIdx, free_high: bool) -> int:
     if not high:
         return 0
     if free_high:
-        pcp.high = max(high - (batch << PCP_BATCH_SCALE_MAX), high_min)
+        pcp.high = max(high - (batch << m.params[0].batch_scale_max), high_min)
         return 0
     zone_flags = m.zones[z].zone_flags
     if zone_flags & ZONE_RECLAIM_ACTIVE:
@@ -118,18 +122,19 @@ def nr_pcp_free(m: Machine, p: PcpIdx, high: int, free_high: bool) -> int:
     pcp = m.pcps[p]
     batch = pcp.batch
     if free_high:
-        return int(min(pcp.count, batch << PCP_BATCH_SCALE_MAX))
+        return int(min(pcp.count, batch << m.params[0].batch_scale_max))
     if high < batch:
         return 1
     return clamp(pcp.free_count, batch, high - batch)
 
 
+@verb
 @core
 def decay_pcp_high(m: Machine, p: PcpIdx) -> int:
     """Let `high` decay towards high_min; returns how many pages to drain then (kernel: decay_pcp_high)."""
     pcp = m.pcps[p]
     if pcp.high > pcp.high_min:
         pcp.high = max(
-            pcp.count - (pcp.batch << PCP_BATCH_SCALE_MAX), pcp.high - (pcp.high >> 3), pcp.high_min
+            pcp.count - (pcp.batch << m.params[0].batch_scale_max), pcp.high - (pcp.high >> 3), pcp.high_min
         )
     return int(max(pcp.count - pcp.high, 0))

@@ -32,10 +32,14 @@ PCP_FIELDS = (*RECORDED_PCP_FIELDS, "free_factor")  # no kernel with fixed lists
 
 @dataclass
 class PcpState:
-    """One CPU's lists of one zone: the counters of `PCP_FIELDS`, and pfns by list index, head first."""
+    """One CPU's lists of one zone: the counters of `PCP_FIELDS`, and pfns by list index, head first.
+
+    `pending` is what the CPU has counted of the zone's free pages and not yet folded into its counter.
+    """
 
     counters: dict[str, int]
     lists: dict[int, Pfns] = field(default_factory=dict)
+    pending: int = 0
 
 
 @dataclass
@@ -65,7 +69,7 @@ class ZoneState:
 
 
 def load(m: Machine, states: list[ZoneState]) -> None:
-    """Put the given zones into a new machine; the CPUs' pending deltas start at 0."""
+    """Put the given zones into a new machine; a zone's counter is short of its CPUs' pending deltas."""
     for state in states:
         z = state.zone
         zone = m.zones[z]
@@ -90,6 +94,8 @@ def load(m: Machine, states: list[ZoneState]) -> None:
             pcp = m.pcps[pcp_index(m, z, cpu)]
             for name, value in pcp_state.counters.items():
                 pcp[name] = value
+            pcp.vm_stat_diff = pcp_state.pending
+            zone.nr_free_pages -= pcp_state.pending
             for pindex, pfns in pcp_state.lists.items():
                 order = order_of_pcp_list(pindex, int(m.params[0].pmd_order))
                 link(m, int(pcp.lists) + pindex, pfns, order, PG_PCP)

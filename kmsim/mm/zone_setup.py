@@ -8,6 +8,8 @@ user_min_free_kbytes' refusal of smaller automatic values.
 from math import isqrt
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kmsim.mm.mmzone import (
     MAX_NR_ZONES,
     MIGRATE_PCPTYPES,
@@ -105,19 +107,38 @@ def zone_highsize(zone: Any, batch: int, nr_cpus: int, high_fraction: int) -> in
 
 def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
     """Set the sizes of every per-CPU list (kernel: zone_set_pageset_high_and_batch)."""
-    nr_cpus = int(m.params[0].nr_cpus)
+    params = m.params[0]
+    nr_cpus = int(params.nr_cpus)
     for z, zone in enumerate(m.zones):
-        batch = zone_batchsize(int(zone.managed_pages), int(m.params[0].page_shift))
+        batch = int(params.pcp_batch) or zone_batchsize(int(zone.managed_pages), int(params.page_shift))
         high_min = zone_highsize(zone, batch, nr_cpus, high_fraction)
         high_max = high_min
-        if not high_fraction and m.params[0].auto_tune:
+        if not high_fraction and params.auto_tune:
             high_max = zone_highsize(zone, batch, nr_cpus, MIN_PERCPU_PAGELIST_HIGH_FRACTION)
         pcps = pcps_of_zone(m, z)
         pcps["batch"] = batch
         pcps["high_min"] = high_min
         pcps["high_max"] = high_max
-        if not m.params[0].auto_tune:
+        if not params.auto_tune:
             pcps["high"] = high_min
+    set_fixed_sizes(m)
+
+
+def set_fixed_sizes(m: Machine) -> None:
+    """Set the sizes of per-CPU lists that are parameters, whatever the kernel would find.
+
+    A fixed `high` is set as percpu_pagelist_high_fraction sets it: as high_min and as high_max, so that it is
+    not tuned. Neither is below four batches (kernel: zone_highsize).
+    """
+    params, pcps = m.params[0], m.pcps
+    if not params.pcp_batch and not params.pcp_high:
+        return
+    if params.pcp_batch:
+        pcps["batch"] = params.pcp_batch
+    for size in ("high_min", "high_max"):
+        pcps[size] = np.maximum(params.pcp_high or pcps[size], pcps["batch"] << 2)
+    if not params.auto_tune:
+        pcps["high"] = pcps["high_min"]
 
 
 def set_cacheinfo(m: Machine, cache_slice_bytes: int) -> None:
@@ -180,9 +201,6 @@ def init_watermarks(m: Machine, *, thp_enabled: bool) -> int:
     return chosen
 
 
-def set_mobility(m: Machine) -> None:
-    """Turn grouping by mobility off on a machine with few pageblocks (kernel: build_all_zonelists)."""
-    present = sum(int(zone.present_pages) for zone in m.zones)
-    m.params[0].mobility_disabled = present < MIGRATE_TYPES << int(m.params[0].pageblock_order)
-
-
+def has_few_pageblocks(present_pages: int, pageblock_order: int) -> bool:
+    """Is grouping by mobility given up on a machine of a few pageblocks? (kernel: build_all_zonelists)"""
+    return present_pages < MIGRATE_TYPES << pageblock_order

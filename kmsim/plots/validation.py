@@ -11,22 +11,30 @@ from kmsim.validate.report import FileReport
 
 def print_report(report: FileReport, console: Console) -> None:
     """Print the scored sections of one file as a table, then every reason, each in a line."""
-    table = Table(title=escape(report.path), title_justify="left")
+    table = Table(title=escape(shown(report.path)), title_justify="left")
     for heading in ("section", "rows", "equal", "skipped"):
         table.add_column(heading, justify="left" if heading == "section" else "right", no_wrap=True)
     unscored: dict[str, list[str]] = {}
     for section in report.sections:
         if section.rows:
             numbers = (f"{count:,}" for count in (section.rows, section.equal, section.skipped))
-            table.add_row(escape(section.name), *numbers, style=None if section.agrees else "red")
+            table.add_row(escape(shown(section.name)), *numbers, style=None if section.agrees else "red")
         else:
             unscored.setdefault(section.why, []).append(section.name)
-    console.print(table)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(shown(report.path), markup=False, soft_wrap=True)
     for section in report.sections:
         if section.rows and section.why:
-            console.print(f"{section.name}: {section.why}", markup=False, soft_wrap=True)
+            console.print(shown(f"{section.name}: {section.why}"), markup=False, soft_wrap=True)
     for why, names in unscored.items():
-        console.print(f"not scored: {', '.join(names)}: {why}", markup=False, soft_wrap=True)
+        console.print(shown(f"not scored: {', '.join(names)}: {why}"), markup=False, soft_wrap=True)
+
+
+def shown(text: str) -> str:
+    """A text of a recording with what no terminal should be sent written as in Python: escapes, lone surrogates."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def print_total(reports: list[FileReport], seconds: float, console: Console) -> None:
@@ -34,4 +42,6 @@ def print_total(reports: list[FileReport], seconds: float, console: Console) -> 
     sections = [section for report in reports for section in report.sections]
     rows, equal = sum(section.rows for section in sections), sum(section.equal for section in sections)
     verdict = "everything scored agrees" if rows == equal else f"{rows - equal:,} rows differ"
+    if not rows:
+        verdict = "nothing could be scored"
     console.print(f"{len(reports)} files, {rows:,} rows, {equal:,} equal, in {seconds:.0f} s: {verdict}")

@@ -5,12 +5,10 @@ A recording is JSON, plain or gzipped, of one boot: `files` holds raw texts of /
 comes from a user, so everything is checked before it is used; RecordingError says what is wrong.
 
 Leaves out: what sections other than states hold (see `kmsim.validate`). Watermarks in a state have
-no boost in them; a CPU's pending delta of NR_FREE_PAGES is not recorded and starts at 0.
+no boost in them; a CPU's pending delta of NR_FREE_PAGES starts at 0 where it was not recorded.
 """
 
-import gzip
 import json
-import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from kmsim.input_file import BrokenGzip, read_unzipped
+from kmsim.mm.kernels import NEWEST, Kernel, kernel_of
 from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
@@ -25,13 +25,16 @@ from kmsim.mm.mmzone import (
     NR_PCP_LISTS,
     ZONE_NAMES,
     Machine,
+    Params,
     new_machine,
+    pcps_of_zone,
 )
 from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
-from kmsim.mm.vmstat import refresh_zone_stat_thresholds
+from kmsim.mm.vmstat import MAX_THRESHOLD, refresh_zone_stat_thresholds
 
-BYTES_MAX = 512 << 20
-FRAMES_MAX = 1 << 29  # of 4 KiB: 2 TiB
+BYTES_MAX = 128 << 20  # the largest recording so far has 9 MiB
+VALUES_MAX = 10_000_000  # lists, mappings and what is in them, together; Python takes up to 64 bytes for each
+FRAMES_MAX = 1 << 25  # of 4 KiB: 128 GiB, more than any recorded machine has
 CPUS_MAX = 1024
 COUNT_MAX = (1 << 63) - 1
 SECTIONS_NAMED = 8  # in a message
@@ -77,6 +80,16 @@ class Recording:
         return int(self.consts.get("online_cpus") or self.consts["nr_cpu_ids"])
 
     @property
+    def release(self) -> str:
+        """The kernel's release, such as 6.12.117-lab; `unknown` where it is not recorded."""
+        return str(self.consts.get("release", "unknown"))
+
+    @property
+    def kernel(self) -> Kernel:
+        """What that release does; as the newest where it is not built in."""
+        return kernel_of(self.release) or NEWEST
+
+    @property
     def pmd_order(self) -> int:
         """Order of a huge page; a kernel without THP may not say."""
         recorded = self.consts.get("HPAGE_PMD_ORDER") or 0
@@ -86,23 +99,15 @@ class Recording:
 def read(path: Path) -> Recording:
     """The recording in a file; RecordingError if the file is not a recording, OSError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if zipped:
-                with gzip.GzipFile(fileobj=file) as unzipped:
-                    content = unzipped.read(BYTES_MAX + 1)
-            else:
-                content = file.read(BYTES_MAX + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise RecordingError("its gzip data is broken or cut off") from None
-    if len(content) > BYTES_MAX:
-        raise RecordingError(f"more than {BYTES_MAX >> 20} MiB once unpacked")
-    return parse(content)
+        return parse(read_unzipped(path, BYTES_MAX))
+    except BrokenGzip as error:
+        raise RecordingError(str(error)) from None
 
 
 def parse(content: bytes) -> Recording:
     """The recording in the bytes of a JSON document."""
+    if sum(map(content.count, (b"[", b"{", b","))) > VALUES_MAX:
+        raise RecordingError(f"more than {VALUES_MAX:,} values")
     try:
         document = json.loads(content, parse_constant=_no_number)
     except json.JSONDecodeError as error:
@@ -119,9 +124,9 @@ def parse(content: bytes) -> Recording:
     consts = {"THP": 0} | _field(lab, "lab", "consts", dict)
     recording = Recording(consts, files, lab)
     for name, (low, high) in _CONSTS.items():
-        _integer(recording.consts, "consts", name, low, high)
+        integer(recording.consts, "consts", name, low, high)
     if recording.consts.get("HPAGE_PMD_ORDER") is not None:
-        _integer(recording.consts, "consts", "HPAGE_PMD_ORDER", 0, 20)
+        integer(recording.consts, "consts", "HPAGE_PMD_ORDER", 0, 20)
     largest = int(recording.consts["max_order_inclusive"])
     if recording.consts["pageblock_order"] > largest:
         raise RecordingError(f"consts: pageblock_order is above max_order_inclusive, {largest}")
@@ -178,31 +183,49 @@ def states_of(recording: Recording, raw: RawState) -> list[ZoneState]:
     return states
 
 
-def build_machine(recording: Recording, raw: RawState) -> Machine:
-    """The machine that was recorded, in this state."""
+def build_machine(recording: Recording, raw: RawState, wanted: Params | None = None) -> Machine:
+    """The machine that was recorded, in this state; parameters that no recording says are as `params_of` has them."""
     states = states_of(recording, raw)
     if is_cut(raw):
         raise RecordingError("a state with a list too long to be recorded whole")
     _check_apart(recording, states)
-    m = empty_machine(recording, states[-1].start_pfn + states[-1].spanned_pages)
+    params = params_of(recording, wanted)._replace(
+        nr_frames=states[-1].start_pfn + states[-1].spanned_pages,
+        mobility_disabled=bool(raw[0].get("group_disabled", 0)),
+    )
+    m = new_machine(params)
     load(m, states)
-    m.params[0].mobility_disabled = bool(raw[0].get("group_disabled", 0))
     refresh_zone_stat_thresholds(m)
+    _set_recorded_thresholds(m, raw)
     return m
 
 
-def empty_machine(recording: Recording, nr_frames: int) -> Machine:
-    """A machine of the recorded kernel's constants, with no zones yet."""
+def _set_recorded_thresholds(m: Machine, raw: RawState) -> None:
+    """Where a state says at how many pages a CPU's delta is folded, take that: kswapd may have been awake."""
+    for zone in raw:
+        if "threshold" in zone:
+            z = ZONE_NAMES.index(zone["name"])
+            threshold = integer(zone, f"zone {zone['name']!r}", "threshold", 1, MAX_THRESHOLD)
+            pcps_of_zone(m, z)["stat_threshold"] = threshold
+
+
+def params_of(recording: Recording, wanted: Params | None = None) -> Params:
+    """The parameters of the recorded machine.
+
+    What its constants say is theirs; the others are `wanted`'s, or as the recorded kernel does, where that is None.
+    """
     consts = recording.consts
-    return new_machine(
-        nr_frames=nr_frames,
-        nr_cpus=recording.nr_cpus,
-        page_shift=consts["PAGE_SHIFT"],
-        max_page_order=consts["max_order_inclusive"],
-        pageblock_order=consts["pageblock_order"],
-        pmd_order=recording.pmd_order,
-        thp_built_in=bool(consts["THP"]),
-    )
+    recorded = {
+        "page_shift": consts["PAGE_SHIFT"],
+        "max_page_order": consts["max_order_inclusive"],
+        "pageblock_order": consts["pageblock_order"],
+        "pmd_order": recording.pmd_order,
+        "thp_built_in": bool(consts["THP"]),
+        "nr_cpus": recording.nr_cpus,
+    }
+    if wanted is None:
+        return Params(**recorded, **recording.kernel._asdict())
+    return wanted._replace(**recorded)
 
 
 def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
@@ -212,8 +235,8 @@ def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
         raise RecordingError(
             f"{where} of node {zone.get('nid', 0)}: not one of {', '.join(ZONE_NAMES)} of node 0"
         )
-    start_pfn = _integer(zone, where, "start_pfn", 0, FRAMES_MAX)
-    spanned = _integer(zone, where, "spanned", 1, FRAMES_MAX - start_pfn)
+    start_pfn = integer(zone, where, "start_pfn", 0, FRAMES_MAX)
+    spanned = integer(zone, where, "spanned", 1, FRAMES_MAX - start_pfn)
     pageblock_order = recording.consts["pageblock_order"]
     letters = _field(zone, where, "blocks", str)
     nr_pageblocks = ((start_pfn + spanned - 1) >> pageblock_order) - (start_pfn >> pageblock_order) + 1
@@ -228,17 +251,30 @@ def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
         zone=ZONE_NAMES.index(name),
         start_pfn=start_pfn,
         spanned_pages=spanned,
-        present_pages=_integer(zone, where, "present", 1, spanned),
-        managed_pages=_integer(zone, where, "managed", 0, spanned),
+        present_pages=integer(zone, where, "present", 1, spanned),
+        managed_pages=integer(zone, where, "managed", 0, spanned),
         watermark=[*marks, 2 * marks[2] - marks[1]],  # promo is not recorded; the marks are evenly spaced
-        watermark_boost=_integer(zone, where, "boost"),
+        watermark_boost=integer(zone, where, "boost"),
         lowmem_reserve=_integers(zone, where, "lowmem_reserve", len(ZONE_NAMES)),
-        zone_flags=_integer(zone, where, "zflags") if "zflags" in zone else 0,
-        nr_reserved_highatomic=_integer(zone, where, "highatomic"),
+        zone_flags=integer(zone, where, "zflags") if "zflags" in zone else 0,
+        nr_reserved_highatomic=integer(zone, where, "highatomic"),
         pageblocks=np.array([_MIGRATETYPES[letter] for letter in letters], np.uint8),
         lists=_free_lists(recording, zone, where, (start_pfn, start_pfn + spanned)),
-        pcps=[_pcp_state(recording, pcp, where, (start_pfn, start_pfn + spanned)) for pcp in pcps],
+        pcps=[
+            _pcp_state(recording, pcp, where, (start_pfn, start_pfn + spanned), pending)
+            for pcp, pending in zip(pcps, _pending(zone, where, nr_cpus), strict=True)
+        ],
     )
+
+
+def _pending(zone: dict[str, Any], where: str, nr_cpus: int) -> list[int]:
+    """What each CPU has counted of the zone's free pages and not folded into the counter that `fstat` begins with."""
+    if "fstat" not in zone:
+        return [0] * nr_cpus
+    pending = _integers(zone, where, "fstat", 1 + nr_cpus, low=-COUNT_MAX)[1:]
+    if any(abs(delta) > MAX_THRESHOLD for delta in pending):
+        raise RecordingError(f"{where}: a CPU's delta in 'fstat' is not from -{MAX_THRESHOLD} to {MAX_THRESHOLD}")
+    return pending
 
 
 def _free_lists(
@@ -259,21 +295,27 @@ def _free_lists(
     return lists
 
 
-def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int, int]) -> PcpState:
+def _pcp_state(
+    recording: Recording, pcp: object, where: str, bounds: tuple[int, int], pending: int
+) -> PcpState:
     where = f"{where}, per-CPU lists"
     if not isinstance(pcp, dict):
         raise RecordingError(f"{where} are no mapping")
     recorded_name = {"pcp_flags": "flags"}
-    counters = {name: _integer(pcp, where, recorded_name.get(name, name)) for name in RECORDED_PCP_FIELDS}
+    counters = {name: integer(pcp, where, recorded_name.get(name, name)) for name in RECORDED_PCP_FIELDS}
     counters["free_factor"] = 0  # these kernels tune their lists instead
     lists = {}
+    nr_pages = 0
     for key, pfns in _field(pcp, where, "lists", dict).items():
         if key not in map(str, range(NR_PCP_LISTS)):
             raise RecordingError(f"{where}: no list is called {key!r}")
         pindex = int(key)
         order = order_of_pcp_list(pindex, recording.pmd_order)
         lists[pindex] = _pfns(pfns, f"{where}, list {key}", order, bounds)
-    return PcpState(counters, lists)
+        nr_pages += len(lists[pindex]) << order
+    if nr_pages != counters["count"]:
+        raise RecordingError(f"{where} hold {nr_pages} pages and not {counters['count']}, their 'count'")
+    return PcpState(counters, lists, pending)
 
 
 def _pfns(value: object, where: str, order: int, bounds: tuple[int, int]) -> Pfns:
@@ -326,7 +368,8 @@ def _field(mapping: object, where: str, key: str, kind: type) -> Any:
     return mapping[key]
 
 
-def _integer(mapping: dict[str, Any], where: str, key: str, low: int = 0, high: int = COUNT_MAX) -> int:
+def integer(mapping: dict[str, Any], where: str, key: str, low: int = 0, high: int = COUNT_MAX) -> int:
+    """A whole number of a mapping; RecordingError, which says where, if it is none from `low` to `high`."""
     if key not in mapping:
         raise RecordingError(f"{where} has no {key!r}")
     value = mapping[key]
@@ -335,11 +378,11 @@ def _integer(mapping: dict[str, Any], where: str, key: str, low: int = 0, high: 
     return value
 
 
-def _integers(mapping: dict[str, Any], where: str, key: str, length: int) -> list[int]:
+def _integers(mapping: dict[str, Any], where: str, key: str, length: int, low: int = 0) -> list[int]:
     values = _field(mapping, where, key, list)
     if len(values) != length:
         raise RecordingError(f"{where}: {key!r} does not have {length} numbers")
-    return [_integer({key: value}, where, key) for value in values]
+    return [integer({key: value}, where, key, low) for value in values]
 
 
 assert len(MIGRATETYPE_LETTERS) == MIGRATE_TYPES

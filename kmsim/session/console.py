@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from kmsim import jit
+from kmsim.jit_cache import cache_directory
 
 if TYPE_CHECKING:
     from kmsim.compile_watch import CompileWatch
@@ -33,7 +33,7 @@ def compiling(*, quiet: bool) -> Iterator[CompileWatch]:
     with watching(say) as watch:
         yield watch
     if watch.seconds and not quiet:
-        stderr.print(f"compiled in {watch.seconds:.1f} s, kept in {jit.cache_directory()}", soft_wrap=True)
+        stderr.print(f"compiled in {watch.seconds:.1f} s, kept in {cache_directory()}", soft_wrap=True)
 
 
 def print_json(result: Result) -> None:

@@ -43,7 +43,7 @@ def bench_and_show(name: str | None, operations: int, *, as_json: bool) -> None:
 
 
 def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
-    """Validate recordings and print what came of each; whether everything scored agrees."""
+    """Validate recordings and print what came of each; whether something was scored, and all of it agrees."""
     from kmsim.plots.validation import print_report, print_total
     from kmsim.validate.files import validate_files
 
@@ -58,7 +58,8 @@ def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
         print(json.dumps({report.path: report.as_dict() for report in reports}, indent=2))
     else:
         print_total(reports, time.perf_counter() - start, stdout)
-    return all(report.agrees for report in reports)
+    is_scored = any(section.rows for report in reports for section in report.sections)
+    return is_scored and all(report.agrees for report in reports)
 
 
 def show_limits(name: str | None, *, as_json: bool) -> None:

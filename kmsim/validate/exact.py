@@ -16,11 +16,11 @@ from kmsim.mm.memblock import Boot, PfnRange, boot_machine
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import after_lock
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
-from kmsim.procfs.recorded import Recording
+from kmsim.procfs.recorded import Recording, params_of
 from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.report import Section
 
-NR_BLOCKS = 6  # of the largest order: the machine that is asked
+NR_BLOCKS = 6  # of the largest order: as many as the machine that is asked has at least
 CPU = 0
 COMPARED = 6  # columns
 FAILED = -1  # the delta of an alloc_pages that was not tried
@@ -45,24 +45,11 @@ def free_exact(m: Machine, ac: int, pfn: int, nr_bytes: int) -> int:
     return int(m.contexts[ac].excess_pages)
 
 
-def machine_like(recording: Recording) -> Machine:
-    """A machine of a few of the largest blocks, with the recording's page size and orders."""
-    consts = recording.consts
-    max_page_order = int(consts["max_order_inclusive"])
-    return boot_machine(
-        Boot(
-            arch="arm64",  # one zone
-            page_shift=int(consts["PAGE_SHIFT"]),
-            max_page_order=max_page_order,
-            pageblock_order=int(consts["pageblock_order"]),
-            pmd_order=recording.pmd_order,
-            thp_built_in=bool(consts["THP"]) and recording.pmd_order <= max_page_order,
-            thp_enabled=False,
-            nr_cpus=1,
-            ram=(PfnRange(0, NR_BLOCKS << max_page_order),),
-            reserved=(),
-        )
-    )
+def machine_like(recording: Recording, nr_blocks: int = NR_BLOCKS) -> Machine:
+    """A machine of one CPU and so many of the largest blocks, with the recording's page size and orders."""
+    params = params_of(recording)._replace(nr_cpus=1)
+    ram = (PfnRange(0, nr_blocks << params.max_page_order),)
+    return boot_machine(Boot(arch="arm64", params=params, thp_enabled=False, ram=ram, reserved=()))  # one zone
 
 
 def nr_free(m: Machine) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kmsim.mm.kernels import KERNELS, kernel_of
 from kmsim.procfs.recorded import Recording, RecordingError, read
 from kmsim.validate.exact import exact_section
 from kmsim.validate.index import INDICES, index_section
@@ -16,17 +17,28 @@ from kmsim.validate.kvmalloc import kv_sections
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
 from kmsim.validate.slab import SLAB_SECTIONS
-from kmsim.validate.state import state_section
+from kmsim.validate.slub import slub_sections
+from kmsim.validate.state import fault, state_section
 from kmsim.validate.steal import steal_sections
+from kmsim.validate.vm import vm_sections
 from kmsim.validate.zones import fresh_section, sweep_section
 
 SUFFIXES = (".json", ".json.gz")
-RELEASE = "6.12"
 NOT_SECTIONS = ("consts", "seed")
 FILE_SECTIONS = ("fresh.zoneinfo", "fresh.slabinfo")
 
 # Why a kind of section has no rows, by the first word of its name.
+PRESSURE = "a machine under memory pressure: reclaim and compaction are not modelled"
 NOT_YET = {
+    "topology": "a list of nodes and CPUs",
+    "pnames": "names of events",
+    "pfresh": PRESSURE,
+    "compact": PRESSURE,
+    "reclaim": PRESSURE,
+    "slow": PRESSURE,
+    "thp": PRESSURE,
+    "oom": PRESSURE,
+    "kswapd": PRESSURE,
     "steal": "a state to start from, not a run",
     "wmark": "watermark stops are not supported yet",
     "frag": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
@@ -81,12 +93,14 @@ def sections_of(recording: Recording) -> Iterator[Section]:
 
 def unsupported(recording: Recording) -> str:
     """Why kmsim has no model of the kernel that was recorded; empty if it has one."""
-    release = str(recording.consts.get("release", "unknown"))
-    if release.split("-", maxsplit=1)[0].split(".")[:2] != RELEASE.split("."):
-        return f"kernel {release}; Linux {RELEASE} is modelled"
+    if kernel_of(recording.release) is None:
+        return f"kernel {recording.release}; Linux {', '.join(KERNELS)} is modelled"
     nodes = recording.consts.get("numa_nodes", 1)
     if nodes != 1:
         return f"{nodes} NUMA nodes; one is modelled"
+    topology = recording.lab.get("topology")
+    if isinstance(topology, dict) and "nodes" in topology:
+        return "a kernel built with NUMA; one without is modelled"
     return ""
 
 
@@ -100,13 +114,26 @@ def section_names(recording: Recording) -> Iterator[str]:
 
 def compare(recording: Recording, name: str) -> list[Section]:
     """The sections that come of one section of the recording; a damaged one does not agree."""
-    verb = verb_of(recording, name)
-    if verb is None:
-        return [skipped(name, NOT_YET.get(name.split(".", maxsplit=1)[0], "not supported yet"))]
     try:
+        verb = verb_of(recording, name)
+        if verb is None:
+            return [skipped(name, NOT_YET.get(name.split(".", maxsplit=1)[0], "not supported yet"))]
         return verb(recording, name)
-    except (RecordingError, KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
-        return [Section(name, rows=1, why=f"damaged: {type(error).__name__}: {error}")]
+    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        return [Section(name, rows=1, why=f"damaged: {type(error).__name__}: {first_line}")]
+    except AssertionError:
+        why = fault_of(recording, name)
+        if not why:
+            raise  # the recording could be; kmsim is wrong
+        return [Section(name, rows=1, why=f"damaged: a state that cannot be: {why}")]
+
+
+def fault_of(recording: Recording, name: str) -> str:
+    """Why no machine can be in a state that the section starts from; empty if one can."""
+    parts = [recording.lab.get(of) for of in (name, "fresh.state", "frag.do", "frag60.do")]
+    states = [state for part in parts if isinstance(part, dict) for state in part.values()]
+    return next((why for why in (fault(recording, state) for state in states) if why), "")
 
 
 def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[Section]] | None:
@@ -115,12 +142,16 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
         return script_sections
     if name.startswith("steal.") and "runs" in recording.lab[name]:
         return steal_sections
+    if name.startswith("slub."):
+        return slub_sections
     if name in SLAB_SECTIONS:
         return SLAB_SECTIONS[name]
     if name == "exact":
         return exact_section
     if name.startswith("kv."):
         return kv_sections
+    if name.startswith("vm."):
+        return vm_sections
     if name == "fresh.state":
         return lambda recording, name: [state_section(recording, name)]
     if name == "fresh.zoneinfo":

@@ -28,7 +28,7 @@ from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_CACHE, Slub, new_slub
 from kmsim.mm.vm_layout import vmalloc_space
 from kmsim.mm.vm_records import KV_FAILED, KV_VMALLOC, Vm, create_vm_caches, new_vm
-from kmsim.mm.vmalloc import vm_locked
+from kmsim.mm.vmalloc import vm_locked, vmalloc_begin
 from kmsim.procfs.recorded import Recording
 from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.counted import machine_in
@@ -40,6 +40,7 @@ MOMENTS = {"kv.fresh": "fresh.state", "kv.frag": "frag.do", "kv.frag60": "frag60
 COLUMNS = 6
 NOT_TRIED = "skipped"
 NO_ORDER = -1
+VMALLOC = -2  # in the place of a cache: vmalloc is asked, not kvmalloc
 CPU = 0
 NR_AREAS = 64  # at once: one, its array of pages, and that one's
 GFP_KMALLOC = GFP_KERNEL | GFP_NORETRY
@@ -47,8 +48,11 @@ GFP_KMALLOC = GFP_KERNEL | GFP_NORETRY
 
 @entry
 def allocate_kv(m: Machine, sl: Slub, vm: Vm, ac: int, request: tuple[int, int, int]) -> int:
-    """A whole kvmalloc of cache, bytes and flags, where every lock is free; its outcome."""
-    wanted = kvmalloc_begin(m, sl, vm, ac, request[0], request[1], request[2])
+    """A whole kvmalloc of cache, bytes and flags, where every lock is free, or a whole vmalloc; kvmalloc's outcome."""
+    if request[0] == VMALLOC:
+        wanted = vmalloc_begin(m, sl, vm, ac, request[1], request[2], 0)
+    else:
+        wanted = kvmalloc_begin(m, sl, vm, ac, request[0], request[1], request[2])
     while wanted:
         wanted = vm_locked(m, sl, vm, ac)
     return int(vm.contexts[ac].outcome)

@@ -2,9 +2,10 @@
 
 A row is a request or a free, with the pfn and the state of the CPU's pcp after it. The replay stops
 at the first row where kmsim's page frame differs, because from there on the machines differ; at a
-free of something that is not allocated; and at a request that needs the kernel's slow path, which
-is not modelled: what follows such a row is not scored. A request counts as one only if no list holds
-a block of its order; that kmsim refused for another reason is a difference.
+free of something that is not allocated; and at a request that may reclaim and needs the kernel's slow
+path, which is not modelled: what follows such a row is not scored. A request counts as one only if no
+list holds a block of its order; that kmsim refused for another reason is a difference. That a request
+which may not reclaim fails is a decision like any other: its pcp is that of the last row that did not fail.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SCRIPT_GFPS = np.array(
         GFP_FLAGS["GFP_KERNEL"] | GFP_FLAGS["__GFP_RECLAIMABLE"],
     ]
 )
+TIGHT_GFPS = SCRIPT_GFPS & ~GFP_FLAGS["__GFP_RECLAIM"]
 STEAL_GFPS = SCRIPT_GFPS & ~GFP_DIRECT_RECLAIM | GFP_FLAGS["__GFP_NORETRY"]
 
 Rows = NDArray[np.int64]
@@ -68,22 +70,36 @@ def is_allocated(m: Machine, frames: Frames, pfn: int, order: int) -> bool:
     return not frames[pfn:end].any()
 
 
+@core
+def note_pcp(m: Machine, p: int, row: Rows) -> None:
+    """Write what is scored of a pcp behind the row's page frame."""
+    pcp = m.pcps[p]
+    row[1] = pcp.count
+    row[2] = pcp.high
+    row[3] = pcp.batch
+    row[4] = pcp.alloc_factor
+    row[5] = pcp.free_count
+
+
 @entry
 def replay(m: Machine, ac: int, log: Rows, gfps: Rows, frames: Frames, got: Rows) -> tuple[int, int]:
     """Run the rows of `log`; `got` is filled with what kmsim says in columns PFN onwards.
 
     Returns the row at which it stopped (len(log) at the end) and the reason.
     """
+    zone = -1
     for row in range(log.shape[0]):
         order = log[row, ORDER]
         pfn = log[row, PFN]
         if log[row, OP] == 1:
-            found = alloc_pages(m, ac, gfps[log[row, MIGRATETYPE]], order)
+            gfp = gfps[log[row, MIGRATETYPE]]
+            found = alloc_pages(m, ac, gfp, order)
             got[row, 0] = found
-            if found == NO_PAGE:
+            if found != NO_PAGE:
+                frames[found : found + (1 << order)] = 0
+                zone = int(m.contexts[ac].zone)
+            elif gfp & GFP_DIRECT_RECLAIM:
                 return row, NO_BLOCK
-            frames[found : found + (1 << order)] = 0
-            zone = int(m.contexts[ac].zone)
         else:
             if not is_allocated(m, frames, pfn, order):
                 return row, NOT_ALLOCATED
@@ -91,12 +107,11 @@ def replay(m: Machine, ac: int, log: Rows, gfps: Rows, frames: Frames, got: Rows
             frames[pfn : pfn + (1 << order)] = 1
             got[row, 0] = pfn
             zone = page_zone(m, pfn)
-        pcp = m.pcps[pcp_index(m, zone, m.contexts[ac].cpu)]
-        got[row, 1] = pcp.count
-        got[row, 2] = pcp.high
-        got[row, 3] = pcp.batch
-        got[row, 4] = pcp.alloc_factor
-        got[row, 5] = pcp.free_count
+        if zone >= 0:
+            note_pcp(m, pcp_index(m, zone, m.contexts[ac].cpu), got[row])
+        else:  # no row before it says which zone the recording shows
+            for column in range(1, got.shape[1]):
+                got[row, column] = log[row, PFN + column]
         if got[row, 0] != pfn:
             return row, DIFFERS
     return log.shape[0], FINISHED
@@ -125,7 +140,11 @@ def copy_machine(m: Machine) -> Machine:
 
 def as_rows(log: Any, columns: int) -> Rows:
     """A recorded log as a table; ValueError where it is not one."""
-    rows = np.array(log, dtype=np.int64).reshape(-1, columns) if len(log) else np.zeros((0, columns), np.int64)
-    if len(rows) != len(log):
-        raise ValueError(f"rows of {columns} numbers")
-    return rows
+    if not isinstance(log, list) or not all(is_row(row, columns) for row in log):
+        raise ValueError(f"a log must be rows of {columns} integers")
+    return np.array(log, dtype=np.int64).reshape(-1, columns)
+
+
+def is_row(row: Any, columns: int) -> bool:
+    """Is this a list of so many integers?"""
+    return isinstance(row, list) and len(row) == columns and all(type(value) is int for value in row)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
 from kmsim.mm.snapshot import order_of_pcp_list, walk
-from kmsim.procfs.recorded import RawState, Recording, RecordingError, build_machine, has_lists, is_cut
+from kmsim.procfs.recorded import RawState, Recording, RecordingError, build_machine, has_lists, integer, is_cut
 from kmsim.validate.compare import differences, machine_items, recorded_items
 from kmsim.validate.foreign import Foreign, explain
 from kmsim.validate.replay import (
     FINISHED,
+    MIGRATETYPE,
     NO_BLOCK,
     NOT_ALLOCATED,
+    OP,
     ORDER,
     PFN,
     SCRIPT_GFPS,
+    TIGHT_GFPS,
     Frames,
     Rows,
     Stop,
@@ -33,7 +38,8 @@ NR_COLUMNS = 9
 def script_sections(recording: Recording, name: str) -> list[Section]:
     """The rows of one script, its `after` and its `after_drain`."""
     script = recording.lab[name]
-    log = as_rows(script["log"], NR_COLUMNS)
+    log = checked_log(recording, script["log"])
+    cpu = integer(script, name, "cpu", 0, recording.nr_cpus - 1)
     start = script.get("mid") or script["before"]
     if is_cut(start):
         return [skipped(name, "its first state has a list that was too long to be recorded whole")]
@@ -41,9 +47,8 @@ def script_sections(recording: Recording, name: str) -> list[Section]:
         m = build_machine(recording, start)
     except RecordingError as error:
         return [Section(name, rows=len(log), why=f"its first state: {error}")]
-    cpu = int(script["cpu"])
     got = np.zeros((len(log), NR_COLUMNS - PFN), np.int64)
-    stop = Stop(*replay(m, cpu, log, SCRIPT_GFPS, free_frames(m), got))
+    stop = Stop(*replay(m, cpu, log, gfps_of(script), free_frames(m), got))
     rows = _row_section(name, m, log, got, stop)
     if stop.reason == NO_BLOCK and no_list_holds(m, int(log[stop.row, ORDER])):
         why = f"row {stop.row} needs the kernel's slow path"
@@ -55,6 +60,23 @@ def script_sections(recording: Recording, name: str) -> list[Section]:
     return [rows, after, drained_section(f"{name}.after_drain", m, cpu, script["after_drain"])]
 
 
+def checked_log(recording: Recording, raw: Any) -> Rows:
+    """A recorded log as a table; ValueError where a row asks for what nobody can."""
+    log = as_rows(raw, NR_COLUMNS)
+    if not np.isin(log[:, OP], (1, -1)).all():
+        raise ValueError("op must be 1 (allocated) or -1 (freed)")
+    if not np.isin(log[:, MIGRATETYPE], range(len(SCRIPT_GFPS))).all():
+        raise ValueError(f"mt must be from 0 to {len(SCRIPT_GFPS) - 1}")
+    if not np.isin(log[:, ORDER], range(int(recording.consts["max_order_inclusive"]) + 1)).all():
+        raise ValueError(f"order must be from 0 to {recording.consts['max_order_inclusive']}")
+    return log
+
+
+def gfps_of(script: dict[str, Any]) -> Rows:
+    """What the driver asked for, by migratetype: tight scripts may not reclaim, not even wake kswapd."""
+    return TIGHT_GFPS if script.get("kind") == "tight" else SCRIPT_GFPS
+
+
 def no_list_holds(m: Machine, order: int) -> bool:
     """Is no block of an order free, so that only the kernel's slow path could come by one?"""
     largest = int(m.params[0].max_page_order)
@@ -64,7 +86,7 @@ def no_list_holds(m: Machine, order: int) -> bool:
 def held_frames(m: Machine, log: Rows) -> Frames:
     """1 for every page frame that the script held at its end: no other task can have freed it."""
     frames = np.zeros(int(m.params[0].nr_frames), np.uint8)
-    for op, order, _, pfn in log[:, : PFN + 1].tolist():
+    for op, order, _, pfn in log[log[:, PFN] >= 0, : PFN + 1].tolist():
         frames[pfn : pfn + (1 << order)] = op == 1
     return frames
 

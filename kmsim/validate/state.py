@@ -7,10 +7,23 @@ place only (`mm.recount`). A row is a page frame number on a list.
 
 from __future__ import annotations
 
+from typing import Any
+
 from kmsim.mm.memblock import recount
-from kmsim.procfs.recorded import Recording, RecordingError, build_machine, has_lists, is_cut
+from kmsim.procfs.recorded import Recording, RecordingError, build_machine, has_lists, is_cut, is_state
 from kmsim.validate.compare import differences, machine_items, recorded_items
 from kmsim.validate.report import Section, skipped
+
+
+def fault(recording: Recording, part: Any) -> str:
+    """What is wrong with a raw state, if this is one, that only a recount finds; empty if nothing is."""
+    if not is_state(part) or not has_lists(part):
+        return ""
+    try:
+        recount(build_machine(recording, part))
+    except (RecordingError, AssertionError) as error:
+        return str(error)
+    return ""
 
 
 def state_section(recording: Recording, name: str) -> Section:

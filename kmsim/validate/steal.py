@@ -7,22 +7,28 @@ next one; at most `FOREIGN_MAX` a section.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kmsim.mm.mmzone import Machine
-from kmsim.procfs.recorded import Recording, RecordingError, build_machine, is_cut
+from kmsim.procfs.recorded import Recording, RecordingError, build_machine, integer, is_cut
 from kmsim.validate.foreign import Foreign, allocations
-from kmsim.validate.replay import STEAL_GFPS, Rows, allocate_until, copy_machine
+from kmsim.validate.replay import STEAL_GFPS, Rows, allocate_until, as_rows, copy_machine
 from kmsim.validate.report import Section, skipped
 from kmsim.validate.script import lists_at, state_section
 
 FOREIGN_MAX = 4
+PFNS_MAX = 1 << 24  # assumed: no driver takes more pages in one run
 AGREE_MIN = 64  # requests that must agree after a foreign allocation, unless the run ends before
 
 
-def pfns_of(runs: list[list[int]]) -> Rows:
-    """The pfns that `runs` of [first, step, length] encode."""
-    parts = [first + step * np.arange(length, dtype=np.int64) for first, step, length in runs]
+def pfns_of(runs: Any) -> Rows:
+    """The pfns that `runs` of [first, step, length] encode; ValueError where they are none, or too many."""
+    rows = as_rows(runs, 3)
+    if (rows[:, 2] < 0).any() or sum(rows[:, 2].tolist()) > PFNS_MAX:
+        raise ValueError(f"runs must be of 0 to {PFNS_MAX} page frames together")
+    parts = [first + step * np.arange(length, dtype=np.int64) for first, step, length in rows]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
@@ -30,6 +36,8 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
     """The run of one section, and the state after it."""
     steal = recording.lab[name]
     expected = pfns_of(steal["runs"])
+    mt = integer(steal, name, "mt", 0, len(STEAL_GFPS) - 1)
+    order = integer(steal, name, "order", 0, int(recording.consts["max_order_inclusive"]))
     if is_cut(steal["before"]):
         return [skipped(name, "its first state has a list that was too long to be recorded whole")]
     if len(expected) != steal["got"]:
@@ -40,7 +48,7 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
     except RecordingError as error:
         return [Section(name, rows=len(expected), why=f"its first state: {error}")]
     cpu = recording.nr_cpus - 1
-    gfp, order = int(STEAL_GFPS[steal["mt"]]), int(steal["order"])
+    gfp = int(STEAL_GFPS[mt])
     m, equal, foreign, got = follow(m, cpu, gfp, order, expected)
     section = Section(name, rows=len(expected), equal=equal, skipped=len(foreign))
     notes = [str(one) for one in foreign]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kmsim.mm.mmzone import MAX_NR_ZONES, ZONE_DMA32, ZONE_NAMES, Machine, pcps_of_zone
+from kmsim.mm.mmzone import MAX_NR_ZONES, ZONE_DMA32, ZONE_NAMES, Machine, new_machine, pcps_of_zone
 from kmsim.mm.zone_setup import (
     MIN_PERCPU_PAGELIST_HIGH_FRACTION,
     Sysctl,
@@ -20,7 +20,7 @@ from kmsim.mm.zone_setup import (
     zone_set_pageset_high_and_batch,
 )
 from kmsim.procfs import zoneinfo
-from kmsim.procfs.recorded import Recording, empty_machine
+from kmsim.procfs.recorded import Recording, params_of
 from kmsim.procfs.zoneinfo import ZoneInfo
 from kmsim.validate.report import Section, skipped
 
@@ -44,7 +44,7 @@ def recorded_values(infos: list[ZoneInfo]) -> Values:
 
 def zones_machine(recording: Recording, infos: list[ZoneInfo]) -> Machine:
     """A machine of the recorded zones' sizes, without pages to allocate."""
-    m = empty_machine(recording, nr_frames=1)
+    m = new_machine(params_of(recording)._replace(nr_frames=1))
     for info in infos:
         zone = m.zones[ZONE_NAMES.index(info.zone)]
         zone.present_pages = info.sizes["present"]

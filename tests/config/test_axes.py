@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from kmsim.config import Design, Study, design_of, load_design, study_text
 from kmsim.config.axes import BetweenConfig, LogConfig, RangeConfig, label_of
+from kmsim.config.state import FILE_KEYS
 
 THREADS = {"threads": [{"name": "a", "operations": 10}]}
 ONE = {"machine": "x86-laptop", "workload": THREADS}
@@ -137,38 +138,32 @@ def test_a_sample_s_number_is_between_its_ends(low: float, high: float, log: boo
     assert low <= value <= high
 
 
-def test_relative_paths_hold_wherever_the_study_is_written_to(tmp_path: Path) -> None:
-    (tmp_path / "bases").mkdir()
+AXES_OF_PATHS = {
+    "variants": "{name: state, variants: {base: null, variant: {extends: bases/variant.yaml}, "
+    "own: {machine: {state: {recorded: bases/other}}}, machine: {machine: bases/small.yaml}}}",
+    "values": "{name: recording, key: machine.state.recorded, values: [bases/other, bases/mine]}",
+    "zip": "{zip: {machine.extends: [bases/small.yaml, x86-laptop], machine.cpus: [2, 4]}}",
+}
+
+
+@pytest.mark.parametrize("way", AXES_OF_PATHS)
+def test_relative_paths_hold_wherever_the_study_is_written_to(way: str, tmp_path: Path) -> None:
+    bases = tmp_path / "bases"
+    bases.mkdir()
     for name in ("recorded", "mine", "other"):
-        (tmp_path / "bases" / name).write_text("")
+        (bases / name).write_text("")
     machine = "machine: {extends: x86-laptop, state: {recorded: recorded}}\n"
-    (tmp_path / "bases" / "base.yaml").write_text(f"{machine}workload: {{threads: [{{name: a, operations: 9}}]}}\n")
-    (tmp_path / "bases" / "variant.yaml").write_text("machine: {state: {recorded: null, buddyinfo: mine}}\n")
-    (tmp_path / "bases" / "small.yaml").write_text("{extends: x86-laptop, cpus: 1}\n")
-    (tmp_path / "study.yaml").write_text(
-        "extends: bases/base.yaml\n"
-        "sweep:\n"
-        "  axes:\n"
-        "    - name: state\n"
-        "      variants:\n"
-        "        base:\n"
-        "        variant: {extends: bases/variant.yaml}\n"
-        "        own: {machine: {state: {recorded: bases/other}}}\n"
-        "        machine: {machine: bases/small.yaml}\n"
-        "    - {name: recording, key: machine.state.recorded, values: [bases/other, bases/mine]}\n"
-        "    - {name: both, zip: {machine.extends: [bases/small.yaml, x86-laptop], machine.cpus: [2, 4]}}\n"
-        "  drop: [illegal, {where: {state: [variant, machine]}, because: it has another state}]\n"
-    )
+    (bases / "base.yaml").write_text(f"{machine}workload: {{threads: [{{name: a, operations: 9}}]}}\n")
+    (bases / "variant.yaml").write_text("machine: {state: {recorded: null, buddyinfo: mine}}\n")
+    (bases / "small.yaml").write_text("{extends: x86-laptop, memory: 8GiB}\n")
+    (tmp_path / "study.yaml").write_text(f"extends: bases/base.yaml\nsweep: {{axes: [{AXES_OF_PATHS[way]}]}}\n")
     of = load_design(tmp_path / "study.yaml")
-    assert {str(study.machine.state.model_dump()["recorded"]) for study in studies(of)} == {
-        str(tmp_path / "bases" / "other"),
-        str(tmp_path / "bases" / "mine"),
-    }
-    written = design_of(YAML(typ="safe", pure=True).load(study_text(of)))
-    assert studies(written) == studies(of)
-    alone = YAML(typ="safe", pure=True).load(study_text(of))
-    alone["sweep"] = {"axes": alone["sweep"]["axes"][:1]}
-    states = [study.machine.state for study in studies(design_of(alone))]
-    assert [state.kind for state in states] == ["recorded", "buddyinfo", "recorded", "fresh"]
-    assert str(states[1].model_dump()["buddyinfo"]) == str(tmp_path / "bases" / "mine")
-    assert str(states[2].model_dump()["recorded"]) == str(tmp_path / "bases" / "other")
+    assert studies(design_of(YAML(typ="safe", pure=True).load(study_text(of)))) == studies(of)
+    states = [study.machine.state for study in studies(of)]
+    files = [next((path.name for key, path in state if key in FILE_KEYS), "") for state in states]
+    assert all(not path or path.parent == bases for state in states for key, path in state if key in FILE_KEYS)
+    assert files == {
+        "variants": ["recorded", "mine", "other", ""],
+        "values": ["other", "mine"],
+        "zip": ["recorded", "recorded"],
+    }[way]

@@ -10,7 +10,6 @@ import ast
 import inspect
 import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from kmsim.config import ConfigError, from_mapping, load, load_design, loads
 from kmsim.config.errors import RULES
 from kmsim.mm import gfp
 from kmsim.study.responses import check_yielded
+from tests.patience import little_work
 
 INVALID = Path(__file__).parent / "invalid"
 FILES = sorted(path.name for path in INVALID.glob("*.yaml"))
@@ -66,9 +66,9 @@ def test_a_study_of_one_run_is_refused_in_the_same_words(name: str, monkeypatch:
 
 
 def test_a_design_of_10_to_the_12_points_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    started = time.perf_counter()
-    assert "1,000,000,000,000 points" in str(error_of_file("points_1e12.yaml", monkeypatch))
-    assert time.perf_counter() - started < 1
+    with little_work():
+        refused = str(error_of_file("points_1e12.yaml", monkeypatch))
+    assert "1,000,000,000,000 points" in refused
 
 
 def missing(_: Path) -> None:
@@ -149,6 +149,14 @@ def a_key_of_5000_steps(_: Path) -> None:
     loads(VALID_TEXT, sets=["a." * 5000 + "a=1"])
 
 
+def a_python_escape(_: Path) -> None:
+    from_mapping({**VALID, "question": "\x1b[31mred", "\x9b": "half \udc80"})
+
+
+def half_a_character_on_the_command_line(_: Path) -> None:
+    loads(VALID_TEXT, sets=["name=\udcff"])
+
+
 def a_negative_seed(_: Path) -> None:
     loads(VALID_TEXT, seed=-1)
 
@@ -160,8 +168,8 @@ BUILT: dict[Callable[[Path], None], str] = {
     an_empty_file: "study.yaml: must not be empty",
     a_binary_file: "study.yaml: must be UTF-8 text without control characters",
     utf16: "study.yaml: must be UTF-8 text without control characters",
-    a_line_of_100_mb: "study.yaml: must be at most 1 MiB",
-    a_large_text: "config: must be at most 1 MiB",
+    a_line_of_100_mb: "study.yaml: must be at most 1MiB",
+    a_large_text: "config: must be at most 1MiB",
     an_unreadable_state: "--set machine.state={recorded: unreadable.json.gz}: machine.state.recorded: "
     "must be a file you may read, found 'unreadable.json.gz'",
     an_unreadable_file: "unreadable.yaml: must be a file you may read",
@@ -172,6 +180,11 @@ BUILT: dict[Callable[[Path], None], str] = {
     a_python_loop: "config: name[0][0]: must be nested at most 50 deep",
     a_python_bomb: "config: must hold at most 20000 values, aliases counted where they are used",
     a_key_of_5000_steps: f"--set {'a.' * 28}a...: must be KEY=VALUE, such as machine.cpus=4",
+    a_python_escape: "\n".join(
+        f"config: {where}must {RULES['text_control']}, found {found}"
+        for where, found in (("", "'\\x9b'"), ("question: ", "'\\x1b[31mred'"), ("'\\x9b': ", "'half \\udc80'"))
+    ),
+    half_a_character_on_the_command_line: "--set name=\\udcff: must be UTF-8 text without control characters",
     a_negative_seed: "--seed -1: seed: must be at least 0, found -1",
 }
 
@@ -179,19 +192,19 @@ BUILT: dict[Callable[[Path], None], str] = {
 def error_of_case(case: Callable[[Path], None], folder: Path, monkeypatch: pytest.MonkeyPatch) -> ConfigError:
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
-    real_open, real_stat = open, os.stat
+    real_open, real_stat = os.open, os.stat
 
-    def refusing_open(file: object, *rest: object, **more: object) -> object:
-        if "unreadable" in str(file):
+    def refusing_open(path: object, *rest: object, **more: object) -> int:
+        if "unreadable" in str(path):
             raise PermissionError(13, "Permission denied")  # root may read anything: no chmod would do
-        return real_open(file, *rest, **more)  # type: ignore[call-overload]
+        return real_open(path, *rest, **more)  # type: ignore[arg-type]
 
     def stat_of_a_file(path: object, *rest: object, **more: object) -> os.stat_result:
         return real_stat(__file__ if "unreadable" in str(path) else path, *rest, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", refusing_open)
-        patch.setattr("kmsim.config.yaml_file.os.stat", stat_of_a_file)
+        patch.setattr("kmsim.input_file.os.open", refusing_open)
+        patch.setattr("kmsim.input_file.os.stat", stat_of_a_file)
         with pytest.raises(ConfigError) as refused:
             case(folder)
     return refused.value

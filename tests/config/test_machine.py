@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kmsim.config import ConfigError, MachineConfig, MemoryRange, from_mapping, loads
 from kmsim.config.memory_map import managed_bytes, overlap_bytes
+from kmsim.mm.kernels import KERNELS
 
 GIB = 1 << 30
 WORKLOAD = {"threads": [{"name": "a"}]}
@@ -97,7 +98,7 @@ def test_what_is_derived_is_sorted_aligned_and_apart(shape: tuple[str, str], mib
     ("release", "order"), [("5.10", 10), ("6.3.9", 10), ("6.4", 11), ("6.7.12-lts", 11)], ids=str
 )
 def test_max_order_is_translated_by_the_meaning_of_its_release(release: str, order: int) -> None:
-    machine = machine_of(extends="x86-laptop", kernel_release=release, MAX_ORDER=11)
+    machine = machine_of(extends="x86-laptop", written_for=release, MAX_ORDER=11)
     assert machine.max_page_order == order
     assert len(machine.notes) == 1
 
@@ -116,3 +117,16 @@ def test_several_problems_of_one_machine_are_said_at_once_and_nothing_that_only_
         ("think", "time"),
         ("cpus[1]", "cpu_twice"),
     ]
+
+
+@pytest.mark.parametrize("release", ["6.12", "6.12.117-lab", "6.12.1"])
+def test_a_release_that_is_built_in_brings_its_policies_and_a_key_says_more(release: str) -> None:
+    plain = machine_of(extends="x86-laptop", kernel_release=release)
+    assert (plain.pcp.auto_tune, plain.check_pages, plain.pcp.batch_scale_max) == KERNELS["6.12"]
+    assert machine_of(extends="x86-laptop", kernel_release=release, check_pages=True).check_pages
+    assert not machine_of(extends="x86-laptop", kernel_release=release, pcp={"auto_tune": False}).pcp.auto_tune
+
+
+def test_another_release_of_a_shipped_machine_that_is_described_is_accepted() -> None:
+    machine = machine_of(extends="xeon-gold-5320", kernel_release="5.19")
+    assert (machine.kernel_release, machine.pcp.auto_tune, machine.check_pages) == ("5.19", False, True)

@@ -152,7 +152,7 @@ PLACES = [
     "machine.memory_map", "machine.reserved", "machine.released", "machine.thp", "machine.sysctl",
     "machine.state", "machine.state.aged", "machine.MAX_ORDER", "machine.notes",
     "machine.sysctl.lowmem_reserve_ratio",
-    "machine.kernel_release", "machine.memory", "machine.memory_map[0].size", "machine.extends",
+    "machine.kernel_release", "machine.written_for", "machine.memory", "machine.memory_map[0].size", "machine.extends",
     "machine.max_page_order", "costs.alloc_fast", "workload.threads", "workload.threads[0]",
     "workload.threads[0].cpus", "workload.threads[0].think", "workload.threads[0].requests",
     "machine.pcp", "machine.timeslice", "costs.cache_lines", "workload.interrupts", "workload.interrupts[0]",
@@ -181,7 +181,7 @@ def problems_of(config: Any) -> list[str]:
 def test_any_value_at_any_key_is_a_study_or_a_config_error(place: str, value: object) -> None:
     config: Any = {
         "machine": {
-            "arch": "arm64", "cpus": 2, "kernel_release": "6.1", "page_size": "4KiB", "thp": {}, "sysctl": {},
+            "arch": "arm64", "cpus": 2, "written_for": "6.1", "page_size": "4KiB", "thp": {}, "sysctl": {},
             "memory_map": [{"start": "1GiB", "size": "1GiB"}],
             "caches": [{"name": "mine", "object_size": "96B"}],
         },

@@ -17,19 +17,13 @@ from kmsim.mm.mmzone import (
     Machine,
     new_machine,
 )
+from tests.params import params
 
 
 def machine_with(free: dict[int, dict[int, int]], nr_cpus: int = 1, pmd_order: int = 9) -> Machine:
     """A machine of which only the counts are filled in: free blocks by zone and order; zones of 64 pages."""
-    m = new_machine(
-        nr_frames=1 << 8,
-        nr_cpus=nr_cpus,
-        page_shift=12,
-        max_page_order=3,
-        pageblock_order=3,
-        pmd_order=pmd_order,
-        thp_built_in=False,
-    )
+    orders = {"max_page_order": 3, "pageblock_order": 3, "pmd_order": pmd_order}
+    m = new_machine(params(nr_frames=1 << 8, nr_cpus=nr_cpus, thp_built_in=False, **orders))
     for z, blocks in free.items():
         m.zones[z].start_pfn = 64 * z
         m.zones[z].end_pfn = 64 * (z + 1)

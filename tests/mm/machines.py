@@ -11,11 +11,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
-from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PAGE_ORDERS_MAX, ZONE_NAMES, Machine, new_machine
+from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PAGE_ORDERS_MAX, ZONE_NAMES, Machine, Params, new_machine
 from kmsim.mm.snapshot import ZoneState, load, save
 from kmsim.mm.zone_setup import Sysctl
 from tests.models.machine_model import LETTERS, Record
 from tests.models.page_alloc_model import PageAllocModel
+from tests.params import params
 
 U, M, R, H = range(MIGRATE_TYPES)  # the migratetypes, by their letters in the record format
 DMA_END = 4096  # x86-64: 16 MiB of 4 KiB pages
@@ -25,19 +26,15 @@ LARGEST = 34_000  # page frames of a random machine's RAM
 
 def boot_of(**changes: Any) -> Boot:
     """An arm64 machine of 16,384 4 KiB pages in one zone, two CPUs, pageblocks of 512 pages; with changes."""
-    boot = Boot(
-        arch="arm64",
-        page_shift=12,
-        max_page_order=10,
-        pageblock_order=9,
-        pmd_order=9,
-        thp_built_in=True,
-        thp_enabled=False,
-        nr_cpus=2,
-        ram=(PfnRange(0, 16384),),
-        reserved=(),
-    )
-    return boot._replace(**changes)
+    boot = Boot(arch="arm64", params=params(), thp_enabled=False, ram=(PfnRange(0, 16384),), reserved=())
+    return changed(boot, **changes)
+
+
+def changed(boot: Boot, **changes: Any) -> Boot:
+    """The boot with other fields, or other fields of its parameters."""
+    of_params = {name: value for name, value in changes.items() if name in Params._fields}
+    others = {name: value for name, value in changes.items() if name not in of_params}
+    return boot._replace(params=boot.params._replace(**of_params), **others)
 
 
 def plain_machine(**changes: Any) -> Machine:
@@ -56,27 +53,21 @@ def machine_with(
     boot = boot_of(**changes)
     booted = boot_machine(boot)
     state = save(booted)[0]
-    m = new_machine(
-        nr_frames=boot.ram[-1].end,
-        nr_cpus=boot.nr_cpus,
-        page_shift=boot.page_shift,
-        max_page_order=boot.max_page_order,
-        pageblock_order=boot.pageblock_order,
-        pmd_order=boot.pmd_order,
-        thp_built_in=boot.thp_built_in,
-        watermark_boost_factor=boot.watermark_boost_factor,
-        auto_tune=boot.auto_tune,
-        check_pages=boot.check_pages,
-    )
-    m.params[0].mobility_disabled = booted.params[0].mobility_disabled
+    m = new_machine(params_of(booted))
     state.lists = {key: np.array(pfns) for key, pfns in lists.items()}
     state.watermark = [0, 0, 0, 0]
-    first = state.start_pfn >> boot.pageblock_order
+    pageblock_order = boot.params.pageblock_order
+    first = state.start_pfn >> pageblock_order
     for pfn, migratetype in (types or {}).items():
-        state.pageblocks[(pfn >> boot.pageblock_order) - first] = migratetype
+        state.pageblocks[(pfn >> pageblock_order) - first] = migratetype
     load(m, [state])
     recount(m)
     return m
+
+
+def params_of(m: Machine) -> Params:
+    """The record that the machine's parameters came from."""
+    return Params(*(int(value) for value in m.params[0]))
 
 
 def set_watermarks(m: Machine, z: int, marks: tuple[int, int, int]) -> None:
@@ -106,22 +97,28 @@ def boots(draw: st.DrawFn) -> Boot:
     pageblock_order = min(pmd_order, max_page_order) if thp_built_in or hugetlb else max_page_order
     arch = draw(st.sampled_from(("x86-64", "arm64"))) if page_shift == 12 else "arm64"
     ram, reserved = draw(memory(arch, page_shift, 1 << pageblock_order))
-    return Boot(
-        arch=arch,
+    drawn = params(
         page_shift=page_shift,
         max_page_order=max_page_order,
         pageblock_order=pageblock_order,
         pmd_order=pmd_order,
         thp_built_in=thp_built_in,
-        thp_enabled=draw(st.booleans()),
         nr_cpus=draw(st.integers(1, 4)),
+        auto_tune=draw(st.booleans()),
+        check_pages=draw(st.booleans()),
+        batch_scale_max=draw(st.sampled_from((5, 5, 0, 1, 6))),
+        pcp_batch=draw(st.sampled_from((0, 0, 1, 7, 96))),
+        pcp_high=draw(st.sampled_from((0, 0, 40, 400))),
+        watermark_boost_factor=draw(st.sampled_from((15000, 15000, 0))),
+    )
+    return Boot(
+        arch=arch,
+        params=drawn,
+        thp_enabled=draw(st.booleans()),
         ram=ram,
         reserved=reserved,
         sysctl=draw(sysctls()),
-        watermark_boost_factor=draw(st.sampled_from((15000, 15000, 0))),
         cache_slice_bytes=draw(st.sampled_from((0, 2 << 20))),
-        auto_tune=draw(st.booleans()),
-        check_pages=draw(st.booleans()),
     )
 
 
@@ -212,18 +209,19 @@ def zone_record(m: Machine, state: ZoneState) -> Record:
 
 def twin_of(m: Machine) -> PageAllocModel:
     """The slow model in the machine's state."""
-    params = m.params[0]
+    given = params_of(m)
     return PageAllocModel(
         record_of(m),
-        page_shift=int(params.page_shift),
-        max_page_order=int(params.max_page_order),
-        pageblock_order=int(params.pageblock_order),
-        pmd_order=int(params.pmd_order),
-        thp_in_pcp=bool(params.thp_built_in),
-        nr_cpus=int(params.nr_cpus),
-        watermark_boost_factor=int(params.watermark_boost_factor),
-        auto_tune=bool(params.auto_tune),
-        check_pages=bool(params.check_pages),
+        page_shift=given.page_shift,
+        max_page_order=given.max_page_order,
+        pageblock_order=given.pageblock_order,
+        pmd_order=given.pmd_order,
+        thp_in_pcp=bool(given.thp_built_in),
+        nr_cpus=given.nr_cpus,
+        watermark_boost_factor=given.watermark_boost_factor,
+        auto_tune=bool(given.auto_tune),
+        check_pages=bool(given.check_pages),
+        batch_scale_max=given.batch_scale_max,
     )
 
 

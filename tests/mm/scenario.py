@@ -1,10 +1,14 @@
 """A small golden scenario, printed as JSON: the same with and without compilation, and from release to release."""
 
 import json
+import sys
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 
+from kmsim.jit_policies import Policies
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.memblock import PfnRange
 from kmsim.mm.mmzone import NO_PAGE
@@ -16,8 +20,11 @@ TEXTS = ("GFP_KERNEL", "GFP_HIGHUSER_MOVABLE", "GFP_ATOMIC", "GFP_KERNEL | __GFP
 NR_OPERATIONS = 400
 
 
-def play() -> dict[str, object]:
-    """Run the scenario: the blocks handed out in order, the counters, the free lists at the end."""
+def play(policies: Policies | None = None, **changes: Any) -> dict[str, object]:
+    """Run the scenario: the blocks handed out in order, the counters, the free lists at the end.
+
+    `policies` and `changes`: of the machine.
+    """
     m = boot_machine(
         boot_of(
             page_shift=16,
@@ -26,8 +33,9 @@ def play() -> dict[str, object]:
             thp_built_in=False,
             ram=(PfnRange(30, 900),),
             reserved=(PfnRange(100, 140),),
+            **changes,
         )
-    )
+    )._replace(policies=policies)
     random = Random(12)
     gfps = [parse_gfp(text) for text in TEXTS]
     held: list[tuple[int, int]] = []
@@ -50,8 +58,22 @@ def play() -> dict[str, object]:
             drivers.recount(m)
     drivers.drain(m, 0, 0, 1)
     drivers.recount(m)
-    return {"handed_out": handed_out, "events": m.events.tolist(), "state": record_of(m)}
+    return {
+        "handed_out": handed_out,
+        "events": m.events.tolist(),
+        "state": record_of(m),
+        "checked": int(m.work[0].pages_checked),
+    }
+
+
+LINUX_6_0 = {"auto_tune": False, "check_pages": True}
+
+
+def play_both(policies: Policies | None = None) -> list[dict[str, object]]:
+    """The scenario on a machine of the newest kernel, and on one with the policies of Linux 6.0."""
+    return [play(policies), play(policies, **LINUX_6_0)]
 
 
 if __name__ == "__main__":
-    print(json.dumps(play()))
+    copies = {Path(name).stem: Path(name) for name in sys.argv[1:]}
+    print(json.dumps(play_both(Policies(copies) if copies else None)))

@@ -42,8 +42,8 @@ class Crowd:
     def __init__(self, boot: Boot, geometries: list[Geometry], reserve_share: float, random: Random) -> None:
         self.m = boot_machine(boot)
         self.sl = new_slub(self.m, geometries)
-        self.twin = SlubModel(geometries, boot.nr_cpus)
-        self.nr_cpus = boot.nr_cpus
+        self.twin = SlubModel(geometries, boot.params.nr_cpus)
+        self.nr_cpus = boot.params.nr_cpus
         self.random = random
         self.requests: dict[int, Request] = {}
         self.held: list[tuple[int, Object]] = []

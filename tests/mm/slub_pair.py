@@ -91,7 +91,7 @@ class SlubPair:
         self.m: Machine = boot_machine(boot)
         self.sl: Slub = new_slub(self.m, geometries, seeds)
         self.pages = twin_of(self.m)
-        self.twin = SlubModel(geometries, boot.nr_cpus, seeds)
+        self.twin = SlubModel(geometries, boot.params.nr_cpus, seeds)
         self.geometries = geometries
         self.random = random
         self.held: list[tuple[int, Object]] = []

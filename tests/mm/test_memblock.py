@@ -4,6 +4,7 @@ import pytest
 
 from kmsim.mm.memblock import PfnRange, boot_machine, free_range, overlap, recount, subtract, zone_bounds
 from kmsim.mm.mmzone import NR_EVENTS, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, new_machine, page_t
+from tests.params import params
 
 from .machines import M, U, boot_of, free_blocks, plain_machine
 
@@ -129,13 +130,7 @@ def test_a_page_record_takes_sixteen_bytes() -> None:
 def test_an_illegal_geometry_is_our_own_mistake(max_page_order: int, thp_built_in: bool) -> None:
     with pytest.raises(AssertionError):
         new_machine(
-            nr_frames=4096,
-            nr_cpus=1,
-            page_shift=12,
-            max_page_order=max_page_order,
-            pageblock_order=3,
-            pmd_order=9,
-            thp_built_in=thp_built_in,
+            params(nr_frames=4096, max_page_order=max_page_order, pageblock_order=3, thp_built_in=thp_built_in)
         )
 
 

@@ -5,7 +5,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.gfp import parse_gfp
@@ -90,7 +90,7 @@ def fill(pair: SlubPair, leave_pages: int) -> None:
 def run(boot: Boot, phases: list[Phase], seed: int, *, shuffled: bool) -> SlubPair:
     """Run the phases, comparing all the way; free everything and destroy the caches."""
     random = Random(seed)
-    geometries = some_caches(boot.page_shift, random)
+    geometries = some_caches(boot.params.page_shift, random)
     seeds = [random.randrange(1 << 32) for _ in geometries] if shuffled else None
     pair = SlubPair(boot, geometries, seeds, random)
     for phase in phases:
@@ -99,7 +99,7 @@ def run(boot: Boot, phases: list[Phase], seed: int, *, shuffled: bool) -> SlubPa
         assert pair.destroy(cache) == sum(obj[0].cache.number == cache for _, obj in pair.held)
     random.shuffle(pair.held)
     while pair.held:
-        pair.cpu = random.randrange(boot.nr_cpus)
+        pair.cpu = random.randrange(boot.params.nr_cpus)
         pair.free(*pair.held.pop())
     for cache in range(len(geometries)):
         assert pair.destroy(cache) == 0
@@ -108,10 +108,6 @@ def run(boot: Boot, phases: list[Phase], seed: int, *, shuffled: bool) -> SlubPa
     return pair
 
 
-QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
 @given(
     boot=boots(), phases=st.lists(PHASES, min_size=2, max_size=6), seed=st.integers(0, 1 << 30), shuffled=st.booleans()
 )
@@ -121,7 +117,6 @@ def test_random_caches_decide_as_their_twins(boot: Boot, phases: list[Phase], se
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=QUIET)
 @given(
     boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=15), seed=st.integers(0, 1 << 30), shuffled=st.booleans()
 )

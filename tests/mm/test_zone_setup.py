@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kmsim.mm.memblock import PfnRange
@@ -14,11 +15,12 @@ from kmsim.mm.zone_setup import (
     mult_frac,
     recommended_min_free_kbytes,
     set_cacheinfo,
-    set_mobility,
+    set_fixed_sizes,
     thp_starts,
     write_sysctl,
     zone_batchsize,
 )
+from tests.params import params
 
 from .machines import plain_machine
 
@@ -28,15 +30,8 @@ DEFAULTS = Sysctl()
 def zones_of(managed: dict[int, int], page_shift: int = 12, nr_cpus: int = 2, **changes: Any) -> Machine:
     """A machine whose zones have these managed pages, and no page frames to speak of."""
     pmd_order = page_shift - 3
-    settings: dict[str, Any] = {"max_page_order": max(pmd_order, 10), "thp_built_in": True} | changes
-    m = new_machine(
-        nr_frames=1 << settings["max_page_order"],
-        nr_cpus=nr_cpus,
-        page_shift=page_shift,
-        pageblock_order=min(pmd_order, settings["max_page_order"]),
-        pmd_order=pmd_order,
-        **settings,
-    )
+    shape: dict[str, Any] = {"page_shift": page_shift, "pmd_order": pmd_order, "pageblock_order": pmd_order}
+    m = new_machine(params(nr_frames=1, nr_cpus=nr_cpus, **shape | {"max_page_order": max(pmd_order, 10)} | changes))
     for z, pages in managed.items():
         m.zones[z].managed_pages = m.zones[z].present_pages = pages
     return m
@@ -162,11 +157,48 @@ def test_lists_keep_high_orders_where_the_cache_is_large() -> None:
         assert int(m.pcps[0].pcp_flags) == flags
 
 
+def sizes(m: Machine, z: int) -> list[int]:
+    """The batch, high_min, high_max and high of a zone's per-CPU lists."""
+    return [int(m.pcps[z * int(m.params[0].nr_cpus)][name]) for name in ("batch", "high_min", "high_max", "high")]
+
+
+def sized(fraction: int = 0, **changes: Any) -> Machine:
+    """A machine of 16,384 pages with these parameters, its per-CPU lists sized."""
+    m = zones_of({ZONE_DMA: 16_384}, **changes)
+    apply_sysctl(m, Sysctl(percpu_pagelist_high_fraction=fraction), 4096)
+    return m
+
+
+def test_a_fixed_batch_stands_in_every_zone_and_high_is_at_least_four() -> None:
+    assert sizes(sized(), ZONE_DMA) == [3, 640, 1024, 0]
+    assert sizes(sized(pcp_batch=16), ZONE_DMA) == [16, 640, 1024, 0]
+    assert sizes(sized(pcp_batch=300), ZONE_DMA) == [300, 1200, 1200, 0]
+    assert sizes(sized(pcp_batch=16), ZONE_NORMAL) == [16, 64, 64, 0]
+
+
+def test_a_fixed_high_is_not_tuned_and_at_least_four_batches() -> None:
+    assert sizes(sized(pcp_high=100), ZONE_DMA) == [3, 100, 100, 0]
+    assert sizes(sized(pcp_high=100, pcp_batch=40), ZONE_DMA) == [40, 160, 160, 0]
+    assert sizes(sized(pcp_high=100, auto_tune=False), ZONE_DMA) == [3, 100, 100, 100]
+    assert sizes(sized(fraction=8, pcp_batch=5), ZONE_DMA) == [5, 1024, 1024, 0]
+
+
+def test_fixed_sizes_stay_when_the_marks_change() -> None:
+    m = sized(pcp_high=100, pcp_batch=16)
+    write_sysctl(m, Sysctl(min_free_kbytes=20_000), 4096)
+    assert sizes(m, ZONE_DMA) == [16, 100, 100, 0]
+
+
+def test_sizes_that_are_not_fixed_are_left_to_the_kernel() -> None:
+    m = sized()
+    before = m.pcps.copy()
+    set_fixed_sizes(m)
+    assert np.array_equal(m.pcps, before)
+
+
 def test_grouping_is_given_up_below_four_pageblocks() -> None:
     for pages, disabled in ((2047, 1), (2048, 0)):
         m = plain_machine(ram=(PfnRange(0, pages),))
-        assert int(m.params[0].mobility_disabled) == disabled
-        set_mobility(m)
         assert int(m.params[0].mobility_disabled) == disabled
 
 

@@ -54,6 +54,7 @@ class Machine:
     group_disabled: bool
     auto_tune: bool = True
     check_pages: bool = False
+    batch_scale_max: int = 5  # CONFIG_PCP_BATCH_SCALE_MAX, default
     nr_checked: int = 0  # pages that were checked when they became new
     this_cpu: int = 0
     block_types: dict[int, int] = field(default_factory=dict)

@@ -21,7 +21,6 @@ from .zone_model import RmqueueMode, ZoneModel
 
 PAGE_ALLOC_COSTLY_ORDER = 3
 NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
-PCP_BATCH_SCALE_MAX = 5  # CONFIG_PCP_BATCH_SCALE_MAX, default
 PCPF_PREV_FREE_HIGH_ORDER, PCPF_FREE_HIGH_BATCH = 1, 2
 
 
@@ -49,6 +48,11 @@ class PerCpuPages:
         self.locked = False  # pcp->lock is held by somebody
         nr_lists = NR_LOWORDER_PCP_LISTS + 2 * self.machine.thp_in_pcp
         self.lists: list[deque[int]] = [deque(record["lists"].get(str(pindex), ())) for pindex in range(nr_lists)]
+
+    @property
+    def most_at_once(self) -> int:
+        """Give the most pages that one drain gives back."""
+        return self.batch * 2**self.machine.batch_scale_max
 
     def list_index(self, migratetype: int, order: int) -> int:
         """Number the list of a type and order (kernel: order_to_pindex)."""
@@ -93,7 +97,7 @@ class PerCpuPages:
             self.high = high = min(high + batch, self.high_max)
         if not order:
             most = max(high - self.count - self.batch, self.batch)
-            if batch <= most and self.alloc_factor < PCP_BATCH_SCALE_MAX:
+            if batch <= most and self.alloc_factor < self.machine.batch_scale_max:
                 self.alloc_factor += 1
             batch = min(batch, most)
         return max(batch >> order, 2) if batch > 1 else batch
@@ -118,7 +122,7 @@ class PerCpuPages:
         """Let a free change the factors; say whether the lists are to be emptied for it."""
         self.alloc_factor >>= 1
         free_high = self.is_freeing_high_orders(order)
-        if self.free_count < self.batch << PCP_BATCH_SCALE_MAX:
+        if self.free_count < self.most_at_once:
             self.free_count += 1 << order
         return free_high
 
@@ -138,7 +142,7 @@ class PerCpuPages:
         if not high:
             return 0
         if free_high:
-            self.high = max(high - (self.batch << PCP_BATCH_SCALE_MAX), self.high_min)
+            self.high = max(high - self.most_at_once, self.high_min)
             return 0
         freed = max(self.free_count, self.batch)
         if self.zone.flags & RECLAIM_ACTIVE:
@@ -158,7 +162,7 @@ class PerCpuPages:
     def nr_free(self, high: int, free_high: bool) -> int:
         """Decide how many pages a drain gives back (kernel: nr_pcp_free)."""
         if free_high:
-            return min(self.count, self.batch << PCP_BATCH_SCALE_MAX)
+            return min(self.count, self.most_at_once)
         if high < self.batch:
             return 1
         return clamp(self.free_count, self.batch, high - self.batch)
@@ -177,15 +181,15 @@ class PerCpuPages:
             pindex = (pindex + 1) % len(self.lists)
 
     def drain_everything(self) -> None:
-        """Give back all pages, batch << 5 at a time (kernel: drain_pages_zone)."""
+        """Give back all pages, batch << batch_scale_max at a time (kernel: drain_pages_zone)."""
         while self.count:
-            self.drain(min(self.count, self.batch << PCP_BATCH_SCALE_MAX), 0)
+            self.drain(min(self.count, self.most_at_once), 0)
 
     def decay_high(self) -> bool:
         """Lower pcp->high by an eighth, drain to it and ask for more of it (kernel: decay_pcp_high)."""
         todo = False
         if self.high > self.high_min:
-            least = self.count - (self.batch << PCP_BATCH_SCALE_MAX)
+            least = self.count - self.most_at_once
             self.high = max(least, self.high - (self.high >> 3), self.high_min)
             todo = self.high > self.high_min
         surplus = self.count - self.high

@@ -6,6 +6,7 @@ from pathlib import Path
 from kmsim.mm.memblock import Boot, PfnRange
 from kmsim.mm.mmzone import Machine
 from kmsim.procfs import recorded
+from tests.params import params
 
 DATA = Path(__file__).parents[1] / "data"
 NAMES = ("x86-4k-256M", "x86-4k-4G", "arm64-64k-4G")
@@ -34,7 +35,9 @@ def x86_boot(mib: int, *, max_page_order: int = 10, nr_cpus: int = 2, thp: bool 
     ram = (PfnRange(1, 0x9F), PfnRange(256, mib << 8))
     reserved = (PfnRange(0, 256), PfnRange(5000, 7003))
     pageblock_order = 9 if thp else max_page_order
-    return Boot("x86-64", 12, max_page_order, pageblock_order, 9, thp, False, nr_cpus, ram, reserved)
+    orders = {"max_page_order": max_page_order, "pageblock_order": pageblock_order}
+    shape = params(thp_built_in=thp, nr_cpus=nr_cpus, **orders)
+    return Boot("x86-64", shape, False, ram, reserved)
 
 
 def arm64_boot(mib: int, *, page_shift: int, max_page_order: int) -> Boot:
@@ -45,4 +48,6 @@ def arm64_boot(mib: int, *, page_shift: int, max_page_order: int) -> Boot:
     pmd_order = page_shift - 3
     thp = max_page_order >= pmd_order
     pageblock_order = min(pmd_order, max_page_order)
-    return Boot("arm64", page_shift, max_page_order, pageblock_order, pmd_order, thp, False, 2, ram, reserved)
+    orders = {"max_page_order": max_page_order, "pageblock_order": pageblock_order, "pmd_order": pmd_order}
+    shape = params(page_shift=page_shift, thp_built_in=thp, **orders)
+    return Boot("arm64", shape, False, ram, reserved)

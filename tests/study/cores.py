@@ -18,6 +18,7 @@ from kmsim.study.store import Result
 from kmsim.study.tables import tables_of
 from kmsim.workload.request import Request
 from kmsim.workload.turns import KIND_NAMES
+from tests.params import params
 
 FACTS = {"name": "made up", "seed": 1, "page_size_bytes": 4096, "notes": []}
 
@@ -30,16 +31,8 @@ def bucket_entry(value: int) -> int:
 
 def hand_made_core(*requests: tuple[str, int], nr_cpus: int = 2, max_page_order: int = 3) -> Core:
     """A core of idle CPUs that counts these requests, each flags and order; zones DMA and DMA32 have memory."""
-    m = new_machine(
-        nr_frames=256,
-        nr_cpus=nr_cpus,
-        nr_contexts=NR_LEVELS * nr_cpus,
-        page_shift=12,
-        max_page_order=max_page_order,
-        pageblock_order=3,
-        pmd_order=3,
-        thp_built_in=True,
-    )
+    orders = {"max_page_order": max_page_order, "pageblock_order": 3, "pmd_order": 3}
+    m = new_machine(params(nr_frames=256, nr_cpus=nr_cpus, **orders), nr_contexts=NR_LEVELS * nr_cpus)
     for z in (ZONE_DMA, ZONE_DMA32):
         m.zones[z].start_pfn = 64 * z
         m.zones[z].end_pfn = 64 * (z + 1)

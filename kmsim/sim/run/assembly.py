@@ -41,7 +41,7 @@ def core_of(study: Study, plan: Plan, slab_seeds: list[int] | None, nr_spare_cac
         slub=slub,
         vm=vm,
         constructors_ps=(*plan.constructor_ps, *[0] * nr_spare_caches),
-        uses_lists=nr_spare_caches > 0 or any(request.api in (EXACT, BULK) for request in plan.requests),
+        uses_lists=vm is not None or any(request.api in (EXACT, BULK) for request in plan.requests),
     )
     _add_planned(core, plan, nr_cpus)
     core.state[0].interrupts_flush = study.machine.arch == "x86-64"

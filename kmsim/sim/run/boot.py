@@ -2,8 +2,9 @@
 
 A fresh machine is booted. One from the user's buddyinfo or an aged one is booted and then changed,
 with random numbers of its own streams; its watermarks, reserves and list sizes are the boot's. A
-recorded machine is built from the recording alone, marks included: of the config's sysctls only
-watermark_boost_factor counts, and what else the config says of the machine must agree.
+recorded machine is built from the recording, marks and list sizes included: of the config count the
+parameters that no recording says (`params_of`: policies, sizes of per-CPU lists that are fixed, and of the
+sysctls watermark_boost_factor), and what else it says of the machine must agree.
 
 What a state's files hold is looked at only here, so a user's mistake in them is found here; it is
 refused as the config door refuses, with the file as the place.
@@ -20,8 +21,8 @@ from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
 from kmsim.config.state import Aged, BuddyInfo, Recorded
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
-from kmsim.mm.mmzone import Machine
-from kmsim.mm.zone_setup import Sysctl
+from kmsim.mm.mmzone import Machine, Params
+from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
 from kmsim.procfs import recorded
 from kmsim.procfs.text import read_text
 from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
@@ -43,6 +44,25 @@ MUST = {
 _HERE = "config"  # the place of a problem that is in no file of a state
 
 
+def params_of(config: MachineConfig) -> Params:
+    """The machine's parameters; those that the boot finds are still open."""
+    pcp = config.pcp
+    return Params(
+        page_shift=config.page_shift,
+        max_page_order=config.max_page_order,
+        pageblock_order=config.pageblock_order,
+        pmd_order=config.pmd_order,
+        thp_built_in=config.thp.built_in,
+        nr_cpus=config.cpus,
+        auto_tune=pcp.auto_tune,
+        check_pages=config.check_pages,
+        batch_scale_max=pcp.batch_scale_max,
+        pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
+        pcp_high=0 if pcp.high == "auto" else pcp.high,
+        watermark_boost_factor=config.sysctl.watermark_boost_factor,
+    )
+
+
 def boot_of(config: MachineConfig) -> Boot:
     """What the kernel finds on this machine; ranges in page frames."""
     sysctl = config.sysctl
@@ -50,13 +70,8 @@ def boot_of(config: MachineConfig) -> Boot:
     dma, dma32, normal, movable = sysctl.lowmem_reserve_ratio
     return Boot(
         arch=config.arch,
-        page_shift=shift,
-        max_page_order=config.max_page_order,
-        pageblock_order=config.pageblock_order,
-        pmd_order=config.pmd_order,
-        thp_built_in=config.thp.built_in,
+        params=params_of(config),
         thp_enabled=config.thp.enabled != "never",
-        nr_cpus=config.cpus,
         ram=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.memory_map),
         reserved=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.reserved),
         released=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.released),
@@ -66,10 +81,7 @@ def boot_of(config: MachineConfig) -> Boot:
             lowmem_reserve_ratio=(dma, dma32, normal, movable),
             percpu_pagelist_high_fraction=sysctl.percpu_pagelist_high_fraction,
         ),
-        watermark_boost_factor=sysctl.watermark_boost_factor,
         cache_slice_bytes=config.cache_slice,
-        auto_tune=config.pcp.auto_tune,
-        check_pages=config.check_pages,
     )
 
 
@@ -110,16 +122,14 @@ def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
         refuse("state_recording", path, key, str(error))
     try:
         raw = recorded.raw_state(recording, state.section, state.moment)
-        m = recorded.build_machine(recording, raw)
+        m = recorded.build_machine(recording, raw, params_of(config))
     except recorded.RecordingError as error:
         named = {"section": state.section, "moment": state.moment}
         refuse("state_moment", path, "machine.state", str(error), **named)
     disagreements = list(_disagreements(config, recording, m, path))
     if disagreements:
         raise ConfigError(disagreements)
-    m.params[0].watermark_boost_factor = config.sysctl.watermark_boost_factor
-    m.params[0].auto_tune = config.pcp.auto_tune
-    m.params[0].check_pages = config.check_pages
+    set_fixed_sizes(m)
     try:
         recount(m)
     except AssertionError as error:

@@ -155,7 +155,7 @@ class Timeline(Observer):
             self._spinning.setdefault(ac, (int(run.lock), now))
         elif run.lock != NOBODY:
             self._holding.setdefault(int(run.lock), (ac, max(int(core.locks[run.lock].since), now)))
-        elif len(taken) and hold:
+        elif len(taken):
             self._wait(c, int(taken[0]), now, now + wait)
             self._hold(c, int(taken[0]), end - hold, end)
         elif wait and end == now + wait:

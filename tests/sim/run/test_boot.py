@@ -10,11 +10,13 @@ import pytest
 
 from kmsim.config import ConfigError, Study, from_mapping
 from kmsim.mm.memblock import boot_machine, recount
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import Machine, Params
 from kmsim.mm.vmstat import unusable_free_index
 from kmsim.procfs import buddyinfo, pagetypeinfo
-from kmsim.sim.run.boot import boot_of, machine_of
+from kmsim.sim.run.boot import boot_of, machine_of, params_of
+from tests.mm.machines import params_of as params_of_machine
 from tests.procfs.recordings import file, path
+from tests.procfs.recordings import machine as recorded_machine
 
 RECORDED = path("x86-4k-256M")
 LIKE_RECORDED = {"arch": "x86-64", "cpus": 2, "memory": "256MiB"}
@@ -175,12 +177,41 @@ def test_an_index_that_the_memory_cannot_have_is_refused() -> None:
     assert why.startswith(f"config: {must}, found 0.98 (only 0 to 0.9")
 
 
-@pytest.mark.parametrize("auto_tune", [False, True])
-@pytest.mark.parametrize("check_pages", [False, True])
+# Every key of a config that is a parameter, at another value than the default.
+UNLIKE = {
+    "pcp": {"auto_tune": False, "batch": 9, "high": 77, "batch_scale_max": 4},
+    "check_pages": True,
+    "sysctl": {"watermark_boost_factor": 12_000},
+}
+# Parameters by where else they come from.
+OF_THE_RECORDING = ("page_shift", "max_page_order", "pageblock_order", "pmd_order", "thp_built_in", "nr_cpus")
+FOUND = ("nr_frames", "mobility_disabled")
+OF_THE_COMPUTER = ("cache_lines",)
+
+
+def test_every_parameter_comes_from_the_config_or_is_told_otherwise() -> None:
+    wanted, default = (params_of(study("fresh", **keys).machine) for keys in (UNLIKE, {}))
+    same = {name for name in Params._fields if getattr(wanted, name) == getattr(default, name)}
+    assert same == {*OF_THE_RECORDING, *FOUND, *OF_THE_COMPUTER}
+
+
 @pytest.mark.parametrize("state", ["fresh", {"recorded": str(RECORDED)}], ids=["fresh", "recorded"])
-def test_the_policies_of_the_config_are_the_machines(state: object, auto_tune: bool, check_pages: bool) -> None:
-    m = machine(state, pcp={"auto_tune": auto_tune}, check_pages=check_pages)
-    assert (m.params[0].auto_tune, m.params[0].check_pages) == (auto_tune, check_pages)
+def test_the_machine_has_every_parameter_of_the_config(state: object) -> None:
+    wanted = params_of(study(state, **UNLIKE).machine)
+    m = machine(state, **UNLIKE)
+    assert params_of_machine(m)._replace(nr_frames=0) == wanted
+    assert m.params[0].nr_frames == 65_536
+    assert {int(batch) for batch in m.pcps["batch"]} == {9}
+    assert {int(high) for high in m.pcps["high_max"]} == {77}
+
+
+def test_a_replayed_machine_has_the_policies_of_its_own_release() -> None:
+    assert params_of_machine(recorded_machine("x86-4k-256M"))._replace(nr_frames=0) == params_of(study("fresh").machine)
+
+
+def test_sizes_that_are_not_fixed_are_the_recordings() -> None:
+    m, replayed = machine({"recorded": str(RECORDED)}), recorded_machine("x86-4k-256M")
+    assert np.array_equal(m.pcps, replayed.pcps)
 
 
 def test_lists_of_a_fixed_size_have_one_size() -> None:

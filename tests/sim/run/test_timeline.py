@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 
 from kmsim.config import from_mapping
-from kmsim.sim.core.records import NO_BLOCK
+from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.timeline import Slice, Timeline, trace_text
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from kmsim.study.tables import lock_names
 from tests.sim.core.test_spinlock import crowd
-from tests.sim.stories import PAIR, cheap, source
+from tests.sim.stories import PAIR, cheap, prices, source
 from tests.sim.test_modes import random_study
-
-assert NO_BLOCK == -1
 
 
 def timeline_of(config: Any) -> tuple[Simulation, list[Slice]]:
@@ -36,17 +34,23 @@ def in_ns(slices: list[Slice]) -> list[tuple[int, str, float, float]]:
 
 
 def test_two_cpus_that_ask_at_once_wait_in_turn() -> None:
-    _, slices = timeline_of(cheap(PAIR | {"cpus": [0, 1], "operations": 1}))
+    costs = prices(lock_hold="40ns")
+    simulation, slices = timeline_of(cheap(PAIR | {"cpus": [0, 1], "operations": 1}, costs=costs))
+    zone = f"zone {ZONE_NAMES[int(simulation.machine.zones['present_pages'].argmax())]}"
     assert in_ns(slices) == [
-        (0, "t0/cpu0: alloc pages order 4", 0, 76),
-        (0, "hold zone DMA32", 76, 76),
+        (0, "t0/cpu0: alloc pages order 4", 0, 116),
+        (0, f"hold {zone}", 76, 116),
+        (1, "t0/cpu1: alloc pages order 4", 0, 256),
+        (1, f"wait for {zone}", 61, 216),
+        (1, f"hold {zone}", 216, 256),
     ]
 
 
 def test_an_interrupt_lies_within_what_it_interrupts() -> None:
     _, slices = timeline_of(cheap(PAIR, interrupts=[source("irq", arrivals={"constant": "30ns"}, operations=1)]))
-    operations = [each for each in slices if each.of == "operation"]
-    assert [each.name for each in operations] == []
+    thread, irq = (each for each in slices if each.of == "operation" and each.begin < 100_000)
+    assert (thread.name, irq.name) == ("t0/cpu0: alloc pages order 4", "irq/cpu0: alloc pages order 4")
+    assert thread.begin < irq.begin < irq.end < thread.end
 
 
 @pytest.mark.parametrize("config", [random_study(1), random_study(2), crowd(1)])

@@ -1,0 +1,59 @@
+"""Kernel releases: what differs between them, one row of policies each.
+
+A *policy* is a decision that kernels make differently, and that somebody may want to make otherwise: how much a
+per-CPU list holds and moves, whether new pages are looked at, what is taken where a migratetype has no block left.
+Each is one file of `mm`; the rest of `mm` calls its *verbs* and nothing else of it:
+
+    file         verbs                                                     it decides
+    pcp_tuned    note_alloc, nr_pcp_alloc, nr_to_drain, decay_pcp_high     where params.auto_tune is on
+    pcp_fixed    the same                                                  where it is off
+    new_pages    check_new_pages                                           where params.check_pages is on
+    fallback     rmqueue_fallback                                          always
+
+A row says, by data, what a release does: its fields are those fields of `mm.mmzone.Params` that follow from the
+release. Explicit keys of a config (`pcp.auto_tune`, `check_pages` ...) override the row, and describe a kernel
+that has none (`kmsim.config.releases`). Policies of one noun stand side by side in the compiled code, and a
+param chooses: one branch.
+
+A file from outside of the package takes a policy's place on one machine: `Policies({"fallback": path})` as its
+`Machine.policies` (see `kmsim.jit_policies`; the choice is made when code is compiled). The file has the policy's
+verbs, with as many parameters; how they may be called, the docstrings in the package's file say. A copy of that
+file is a beginning.
+
+What a verb may do: read all of the machine; change what its docstring names, and through the verbs of `mm.buddy`,
+`mm.pageblock`, `mm.vmstat` and `mm.cacheline` what they change; count its work in `work` and its events in
+`events`. It draws no random numbers, knows no time, keeps no state but in the machine's records, and allocates
+nothing. Invariant: `mm.recount.validate` holds before and after.
+Lock order: pcp lock, then the zone's lock. A verb is called under the locks that its module head names, and takes
+and gives none: where a lock is wanted, the verb says how much to move, and `mm.page_alloc` asks for the lock.
+
+To add a release: a row here, and recordings that show it. To add a field to the rows: `Params`, and the config's
+key in `kmsim.config.releases`.
+"""
+
+from typing import NamedTuple
+
+
+class Kernel(NamedTuple):
+    """What a release does, where `mm` knows releases that differ; the fields are those of `Params` of that name.
+
+    Fields with a default are build options, which have had that default wherever they were there.
+    """
+
+    auto_tune: bool
+    check_pages: bool
+    batch_scale_max: int = 5
+
+
+# The releases that are built in, by major and minor number.
+KERNELS = {
+    "6.12": Kernel(auto_tune=True, check_pages=False),
+}
+NEWEST_RELEASE = "6.12"
+NEWEST = KERNELS[NEWEST_RELEASE]
+
+
+def kernel_of(release: str) -> Kernel | None:
+    """The row of a release such as 6.12.117-lab; None where it is not built in."""
+    version = release.split("-", maxsplit=1)[0].split(".")
+    return KERNELS.get(".".join(version[:2]))

@@ -1,0 +1,183 @@
+"""Sections `slub.*`: which slab and which object each of thousands of requests got, asked of `mm.slub`.
+
+One CPU allocated from a new cache of its own, and freed to it, with nothing else going on. A row says op (1 allocated,
+-1 freed), the handle under which the recording driver keeps the object, the first page frame of the object's slab, and
+the object's index there; six columns behind them say -1 in this release and are not scored. kmsim asks its own cache
+for an object, row by row, and frees the one that it gave out under the same handle. Which page a new slab gets is
+input: where kmsim takes a new slab, the row's page frame becomes that slab's, unless another slab that is in use has
+it. All else is scored, of frees, too: whether a slab is new, which one it is, which object.
+
+The replay stops at the first row that differs, since from there on both caches hold other objects; at a free of a
+handle that holds nothing; and where the recorded request got no pages. The cache's geometry is a section of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kmsim.jit import core, entry
+from kmsim.mm.gfp import parse_gfp
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.slab_geometry import Geometry
+from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
+from kmsim.mm.slub_free import slab_of
+from kmsim.mm.slub_records import NO_OBJECT, NO_SLAB, SLAB_LIVE, Slub, new_slub
+from kmsim.procfs.recorded import Recording
+from kmsim.validate.exact import NR_BLOCKS, machine_like
+from kmsim.validate.replay import DIFFERS, FINISHED, NOT_ALLOCATED, Rows, as_rows
+from kmsim.validate.report import Section, skipped
+from kmsim.validate.slab import build_of, compared, recomputed, score
+
+OP, HANDLE, SLAB_PFN, INDEX = range(4)
+SCORED = (SLAB_PFN, INDEX)
+NR_COLUMNS = 10
+ALLOCATED, FREED = 1, -1
+CPU = 0  # of kmsim's machine, which has one
+CACHE = 0
+NO_ROW = -1
+NEW = -1  # in the place of a page frame: kmsim took a new slab where the recording shows one that is in use
+PAGES_MAX = 1 << 20  # assumed: no driver fills more with objects of one cache
+
+
+@core
+def take(m: Machine, sl: Slub, gfp: int) -> int:
+    """An object, or NO_OBJECT, on a machine where every lock is free."""
+    wanted = slab_alloc_begin(m, sl, CPU, CACHE, gfp)
+    while wanted:
+        wanted = slab_locked(m, sl, CPU)
+    return int(sl.contexts[CPU].obj)
+
+
+@core
+def give_back(m: Machine, sl: Slub, obj: int) -> None:
+    """Free an object on a machine where every lock is free."""
+    wanted = slab_free_begin(m, sl, CPU, obj)
+    while wanted:
+        wanted = slab_locked(m, sl, CPU)
+
+
+@core
+def is_taken(sl: Slub, slab: int, page: int, page_of_slab: Rows) -> bool:
+    """Is a slab, which once got this page, still in use there?"""
+    return bool(slab >= 0 and int(sl.slabs[slab].slab_flags) & SLAB_LIVE and page_of_slab[slab] == page)
+
+
+@entry
+def replay_objects(
+    m: Machine,
+    sl: Slub,
+    request: tuple[int, bool],
+    log: Rows,
+    pages: tuple[Rows, Rows, Rows, Rows],
+    held: Rows,
+    got: Rows,
+) -> tuple[int, int]:
+    """Run the rows of `log`; `got` is filled with the page frame and index that kmsim says.
+
+    `request`: the GFP flags, and whether the last handle moves to the place of a freed one. `pages`: each row's page
+    frame as a number from 0 on; the frames by that number; the slab that got a frame last; the number of each slab's.
+    `held`: the object under each handle. Returns the row at which it stopped (len(log) at the end) and the reason.
+    """
+    gfp, moves = request
+    page_of_row, frames, slab_at, page_of_slab = pages
+    nr_held = 0
+    for row in range(log.shape[0]):
+        handle = log[row, HANDLE]
+        obj = held[handle]
+        if log[row, OP] == ALLOCATED:
+            if obj != NO_OBJECT:
+                return row, NOT_ALLOCATED
+            nr_slabs = int(sl.caches[CACHE].alloc_slab)
+            obj = take(m, sl, gfp)
+            if obj == NO_OBJECT:
+                return row, DIFFERS
+            slab = slab_of(sl, obj)
+            if int(sl.caches[CACHE].alloc_slab) != nr_slabs:
+                page = page_of_row[row]
+                if is_taken(sl, slab_at[page], page, page_of_slab) and slab_at[page] != slab:
+                    return row, DIFFERS
+                slab_at[page] = slab
+                page_of_slab[slab] = page
+            held[handle] = obj
+            nr_held += 1
+        elif obj == NO_OBJECT:
+            return row, NOT_ALLOCATED
+        else:
+            slab = slab_of(sl, obj)
+        got[row, 0] = frames[page_of_slab[slab]]
+        got[row, 1] = obj - int(sl.slabs[slab].first_object)
+        if got[row, 0] != log[row, SLAB_PFN] or got[row, 1] != log[row, INDEX]:
+            return row, DIFFERS
+        if log[row, OP] == FREED:
+            give_back(m, sl, obj)
+            nr_held -= 1
+            held[handle] = NO_OBJECT
+            if moves:
+                held[handle] = held[nr_held]
+                held[nr_held] = NO_OBJECT
+    return log.shape[0], FINISHED
+
+
+def slub_sections(recording: Recording, name: str) -> list[Section]:
+    """The rows of one section, and the geometry of its cache."""
+    raw = recording.lab[name]
+    log = checked_log(raw["log"])
+    geometry = recomputed(build_of(recording), raw["cache"])
+    cache = Section(f"{name}.cache")
+    score(cache, f"cache {geometry.name}", *compared(raw["cache"], geometry))
+    if not len(log):
+        return [skipped(name, "no requests were recorded"), cache]
+    return [rows_section(recording, name, log, geometry), cache]
+
+
+def checked_log(raw: Any) -> Rows:
+    """A recorded log as a table; ValueError where a row cannot be."""
+    log = as_rows(raw, NR_COLUMNS)
+    if not np.isin(log[:, OP], (ALLOCATED, FREED)).all():
+        raise ValueError("op must be 1 (allocated) or -1 (freed)")
+    if ((log[:, HANDLE] < 0) | (log[:, HANDLE] >= len(log))).any():
+        raise ValueError(f"a handle must be from 0 to {len(log) - 1}")
+    return log
+
+
+def rows_section(recording: Recording, name: str, log: Rows, geometry: Geometry) -> Section:
+    """Replay the rows on a machine that has pages enough, and say what differs."""
+    raw = recording.lab[name]
+    without_pages = np.flatnonzero(log[:, SLAB_PFN] < 0)
+    end = int(without_pages[0]) if len(without_pages) else len(log)
+    frames, page_of_row = np.unique(log[:end, SLAB_PFN], return_inverse=True)
+    nr_pages = len(frames) << geometry.order
+    if nr_pages > PAGES_MAX:
+        raise ValueError(f"slabs of {nr_pages} pages; kmsim replays up to {PAGES_MAX}")
+    max_page_order = int(recording.consts["max_order_inclusive"])
+    m = machine_like(recording, NR_BLOCKS + 2 * (nr_pages >> max_page_order))
+    sl = new_slub(m, [geometry])
+    slab_at = np.full(len(frames), NO_SLAB, np.int64)
+    page_of_slab = np.full(len(sl.slabs), NO_ROW, np.int64)
+    pages = (page_of_row.astype(np.int64), frames, slab_at, page_of_slab)
+    got = np.full((end, len(SCORED)), NEW, np.int64)
+    request = (parse_gfp(raw["gfp"]), raw["kind"] == "mix")
+    held = np.full(len(log) + 1, NO_OBJECT, np.int64)
+    stopped, reason = replay_objects(m, sl, request, log[:end], pages, held, got)
+    section = Section(name, rows=end, equal=stopped, skipped=len(log) - end)
+    if reason != FINISHED:
+        section.why = explain_row(log, got, stopped, held_nothing=reason == NOT_ALLOCATED)
+    elif end < len(log):
+        section.why = f"from row {end} on: the page allocator had no pages, which is input"
+    return section
+
+
+def explain_row(log: Rows, got: Rows, row: int, *, held_nothing: bool) -> str:
+    """The first difference for a person."""
+    op, handle, slab_pfn, index = log[row, : INDEX + 1].tolist()
+    what = "allocation" if op == ALLOCATED else "free"
+    text = f"row {row}, {what}: recorded object {index} of the slab at {slab_pfn}"
+    if held_nothing:
+        state = "holds an object already" if op == ALLOCATED else "holds no object"
+        return f"{text}, but handle {handle} {state}"
+    found_pfn, found_index = got[row].tolist()
+    if found_pfn == NEW:
+        return f"{text}, kmsim took a new slab"
+    return f"{text}, kmsim {found_index} of the slab at {found_pfn}"

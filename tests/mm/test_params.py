@@ -1,0 +1,47 @@
+"""A machine's parameters: one record, written field for field."""
+
+from kmsim.mm.memblock import boot_machine
+from kmsim.mm.mmzone import Params, new_machine, params_t
+from tests.params import params
+
+from .machines import boot_of, params_of
+
+# No two alike, and none a default.
+UNLIKE = Params(
+    page_shift=14,
+    max_page_order=8,
+    pageblock_order=7,
+    pmd_order=6,
+    thp_built_in=True,
+    nr_cpus=3,
+    auto_tune=False,
+    check_pages=True,
+    batch_scale_max=4,
+    pcp_batch=9,
+    pcp_high=77,
+    watermark_boost_factor=12_000,
+    mobility_disabled=True,
+    nr_frames=5 << 8,
+    cache_lines=555,
+)
+
+
+def test_the_records_fields_are_those_of_the_kernels_parameters_in_order() -> None:
+    assert params_t.names == Params._fields
+
+
+def test_every_parameter_of_a_machine_comes_from_the_record() -> None:
+    assert params_of(new_machine(UNLIKE)) == UNLIKE
+
+
+def test_the_test_would_see_any_field_left_out() -> None:
+    default = params()
+    same = [name for name in Params._fields if getattr(UNLIKE, name) == getattr(default, name)]
+    assert same == ["thp_built_in"]
+    assert UNLIKE.thp_built_in  # which is not the zero that a new record holds
+
+
+def test_a_boot_adds_what_it_finds_and_changes_nothing_else() -> None:
+    boot = boot_of(**UNLIKE._replace(mobility_disabled=False, nr_frames=0)._asdict())
+    found = {"nr_frames": boot.ram[-1].end, "mobility_disabled": False}
+    assert params_of(boot_machine(boot)) == UNLIKE._replace(**found)

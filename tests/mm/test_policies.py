@@ -1,0 +1,193 @@
+"""Policies: the table of kernels, and files from outside of the package in place of the package's."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kmsim.jit import entry
+from kmsim.jit_policies import Policies, PolicyError, verbs_of
+from kmsim.mm import kernels
+from kmsim.mm.kernels import KERNELS, NEWEST, Kernel, kernel_of
+from kmsim.mm.mmzone import Machine, Params
+from kmsim.mm.new_pages import check_new_pages
+from kmsim.mm.pcp import note_alloc
+
+from . import scenario
+from .machines import plain_machine
+
+ROOT = Path(__file__).parents[2]
+MM = ROOT / "kmsim" / "mm"
+
+
+def table() -> dict[str, tuple[str, ...]]:
+    """The policies that the head of `mm.kernels` names, each with its verbs."""
+    rows = re.findall(r"^    (\w+)  +((?:\w+, )*\w+|the same)  +", kernels.__doc__ or "", re.MULTILINE)
+    found: dict[str, tuple[str, ...]] = {}
+    for name, verbs in rows[1:]:
+        found[name] = tuple(verbs.split(", ")) if verbs != "the same" else found["pcp_tuned"]
+    return found
+
+
+POLICIES = ("pcp_tuned", "pcp_fixed", "new_pages", "fallback")
+
+
+@entry
+def look(m: Machine, ac: int, pfn: int, order: int) -> None:
+    """The policy's verb, for Python callers."""
+    check_new_pages(m, ac, pfn, order)
+
+
+@entry
+def note(m: Machine, p: int) -> None:
+    """A verb of the policy that the machine's parameters choose, for Python callers."""
+    note_alloc(m, p)
+
+
+def copied(policy: str, folder: Path, change: Callable[[str], str] = str) -> Path:
+    """A copy of the policy's file, outside of the package."""
+    file = folder / f"{policy}.py"
+    file.write_text(change((MM / f"{policy}.py").read_text()))
+    return file
+
+
+# ---- the table
+
+
+def test_the_table_names_every_policy_with_its_verbs() -> None:
+    assert tuple(table()) == POLICIES
+    assert {policy: verbs_of(policy) for policy in POLICIES} == table()
+    marked = {path.stem for path in MM.glob("*.py") if "\n@verb\n" in path.read_text()}
+    assert marked == set(POLICIES)
+
+
+def test_a_row_says_parameters_of_a_machine() -> None:
+    assert set(Kernel._fields) <= set(Params._fields)
+
+
+@pytest.mark.parametrize("release", ["6.12", "6.12.1", "6.12.117-lab"])
+def test_a_release_has_the_row_of_its_first_two_numbers(release: str) -> None:
+    assert kernel_of(release) is KERNELS["6.12"] is NEWEST
+
+
+@pytest.mark.parametrize("release", ["6.1", "6.120", "6", "612", "unknown", ""])
+def test_a_release_that_is_not_built_in_has_none(release: str) -> None:
+    assert kernel_of(release) is None
+
+
+# ---- files in place of the package's
+
+
+def test_a_file_takes_the_place_of_a_verb_on_one_machine_alone(tmp_path: Path) -> None:
+    twice = copied("new_pages", tmp_path, lambda text: text.replace("+= 1 << order", "+= 2 << order"))
+    plain, other = plain_machine(), plain_machine()._replace(policies=Policies({"new_pages": twice}))
+    for m in (plain, other):
+        look(m, 0, 512, 3)
+    assert [int(m.work[0].pages_checked) for m in (plain, other)] == [8, 16]
+
+
+def test_a_verb_may_be_a_plain_function(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def check_new_pages(m, ac, pfn, order):\n    m.work[0].pages_checked += 100\n")
+    m = plain_machine()._replace(policies=Policies({"new_pages": file}))
+    look(m, 0, 512, 3)
+    assert m.work[0].pages_checked == 100
+
+
+def test_only_the_policy_that_is_chosen_asks_the_file(tmp_path: Path) -> None:
+    thrice = copied("pcp_fixed", tmp_path, lambda text: text.replace("free_factor >>= 1", "free_factor *= 3"))
+    policies = Policies({"pcp_fixed": thrice})
+    fixed = plain_machine(auto_tune=False)._replace(policies=policies)
+    tuned = plain_machine()._replace(policies=policies)
+    for m in (fixed, tuned):
+        m.pcps[0].free_factor = m.pcps[0].free_count = 4
+        note(m, 0)
+    assert (fixed.pcps[0].free_factor, fixed.pcps[0].free_count) == (12, 4)
+    assert (tuned.pcps[0].free_factor, tuned.pcps[0].free_count) == (4, 2)
+
+
+def test_the_same_sources_share_what_is_compiled(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    one, same = (Policies({"new_pages": copied("new_pages", folder)}) for folder in (tmp_path, tmp_path / "b"))
+    other = Policies({"new_pages": copied("new_pages", tmp_path, lambda text: text + "# changed\n")})
+    assert one.name == same.name != other.name
+
+
+def test_copies_of_every_policy_decide_the_same_in_plain_python(tmp_path: Path) -> None:
+    copies = [str(copied(policy, tmp_path)) for policy in POLICIES]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mm.scenario", *copies],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == json.loads(json.dumps(scenario.play_both()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_copy_of_a_policy_decides_the_same_compiled(policy: str, tmp_path: Path) -> None:
+    assert scenario.play_both(Policies({policy: copied(policy, tmp_path)})) == scenario.play_both()
+
+
+def test_the_scenario_asks_every_policy() -> None:
+    newest, old = scenario.play_both()
+    assert newest["handed_out"] != old["handed_out"]
+    assert newest["checked"] == 0 != old["checked"]
+
+
+# ---- files that cannot
+
+
+@pytest.mark.parametrize(
+    ("policy", "text", "why"),
+    [
+        ("buddy", "", "must be in place of one of fallback, new_pages, pcp_fixed, pcp_tuned, found buddy"),
+        ("new_pages", None, "must be a file that can be read, found No such file or directory"),
+        ("new_pages", "def f(:", "must run as Python, found SyntaxError"),
+        ("new_pages", "import kmsim.nothing", "must run as Python, found ModuleNotFoundError"),
+        ("new_pages", "check_new_pages = 1", "must have a function check_new_pages"),
+        ("new_pages", "def check_new_pages(m): ...", "check_new_pages: must have 4 parameters, found 1"),
+    ],
+)
+def test_a_file_that_cannot_take_the_place_is_refused(
+    policy: str, text: str | None, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(PolicyError, match=re.escape(f"{file}: {why}")):
+        Policies({policy: file})
+
+
+def test_what_is_kept_on_disk_is_told_apart_by_source(tmp_path: Path) -> None:
+    """A second process loads what the first has compiled, and another source is compiled anew."""
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from kmsim.jit_policies import Policies\n"
+        "from tests.mm.machines import plain_machine\n"
+        "from tests.mm.test_policies import look\n"
+        "m = plain_machine()._replace(policies=Policies({'new_pages': Path(sys.argv[1])}))\n"
+        "look(m, 0, 512, 3)\n"
+        "print(m.work[0].pages_checked, sum(look.stats.cache_hits.values()))\n"
+    )
+    text = "def check_new_pages(m, ac, pfn, order):\n    m.work[0].pages_checked += {}\n"
+    file = tmp_path / "mine.py"
+    seen = []
+    for pages in (f"{os.getpid()}1", f"{os.getpid()}1", f"{os.getpid()}2"):
+        file.write_text(text.format(pages))
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(file)], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        seen.append(done.stdout.split())
+    assert seen == [[f"{os.getpid()}1", "0"], [f"{os.getpid()}1", "1"], [f"{os.getpid()}2", "0"]]
+
+
