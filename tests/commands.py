@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from kmsim.cli import main
+from tests.patience import PATIENCE_S
 
 SMALL = """\
 name: small
@@ -26,7 +27,6 @@ workload:
 """
 
 
-SECONDS_MAX = 120  # a command that shows nothing for so long hangs
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -69,7 +69,7 @@ class Shell:
 def in_own_process(*arguments: str, folder: Path) -> Done:
     """`python -m kmsim ARGUMENTS`, its output going to pipes."""
     command = [sys.executable, "-m", "kmsim", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -96,7 +96,7 @@ def on_terminal(*arguments: str, folder: Path, interrupt_at: str | None = None) 
 
 def read(terminal: int, process: subprocess.Popen[bytes]) -> str:
     """What the terminal shows next, without colours; empty once the command has gone. Ends one that hangs."""
-    if not select.select([terminal], [], [], SECONDS_MAX)[0]:
+    if not select.select([terminal], [], [], PATIENCE_S)[0]:
         process.kill()
     try:
         return ESCAPE.sub("", os.read(terminal, 1 << 16).decode(errors="replace")) or " "

@@ -105,7 +105,28 @@ def has_banned_name(path: Path, _: str) -> Iterator[str]:
         yield "a file is named for what it holds"
 
 
+# Who may look at a clock: who waits for all others, and those whose figures are printed and not judged.
+HAVE_CLOCKS = {"patience.py", "test_bars.py", "test_slab_bars.py"}
+CLOCK = re.compile(r"^\s*(import .*\btime\b|from time import)", re.MULTILINE)  # in scripts within a string, too
+
+
+def depends_on_the_clock(path: Path, source: str) -> Iterator[str]:
+    """A test that looks at a clock, or gives up after a time of its own: it would fail on a busy machine."""
+    if "tests" not in path.parts or path.name in HAVE_CLOCKS:
+        return
+    yield from (f"says {found[0].strip()}: tests.patience waits" for found in CLOCK.finditer(source))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.keyword) and node.arg in ("timeout", "deadline") and not is_patient(node.value):
+            yield f"line {node.value.lineno} has a {node.arg} of its own"
+
+
+def is_patient(value: ast.expr) -> bool:
+    """Is it PATIENCE_S, or another name for what others decide?"""
+    return isinstance(value, ast.Name | ast.Attribute)
+
+
 RULES: tuple[Rule, ...] = (
+    depends_on_the_clock,
     is_long_file,
     has_long_function,
     has_many_parameters,
@@ -134,6 +155,7 @@ def test_every_file_keeps_the_rule(rule: Rule) -> None:
 
 LONG_BODY = "\n".join("    a = 1" for _ in range(FUNCTION_LINES_MAX))
 BAD: dict[Rule, tuple[str, str]] = {
+    depends_on_the_clock: ("tests/test_a.py", "run(a, timeout=30)\n"),
     is_long_file: ("a.py", "\n" * (LINES_MAX + 1)),
     has_long_function: ("a.py", f"def f():\n{LONG_BODY}\n"),
     has_many_parameters: ("a.py", "def f(a, b, c, d, e, f, *, g, h): ..."),
@@ -156,6 +178,20 @@ def test_each_rule_finds_what_it_looks_for(rule: Rule) -> None:
     name, source = BAD[rule]
     assert len(list(rule(Path(name), source))) == 1
     assert list(rule(Path(GOOD[0]), GOOD[1])) == []
+
+
+WITH_CLOCKS = (
+    "import time\n",
+    "from time import sleep\n",
+    "A = '''\nimport sys, time\n'''\n",
+    "settings(deadline=200)\n",
+)
+
+
+@pytest.mark.parametrize("source", WITH_CLOCKS)
+def test_a_test_that_depends_on_the_clock_is_found(source: str) -> None:
+    assert len(list(depends_on_the_clock(Path("tests/a.py"), source))) == 1
+    assert list(depends_on_the_clock(Path("kmsim/a.py"), source)) == []
 
 
 # ---- names that nothing uses

@@ -205,7 +205,7 @@ class Core(NamedTuple):
     constructors: NDArray[np.int64]  # what each cache's constructor takes; there with `slub`
     vm: Vm  # there only with `slub`
     parked: Parked  # there with `vm`
-    lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for
+    lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for, and with `vm`
 
 
 def new_core(

@@ -224,7 +224,7 @@ def _core_of(study: Study, plan: Plan, slab_seeds: list[int] | None, nr_spare: i
         slub=slub,
         vm=vm,
         constructors_ps=(*plan.constructor_ps, *[0] * nr_spare),
-        uses_lists=nr_spare > 0 or any(request.api in (EXACT, BULK) for request in plan.requests),
+        uses_lists=vm is not None or any(request.api in (EXACT, BULK) for request in plan.requests),
     )
     nr_planned = len(plan.tasks)
     core.tasks["first_op"][:nr_planned] = np.arange(nr_planned) * block

@@ -31,8 +31,8 @@ def kind_of(study: Study) -> str:
     if plan.caches is not None:
         parts.append("slabs")
     if plan.uses_vmalloc:
-        parts.append("vmalloc")
-    if any(request.api in (EXACT, BULK) for request in plan.requests):
+        parts.append("vmalloc")  # and lists, which are little beside it
+    elif any(request.api in (EXACT, BULK) for request in plan.requests):
         parts.append("lists")
     return "-".join([*parts, study.machine.state.kind])
 

@@ -10,7 +10,6 @@ import ast
 import inspect
 import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from kmsim.config import ConfigError, from_mapping, load, load_design, loads
 from kmsim.config.errors import RULES
 from kmsim.mm import gfp
 from kmsim.study.responses import check_yielded
+from tests.patience import little_work
 
 INVALID = Path(__file__).parent / "invalid"
 FILES = sorted(path.name for path in INVALID.glob("*.yaml"))
@@ -66,9 +66,9 @@ def test_a_study_of_one_run_is_refused_in_the_same_words(name: str, monkeypatch:
 
 
 def test_a_design_of_10_to_the_12_points_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    started = time.perf_counter()
-    assert "1,000,000,000,000 points" in str(error_of_file("points_1e12.yaml", monkeypatch))
-    assert time.perf_counter() - started < 1
+    with little_work():
+        refused = str(error_of_file("points_1e12.yaml", monkeypatch))
+    assert "1,000,000,000,000 points" in refused
 
 
 def missing(_: Path) -> None:

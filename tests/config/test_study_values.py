@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.config import ConfigError, design_of
@@ -57,7 +57,6 @@ def study() -> dict[str, Any]:
     }
 
 
-@settings(deadline=None, max_examples=400)
 @given(st.sampled_from(PLACES), VALUES)
 def test_any_value_at_any_key_of_a_study_is_a_design_or_a_config_error(place: str, value: object) -> None:
     config: Any = study()

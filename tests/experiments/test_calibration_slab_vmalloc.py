@@ -36,7 +36,7 @@ def test_the_shipped_prices_meet_what_was_published(costs: str) -> None:
     assert table["simulated_ns"].tolist() == pytest.approx(known.tolist(), rel=0.01)
 
 
-@pytest.mark.parametrize("benchmark", ["page", "object"])
+@pytest.mark.parametrize("benchmark", ["page", pytest.param("object", marks=pytest.mark.slow)])
 def test_written_numbers_follow_from_the_shipped_lists(benchmark: str) -> None:
     table = written()
     rows = table[(table["benchmark"] == benchmark) & (table["costs"] == "e5-1650-v4")]

@@ -4,6 +4,7 @@
 that brings it.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.golden.outcome import GOLDENS, MODES, NAMES, differences, numpy_version, outcome, store, stored
 from tests.golden.reached import everything
 
+CONSTRAINTS = Path(__file__).parents[2] / ".ci" / "constraints.txt"
 REGEN = "python -m pytest tests/golden --regen"
 
 
@@ -40,6 +42,12 @@ def test_a_study_comes_to_its_golden_in_both_modes(name: str, tmp_path: Path, re
 
 def test_every_golden_is_of_a_study() -> None:
     assert sorted(path.stem for path in GOLDENS.glob("*.json")) == NAMES, f"{REGEN}, and remove those of no study"
+
+
+def test_ci_installs_the_numpy_of_the_goldens() -> None:
+    (pinned,) = re.findall(r"^numpy==(\S+)$", CONSTRAINTS.read_text(), re.MULTILINE)
+    assert {stored(name)["numpy"] for name in NAMES} == {pinned}
+    assert 'export PIP_CONSTRAINT="$PWD/.ci/constraints.txt"' in (CONSTRAINTS.parent / "run").read_text()
 
 
 def test_goldens_reach_everything() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -52,7 +52,6 @@ def test_a_bucket_contains_what_it_counts_at_every_magnitude(exponent: int) -> N
         assert low <= value < high
 
 
-@settings(deadline=None, max_examples=500)
 @given(st.integers(0, LARGEST))
 def test_a_bucket_contains_any_value_it_counts(value: int) -> None:
     low, high = bounds_of(value)

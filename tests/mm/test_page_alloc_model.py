@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM
@@ -125,10 +125,6 @@ def run(boot: Boot, phases: list[Phase]) -> Pair:
     return pair
 
 
-QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-
-@settings(max_examples=120, deadline=None, suppress_health_check=QUIET, derandomize=True)
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=8))
 def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)
@@ -136,7 +132,6 @@ def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=QUIET)
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=20))
 def test_many_random_machines_decide_as_their_twins(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)

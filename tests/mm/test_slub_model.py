@@ -5,7 +5,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.gfp import parse_gfp
@@ -108,10 +108,6 @@ def run(boot: Boot, phases: list[Phase], seed: int, *, shuffled: bool) -> SlubPa
     return pair
 
 
-QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
 @given(
     boot=boots(), phases=st.lists(PHASES, min_size=2, max_size=6), seed=st.integers(0, 1 << 30), shuffled=st.booleans()
 )
@@ -121,7 +117,6 @@ def test_random_caches_decide_as_their_twins(boot: Boot, phases: list[Phase], se
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=QUIET)
 @given(
     boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=15), seed=st.integers(0, 1 << 30), shuffled=st.booleans()
 )

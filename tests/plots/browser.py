@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 RIGHT, DOWN, ENTER, ESCAPE, TAB, SPACE = "\ue014", "\ue015", "\ue007", "\ue00c", "\ue004", " "
 CANVAS = "document.querySelector('#map-canvas').toDataURL()"
 READOUT = "#map-readout"
@@ -46,10 +48,10 @@ class Browser:
         return self.driver.execute_script(f"return {script}", *given)
 
     def wait(self, script: str) -> None:
-        """Until an expression is true, ten seconds at most."""
+        """Until an expression is true."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.driver, 10, 0.05).until(lambda _: self.run(script))
+        WebDriverWait(self.driver, PATIENCE_S, 0.05).until(lambda _: self.run(script))
 
     def find(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)

@@ -11,6 +11,7 @@ from kmsim.procfs import slabinfo
 from kmsim.procfs.recorded import read
 from kmsim.procfs.slabinfo import CacheLine
 from kmsim.study.slab_tables import slabinfo_text
+from tests.patience import PATIENCE_S
 from tests.sim.stories import finished
 from tests.studies import study
 
@@ -73,7 +74,7 @@ def slabtop(content: str, folder: Path) -> str:
         text=True,
         check=False,
         env=os.environ | {"TERM": "dumb", "COLUMNS": "100", "LINES": "50"},
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"nothing can be laid over /proc/slabinfo here: {done.stderr.strip()}")

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
@@ -249,7 +249,6 @@ BOOTS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(sorted(BOOTS)),
     order=st.integers(1, 3),

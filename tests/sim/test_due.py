@@ -4,7 +4,7 @@ import heapq
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.jit import entry
@@ -57,7 +57,6 @@ def empty(booted: Core) -> Core:
 actions = st.lists(st.tuples(st.integers(0, NR_TASKS - 1), st.booleans(), st.integers(0, 5)), max_size=NR_DUE_MAX)
 
 
-@settings(deadline=None, max_examples=300)
 @given(actions=actions, step=st.sampled_from([1, 17, 60]))
 def test_blocks_come_out_by_time_and_number_as_they_do_of_a_heapq(
     booted: Core, actions: list[tuple[int, bool, int]], step: int

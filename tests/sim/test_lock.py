@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import simpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -109,14 +109,12 @@ def without_ties(asked: list[Request]) -> list[Request]:
     return kept
 
 
-@settings(deadline=None, max_examples=150)
 @given(asked=requests())
 def test_waits_and_releases_are_those_of_a_queue(core: Core, asked: list[Request]) -> None:
     asked = without_ties(asked)
     assert stamped(core, asked) == queued(asked)
 
 
-@settings(deadline=None, max_examples=150)
 @given(asked=requests())
 def test_statistics_count_what_the_queue_saw(core: Core, asked: list[Request]) -> None:
     asked = without_ties(asked)

@@ -13,6 +13,7 @@ from kmsim.study.executors import Executor, Serial
 from kmsim.study.simulate import simulate
 from kmsim.study.study_folder import TIMING_FILE
 from kmsim.study.whole_study import run_whole_study
+from tests.patience import until
 from tests.studies import mapping
 
 RESPONSES = ["latency_mean", "failed_share", "lock_wait_share"]
@@ -58,6 +59,13 @@ def leave_trace(study: Study) -> int:
     number = sum(path.name.startswith(f"{live}-{study.seed}-") for path in folder.iterdir())
     (folder / f"{live}-{study.seed}-{number}").write_text(str(os.getpid()))
     return number + 1
+
+
+def met_another(study: Study) -> bytes:
+    """A run that is over only when another one is under way."""
+    leave_trace(study)
+    until(lambda: len(list(Path(os.environ[TRACES]).iterdir())) > 1, "another run has begun")
+    return simulate(study)
 
 
 def killed_once(study: Study) -> bytes:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +16,11 @@ import pytest
 
 from kmsim.study.campaign import Counts, Stopped
 from kmsim.study.cluster import Cluster, NoScheduler
+from tests.patience import until
 from tests.study.campaigns import archives, contents, run, small_design
 
 ROOT = Path(__file__).parents[2]
 DESIGN = small_design(8, 16, 24, 32, replications=4)
-SECONDS_TO_START = 60
 
 
 def started(module: str, *arguments: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -66,10 +65,8 @@ def free_port() -> int:
 def cluster(folder: Path) -> Iterator[Parts]:
     parts = Parts(folder)
     try:
-        log, deadline = folder / "dask_scheduler.log", time.monotonic() + SECONDS_TO_START
-        while log.read_text().count("Register worker") < 2 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert log.read_text().count("Register worker") == 2, log.read_text()[-2000:]
+        log = folder / "dask_scheduler.log"
+        until(lambda: log.read_text().count("Register worker") == 2, "two workers have registered")
         yield parts
     finally:
         for part in (*parts.workers, parts.scheduler):

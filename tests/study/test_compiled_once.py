@@ -10,6 +10,7 @@ import pytest
 
 from kmsim.study import compiled_once
 from kmsim.study.executors import Processes
+from tests.patience import PATIENCE_S
 from tests.studies import study
 from tests.study.campaigns import TRACES, small_design
 
@@ -48,23 +49,23 @@ def test_runs_of_a_new_kind_wait_for_the_first_and_not_any_more_then(cache: Path
         with compiled_once.compiled_once(study()):
             log.append("first begins")
             begun.set()
-            may_end.wait()
+            may_end.wait(PATIENCE_S)
             log.append("first ends")
 
     def second() -> None:
-        begun.wait()
+        begun.wait(PATIENCE_S)
         with compiled_once.compiled_once(study(seed=2)):
             log.append("second runs")
 
     threads = [threading.Thread(target=one) for one in (first, second)]
     for thread in threads:
         thread.start()
-    begun.wait()
+    begun.wait(PATIENCE_S)
     with compiled_once.compiled_once(study({"operations": 40, "requests": [SLAB]})):
         log.append("another kind runs")
     may_end.set()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE_S)
     assert log == ["first begins", "another kind runs", "first ends", "second runs"]
     assert sorted(path.name.split(".")[0] for path in cache.glob("*.compiled")) == ["pages-fresh", "pages-slabs-fresh"]
 

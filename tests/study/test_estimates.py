@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 import tracemalloc
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from kmsim.study.estimates import (
 )
 from kmsim.study.paired import paired_difference
 from kmsim.study.statistics import batch_mean_interval, mean_interval
+from tests.patience import little_work
 
 PAGES = Axis("page_size", ("4KiB", "16KiB", "64KiB"), (4096.0, 16384.0, 65536.0), "B")
 ORDERS = Axis("max_page_order", ("10", "8"), (10.0, 8.0), "")
@@ -318,7 +318,7 @@ def test_a_comparison_is_the_same_whatever_else_is_compared() -> None:
     assert alone[names].equals(mine.reset_index(drop=True))
 
 
-def test_a_hundred_thousand_points_take_seconds() -> None:
+def test_a_hundred_thousand_points_are_little_work() -> None:
     nr_points, nr_responses = 100_000, 20
     axes = (Axis("a", tuple(map(str, range(1000))), None, ""), Axis("b", tuple(map(str, range(100))), None, ""))
     point = np.arange(nr_points)
@@ -329,11 +329,9 @@ def test_a_hundred_thousand_points_take_seconds() -> None:
     about = {"run": run, "point": run, "replication": 0, "batch": -1, "response": names, "unit": "ns"}
     responses = pd.DataFrame({**about, "value": np.arange(len(run), dtype=np.float64)})
     tracemalloc.start()
-    started = time.perf_counter()
-    found = estimates(runs, responses, axes)
-    took = time.perf_counter() - started
+    with little_work():
+        found = estimates(runs, responses, axes)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found["mean"].tolist() == responses["value"].tolist()
-    assert took < 15
     assert peak < 1 << 30

@@ -4,19 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from kmsim.config import Study
 from kmsim.study import executors
 from kmsim.study.executors import Executor, Processes, Serial
 from kmsim.study.simulate import simulate
-from tests.study.campaigns import TRACES, small_design
+from tests.patience import until
+from tests.study.campaigns import TRACES, leave_trace, small_design
 
 MINE = "tests.study.campaigns"
 PARENT = """\
-import sys, time
+import sys
 from kmsim.study.executors import Processes
 from tests.study.campaigns import small_design
 design = small_design(8)
@@ -24,14 +25,15 @@ executor = Processes(2, "tests.study.test_executors:never_ends")
 for key in ("a", "b"):
     executor.submit(key, design.study_of(design.points[0]))
 print(*(worker.process.pid for worker in executor._workers), flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
-def never_ends(_: object) -> bytes:
+def never_ends(study: Study) -> bytes:
     """A run that takes longer than its parent lives."""
+    leave_trace(study)
     while True:
-        time.sleep(0.01)
+        signal.pause()
 
 
 @pytest.fixture(autouse=True)
@@ -95,15 +97,20 @@ def test_no_worker_is_left_when_the_block_ends() -> None:
     assert [worker.poll() for worker in workers] == [-signal.SIGKILL, -signal.SIGKILL]
 
 
-def test_workers_go_when_their_parent_is_killed() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+def test_two_workers_run_at_the_same_time(traces: Path) -> None:
+    found = done_by(Processes(2, f"{MINE}:met_another"), 2)
+    assert [archive is not None for archive, _ in found.values()] == [True, True]
+    assert len({path.read_text() for path in traces.iterdir()}) == 2
+
+
+def test_workers_go_when_their_parent_is_killed(traces: Path) -> None:
+    command, pipe = [sys.executable, "-c", PARENT], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:
         assert parent.stdout is not None
         workers = [int(word) for word in parent.stdout.readline().split()]
-        time.sleep(1)
+        until(lambda: {path.read_text() for path in traces.iterdir()} == set(map(str, workers)), "both have begun")
         parent.kill()
-    deadline = time.monotonic() + 10
-    while any(is_running(worker) for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: not any(is_running(worker) for worker in workers), "both have gone")
     assert [is_running(worker) for worker in workers] == [False, False]
 
 

@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from kmsim.config import study_text
 from tests.commands import Done, in_own_process, on_terminal
+from tests.patience import let_pass, until
 from tests.study.campaigns import archives, contents, small_design
 
 NR_KILLS = 50
@@ -46,17 +46,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+def wait_for_runs(process: subprocess.Popen[str], out: Path, number: int) -> None:
+    """Wait until so many runs are kept, or the process has ended."""
+    until(lambda: len(archives(out)) >= number or process.poll() is not None, f"{number} runs are kept")
+
+
 @pytest.mark.slow
 def test_fifty_kills_at_any_moment_leave_the_bytes_as_they_are(whole: Path, tmp_path: Path) -> None:
     rng = random.Random(SEED)
-    start = time.monotonic()
     assert in_own_process(*command(tmp_path, "--jobs", "2", "--quiet"), folder=tmp_path).code == 0
-    longest = time.monotonic() - start
     (tmp_path / "out").rename(tmp_path / "first")
     nr_killed = nr_kept = nr_finished = 0
     while nr_killed < NR_KILLS:
         with started(tmp_path, command(tmp_path, "--jobs", rng.choice("12"), "--quiet")) as process:
-            time.sleep(rng.uniform(0, longest))
+            wait_for_runs(process, tmp_path / "out", rng.randint(len(archives(tmp_path / "out")), 12))
+            let_pass(rng.uniform(0, 0.2))
             if process.poll() is None:
                 process.kill()
                 nr_killed += 1
@@ -139,40 +143,46 @@ def with_small_files(arguments: list[str], folder: Path) -> Done:
 
 def test_two_runs_on_one_folder_the_second_is_refused(tmp_path: Path) -> None:
     with started(tmp_path, command(tmp_path, "--jobs", "1", replications=40)) as first:
-        while not archives(tmp_path / "out"):
-            time.sleep(0.05)
+        until(lambda: archives(tmp_path / "out"), "a run is kept")
+        first.send_signal(signal.SIGSTOP)  # so that it is not done before the second has begun
         second = in_own_process(*command(tmp_path), folder=tmp_path)
-        running = first.poll() is None
         first.kill()
-    assert running
+    assert first.returncode == -signal.SIGKILL
     holder = f"process {first.pid} on {platform.node()} writes there"
     assert second == Done(2, "", f"out: must be written by one run at a time; {holder}\n")
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_says_what_is_kept_and_ends_with_130(jobs: str, tmp_path: Path) -> None:
-    arguments = command(tmp_path, "--jobs", jobs, replications=60)
-    done = on_terminal(*arguments, folder=tmp_path, interrupt_at=r"\b[3-9] of 180 runs done")
+    arguments = command(tmp_path, "--jobs", jobs, replications=300)
+    done = on_terminal(*arguments, folder=tmp_path, interrupt_at=r"\b([3-9]|[1-9]\d+) of 900 runs done")
     assert done.code == 130
-    assert f"interrupted; {len(archives(tmp_path / 'out'))} of 180 runs are kept; the same command goes" in done.err
+    assert f"interrupted; {len(archives(tmp_path / 'out'))} of 900 runs are kept; the same command goes" in done.err
     assert "Traceback" not in done.err
 
 
+def seconds_of_children() -> float:
+    """CPU time of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.slow
-def test_two_workers_are_nearly_twice_as_fast_as_one(tmp_path: Path) -> None:
-    """The best of three tries, as what else runs on the computer only takes away; long enough for workers to start."""
+def test_two_workers_do_hardly_more_work_than_one(tmp_path: Path) -> None:
+    """In CPU time, the best of several tries: what else runs on the computer only adds to it. Long enough for workers
+    to start; that they run at the same time is a test of executors."""
     in_own_process(*command(tmp_path, "--jobs", "1"), folder=tmp_path)  # so that nothing is left to compile
-    text = study_text(small_design(8, 16, 24, 32, replications=3)).replace("operations: 40", "operations: 20000000")
+    text = study_text(small_design(8, 16, 24, 32, replications=3)).replace("operations: 40", "operations: 10000000")
     (tmp_path / "study.yaml").write_text(text)
     ratios: list[float] = []
-    while len(ratios) < 3 and max(ratios, default=0.0) < 1.7:
+    while len(ratios) < 5 and min(ratios, default=9.0) > 1.3:
         seconds = {}
         for jobs in ("2", "1"):
-            out, start = f"out-{jobs}-{len(ratios)}", time.monotonic()
+            out, before = f"out-{jobs}-{len(ratios)}", seconds_of_children()
             done = in_own_process("run", "study.yaml", "--out", out, "--quiet", "--jobs", jobs, folder=tmp_path)
-            seconds[jobs] = time.monotonic() - start
+            seconds[jobs] = seconds_of_children() - before
             assert done == Done(0, "", "")
-        ratios.append(seconds["1"] / seconds["2"])
-        print(f"1 worker {seconds['1']:.1f} s, 2 workers {seconds['2']:.1f} s: {ratios[-1]:.2f} times as fast")
+        ratios.append(seconds["2"] / seconds["1"])
+        print(f"1 worker {seconds['1']:.1f} s of CPU time, 2 workers {seconds['2']:.1f} s: {ratios[-1]:.2f} times")
     assert contents(tmp_path / "out-1-0") == contents(tmp_path / "out-2-0")
-    assert max(ratios) >= 1.7
+    assert min(ratios) <= 1.3

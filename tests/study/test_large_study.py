@@ -1,4 +1,4 @@
-"""A study of 100,000 points with 20 responses is loaded, estimated and drawn in half a minute and 2 GiB."""
+"""A study of 100,000 points with 20 responses is loaded, estimated and drawn with little work, in 2 GiB."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 
 from kmsim.study.collect import RUNS, TABLES
 from kmsim.study.store import SCHEMA_VERSION
+from tests.patience import LITTLE_WORK_S
 
 NR_POINTS, NR_RESPONSES = 100_000, 20
 NR_LEVELS = (100, 1_000)
-SECONDS_MAX, BYTES_MAX = 30, 2 << 30
+BYTES_MAX = 2 << 30
 STUDY = """\
 name: large
 machine: {extends: x86-laptop}
@@ -25,9 +26,8 @@ workload: {threads: [{name: a}]}
 responses: [%s]
 """
 LOADED = """\
-import json, re, sys, time
+import json, os, re, sys
 from pathlib import Path
-start = time.perf_counter()
 from kmsim.config.inquiry import FigureConfig
 from kmsim.plots.study_figures import figure_of
 from kmsim.study.results import load_study
@@ -37,7 +37,7 @@ figure = figure_of(study, FigureConfig(kind="line", x="b", hue="a", where={"a": 
 figure.savefig(sys.argv[2])
 # Not ru_maxrss, which a process inherits from the one that started it.
 peak = 1024 * int(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
-print(json.dumps({"rows": rows, "seconds": time.perf_counter() - start, "peak_bytes": peak}))
+print(json.dumps({"rows": rows, "cpu_seconds": sum(os.times()[:2]), "peak_bytes": peak}))
 """
 
 
@@ -78,7 +78,7 @@ def large_study(out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_points_are_looked_at_in_half_a_minute_and_two_gibibytes(tmp_path: Path) -> None:
+def test_a_hundred_thousand_points_are_looked_at_with_little_work_in_two_gibibytes(tmp_path: Path) -> None:
     large_study(tmp_path / "out")
     command = [sys.executable, "-c", LOADED, str(tmp_path / "out"), str(tmp_path / "line.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -87,5 +87,5 @@ def test_a_hundred_thousand_points_are_looked_at_in_half_a_minute_and_two_gibiby
     print(found)
     assert (tmp_path / "line.png").stat().st_size > 10_000
     assert found["rows"] == NR_POINTS * NR_RESPONSES
-    assert found["seconds"] < SECONDS_MAX
+    assert found["cpu_seconds"] < LITTLE_WORK_S
     assert found["peak_bytes"] < BYTES_MAX

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -256,7 +256,6 @@ def test_a_histogram_of_a_billion_values() -> None:
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(2, 40))
-@settings(max_examples=30)
 def test_a_paired_difference_is_that_of_scipy(seed: int, n: int) -> None:
     a, b = normal(seed, 2, n)
     found = paired_difference(a, b)
@@ -269,7 +268,6 @@ def test_a_paired_difference_is_that_of_scipy(seed: int, n: int) -> None:
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(2, 20), m=st.integers(2, 20))
-@settings(max_examples=30)
 def test_an_unpaired_difference_is_that_of_welch(seed: int, n: int, m: int) -> None:
     a, b = normal(seed, n), 3 * normal(seed + 1, m)
     found = unpaired_differences(*(moments(np.zeros(len(x), int), x, 1) for x in (a, b)))

@@ -16,19 +16,20 @@ from kmsim.study.study_folder import Locked, NotWritten, StudyFolder
 RUN, OTHER = "a" * 32, "b" * 32
 ARCHIVE = pack({"end.json": b"{}"}, RUN, {})
 HOLDER = """\
-import sys, time
+import sys
 from pathlib import Path
 from kmsim.study.study_folder import StudyFolder
 with StudyFolder(Path(sys.argv[1])) as folder, folder.replacing("half.txt") as partial:
     partial.write_text("half")
     print("ready", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def holder(out: Path) -> subprocess.Popen[str]:
     """A process that has the folder locked and a file half written."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(out)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLDER, str(out)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
@@ -138,7 +138,6 @@ def test_what_is_no_order_or_index_is_refused(order: int, unusable_index: float,
         aged(boot(64), order, unusable_index)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     shape=st.sampled_from([(12, 10), (12, 4), (14, 11), (16, 13), (16, 5)]),
     mib_and_cpus=st.tuples(st.integers(64, 400), st.integers(1, 9)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -71,7 +71,6 @@ def test_a_thread_that_never_fills_up_never_frees() -> None:
     assert story(plan({"live": 100, "operations": 3})) == "+0 +1 +2"
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 50), st.integers(1, 3 * BLOCK), st.sampled_from(POLICIES), st.integers(0, 9), st.sampled_from([1, 3])
 )
@@ -203,7 +202,6 @@ def test_ages_outlast_random_frees() -> None:
     assert emptied == sorted(emptied)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.sampled_from(["fill", "empty", "churn"]), min_size=1, max_size=5),
     st.integers(1, 20),
@@ -267,7 +265,6 @@ def test_a_phase_until_a_time_has_no_end_but_that() -> None:
     assert next(blocks(plan({}), 0, 1)).until_ps == NO_END
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.integers(1, 40),
     st.sampled_from(POLICIES),
@@ -288,7 +285,6 @@ def test_what_was_dropped_was_never_held_and_ages_are_right(
 
 
 @given(st.integers(0, 60))
-@settings(deadline=None, max_examples=60)
 def test_a_request_cut_in_two_is_freed_as_a_whole(nr_kept: int) -> None:
     of = phases({"do": "churn", "until": "1ms"}, "empty", live=3, free="fifo", requests=[PAGES])
     made, rest = cut_after(of, 1, nr_kept)
