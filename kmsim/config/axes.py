@@ -18,9 +18,11 @@ from kmsim.config.quantities import (
     Bool,
     Finding,
     SomeText,
+    Title,
     WithOptions,
     count,
     finding,
+    one_line,
     refused,
     some_items,
 )
@@ -80,7 +82,7 @@ def _scalar(value: object) -> object:
     if value is None or isinstance(value, list | tuple | dict):
         raise refused("axis_value")
     _refuse_endless(value)
-    return value
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _refuse_endless(value: object) -> None:
@@ -258,7 +260,7 @@ class SampleConfig(WithOptions):
 class AxisConfig(WithOptions):
     """What is varied: exactly one of the ways, and the key for those that have one key."""
 
-    name: SomeText | None = None
+    name: Title | None = None
     key: SomeText | None = None
     values: Values | None = None
     range: RangeConfig | None = None
@@ -293,6 +295,11 @@ class AxisConfig(WithOptions):
             yield finding(("key",), "left_out", key=way)
         if way == "variants" and self.name is None:
             yield finding(("name",), "required")
+        for label in self.variants or ():
+            if not label.strip():
+                yield finding(("variants", label), "text_empty", found=repr(label))
+            elif "\n" in label or "\t" in label:
+                yield finding(("variants", label), "text_line", found=repr(label[:60]))
         if self.name in COLUMNS:
             yield finding(("name",), "axis_column")
         if self.range is not None or self.log is not None:

@@ -67,6 +67,9 @@ RULES: dict[str, str] = {
     "time_whole": "be a whole number of picoseconds",
     "name": "be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
     "text_empty": "say something",
+    "text_control": "be text without control characters, terminal escapes or halves of characters",
+    "text_line": "be one line",
+    "text_long": "have at most {limit} characters",
     # Studies.
     "one_run": "come to one run here (load_design reads studies of several)",
     "axis_key": "be the name of a key, such as machine.cpus",

@@ -19,6 +19,7 @@ from kmsim.config.quantities import (
     Name,
     SomeText,
     Text,
+    Title,
     WithOptions,
     count,
     finding,
@@ -156,7 +157,7 @@ class ComparisonConfig(WithOptions):
     """Paired differences between the levels of one axis."""
 
     axis: SomeText
-    name: SomeText = Field(default_factory=lambda got: got["axis"])
+    name: Title = Field(default_factory=lambda got: got["axis"])
     baseline: Annotated[SomeText | None, BeforeValidator(_one_label), WithJsonSchema(_LEVEL_SCHEMA)] = None
     responses: tuple[Name, ...] = ()  # all
     where: Where = {}

@@ -8,6 +8,7 @@ Invariant: ``size`` counts the values below with aliases expanded, ``height`` ho
 are bounded when the tree is built, so that no walk over it needs a bound of its own.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
@@ -17,6 +18,12 @@ from kmsim.config.errors import ConfigError, Problem, must
 
 Scalar = None | bool | int | float | str
 Loc = tuple[str | int, ...]
+
+# What a text may not have: control characters (a terminal obeys them) but tabs and ends of lines, separators of
+# lines and paragraphs, what turns the direction of writing, halves of characters, and what is no character.
+_NOT_TEXT = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
 
 DEPTH_MAX = 50
 VALUES_MAX = 20_000
@@ -99,6 +106,11 @@ def scalar(value: Scalar, place: Place) -> Node:
     return Node(value, place, text=text)
 
 
+def is_text(text: str) -> bool:
+    """Can it be shown on a terminal, in a page and in a file as it is?"""
+    return _NOT_TEXT.search(text) is None
+
+
 def shown(text: str) -> str:
     """A user's text in quotes, cut and escaped so that it stays on one line of the terminal."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
@@ -177,12 +189,16 @@ def from_python(value: object, place: Place, problems: Problems) -> Node:
             for key in value:
                 if not isinstance(key, str):
                     problems.add("yaml_key", place, loc, found=shown(str(key)))
+                elif not is_text(key):
+                    problems.add("text_control", place, loc, found=shown(key))
             entries = {str(key): convert(entry, (*loc, str(key))) for key, entry in value.items()}
             return mapping(entries, place)
         if isinstance(value, list | tuple):
             return sequence([convert(item, (*loc, n)) for n, item in enumerate(value)], place)
         if isinstance(value, PurePath):
             return scalar(str(value), place)
+        if isinstance(value, str) and not is_text(value):
+            problems.add("text_control", place, loc, found=shown(value))
         if value is None or isinstance(value, bool | int | float | str):
             return scalar(value, place)
         problems.add("python_value", place, loc, found=f"a value of type {type(value).__name__}")

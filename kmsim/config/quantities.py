@@ -20,6 +20,7 @@ from kmsim.units import SIZE_UNITS, TIME_UNITS, format_size, format_time, parse_
 INT_MAX = (1 << 63) - 1
 TIME_MAX = 86_400 * TIME_UNITS["s"]
 DIGITS_MAX = 40
+TITLE_MAX = 200
 
 
 class Model(BaseModel):
@@ -182,6 +183,20 @@ def _some_text(value: object) -> str:
     return value
 
 
+def one_line(value: str) -> str:
+    """The text, which must be one line: names and labels stand in tables."""
+    if "\n" in value or "\t" in value:
+        raise refused("text_line")
+    return value
+
+
+def _title(value: object) -> str:
+    text = one_line(_some_text(value))
+    if len(text) > TITLE_MAX:
+        raise refused("text_long", limit=TITLE_MAX)
+    return text
+
+
 def _gfp(value: object) -> str:
     from kmsim.mm.gfp import GFP_FLAGS, parse_gfp  # numba comes with it: not for `kmsim --help`
 
@@ -206,6 +221,9 @@ def _some_items(value: Any) -> Any:
 some_items = BeforeValidator(_some_items)
 Bool = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string"})]
+Title = Annotated[
+    str, BeforeValidator(_title), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TITLE_MAX})
+]
 SomeText = Annotated[str, BeforeValidator(_some_text), WithJsonSchema({"type": "string", "minLength": 1})]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]

@@ -24,6 +24,7 @@ from kmsim.config.node import (
     Place,
     Problems,
     Scalar,
+    is_text,
     mapping,
     sequence,
     shown,
@@ -121,7 +122,8 @@ def parse_value(text: str, place: Place, problems: Problems) -> Node:
     except YAMLError:
         problems.add("file_text", place)
     else:
-        return builder.root or Node(None, place)
+        if builder.is_text:
+            return builder.root or Node(None, place)
     raise problems.error()
 
 
@@ -151,6 +153,7 @@ class _Builder:
     root: Node | None = None
     documents: int = 0
     values: int = 0
+    is_text: bool = True  # all scalars
     open: list[_Open] = field(default_factory=list)
     anchors: dict[str, Node | None] = field(default_factory=dict)
 
@@ -199,6 +202,9 @@ class _Builder:
     def _scalar(self, event: ev.ScalarEvent, at: Place) -> None:
         self._tag(event, at)
         text = str(event.value)
+        if not is_text(text):
+            self.problems.add("text_control", at, self._loc(), found=shown(text))
+            self.is_text = False
         quoted = event.style is not None
         node = Node(text if quoted else plain_scalar(text), at, text=text)
         self._bound(1, 0, at)

@@ -149,6 +149,14 @@ def a_key_of_5000_steps(_: Path) -> None:
     loads(VALID_TEXT, sets=["a." * 5000 + "a=1"])
 
 
+def a_python_escape(_: Path) -> None:
+    from_mapping({**VALID, "question": "\x1b[31mred", "\x9b": "half \udc80"})
+
+
+def half_a_character_on_the_command_line(_: Path) -> None:
+    loads(VALID_TEXT, sets=["name=\udcff"])
+
+
 def a_negative_seed(_: Path) -> None:
     loads(VALID_TEXT, seed=-1)
 
@@ -172,6 +180,11 @@ BUILT: dict[Callable[[Path], None], str] = {
     a_python_loop: "config: name[0][0]: must be nested at most 50 deep",
     a_python_bomb: "config: must hold at most 20000 values, aliases counted where they are used",
     a_key_of_5000_steps: f"--set {'a.' * 28}a...: must be KEY=VALUE, such as machine.cpus=4",
+    a_python_escape: "\n".join(
+        f"config: {where}must {RULES['text_control']}, found {found}"
+        for where, found in (("", "'\\x9b'"), ("question: ", "'\\x1b[31mred'"), ("'\\x9b': ", "'half \\udc80'"))
+    ),
+    half_a_character_on_the_command_line: "--set name=\\udcff: must be UTF-8 text without control characters",
     a_negative_seed: "--seed -1: seed: must be at least 0, found -1",
 }
 
