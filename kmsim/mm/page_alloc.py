@@ -366,7 +366,7 @@ def drain_locked(m: Machine, ac: ContextIdx) -> bool:
 
 @small
 def after_lock(m: Machine, ac: ContextIdx) -> None:
-    """Check and zero new pages, once for each request that is DONE; after a free or a failure it does nothing."""
+    """Check and zero new pages, once for each request that is done; after a free or a failure it does nothing."""
     if m.contexts[ac].to_check or m.contexts[ac].gfp & GFP_ZERO:
         prep_new_pages(m, ac)
 
