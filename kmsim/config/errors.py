@@ -10,13 +10,11 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kmsim.input_file import MUST
+
 RULES: dict[str, str] = {
     # Files.
-    "file_missing": "be a file that exists",
-    "file_directory": "be a file, not a directory",
-    "file_special": "be a regular file",
-    "file_unreadable": "be a file you may read",
-    "file_size": "be at most 1 MiB",
+    **{f"file_{rule}": text for rule, text in MUST.items()},
     "file_text": "be UTF-8 text without control characters",
     "file_empty": "not be empty",
     "line_length": "have lines of at most 10000 characters",

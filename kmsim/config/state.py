@@ -24,7 +24,8 @@ from kmsim.config.quantities import (
     refused,
     size,
 )
-from kmsim.config.yaml_file import file_problem
+from kmsim.config.yaml_file import add_unread
+from kmsim.input_file import InputFileError, check_input
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
 VARIANTS = ("recorded", "buddyinfo", "aged")
@@ -145,8 +146,9 @@ def absolute_files(machine: Node, problems: Problems) -> Node:
         if node is None or not isinstance(node.value, str):
             continue  # the model refuses what is no text
         path = named_file(node, node.value)
-        rule = file_problem(path)
-        if rule is not None:
-            problems.add(rule, node.place, ("machine", "state", key), found=described(node))
+        try:
+            check_input(path)
+        except InputFileError as error:
+            add_unread(error, node.place, ("machine", "state", key), problems, found=described(node))
         files[key] = scalar(str(path), node.place)
     return machine.with_keys(state=state.with_keys(**files))

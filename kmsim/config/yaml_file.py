@@ -7,9 +7,7 @@ values are bounded while the events arrive, and plain scalars are resolved here 
 """
 
 import io
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +28,8 @@ from kmsim.config.node import (
     sequence,
     shown,
 )
+from kmsim.input_file import InputFileError, read_input
+from kmsim.units import format_size
 
 BYTES_MAX = 1 << 20
 LINE_MAX = 10_000
@@ -72,45 +72,26 @@ def read_file(
     return parse(text, Place(shown_as, folder=str(path.parent)), problems)
 
 
-def file_problem(path: Path) -> str | None:
-    """The rule that a path breaks if it is no file that can be read, or None."""
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISREG(mode):
-            with open(path, "rb"):
-                return None
-    except PermissionError:
-        return "file_unreadable"
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return "file_missing"
-    return "file_directory" if stat.S_ISDIR(mode) else "file_special"
-
-
 def _read_text(path: Path, shown_as: str, problems: Problems, named_at: tuple[Place, Loc] | None) -> str:
-    rule = file_problem(path)
-    if rule is not None:
-        place, loc = named_at or (Place(shown_as), ())
-        problems.add(rule, place, loc, found=shown(str(path)) if named_at else "")
-        raise problems.error()
-    with open(path, "rb") as file:
-        return _decode(file.read(BYTES_MAX + 1), Place(shown_as), problems)
-
-
-def _decode(data: bytes, place: Place, problems: Problems) -> str:
-    if len(data) > BYTES_MAX:
-        problems.add("file_size", place)
-        raise problems.error()
     try:
-        return data.decode("utf-8-sig")
+        return read_input(path, BYTES_MAX).decode("utf-8-sig")
+    except InputFileError as error:
+        place, loc = named_at if named_at and error.rule != "size" else (Place(shown_as), ())
+        add_unread(error, place, loc, problems, found=shown(str(path)) if loc else "")
     except UnicodeDecodeError:
-        problems.add("file_text", place)
-        raise problems.error() from None
+        problems.add("file_text", Place(shown_as))
+    raise problems.error()
+
+
+def add_unread(error: InputFileError, place: Place, loc: Loc, problems: Problems, found: str) -> None:
+    """Note that a file cannot be read."""
+    problems.add(f"file_{error.rule}", place, loc, found, limit=error.limit)
 
 
 def parse(text: str, place: Place, problems: Problems) -> Node:
     """The tree of a YAML text whose top is a mapping."""
     if len(text) > BYTES_MAX:
-        problems.add("file_size", place)
+        problems.add("file_size", place, limit=format_size(BYTES_MAX))
         raise problems.error()
     node = parse_value(text, place, problems)
     if node.value is None:

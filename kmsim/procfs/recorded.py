@@ -8,9 +8,7 @@ Leaves out: what sections other than states hold (see `kmsim.validate`). Waterma
 no boost in them; a CPU's pending delta of NR_FREE_PAGES is not recorded and starts at 0.
 """
 
-import gzip
 import json
-import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from kmsim.input_file import BrokenGzip, read_unzipped
 from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
@@ -30,7 +29,7 @@ from kmsim.mm.mmzone import (
 from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
-BYTES_MAX = 512 << 20
+BYTES_MAX = 16 << 20  # recordings have 5 MB; as Python's values, a byte may take 27
 FRAMES_MAX = 1 << 29  # of 4 KiB: 2 TiB
 CPUS_MAX = 1024
 COUNT_MAX = (1 << 63) - 1
@@ -86,19 +85,9 @@ class Recording:
 def read(path: Path) -> Recording:
     """The recording in a file; RecordingError where it is none, OSError where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if zipped:
-                with gzip.GzipFile(fileobj=file) as unzipped:
-                    content = unzipped.read(BYTES_MAX + 1)
-            else:
-                content = file.read(BYTES_MAX + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise RecordingError("its gzip data is broken or cut off") from None
-    if len(content) > BYTES_MAX:
-        raise RecordingError(f"more than {BYTES_MAX >> 20} MiB once unpacked")
-    return parse(content)
+        return parse(read_unzipped(path, BYTES_MAX))
+    except BrokenGzip as error:
+        raise RecordingError(str(error)) from None
 
 
 def parse(content: bytes) -> Recording:

@@ -7,6 +7,8 @@ the kernel's ends in a newline), with control characters, or longer than any mac
 import re
 from pathlib import Path
 
+from kmsim.input_file import read_input
+
 TEXT_MAX = 8 << 20  # a zoneinfo of 8 nodes and 4,096 CPUs has 5 MB
 COUNT_MAX = (1 << 64) - 1  # an unsigned long
 
@@ -25,11 +27,8 @@ def shown(words: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A file under /proc or a copy of one; ValueError says why it is no text."""
-    with path.open("rb") as file:
-        content = file.read(TEXT_MAX + 1)
-    if len(content) > TEXT_MAX:
-        raise ValueError(f"more than {TEXT_MAX >> 20} MiB of text")
+    """A file under /proc or a copy of one; ValueError says why it is no text, OSError why it cannot be read."""
+    content = read_input(path, TEXT_MAX)
     try:
         return content.decode("ascii")
     except UnicodeDecodeError as error:

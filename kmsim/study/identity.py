@@ -19,6 +19,8 @@ from typing import Any
 
 from kmsim.config import Study
 from kmsim.config.state import FILE_KEYS
+from kmsim.input_file import read_input
+from kmsim.procfs.recorded import BYTES_MAX
 from kmsim.study.store import PACKAGES, SCHEMA_VERSION, NotAResult
 
 NR_DIGITS = 32
@@ -83,6 +85,6 @@ def _files(study: Study) -> dict[str, str]:
 
 def _hash_of_file(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_input(path, BYTES_MAX)).hexdigest()
     except OSError as error:
         raise NotAResult(f"{path}: must be a file that can be read; {error.strerror}") from error

@@ -160,8 +160,8 @@ BUILT: dict[Callable[[Path], None], str] = {
     an_empty_file: "study.yaml: must not be empty",
     a_binary_file: "study.yaml: must be UTF-8 text without control characters",
     utf16: "study.yaml: must be UTF-8 text without control characters",
-    a_line_of_100_mb: "study.yaml: must be at most 1 MiB",
-    a_large_text: "config: must be at most 1 MiB",
+    a_line_of_100_mb: "study.yaml: must be at most 1MiB",
+    a_large_text: "config: must be at most 1MiB",
     an_unreadable_state: "--set machine.state={recorded: unreadable.json.gz}: machine.state.recorded: "
     "must be a file you may read, found 'unreadable.json.gz'",
     an_unreadable_file: "unreadable.yaml: must be a file you may read",
@@ -179,19 +179,19 @@ BUILT: dict[Callable[[Path], None], str] = {
 def error_of_case(case: Callable[[Path], None], folder: Path, monkeypatch: pytest.MonkeyPatch) -> ConfigError:
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
-    real_open, real_stat = open, os.stat
+    real_open, real_stat = os.open, os.stat
 
-    def refusing_open(file: object, *rest: object, **more: object) -> object:
-        if "unreadable" in str(file):
+    def refusing_open(path: object, *rest: object, **more: object) -> int:
+        if "unreadable" in str(path):
             raise PermissionError(13, "Permission denied")  # root may read anything: no chmod would do
-        return real_open(file, *rest, **more)  # type: ignore[call-overload]
+        return real_open(path, *rest, **more)  # type: ignore[arg-type]
 
     def stat_of_a_file(path: object, *rest: object, **more: object) -> os.stat_result:
         return real_stat(__file__ if "unreadable" in str(path) else path, *rest, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", refusing_open)
-        patch.setattr("kmsim.config.yaml_file.os.stat", stat_of_a_file)
+        patch.setattr("kmsim.input_file.os.open", refusing_open)
+        patch.setattr("kmsim.input_file.os.stat", stat_of_a_file)
         with pytest.raises(ConfigError) as refused:
             case(folder)
     return refused.value
