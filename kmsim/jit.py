@@ -15,7 +15,6 @@ in a directory named by a hash of the sources of the compiled layers.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
@@ -27,6 +26,7 @@ from numba.core import cgutils as _cgutils
 from numba.core import types
 from numba.extending import intrinsic, overload
 
+from kmsim.jit_cache import cache_root
 from kmsim.jit_inner import InnerCompiler
 from kmsim.jit_reference import by_reference
 
@@ -47,10 +47,12 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
+_ROOT, CACHE_PROBLEM = cache_root()  # what is to be said where that is not the user's
+
+
 def cache_directory() -> Path:
     """Where the compiled code of exactly these sources is kept."""
-    root = os.environ.get("KMSIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "kmsim" / source_hash()
+    return _ROOT / "kmsim" / source_hash()
 
 
 ir: Any = _ir  # untyped

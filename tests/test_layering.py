@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "kmsim"
 LAYERS = ("mm", "procfs", "metrics", "config", "workload", "sim", "study", "validate", "plots", "cli")
 COMMANDS = "session"  # what the commands do: of the layer of the commands
 # Modules beside the layers that any of them may import.
-FOR_ALL = ("jit", "jit_inner", "jit_reference", "units", "compile_watch", "input_file", "output")
+FOR_ALL = ("jit", "jit_cache", "jit_inner", "jit_reference", "units", "compile_watch", "input_file", "output")
 
 # Packages that only some layers may know: `sim` reads no YAML, `mm` knows no time.
 ONLY_IN = {

@@ -50,6 +50,8 @@ def compiling(*, quiet: bool) -> Iterator[CompileWatch]:
         if not quiet:
             stderr.print(f"compiling {name} (first run of this version, {seconds:.0f} s so far)")
 
+    if jit.CACHE_PROBLEM and not quiet:
+        stderr.print(jit.CACHE_PROBLEM, markup=False, soft_wrap=True)
     with watching(say) as watch:
         yield watch
     if watch.seconds and not quiet:
