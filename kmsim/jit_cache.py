@@ -19,10 +19,13 @@ from pathlib import Path
 
 import numba
 
+from kmsim.jit_cache_root import cache_root
+
+ROOT, CACHE_PROBLEM = cache_root()  # what is to be said where that is not the user's
 KEPT_S = 30 * 86_400.0
 USED = "used"
 _PACKAGE = Path(__file__).parent
-_IMPORTED = re.compile(rb"^from kmsim\.((?:mm|sim|workload|metrics)\.\w+) import", re.MULTILINE)
+_IMPORTED = re.compile(rb"^from kmsim\.((?:mm|sim|workload|metrics)\.[\w.]+) import", re.MULTILINE)
 _HASH = re.compile(r"[0-9a-f]{16}")
 _GONE = re.compile(r"[0-9a-f]{16}\.gone-[0-9]+")  # moved away by a process that did not live to empty it
 _OURS = re.compile(rf"{USED}|.+\.compiled(\.lock)?|.+\.nb[ic](\.tmp\.[0-9a-f]+)?")
@@ -52,8 +55,7 @@ def _compiled_sources() -> dict[str, bytes]:
 
 def cache_directory() -> Path:
     """Where the compiled code of exactly these sources is kept."""
-    root = os.environ.get("KMSIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "kmsim" / source_hash()
+    return ROOT / "kmsim" / source_hash()
 
 
 def use(folder: Path, now: float) -> None:

@@ -29,7 +29,7 @@ UNITS = ("bytes", "ns", "us", "ms", "pages", "percent")  # a series' name ends w
 
 def time_series(result: Any, config: Any) -> Drawn:
     """The series that `config.series` names (none: the first) over time."""
-    roles = roles_of(result, result.runs, config, ROLES)
+    roles = roles_of(result, result.counted_runs, config, ROLES)
     table = _series(result, roles, config.series)
     name = str(table["series"].iloc[0]) if len(table) else (config.series or "series")
     unit = next((word for word in UNITS if name.endswith(f"_{word}")), "")
