@@ -12,7 +12,7 @@ for, since a design may have a million of them.
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from kmsim.config.extends import Includes
 from kmsim.config.inquiry import RUNS_MAX, Inquiry
 from kmsim.config.moved_keys import moved_findings, movers, overridden_sets
 from kmsim.config.node import Node, Problems, scalar
-from kmsim.config.overrides import key_steps, laid
+from kmsim.config.overrides import key_steps
 from kmsim.config.points import Dropped, Point, sorted_out
+from kmsim.config.product import Axis, Level, Product
 from kmsim.config.quantities import INT_MAX, finding
 from kmsim.config.study import Study
 from kmsim.config.validation import add_finding
@@ -33,31 +34,10 @@ from kmsim.config.validation import add_finding
 SEED_BITS = 62
 
 
-class Axis(NamedTuple):
-    """An axis as tables and figures see it: labels of its points' levels in order; their numbers, if all have one."""
-
-    name: str
-    levels: tuple[str, ...]
-    values: tuple[float, ...] | None
-    unit: str  # of the values: "B", "ns" or none
-
-
-class Level(NamedTuple):
-    """What one level lays over the config: a value for each dotted key."""
-
-    label: str
-    sets: tuple[tuple[str, Node], ...]
-    covariates: tuple[tuple[str, str], ...] = ()  # where a level moves several keys: the label of each value
-
-
 @dataclass(frozen=True)
-class Design:
+class Design(Product):
     """A study's points, and what it asks of them."""
 
-    base: Base
-    inquiry: Inquiry
-    axes: tuple[Axis, ...]
-    levels: tuple[tuple[Level, ...], ...]  # by axis
     points: tuple[Point, ...]
     dropped: tuple[Dropped, ...]
 
@@ -90,13 +70,6 @@ class Design:
         sweep = whole["sweep"] | {"only": {name: list(labels) for name, labels in only.items()}}
         return design_of(whole | {"sweep": sweep, "replications": replications})
 
-    @property
-    def parts_moved(self) -> list[set[str]]:
-        """For each axis, which of machine, costs, workload and run it moves."""
-        return [
-            {str(key_steps(key)[0]) for level in of_axis for key, _ in level.sets} for of_axis in self.levels
-        ]
-
     def study_of(self, point: Point, replication: int = 0) -> Study:
         """The resolved config of one run; only the first replication keeps a map of memory."""
         problems = Problems()
@@ -112,18 +85,7 @@ class Design:
         words = np.random.SeedSequence([self.seed, point.number, replication]).generate_state(1, np.uint64)
         return int(words[0]) >> (64 - SEED_BITS)
 
-    def node_of(self, number: int, problems: Problems) -> Node:
-        """The config of a point, unresolved: its levels laid over the file's."""
-        node = self.base.node
-        for levels, index in zip(self.levels, self.indices(number), strict=True):
-            for key, value in levels[index].sets:
-                node = laid(node, key, value, problems)
-        return node
 
-    def indices(self, number: int) -> tuple[int, ...]:
-        """Which level of each axis a point has."""
-        sizes = [len(levels) for levels in self.levels]
-        return tuple(int(index) for index in np.unravel_index(number, sizes)) if sizes else ()
 
 
 def load_design(path: str | os.PathLike[str], sets: Iterable[str] = (), seed: int | None = None) -> Design:
@@ -157,8 +119,7 @@ def _design(base: Base, *, repeats: bool = False) -> Design:
     for unknown in inquiry.level_findings({axis.name: axis.levels for axis in axes}):
         add_finding(unknown, base.asked, problems)
     problems.stop()
-    design = Design(base, inquiry, axes, levels, (), ())
-    points, dropped = sorted_out(design, repeats=repeats)
+    points, dropped = sorted_out(Product(base, inquiry, axes, levels), repeats=repeats)
     shown = tuple(_of_points(axis, points) for axis in axes)
     return Design(base, inquiry, shown, levels, tuple(points), tuple(dropped))
 

@@ -6,7 +6,7 @@ would be equal to the last digit. What ``sweep.only`` leaves out may be what the
 """
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,10 @@ from kmsim.config.errors import ConfigError
 from kmsim.config.inquiry import DropConfig
 from kmsim.config.matching import matches
 from kmsim.config.node import Loc, Node, Problems
+from kmsim.config.product import Product
 from kmsim.config.quantities import finding
 from kmsim.config.same_runs import Indices, Same, SeenParts, same_levels
 from kmsim.config.validation import add_finding
-
-if TYPE_CHECKING:
-    from kmsim.config.design import Design
 
 LEFT_OUT = "not among sweep.only"
 NAMED_MAX = 10  # levels of an axis that are named as the same as another
@@ -54,32 +52,32 @@ class _Sorted(NamedTuple):
     left_out: NDArray[np.bool_]  # by sweep.only
 
 
-def sorted_out(design: "Design", *, repeats: bool) -> tuple[list[Point], list[Dropped]]:
+def sorted_out(product: Product, *, repeats: bool) -> tuple[list[Point], list[Dropped]]:
     """Every combination, as a point or as dropped; ConfigError where one is illegal and may not be.
 
     Unless ``repeats``, ConfigError, too, where levels of an axis are the same run at every point.
     """
-    checks = _Checks(design)
-    found = _sorted(design, checks)
+    checks = _Checks(product)
+    found = _sorted(product, checks)
     problems = Problems()
     if not found.points:
         reason = f"{len(found.dropped)} dropped, the first because: {found.dropped[0].reason}"
-        add_finding(finding(("sweep",), "points_some", found=reason), design.base.asked, problems)
+        add_finding(finding(("sweep",), "points_some", found=reason), product.base.asked, problems)
     if not repeats:
-        _add_same_levels(design, checks, found, problems)
+        _add_same_levels(product, checks, found, problems)
     problems.stop()
     return found.points, found.dropped
 
 
-def _sorted(design: "Design", checks: "_Checks") -> _Sorted:
-    sweep = design.inquiry.sweep
+def _sorted(product: Product, checks: "_Checks") -> _Sorted:
+    sweep = product.inquiry.sweep
     conditions = [drop for drop in sweep.drop if isinstance(drop, DropConfig)]
-    sizes = [len(levels) for levels in design.levels]
+    sizes = [len(levels) for levels in product.levels]
     found = _Sorted([], [], np.full((*sizes, 4), -1, np.int32), np.zeros(sizes, np.bool_))
-    names = [axis.name for axis in design.axes]
+    names = [axis.name for axis in product.axes]
     by_number, left_out = found.same.reshape(-1, 4), found.left_out.reshape(-1)
     for number, (indices, of_point) in enumerate(
-        zip(itertools.product(*map(range, sizes)), itertools.product(*design.levels), strict=True)
+        zip(itertools.product(*map(range, sizes)), itertools.product(*product.levels), strict=True)
     ):
         labels = dict(zip(names, [level.label for level in of_point], strict=True))
         reason = next((drop.because for drop in conditions if matches(labels, drop.where)), None)
@@ -102,11 +100,11 @@ def _sorted(design: "Design", checks: "_Checks") -> _Sorted:
 class _Checks:
     """Whether combinations are legal, each checked as far as it is new."""
 
-    def __init__(self, design: "Design") -> None:
-        self.design = design
-        values = [value for levels in design.levels for level in levels for _, value in level.sets]
-        values.append(design.base.node)
-        self.seen = SeenParts(design.parts_moved, asks_vmalloc=any(_mentions(value, "vmalloc") for value in values))
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        values = [value for levels in product.levels for level in levels for _, value in level.sets]
+        values.append(product.base.node)
+        self.seen = SeenParts(product.parts_moved, asks_vmalloc=any(_mentions(value, "vmalloc") for value in values))
         self.reasons: dict[object, str] = {}  # of illegal ones, by what tells them
 
     def checked(self, number: int, indices: Indices, labels: dict[str, str]) -> Same | str:
@@ -117,25 +115,25 @@ class _Checks:
         told_by = self.seen.told_by(indices)
         if told_by in self.reasons:
             return self.reasons[told_by]
-        problems = self.design.base.new_problems()
+        problems = self.product.base.new_problems()
         try:
             return self._learnt(number, indices, problems)
         except ConfigError as error:
-            reason = _reason(self.design, error, problems, number, labels)
+            reason = _reason(self.product, error, problems, number, labels)
         self.reasons[told_by] = reason
         return reason
 
     def same(self, indices: Indices) -> Same | None:
         """The same for a combination that is not run; None where it is illegal."""
-        number = int(np.ravel_multi_index(indices, [len(levels) for levels in self.design.levels]))
+        number = int(np.ravel_multi_index(indices, [len(levels) for levels in self.product.levels]))
         try:
-            return self.seen.same(indices) or self._learnt(number, indices, self.design.base.new_problems())
+            return self.seen.same(indices) or self._learnt(number, indices, self.product.base.new_problems())
         except ConfigError:
             return None
 
     def _learnt(self, number: int, indices: Indices, problems: Problems) -> Same:
-        node = self.design.node_of(number, problems)
-        return self.seen.learn(indices, resolved(node, self.design.base.includes, problems))
+        node = self.product.node_of(number, problems)
+        return self.seen.learn(indices, resolved(node, self.product.base.includes, problems))
 
 
 def _mentions(node: Node, word: str) -> bool:
@@ -144,30 +142,30 @@ def _mentions(node: Node, word: str) -> bool:
 
 
 def _reason(
-    design: "Design", error: ConfigError, problems: Problems, number: int, labels: dict[str, str]
+    product: Product, error: ConfigError, problems: Problems, number: int, labels: dict[str, str]
 ) -> str:
     """Why a point cannot be, where such points are dropped; ConfigError where not, or where a key is wrong."""
-    if design.inquiry.sweep.drops_illegal and problems.only_between_keys:
+    if product.inquiry.sweep.drops_illegal and problems.only_between_keys:
         return "; ".join(f"{problem.key}: must {problem.must}" for problem in error.problems)
     if labels and problems.only_between_keys:
         shown = ", ".join(f"{name} {label}" for name, label in labels.items())
         found = finding(("sweep",), "points_legal", found=f"point {number} ({shown})")
-        add_finding(found, design.base.asked, problems)
+        add_finding(found, product.base.asked, problems)
         raise problems.error() from None
     raise error
 
 
-def _add_same_levels(design: "Design", checks: _Checks, found: _Sorted, problems: Problems) -> None:
+def _add_same_levels(product: Product, checks: _Checks, found: _Sorted, problems: Problems) -> None:
     """Note levels of an axis whose points are the same runs."""
-    nr_named = [0] * len(design.levels)
+    nr_named = [0] * len(product.levels)
     for n, k, other in same_levels(found.same):
         if nr_named[n] == NAMED_MAX or _differ_where_left_out(checks, found, n, (k, other)):
             continue
         nr_named[n] += 1
-        axis, levels = design.inquiry.sweep.axes[n], design.levels[n]
+        axis, levels = product.inquiry.sweep.axes[n], product.levels[n]
         loc = ("sweep", "axes", n, *_loc_of_level(axis, k, levels[k].label))
         label, same_as = repr(levels[k].label[:60]), repr(levels[other].label[:60])
-        add_finding(finding(loc, "level_same", found=label, other=same_as), design.base.asked, problems)
+        add_finding(finding(loc, "level_same", found=label, other=same_as), product.base.asked, problems)
 
 
 def _differ_where_left_out(checks: _Checks, found: _Sorted, axis: int, pair: tuple[int, int]) -> bool:

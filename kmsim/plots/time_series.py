@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kmsim.config.design import Axis
+from kmsim.config.product import Axis
 from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import counted, plain, shown_unit, with_unit
 from kmsim.plots.responses import said

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kmsim.config.design import Axis
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
+from kmsim.config.product import Axis
 from kmsim.config.responses import MEASURES, ResponseConfig
 from kmsim.study.collect import TABLES, response_rows
 from kmsim.study.differing import Differing, differing

@@ -34,8 +34,8 @@ from kmsim.study.paired import (
 from kmsim.study.statistics import CONFIDENCE, Floats, Ints, moments, relative_width, t_width, von_neumann
 
 if TYPE_CHECKING:
-    from kmsim.config.design import Axis
     from kmsim.config.inquiry import ComparisonConfig
+    from kmsim.config.product import Axis
 
 BOOTSTRAP_ROWS_MAX = 5_000  # about 5 s of 10 replications
 BY_REPLICATIONS, BY_BATCHES, NO_METHOD = "t over replications", "batch means", ""

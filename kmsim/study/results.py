@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 
 from kmsim.config import ConfigError, loads
-from kmsim.config.design import Axis
 from kmsim.config.door import base_of_file, checked_inquiry
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
 from kmsim.config.points import Dropped
+from kmsim.config.product import Axis
 from kmsim.config.responses import ResponseConfig
 from kmsim.config.result_files import BYTES_MAX, DesignFacts, M, StudyProvenance, checked
 from kmsim.input_file import read_input

@@ -13,6 +13,7 @@ from kmsim.config.door import resolved
 from kmsim.config.node import Problems
 from kmsim.config.points import Dropped
 from kmsim.config.same_runs import SeenParts, without_names
+from tests.patience import PATIENCE_S
 
 ONE: dict[str, Any] = {
     "machine": {"extends": "x86-laptop", "memory": "256MiB"},
@@ -118,7 +119,7 @@ sweep:
 def test_a_million_points_are_checked_in_bounded_memory(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     command = [sys.executable, "-c", MILLION, "check", "study.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=1800)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert "fine, 1,000,000 points, 1,000,000 runs; 0 dropped" in done.stdout
     assert int(re.findall(r"^[0-9]+$", done.stdout, re.MULTILINE)[-1]) < 1 << 20, "KiB"

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmsim.config.design import Axis
 from kmsim.config.inquiry import FigureConfig, Inquiry
+from kmsim.config.product import Axis
 from kmsim.metrics.page_map import PAGE_STATES
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES
 from kmsim.output import OutputError
