@@ -1,7 +1,8 @@
 """The commands; no logic.
 
 Exit codes: 0 done, 1 a validation or a comparison says no, 2 the user's input, 3 the simulated machine could not go on,
-4 some runs of a study failed and the others are kept, 70 our bug, 130 interrupted (a study can be gone on with).
+4 some runs of a study failed or could not go on and the others are kept, 70 our bug, 130 interrupted (a study can be
+gone on with).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Annotated, Any, Optional
 
 import typer
 from typer.core import TyperGroup
+
+from kmsim.output import OutputError, named
+from kmsim.session.streams import fit_streams
 
 EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
 
@@ -43,7 +47,10 @@ app = typer.Typer(
 
 Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")]  # noqa: UP045
 Seed = Annotated[Optional[int], typer.Option(help="Override the study's seed.")]  # noqa: UP045
-Out = Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME if not given.")]  # noqa: UP045
+Out = Annotated[
+    Path | None, typer.Option(parser=named, metavar="PATH", help="Result folder; results/NAME if not given.")
+]
+Folder = Annotated[Path, typer.Argument(parser=named, metavar="FOLDER")]
 Jobs = Annotated[Optional[int], typer.Option(min=1, help="Worker processes; one per CPU if not given.")]  # noqa: UP045
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 WORSE_BY = (
@@ -83,7 +90,7 @@ def run(
 
 @app.command()
 def merge(
-    out: Annotated[Path, typer.Argument(help="The folder of the whole study.")],
+    out: Annotated[Path, typer.Argument(parser=named, metavar="OUT", help="The folder of the whole study.")],
     shards: Annotated[list[Path], typer.Argument(help="The folders of all its shards.")],
     quiet: Quiet = False,
     json: Json = False,
@@ -106,7 +113,7 @@ def check(files: list[Path], set_: Sets = None) -> None:
 
 @app.command()
 def show(
-    folder: Path,
+    folder: Folder,
     point: Annotated[Optional[int], typer.Option(min=0, help="Of a study, this point's run.")] = None,  # noqa: UP045
     replication: Annotated[int, typer.Option(min=0, help="Of the point, this replication.")] = 0,
     json: Json = False,
@@ -119,10 +126,12 @@ def show(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="A result folder, of a run or of a study.")],
-    b: Annotated[Path, typer.Argument(help="The one that is compared with it.")],
+    a: Annotated[Path, typer.Argument(parser=named, metavar="A", help="A result folder, of a run or of a study.")],
+    b: Annotated[Path, typer.Argument(parser=named, metavar="B", help="The one that is compared with it.")],
     worse_by: Annotated[Optional[list[str]], typer.Option(metavar="SHARE", help=WORSE_BY)] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="Write figure and rows into this folder.")] = None,  # noqa: UP045
+    out: Annotated[
+        Path | None, typer.Option(parser=named, metavar="PATH", help="Write figure and rows into this folder.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """What differs between two results, paired differences B - A, and whether B is worse by more than a bound."""
@@ -134,8 +143,10 @@ def compare(
 
 @app.command()
 def report(
-    folder: Path,
-    out: Annotated[Optional[Path], typer.Option(help="The file; report.html in the folder if not given.")] = None,  # noqa: UP045
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option(parser=named, metavar="PATH", help="The file; FOLDER/report.html if not given.")
+    ] = None,
 ) -> None:
     """Write a result as one HTML file that needs nothing else: tables, figures, a map of memory."""
     from kmsim.session.show import write_report_of
@@ -147,7 +158,10 @@ def report(
 def sensitivity(
     file: Path,
     set_: Sets = None,
-    out: Annotated[Optional[Path], typer.Option(help="Result folder; results/NAME-sensitivity if not given.")] = None,  # noqa: UP045
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=named, metavar="PATH", help="Result folder; results/NAME-sensitivity if not given."),
+    ] = None,
     factor: Annotated[float, typer.Option(help="Prices are divided and multiplied by this.")] = 2.0,
     samples: Annotated[int, typer.Option(help="Of Sobol' indices, a power of two; 0: none.")] = 32,
     jobs: Jobs = None,
@@ -164,10 +178,14 @@ def sensitivity(
 
 @app.command()
 def plot(
-    folder: Annotated[Path, typer.Argument(help="The result folder of a run or of a study.")],
+    folder: Annotated[
+        Path, typer.Argument(parser=named, metavar="FOLDER", help="The result folder of a run or of a study.")
+    ],
     figure: Annotated[Optional[list[str]], typer.Option(help="Draw only this one; may be repeated.")] = None,  # noqa: UP045
     format_: Annotated[str, typer.Option("--format", help="png, pdf or both.")] = "png,pdf",
-    out: Annotated[Optional[Path], typer.Option(help="Write here; figures/ of the result if not given.")] = None,  # noqa: UP045
+    out: Annotated[
+        Path | None, typer.Option(parser=named, metavar="PATH", help="Write here; FOLDER/figures if not given.")
+    ] = None,
 ) -> None:
     """Draw the figures of a result, each with its data as CSV if it is a study's."""
     from kmsim.session.plot import plot_folder
@@ -176,7 +194,11 @@ def plot(
 
 
 @app.command()
-def new(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.yaml")) -> None:
+def new(
+    file: Annotated[
+        Path, typer.Argument(parser=named, metavar="[FILE]", help="The file to write.", show_default="study.yaml")
+    ] = Path("study.yaml"),
+) -> None:
     """Write a commented starter config, and the schema that editors check it with."""
     from kmsim.session.questions import write_starter
 
@@ -240,21 +262,44 @@ def waste(
 def main() -> None:
     """Run a command; the user's mistakes and our bugs leave by different exit codes."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's time limit is like Ctrl-C
+    outlet = fit_streams()
+    try:
+        code = exit_code()
+        sys.stdout.flush()
+    finally:
+        error = None if outlet is None else outlet.error
+    if error is not None:
+        say(f"standard output: must be a file that can be written; {error.strerror}")
+    sys.exit(code or (EXIT_INPUT if error is not None else 0))
+
+
+def exit_code() -> int:
+    """Run a command; the code with which it ends."""
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except (Interrupted, KeyboardInterrupt):
-        typer.echo("interrupted; nothing was written", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        say("interrupted; nothing was written")
+        return EXIT_INTERRUPTED
     except Exception as error:
         if is_users_mistake(error):
-            typer.echo(str(error), err=True)
-            sys.exit(EXIT_INPUT)
+            say(str(error))
+            return EXIT_INPUT
         if is_stopped(error):
-            typer.echo(str(error), err=True)
-            sys.exit(EXIT_INTERRUPTED)
+            say(str(error))
+            return EXIT_INTERRUPTED
         traceback.print_exc()
-        typer.echo("this is a bug of kmsim, not of your config; please report the lines above", err=True)
-        sys.exit(EXIT_BUG)
+        say("this is a bug of kmsim, not of your config; please report the lines above")
+        return EXIT_BUG
+    return 0
+
+
+def say(text: str) -> None:
+    """Print an error; what it quotes of the user's input is not obeyed by a terminal."""
+    from kmsim.session.console import harmless
+
+    typer.echo(harmless(text), err=True)
 
 
 def is_users_mistake(error: Exception) -> bool:
@@ -263,7 +308,7 @@ def is_users_mistake(error: Exception) -> bool:
     from kmsim.study.store import NotAResult
     from kmsim.validate.files import NoRecording
 
-    return isinstance(error, ConfigError | NotAResult | NoRecording)
+    return isinstance(error, ConfigError | NotAResult | NoRecording | OutputError)
 
 
 def is_stopped(error: Exception) -> bool:

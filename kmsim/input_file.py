@@ -55,7 +55,7 @@ class BrokenGzip(ValueError):
 
 def read_input(path: str | os.PathLike[str], limit: int) -> bytes:
     """The bytes of a regular file of at most ``limit`` bytes; InputFileError says why it is not read."""
-    with _opened(path) as file:
+    with opened_input(path) as file:
         if os.fstat(file.fileno()).st_size > limit:
             raise _too_large(path, limit)
         try:
@@ -87,12 +87,13 @@ def read_unzipped(path: str | os.PathLike[str], limit: int) -> bytes:
 
 def check_input(path: str | os.PathLike[str]) -> None:
     """Raise InputFileError where the file could not be read; nothing is read of it."""
-    with _opened(path):
+    with opened_input(path):
         return
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[io.FileIO]:
+def opened_input(path: str | os.PathLike[str]) -> Iterator[io.FileIO]:
+    """A regular file, open to be read; InputFileError says why it is not."""
     try:
         _check_regular(path, os.stat(path).st_mode)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -19,9 +19,13 @@ from pathlib import Path
 
 import numba
 
+from kmsim.jit_cache_root import cache_root
+
+ROOT, CACHE_PROBLEM = cache_root()  # what is to be said where that is not the user's
 KEPT_S = 30 * 86_400.0
 USED = "used"
 _PACKAGE = Path(__file__).parent
+_IMPORTED = re.compile(rb"^from kmsim\.((?:mm|sim|workload|metrics)\.[\w.]+) import", re.MULTILINE)
 _HASH = re.compile(r"[0-9a-f]{16}")
 _GONE = re.compile(r"[0-9a-f]{16}\.gone-[0-9]+")  # moved away by a process that did not live to empty it
 _OURS = re.compile(rf"{USED}|.+\.compiled(\.lock)?|.+\.nb[ic](\.tmp\.[0-9a-f]+)?")
@@ -30,18 +34,28 @@ _OURS = re.compile(rf"{USED}|.+\.compiled(\.lock)?|.+\.nb[ic](\.tmp\.[0-9a-f]+)?
 def source_hash() -> str:
     """A hash of every module that is compiled or whose constants are compiled in, and of numba's version."""
     digest = sha256(numba.__version__.encode())
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        source = path.read_bytes()
-        if path.parent.name == "mm" or b"kmsim.jit import" in source or path.name.startswith("jit"):
-            digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-            digest.update(source)
+    for name, source in sorted(_compiled_sources().items()):
+        digest.update(name.encode())
+        digest.update(source)
     return digest.hexdigest()[:16]
+
+
+def _compiled_sources() -> dict[str, bytes]:
+    """The modules that use `kmsim.jit`, and those of the compiled layers that they import from, however indirectly."""
+    sources = {path.relative_to(_PACKAGE).as_posix(): path.read_bytes() for path in _PACKAGE.rglob("*.py")}
+    wanted = [name for name, source in sources.items() if name.startswith("jit") or b"kmsim.jit import" in source]
+    found: dict[str, bytes] = {}
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found[name] = sources[name]
+            wanted += [f"{module.decode().replace('.', '/')}.py" for module in _IMPORTED.findall(sources[name])]
+    return found
 
 
 def cache_directory() -> Path:
     """Where the compiled code of exactly these sources is kept."""
-    root = os.environ.get("KMSIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "kmsim" / source_hash()
+    return ROOT / "kmsim" / source_hash()
 
 
 def use(folder: Path, now: float) -> None:

@@ -1,16 +1,19 @@
-"""Directories of compiled code: which go when new sources begin their own, and what is never touched."""
+"""Directories of compiled code: one for each state of the sources, and none for long that nobody uses."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from kmsim import jit_cache
 from kmsim.jit_cache import KEPT_S, USED, is_ours, prune, source_hash, use
 
 NOW = 2_000_000_000.0
 LONG_AGO = NOW - KEPT_S - 1
+PACKAGE = Path(jit_cache.__file__).parent
 MINE = "0123456789abcdef"
 OTHER = "fedcba9876543210"
 
@@ -124,3 +127,38 @@ def test_processes_that_begin_together_leave_what_is_used(tmp_path: Path) -> Non
     begun = [subprocess.Popen(command, env=env, cwd=Path(__file__).parents[1]) for _ in range(4)]
     assert [process.wait() for process in begun] == [0] * 4
     assert left(root) == sorted([source_hash(), *(f"{n:016x}" for n in range(0, 8, 2))])
+
+
+# ---- the directory is another one as soon as anything that is compiled in has changed
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package, which is hashed instead."""
+    for path in PACKAGE.rglob("*.py"):
+        copied = tmp_path / path.relative_to(PACKAGE)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copied)
+    monkeypatch.setattr(jit_cache, "_PACKAGE", tmp_path)
+    return tmp_path
+
+
+def changes(package: Path, name: str) -> bool:
+    """Is the hash another one when this file has changed?"""
+    before = source_hash()
+    with (package / name).open("a") as file:
+        file.write("# changed\n")
+    return source_hash() != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mm/buddy.py", "mm/mmzone.py", "sim/core/records.py", "workload/request.py", "metrics/histogram.py", "jit.py"],
+)
+def test_what_is_compiled_in_is_hashed(package: Path, name: str) -> None:
+    assert changes(package, name)
+
+
+@pytest.mark.parametrize("name", ["sim/simulation.py", "plots/style.py", "config/door.py", "study/tables.py"])
+def test_what_is_not_compiled_in_is_not(package: Path, name: str) -> None:
+    assert not changes(package, name)

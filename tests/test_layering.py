@@ -12,7 +12,10 @@ PACKAGE = Path(__file__).parents[1] / "kmsim"
 LAYERS = ("mm", "procfs", "metrics", "config", "workload", "sim", "study", "validate", "plots", "cli")
 COMMANDS = "session"  # what the commands do: of the layer of the commands
 # Modules beside the layers that any of them may import.
-FOR_ALL = ("jit", "jit_inner", "jit_reference", "jit_policies", "jit_cache", "units", "compile_watch", "input_file")
+FOR_ALL = (
+    "jit", "jit_cache", "jit_cache_root", "jit_inner", "jit_policies", "jit_reference",
+    "compile_watch", "input_file", "output", "units",
+)  # fmt: skip
 
 # Packages that only some layers may know: `sim` reads no YAML, `mm` knows no time.
 ONLY_IN = {

@@ -4,9 +4,9 @@ A request is a small chain of stages; a stage ends where a zone's lock is reques
 and `free_begin` run up to the first request (or to the end: most order-0 requests take no lock),
 `locked` runs the critical section that was asked for and goes on to the next request or the end.
 Each returns whether a lock is wanted: then `contexts[ac].zone` is its zone, and the caller grants
-the lock, in whatever order its locks have, before it calls `locked`; when none is wanted any more, it
-calls `after_lock`. `alloc_pages` and `free_pages` do all of it at once, for a machine on which nothing
-else runs. A request that finds its pcp `locked` goes to the zone (the kernel's trylock has failed).
+the lock before it calls `locked`; when none is wanted any more, it calls `after_lock`. `alloc_pages` and
+`free_pages` do all of it at once, for a machine on which nothing else runs. A request that finds its pcp
+`locked` goes to the zone (the kernel's trylock has failed).
 
 The ladder of an allocation (each rung may want the lock):
     fast path   each zone above its low watermark: per-CPU list, refill, buddy; first without
@@ -14,8 +14,7 @@ The ladder of an allocation (each rung may want the lock):
     adjusted    kswapd is woken, and each zone tried down to the reserves that the GFP flags allow
     retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
     fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
-Requests that try compaction first (costly orders, and other non-movable ones of order > 0) need
-the slow path one rung earlier.
+Requests that try compaction first (costly orders, non-movable ones above 0) need the slow path one rung earlier.
 
 Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
@@ -23,7 +22,7 @@ checks other than `check_pages`. Lock order: a context's pcp lock, then one zone
 To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mmzone.Params`; where
 it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
 file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, from its rung here or in `zone_setup`;
-(3) its key in `config/machine.py` and its line in `sim.boot.params_of`: recorded machines and replays need no more;
+(3) its key in `config/machine.py` and its line in `sim.run.boot.params_of`: recorded machines need no more;
 (4) its line in `configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; (5) the slow
 model in `tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random (`boots`); (6) a
 golden scenario, or unit tests of what it does: at the kernel's own value nothing that ran before has changed.

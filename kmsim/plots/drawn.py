@@ -1,11 +1,11 @@
 """A figure with exactly the data that it shows, and its way to files: PNG, PDF and CSV.
 
-A file is written under a temporary name and renamed: it is whole or not there. It holds no date.
+A file is written under a temporary name and renamed: it is whole or not there. It holds no date. Only regular files
+are replaced, links not followed: OutputError, an OSError, says what is in the way.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kmsim.output import write_each
 from kmsim.plots.style import STYLE, UNDATED, styled
 
 
@@ -28,22 +29,19 @@ def write_drawn(
 ) -> list[Path]:
     """Write a figure in each format, in the look in which it was drawn, and its data as CSV; the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {folder / f"{name}.{suffix}": partial(_save, drawn.figure, suffix) for suffix in formats}
-    files[folder / f"{name}.csv"] = partial(drawn.data.to_csv, index=False, lineterminator="\n")
+    files: dict[Path, Callable[[Path], None]] = {
+        folder / f"{name}.{suffix}": partial(_save, drawn.figure, suffix) for suffix in formats
+    }
+    files[folder / f"{name}.csv"] = partial(csv_into, drawn.data)
     with styled(look):
-        for file, write in files.items():
-            _write(file, write)
+        write_each(files)
     return list(files)
+
+
+def csv_into(table: pd.DataFrame, file: Path) -> None:
+    """Write a table as CSV."""
+    table.to_csv(file, index=False, lineterminator="\n")
 
 
 def _save(figure: Any, suffix: str, file: Path) -> None:
     figure.savefig(file, format=suffix, metadata=UNDATED.get(suffix))
-
-
-def _write(file: Path, write: Callable[[Path], None]) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        write(part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

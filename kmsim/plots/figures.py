@@ -22,10 +22,10 @@ from matplotlib.ticker import FixedLocator, LogLocator, MultipleLocator, NullFor
 
 from kmsim.plots.drawn import Drawn, write_drawn
 from kmsim.plots.style import DASHES, PLAIN, legend_below, shade, styled
-from kmsim.study.store import Result
+from kmsim.study.store import FIGURES, Result
 from kmsim.study.summary import what_is_asked_for
 
-NAMES = ("latency", "free_memory", "lock_waiting")
+NAMES = FIGURES
 COLUMN_INCHES = (4.6, 3.2)
 TWO_COLUMNS_INCHES = (7.4, 3.1)
 LEGEND_ROW_INCHES = 0.17

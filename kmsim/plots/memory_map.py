@@ -21,7 +21,6 @@ from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, roles_of
 from kmsim.plots.sheet import finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import PLAIN
-from kmsim.study.store import NotAResult
 
 TIMES_MAX = 3
 PANELS_MAX = 6
@@ -95,11 +94,13 @@ def _spread(count: int) -> Any:
 
 
 def _of_run(result: Any, run: int) -> pd.DataFrame:
-    """A run's memory map, with the page size; empty where it kept none."""
-    try:
-        whole = result.run(run)
-        table: pd.DataFrame = whole.memory_map
-    except (NotAResult, AttributeError):
+    """A run's memory map, with the page size; empty where it kept none, or failed. NotAResult where it is damaged."""
+    failed = result.runs.loc[result.runs["run"] == run, "failed"].astype(bool)
+    if failed.any():
+        return pd.DataFrame(columns=["time_ns"])
+    whole = result.run(run)
+    table: pd.DataFrame | None = whole.tables.get("memory_map")
+    if table is None:
         return pd.DataFrame(columns=["time_ns"])
     return table.assign(page_bytes=whole.page_size_bytes)
 

@@ -8,7 +8,6 @@ the study's files is in the JSON only. Each kind of data has its bytes, and what
 from __future__ import annotations
 
 import json
-import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -17,11 +16,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kmsim.output import check_file, write_below, write_file
 from kmsim.plots.report_figures import figures_of
 from kmsim.plots.report_runs import shown_runs
 from kmsim.plots.report_tables import nr_rows_left_out, study_tables
 from kmsim.plots.report_text import encoded, fitted, readable
-from kmsim.study.store import NotAResult
+from kmsim.study.checksums import CHECKSUMS_FILE, sums_in
+from kmsim.study.study_folder import FAILURES, STUDY_FILE, StudyFolder
+from kmsim.study.whole_study import REPORT_FILE
 
 if TYPE_CHECKING:
     from kmsim.study.results import StudyResult
@@ -34,19 +36,21 @@ TRACEBACK_BYTES = 10_000
 SCRIPTS = ("element.js", "table.js", "page_states.js", "cell_grid.js", "memory_map.js", "report.js")
 
 
-def write_report(study: StudyResult, path: Path) -> Path:
-    """Write the page of a study, or of one run as a study, to `path`; NotAResult where it cannot be written."""
+def write_report(study: StudyResult, path: Path | None = None) -> Path:
+    """Write the page of a study, or of one run as a study, to `path`, a file or a pipe, or into the result's folder.
+
+    The path that it was written to. OSError where it cannot be.
+    """
+    if path is not None:
+        check_file(path)
     page = report_html(study).encode()
     assert len(page) < BYTES_MAX
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(page)
-        partial.replace(path)
-    except OSError as error:
-        raise NotAResult(f"{path}: must be a file that can be written; {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    if path is not None:
+        write_file(path, page)
+        return path
+    assert study.path is not None, "what is not on disk has no folder"
+    write_below(study.path / REPORT_FILE, page)
+    return study.path / REPORT_FILE
 
 
 def report_html(study: StudyResult) -> str:
@@ -123,8 +127,8 @@ def _counted(number: int, noun: str) -> str:
 
 def _config_file(study: StudyResult) -> str:
     """What the config is called in the result's folder."""
-    is_study = study.path is not None and (study.path / "study.yaml").is_file()
-    return "study.yaml" if is_study else "config.yaml"
+    is_study = study.path is not None and (study.path / STUDY_FILE).is_file()
+    return STUDY_FILE if is_study else "config.yaml"
 
 
 def _provenance(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -164,14 +168,13 @@ def _commands(study: StudyResult, file: str) -> list[str]:
 
 def _tracebacks(study: StudyResult) -> tuple[list[dict[str, str]], list[str]]:
     """Why runs failed by a bug, and how many are left out."""
-    folder = None if study.path is None else study.path / "failures"
-    texts = [] if folder is None else sorted(folder.glob("*.txt"))
+    names: list[str] = []
+    if study.path is not None and (study.path / CHECKSUMS_FILE).exists():
+        names = sorted(name for name in sums_in(study.path) if name.startswith(f"{FAILURES}/"))
+    texts = {name: StudyFolder(study.path).text(name) for name in names[:TRACEBACKS_MAX] if study.path is not None}
     shown = [
-        {
-            "name": f"Traceback of {readable(file.stem, 80)}",
-            "text": fitted(file.read_text(encoding="utf-8", errors="replace"), TRACEBACK_BYTES),
-        }
-        for file in texts[:TRACEBACKS_MAX]
+        {"name": f"Traceback of {readable(Path(name).stem, 80)}", "text": fitted(text or "", TRACEBACK_BYTES)}
+        for name, text in texts.items()
     ]
-    left = len(texts) - len(shown)
+    left = len(names) - len(shown)
     return shown, [f"{left:,} tracebacks; they are in failures/"] if left else []

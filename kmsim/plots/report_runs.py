@@ -9,7 +9,6 @@ import numpy as np
 from kmsim.plots.report_map import PACKED_BYTES, maps_of
 from kmsim.plots.report_tables import locks_table, nr_rows_left_out, operations_table
 from kmsim.plots.report_text import readable
-from kmsim.study.store import NotAResult
 
 if TYPE_CHECKING:
     from kmsim.study.results import StudyResult
@@ -26,7 +25,10 @@ class ShownRuns(NamedTuple):
 
 
 def shown_runs(study: StudyResult) -> ShownRuns:
-    """The first replication of points from the first to the last; only these keep a memory map."""
+    """The first replication of points from the first to the last; only these keep a memory map.
+
+    NotAResult names a run's file that is damaged.
+    """
     runs = study.runs
     first = runs[(runs["replication"] == 0) & ~runs["failed"].astype(bool)].reset_index(drop=True)
     places = np.unique(np.linspace(0, len(first) - 1, min(len(first), RUNS_MAX)).round().astype(int))
@@ -38,11 +40,7 @@ def shown_runs(study: StudyResult) -> ShownRuns:
         row = first.iloc[place]
         labels = [f"{readable(axis.name, 40)} {readable(str(row[axis.name]), 40)}" for axis in study.axes]
         label = ", ".join([f"run {row['run']}", *labels, f"seed {row['seed']}"])
-        try:
-            result = study.run(int(row["run"]))
-        except NotAResult as error:
-            made.left_out.append(f"run {row['run']}: {readable(str(error))}")
-            continue
+        result = study.run(int(row["run"]))
         maps = maps_of(result, map_left // (len(places) - nr_before))
         map_left -= sum(len(zone["packed"]) for zone in maps.zones)
         tables = {"operations": operations_table(result), "locks": locks_table(result)}

@@ -34,6 +34,9 @@ def show_study(study: StudyResult, console: Console) -> None:
     said += [f"{failed} failed"] if failed else []
     said += [f"{stuck} got stuck"] if stuck else []
     console.print(f"{study.name}: {', '.join(said)}", markup=False)
+    if stuck:
+        left = f"left out of all that follows: {nr_of(stuck, 'run')} in which the simulated machine could not go on"
+        console.print(left, style="bold red", soft_wrap=True)
     imprecise = study.imprecise
     if imprecise:
         named = ", ".join(map(str, imprecise[:NAMED_MAX])) + (", ..." if len(imprecise) > NAMED_MAX else "")

@@ -50,7 +50,7 @@ def ecdf(result: Any, config: Any) -> Drawn:
 
 
 def _distribution(result: Any, config: Any, *, is_tail: bool) -> Drawn:
-    roles = roles_of(result, result.runs, config, ROLES)
+    roles = roles_of(result, result.counted_runs, config, ROLES)
     titles = roles.panel_titles()
     noun = NOUNS[config.of]
     question = f"How many {noun} take longer than a given time?" if is_tail else f"How long do {noun} take?"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kmsim.config.design import Axis
+from kmsim.config.product import Axis
 from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import counted, plain, shown_unit, with_unit
 from kmsim.plots.responses import said
@@ -29,7 +29,7 @@ UNITS = ("bytes", "ns", "us", "ms", "pages", "percent")  # a series' name ends w
 
 def time_series(result: Any, config: Any) -> Drawn:
     """The series that `config.series` names (none: the first) over time."""
-    roles = roles_of(result, result.runs, config, ROLES)
+    roles = roles_of(result, result.counted_runs, config, ROLES)
     table = _series(result, roles, config.series)
     name = str(table["series"].iloc[0]) if len(table) else (config.series or "series")
     unit = next((word for word in UNITS if name.endswith(f"_{word}")), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,13 @@ TABLE_FILE = "rows.csv"
 
 def compare_and_show(a: Path, b: Path, worse_by: Sequence[str], out: Path | None, *, as_json: bool) -> bool:
     """Compare two results, and print what came of it; whether nothing is worse by more than its bound."""
+    from kmsim.output import check_folder
     from kmsim.study.compare import compare
     from kmsim.study.results import load_study
 
     bounds = bounds_of(worse_by)
+    if out is not None:
+        check_folder(out)
     sides = load_study(a), load_study(b)
     compared = compare(*sides, bounds)
     written = [] if out is None else write_comparison(compared, out)
@@ -76,12 +80,14 @@ def _bound(text: str, share: str) -> float:
 
 def write_comparison(compared: Compared, out: Path) -> list[Path]:
     """Write the figure (PNG, PDF and its data as CSV) and all rows; NotAResult where that cannot be."""
+    from kmsim.output import write_each
+    from kmsim.plots.drawn import csv_into
     from kmsim.plots.study_figures import draw_study
     from kmsim.study.store import NotAResult
 
     try:
         written = draw_study(compared.both, out)
-        compared.rows.to_csv(out / TABLE_FILE, index=False, lineterminator="\n")
+        write_each({out / TABLE_FILE: partial(csv_into, compared.rows)})
     except OSError as error:
         raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
     return [*written, out / TABLE_FILE]

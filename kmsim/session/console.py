@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-from kmsim.jit_cache import cache_directory
+from kmsim.jit_cache import CACHE_PROBLEM, cache_directory
 
 if TYPE_CHECKING:
     from kmsim.compile_watch import CompileWatch
     from kmsim.study.store import Result
 
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+# Control characters but line feed and tab, marks that turn the direction of writing, and separators of lines.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """The text with what a terminal would obey spelt out: names and notes may be anybody's."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class TextConsole(Console):
+    """A console that shows texts and never obeys them: only its own colours and positions reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of what is shown."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+
+
+stdout = TextConsole(highlight=False, emoji=False)
+stderr = TextConsole(stderr=True, highlight=False, emoji=False)
 
 PLAIN_LINE_SECONDS = 5.0  # between two lines of progress, where there is no terminal
 
@@ -30,6 +50,8 @@ def compiling(*, quiet: bool) -> Iterator[CompileWatch]:
         if not quiet:
             stderr.print(f"compiling {name} (first run of this version, {seconds:.0f} s so far)")
 
+    if CACHE_PROBLEM and not quiet:
+        stderr.print(CACHE_PROBLEM, markup=False, soft_wrap=True)
     with watching(say) as watch:
         yield watch
     if watch.seconds and not quiet:

@@ -101,19 +101,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def ending(counts: Counts) -> list[str]:
-    """What is said at the end of what should be looked at."""
+def say_ending(counts: Counts) -> None:
+    """Say at the end what should be looked at; in red where runs have no numbers that count."""
     from kmsim.plots.study_terminal import nr_of
 
-    lines = []
     if counts.stuck:
-        lines.append(f"in {counts.stuck} runs the simulated machine could not go on; column `stuck` of runs says why")
+        of = f"{counts.stuck:,} of {nr_of(counts.total, 'run')}"
+        stuck = f"in {of} the simulated machine could not go on; column `stuck` of runs says why"
+        left_out = "they are left out of estimates and comparisons"
+        stderr.print(f"{stuck}; {left_out}", style="bold red", soft_wrap=True)
     if counts.capped:
         capped = ", ".join(map(str, sorted(counts.capped)[:NAMED_MAX]))
-        lines.append(f"{len(counts.capped)} points are less precise than asked for at the most replications: {capped}")
+        less = f"{len(counts.capped)} points are less precise than asked for at the most replications: {capped}"
+        stderr.print(less, markup=False, soft_wrap=True)
     if counts.failed:
-        lines.append(f"{nr_of(counts.failed, 'run')} failed; failures/ says why; please report what is a bug of kmsim")
-    return lines
+        failed = f"{nr_of(counts.failed, 'run')} failed; failures/ says why; please report what is a bug of kmsim"
+        stderr.print(failed, style="bold red", soft_wrap=True)
 
 
 def _named(what: str, files: list[str]) -> list[str]:

@@ -37,7 +37,8 @@ def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) 
         show_result(result, stdout)
         stdout.print(f"written to {folder}", markup=False)
     if result.stuck:
-        stderr.print(f"the simulated machine could not go on: {result.stuck}", markup=False)
+        text = f"the simulated machine could not go on: {result.stuck}"
+        stderr.print(text, style="bold red", markup=False, soft_wrap=True)
     return result
 
 

@@ -12,11 +12,15 @@ FORMATS = ("png", "pdf")
 
 def plot_folder(folder: Path, names: Sequence[str], formats: str, out: Path | None) -> None:
     """Draw the figures of a run or of a study, or those that are named; NotAResult says what cannot be."""
+    from kmsim.output import check_folder
     from kmsim.plots.figures import NAMES, draw_all
     from kmsim.plots.study_figures import draw_study, figures_of
+    from kmsim.study.checksums import seal_more
     from kmsim.study.results import load_study
     from kmsim.study.store import NotAResult
 
+    if out is not None:
+        check_folder(out)
     study = load_study(folder)
     there = NAMES if study.result is not None else tuple(config.name for config in figures_of(study))
     for name in names:
@@ -29,6 +33,8 @@ def plot_folder(folder: Path, names: Sequence[str], formats: str, out: Path | No
             written = draw_all(study.result, into, suffixes, wanted)
         else:
             written = draw_study(study, into, suffixes, wanted)
+        if out is None:
+            seal_more(into, written)
     except OSError as error:
         raise NotAResult(f"{into}: must be a folder that can be written; {error.strerror}") from error
     for path in written:

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
 from kmsim.session.console import compiling, stdout
+
+SCHEMA_BYTES_MAX = 1 << 22
 
 
 def write_starter(file: Path) -> None:
     """Write the starter config and its schema beside each other; never over a file that is there."""
     from kmsim.config import json_schema, starter
     from kmsim.config.written import SCHEMA_FILE
+    from kmsim.output import check_file, write_file
     from kmsim.study.store import NotAResult
 
-    if file.exists():
+    if os.path.lexists(file):
         raise NotAResult(f"{file}: must be a new file; it is there already")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        (file.parent / SCHEMA_FILE).write_text(json.dumps(json_schema(), indent=2) + "\n")
-        file.write_text(starter())
-    except OSError as error:
-        raise NotAResult(f"{file}: must be a file that can be written; {error.strerror}") from error
+    schema_file, schema = file.parent / SCHEMA_FILE, (json.dumps(json_schema(), indent=2) + "\n").encode()
+    check_file(file)
+    if os.path.lexists(schema_file) and not _is_a_schema(schema_file):
+        raise NotAResult(f"{schema_file}: must be a new file or the schema of kmsim; it is something else")
+    write_file(schema_file, schema)
+    write_file(file, starter().encode())
     stdout.print(f"wrote {file}; try: kmsim run {file}", markup=False)
+
+
+def _is_a_schema(file: Path) -> bool:
+    """Was this file written by kmsim, be it of another version?"""
+    from kmsim.config import json_schema
+    from kmsim.input_file import InputFileError, read_input
+
+    try:
+        found = json.loads(read_input(file, SCHEMA_BYTES_MAX))
+    except (InputFileError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("title") == json_schema()["title"]
 
 
 def bench_and_show(name: str | None, operations: int, *, as_json: bool) -> None:

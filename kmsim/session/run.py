@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kmsim.session.console import compiling, stderr, stdout
-from kmsim.session.pace import beginning, ending, study_progress
+from kmsim.session.pace import beginning, say_ending, study_progress
 from kmsim.session.plain_run import run_and_show
 from kmsim.session.show import print_study_json
 
@@ -33,7 +33,7 @@ class Ended(NamedTuple):
     """How a command that runs something ended."""
 
     stuck: bool = False  # the machine of a plain run could not go on
-    failed: bool = False  # some runs of a study have no result
+    failed: bool = False  # some runs of a study have no result, or that of a machine that could not go on
 
 
 def run_design(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_json: bool) -> Ended:
@@ -89,16 +89,20 @@ class Drawing:
         """Read the study, draw its figures and write its report."""
         from kmsim.plots.report import write_report
         from kmsim.plots.study_figures import draw_study
+        from kmsim.study.checksums import seal_more
         from kmsim.study.results import load_study
         from kmsim.study.study_folder import NotWritten
         from kmsim.study.whole_study import FIGURES, REPORT_FILE
 
         self.study = load_study(folder)
         try:
-            draw_study(self.study, folder / FIGURES)
-            write_report(self.study, folder / REPORT_FILE)
+            seal_more(folder / FIGURES, draw_study(self.study, folder / FIGURES))
         except OSError as error:
             raise NotWritten(f"{folder / FIGURES}: must be a folder that can be written; {error.strerror}") from error
+        try:
+            write_report(self.study)
+        except OSError as error:
+            raise NotWritten(f"{folder / REPORT_FILE}: must be a file that can be written; {error.strerror}") from error
 
 
 def _show(drawn: Drawing, folder: Path, outcome: Outcome, *, quiet: bool, as_json: bool) -> Ended:
@@ -117,9 +121,8 @@ def _show(drawn: Drawing, folder: Path, outcome: Outcome, *, quiet: bool, as_jso
 
 def _ended(outcome: Outcome) -> Ended:
     """Say what should be looked at."""
-    for line in ending(outcome.counts):
-        stderr.print(line, markup=False, soft_wrap=True)
-    return Ended(failed=outcome.counts.failed > 0)
+    say_ending(outcome.counts)
+    return Ended(failed=outcome.counts.failed + outcome.counts.stuck > 0)
 
 
 def _check(ways: Ways, design: Design) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from kmsim.session.console import compiling, stderr, stdout
-from kmsim.session.pace import beginning, ending, study_progress
+from kmsim.session.pace import beginning, say_ending, study_progress
 from kmsim.session.run import Ended, executor_of
 
 if TYPE_CHECKING:
@@ -77,29 +78,31 @@ def _check(asked: Asked) -> None:
 
 
 def _check_folder(folder: Path) -> None:
+    from kmsim.output import check_folder
     from kmsim.study.store import NotAResult
 
+    check_folder(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / VERSIONS).is_dir():
         must = "must be a new folder or an earlier result of this command; it holds something else"
         raise NotAResult(f"{folder}: {must}")
 
 
 def _write(tables: Mapping[str, pd.DataFrame], factor: float, folder: Path) -> None:
-    from kmsim.plots.drawn import write_drawn
+    from kmsim.output import write_each
+    from kmsim.plots.drawn import csv_into, write_drawn
     from kmsim.plots.sensitivity import tornado
     from kmsim.plots.style import PAPER
     from kmsim.study.store import NotAResult
 
     try:
-        for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        write_each({folder / f"{name}.csv": partial(csv_into, table) for name, table in tables.items()})
         write_drawn(tornado(tables["effects"], factor), folder, FIGURE, ("png", "pdf"), PAPER)
     except OSError as error:
         raise NotAResult(f"{folder}: must be a folder that can be written; {error.strerror}") from error
 
 
 def _run(what: str, design: Design, folder: Path, asked: Asked, *, quiet: bool) -> tuple[StudyResult, int]:
-    """Run one of the two studies; its result, and how many of its runs failed."""
+    """Run one of the two studies; its result, and how many of its runs failed or could not go on."""
     from kmsim.study.results import load_study
     from kmsim.study.sensitivity import AXIS
     from kmsim.study.whole_study import run_whole_study
@@ -114,6 +117,5 @@ def _run(what: str, design: Design, folder: Path, asked: Asked, *, quiet: bool) 
 
     with compiling(quiet=quiet), study_progress(quiet=quiet) as report:
         outcome = run_whole_study(design, folder, executor_of(design, asked.jobs), report, prepared=prepared)
-    for line in ending(outcome.counts):
-        stderr.print(line, markup=False, soft_wrap=True)
-    return load_study(folder), outcome.counts.failed
+    say_ending(outcome.counts)
+    return load_study(folder), outcome.counts.failed + outcome.counts.stuck

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmsim.session.console import print_json, stdout
+from kmsim.session.console import print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from kmsim.study.results import StudyResult
@@ -63,10 +63,13 @@ def _tables(study: StudyResult) -> dict[str, Any]:
 
 
 def write_report_of(folder: Path, out: Path | None) -> None:
-    """Write the report of a result."""
+    """Write the report of a result; OSError where it cannot be."""
+    from kmsim.output import check_file, is_stream
     from kmsim.plots.report import write_report
     from kmsim.study.results import load_study
-    from kmsim.study.whole_study import REPORT_FILE
 
-    written = write_report(load_study(folder), out or folder / REPORT_FILE)
-    stdout.print(f"wrote {written}", markup=False, soft_wrap=True)
+    if out is not None:
+        check_file(out)
+    written = write_report(load_study(folder), out)
+    console = stderr if is_stream(written) else stdout  # the page has gone where a message would end it
+    console.print(f"wrote {written}", markup=False, soft_wrap=True)

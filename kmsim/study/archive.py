@@ -11,18 +11,19 @@ Stored, because compressed bytes depend on the version of zlib; most of a result
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+from kmsim.config.result_files import json_of
+from kmsim.study.checksums import CHECKSUMS_FILE, check, read_sums, sums_of
 from kmsim.study.store import NotAResult
 
 Members = Mapping[str, bytes]
 
-IDENTITY_FILE, CHECKSUMS_FILE = "identity.json", "checksums.json"
+IDENTITY_FILE = "identity.json"
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o644 << 16
 _UNIX = 3
@@ -40,8 +41,7 @@ def pack(members: Members, identity: str, facts: Mapping[str, Any]) -> bytes:
     """The file of a run: the members of its result, and `facts`, what its identity is a hash of."""
     whole = dict(members)
     whole[IDENTITY_FILE] = _json({"identity": identity, "of": facts})
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in whole.items()}
-    return _zip({**whole, CHECKSUMS_FILE: _json(sums)})
+    return _zip({**whole, CHECKSUMS_FILE: sums_of(whole)})
 
 
 def unpack(data: bytes, identity: str, where: str) -> dict[str, bytes]:
@@ -51,9 +51,9 @@ def unpack(data: bytes, identity: str, where: str) -> dict[str, bytes]:
     """
     try:
         members = _unzipped(data)
-        sums = json.loads(members.pop(CHECKSUMS_FILE))
-        wrong = [name for name, content in members.items() if sums[name] != hashlib.sha256(content).hexdigest()]
-        found = json.loads(members.pop(IDENTITY_FILE))["identity"]
+        sums = read_sums(members.pop(CHECKSUMS_FILE))
+        wrong = [name for name, content in members.items() if not _is_whole(name, content, sums)]
+        found = json_of(members.pop(IDENTITY_FILE))["identity"]
     except (zipfile.BadZipFile, ValueError, LookupError, TypeError, EOFError, RuntimeError, OSError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise Damaged(f"{where}: must be a run's result; it is damaged ({why})") from error
@@ -65,6 +65,14 @@ def unpack(data: bytes, identity: str, where: str) -> dict[str, bytes]:
     if found != identity:
         raise Foreign(f"{where}: must be the result of run {identity}; it is of run {found}")
     return members
+
+
+def _is_whole(name: str, content: bytes, sums: Mapping[str, str]) -> bool:
+    try:
+        check(name, content, sums)
+    except ValueError:
+        return False
+    return True
 
 
 def _json(value: Any) -> bytes:
@@ -85,6 +93,8 @@ def _unzipped(data: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         if any(info.compress_type != zipfile.ZIP_STORED for info in file.infolist()):
             raise ValueError("a member is compressed")  # and may be any number of bytes
+        if sum(info.file_size for info in file.infolist()) > len(data):
+            raise ValueError("members overlap")  # and so do these
         return {name: file.read(name) for name in file.namelist()}
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kmsim.config.design import Design, Point
+from kmsim.config.design import Design
+from kmsim.config.points import Point
 from kmsim.study.archive import Damaged, Foreign, unpack
 from kmsim.study.executors import Done, Executor
 from kmsim.study.expected_cost import expected_cost
@@ -125,15 +125,12 @@ class Campaign:
         self.counts.nr_earlier = len(kept - set(self._runs))
 
     def work(self, executor: Executor) -> Outcome:
-        """Do all runs that are not there. Stopped says why it could not be finished."""
-        with ExitStack() as stack:
-            if self._queue:
-                stack.enter_context(executor)
-            while self._queue or self._nr_begun:
-                self._fill(executor)
-                self.counts.running = min(self._nr_begun, executor.nr_workers)
-                self._report(self.counts)
-                self._end(executor.next())
+        """Do all runs that are not there, by an executor that has been entered."""
+        while self._queue or self._nr_begun:
+            self._fill(executor)
+            self.counts.running = min(self._nr_begun, executor.nr_workers)
+            self._report(self.counts)
+            self._end(executor.next())
         self.counts.running = 0
         self._report(self.counts)
         return self.outcome()
@@ -220,9 +217,10 @@ class Campaign:
     def _keep(self, identity: str, members: Mapping[str, bytes]) -> None:
         self._ended.add(identity)
         self.counts.done += len(self._runs[identity])
-        self.counts.stuck += len(self._runs[identity]) if json.loads(members["end.json"])["stuck"] else 0
+        is_stuck = bool(json.loads(members["end.json"])["stuck"])
+        self.counts.stuck += len(self._runs[identity]) if is_stuck else 0
         until = self._design.inquiry.replications.until
-        if until is not None:
+        if until is not None and not is_stuck:  # its numbers are no estimate of anything
             config = tuple(one for one in self._design.inquiry.responses if one.name == until.response)
             values = responses_of(result_of(members), config)
             self._value[identity] = next(value for *_, batch, value in values if batch == WHOLE_RUN)  # perhaps NaN

@@ -102,11 +102,12 @@ class Cluster:
             raise NoScheduler(
                 f"--scheduler {self._address}: must come with Dask; pip install 'kmsim[cluster]'"
             ) from error
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it would print tracebacks of what we say in words
+        logging.disable(logging.CRITICAL)  # its loggers would print tracebacks of what we say in words, to the very end
         try:
             self._dask.comm.get_address_host_port(self._address)  # a client of no address takes 20 s to go
             self._client = self._dask.Client(self._address, timeout=CONNECT_S, set_as_default=False)
         except Exception as error:  # of many kinds, by what is wrong with the address
+            logging.disable(logging.NOTSET)
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             text = f"--scheduler {self._address}: must be the address of a Dask scheduler that answers; {why}"
             raise NoScheduler(text) from error
@@ -116,7 +117,11 @@ class Cluster:
         if self._client is not None:
             with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel(list(self._keys))
-            self._client.close(timeout=_LOOKED_AT_EVERY_S)
+            is_lost = self._client.status != "running"
+            with suppress(Exception):  # the scheduler may be gone
+                self._client.close(timeout=_LOOKED_AT_EVERY_S)
+            if not is_lost:
+                logging.disable(logging.NOTSET)
 
     def _done(self, future: Any) -> Done:
         try:

@@ -61,7 +61,7 @@ TABLES = {
 
 
 def collect(design: Design, folder: StudyFolder, runs: Iterable[Wanted]) -> None:
-    """Write the tables of these runs, and then the design, which says that they are there."""
+    """Write the tables of these runs, then the design, which says that they are there, and the checksums of all."""
     folder.remove(DESIGN_FILE)
     labels = [*(axis.name for axis in design.axes), *design.points[0].covariates]
     with ExitStack() as stack:
@@ -89,6 +89,7 @@ def collect(design: Design, folder: StudyFolder, runs: Iterable[Wanted]) -> None
             tables["histograms"].add(histogram_rows(result).assign(run=number))
             tables["series"].add(series_rows(result).assign(run=number))
     folder.write(DESIGN_FILE, json.dumps(_design_facts(design), indent=1) + "\n")
+    folder.seal()
 
 
 def run_row(page_size: int, orders: tuple[int, int], result: Result | None) -> dict[str, Any]:
@@ -153,7 +154,6 @@ def _design_facts(design: Design) -> dict[str, Any]:
         "name": design.name,
         "seed": design.seed,
         "axes": [axis._asdict() for axis in design.axes],
-        "points": [point._asdict() for point in design.points],
         "dropped": [point._asdict() for point in design.dropped],
     }
 

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kmsim.config.design import Axis
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
+from kmsim.config.product import Axis
 from kmsim.config.responses import MEASURES, ResponseConfig
 from kmsim.study.collect import TABLES, response_rows
 from kmsim.study.differing import Differing, differing
-from kmsim.study.estimates import DIFFERENCE
+from kmsim.study.estimates import DIFFERENCE, count_runs
 from kmsim.study.results import StudyResult
 from kmsim.study.store import NotAResult
 
@@ -202,7 +202,7 @@ def _values_of_both(a: StudyResult, b: StudyResult, runs: pd.DataFrame) -> pd.Da
         parts.append(values.assign(**moved))
     values = pd.concat(parts, ignore_index=True)
     by_batches = all((part["batch"] >= 0).any() for part in parts)
-    one_each = runs.loc[~runs["failed"], "point"].value_counts().eq(1).all()
+    one_each = runs.loc[count_runs(runs), "point"].value_counts().eq(1).all()
     return values if by_batches and one_each else values[values["batch"] < 0].reset_index(drop=True)
 
 
@@ -257,7 +257,8 @@ def _said_of_runs(runs: pd.DataFrame) -> list[str]:
         of_side = runs[runs["side"] == side]
         failed, stuck = int(of_side["failed"].sum()), int((of_side["stuck"] != "").sum())
         found += [f"left out: runs of {name} that failed: {failed:,}"] if failed else []
-        found += [f"runs of {name} in which the simulated machine could not go on: {stuck:,}"] if stuck else []
+        stuck_runs = f"left out: runs of {name} in which the simulated machine could not go on: {stuck:,}"
+        found += [stuck_runs] if stuck else []
     return found
 
 

@@ -5,7 +5,8 @@
 
 A point's observations are its replications; where only one run is left and it was cut into batches, they are
 the batches, and the mean is the batches' mean (of a quantile: the mean of the batches' quantiles). Runs that
-failed and values that are not finite are left out, and `n` says how many observations are left. `lag_1_p` says
+failed, those of a machine that could not go on (what it did before that is no sample of what was asked for), and
+values that are not finite are left out, and `n` says how many observations are left. `lag_1_p` says
 how likely so alike neighbours are if batches are independent: below 0.05, they are too short for the interval.
 
 In a comparison, pairs are of the same replication (or batch) and the same levels of the other axes; a point
@@ -33,8 +34,8 @@ from kmsim.study.paired import (
 from kmsim.study.statistics import CONFIDENCE, Floats, Ints, moments, relative_width, t_width, von_neumann
 
 if TYPE_CHECKING:
-    from kmsim.config.design import Axis
     from kmsim.config.inquiry import ComparisonConfig
+    from kmsim.config.product import Axis
 
 BOOTSTRAP_ROWS_MAX = 5_000  # about 5 s of 10 replications
 BY_REPLICATIONS, BY_BATCHES, NO_METHOD = "t over replications", "batch means", ""
@@ -108,6 +109,11 @@ def comparisons(
 # ---- observations
 
 
+def count_runs(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Which runs count: those that have a result, of a machine that could go on to the end."""
+    return ~runs["failed"].astype(bool) & (runs["stuck"] == "")
+
+
 def _observed(runs: pd.DataFrame, responses: pd.DataFrame, names: list[str]) -> _Observed:
     """The observations that count: of each point its replications, or the batches of its only run."""
     place = pd.Index(runs["run"]).get_indexer(pd.Index(responses["run"]))
@@ -118,7 +124,7 @@ def _observed(runs: pd.DataFrame, responses: pd.DataFrame, names: list[str]) -> 
     np.minimum.at(first_of_response, code, np.arange(len(code)))
     nr_cells = len(numbers) * len(distinct)
 
-    ran = ~runs["failed"].to_numpy(bool)
+    ran = count_runs(runs).to_numpy(bool)
     nr_ran = np.bincount(point_of_run[ran], minlength=len(numbers))
     value = responses["value"].to_numpy(np.float64)
     batch = responses["batch"].to_numpy(np.int64)
@@ -193,7 +199,7 @@ def _outcome(of: Differences, boot: tuple[Floats, Floats]) -> dict[str, Any]:
 
 def _plan(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig, baseline: str) -> _Plan:
     """Each level but the baseline, at each combination of the other axes' levels at which both were run."""
-    from kmsim.config.design import matches
+    from kmsim.config.matching import matches
 
     points = found.points
     is_baseline = (points[config.axis] == baseline).to_numpy(bool)

@@ -6,7 +6,6 @@ asked for, and then those of the runs that are asked for. A plain run is a study
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,22 +14,36 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from kmsim.config import ConfigError, loads
-from kmsim.config.design import Axis, Dropped
 from kmsim.config.door import base_of_file, checked_inquiry
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
-from kmsim.config.node import Problems
+from kmsim.config.points import Dropped
+from kmsim.config.product import Axis
 from kmsim.config.responses import ResponseConfig
+from kmsim.config.result_files import BYTES_MAX, DesignFacts, M, StudyProvenance, checked
+from kmsim.input_file import read_input
 from kmsim.study import estimates as statistics
 from kmsim.study.archive import unpack
-from kmsim.study.collect import TABLES, histogram_rows, response_rows, run_row, series_rows
+from kmsim.study.collect import RUNS, TABLES, histogram_rows, response_rows, run_row, series_rows
+from kmsim.study.parquet_file import Kind, read_table
 from kmsim.study.single_runs import with_order_statistics
-from kmsim.study.store import SCHEMA_VERSION, NotAResult, Result, load, result_of
-from kmsim.study.study_folder import DESIGN_FILE, PROVENANCE_FILE, STUDY_FILE, is_study_folder
+from kmsim.study.store import NotAResult, Result, load, result_of, why_not
+from kmsim.study.study_folder import (
+    ARCHIVE_BYTES_MAX,
+    DESIGN_FILE,
+    PROVENANCE_FILE,
+    RUN_FILE,
+    STUDY_FILE,
+    is_study_folder,
+    verified,
+)
 
 ESTIMATES_SHOWN, LEVELS_SHOWN, TEXT_SHOWN = 20, 10, 200  # in a notebook
+COVARIATES_MAX = 2_000
+RUNS_TABLE = "runs.parquet"
+_KINDS: dict[Any, Kind] = {pa.string(): "text", pa.int64(): "int", pa.float64(): "real", pa.bool_(): "bool"}
 _PLACE = {"run": 0, "point": 0, "replication": 0}
 
 
@@ -91,11 +104,19 @@ class StudyResult:
         if not name:
             raise NotAResult(f"run {number}: must have a result; it failed (see {self.path / 'failures'})")
         path = self.path / name
+        if not RUN_FILE.fullmatch(name):
+            must = "must name files such as runs/IDENTITY.zip"
+            raise NotAResult(f"{self.path / RUNS_TABLE}: {must}, found {name[:80]!r}")
         try:
-            content = path.read_bytes()
+            content = read_input(path, ARCHIVE_BYTES_MAX)
         except OSError as error:
             raise NotAResult(f"{path}: must be a run's result; {error.strerror}") from error
         return result_of(unpack(content, path.stem, str(path)))
+
+    @property
+    def counted_runs(self) -> pd.DataFrame:
+        """The rows of `runs` that estimates, comparisons and distributions are made of."""
+        return self.runs[statistics.count_runs(self.runs)]
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -145,34 +166,62 @@ class StudyResult:
         if self.path is None or self.result is not None:
             table = self.in_memory[name]
             return table if runs is None else table[table["run"].isin(list(runs))].reset_index(drop=True)
-        filters = None if runs is None else [("run", "in", [int(run) for run in runs])]
-        if filters is not None and not filters[0][2]:
-            filters = [("run", "in", [-1])]
-        return _read(self.path / f"{name}.parquet", list(TABLES[name]), filters)
+        return _read(self.path / f"{name}.parquet", TABLES[name], None if runs is None else list(map(int, runs)))
 
 
 def load_study(path: str | Path) -> StudyResult:
-    """Read a study's folder, or that of a plain run; NotAResult says what is missing or damaged."""
+    """Read a study's folder, or that of a plain run, every file verified; NotAResult says what is wrong with it."""
     folder = Path(path)
     if not is_study_folder(folder):
         return study_of_result(load(folder))
-    design = _json(folder, DESIGN_FILE, "the study is not finished: the command that ran it goes on")
-    if design.get("schema_version") != SCHEMA_VERSION:
-        found = design.get("schema_version")
-        raise NotAResult(f"{folder / DESIGN_FILE}: must have schema_version {SCHEMA_VERSION}, found {found!r}")
+    unfinished = f"{folder / DESIGN_FILE}: must be there; the study is not finished: the command that ran it goes on"
+    if not (folder / DESIGN_FILE).exists() or DESIGN_FILE not in verified(folder):
+        raise NotAResult(unfinished)
+    design = _checked(folder, DESIGN_FILE, DesignFacts)
+    facts = dict(_checked(folder, PROVENANCE_FILE, StudyProvenance))
+    axes = tuple(Axis(axis.name, axis.levels, axis.values, axis.unit) for axis in design.axes)
+    dropped = tuple(Dropped(**dict(point)) for point in design.dropped)
+    inquiry, text = _inquiry(folder, axes)
+    runs = _read(folder / RUNS_TABLE, _columns_of_runs(axes), others=COVARIATES_MAX)
+    responses = _read(folder / "responses.parquet", TABLES["responses"])
+    _check_together(folder, axes, runs, responses)
+    of_study = (folder, design.name, design.seed, facts, text, inquiry)
+    return StudyResult(*of_study, axes, dropped, runs, responses)
+
+
+def _inquiry(folder: Path, axes: Sequence[Axis]) -> tuple[Inquiry, str]:
+    """What the study asks, and its file's text; NotAResult where it is about other axes."""
     try:
-        axes = tuple(_axis(axis) for axis in design["axes"])
-        dropped = tuple(Dropped(**point) for point in design["dropped"])
-        name, seed = str(design["name"]), int(design["seed"])
-        inquiry = checked_inquiry(base_of_file(folder / STUDY_FILE), Problems())
-        text = (folder / STUDY_FILE).read_text()
-    except (KeyError, TypeError, ValueError, OSError, ConfigError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise NotAResult(f"{folder}: must be a study's result; {why}") from error
-    tables = [_read(folder / "runs.parquet", ["run", "point"], None, rest=True)]
-    tables.append(_read(folder / "responses.parquet", list(TABLES["responses"]), None))
-    facts = _json(folder, PROVENANCE_FILE, "it is missing")
-    return StudyResult(folder, name, seed, facts, text, inquiry, axes, dropped, *tables)
+        base = base_of_file(folder / STUDY_FILE)
+        inquiry = checked_inquiry(base, base.new_problems())
+        text = read_input(folder / STUDY_FILE, BYTES_MAX).decode()
+    except (ValueError, OSError, ConfigError) as error:
+        raise NotAResult(f"{folder}: must be a study's result; {why_not(error)}") from error
+    names = [axis.name for axis in axes]
+    if [axis.title for axis in inquiry.sweep.axes] != names:
+        raise NotAResult(f"{folder / DESIGN_FILE}: must have the axes of {STUDY_FILE}, found {', '.join(names)[:200]}")
+    levels = {axis.name: axis.levels for axis in axes}
+    wrong = next((one for one in inquiry.level_findings(levels) if one.rule == "axis_name"), None)
+    if wrong is not None:
+        raise NotAResult(f"{folder / STUDY_FILE}: must name axes of the study, found {wrong.found}")
+    return inquiry, text
+
+
+def _columns_of_runs(axes: Sequence[Axis]) -> dict[str, Any]:
+    """An axis that has the name of another column has taken its place."""
+    return {**RUNS, **dict.fromkeys((axis.name for axis in axes), pa.string())}
+
+
+def _check_together(folder: Path, axes: Sequence[Axis], runs: pd.DataFrame, responses: pd.DataFrame) -> None:
+    """NotAResult where the tables are not of one study."""
+    where = folder / RUNS_TABLE
+    if runs.empty or not runs["run"].is_unique:
+        raise NotAResult(f"{where}: must have rows, one for each run")
+    for axis in axes:
+        if not runs[axis.name].isin(axis.levels).all():
+            raise NotAResult(f"{where}: must have the levels that {DESIGN_FILE} has of {axis.name[:60]!r}")
+    if not responses["run"].isin(runs["run"]).all():
+        raise NotAResult(f"{folder / 'responses.parquet'}: must be of runs that {RUNS_TABLE} has")
 
 
 def study_of_result(result: Result) -> StudyResult:
@@ -188,31 +237,18 @@ def study_of_result(result: Result) -> StudyResult:
     return StudyResult(*of_study, (), (), runs, responses, tables, result)
 
 
-def _axis(facts: Mapping[str, Any]) -> Axis:
-    values = facts["values"]
-    return Axis(facts["name"], tuple(facts["levels"]), None if values is None else tuple(values), facts["unit"])
-
-
-def _json(folder: Path, name: str, missing: str) -> dict[str, Any]:
+def _checked(folder: Path, name: str, model: type[M]) -> M:
     try:
-        found = json.loads((folder / name).read_bytes())
-    except FileNotFoundError as error:
-        raise NotAResult(f"{folder / name}: must be there; {missing}") from error
+        return checked(model, read_input(folder / name, BYTES_MAX))
     except (OSError, ValueError) as error:
-        raise NotAResult(f"{folder / name}: must be a study's file; {str(error).splitlines()[0]}") from error
-    if not isinstance(found, dict):
-        raise NotAResult(f"{folder / name}: must be a study's file; it holds no mapping")
-    return found
+        raise NotAResult(f"{folder / name}: must be a study's file; {why_not(error)}") from error
 
 
-def _read(path: Path, columns: list[str], filters: Any, *, rest: bool = False) -> pd.DataFrame:
-    """A table with these columns (and others, with `rest`)."""
+def _read(
+    path: Path, columns: Mapping[str, Any], runs: Sequence[int] | None = None, *, others: int = 0
+) -> pd.DataFrame:
+    """A table with these columns, of these runs or of all."""
     try:
-        table: pd.DataFrame = pq.read_table(path, filters=filters).to_pandas()
+        return read_table(path, {name: _KINDS[type_] for name, type_ in columns.items()}, runs, others=others)
     except (OSError, ValueError) as error:  # pyarrow's errors are of both kinds
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise NotAResult(f"{path}: must be a study's table; {why}") from error
-    missing = [name for name in columns if name not in table.columns]
-    if missing or (not rest and list(table.columns) != columns):
-        raise NotAResult(f"{path}: must have the columns {', '.join(columns)}, found {', '.join(table.columns)}")
-    return table
+        raise NotAResult(f"{path}: must be a study's table; {why_not(error)}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from kmsim.sim.run.activity import Activity
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation
 from kmsim.sim.simulation import run as simulate
+from kmsim.study.checksums import seal_more
 from kmsim.study.store import Result, members_of, proc_files, provenance, result_folder, write_inputs, write_members
 from kmsim.study.tables import batches_of, tables_of
 from kmsim.units import PS_PER_NS
@@ -22,7 +23,7 @@ from kmsim.workload.plan import nr_operations, plan_of
 PILOT_SEEDS = 1 << 40  # above those of all replications
 
 Progress = Callable[[int, int], None]
-Draw = Callable[[Result, Path], object]
+Draw = Callable[[Result, Path], Iterable[Path]]  # the files written
 
 
 class ModelBug(Exception):
@@ -120,7 +121,7 @@ def run_study(
         write_members(folder, members_of(result, proc_files(simulation)))
         _free(simulation, processes)
         if draw is not None:
-            draw(result, folder / "figures")
+            seal_more(folder / "figures", draw(result, folder / "figures"))
     return replace(result, path=out)
 
 

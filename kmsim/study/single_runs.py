@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from kmsim.config.responses import ResponseConfig
-from kmsim.study.estimates import NO_METHOD
+from kmsim.study.estimates import NO_METHOD, count_runs
 from kmsim.study.quantiles import histogram_quantiles
 from kmsim.study.responses import QUANTILES_OF, rows_about
 
@@ -31,7 +31,7 @@ def with_order_statistics(
     points = estimates.loc[once, "point"].unique()
     if not 0 < len(points) <= POINTS_MAX:
         return estimates
-    ran = runs[~runs["failed"] & runs["point"].isin(points)].set_index("run")["point"]
+    ran = runs[count_runs(runs) & runs["point"].isin(points)].set_index("run")["point"]
     found = histograms(ran.index.tolist())
     by_point = dict(list(found.groupby(found["run"].map(ran))))
     table = estimates.copy()

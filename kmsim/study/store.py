@@ -7,16 +7,17 @@
     proc/                          the simulated machine's /proc and debugfs files at the end, /sys/kernel/slab as one
     end.json                       how the run ended: whether the simulated machine could go on, what was measured
 
-All of these depend on config and seed only. A folder also has figures/ (PNG) and timing.json (seconds of
-wall time, compiling included). It is written under a temporary name, then renamed, so that none is half there.
+All of these depend on config and seed only. A folder also has checksums.json, by which they are verified when they are
+read, figures/ (PNG) and timing.json (seconds of wall time, compiling included: it is under no checksum). It is
+written under a temporary name, then renamed, so that none is half there; it takes the place of an earlier result only,
+and never of what kmsim did not write. What is read may have been written by anybody: its types and sizes are checked.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import platform
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,18 +29,34 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pyarrow import ArrowException
 
-from kmsim.config import Study, dump
+from kmsim.config import Study, dump, result_files
+from kmsim.config.result_files import End, RunProvenance, checked
+from kmsim.input_file import read_input
+from kmsim.output import FOLDER, OutputError, check_folder, partial_of
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
+from kmsim.study import checksums
+from kmsim.study.checksums import CHECKSUMS_FILE
+from kmsim.study.parquet_file import kind_of_column, read_table
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
 from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
 
-SCHEMA_VERSION = 4
-FACTS = {"name": str, "seed": int, "page_size_bytes": int, "notes": list}  # what the readers of a result use
-END: dict[str, type | tuple[type, ...]] = {"stuck": str, "warm_up_ns": (int, float), "remarks": list, "batches": int}
+SCHEMA_VERSION = result_files.SCHEMA_VERSION
+MEMBER_BYTES_MAX = 1 << 30
+WHY_MAX = 500  # characters
+FIGURES = ("latency", "free_memory", "lock_waiting")  # that are drawn of every run
+PROC_FILES = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index")
+PROC_FILES_OF_SOME = ("slabinfo", "slab_attributes", "vmallocinfo")
 _COMPRESSION = {"memory_map": "zstd"}  # half as large as with snappy
+_TABLES = "|".join(COLUMNS)
+# Every file that kmsim writes into a run's folder.
+_OURS = re.compile(
+    rf"config\.yaml|(provenance|end|checksums|timing)\.json|report\.html|({_TABLES})\.parquet"
+    rf"|batches/[0-9]+/({_TABLES})\.parquet|proc/({'|'.join((*PROC_FILES, *PROC_FILES_OF_SOME))})"
+    rf"|figures/(({'|'.join(FIGURES)})\.(png|pdf|csv)|checksums\.json)"
+)
 PACKAGES = ("kmsim", "simpy", "numpy", "numba", "pandas", "pyarrow")
 
 
@@ -102,16 +119,18 @@ def result_folder(out: Path) -> Iterator[Path]:
     """
     check_replaceable(out)
     place = out.resolve()
-    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    partial = partial_of(place)
     replaced = partial.with_suffix(".replaced")
     made = [folder for folder in place.parents if not folder.exists()]
     try:
         partial.mkdir(parents=True)
         yield partial
+        check_replaceable(out)
         if place.exists():
             place.rename(replaced)
         partial.rename(place)
-        shutil.rmtree(replaced, ignore_errors=True)
+        if replaced.exists():
+            _remove_ours(replaced)
     except OSError as error:
         raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
     finally:
@@ -125,17 +144,46 @@ def result_folder(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path) -> None:
-    """Refuse to write over anything that is not an earlier result."""
+    """NotAResult where `out` cannot be written, or holds anything that is not of an earlier result."""
+    try:
+        check_folder(out)
+        check_folder(out.resolve().parent)
+    except OutputError as error:
+        raise NotAResult(f"{out}: must be {FOLDER}; {error.why}") from error
     if out.exists() and not (out / "provenance.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise NotAResult(f"{out}: must be a new folder or an earlier result; it holds something else")
     if (out / "runs").is_dir():
         raise NotAResult(f"{out}: must be a new folder or an earlier result of one run; it holds a study of several")
+    foreign = next(_foreign(out), None) if out.exists() else None
+    if foreign is not None:
+        raise NotAResult(f"{out}: must hold nothing but an earlier result; {foreign} is not of kmsim and would be lost")
+    if out.exists() and any(out.iterdir()) and Path.cwd().is_relative_to(out.resolve()):
+        raise NotAResult(f"{out}: must not be the current folder or above it where there is an earlier result")
+
+
+def _foreign(folder: Path) -> Iterator[str]:
+    """What is in a result's folder that kmsim did not write."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_dir() or (path.is_file() and _OURS.fullmatch(name))):
+            yield name
+
+
+def _remove_ours(folder: Path) -> None:
+    """Remove a result; what kmsim did not write stays, and its folders."""
+    foreign = {folder / name for name in _foreign(folder)}
+    for path in sorted(folder.rglob("*"), reverse=True):
+        with suppress(OSError):
+            if path not in foreign:
+                path.rmdir() if path.is_dir() else path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def write_inputs(folder: Path, study: Study, facts: dict[str, Any]) -> None:
     """Write what is known before the run; `facts` are its provenance."""
-    (folder / "config.yaml").write_text(dump(study))
-    (folder / "provenance.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    (folder / "config.yaml").write_text(dump(study), encoding="utf-8")
+    (folder / "provenance.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def members_of(result: Result, proc: Mapping[str, str]) -> dict[str, bytes]:
@@ -172,8 +220,8 @@ def _batch_folder(number: int) -> str:
 
 
 def write_members(folder: Path, members: Mapping[str, bytes]) -> None:
-    """Write each member to its file."""
-    for name, content in members.items():
+    """Write each member to its file, and last the checksums of all."""
+    for name, content in {**members, CHECKSUMS_FILE: checksums.sums_of(members)}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -182,7 +230,7 @@ def write_members(folder: Path, members: Mapping[str, bytes]) -> None:
 def write_timing(folder: Path, **seconds: float) -> None:
     """Write how long it took: the one file that differs between equal runs."""
     facts = {name: round(value, 3) for name, value in seconds.items()}
-    (folder / "timing.json").write_text(json.dumps(facts) + "\n")
+    (folder / "timing.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def proc_files(simulation: Simulation) -> dict[str, str]:
@@ -206,9 +254,31 @@ def proc_files(simulation: Simulation) -> dict[str, str]:
 
 
 def load(path: str | Path) -> Result:
-    """Read a result folder back; NotAResult says what is missing or damaged."""
+    """Read a result folder back, every file of it verified; NotAResult says what is missing or damaged."""
     folder = Path(path)
-    return _result(lambda name: (folder / name).read_bytes(), f"{folder}: must be a result folder of kmsim", folder)
+    return _result(_Members(folder), f"{folder}: must be a result folder of kmsim", folder)
+
+
+class _Members:
+    """The members of a result's folder, each verified when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sums: Mapping[str, str] | None = None
+
+    def __call__(self, name: str) -> bytes:
+        content = read_input(self._folder / name, MEMBER_BYTES_MAX)
+        if self._sums is not None:
+            checksums.check(name, content, self._sums)
+        return content
+
+    def verify(self) -> Iterator[str]:
+        """Every member's name, each before it is verified: those that are not read, too."""
+        yield CHECKSUMS_FILE
+        self._sums = checksums.sums_in(self._folder)
+        for name in self._sums:
+            yield name
+            checksums.check_file(self._folder / name, name, self._sums)
 
 
 def result_of(members: Mapping[str, bytes]) -> Result:
@@ -232,54 +302,28 @@ def _result(read: Callable[[str], bytes], must: str, path: Path | None) -> Resul
         return read(name)
 
     try:
-        facts = json.loads(member("provenance.json"))
-        _check_facts(facts)
+        facts = dict(checked(RunProvenance, member("provenance.json")))
+        if isinstance(read, _Members):
+            for file in read.verify():  # noqa: B007 - named if it is damaged
+                pass
         tables = {name: _table(member(f"{name}.parquet"), name) for name in COLUMNS}
-        end = json.loads(member("end.json"))
-        _check_end(end)
+        end = checked(End, member("end.json"))
         batches = tuple(
             {name: _table(member(f"{_batch_folder(number)}{name}.parquet"), name) for name in BATCH_TABLES}
-            for number in range(end["batches"])
+            for number in range(end.batches)
         )
         config_yaml = member("config.yaml").decode()
-    except (OSError, ValueError, RecursionError, ArrowException) as error:
-        strerror = error.strerror if isinstance(error, OSError) else None
-        why = strerror or (str(error) or repr(error)).splitlines()[0]
-        raise NotAResult(f"{must}; {file}: {why}") from error
-    warm_up_ns, remarks = float(end["warm_up_ns"]), tuple(end["remarks"])
-    return Result(tables, config_yaml, facts, path, end["stuck"], batches, warm_up_ns, remarks)
+    except (OSError, ValueError, ArrowException) as error:
+        raise NotAResult(f"{must}; {file}: {why_not(error)}") from error
+    return Result(tables, config_yaml, facts, path, end.stuck, batches, end.warm_up_ns, tuple(end.remarks))
+
+
+def why_not(error: Exception) -> str:
+    """Why something was not read, in one line of bounded length."""
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return (strerror or (str(error) or repr(error)).splitlines()[0])[:WHY_MAX]
 
 
 def _table(content: bytes, name: str) -> pd.DataFrame:
     """ValueError unless this is that table."""
-    table = pd.read_parquet(io.BytesIO(content))
-    _check_columns(table, COLUMNS[name])
-    return table
-
-
-def _check_end(end: Any) -> None:
-    """ValueError unless this says how a run ended."""
-    for name, kind in END.items():
-        found = end.get(name) if isinstance(end, dict) else None
-        if not isinstance(found, kind) or isinstance(found, bool):
-            raise ValueError(f"must have {name}, found {found!r}")
-    if end["batches"] < 0:
-        raise ValueError(f"must have 0 or more batches, found {end['batches']}")
-    if not all(isinstance(remark, str) for remark in end["remarks"]):
-        raise ValueError(f"must have remarks that are text, found {end['remarks']!r}")
-
-
-def _check_facts(facts: Any) -> None:
-    """ValueError unless these are the facts of a result of this version."""
-    found = facts.get("schema_version") if isinstance(facts, dict) else None
-    if found != SCHEMA_VERSION:
-        raise ValueError(f"must have schema_version {SCHEMA_VERSION}, found {found!r}")
-    for name, kind in FACTS.items():
-        if not isinstance(facts.get(name), kind):
-            raise ValueError(f"must have {name}, found {facts.get(name)!r}")
-
-
-def _check_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """ValueError unless the table has its columns."""
-    if tuple(table.columns) != columns:
-        raise ValueError(f"must have the columns {', '.join(columns)}, found {', '.join(map(str, table.columns))}")
+    return read_table(content, {column: kind_of_column(column) for column in COLUMNS[name]})

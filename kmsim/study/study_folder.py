@@ -3,13 +3,16 @@
     study.yaml provenance.json      before the first run
     runs/IDENTITY.zip               a run's result; see `kmsim.study.archive`
     failures/IDENTITY.txt           the traceback of a run that failed by our bug
-    runs.parquet ... design.json    collected at the end; design.json last: with it, the study is finished
+    runs.parquet ... design.json    collected at the end; with design.json, the study is finished
+    checksums.json                  of all these but the runs, which have their own; written last
     lock                            locked while somebody writes here; names that process and its computer
-    timing.json                     with `lock` the only file that differs between equal studies
+    timing.json                     with `lock` the only file that differs between equal studies, and under no checksum
 
 Every file is written under a temporary name, made durable and renamed: whenever the writer dies, a file is
 there as a whole or not at all, and so are all files that were there before. The lock is the kernel's (flock),
 which a process that is killed gives back: nothing has to be cleaned up by hand.
+Only files of these names are replaced or removed, and of the figures those that kmsim has drawn. Nothing that stands
+in a file's place and is none (a pipe, a link) is read, written into or replaced.
 """
 
 from __future__ import annotations
@@ -17,18 +20,28 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from kmsim.input_file import InputFileError, read_input
+from kmsim.output import FOLDER, PARTIAL, OutputError, check_folder, remove_leftovers, replacing
+from kmsim.study import checksums
 from kmsim.study.archive import unpack
 from kmsim.study.identity import IDENTITY
-from kmsim.study.store import NotAResult
+from kmsim.study.store import NotAResult, why_not
 
-PARTIAL = ".partial"
 DESIGN_FILE, STUDY_FILE, PROVENANCE_FILE, TIMING_FILE = "design.json", "study.yaml", "provenance.json", "timing.json"
 TABLE_FILES = ("runs.parquet", "responses.parquet", "histograms.parquet", "series.parquet")
-_RUNS, _FAILURES, _FIGURES, _LOCK = "runs", "failures", "figures", "lock"
+ARCHIVE_BYTES_MAX = 1 << 30
+FAILURES = "failures"
+RUN_FILE = re.compile(rf"runs/{IDENTITY.pattern}\.zip")
+_RUNS, _FIGURES, _LOCK = "runs", "figures", "lock"
+_BEGUN = {_LOCK, _RUNS, FAILURES, PROVENANCE_FILE}  # what there is before study.yaml
 
 
 class NotWritten(NotAResult):
@@ -47,17 +60,18 @@ class StudyFolder:
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> StudyFolder:
-        _check_free_for_study(self.path)
+        check_free(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("a+")
+            lock = _opened_lock(self.path / _LOCK)
         except OSError as error:
             raise NotWritten(f"{self.path}: must be a folder that can be written; {error.strerror}") from error
         try:
             self._take(lock)
-            for folder in (_RUNS, _FAILURES):
-                (self.path / folder).mkdir(exist_ok=True)
-            self._remove_leftovers()
+            for name in (_RUNS, FAILURES):
+                (self.path / name).mkdir(exist_ok=True)
+            for folder in (self.path, *(self.path / name for name in (_RUNS, FAILURES, _FIGURES))):
+                remove_leftovers(folder)
         except OSError as error:
             lock.close()
             raise _not_written(self.path, error) from error
@@ -74,17 +88,31 @@ class StudyFolder:
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file of the folder as a whole, durably. NotWritten where that fails."""
         data = content.encode() if isinstance(content, str) else content
-        with self.replacing(name) as partial, partial.open("wb") as file:
-            file.write(data)
+        with self.replacing(name) as partial:
+            partial.write_bytes(data)
 
     def text(self, name: str) -> str | None:
         """A file's text; None if there is none."""
         data = _content(self.path / name)
         return None if data is None else data.decode(errors="replace")
 
-    def replacing(self, name: str) -> Replacing:
-        """A temporary file that takes the place of `name` when the block ends well."""
-        return Replacing(self.path / name)
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """A temporary file that takes the place of `name`, durably, when the block ends well. NotWritten if not."""
+        try:
+            with replacing(self.path / name, durable=True) as partial:
+                yield partial
+        except OSError as error:
+            raise _not_written(self.path / name, error) from error
+
+    def seal(self) -> None:
+        """Write the checksums of all that is here, the runs apart. NotWritten where that fails."""
+        whole = (STUDY_FILE, PROVENANCE_FILE, *TABLE_FILES, DESIGN_FILE)
+        failures = sorted(f"{FAILURES}/{path.name}" for path in (self.path / FAILURES).glob("*.txt"))
+        try:
+            checksums.seal(self.path, [name for name in (*whole, *failures) if (self.path / name).exists()])
+        except OSError as error:
+            raise _not_written(self.path / checksums.CHECKSUMS_FILE, error) from error
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -108,15 +136,15 @@ class StudyFolder:
     def keep(self, identity: str, archive: bytes) -> None:
         """Write the result of a run; one that had failed before has not failed now."""
         self.write(f"{_RUNS}/{identity}.zip", archive)
-        self.remove(f"{_FAILURES}/{identity}.txt")
+        self.remove(f"{FAILURES}/{identity}.txt")
 
     def keep_failure(self, identity: str, text: str) -> None:
         """Write why a run failed."""
-        self.write(f"{_FAILURES}/{identity}.txt", text)
+        self.write(f"{FAILURES}/{identity}.txt", text)
 
     def failure(self, identity: str) -> str | None:
         """Why a run failed when it was last tried; None if it did not."""
-        return self.text(f"{_FAILURES}/{identity}.txt")
+        return self.text(f"{FAILURES}/{identity}.txt")
 
     def kept(self) -> tuple[set[str], list[str]]:
         """The identities of the runs whose results are here by their names, and the names of what is something else."""
@@ -141,71 +169,56 @@ class StudyFolder:
         except OSError as error:
             raise _not_written(self.path / _LOCK, error) from error
 
-    def _remove_leftovers(self) -> None:
-        """What a run that was killed had not finished."""
-        for folder in (self.path, self.path / _RUNS, self.path / _FAILURES, self.path / _FIGURES):
-            for leftover in folder.glob(f".*{PARTIAL}"):
-                leftover.unlink(missing_ok=True)
+def check_free(path: Path) -> None:
+    """NotAResult where no study can be written: the path is no folder's, or it holds something else than a study."""
+    try:
+        check_folder(path)
+        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    except OSError as error:
+        why = error.why if isinstance(error, OutputError) else error.strerror
+        raise NotAResult(f"{path}: must be {FOLDER}; {why}") from error
+    names = {name for name in names if not PARTIAL.fullmatch(name)}
+    begun = names <= _BEGUN and (PROVENANCE_FILE not in names or _LOCK in names)
+    if not begun and not {STUDY_FILE, PROVENANCE_FILE, _RUNS} <= names:
+        raise NotAResult(f"{path}: must be a new folder or an earlier result of a study; it holds something else")
 
 
-class Replacing:
-    """A temporary file beside `path`, made durable and renamed to it when the block ends well, else removed."""
+def is_study_folder(path: Path) -> bool:
+    """Was this folder written by a run of a study?"""
+    return (path / STUDY_FILE).exists() or (path / DESIGN_FILE).exists() or (path / _RUNS).is_dir()
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
 
-    def __enter__(self) -> Path:
-        return self._partial
+def verified(path: Path) -> dict[str, str]:
+    """The checksums of a study's folder, by which each of its files but the runs is whole. NotAResult names the first
+    that is not.
+    """
+    name = checksums.CHECKSUMS_FILE
+    try:
+        sums = checksums.sums_in(path)
+        for name in sums:
+            checksums.check_file(path / name, name, sums)
+    except (OSError, ValueError) as error:
+        raise NotAResult(f"{path / name}: must be a study's file; {why_not(error)}") from error
+    return sums
 
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        if error is None:
-            try:
-                _make_durable(self._partial)
-                self._partial.rename(self._path)
-                _make_durable(self._path.parent)
-            except OSError as failed:
-                error = failed
-        if error is not None:
-            self._partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _not_written(self._path, error) from error
+
+def _opened_lock(path: Path) -> IO[str]:
+    """The file of the lock, whose content may be replaced: never somebody else's, to which a link leads."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OutputError(path, "it is no regular file")
+    return os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
 
 
 def _not_written(path: Path, error: OSError) -> NotWritten:
     return NotWritten(f"{path}: must be a file that can be written; {error.strerror or error}")
 
 
-def _make_durable(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except OSError as error:
-        raise NotAResult(f"{path}: must be a file that can be read; {error.strerror}") from error
-
-
-def _check_free_for_study(path: Path) -> None:
-    """Refuse a folder that holds anything but an earlier, perhaps unfinished, run of a study."""
     try:
-        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    except OSError as error:
-        raise NotAResult(f"{path}: must be a folder that can be written; {error.strerror}") from error
-    begun = all(name in (_LOCK, _RUNS, _FAILURES) or name.endswith(PARTIAL) for name in names)
-    if not begun and not {STUDY_FILE, _RUNS} <= names:
-        raise NotAResult(f"{path}: must be a new folder or an earlier result of a study; it holds something else")
-
-
-def is_study_folder(path: Path) -> bool:
-    """Was this folder written by a run of a study?"""
-    return (path / STUDY_FILE).is_file() and (path / _RUNS).is_dir()
-
+        return read_input(path, ARCHIVE_BYTES_MAX)
+    except InputFileError as error:
+        raise NotAResult(f"{path}: must be a file that can be read; {error.strerror}") from error

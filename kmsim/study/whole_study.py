@@ -1,8 +1,8 @@
 """A study from its design to its folder: `run_whole_study`, and `merge` for one that was run in shards.
 
 The order in the folder: what there was of another version of the study goes, its inputs are written, its runs,
-its tables, and last design.json, which says that the study is finished. study.yaml and provenance.json say
-nothing of the command or of who runs it: any way to run a study leaves the same bytes.
+its tables, design.json, which says that the study is finished, and last the checksums. study.yaml and
+provenance.json say nothing of the command or of who runs it: any way to run a study leaves the same bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from kmsim.config.design import Design, load_design, study_text
 from kmsim.study.campaign import ALL, Campaign, Outcome, Report, Shard, Stopped, say_nothing
+from kmsim.study.checksums import CHECKSUMS_FILE, sums_in
 from kmsim.study.cluster import SchedulerLost
 from kmsim.study.collect import collect
 from kmsim.study.executors import Executor
@@ -25,13 +26,16 @@ from kmsim.study.identity import model_hash
 from kmsim.study.store import PACKAGES, SCHEMA_VERSION, NotAResult
 from kmsim.study.study_folder import (
     DESIGN_FILE,
+    FAILURES,
     PROVENANCE_FILE,
     STUDY_FILE,
     TABLE_FILES,
     TIMING_FILE,
     NotWritten,
     StudyFolder,
+    check_free,
     is_study_folder,
+    verified,
 )
 
 FIGURES, REPORT_FILE = "figures", "report.html"
@@ -64,7 +68,8 @@ def run_whole_study(
     folder is not ours or cannot be written.
     """
     start = time.perf_counter()
-    with StudyFolder(out) as folder:
+    check_free(out)
+    with executor, StudyFolder(out) as folder:  # a scheduler that does not answer leaves no folder behind
         campaign = Campaign(design, folder, report, shard)
         with _keeping(campaign):
             write_inputs(design, folder)
@@ -74,6 +79,8 @@ def run_whole_study(
             if shard.of == 1:
                 collect(design, folder, outcome.runs)
                 finish(out)
+            else:
+                folder.seal()
             facts = {"total_s": round(time.perf_counter() - start, 3), "reused": campaign.counts.reused}
             folder.write(TIMING_FILE, json.dumps(facts) + "\n")
     return outcome
@@ -81,6 +88,8 @@ def run_whole_study(
 
 def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing, finish: Finish = draw_nothing) -> Outcome:
     """The folder of a whole study from those of its shards: the same bytes as if it had been run at once."""
+    check_free(out)
+    sums = [_verified_shard(shard) for shard in shards]
     design = _design_of_all(shards)
     with StudyFolder(out) as folder:
         sources = [StudyFolder(shard) for shard in shards]
@@ -88,7 +97,7 @@ def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing, finis
         with _keeping(campaign):
             write_inputs(design, folder)
             campaign.prepare()
-            _take_failures(campaign, folder, sources)
+            _take_failures(campaign, folder, list(zip(sources, sums, strict=True)))
             _check_complete(campaign, out)
             outcome = campaign.outcome()
             collect(design, folder, outcome.runs)
@@ -109,13 +118,22 @@ def _keeping(campaign: Campaign) -> Iterator[None]:
 
 def write_inputs(design: Design, folder: StudyFolder) -> None:
     """Write what is known before the first run; what shows another version of the study is removed before."""
-    inputs = {STUDY_FILE: study_text(design), PROVENANCE_FILE: json.dumps(facts_of(design), indent=2) + "\n"}
+    inputs = {PROVENANCE_FILE: json.dumps(facts_of(design), indent=2) + "\n", STUDY_FILE: study_text(design)}
     if any(folder.text(name) != text for name, text in inputs.items()):
-        drawn = [f"{FIGURES}/{path.name}" for path in folder.path.glob(f"{FIGURES}/*")]
-        for name in (DESIGN_FILE, *TABLE_FILES, REPORT_FILE, *drawn):
+        drawn = [f"{FIGURES}/{name}" for name in (*_drawn(folder.path / FIGURES), CHECKSUMS_FILE)]
+        for name in (CHECKSUMS_FILE, DESIGN_FILE, *TABLE_FILES, REPORT_FILE, *drawn):
             folder.remove(name)
         for name, text in inputs.items():
             folder.write(name, text)
+        folder.seal()
+
+
+def _drawn(figures: Path) -> tuple[str, ...]:
+    """The figures that kmsim has drawn into a folder; none where their checksums are damaged."""
+    try:
+        return tuple(sums_in(figures))
+    except (OSError, ValueError):
+        return ()
 
 
 def facts_of(design: Design) -> dict[str, Any]:
@@ -137,25 +155,33 @@ def _kept(campaign: Campaign) -> str:
     return f"{campaign.counts.done} of {campaign.counts.total} runs are kept"
 
 
+def _verified_shard(shard: Path) -> dict[str, str]:
+    """The checksums of a shard's folder, by which it is whole."""
+    if not is_study_folder(shard):
+        raise NotAResult(f"{shard}: must be the result folder of a shard")
+    return verified(shard)
+
+
 def _design_of_all(shards: Sequence[Path]) -> Design:
     """The design of which all these are shards."""
     texts = set()
     for shard in shards:
-        if not is_study_folder(shard):
-            raise NotAResult(f"{shard}: must be the result folder of a shard")
-        texts.add((shard / STUDY_FILE).read_bytes())
+        texts.add(StudyFolder(shard).text(STUDY_FILE))
         if len(texts) > 1:
             raise NotAResult(f"{shard}: must be a shard of the same study as {shards[0]}; its study.yaml differs")
     return load_design(shards[0] / STUDY_FILE)
 
 
-def _take_failures(campaign: Campaign, folder: StudyFolder, sources: Sequence[StudyFolder]) -> None:
-    """Take over why runs failed, which may decide that there are more."""
+def _take_failures(
+    campaign: Campaign, folder: StudyFolder, sources: Sequence[tuple[StudyFolder, Mapping[str, str]]]
+) -> None:
+    """Take over why runs failed, which may decide that there are more; a failure counts if its checksum is there."""
     found = True
     while found:
         found = False
         for identity in dict.fromkeys(run.identity for run in campaign.missing):
-            texts = (source.failure(identity) for source in sources)
+            file = f"{FAILURES}/{identity}.txt"
+            texts = (source.failure(identity) for source, sums in sources if file in sums)
             text = next((text for text in texts if text is not None), None)
             if text is not None:
                 folder.keep_failure(identity, text)

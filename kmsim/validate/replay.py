@@ -134,8 +134,9 @@ def drain_all(m: Machine, ac: int) -> None:
 
 
 def copy_machine(m: Machine) -> Machine:
-    """A machine of its own in the same state."""
-    return Machine(**{name: array.copy() for name, array in m._asdict().items()})
+    """A machine of its own in the same state, with the same policies."""
+    arrays: dict[str, Any] = {name: part.copy() for name, part in m._asdict().items() if isinstance(part, np.ndarray)}
+    return m._replace(**arrays)
 
 
 def as_rows(log: Any, columns: int) -> Rows:

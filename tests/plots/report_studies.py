@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kmsim.config.design import Axis, Dropped
+from kmsim.config.design import Dropped
 from kmsim.config.inquiry import ComparisonConfig, Inquiry
+from kmsim.config.product import Axis
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, PAGE_STATES, USED
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES
 from kmsim.study.results import StudyResult
@@ -21,7 +22,7 @@ from kmsim.study.store import Result
 from tests.plots.results import churned, drawn_from, kernel, waited
 
 PROVENANCE = {
-    "schema_version": 4,
+    "schema_version": 5,
     "seed": 17,
     "command": ["kmsim", "run", "study.yaml"],
     "versions": {"kmsim": "0.1.0", "numpy": "2.0.0"},

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kmsim.config.design import Axis, Dropped
+from kmsim.config.design import Dropped
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
+from kmsim.config.product import Axis
 from kmsim.config.responses import MEASURES, ResponseConfig
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, ON_PCP_LIST, PAGE_STATES, RESERVED, USED
 from kmsim.study.results import StudyResult

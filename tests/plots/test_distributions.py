@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmsim.config.design import Axis
 from kmsim.config.inquiry import FigureConfig
+from kmsim.config.product import Axis
 from kmsim.plots.forest import forest
 from kmsim.plots.line import line
 from kmsim.plots.pareto import pareto

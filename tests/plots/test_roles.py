@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from kmsim.config.design import Axis
 from kmsim.config.inquiry import FigureConfig
+from kmsim.config.product import Axis
 from kmsim.plots.roles import along, dropped_of, roles_of
 from tests.plots.studies import made_up_study, workload_axis
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmsim.config.design import Axis
 from kmsim.config.inquiry import FigureConfig
+from kmsim.config.product import Axis
 from kmsim.plots.drawn import Drawn
 from kmsim.plots.study_figures import DRAW, default_figures, draw_study, figure_of
 from kmsim.plots.style import PAPER, WIDTH_INCHES, styled

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from kmsim.config import study_text
+from kmsim.session.console import TextConsole
 from kmsim.study import executors
 from tests.commands import Done, Shell
-from tests.study.campaigns import archives, contents, small_design, wrong_with_16
+from tests.study.campaigns import archives, contents, small_design, stuck_with_16, wrong_with_16
 
 FILES = {"study.yaml", "provenance.json", "runs.parquet", "responses.parquet", "histograms.parquet", "series.parquet"}
 RUN = ("run", "small.yaml", "--jobs", "1")
@@ -113,6 +114,24 @@ def test_failed_runs_end_with_4_and_the_others_are_kept(kmsim: Shell, monkeypatc
     assert kmsim("show", "results/small", "--point", "1").err.startswith("run 2: must have a result; it failed (see re")
 
 
+def test_runs_that_could_not_go_on_are_said_in_red_left_out_and_end_with_4(
+    kmsim: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kmsim.write("small.yaml", study_text(small_design(comparisons=[{"axis": "live"}])))
+    monkeypatch.setattr(executors, "function_named", lambda _: stuck_with_16)
+    monkeypatch.setattr("kmsim.session.pace.stderr", TextConsole(stderr=True, force_terminal=True, highlight=False))
+    done = kmsim(*RUN)
+    assert done.code == 4
+    said = "in 2 of 6 runs the simulated machine could not go on; column `stuck` of runs says why; they are left out of"
+    assert f"\x1b[1;31m{said}" in done.err
+    assert "left out of all that follows: 2 runs in which the simulated machine could not go on" in done.out
+    again = kmsim(*RUN, "--json")
+    assert again.code == 4, "as long as there are such runs"
+    document = json.loads(again.out)
+    assert [row["n"] for row in document["estimates"] if row["live"] == "16"] == [0, 0, 0]
+    assert {row["level"]: row["n"] for row in document["comparisons"]} == {"16": 0, "32": 2}
+
+
 REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "no shard": (("--shard", "0/2"), "--shard 0/2: must be i/n with 1 <= i <= n, such as 1/8"),
     "a shard too many": (("--shard", "3/2"), "--shard 3/2: must be i/n"),
@@ -129,6 +148,9 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "no workers": (("--jobs", "0"), "Invalid value for '--jobs'"),
     "no scheduler": (("--scheduler", "nowhere"), "--scheduler nowhere: must be the address of a Dask scheduler"),
     "a file in the way": (("--out", "small.yaml"), "small.yaml: must be a folder that can be written; Not a directory"),
+    "no name": (("--out", ""), "an empty name: must be a folder that can be written; it has no characters"),
+    "a name too long": (("--out", "x" * 300), "must be a folder that can be written; File name too long"),
+    "a loop of links": (("--out", "loop/below"), "loop/below: must be a folder that can be written; Too many levels"),
     "a folder of mine": (("--out", "."), ".: must be a new folder or an earlier result of a study; it holds something"),
 }
 
@@ -137,9 +159,11 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
 def test_a_users_mistake_is_one_message(case: str, kmsim: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kmsim.study.cluster.CONNECT_S", 1)
     options, message = REFUSALS[case]
+    (kmsim.folder / "loop").symlink_to("loop")
+    before = kmsim.files()
     done = kmsim("run", "small.yaml", *options)
     assert refused(done, message), done
-    assert not list(kmsim.folder.rglob("*.zip"))
+    assert kmsim.files() == before
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

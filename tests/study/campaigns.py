@@ -1,5 +1,6 @@
 """Small studies of several runs for tests, and workers that misbehave."""
 
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -8,8 +9,10 @@ from typing import Any
 
 from kmsim.compile_watch import watching
 from kmsim.config import Design, Study, design_of
+from kmsim.study.archive import pack, unpack
 from kmsim.study.campaign import Outcome
 from kmsim.study.executors import Executor, Serial
+from kmsim.study.identity import identity_facts, identity_of
 from kmsim.study.simulate import simulate
 from kmsim.study.study_folder import TIMING_FILE
 from kmsim.study.whole_study import run_whole_study
@@ -88,6 +91,16 @@ def wrong_with_16(study: Study) -> bytes:
     if study.workload.threads[0].live == 16:
         raise AssertionError("two records disagree")
     return simulate(study)
+
+
+def stuck_with_16(study: Study) -> bytes:
+    """A model whose machine cannot go on with 16 blocks."""
+    archive = simulate(study)
+    if study.workload.threads[0].live != 16:
+        return archive
+    members = unpack(archive, identity_of(study), "")
+    end = json.loads(members["end.json"]) | {"stuck": "livelock: for 100ms no thread has finished an operation"}
+    return pack({**members, "end.json": json.dumps(end).encode()}, identity_of(study), identity_facts(study))
 
 
 def of_another_version(study: Study) -> bytes:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kmsim.config.design import Axis
 from kmsim.config.inquiry import ComparisonConfig
+from kmsim.config.product import Axis
 from kmsim.study.estimates import (
     BOOTSTRAP_ROWS_MAX,
     BY_BATCHES,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kmsim.study.checksums import seal
 from kmsim.study.collect import RUNS, TABLES
 from kmsim.study.store import SCHEMA_VERSION
 from tests.patience import LITTLE_WORK_S
@@ -23,6 +24,10 @@ STUDY = """\
 name: large
 machine: {extends: x86-laptop}
 workload: {threads: [{name: a}]}
+sweep:
+  axes:
+    - {key: "workload.threads[0].live", name: a, values: [4]}
+    - {key: "workload.threads[0].operations", name: b, values: [4]}
 responses: [%s]
 """
 LOADED = """\
@@ -72,9 +77,12 @@ def large_study(out: Path) -> None:
     ]
     design = {"schema_version": SCHEMA_VERSION, "name": "large", "seed": 1, "axes": axes, "dropped": []}
     (out / "design.json").write_text(json.dumps(design))
-    (out / "provenance.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
+    facts = {"name": "large", "seed": 1, "versions": {}, "python": "3", "host": {}, "model": "0", "nr_dropped": 0}
+    facts |= {"schema_version": SCHEMA_VERSION, "nr_points": NR_POINTS}
+    (out / "provenance.json").write_text(json.dumps(facts))
     responses = ", ".join(f"{{name: {name}, measure: latency_mean}}" for name in names)
     (out / "study.yaml").write_text(STUDY % responses)
+    seal(out, sorted(path.name for path in out.iterdir() if path.is_file()))
 
 
 @pytest.mark.slow

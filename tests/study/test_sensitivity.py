@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from kmsim.config import Design, design_of
-from kmsim.config.design import Axis
+from kmsim.config.product import Axis
 from kmsim.study.results import load_study
 from kmsim.study.sensitivity import (
     AS_GIVEN,

@@ -1,0 +1,29 @@
+"""Goldens with each policy replaced by a copy of its file from outside of the package: all as before."""
+
+from pathlib import Path
+
+import pytest
+
+from kmsim.jit_policies import Policies
+from kmsim.sim import simulation
+from tests.golden.outcome import differences, numpy_version, outcome, stored
+from tests.mm.test_policies import POLICIES, copied
+
+# Between them they ask every policy: the newest kernel's, and those of Linux 6.0.
+STUDIES = ("pages", "buddyinfo")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES)
+def test_goldens_are_the_same_with_a_copy_of_a_policy(
+    policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies = Policies({policy: copied(policy, tmp_path)})
+    own = simulation.machine_of
+    monkeypatch.setattr(simulation, "machine_of", lambda *args: own(*args)._replace(policies=policies))
+    for name in STUDIES:
+        golden = stored(name)
+        if golden["numpy"] != numpy_version():
+            pytest.skip(f"made with numpy {golden['numpy']}, this is {numpy_version()}")
+        found = outcome(name, "default", tmp_path)
+        assert differences(golden | {"reached": []}, found | {"reached": []}) == []

@@ -1,0 +1,35 @@
+"""A replay asks the policies that a run asks: a file in place of one counts there, too."""
+
+from pathlib import Path
+
+import pytest
+
+from kmsim.jit_policies import Policies
+from kmsim.procfs.recorded import build_machine
+from kmsim.validate import script
+from kmsim.validate.report import Section
+from tests.mm.test_policies import POLICIES, copied
+from tests.procfs.recordings import recording
+
+NAME = "script.mix_all"
+
+
+def replayed(policies: Policies | None, monkeypatch: pytest.MonkeyPatch) -> list[Section]:
+    """The script's sections, on a machine with these policies."""
+    monkeypatch.setattr(script, "build_machine", lambda *args: build_machine(*args)._replace(policies=policies))
+    return script.script_sections(recording("x86-4k-256M"), NAME)
+
+
+@pytest.mark.slow
+def test_copies_of_all_policies_replay_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sections = replayed(Policies({policy: copied(policy, tmp_path) for policy in POLICIES}), monkeypatch)
+    assert sections == replayed(None, monkeypatch)
+    assert all(section.agrees for section in sections)
+
+
+@pytest.mark.slow
+def test_another_policy_leaves_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slower = copied("pcp_tuned", tmp_path, lambda text: text.replace("alloc_factor += 1", "alloc_factor += 0"))
+    rows, *_ = replayed(Policies({"pcp_tuned": slower}), monkeypatch)
+    assert rows.name == NAME
+    assert not rows.agrees
