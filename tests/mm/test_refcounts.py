@@ -31,7 +31,7 @@ ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "decay": (drivers.decay, (I64, I64)),
 }
 OF_THE_EVENT_CORE: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "run_until": (run_until, (I64, I64, I64)),  # all that happens in a simulation
+    "run_until": (run_until, (I64, I64)),  # all that happens in a simulation
     "hand_block": (hand_block, (I64, I64, I64, I64)),
 }
 
@@ -56,7 +56,7 @@ OF_SLABS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "begin": (slub_drivers.begin, (I64, I64, I64, I64, I64)),
     "locked": (slub_drivers.locked, (I64,)),
     "kmalloc": (slub_drivers.kmalloc, (I64, I64, I64, I64)),
-    "kfree": (slub_drivers.kfree, (I64, I64)),
+    "kfree": (slub_drivers.kfree, (I64, I64, I64)),
 }
 EVERY_ALLOCATOR = [{"api": "bulk", "pages": 2}, {"api": "kmalloc", "bytes": "8B"}, {"api": "vmalloc", "bytes": "9KiB"}]
 
