@@ -13,15 +13,8 @@ from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
 from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine, pcp_index
-from kmsim.mm.page_alloc import (
-    PAGES_DONE,
-    REFILL,
-    RUNG_BULK,
-    alloc_begin,
-    free_begin,
-    gfp_migratetype,
-    locked,
-)
+from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, locked
+from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zonelist import next_zone

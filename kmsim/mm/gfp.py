@@ -100,6 +100,8 @@ GFP_RECLAIM_MASK = (
 )
 GFP_CONSTRAINT_MASK = GFP_FLAGS["__GFP_HARDWALL"] | GFP_FLAGS["__GFP_THISNODE"]
 
+GFP_MOVABLE_SHIFT = 3  # from the mask of mobility to the migratetype
+
 # Which of the low four zone bits may stand together (kernel: GFP_ZONE_BAD).
 _ZONE_BITS = GFP_DMA | GFP_HIGHMEM | GFP_DMA32 | GFP_MOVABLE
 

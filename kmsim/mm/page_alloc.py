@@ -44,19 +44,16 @@ from kmsim.mm.gfp import (
     GFP_IO,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
-    GFP_MOVABLE,
     GFP_NOMEMALLOC,
-    GFP_RECLAIMABLE,
     GFP_ZERO,
     gfp_to_alloc_flags,
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
-from kmsim.mm.indices import ContextIdx, Gfp, Migratetype, Order, Pfn, ZoneIdx
+from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
-    MIGRATE_UNMOVABLE,
     NEEDS_SLOW_PATH,
     NO_PAGE,
     NOPAGE,
@@ -75,6 +72,7 @@ from kmsim.mm.mmzone import (
     pcp_index,
 )
 from kmsim.mm.new_pages import check_new_pages
+from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import (
     free_pcppages_bulk,
     note_alloc,
@@ -119,14 +117,6 @@ def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> bool:
     context.alloc_flags = alloc_flags
     context.to_check = 0
     return get_page_from_freelist(m, ac, preferred_zone)
-
-
-@small
-def gfp_migratetype(m: Machine, gfp: Gfp) -> Migratetype:
-    """The type of pages that a request wants (kernel: gfp_migratetype)."""
-    if m.params[0].mobility_disabled:
-        return MIGRATE_UNMOVABLE
-    return (gfp & (GFP_MOVABLE | GFP_RECLAIMABLE)) >> 3
 
 
 @small

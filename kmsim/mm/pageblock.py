@@ -6,17 +6,19 @@ on the list of its pageblock's migratetype. The caller holds the zone's lock.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn, ZoneIdx
+from kmsim.mm.gfp import GFP_MOVABLE, GFP_MOVABLE_SHIFT, GFP_RECLAIMABLE
+from kmsim.mm.indices import ContextIdx, Gfp, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del
-from kmsim.mm.mmzone import (
-    MIGRATE_PCPTYPES,
-    MIGRATE_TYPES,
-    MIGRATE_UNMOVABLE,
-    PG_BUDDY,
-    PG_LRU,
-    Machine,
-)
+from kmsim.mm.mmzone import MIGRATE_PCPTYPES, MIGRATE_TYPES, MIGRATE_UNMOVABLE, PG_BUDDY, PG_LRU, Machine
 from kmsim.mm.vmstat import account_freepages
+
+
+@small
+def gfp_migratetype(m: Machine, gfp: Gfp) -> Migratetype:
+    """The type of pages that a request wants (kernel: gfp_migratetype)."""
+    if m.params[0].mobility_disabled:
+        return MIGRATE_UNMOVABLE
+    return (gfp & (GFP_MOVABLE | GFP_RECLAIMABLE)) >> GFP_MOVABLE_SHIFT
 
 
 @small

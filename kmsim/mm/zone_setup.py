@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kmsim.mm.indices import Order
 from kmsim.mm.mmzone import (
     MAX_NR_ZONES,
     MIGRATE_PCPTYPES,
@@ -201,6 +202,6 @@ def init_watermarks(m: Machine, *, thp_enabled: bool) -> int:
     return chosen
 
 
-def has_few_pageblocks(present_pages: int, pageblock_order: int) -> bool:
+def has_few_pageblocks(present_pages: int, pageblock_order: Order) -> bool:
     """Is grouping by mobility given up on a machine of a few pageblocks? (kernel: build_all_zonelists)"""
     return present_pages < MIGRATE_TYPES << pageblock_order

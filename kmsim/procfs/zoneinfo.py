@@ -9,7 +9,7 @@ other options, and the high_min and high_max that later kernels print.
 import re
 from dataclasses import dataclass, field
 
-from kmsim.mm.mmzone import ZONE_NAMES, Machine
+from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
 from kmsim.procfs.text import count, lines_of, refusal, shown
 from kmsim.procfs.vmstat import NODE_STAT_ITEMS, ZONE_STAT_ITEMS
 
@@ -55,7 +55,6 @@ class ZoneInfo:
 def rows(m: Machine) -> list[ZoneInfo]:
     """What the file says of this machine."""
     infos = []
-    nr_cpus = int(m.params[0].nr_cpus)
     populated = [bool(zone.present_pages) for zone in m.zones]
     for z, (name, zone) in enumerate(zip(ZONE_NAMES, m.zones, strict=True)):
         boost = int(zone.watermark_boost)
@@ -75,7 +74,7 @@ def rows(m: Machine) -> list[ZoneInfo]:
         if populated.index(True) == z:
             info.node_stats = dict.fromkeys(NODE_STAT_ITEMS, 0)
         info.stats = dict.fromkeys(ZONE_STAT_ITEMS, 0) | {"nr_free_pages": info.free}
-        for cpu, pcp in enumerate(m.pcps[z * nr_cpus : (z + 1) * nr_cpus]):
+        for cpu, pcp in enumerate(pcps_of_zone(m, z)):
             counters = {name: int(pcp[name]) for name in ("count", "high", "batch")}
             info.pagesets.append(Pageset(cpu, counters, int(pcp.stat_threshold)))
         info.node_unreclaimable = 0
