@@ -83,6 +83,6 @@ def check_states(design: Design) -> None:
     for point in chosen:
         study = design.study_of(point)
         if study.machine.state.kind != "fresh":
-            from kmsim.sim.boot import machine_of  # numba comes with it
+            from kmsim.sim.run.boot import machine_of  # numba comes with it
 
             machine_of(study.machine, study.seed)
