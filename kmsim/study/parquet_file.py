@@ -13,16 +13,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 Kind = Literal["text", "bytes", "int", "real", "bool"]
 
 DECODED_MAX = 1 << 28  # bytes
 EXPANSION_MAX = 16
-INT_MAX = 1 << 62
+INT_MAX, REAL_MAX = 1 << 62, 1e30
 ORDERS = dict.fromkeys(("order", "largest_free_order", "max_page_order", "pageblock_order"), 64)
 _VALUE_BYTES = 8
 _EMPTY: dict[Kind, pa.DataType] = {  # types of columns without values
@@ -141,10 +143,19 @@ def _column(name: str, column: pa.ChunkedArray, kind: Kind, limit: int) -> pa.Ch
         most = ORDERS.get(name, INT_MAX)
         if not (-most <= low and high <= most):
             raise ValueError(f"must have {name[:60]} between {-most:,} and {most:,}, found {low:,} to {high:,}")
+    if kind == "real":
+        _check_real(name, column.to_numpy())
     if pa.types.is_dictionary(column.type):
         _check_spelt_out(name, column, limit)
         return column.cast(pa.large_string() if kind == "text" else pa.binary())
     return column
+
+
+def _check_real(name: str, values: NDArray[np.float64]) -> None:
+    """A response may be infinite, where nothing is divided by; a time or an index is not."""
+    most = np.abs(values[np.isfinite(values)]).max(initial=0)
+    if most > REAL_MAX or (name != "value" and np.isinf(values).any()):
+        raise ValueError(f"must have {name[:60]} of at most {REAL_MAX:g}, found more")
 
 
 def _check_spelt_out(name: str, column: pa.ChunkedArray, limit: int) -> None:
