@@ -169,11 +169,12 @@ def try_small(vm: Vm, ac: int) -> int:
 
 @small
 def undo(vm: Vm, ac: int, reason: int) -> int:
-    """Give everything back, by the way of vfree."""
+    """Give everything back, by the way of vfree; as it never was the caller's, it counts as none."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.contexts[ac].failure = reason
     frame.step = AREA_UNDONE
     area = int(frame.area)
+    vm.areas[area].vm_flags = int(vm.areas[area].vm_flags) | VM_UNINITIALIZED
     vm.frames[push_frame(vm, ac, FREE_START)].area = area
     return GO_ON
 

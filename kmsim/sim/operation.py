@@ -13,7 +13,7 @@ from kmsim.jit import prefetch, small
 from kmsim.sim.due import first_due_at, pop_due
 from kmsim.sim.list_stages import begin_list
 from kmsim.sim.page_stages import begin_pages
-from kmsim.sim.records import DRAIN_NEXT, NO_BLOCK, Core
+from kmsim.sim.records import DRAIN_NEXT, NO_BLOCK, NOBODY, Core
 from kmsim.sim.slab_stages import begin_slab, look_ahead_slab
 from kmsim.sim.stage import set_stage
 from kmsim.sim.vm_stages import begin_vm, look_ahead_vm
@@ -92,6 +92,7 @@ def begin(s: Core, c: int, ac: int) -> None:
     run = s.runs[ac]
     if run.kind == DRAIN:
         run.drained = 0
+        run.since = NOBODY
         run.then = DRAIN_NEXT
         set_stage(s, c, ac, s.prices[0].free_fast, 0)
         return

@@ -11,7 +11,7 @@ mutex, then one spinlock, which is never held while anything else is asked for.
 
 from kmsim.jit import only_with, prefetch
 from kmsim.mm.kvmalloc import kvmalloc_begin
-from kmsim.mm.mmzone import MAX_NR_ZONES
+from kmsim.mm.mmzone import MAX_NR_ZONES, NOPAGE
 from kmsim.mm.vm_records import (
     KV_FAILED,
     KV_PAGES,
@@ -37,7 +37,7 @@ from kmsim.sim.rare_stages import begin_rare, is_rare, rare_block, rare_detail, 
 from kmsim.sim.records import COMPLETE, NEVER, NO_BLOCK, NOBODY, VM_GO, VM_LOCK, Core
 from kmsim.sim.slab_stages import begin_slab, no_slab_work
 from kmsim.sim.sleep import lock_mutex, unlock_mutex
-from kmsim.sim.spinlock import leave, request, spin, stop_spinning
+from kmsim.sim.spinlock import count_wait, leave, request, spin, stop_spinning
 from kmsim.sim.stage import no_parts, set_next_event, set_stage
 from kmsim.sim.wake import refresh_wake, wake_changed
 from kmsim.workload.op_stream import ALLOC
@@ -52,6 +52,7 @@ OUTCOME_BITS = 3
 def begin_vm(s: Core, c: int, ac: int) -> None:
     """The stage before any lock."""
     run = s.runs[ac]
+    s.m.contexts[ac].failure = NOPAGE  # unless a request for pages says otherwise
     if is_rare(s, ac):
         no_vm_work(s)
         path = rare_path(s, ac)
@@ -210,13 +211,17 @@ def leave_spinlock(s: Core, ac: int) -> None:
 
 @only_with("vm")
 def flush(s: Core, c: int, ac: int) -> None:
-    """Flush all CPUs' TLBs (kernel: flush_tlb_kernel_range); one flush after the other."""
+    """Flush all CPUs' TLBs (kernel: flush_tlb_kernel_range); one flush after the other.
+
+    The wait for the others is counted as that for a lock (kernel: csd_lock_wait).
+    """
     state = s.state[0]
     if not state.interrupts_flush or state.nr_cpus == 1:
         set_stage(s, c, ac, s.prices[0].tlb_flush, 0)
         s.runs[ac].then = VM_GO
         return
     s.runs[ac].next_waiter = NOBODY
+    s.runs[ac].since = state.now
     if state.flushing == NOBODY:
         interrupt_others(s, ac)
     else:
@@ -250,6 +255,9 @@ def flushed(s: Core) -> None:
     ac = int(state.flushing)
     c = ac % state.nr_cpus
     run = s.runs[ac]
+    n = int(state.first_pcp_lock) + MAX_NR_ZONES
+    s.locks[n].acquisitions += 1
+    count_wait(s, n, state.now - run.since)
     state.flushing = NOBODY
     if run.next_waiter != NOBODY:
         interrupt_others(s, int(run.next_waiter))

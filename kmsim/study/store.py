@@ -29,6 +29,7 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from kmsim.config import Study, dump
+from kmsim.metrics.columns import check_columns
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
 from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
@@ -36,7 +37,7 @@ from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 FACTS = {"name": str, "seed": int, "page_size_bytes": int, "notes": list}  # what the readers of a result use
 END: dict[str, type | tuple[type, ...]] = {"stuck": str, "warm_up_ns": (int, float), "remarks": list, "batches": int}
 _COMPRESSION = {"memory_map": "zstd"}  # half as large as with snappy
@@ -251,9 +252,9 @@ def _result(read: Callable[[str], bytes], must: str, path: Path | None) -> Resul
 
 
 def _table(content: bytes, name: str) -> pd.DataFrame:
-    """ValueError unless this is that table."""
+    """ValueError unless this is that table, with its columns and their types."""
     table = pd.read_parquet(io.BytesIO(content))
-    _check_columns(table, COLUMNS[name])
+    check_columns(table, COLUMNS[name])
     return table
 
 
@@ -277,9 +278,3 @@ def _check_facts(facts: Any) -> None:
     for name, kind in FACTS.items():
         if not isinstance(facts.get(name), kind):
             raise ValueError(f"must have {name}, found {facts.get(name)!r}")
-
-
-def _check_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """ValueError unless the table has its columns."""
-    if tuple(table.columns) != columns:
-        raise ValueError(f"must have the columns {', '.join(columns)}, found {', '.join(map(str, table.columns))}")
