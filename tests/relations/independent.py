@@ -22,7 +22,14 @@ NAN = math.nan
 
 def rows_of(tables: Any) -> Tables:
     """The tables as lists of rows."""
-    return {name: table.to_dict("records") for name, table in tables.items()}
+    return {name: _first_and_last(table.to_dict("records")) for name, table in tables.items() if name != "memory_map"}
+
+
+def _first_and_last(rows: list[Row]) -> list[Row]:
+    """Of what is sampled, the first sample and the last, which is all that is asked for."""
+    times = [row["time_ns"] for row in rows if "time_ns" in row]
+    ends = (min(times), max(times)) if times else ()
+    return [row for row in rows if not times or row["time_ns"] in ends]
 
 
 def ps(time_ns: float) -> int:
@@ -159,7 +166,7 @@ _OF_THE_REST: dict[str, Callable[[Tables, Row], float]] = {
 
 def _at(rows: list[Row], pick: Callable[[list[float]], float], filters: Row) -> list[Row]:
     time = pick([row["time_ns"] for row in rows])
-    return [row for row in rows if row["time_ns"] == time and filters.get("zone") in (None, row["zone"])]
+    return [row for row in rows if row["time_ns"] == time and filters.get("zone") in (None, row.get("zone"))]
 
 
 def _held_pages(tables: Tables) -> int:
