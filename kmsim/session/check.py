@@ -37,7 +37,7 @@ def checked_lines(design: Design) -> list[str]:
     """What is said of a study in which nothing is wrong."""
     from kmsim.plots.study_terminal import nr_of
     from kmsim.study.expected_cost import expected_cost
-    from kmsim.study.responses import check_yielded
+    from kmsim.study.yielded import check_yielded
     from kmsim.workload.plan import nr_operations, plan_of
 
     check_yielded(design)

@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from kmsim.metrics.columns import BYTES, INT, REAL, TEXT, Columns
+
 Kind = Literal["text", "bytes", "int", "real", "bool"]
 
 DECODED_MAX = 1 << 28  # bytes
@@ -34,16 +36,12 @@ _EMPTY: dict[Kind, pa.DataType] = {  # types of columns without values
     "real": pa.float64(),
     "bool": pa.bool_(),
 }
-_TEXTS = {"kind", "api", "gfp", "cache", "lock", "zone", "migratetype", "name"}
 
 
-def kind_of_column(name: str) -> Kind:
-    """What a column of a run's tables holds, which its name says."""
-    if name == "pages":
-        return "bytes"
-    if name in _TEXTS:
-        return "text"
-    return "real" if name.endswith(("_ns", "_index")) else "int"
+def kinds_of(columns: Columns) -> dict[str, Kind]:
+    """What each column of a table holds, by its declared type."""
+    kinds: dict[str, Kind] = {INT: "int", REAL: "real", TEXT: "text", BYTES: "bytes"}
+    return {name: kinds[declared] for name, declared in columns.items()}
 
 
 def read_table(

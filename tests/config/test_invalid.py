@@ -18,7 +18,7 @@ import pytest
 from kmsim.config import ConfigError, from_mapping, load, load_design, loads
 from kmsim.config.errors import RULES
 from kmsim.mm import gfp
-from kmsim.study.responses import check_yielded
+from kmsim.study.yielded import check_yielded
 from tests.patience import little_work
 
 INVALID = Path(__file__).parent / "invalid"
