@@ -79,9 +79,9 @@ def run(
 def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int) -> StudyResult:
     from kmsim.study.campaign import Counts
     from kmsim.study.executors import Processes, Serial
-    from kmsim.study.responses import check_yielded
     from kmsim.study.results import load_study
     from kmsim.study.whole_study import run_whole_study
+    from kmsim.study.yielded import check_yielded
 
     check_yielded(design)
 

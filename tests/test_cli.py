@@ -144,6 +144,9 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "a file in the way": (blocked, ("run", "small.yaml"), "results/small: must be a folder that can be written"),
     "no result to show": (nothing, ("show", "results/small"), "must be a result folder of kmsim; provenance.json: No"),
     "a file to show": (nothing, ("show", "small.yaml"), "must be a result folder of kmsim; provenance.json: Not a dir"),
+    "a name too long to show": (nothing, ("show", "x" * 5_000), "provenance.json: File name too long"),
+    "no name to show": (nothing, ("show", ""), "an empty name: must be "),
+    "no name to run into": (of_mine, ("run", "small.yaml", "--out", ""), "is a variable of the shell not set?"),
     "a damaged result": (damaged, ("show", "results/small"), "provenance.json: Expecting"),
     "a starter over a file": (nothing, ("new", "small.yaml"), "small.yaml: must be a new file"),
     "a starter below a file": (blocked, ("new", "results/x.yaml"), "results/x.yaml: must be a file that can be writ"),
@@ -210,6 +213,19 @@ def test_validate_says_no_to_a_tampered_recording_and_where(kmsim: Shell) -> Non
     assert (done.code, "Traceback" in done.err) == (1, False)
     assert "frag.unusable_index: zone DMA, order 13: recorded 123, kmsim 1000" in done.out
     assert done.out.rstrip().endswith("1 rows differ")
+
+
+def test_validate_says_that_it_could_compare_nothing(kmsim: Shell) -> None:
+    """A recording of another release, with a name that a terminal must not be sent."""
+    recording = json.loads(gzip.decompress(RECORDING.read_bytes()))
+    recording["lab"]["consts"]["release"] = "5.10.262\x1b[2J"
+    recording["lab"]["script.\ud800"] = {}
+    (kmsim.folder / "other.json").write_text(json.dumps(recording))
+    done = kmsim("validate", "other.json")
+    assert (done.code, done.err) == (1, "")
+    assert "kernel 5.10.262\\x1b[2J; Linux 6.12 is modelled" in done.out
+    assert "script.\\ud800" in done.out
+    assert done.out.rstrip().endswith("nothing could be scored")
 
 
 def test_validate_as_json_is_one_document_of_both_files(kmsim: Shell) -> None:

@@ -1,8 +1,10 @@
 """The responses of a study: which numbers of a run are evaluated, and how they are filtered.
 
-``MEASURES`` is the whole list. A response is a measure, a name for it, and filters: latency of which
-operations, waiting for which lock, free blocks of which size. Leaves out: how each is computed from a
-run's tables (``study.responses``).
+``MEASURES`` is the whole list: what each number is, of which kinds of operations, and what it may be restricted to.
+A response is a measure, a name for it, and filters: latency of which operations, waiting for which lock, free
+blocks of which size. What a kind cannot tell (a free asks for no bytes, and never fails) is refused. Leaves out:
+how each is computed from a run's tables (``study.responses``), and whether a study asks for what a response is
+about (``study.yielded``).
 """
 
 from collections.abc import Iterator
@@ -18,6 +20,10 @@ OF_BLOCKS = ("zone", "order", "block")
 MIB = 1 << 20
 
 
+Kind = Literal["alloc", "free"]
+BOTH: tuple[Kind, ...] = ("alloc", "free")
+
+
 class Measure(NamedTuple):
     """A number that every run yields; what it may be filtered by."""
 
@@ -25,29 +31,44 @@ class Measure(NamedTuple):
     meaning: str
     worse: Literal["higher", "lower", ""] = ""  # the way in which it gets worse; "": a matter of what is wanted
     filters: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()  # the kinds of operations that it can tell anything of
+    kind: Kind | None = None  # the one that it is about where none is said; None: all of `kinds`
+    api: str | None = None  # the one that it is about in any case; None: all
+
+
+def _of_latency(meaning: str) -> Measure:
+    return Measure("ns", meaning, "higher", OF_CLASS, BOTH, "alloc")
+
+
+def _of_both(unit: str, meaning: str, worse: Literal["higher", "lower", ""] = "") -> Measure:
+    return Measure(unit, meaning, worse, OF_CLASS, BOTH)
+
+
+def _of_allocs(unit: str, meaning: str, worse: Literal["higher", "lower", ""] = "", api: str | None = None) -> Measure:
+    return Measure(unit, meaning, worse, OF_CLASS, ("alloc",), "alloc", api)
 
 
 MEASURES: dict[str, Measure] = {
-    "latency_mean": Measure("ns", "mean latency", "higher", OF_CLASS),
-    "latency_p50": Measure("ns", "median latency", "higher", OF_CLASS),
-    "latency_p90": Measure("ns", "90th percentile of latency", "higher", OF_CLASS),
-    "latency_p99": Measure("ns", "99th percentile of latency", "higher", OF_CLASS),
-    "latency_p999": Measure("ns", "99.9th percentile of latency", "higher", OF_CLASS),
-    "latency_max": Measure("ns", "longest latency", "higher", OF_CLASS),
-    "time_per_mib": Measure("us", "time of all operations for each MiB asked for", "higher", OF_CLASS),
-    "operations": Measure("count", "operations", "", OF_CLASS),
-    "throughput": Measure("operations/s", "operations a simulated second", "lower", OF_CLASS),
-    "failed": Measure("count", "failed operations", "higher", OF_CLASS),
-    "failed_share": Measure("%", "failed operations", "higher", OF_CLASS),
-    "slow_path_share": Measure("%", "operations that would reclaim or compact", "higher", OF_CLASS),
-    "vmalloc_share": Measure("%", "operations that kvmalloc left to vmalloc", "", OF_CLASS),
-    "asked": Measure("MiB", "memory asked for in all", "", OF_CLASS),
+    "latency_mean": _of_latency("mean latency"),
+    "latency_p50": _of_latency("median latency"),
+    "latency_p90": _of_latency("90th percentile of latency"),
+    "latency_p99": _of_latency("99th percentile of latency"),
+    "latency_p999": _of_latency("99.9th percentile of latency"),
+    "latency_max": _of_latency("longest latency"),
+    "time_per_mib": _of_both("us", "time of operations for each MiB that allocations got", "higher"),
+    "operations": _of_both("count", "operations that did not fail"),
+    "throughput": _of_both("operations/s", "operations a simulated second", "lower"),
+    "failed": _of_allocs("count", "failed allocations", "higher"),
+    "failed_share": _of_allocs("%", "failed allocations", "higher"),
+    "slow_path_share": _of_allocs("%", "allocations that failed where a kernel would reclaim or compact", "higher"),
+    "vmalloc_share": _of_allocs("%", "allocations that kvmalloc left to vmalloc", api="kvmalloc"),
+    "asked": _of_allocs("MiB", "memory that allocations asked for and got"),
     "lock_wait_share": Measure("%", "CPU time spent waiting for locks", "higher"),
     "lock_wait_mean": Measure("ns", "mean wait of a lock acquisition", "higher", ("lock",)),
     "lock_contended_share": Measure("%", "contended lock acquisitions", "higher", ("lock",)),
-    "internal_waste": Measure("%", "memory taken at the end that nobody asked for", "higher"),
-    "memory_held": Measure("MiB", "memory taken at the end", "higher"),
-    "memory_free": Measure("MiB", "free memory at the end", "lower", ("zone",)),
+    "internal_waste": Measure("%", "memory taken since the start that nobody asked for, at the end", "higher"),
+    "memory_held": Measure("MiB", "memory taken since the start, at the end", "higher"),
+    "memory_free": Measure("MiB", "memory on free lists at the end", "lower", ("zone",)),
     "memory_on_lists": Measure("MiB", "memory on per-CPU lists at the end", "", ("zone",)),
     "unusable_index": Measure("", "unusable free space index at the end", "higher", OF_BLOCKS),
     "fragmentation_index": Measure("", "fragmentation index at the end", "", OF_BLOCKS),
@@ -55,7 +76,7 @@ MEASURES: dict[str, Measure] = {
     "free_huge_pages": Measure("pages", "free huge pages at the end", "lower", ("zone",)),
     "largest_free_block": Measure("MiB", "largest free block at the end", "lower", ("zone",)),
     "largest_kmalloc": Measure("MiB", "largest kmalloc that would succeed at the end", "lower"),
-    "simulated_time": Measure("ms", "simulated time"),
+    "simulated_time": Measure("ms", "simulated time after the warm-up"),
     "counter": Measure("count", "an event counter of vmstat", "", ("counter",)),
 }
 NEEDS_BLOCK = ("unusable_index", "fragmentation_index", "free_in_blocks")
@@ -87,7 +108,7 @@ class ResponseConfig(WithOptions):
 
     measure: MeasureName
     name: Name = Field(default_factory=lambda got: got["measure"])
-    kind: Literal["alloc", "free"] | None = None
+    kind: Kind | None = None
     api: Api | None = None
     gfp: Gfp | None = None
     order: Annotated[int, count(0, 15)] | None = None
@@ -109,9 +130,13 @@ class ResponseConfig(WithOptions):
 
     @property
     def of_kind(self) -> str | None:
-        """The kind of operations it is about: where not said, allocations, but all where they are only counted."""
-        is_counted = self.measure in ("operations", "throughput") or MEASURES[self.measure].filters != OF_CLASS
-        return self.kind or (None if is_counted else "alloc")
+        """The kind of operations that it is about; None: both, or none."""
+        return self.kind or MEASURES[self.measure].kind
+
+    @property
+    def of_api(self) -> str | None:
+        """The allocator's interface that it is about; None: any, or none."""
+        return self.api or MEASURES[self.measure].api
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong between the keys of this response."""
@@ -119,6 +144,10 @@ class ResponseConfig(WithOptions):
         for word in FILTERS:
             if getattr(self, word) is not None and word not in measure.filters:
                 yield finding((word,), "response_key", measure=self.measure)
+        if self.kind is not None and measure.kinds and self.kind not in measure.kinds:
+            yield finding(("kind",), "response_value", choice=", ".join(measure.kinds), measure=self.measure)
+        if self.api is not None and measure.api not in (None, self.api):
+            yield finding(("api",), "response_value", choice=measure.api, measure=self.measure)
         if self.measure in NEEDS_BLOCK and (self.order is None) == (self.block is None):
             yield finding((), "order_or_block", found="both" if self.block is not None else "neither")
         if self.measure == "counter" and self.counter is None:

@@ -9,19 +9,21 @@ Needs nothing of the simulator.
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.metrics.columns import BYTES, INT, REAL, TEXT, Columns
+
 # The codes of `pages`. FREE: on a free list of the buddy allocator. ON_PCP_LIST: on a CPU's list. SLAB: a slab's.
 # USED: allocated otherwise. RESERVED: kept by the boot, or no memory at all.
 PAGE_STATES = ("free", "pcp", "slab", "used", "reserved")
 FREE, ON_PCP_LIST, SLAB, USED, RESERVED = range(len(PAGE_STATES))
 
-MEMORY_MAP_COLUMNS = (
-    "time_ns",
-    "zone",
-    "start_pfn",
-    "migratetype",
-    *(f"nr_{state}" for state in PAGE_STATES),
-    "pages",
-)
+MEMORY_MAP_COLUMNS: Columns = {
+    "time_ns": REAL,
+    "zone": TEXT,
+    "start_pfn": INT,
+    "migratetype": TEXT,
+    **{f"nr_{state}": INT for state in PAGE_STATES},
+    "pages": BYTES,
+}
 
 
 def states_of(pages: bytes) -> NDArray[np.uint8]:

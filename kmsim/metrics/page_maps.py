@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.metrics.columns import made_of
 from kmsim.metrics.page_map import FREE, MEMORY_MAP_COLUMNS, ON_PCP_LIST, PAGE_STATES, RESERVED, SLAB, USED
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
 from kmsim.mm.slub_records import SLAB_LIVE, Slub
@@ -72,8 +73,6 @@ class PageMaps:
 
     def table(self) -> pd.DataFrame:
         """A row for each snapshot, populated zone and pageblock."""
-        import pandas as pd
-
         parts = [(kept.time_ps, zone) for kept in self.taken for zone in kept.zones]
         nr_rows = np.array([len(zone.start_pfn) for _, zone in parts], np.int64)
         counts = np.concatenate([np.zeros((0, len(PAGE_STATES)), np.int64), *(zone.counts for _, zone in parts)])
@@ -86,7 +85,7 @@ class PageMaps:
             *counts.T,
             np.array([*(piece for _, zone in parts for piece in _pieces(zone)), None], object)[:-1],
         )
-        return pd.DataFrame(dict(zip(MEMORY_MAP_COLUMNS, columns, strict=True)))
+        return made_of(MEMORY_MAP_COLUMNS, columns)
 
 
 def _pieces(zone: ZoneMap) -> list[bytes]:

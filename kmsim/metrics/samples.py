@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.metrics.columns import INT, REAL, TEXT, Columns, made_of
 from kmsim.mm.mmzone import MAX_NR_ZONES, MIGRATE_TYPES, MIGRATETYPE_NAMES, NR_PAGE_ORDERS_MAX, ZONE_NAMES, Machine
 from kmsim.procfs.pagetypeinfo import pageblock_counts
 from kmsim.units import PS_PER_NS
@@ -22,17 +23,19 @@ if TYPE_CHECKING:
 
 Counts = NDArray[np.int64]
 
-FREE_BLOCKS_COLUMNS = ("time_ns", "zone", "order", "nr_free", "free_pages", "unusable_index", "fragmentation_index")
+FREE_BLOCKS_COLUMNS: Columns = {
+    "time_ns": REAL,
+    "zone": TEXT,
+    **dict.fromkeys(("order", "nr_free", "free_pages"), INT),
+    "unusable_index": REAL,
+    "fragmentation_index": REAL,
+}
 _PAGEBLOCKS = tuple(f"pageblocks_{name.lower()}" for name in MIGRATETYPE_NAMES)
-MEMORY_COLUMNS = (
-    "time_ns",
-    "zone",
-    "free_pages",
-    "pcp_pages",
-    "free_huge_frames",
-    "largest_free_order",
-    *_PAGEBLOCKS,
-)
+MEMORY_COLUMNS: Columns = {
+    "time_ns": REAL,
+    "zone": TEXT,
+    **dict.fromkeys(("free_pages", "pcp_pages", "free_huge_frames", "largest_free_order", *_PAGEBLOCKS), INT),
+}
 
 
 class Sample(NamedTuple):
@@ -66,8 +69,6 @@ class Samples:
 
     def free_blocks_table(self, m: Machine) -> pd.DataFrame:
         """A row for each sample, populated zone and order; the machine says which there are."""
-        import pandas as pd
-
         nr_free = self._nr_free(m)
         nr_orders = nr_free.shape[2]
         columns = (
@@ -78,7 +79,7 @@ class Samples:
             unusable_index(nr_free).ravel() / 1000,
             fragmentation_index(nr_free).ravel() / 1000,
         )
-        return pd.DataFrame(dict(zip(FREE_BLOCKS_COLUMNS, columns, strict=True)))
+        return made_of(FREE_BLOCKS_COLUMNS, columns)
 
     def memory_table(self, m: Machine) -> pd.DataFrame:
         """A row for each sample and populated zone.
@@ -87,8 +88,6 @@ class Samples:
         `free_huge_frames` is what lies in free blocks of at least a huge page, in huge pages;
         `largest_free_order` is -1 where nothing is free.
         """
-        import pandas as pd
-
         nr_free = self._nr_free(m)
         orders = np.arange(nr_free.shape[2])
         pmd_order = int(m.params[0].pmd_order)
@@ -104,7 +103,7 @@ class Samples:
             largest.ravel(),
             *pageblocks.reshape(-1, MIGRATE_TYPES).T,
         )
-        return pd.DataFrame(dict(zip(MEMORY_COLUMNS, columns, strict=True)))
+        return made_of(MEMORY_COLUMNS, columns)
 
     def _nr_free(self, m: Machine) -> Counts:
         """Free blocks [sample, populated zone, order]."""

@@ -15,6 +15,8 @@ The ladder of an allocation (each rung may want the lock):
     retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
     fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
 Requests that try compaction first (costly orders, non-movable ones above 0) need the slow path one rung earlier.
+One without __GFP_DIRECT_RECLAIM ends where the kernel ends it, after two walks at the min marks: nothing that is
+left out could serve it, so its failure is NOPAGE.
 
 Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.

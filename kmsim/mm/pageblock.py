@@ -1,8 +1,9 @@
 """Pageblocks: the grain at which pages are grouped by mobility (kernel: pageblock-flags.h, page_alloc.c).
 
 Models the migratetype of each pageblock, and moving a pageblock's free pages to another type's
-lists. Leaves out the skip bits of compaction. Invariant: a free block smaller than a pageblock is
-on the list of its pageblock's migratetype. The caller holds the zone's lock.
+lists. Leaves out the skip bits of compaction, and the LRU: nothing puts a page there (PG_LRU), so no
+allocated page counts as one that could be migrated. Invariant: a free block smaller than a pageblock
+is on the list of its pageblock's migratetype. The caller holds the zone's lock.
 """
 
 from kmsim.jit import core, small

@@ -35,7 +35,7 @@ from kmsim.mm.vm_frame import (
     slab_free,
     wait,
 )
-from kmsim.mm.vm_records import NO_AREA, VM_FREED, Vm
+from kmsim.mm.vm_records import NO_AREA, VM_FREED, VM_UNINITIALIZED, Vm
 from kmsim.mm.vm_space import forget_area
 from kmsim.mm.vm_table import count_cleared
 from kmsim.mm.vmap_node import busy_lock, home_node, insert_lazy, lazy_lock, unlink_busy
@@ -65,8 +65,8 @@ def step_of_free(vm: Vm, ac: ContextIdx, step: int) -> int:
     if step == FREE_STRUCT:
         return slab_free(vm, ac, int(vm.areas[frame.area].obj), FREE_DONE)
     if step == FREE_DONE:
+        vm.events[VM_FREED] += int(vm.areas[frame.area].vm_flags) & VM_UNINITIALIZED == 0
         forget_area(vm, int(frame.area))
-        vm.events[VM_FREED] += 1
         vm.work[0].areas_gone += 1
         return RETURN
     return step_of_deferred(vm, ac, step)

@@ -177,11 +177,12 @@ def try_small(m: Machine, vm: Vm, ac: ContextIdx) -> int:
 
 @small
 def undo(vm: Vm, ac: ContextIdx, reason: int) -> int:
-    """Free everything, through vfree."""
+    """Free everything, through vfree; as it never was the caller's, no vfree is counted."""
     frame = vm.frames[frame_of(vm, ac)]
     vm.contexts[ac].failure = reason
     frame.step = AREA_UNDONE
     area = int(frame.area)
+    vm.areas[area].vm_flags = int(vm.areas[area].vm_flags) | VM_UNINITIALIZED
     vm.frames[push_frame(vm, ac, FREE_START)].area = area
     return GO_ON
 

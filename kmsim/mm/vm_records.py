@@ -72,8 +72,8 @@ KV_NO_REASON, KV_NO_BLOCK, TOO_LARGE, SMALL, NON_BLOCKING, ABOVE_INT_MAX, OVERFL
 VM_NO_FAILURE, EXCEEDS_MEMORY, NO_STRUCT, NO_SPACE, NO_ARRAY, NO_PAGES, NO_TABLE = range(7)
 
 # Counters (`vm.events`). The kernel's warnings are counted, not printed.
-VM_ALLOCATED = 0
-VM_FREED = 1
+VM_ALLOCATED = 0  # areas that a caller got, those for arrays of pages among them
+VM_FREED = 1  # of those; not what a failed request gives back
 VM_FAILED = 2  # + the reason, 7 of them
 HUGE_FALLBACKS = 9  # huge mappings that were tried again with small pages
 PURGES = 10

@@ -48,8 +48,8 @@ def run_design(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_
 
 def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_json: bool) -> Ended:
     """Run a study of several runs with progress; print what came of it."""
-    from kmsim.study.responses import check_yielded
     from kmsim.study.whole_study import run_whole_study
+    from kmsim.study.yielded import check_yielded
 
     check_yielded(design)
     folder = out or Path("results") / design.name

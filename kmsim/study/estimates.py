@@ -31,7 +31,16 @@ from kmsim.study.paired import (
     paired_differences,
     unpaired_differences,
 )
-from kmsim.study.statistics import CONFIDENCE, Floats, Ints, moments, relative_width, t_width, von_neumann
+from kmsim.study.statistics import (
+    CONFIDENCE,
+    Floats,
+    Ints,
+    differences,
+    moments,
+    relative_width,
+    t_width,
+    von_neumann,
+)
 
 if TYPE_CHECKING:
     from kmsim.config.inquiry import ComparisonConfig
@@ -171,18 +180,18 @@ def _comparison(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig
     nr_rows = len(plan.cell)
     if config.paired:
         group, a, b = _pairs(found, plan)
-        samples = [Observations(group, b - a)]
-        differences = paired_differences(group, a, b, nr_rows)
+        samples = [Observations(group, differences(b, a))]
+        compared = paired_differences(group, a, b, nr_rows)
     else:
         samples = [_gathered(found, cells) for cells in (plan.baseline_cell, plan.cell)]
         of_baseline, of_level = (moments(sample.group, sample.value, nr_rows) for sample in samples)
-        differences = unpaired_differences(of_baseline, of_level)
+        compared = unpaired_differences(of_baseline, of_level)
     boot = (np.full(nr_rows, np.nan),) * 2
     if nr_rows <= BOOTSTRAP_ROWS_MAX:
         boot = bootstrap_intervals(config.name, samples, nr_rows)
     labels = _taken(found.points, plan.point)
     about = {"comparison": config.name, "axis": config.axis, "baseline": baseline, "level": labels[config.axis]}
-    table = {**labels, **about, **_taken(found.responses, plan.response), **_outcome(differences, boot)}
+    table = {**labels, **about, **_taken(found.responses, plan.response), **_outcome(compared, boot)}
     return pd.DataFrame(table, index=range(nr_rows))
 
 

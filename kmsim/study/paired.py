@@ -10,7 +10,8 @@ different stories, and the ratio stays near 1.
 Bootstrap intervals are BCa (scipy), of `NR_RESAMPLES` resamples drawn from a stream by name: the same call has
 the same interval, whatever else is computed. Of few pairs they are too narrow (of 10 pairs they cover 90 %, of
 60 they cover 94 %: `tests/validation/test_lock_queues.py`); t is there for those. Equal differences give an
-interval without a width, p = 0 where the difference is not 0, and p = 1 where it is.
+interval without a width, p = 0 where the difference is not 0, and p = 1 where it is. Values that are equal but for
+rounding are equal (`statistics.differences`).
 
 Sources: Welch (1947); Efron, Better Bootstrap Confidence Intervals (1987); Holm, A Simple Sequentially Rejective
 Multiple Test Procedure (1979).
@@ -24,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kmsim.study.statistics import CONFIDENCE, Floats, Ints, Moments, moments, t_quantile
+from kmsim.study.statistics import CONFIDENCE, Floats, Ints, Moments, differences, moments, t_quantile
 from kmsim.workload.seeds import stream
 
 NR_RESAMPLES = 1_999  # with one more, 2.5 % of them is a whole number
@@ -72,7 +73,7 @@ def paired_difference(
     both = np.isfinite(a) & np.isfinite(b)
     group = np.zeros(int(both.sum()), np.int64)
     found = paired_differences(group, a[both], b[both], 1, confidence)
-    boot = bootstrap_intervals(name, [Observations(group, (b - a)[both])], 1, confidence)
+    boot = bootstrap_intervals(name, [Observations(group, differences(b[both], a[both]))], 1, confidence)
     return Difference(
         int(found.n[0]),
         float(found.baseline_mean[0]),
@@ -90,7 +91,7 @@ def paired_differences(
     group: Ints, baseline: Floats, level: Floats, nr_groups: int, confidence: float = CONFIDENCE
 ) -> Differences:
     """Of each group of pairs of finite values: level minus baseline, with t."""
-    apart = moments(group, level - baseline, nr_groups)
+    apart = moments(group, differences(level, baseline), nr_groups)
     of_baseline, of_level = moments(group, baseline, nr_groups), moments(group, level, nr_groups)
     error = apart.sd / np.sqrt(np.maximum(apart.n, 1))
     freedom = (apart.n - 1).astype(np.float64)
@@ -111,7 +112,7 @@ def unpaired_differences(baseline: Moments, level: Moments, confidence: float = 
     nothing = np.full(len(error), np.nan)
     # Without any variance the interval has no width, whatever the degrees of freedom are.
     freedom: Floats = np.where(error == 0, 1.0, np.divide(error**4, parts, out=nothing.copy(), where=parts > 0))
-    apart = level.mean - baseline.mean
+    apart = differences(level.mean, baseline.mean)
     width = t_quantile(freedom, confidence) * error
     p = _p_of_no_difference(apart, error, freedom)
     n = np.minimum(baseline.n, level.n)
@@ -188,13 +189,12 @@ def _bca(name: str, rows: list[Floats], confidence: float) -> tuple[Floats, Floa
             confidence_level=confidence,
             rng=stream(0, f"bootstrap {name}"),
         ).confidence_interval
-    equal = np.all([row.max(axis=1) == row.min(axis=1) for row in rows], axis=0)
-    known = _mean_difference(*(row[:, 0] for row in rows))
+    equal = np.all([differences(row.max(axis=1), row.min(axis=1)) == 0 for row in rows], axis=0)
+    known = _mean_difference(*(row[:, -1] for row in rows))  # the one that `moments` takes
     return np.where(equal, known, interval.low), np.where(equal, known, interval.high)
 
 
 def _mean_difference(*samples: Floats, axis: int | None = None) -> Floats:
     """The mean of one sample, or the second's minus the first's."""
     means = samples if axis is None else [sample.mean(axis=axis) for sample in samples]
-    found: Floats = means[0] if len(means) == 1 else means[1] - means[0]
-    return found
+    return means[0] if len(means) == 1 else differences(means[1], means[0])

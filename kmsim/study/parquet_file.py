@@ -13,16 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from kmsim.metrics.columns import BYTES, INT, REAL, TEXT, Columns
 
 Kind = Literal["text", "bytes", "int", "real", "bool"]
 
 DECODED_MAX = 1 << 28  # bytes
 EXPANSION_MAX = 16
-INT_MAX = 1 << 62
+INT_MAX, REAL_MAX = 1 << 62, 1e30
 ORDERS = dict.fromkeys(("order", "largest_free_order", "max_page_order", "pageblock_order"), 64)
 _VALUE_BYTES = 8
 _EMPTY: dict[Kind, pa.DataType] = {  # types of columns without values
@@ -32,16 +36,12 @@ _EMPTY: dict[Kind, pa.DataType] = {  # types of columns without values
     "real": pa.float64(),
     "bool": pa.bool_(),
 }
-_TEXTS = {"kind", "api", "gfp", "cache", "lock", "zone", "migratetype", "name"}
 
 
-def kind_of_column(name: str) -> Kind:
-    """What a column of a run's tables holds, which its name says."""
-    if name == "pages":
-        return "bytes"
-    if name in _TEXTS:
-        return "text"
-    return "real" if name.endswith(("_ns", "_index")) else "int"
+def kinds_of(columns: Columns) -> dict[str, Kind]:
+    """What each column of a table holds, by its declared type."""
+    kinds: dict[str, Kind] = {INT: "int", REAL: "real", TEXT: "text", BYTES: "bytes"}
+    return {name: kinds[declared] for name, declared in columns.items()}
 
 
 def read_table(
@@ -141,10 +141,19 @@ def _column(name: str, column: pa.ChunkedArray, kind: Kind, limit: int) -> pa.Ch
         most = ORDERS.get(name, INT_MAX)
         if not (-most <= low and high <= most):
             raise ValueError(f"must have {name[:60]} between {-most:,} and {most:,}, found {low:,} to {high:,}")
+    if kind == "real":
+        _check_real(name, column.to_numpy())
     if pa.types.is_dictionary(column.type):
         _check_spelt_out(name, column, limit)
         return column.cast(pa.large_string() if kind == "text" else pa.binary())
     return column
+
+
+def _check_real(name: str, values: NDArray[np.float64]) -> None:
+    """A response may be infinite, where nothing is divided by; a time or an index is not."""
+    most = np.abs(values[np.isfinite(values)]).max(initial=0)
+    if most > REAL_MAX or (name != "value" and np.isinf(values).any()):
+        raise ValueError(f"must have {name[:60]} of at most {REAL_MAX:g}, found more")
 
 
 def _check_spelt_out(name: str, column: pa.ChunkedArray, limit: int) -> None:

@@ -1,33 +1,32 @@
 """The responses of a run: each measure computed from the run's tables, and nothing else.
 
 A measure has one function here, of the same name as in `kmsim.config.responses.MEASURES`. What a run does not
-yield (a latency of what it never asked for) is NaN. Of a window of a run only what is measured in
+yield (a latency of what it never asked for, a share of nothing, a zone that it has not) is NaN. Sums are made of
+whole numbers, and divided once. A failed allocation has no latency: it counts in `failed`, and in the shares'
+whole. Of a window of a run only what is measured in
 windows has a value: latencies, counts, locks and time, not what memory is like at the end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from kmsim.config import Design, Point, ResponseConfig
-from kmsim.config.node import Problems
-from kmsim.config.quantities import finding
-from kmsim.config.responses import MEASURES, OF_CLASS
-from kmsim.config.validation import add_finding
+from kmsim.config import ResponseConfig
+from kmsim.config.responses import MEASURES
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import ranked
 from kmsim.mm.gfp import parse_gfp
 from kmsim.study.store import Result
-from kmsim.study.tables import Tables
-from kmsim.workload.plan import API_NAMES, plan_of
+from kmsim.study.tables import LARGEST_KMALLOC, Tables
+from kmsim.units import PS_PER_NS
 
 MIB = 1 << 20
-NS_PER_MS, NS_PER_S = 1e6, 1e9
+PS_PER_US, PS_PER_MS, PS_PER_S = 10**6, 10**9, 10**12
 WHOLE_RUN = -1  # the number of no window
 QUANTILES_OF = {"latency_p50": 500, "latency_p90": 900, "latency_p99": 990, "latency_p999": 999}  # in thousandths
 NAN = math.nan
@@ -76,17 +75,18 @@ def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
         return NAN
     merged = buckets.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
     at = merged.iloc[int(ranked(merged["count"].to_numpy(), np.zeros(1, np.int64), thousandths)[0])]
-    return float((at["low_ns"] + at["high_ns"]) / 2)
+    low, high = (round(float(at[bound]) * PS_PER_NS) for bound in ("low_ns", "high_ns"))
+    return (low + high - 1) / 2 / PS_PER_NS
 
 
 # ---- of operations
 
 
-def rows_about(table: pd.DataFrame, config: ResponseConfig) -> pd.DataFrame:
-    """The rows of the operations that a response is about."""
+def rows_about(table: pd.DataFrame, config: ResponseConfig, *, of_kind: bool = True) -> pd.DataFrame:
+    """The rows of the operations that a response is about, or of those of any kind."""
     wanted = {
-        "kind": config.of_kind,
-        "api": config.api,
+        "kind": config.of_kind if of_kind else None,
+        "api": config.of_api,
         "gfp": None if config.gfp is None else gfp_names(parse_gfp(config.gfp)),
         "order": config.order,
         "cache": config.cache,
@@ -110,22 +110,20 @@ def _quantile(thousandths: int) -> Callable[[Measured, ResponseConfig], float]:
     return quantile
 
 
-def _total_ns(operations: pd.DataFrame) -> float:
-    return float((operations["mean_ns"] * operations["count"]).sum())
-
-
 def _latency_mean(run: Measured, config: ResponseConfig) -> float:
     operations = _operations(run, config)
-    return _ratio(_total_ns(operations), operations["count"].sum())
+    return _ratio(operations["sum_ps"].sum(), operations["count"].sum(), over=PS_PER_NS)
 
 
 def _time_per_mib(run: Measured, config: ResponseConfig) -> float:
-    operations = _operations(run, config)
-    return _ratio(_total_ns(operations) / 1000, operations["asked_bytes"].sum() / MIB)
+    """Of the frees, too, it is the allocations that say how many bytes: what frees take is a part of the whole."""
+    operations = rows_about(run.tables["operations"], config, of_kind=False)
+    of_kind = operations if config.of_kind is None else operations[operations["kind"] == config.of_kind]
+    return _ratio(of_kind["sum_ps"].sum(), operations["asked_bytes"].sum(), times=MIB, over=PS_PER_US)
 
 
 def _throughput(run: Measured, config: ResponseConfig) -> float:
-    return _ratio(_operations(run, config)["count"].sum(), _simulated_ns(run) / NS_PER_S)
+    return _ratio(_operations(run, config)["count"].sum(), _simulated_ps(run), times=PS_PER_S)
 
 
 def _sum_of(column: str) -> Callable[[Measured, ResponseConfig], float]:
@@ -136,7 +134,7 @@ def _share_of(column: str) -> Callable[[Measured, ResponseConfig], float]:
     def share(run: Measured, config: ResponseConfig) -> float:
         operations = _operations(run, config)
         # A failed operation is not among the count, which has a latency.
-        return 100 * _ratio(operations[column].sum(), (operations["count"] + operations["failed"]).sum())
+        return _ratio(operations[column].sum(), (operations["count"] + operations["failed"]).sum(), times=100)
 
     return share
 
@@ -144,23 +142,35 @@ def _share_of(column: str) -> Callable[[Measured, ResponseConfig], float]:
 # ---- of time and locks
 
 
-def _simulated_ns(run: Measured) -> float:
-    return float(run.tables["cpus"]["run_ns"].max())
+def _whole_ps(times_ns: pd.Series) -> pd.Series:
+    """The picoseconds that a table gives as nanoseconds; exact up to 2.5 hours."""
+    return (times_ns * PS_PER_NS).round().astype("int64")
+
+
+def _simulated_ps(run: Measured) -> int:
+    return int(_whole_ps(run.tables["cpus"]["run_ns"]).max())
 
 
 def _lock_wait_share(run: Measured, _: ResponseConfig) -> float:
     cpus = run.tables["cpus"]
-    return 100 * _ratio(cpus["lock_wait_ns"].sum(), cpus["run_ns"].sum())
+    return _ratio(_whole_ps(cpus["lock_wait_ns"]).sum(), _whole_ps(cpus["run_ns"]).sum(), times=100)
 
 
-def _of_locks(column: str, scale: float) -> Callable[[Measured, ResponseConfig], float]:
-    def per_acquisition(run: Measured, config: ResponseConfig) -> float:
-        locks = run.tables["locks"]
-        of_all_zones = locks["lock"].str.startswith("zone ")
-        locks = locks[of_all_zones if config.lock is None else locks["lock"] == config.lock]
-        return scale * _ratio(locks[column].sum(), locks["acquisitions"].sum())
+def _locks(run: Measured, config: ResponseConfig) -> pd.DataFrame:
+    """The lock that a response is about, or those of all zones."""
+    locks = run.tables["locks"]
+    of_all_zones = locks["lock"].str.startswith("zone ")
+    return locks[of_all_zones if config.lock is None else locks["lock"] == config.lock]
 
-    return per_acquisition
+
+def _lock_wait_mean(run: Measured, config: ResponseConfig) -> float:
+    locks = _locks(run, config)
+    return _ratio(_whole_ps(locks["wait_total_ns"]).sum(), locks["acquisitions"].sum(), over=PS_PER_NS)
+
+
+def _lock_contended_share(run: Measured, config: ResponseConfig) -> float:
+    locks = _locks(run, config)
+    return _ratio(locks["contended"].sum(), locks["acquisitions"].sum(), times=100)
 
 
 # ---- of memory at the end
@@ -189,12 +199,18 @@ def _internal_waste(run: Measured, _: ResponseConfig) -> float:
     live_bytes = _at_end(run.tables["activity"])["live_bytes"].max()
     held = _pages_held(run) * run.page_size
     # Frees that are under way when the run ends have given their pages back and still count as live.
-    return 100 * _ratio(max(held - live_bytes, 0), held)
+    return _ratio(max(held - live_bytes, 0), held, times=100)
+
+
+def _memory_at_end(run: Measured, config: ResponseConfig) -> pd.DataFrame:
+    """The rows of the zones that a response is about; none where the machine has not that zone."""
+    return _of_zone(_at_end(run.tables["memory"]), config)
 
 
 def _memory(column: str) -> Callable[[Measured, ResponseConfig], float]:
     def mib(run: Measured, config: ResponseConfig) -> float:
-        return float(_of_zone(_at_end(run.tables["memory"]), config)[column].sum() * run.page_size / MIB)
+        zones = _memory_at_end(run, config)
+        return int(zones[column].sum()) * run.page_size / MIB if len(zones) else NAN
 
     return mib
 
@@ -214,17 +230,22 @@ def _pages(blocks: pd.Series) -> int:
 
 def _free_in_blocks(run: Measured, config: ResponseConfig) -> float:
     blocks, order = _free_blocks(run, config)
-    return _pages(blocks[blocks.index >= order]) * run.page_size / MIB
+    return _pages(blocks[blocks.index >= order]) * run.page_size / MIB if len(blocks) else NAN
 
 
 def _unusable_index(run: Measured, config: ResponseConfig) -> float:
     blocks, order = _free_blocks(run, config)
-    return 1 - _pages(blocks[blocks.index >= order]) / _pages(blocks) if _pages(blocks) else 1.0
+    if blocks.empty:
+        return NAN
+    free_pages = _pages(blocks)
+    return _ratio(free_pages - _pages(blocks[blocks.index >= order]), free_pages) if free_pages else 1.0
 
 
 def _fragmentation_index(run: Measured, config: ResponseConfig) -> float:
     """As `mm.vmstat.fragmentation_index`: -1 where a block is free, else towards 1 the less memory is missing."""
     blocks, order = _free_blocks(run, config)
+    if blocks.empty:
+        return NAN
     if not blocks.sum():
         return 0.0
     if blocks[blocks.index >= order].any():
@@ -233,11 +254,15 @@ def _fragmentation_index(run: Measured, config: ResponseConfig) -> float:
 
 
 def _free_huge_pages(run: Measured, config: ResponseConfig) -> float:
-    return float(_of_zone(_at_end(run.tables["memory"]), config)["free_huge_frames"].sum())
+    zones = _memory_at_end(run, config)
+    return float(zones["free_huge_frames"].sum()) if len(zones) else NAN
 
 
 def _largest_free_block(run: Measured, config: ResponseConfig) -> float:
-    order = int(_of_zone(_at_end(run.tables["memory"]), config)["largest_free_order"].max())
+    zones = _memory_at_end(run, config)
+    if zones.empty:
+        return NAN
+    order = int(zones["largest_free_order"].max())
     return (run.page_size << order) / MIB if order >= 0 else 0.0
 
 
@@ -250,8 +275,9 @@ def _counter(name: str | None, scale: float = 1.0) -> Callable[[Measured, Respon
     return counter
 
 
-def _ratio(part: float, whole: float) -> float:
-    return float(part) / float(whole) if whole else NAN
+def _ratio(part: int, whole: int, times: int = 1, over: int = 1) -> float:
+    """part / whole * times / over, of whole numbers and rounded once; NaN of nothing."""
+    return int(part) * times / (int(whole) * over) if whole else NAN
 
 
 _OF_WINDOWS: dict[str, Callable[[Measured, ResponseConfig], float]] = {
@@ -267,9 +293,9 @@ _OF_WINDOWS: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "vmalloc_share": _share_of("to_vmalloc"),
     "asked": lambda run, config: float(_operations(run, config)["asked_bytes"].sum()) / MIB,
     "lock_wait_share": _lock_wait_share,
-    "lock_wait_mean": _of_locks("wait_total_ns", 1),
-    "lock_contended_share": _of_locks("contended", 100),
-    "simulated_time": lambda run, _: _simulated_ns(run) / NS_PER_MS,
+    "lock_wait_mean": _lock_wait_mean,
+    "lock_contended_share": _lock_contended_share,
+    "simulated_time": lambda run, _: _simulated_ps(run) / PS_PER_MS,
 }
 _AT_END: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "internal_waste": _internal_waste,
@@ -281,53 +307,8 @@ _AT_END: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "free_in_blocks": _free_in_blocks,
     "free_huge_pages": _free_huge_pages,
     "largest_free_block": _largest_free_block,
-    "largest_kmalloc": _counter("kmsim:largest_kmalloc_bytes", MIB),
+    "largest_kmalloc": _counter(LARGEST_KMALLOC, MIB),
     "counter": _counter(None),
 }
 _OF_RUNS = _OF_WINDOWS | _AT_END
 assert set(_OF_RUNS) == set(MEASURES)
-
-
-# ---- whether a study can yield what it asks for
-
-
-_ASKING = {"machine", "workload"}  # the parts of a config from which it follows what is asked for
-
-
-def check_yielded(design: Design) -> None:
-    """Raise ConfigError where a response is about operations for which no point of the study asks."""
-    filtered = {
-        n: config
-        for n, config in enumerate(design.inquiry.responses)
-        if MEASURES[config.measure].filters == OF_CLASS
-        and any(getattr(config, word) is not None for word in OF_CLASS[1:])
-    }
-    seen: set[tuple[str, ...]] = set()
-    asking = [axis for axis, parts in zip(design.axes, design.parts_moved, strict=True) if parts & _ASKING]
-    for point in design.points:
-        if not filtered:
-            return
-        told_by = tuple(point.labels[axis.name] for axis in asking)
-        if told_by in seen:
-            continue
-        seen.add(told_by)
-        asked = _asked(design, point)
-        filtered = {n: config for n, config in filtered.items() if rows_about(asked, config).empty}
-    if filtered:
-        problems = Problems()
-        for n, config in filtered.items():
-            add_finding(finding(("responses", n), "response_yielded", found=config.name), design.base.asked, problems)
-        problems.stop()
-
-
-def _asked(design: Design, point: Point) -> pd.DataFrame:
-    """What the operations of a point can be: the key columns of `operations`."""
-    study = design.study_of(point)
-    plan = plan_of(study.workload, study.machine)
-    names = [] if plan.caches is None else [geometry.name for geometry in plan.caches.geometries]
-    rows: Iterator[tuple[str, str, str, int, str]] = (
-        (kind, API_NAMES[of.api], gfp_names(of.gfp), of.order, names[of.cache] if of.cache >= 0 else "")
-        for of in plan.requests
-        for kind in ("alloc", "free")
-    )
-    return pd.DataFrame(rows, columns=list(OF_CLASS))

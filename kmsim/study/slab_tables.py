@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kmsim.metrics.columns import INT, TEXT, Columns, typed
 from kmsim.mm.slub_records import (
     NO_SLAB,
     SLAB_LIVE,
@@ -41,7 +42,8 @@ SHAPE = ("object_size", "slot_size", "order", "objects", "cpu_partial_slabs", "m
 _NAMES = kmem_cache_t.names or ()
 CACHE_STATS = _NAMES[_NAMES.index("alloc_slowpath") :]  # kernel: CONFIG_SLUB_STATS
 CPU_STATS = (kmem_cache_cpu_t.names or ())[-2:]
-SLABS_COLUMNS = ("cache", *SHAPE, "live_objects", "total_objects", "nr_slabs", "nr_partial", *CPU_STATS, *CACHE_STATS)
+_COUNTS = ("live_objects", "total_objects", "nr_slabs", "nr_partial")
+SLABS_COLUMNS: Columns = {"cache": TEXT, **dict.fromkeys((*SHAPE, *_COUNTS, *CPU_STATS, *CACHE_STATS), INT)}
 
 _VM_EVENTS = {
     "vmalloc": VM_ALLOCATED,
@@ -66,6 +68,7 @@ _VM_EVENTS = {
     "kvmalloc_not_allowed_above_int_max": KV_REASONS + 5,
     "kvmalloc_overflow": KV_REASONS + 6,
 }
+VM_COUNTERS = {f"kmsim:{name}" for name in _VM_EVENTS}
 
 
 def cache_names(simulation: Simulation) -> list[str]:
@@ -88,8 +91,7 @@ def slabs_table(slub: Slub | None, names: list[str], start: Reading | None = Non
         if start is not None and start.slub is not None:
             stats -= _stats(start.slub.caches[number], _of_cpus(start.slub, number))
         rows.append((name, *(int(cache[key]) for key in SHAPE), *counts, *stats.tolist()))
-    types = {column: str if column == "cache" else np.int64 for column in SLABS_COLUMNS}
-    return pd.DataFrame(rows, columns=list(SLABS_COLUMNS)).astype(types)
+    return typed(pd.DataFrame(rows, columns=list(SLABS_COLUMNS)), SLABS_COLUMNS)
 
 
 def _stats(cache: np.void, of_cpus: np.ndarray[tuple[int], np.dtype[np.void]]) -> np.ndarray[Any, np.dtype[np.int64]]:

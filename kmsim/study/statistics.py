@@ -7,9 +7,9 @@ Words, here and in `paired`, `quantiles` and `estimates`:
     batch        a stretch of one long run, so long that its mean knows little of the one before
 
 Everything works on many groups at once: `group` says of each observation to which it belongs. Numbers that
-are not finite are left out, and `n` says how many are left. Degenerate groups: of no observation, the mean is
-NaN; of one, the interval is NaN; of equal ones, the interval has no width; around a mean of 0, `half_width`
-is NaN unless the interval has no width.
+are not finite are left out, and `n` says how many are left. What is equal but for rounding is equal
+(`differences`). Degenerate groups: of no observation, the mean is NaN; of one, the interval is NaN; of equal
+ones, the interval has no width; around a mean of 0, `half_width` is NaN unless the interval has no width.
 
 Sources: Student's t; von Neumann's ratio as a test of batches: Fishman, Principles of Discrete Event Simulation
 (1978), Alexopoulos and Seila, Output Data Analysis (Handbook of Simulation, 1998).
@@ -28,6 +28,7 @@ Ints = NDArray[np.int64]
 
 CONFIDENCE = 0.95
 NR_BATCHES = 20  # Schmeiser, Batch Size Effects in the Analysis of Simulation Output (1982): 10 to 30 are enough
+ROUNDING = 2.0**-50  # four units in the last place: a response is made of whole numbers by two or three operations
 
 
 class Mean(NamedTuple):
@@ -93,16 +94,25 @@ def finite(values: ArrayLike) -> Floats:
 
 
 def moments(group: Ints, values: Floats, nr_groups: int) -> Moments:
-    """Mean and standard deviation of each group of finite values; equal values have exactly no deviation."""
+    """Mean and standard deviation of each group of finite values; equal values have exactly no deviation.
+
+    The mean of values that are equal but for rounding is one of them.
+    """
     n = np.bincount(group, minlength=nr_groups)
     origin = np.zeros(nr_groups)
     origin[group] = values  # any value of the group: sums of differences from it lose nothing
-    apart = values - origin[group]
+    apart = differences(values, origin[group])
     shift = _quotient(_sums(group, apart, nr_groups), n)
     apart -= shift[group]
     squares = _sums(group, apart * apart, nr_groups)
     mean = np.where(n > 0, origin + shift, np.nan)
     return Moments(n, mean, np.sqrt(_quotient(squares, n - 1)))
+
+
+def differences(a: Floats, b: Floats) -> Floats:
+    """a - b of finite values, elementwise; exactly 0 where they are equal but for rounding."""
+    found: Floats = np.where(np.isclose(a, b, rtol=ROUNDING, atol=0.0), 0.0, a - b)
+    return found
 
 
 def t_width(n: Ints, sd: Floats, confidence: float = CONFIDENCE) -> Floats:

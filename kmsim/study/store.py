@@ -32,11 +32,12 @@ from pyarrow import ArrowException
 from kmsim.config import Study, dump, result_files
 from kmsim.config.result_files import End, RunProvenance, checked
 from kmsim.input_file import read_input
+from kmsim.metrics.columns import typed
 from kmsim.output import FOLDER, OutputError, check_folder, partial_of
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
-from kmsim.study.parquet_file import kind_of_column, read_table
+from kmsim.study.parquet_file import kinds_of, read_table
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
 from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
 
@@ -325,5 +326,5 @@ def why_not(error: Exception) -> str:
 
 
 def _table(content: bytes, name: str) -> pd.DataFrame:
-    """ValueError unless this is that table."""
-    return read_table(content, {column: kind_of_column(column) for column in COLUMNS[name]})
+    """ValueError unless this is that table, with its columns and their types."""
+    return typed(read_table(content, kinds_of(COLUMNS[name])), COLUMNS[name])

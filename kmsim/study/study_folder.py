@@ -185,7 +185,7 @@ def check_free(path: Path) -> None:
 
 def is_study_folder(path: Path) -> bool:
     """Was this folder written by a run of a study?"""
-    return (path / STUDY_FILE).exists() or (path / DESIGN_FILE).exists() or (path / _RUNS).is_dir()
+    return any(os.path.exists(path / name) for name in (STUDY_FILE, DESIGN_FILE)) or os.path.isdir(path / _RUNS)
 
 
 def verified(path: Path) -> dict[str, str]:

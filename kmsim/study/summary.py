@@ -7,7 +7,7 @@ import pandas as pd
 
 from kmsim.metrics.histogram import ranked
 from kmsim.study.store import Result
-from kmsim.study.tables import CLASS, QUANTILES, TIME_PARTS
+from kmsim.study.tables import CLASS, COUNTED, QUANTILES, TIME_PARTS
 from kmsim.units import PS_PER_NS
 
 PAGES = "pages"  # the API whose requests are told apart by their order alone
@@ -17,16 +17,16 @@ def operations_summary(result: Result) -> pd.DataFrame:
     """One row per class of operations: counts over all CPUs, quantiles of the merged histograms."""
     keys = list(CLASS)
     operations: pd.DataFrame = result.operations
-    by_class = operations.assign(sum_ns=operations["mean_ns"] * operations["count"]).groupby(keys, sort=True)
-    summed = by_class[["count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "sum_ns"]].sum().reset_index()
+    by_class = operations.groupby(keys, sort=True)
+    summed = by_class[list(COUNTED)].sum().reset_index()
     longest = by_class["max_ns"].max().to_numpy()
     merged = result.histograms.groupby([*keys, "low_ns", "high_ns"], sort=True)["count"].sum().reset_index()
     first = np.flatnonzero(~merged.duplicated(keys))
     has_any = summed["count"].to_numpy() > 0
     assert len(first) == has_any.sum(), "a histogram for each class with a latency"
     middle = (merged["low_ns"] + merged["high_ns"] - 1 / PS_PER_NS).to_numpy() / 2
-    table = summed.drop(columns="sum_ns")
-    table["mean_ns"] = (summed["sum_ns"] / summed["count"]).where(has_any)
+    table = summed.drop(columns="sum_ps")
+    table["mean_ns"] = (summed["sum_ps"] / summed["count"]).where(has_any) / PS_PER_NS
     for name, thousandths in QUANTILES.items():
         of_class = np.full(len(table), np.nan)
         of_class[has_any] = middle[ranked(merged["count"].to_numpy(), first, thousandths)]

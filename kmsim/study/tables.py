@@ -14,8 +14,13 @@
 
 What counts begins at the end of the warm-up; what is sampled or counted from what is there (samples, memory,
 activity, memory_map, the objects and slabs of a cache, nr_free_pages) covers the whole run. BATCH_TABLES are
-also made for each window of the run. Times are nanoseconds, of which the core counts the thousandths: every
-table is exact.
+also made for each window of the run. Times are nanoseconds, of which the core counts the thousandths; a time up to
+2.5 hours is exact. The sum of latencies is in whole picoseconds (`sum_ps`), and every mean is made of such sums,
+once: what is equal comes out equal.
+
+In `locks`, only drains take the lock of per-CPU lists ("pcp lists Normal"): requests try it. `csd_lock` is the wait
+until all CPUs have flushed their TLBs. All waiting of `cpus` is in `locks`, too. There it goes on while the CPU
+serves an interrupt, and that for vmap_purge_lock is slept.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kmsim.metrics import samples
+from kmsim.metrics.columns import INT, REAL, TEXT, Columns, typed
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
@@ -38,7 +44,7 @@ from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
-from kmsim.study.slab_tables import SLABS_COLUMNS, cache_names, slabs_table, vm_events
+from kmsim.study.slab_tables import SLABS_COLUMNS, VM_COUNTERS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
 from kmsim.workload.plan import API_NAMES
 from kmsim.workload.turns import KIND_NAMES
@@ -51,25 +57,29 @@ Ints = NDArray[np.int64]
 
 CLASS = ("kind", "api", "gfp", "order", "cache")
 QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
-OUTCOMES = ("count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "mean_ns", *QUANTILES, "max_ns")
+KEYS: Columns = {name: INT if name == "order" else TEXT for name in CLASS} | {"cpu": INT}
+COUNTED = ("count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "sum_ps")
+LATENCIES = ("mean_ns", *QUANTILES, "max_ns")
 LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
 TIME_PARTS = (*(f"{part}_ns" for part in SPENT), "unfinished_ns")
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "operations": (*CLASS, "cpu", *OUTCOMES),
-    "histograms": (*CLASS, "cpu", "low_ns", "high_ns", "count"),
+COLUMNS: dict[str, Columns] = {
+    "operations": {**KEYS, **dict.fromkeys(COUNTED, INT), **dict.fromkeys(LATENCIES, REAL)},
+    "histograms": {**KEYS, "low_ns": REAL, "high_ns": REAL, "count": INT},
     "slabs": SLABS_COLUMNS,
-    "locks": ("lock", "acquisitions", "contended", *(f"{time}_ns" for time in LOCK_TIMES)),
-    "cpus": ("cpu", *TIME_PARTS, "run_ns"),
+    "locks": {"lock": TEXT, "acquisitions": INT, "contended": INT, **{f"{time}_ns": REAL for time in LOCK_TIMES}},
+    "cpus": {"cpu": INT, **dict.fromkeys((*TIME_PARTS, "run_ns"), REAL)},
     "samples": samples.FREE_BLOCKS_COLUMNS,
     "memory": samples.MEMORY_COLUMNS,
     "activity": ACTIVITY_COLUMNS,
     "memory_map": MEMORY_MAP_COLUMNS,
-    "vmstat": ("name", "value"),
+    "vmstat": {"name": TEXT, "value": INT},
 }
+CSD_LOCK = "csd_lock"  # kernel: that of the interrupts by which CPUs flush their TLBs
 BATCH_TABLES = ("operations", "histograms", "locks", "cpus")  # those that a window of a run has, too
 
 # What /proc/vmstat counts of allocating and freeing, and tracepoints (as perf names them) and kmsim's own.
 _VMSTAT_PREFIXES = ("nr_free_pages", "pgalloc_", "allocstall_", "pgfree")
+LARGEST_KMALLOC = "kmsim:largest_kmalloc_bytes"
 _OTHER_EVENTS = {
     "vmscan:mm_vmscan_wakeup_kswapd": KSWAPD_WAKEUPS,
     "kmem:mm_page_alloc_extfrag": EXTFRAG,
@@ -92,8 +102,7 @@ def tables_of(simulation: Simulation) -> Tables:
         "memory_map": page_maps.table(),
         "vmstat": _vmstat(core, simulation.study.machine.arch, start),
     }
-    assert all(tuple(table.columns) == COLUMNS[name] for name, table in tables.items())
-    return {name: tables[name] for name in COLUMNS}
+    return {name: typed(tables[name], columns) for name, columns in COLUMNS.items()}
 
 
 def batches_of(simulation: Simulation) -> tuple[Tables, ...]:
@@ -111,8 +120,7 @@ def _counted_tables(core: Core, counted: Counted, caches: list[str]) -> Tables:
         "locks": _locks(core, counted, caches),
         "cpus": _cpus(counted),
     }
-    assert tuple(tables) == BATCH_TABLES
-    return tables
+    return {name: typed(tables[name], COLUMNS[name]) for name in BATCH_TABLES}
 
 
 class _Cells(NamedTuple):
@@ -195,6 +203,7 @@ def _operations(counted: Counted, cells: _Cells) -> pd.DataFrame:
             "needs_slow_path": totals[:, SLOW_PATH],
             "to_vmalloc": totals[:, TO_VMALLOC],
             "asked_bytes": totals[:, BYTES],
+            "sum_ps": totals[:, SUM_PS],
             "mean_ns": np.where(has_any, totals[:, SUM_PS] / np.maximum(count, 1) / PS_PER_NS, np.nan),
             **quantiles,
             "max_ns": np.where(has_any, longest / PS_PER_NS, np.nan),
@@ -229,15 +238,30 @@ def _locks(core: Core, counted: Counted, caches: list[str]) -> pd.DataFrame:
 
 
 def lock_names(core: Core, caches: list[str]) -> list[str]:
-    """The names of all locks, as `mm` numbers them."""
-    names = [f"zone {zone}" for zone in ZONE_NAMES] + [f"list_lock {cache}" for cache in caches]
+    """The names of all locks, in the order of `core.locks`."""
+    names = [zone_lock_name(zone) for zone in ZONE_NAMES] + [f"list_lock {cache}" for cache in caches]
     if core.slub is not None:
         names += ["list_lock of no cache"] * (len(core.slub.caches) - len(caches))
-    if core.vm is None:
-        return names
-    names += ["free_vmap_area_lock", "vmap_purge_lock", "init_mm.page_table_lock"]
-    kinds = ("busy", "lazy", "pool")
-    return names + [f"vmap node {node} {kind}" for node in range(len(core.vm.nodes)) for kind in kinds]
+    if core.vm is not None:
+        names += vmalloc_lock_names(len(core.vm.nodes))
+    assert len(names) == core.state[0].first_pcp_lock, "a lock without a name"
+    return [*names, *map(pcp_lock_name, ZONE_NAMES), CSD_LOCK]
+
+
+def zone_lock_name(zone: str) -> str:
+    """The name of a zone's lock."""
+    return f"zone {zone}"
+
+
+def pcp_lock_name(zone: str) -> str:
+    """The name of the locks of a zone's per-CPU lists."""
+    return f"pcp lists {zone}"
+
+
+def vmalloc_lock_names(nr_nodes: int) -> list[str]:
+    """The names of vmalloc's locks, as `mm` numbers them."""
+    of_nodes = [f"vmap node {node} {kind}" for node in range(nr_nodes) for kind in ("busy", "lazy", "pool")]
+    return ["free_vmap_area_lock", "vmap_purge_lock", "init_mm.page_table_lock", *of_nodes]
 
 
 def _cpus(counted: Counted) -> pd.DataFrame:
@@ -247,6 +271,12 @@ def _cpus(counted: Counted) -> pd.DataFrame:
     length = np.full(len(unfinished), counted.end_ps - counted.start_ps)
     times = (part / PS_PER_NS for part in (*counted.spent, unfinished, length))
     return pd.DataFrame(dict(zip(columns, (np.arange(len(unfinished)), *times), strict=True)))
+
+
+def counter_names(arch: str, uses_vmalloc: bool) -> set[str]:
+    """The names of `vmstat` on a machine of this architecture."""
+    listed = {name for name in vmstat.names(arch=arch, thp_built_in=True) if name.startswith(_VMSTAT_PREFIXES)}
+    return listed | {*_OTHER_EVENTS, LARGEST_KMALLOC} | (VM_COUNTERS if uses_vmalloc else set())
 
 
 def _vmstat(core: Core, arch: str, start: Reading | None) -> pd.DataFrame:
@@ -259,5 +289,5 @@ def _vmstat(core: Core, arch: str, start: Reading | None) -> pd.DataFrame:
     listed = {name: value for name, value in counters.items() if name.startswith(_VMSTAT_PREFIXES)}
     listed |= {name: int(m.events[event]) for name, event in _OTHER_EVENTS.items()}
     listed |= vm_events(vm)
-    listed["kmsim:largest_kmalloc_bytes"] = largest_kmalloc_bytes(m)
+    listed[LARGEST_KMALLOC] = largest_kmalloc_bytes(m)
     return pd.DataFrame({"name": list(listed), "value": list(listed.values())})

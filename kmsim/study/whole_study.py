@@ -95,10 +95,10 @@ def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing, finis
         sources = [StudyFolder(shard) for shard in shards]
         campaign = Campaign(design, folder, report, ALL, sources)
         with _keeping(campaign):
-            write_inputs(design, folder)
             campaign.prepare()
             _take_failures(campaign, folder, list(zip(sources, sums, strict=True)))
             _check_complete(campaign, out)
+            write_inputs(design, folder)
             outcome = campaign.outcome()
             collect(design, folder, outcome.runs)
             finish(out)

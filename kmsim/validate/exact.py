@@ -18,11 +18,13 @@ from kmsim.mm.page_alloc import after_lock
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
 from kmsim.procfs.recorded import Recording, params_of
 from kmsim.sim.core.ask import allocate, free
+from kmsim.validate.replay import is_row
 from kmsim.validate.report import Section
 
 NR_BLOCKS = 6  # of the largest order: as many as the machine that is asked has at least
 CPU = 0
 COMPARED = 6  # columns
+SIZE_MAX = (1 << 63) - 1
 FAILED = -1  # the delta of an alloc_pages that was not tried
 
 
@@ -81,10 +83,10 @@ def exact_section(recording: Recording, name: str) -> list[Section]:
     m = machine_like(recording)
     rows: list[list[Any]] = recording.lab[name]["rows"]
     for row in rows:
-        got = answer(m, int(row[0]))
-        wanted = [int(value) for value in row[:COMPARED]]
-        if len(wanted) != COMPARED:
-            raise ValueError(f"a row of {len(row)} numbers")
+        wanted = row[:COMPARED]
+        if not is_row(wanted, COMPARED) or not 0 < wanted[0] <= SIZE_MAX:
+            raise ValueError(f"a row must be {COMPARED} integers and more, the first a size from 1 to {SIZE_MAX}")
+        got = answer(m, wanted[0])
         if not wanted[2] and got[2] and wanted[1] == got[1]:
             section.skipped += 1
             section.why = section.why or f"size {row[0]}: the recorded machine had no block of order {row[1]}"

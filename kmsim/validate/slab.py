@@ -101,10 +101,17 @@ def score(section: Section, what: str, recorded: object, got: object) -> None:
         section.why = f"{what}: recorded {recorded}, kmsim {got}"
 
 
+def field(raw: RawCache, key: str) -> int:
+    """A recorded field of a cache; ValueError where it is no integer."""
+    if type(raw[key]) is not int:
+        raise ValueError(f"cache {raw['name']!r}: {key} must be an integer, found {raw[key]!r}")
+    return int(raw[key])
+
+
 def compared(raw: RawCache, layout: Geometry) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields that differ, as recorded and as computed."""
-    pairs = {key: (int(raw[key]), int(getattr(layout, name))) for key, name in FIELDS.items()}
-    if int(raw["refcount"]) > 1 and pairs["offset"][0] in merged_offsets(raw, layout):
+    pairs = {key: (field(raw, key), int(getattr(layout, name))) for key, name in FIELDS.items()}
+    if field(raw, "refcount") > 1 and pairs["offset"][0] in merged_offsets(raw, layout):
         del pairs["offset"]
     differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     return {key: pair[0] for key, pair in differing.items()}, {key: pair[1] for key, pair in differing.items()}
@@ -120,14 +127,14 @@ def merged_offsets(raw: RawCache, layout: Geometry) -> set[int]:
 
 def recomputed(build: SlabBuild, raw: RawCache) -> Geometry:
     """The geometry of a cache from what its creator asked for, as far as the recording says."""
-    flags = int(raw["flags"]) & ~CMPXCHG_DOUBLE
+    flags = field(raw, "flags") & ~CMPXCHG_DOUBLE
     # Where an RCU cache has its free pointer inside the object, its creator has said where.
     inside = flags & SLAB_TYPESAFE_BY_RCU and not raw["ctor"] and raw["offset"] < align_up(raw["object_size"], WORD)
     return new_geometry(
         build,
         str(raw["name"]),
-        int(raw["object_size"]),
-        align=int(raw["align"]),
+        field(raw, "object_size"),
+        align=field(raw, "align"),
         flags=flags,
         has_ctor=bool(raw["ctor"]),
         freeptr_offset=int(raw["offset"]) if inside else None,

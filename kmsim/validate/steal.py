@@ -38,11 +38,11 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
     expected = pfns_of(steal["runs"])
     mt = integer(steal, name, "mt", 0, len(STEAL_GFPS) - 1)
     order = integer(steal, name, "order", 0, int(recording.consts["max_order_inclusive"]))
+    wanted, nr_got = (integer(steal, name, key, 0, PFNS_MAX) for key in ("n", "got"))
     if is_cut(steal["before"]):
         return [skipped(name, "its first state has a list that was too long to be recorded whole")]
-    if len(expected) != steal["got"]:
-        why = f"runs of {len(expected)} pfns where {steal['got']} were got"
-        return [Section(name, rows=int(steal["got"]), why=why)]
+    if len(expected) != nr_got:
+        return [Section(name, rows=max(nr_got, 1), why=f"runs of {len(expected)} pfns where {nr_got} were got")]
     try:
         m = build_machine(recording, steal["before"])
     except RecordingError as error:
@@ -56,8 +56,8 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
         pfn = int(expected[equal])
         section.why = f"request {equal}: recorded {pfn}, kmsim {got}; {lists_at(m, pfn, order)}"
         return [section, Section(f"{name}.after", rows=1, why="the requests before it differ")]
-    if steal["got"] < steal["n"]:
-        notes.append(f"that the run failed after {steal['got']} requests is not scored")
+    if nr_got < wanted:
+        notes.append(f"that the run failed after {nr_got} requests is not scored")
     section.why = "; ".join(notes)
     held = np.zeros(int(m.params[0].nr_frames), np.uint8)
     for pfn in expected.tolist():

@@ -92,7 +92,7 @@ class OpStream:
     def _of_phase(
         self, phase: Phase, sizing: Sizing, of_phase: Generators, turns: NDArray[np.void], slots: Slots
     ) -> Iterator[Block]:
-        barrier, left = phase.barrier, phase.operations
+        barrier, left = phase.barrier, phase.of_stream
         self._nr_kept = None
         while left != 0 and self._nr_kept is None:
             nr_ops = self._nr_ops_max if left is None else min(self._nr_ops_max, left)

@@ -20,10 +20,14 @@ _DO = {"churn": CHURN, "fill": FILL, "empty": EMPTY}
 
 
 class Phase(NamedTuple):
-    """What a task does until it is done with it; `operations` None: without a limit of its own."""
+    """What a task does until it is done with it; `operations` None: without a limit of its own.
+
+    The free of a timed block is an operation too, but none of the task's stream, which only allocates then: half of
+    them, rounded up.
+    """
 
     do: int
-    operations: int | None
+    operations: int | None  # allocations and frees together
     until_ps: int
     gaps: Distribution | Arrivals
     batch: int  # requests that come together
@@ -38,6 +42,11 @@ class Phase(NamedTuple):
     def is_timed(self) -> bool:
         """Are its blocks freed some time after they were allocated?"""
         return self.lifetime is not None and not isinstance(self.lifetime, Immortal)
+
+    @property
+    def of_stream(self) -> int | None:
+        """How many of the operations the task's stream has: all, or the allocations of timed blocks."""
+        return -(-self.operations // 2) if self.operations is not None and self.is_timed else self.operations
 
 
 def phases_of(source: ThreadConfig | InterruptConfig) -> tuple[Phase, ...]:
@@ -92,7 +101,7 @@ def nr_operations_of(phases: tuple[Phase, ...], nr_held_max: int, page_size: int
     """
     done = held = 0.0
     for phase in phases:
-        nr_ops = float(phase.operations or 0)
+        nr_ops = float(phase.of_stream or 0) * (2 if phase.is_timed else 1)
         blocks = _mean_blocks(phase.requests, page_size)
         if phase.do == FILL:
             nr_ops, held = (nr_held_max - held) * blocks, nr_held_max

@@ -213,5 +213,5 @@ def _nr_due_max(
         for n in range(source.nr_tasks):
             k = first_of[freeing.name] + n % freeing.nr_tasks
             most[k] = max(most[k], all_of_memory)
-            pushed[k] += sum(all_of_memory if phase.operations is None else phase.operations for phase in timed)
+            pushed[k] += sum(all_of_memory if phase.of_stream is None else phase.of_stream for phase in timed)
     return [min(nr_blocks, limit) for nr_blocks, limit in zip(pushed, most, strict=True)]

@@ -173,10 +173,20 @@ def test_the_table_of_measures_is_the_code_s() -> None:
     section = readme().partition(f"### {MEASURES_TITLE}\n")[2].partition("\n### ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
     told = [
-        (measure.unit, measure.meaning, measure.worse, measure.filters) for measure in responses.MEASURES.values()
+        (measure.unit, measure.meaning, measure.worse, kinds_of(measure), measure.filters)
+        for measure in responses.MEASURES.values()
     ]
     assert [row[0] for row in rows] == [f"`{name}`" for name in responses.MEASURES]
-    assert [(*row[1:4], tuple(re.findall(r"`(\w+)`", row[4]))) for row in rows] == told
+    assert [(*row[1:5], tuple(re.findall(r"`(\w+)`", row[5]))) for row in rows] == told
+
+
+def kinds_of(measure: responses.Measure) -> str:
+    """The kinds of operations that a measure can be about, first the one where none is said."""
+    if not measure.kinds:
+        return ""
+    first = "both" if measure.kind is None else f"`{measure.kind}`"
+    others = ", ".join(f"`{kind}`" for kind in measure.kinds if kind != measure.kind)
+    return f"{first}; {others}" if others else first
 
 
 def test_the_responses_that_are_the_default_are_named() -> None:

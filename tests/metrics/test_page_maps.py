@@ -5,6 +5,7 @@ import pytest
 
 from kmsim.config import from_mapping
 from kmsim.metrics import page_maps
+from kmsim.metrics.columns import typed
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, PAGE_STATES, states_of
 from kmsim.metrics.page_maps import PageMaps, page_states
 from kmsim.mm.mmzone import PG_BUDDY, PG_PCP, ZONE_DMA, Machine
@@ -63,7 +64,7 @@ def test_a_row_is_a_pageblock_of_a_zone_with_its_counts_and_a_byte_for_each_page
     simulation = finished(nr_most=4)
     assert simulation.recorders.page_maps is not None
     table = simulation.recorders.page_maps.table()
-    assert tuple(table.columns) == MEMORY_MAP_COLUMNS
+    assert list(table.columns) == list(MEMORY_MAP_COLUMNS)
     m = simulation.machine
     memory = simulation.recorders.samples.memory_table(m).set_index(["time_ns", "zone"])
     last = one_by_one(simulation)
@@ -146,5 +147,6 @@ def test_never_are_more_kept_than_asked_for(nr_most: int, monkeypatch: pytest.Mo
 
 
 def test_a_run_without_a_memory_map_has_an_empty_table_of_the_same_columns() -> None:
-    assert tuple(PageMaps(0, np.zeros(0, np.bool_)).table().columns) == MEMORY_MAP_COLUMNS
+    table = PageMaps(0, np.zeros(0, np.bool_)).table()
+    assert typed(table, MEMORY_MAP_COLUMNS).dtypes.equals(table.dtypes)
     assert finished(nr_most=0).page_maps is None

@@ -50,6 +50,21 @@ def test_refills_double_while_a_cpu_only_allocates() -> None:
     assert refills(tuned(), MOVABLE, 0, 500) == [8, 16, 32, 64, 128, 256]
 
 
+@pytest.mark.parametrize(("scale", "sizes"), [(0, [8] * 13), (2, [8, 16, 32, 32, 32]), (6, [8, 16, 32, 64])])
+def test_refills_scale_as_far_as_the_kernel_was_built_for(scale: int, sizes: list[int]) -> None:
+    m = tuned()
+    m.params[0].batch_scale_max = scale
+    assert refills(m, MOVABLE, 0, 100) == sizes
+
+
+@pytest.mark.parametrize(("scale", "sizes"), [(0, [8, 8, 8, 8]), (1, [16, 8, 8, 8])])
+def test_drains_of_high_orders_scale_as_far_as_the_kernel_was_built_for(scale: int, sizes: list[int]) -> None:
+    m = machine_with({}, nr_cpus=1, batch_scale_max=scale)
+    pcp = m.pcps[0]
+    pcp.batch, pcp.high_min, pcp.high_max, pcp.pcp_flags = 8, 400, 400, 0
+    assert drains(m, 3, list(range(0, 80, 16))) == sizes
+
+
 def test_a_refill_never_takes_more_than_high_allows() -> None:
     m = tuned(high_min=40, high_max=40)
     assert refills(m, MOVABLE, 0, 200) == [8, 16, 32, 32, 32, 32, 32, 32]

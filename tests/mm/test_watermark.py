@@ -46,6 +46,7 @@ def exhaust(m: Machine, text: str, order: int) -> int:
         ("GFP_HIGHUSER_MOVABLE", 400),
         ("GFP_NOWAIT | __GFP_MOVABLE", 400),
         ("GFP_HIGHUSER_MOVABLE | __GFP_NORETRY", 400),
+        ("GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM", 400),
         ("GFP_HIGHUSER_MOVABLE | __GFP_HIGH", 200),
         ("GFP_ATOMIC | __GFP_MOVABLE", 150),
         ("GFP_ATOMIC | __GFP_MOVABLE | __GFP_NOMEMALLOC", 200),
@@ -139,6 +140,9 @@ def failures(text: str, order: int) -> tuple[int, int, int]:
         ("GFP_NOWAIT", 0, (1, 0, 2)),
         ("GFP_ATOMIC", 2, (1, 0, 2)),
         ("GFP_DMA", 0, (1, 0, 0)),
+        ("GFP_KERNEL & ~__GFP_RECLAIM", 0, (1, 0, 0)),
+        ("GFP_TRANSHUGE_LIGHT", 4, (1, 0, 0)),
+        ("GFP_KERNEL & ~__GFP_KSWAPD_RECLAIM", 0, (0, 1, 0)),
         ("GFP_KERNEL", 0, (0, 1, 2)),
         ("GFP_KERNEL", 1, (0, 1, 1)),  # goes to compaction first
         ("GFP_KERNEL | __GFP_MEMALLOC", 1, (0, 1, 2)),

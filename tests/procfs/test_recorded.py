@@ -115,7 +115,7 @@ def test_a_pageblock_in_two_zones_has_the_type_that_its_owner_gave_it() -> None:
         (lambda zone: zone.pop("start_pfn"), "zone 'DMA32' has no 'start_pfn'"),
         (lambda zone: zone.update(start_pfn="4096"), "'start_pfn' is not an integer from 0 to"),
         (lambda zone: zone.update(start_pfn=True), "'start_pfn' is not an integer from 0 to"),
-        (lambda zone: zone.update(start_pfn=1 << 29), "'spanned' is not an integer from 1 to 0"),
+        (lambda zone: zone.update(start_pfn=recorded.FRAMES_MAX), "'spanned' is not an integer from 1 to 0"),
         (lambda zone: zone.update(spanned=1 << 40), "'spanned' is not an integer from 1 to"),
         (lambda zone: zone.update(present=-1), "'present' is not an integer from 1 to 61407"),
         (

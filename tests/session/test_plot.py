@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import kmsim
+from kmsim.output import FOLDER
 from tests.commands import Shell
 from tests.studies import mapping
 from tests.study.campaigns import run, small_design
@@ -56,7 +57,7 @@ def test_a_run_s_figures_are_drawn_again_with_the_same_bytes(shell: Shell) -> No
         (["study", "--figure", "head"], "--figure head: must be one of how_long, tail"),
         (["plain", "--figure", "tail"], "--figure tail: must be one of latency, free_memory, lock_waiting"),
         (["study", "--format", "png,svg"], "--format png,svg: must be png or pdf, or both with a comma between them"),
-        (["study", "--out", "study/study.yaml"], "study/study.yaml: must be a folder that can be written; File exists"),
+        (["study", "--out", "study/study.yaml"], f"study/study.yaml: must be {FOLDER}; Not a directory"),
     ],
 )
 def test_a_wrong_input_is_said_in_one_line(arguments: list[str], said: str, shell: Shell) -> None:

@@ -10,6 +10,7 @@ import pytest
 from kmsim.plots.figures import draw_all
 from kmsim.plots.report_figures import figures_of
 from kmsim.plots.study_figures import draw_study
+from kmsim.study.campaign import Shard
 from kmsim.study.checksums import CHECKSUMS_FILE, seal_more
 from kmsim.study.results import load_study
 from kmsim.study.runner import run_study
@@ -109,9 +110,16 @@ def test_damage_of_the_tables_needs_no_run_again(results: Path) -> None:
     assert contents(results / "study") == before
 
 
-def test_a_damaged_shard_is_not_merged(tmp_path: Path) -> None:
-    from kmsim.study.campaign import Shard
+def test_what_a_study_has_is_kept_where_shards_are_not_all_there(results: Path) -> None:
+    before = contents(results / "study")
+    run(small_design(8, 16, 24, 32), results / "part", shard=Shard(1, 2))
+    with pytest.raises(NotAResult, match="must be merged from all shards"):
+        merge(results / "study", [results / "part"])
+    after = contents(results / "study")
+    assert {name: after[name] for name in before} == before
 
+
+def test_a_damaged_shard_is_not_merged(tmp_path: Path) -> None:
     for number in (1, 2):
         run(DESIGN, tmp_path / str(number), shard=Shard(number, 2))
     for name in ("study.yaml", "provenance.json", CHECKSUMS_FILE):

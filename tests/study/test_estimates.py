@@ -335,3 +335,17 @@ def test_a_hundred_thousand_points_are_little_work() -> None:
     tracemalloc.stop()
     assert found["mean"].tolist() == responses["value"].tolist()
     assert peak < 1 << 30
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_arms_that_are_equal_but_for_rounding_do_not_differ(paired: bool) -> None:
+    found = collected(replications=3)
+    values = found.responses.copy()
+    values["value"] = np.where(values["point"] % 2, 0.1 + 0.2, 0.3)
+    assert values["value"].nunique() == 2
+    about = {"axis": "max_page_order", "baseline": "10", "paired": paired, "name": "c"}
+    table = comparisons(found.runs, values, AXES, [ComparisonConfig.model_validate(about)])
+    assert len(table) == 6
+    assert (table[["difference", "ci_low", "ci_high", "boot_low", "boot_high"]] == 0).all(axis=None)
+    assert (table["p"] == 1).all()
+    assert not table["significant"].any()

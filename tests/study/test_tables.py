@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kmsim.metrics.columns import typed
+from kmsim.metrics.samples import Samples
 from kmsim.mm.mmzone import (
     EXTFRAG,
     KSWAPD_WAKEUPS,
@@ -36,9 +38,13 @@ def rows(core: Core, name: str, **others: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_a_table_has_its_columns_also_where_nothing_happened(name: str) -> None:
-    assert tuple(table(hand_made_core(("GFP_KERNEL", 0)), name).columns) == COLUMNS[name]
-    assert tuple(table(hand_made_core(), name, end_ps=0).columns) == COLUMNS[name]
+def test_a_table_has_its_columns_and_their_types_also_where_nothing_happened(name: str) -> None:
+    for made in (
+        table(hand_made_core(("GFP_KERNEL", 0)), name),
+        table(hand_made_core(), name, end_ps=0),
+        table(hand_made_core(), name, samples=Samples()),
+    ):
+        assert typed(made, COLUMNS[name]).dtypes.equals(made.dtypes)
 
 
 # ---- operations and histograms
@@ -53,11 +59,11 @@ def test_a_row_for_each_kind_flags_order_and_cpu_with_any_operation() -> None:
     observe(core, "free", 1, 1, [100, 100, 199])
     same = (0.1,) * 6
     assert rows(core, "operations") == [
-        ("alloc", "pages", "GFP_ATOMIC", 1, "", 0, 1, 0, 0, 0, 4096, *(0.2,) * 6),
-        pytest.approx(("alloc", "pages", "GFP_KERNEL", 0, "", 1, 0, 3, 2, 0, 0, *(NAN,) * 6), nan_ok=True),
-        ("alloc", "pages", "GFP_KERNEL", 3, "", 0, 1, 0, 0, 0, 4096, *same),
-        ("alloc", "pages", "GFP_KERNEL", 3, "", 1, 1, 0, 0, 0, 4096, *same),
-        ("free", "pages", "GFP_ATOMIC", 1, "", 1, 3, 0, 0, 0, 0, 0.133, 0.1, 0.199, 0.199, 0.199, 0.199),
+        ("alloc", "pages", "GFP_ATOMIC", 1, "", 0, 1, 0, 0, 0, 4096, 200, *(0.2,) * 6),
+        pytest.approx(("alloc", "pages", "GFP_KERNEL", 0, "", 1, 0, 3, 2, 0, 0, 0, *(NAN,) * 6), nan_ok=True),
+        ("alloc", "pages", "GFP_KERNEL", 3, "", 0, 1, 0, 0, 0, 4096, 100, *same),
+        ("alloc", "pages", "GFP_KERNEL", 3, "", 1, 1, 0, 0, 0, 4096, 100, *same),
+        ("free", "pages", "GFP_ATOMIC", 1, "", 1, 3, 0, 0, 0, 0, 399, 0.133, 0.1, 0.199, 0.199, 0.199, 0.199),
     ]
 
 

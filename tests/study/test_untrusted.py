@@ -218,6 +218,7 @@ CHANGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "real runs": (changed_runs(run=[0.0, 1.0, 2.0, float("nan")]), "must have run as int, found double"),
     "one run thrice": (changed_runs(run=[0, 1, 1, 1]), "must have rows, one for each run"),
     "a huge order": (changed_runs(max_page_order=10**15), "must have max_page_order between -64 and 64"),
+    "an endless run": (changed_runs(simulated_ns=float("inf")), "must have simulated_ns of at most 1e+30"),
     "a path that leaves": (changed_runs(file="../../x.zip"), "must name files such as runs/IDENTITY.zip, found '../.."),
     "an absolute path": (changed_runs(file="/etc/passwd"), "must name files such as runs/IDENTITY.zip"),
     "values of other runs": (of_other_runs, "responses.parquet: must be of runs that runs.parquet has"),

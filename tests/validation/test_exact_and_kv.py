@@ -62,6 +62,15 @@ def test_the_sections_are_listed_and_a_damaged_one_does_not_agree() -> None:
     assert "not recorded" in sections["kv.fresh"].why
 
 
+@pytest.mark.parametrize("size", [0, -1, 1 << 63, 1.5, "4096", None])
+def test_a_size_that_nobody_can_ask_for_is_damage(size: object) -> None:
+    altered = changed(read(FULL[0]), "exact")
+    altered.lab["exact"]["rows"][5][0] = size
+    lab = {name: altered.lab[name] for name in ("consts", "exact")}
+    sections = {section.name: section for section in sections_of(Recording(altered.consts, {}, lab))}
+    assert sections["exact"].why.startswith("damaged: ")
+
+
 ZONE = {"free": 20_000, "highatomic": 0, "boost": 0, "wm": [30, 40, 50], "lowmem_reserve": [0, 0, 0, 0]}
 BUILD = Build(page_shift=12, pmd_order=9, max_page_order=10)
 

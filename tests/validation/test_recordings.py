@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmsim.procfs.recorded import Recording, build_machine, read
-from kmsim.validate.files import NoRecording, recordings, sections_of, validate_files
+from kmsim.procfs.recorded import VALUES_MAX, Recording, build_machine, read
+from kmsim.validate.files import PRESSURE, NoRecording, recordings, sections_of, validate_files
 from kmsim.validate.replay import SCRIPT_GFPS, as_rows, free_frames, replay
 from kmsim.validate.report import Section
 from kmsim.validate.script import held_frames, state_section
@@ -271,10 +272,49 @@ def test_sections_of_later_rooms_are_listed_with_a_reason(arm: Recording) -> Non
 
 
 def test_a_damaged_section_does_not_agree(x86: Recording) -> None:
-    for damage in ({"log": [[1, 2]]}, {"cpu": "one"}, {"before": 3}):
+    for damage in ({"log": [[1, 2]]}, {"cpu": "one"}, {"cpu": 2}, {"before": 3}):
         changed = only(x86, "script.ab0")
         changed.lab["script.ab0"].update(damage)
         assert not all(section.agrees for section in by_name(changed).values()), damage
+
+
+@pytest.mark.parametrize(
+    "damage", [{"got": -1}, {"n": "300"}, {"mt": 3}, {"order": 11}, {"runs": [[0, 1, 10**12]]}, {"runs": [[0, 1]]}]
+)
+def test_a_damaged_run_does_not_agree(x86: Recording, damage: dict[str, Any]) -> None:
+    changed = only(x86, "steal.unmov2")
+    changed.lab["steal.unmov2"].update(damage)
+    (section,) = by_name(changed).values()
+    assert (section.rows, section.equal) == (1, 0)
+    assert section.why.startswith("damaged: ")
+
+
+def test_a_kernel_built_with_numa_is_not_compared(x86: Recording) -> None:
+    changed = only(x86, "script.ab0")
+    changed.lab["topology"] = {"nodes": [{"nid": 0}]}
+    assert {section.why for section in by_name(changed).values()} == {
+        "a kernel built with NUMA; one without is modelled"
+    }
+
+
+@pytest.mark.parametrize("name", ["slow.0", "reclaim.noswap.01_o0_kernel", "compact.alt.node", "thp.never", "pfresh"])
+def test_memory_pressure_is_listed_with_the_reason(x86: Recording, name: str) -> None:
+    changed = only(x86)
+    changed.lab[name] = {"rows": [[1, 2]], "state": {"zones": []}}
+    (section,) = by_name(changed).values()
+    assert (section.rows, section.why) == (0, PRESSURE)
+
+
+def test_a_recording_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json.gz")
+    with pytest.raises(NoRecording, match=r"pipe\.json\.gz: must be a recording; a recording is a regular file"):
+        list(validate_files([tmp_path / "pipe.json.gz"]))
+
+
+def test_a_recording_of_too_many_values_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wide.json").write_text("[" + "[]," * (VALUES_MAX // 2) + "[]]")
+    with pytest.raises(NoRecording, match="more than 10,000,000 values"):
+        list(validate_files([tmp_path / "wide.json"]))
 
 
 def test_a_path_without_a_recording_is_refused(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_thread_starts_where_and_when_it_says() -> None:
 
 
 def test_the_ith_producer_hands_to_the_ith_consumer_modulo_their_number() -> None:
-    producer = {"name": "p", "per_cpu": 2, "lifetime": "1us", "freed_by": "c", "operations": 100}
+    producer = {"name": "p", "per_cpu": 2, "lifetime": "1us", "freed_by": "c", "operations": 200}
     of = plan(producer, {"name": "c", "cpus": [0, 1, 2], "operations": 0}, cpus=3)
     assert [task.freed_by for task in of.tasks] == [6, 7, 8, 6, 7, 8, 6, 7, 8]
     assert [task.nr_due_max for task in of.tasks] == [0] * 6 + [200] * 3
@@ -88,7 +88,7 @@ def test_the_ith_producer_hands_to_the_ith_consumer_modulo_their_number() -> Non
 
 def test_timed_blocks_wait_for_their_own_task_unless_another_frees_them() -> None:
     of = plan(
-        {"cpus": [0], "lifetime": "1us", "operations": 70}, {"cpus": [0], "lifetime": "immortal"}, {"cpus": [0]}
+        {"cpus": [0], "lifetime": "1us", "operations": 140}, {"cpus": [0], "lifetime": "immortal"}, {"cpus": [0]}
     )
     assert [(task.freed_by, task.nr_due_max) for task in of.tasks] == [(0, 70), (1, 0), (2, 0)]
 
@@ -102,7 +102,7 @@ def test_no_more_blocks_can_wait_than_there_are_frames(without_end: dict[str, An
 def test_phases_count_only_what_is_timed() -> None:
     churn = {"do": "churn", "operations": 50}
     of = plan({"cpus": [0], "phases": [{"do": "fill"}, churn, churn | {"lifetime": "1us"}]})
-    assert of.tasks[0].nr_due_max == 50
+    assert of.tasks[0].nr_due_max == 25
 
 
 def test_requests_are_the_different_ones_sorted() -> None:
@@ -249,10 +249,10 @@ def test_more_small_objects_can_wait_than_there_are_frames() -> None:
     "thread",
     [
         {"operations": 77, "live": 5},
-        {"lifetime": "1us", "operations": 9},
+        {"lifetime": "immortal", "operations": 9},
         {"live": 7, "phases": [{"do": "fill"}, {"do": "churn", "operations": 5}, {"do": "empty"}]},
         {"live": 7, "phases": [{"do": "churn", "operations": 20}, {"do": "fill"}, {"do": "empty"}, {"do": "empty"}]},
-        {"live": 7, "phases": [{"do": "churn", "operations": 3, "lifetime": "1us"}, {"do": "fill"}]},
+        {"live": 7, "phases": [{"do": "churn", "operations": 3, "lifetime": "immortal"}, {"do": "fill"}]},
         {"live": 3, "phases": [{"do": "fill"}], "requests": [{"bytes": "8KiB", "contiguous": False}]},
         {"live": 6, "phases": [{"do": "fill"}, {"do": "empty", "whose": "all", "barrier": True}]},
     ],
@@ -260,6 +260,14 @@ def test_more_small_objects_can_wait_than_there_are_frames() -> None:
 def test_as_many_operations_are_announced_as_there_are(thread: dict[str, Any]) -> None:
     of = plan(thread, {"operations": 0, "live": 1})
     assert nr_operations(of) == sum(len(block.ops) for task in range(4) for block in blocks(of, task, 1))
+
+
+def test_of_timed_blocks_the_frees_are_announced_as_well() -> None:
+    timed = {"do": "churn", "operations": 6, "lifetime": "1us"}
+    phased = {"cpus": [0], "live": 2, "phases": [timed, {"do": "fill"}]}
+    of = plan(phased, {"cpus": [0], "operations": 9, "lifetime": "1us"})
+    assert [sum(len(block.ops) for block in blocks(of, task, 1)) for task in (0, 1)] == [3 + 2, 5]
+    assert nr_operations(of) == (6 + 2) + 10
 
 
 def test_what_never_ends_and_what_ends_at_a_time_counts_nothing() -> None:

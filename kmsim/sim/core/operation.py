@@ -14,7 +14,7 @@ from kmsim.mm.indices import ContextIdx, CpuIdx, SlotIdx
 from kmsim.sim.core.due import first_due_at, pop_due
 from kmsim.sim.core.exact_and_bulk import begin_list
 from kmsim.sim.core.pages import begin_pages
-from kmsim.sim.core.records import DRAIN_NEXT, NO_BLOCK, Core
+from kmsim.sim.core.records import DRAIN_NEXT, NO_BLOCK, NOBODY, Core
 from kmsim.sim.core.slab import begin_slab, look_ahead_slab
 from kmsim.sim.core.stage import set_stage
 from kmsim.sim.core.vmalloc import begin_vm, look_ahead_vm
@@ -95,6 +95,7 @@ def begin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run = s.runs[ac]
     if run.kind == DRAIN:
         run.drained = 0
+        run.since = NOBODY
         run.then = DRAIN_NEXT
         set_stage(s, c, ac, s.prices[0].free_fast, 0)
         return

@@ -94,7 +94,7 @@ run_t = np.dtype(
             ("pcp", np.int64),  # the per-CPU lists whose lock it holds
             ("drained", np.int64),  # how many per-CPU lists a drain has looked at
             ("lock", np.int64),  # the lock with interrupts on that it holds or waits for
-            ("since", np.int64),  # when it began to wait for a lock
+            ("since", np.int64),  # when it began to wait for a lock; NOBODY: a drain that does not
             ("spun_from", np.int64),  # when it began to spin, or to spin on
             ("next_waiter", np.int64),  # the run behind it in the lock's queue
             ("instructions_ps", np.int64),  # what the stage consists of
@@ -166,6 +166,7 @@ state_t = np.dtype(
             ("stopped_task", np.int64),  # whose block is done
             ("nr_cpus", np.int64),
             ("nr_unpinned", np.int64),
+            ("first_pcp_lock", np.int64),  # in `locks`: one for each zone, then that of TLB flushes
             ("first_worker", np.int64),  # the kworkers' tasks, one for each CPU, and then the flushers'
             ("purger", np.int64),  # the CPU whose kworker is to purge
             ("flushing", np.int64),  # the run that waits until the TLBs are flushed
@@ -198,7 +199,7 @@ class Core(NamedTuple):
     slots: NDArray[np.void]
     due: NDArray[np.void]  # each task's heap, at its `first_due`
     requests: NDArray[np.void]
-    locks: NDArray[np.void]  # the zones', the caches', then those of vmalloc, as `mm` numbers them
+    locks: NDArray[np.void]  # the zones', the caches', those of vmalloc, as `mm` numbers them; pcp lists', flushes'
     prices: NDArray[np.void]
     counts: NDArray[np.int64]  # [class_of(request, kind), cpu, bucket]
     totals: NDArray[np.int64]  # [class_of(request, kind), cpu, NR_TOTALS]
@@ -289,7 +290,7 @@ def new_core(
         slots=np.zeros(max(nr_slots, 1), slot_t),
         due=np.zeros(max(nr_due, 1), due_t),
         requests=np.zeros(len(requests), request_t),
-        locks=np.zeros(nr_locks(slub, vm), lock_t),
+        locks=np.zeros(nr_locks(slub, vm) + MAX_NR_ZONES + 1, lock_t),
         prices=prices,
         counts=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_BUCKETS), np.int64),
         totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
@@ -302,6 +303,7 @@ def new_core(
     _make_idle(core)
     core.state[0].nr_cpus = nr_cpus
     core.state[0].timeslice_ps = timeslice_ps
+    core.state[0].first_pcp_lock = nr_locks(slub, vm)
     return core
 
 
@@ -328,7 +330,7 @@ def _make_idle(core: Core) -> None:
 
 
 def nr_locks(slub: Slub | None, vm: Vm | None) -> int:
-    """How many locks there are."""
+    """How many locks `mm` knows."""
     if slub is None:
         return MAX_NR_ZONES
     return MAX_NR_ZONES + len(slub.caches) + (0 if vm is None else NODE_LOCKS + LOCKS_PER_NODE * len(vm.nodes))

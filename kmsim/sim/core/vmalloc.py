@@ -12,7 +12,7 @@ mutex, then one spinlock, which is never held while anything else is asked for.
 from kmsim.jit import only_with, prefetch
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx
 from kmsim.mm.kvmalloc import kvmalloc_begin
-from kmsim.mm.mmzone import is_zone_lock
+from kmsim.mm.mmzone import MAX_NR_ZONES, NOPAGE, is_zone_lock
 from kmsim.mm.slub_records import NO_CACHE
 from kmsim.mm.vm_records import (
     KV_FAILED,
@@ -53,7 +53,7 @@ from kmsim.sim.core.records import (
 )
 from kmsim.sim.core.slab import begin_slab, no_slab_work
 from kmsim.sim.core.sleep import lock_mutex, unlock_mutex
-from kmsim.sim.core.spinlock import leave, request, spin, stop_spinning
+from kmsim.sim.core.spinlock import count_wait, leave, request, spin, stop_spinning
 from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
 from kmsim.sim.core.wake import refresh_wake, wake_changed
 from kmsim.workload.op_stream import ALLOC
@@ -67,6 +67,7 @@ FLUSH, WORK = -1, -2  # what flushers and kworkers do; streams have no such kind
 def begin_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage before any lock."""
     run = s.runs[ac]
+    s.m.contexts[ac].failure = NOPAGE  # unless a request for pages says otherwise
     if is_rare(s, ac):
         no_vm_work(s)
         path = rare_path(s, ac)
@@ -224,13 +225,17 @@ def leave_spinlock(s: Core, ac: ContextIdx) -> None:
 
 @only_with("vm")
 def flush(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """Flush all CPUs' TLBs (kernel: flush_tlb_kernel_range); one flush after the other."""
+    """Flush all CPUs' TLBs (kernel: flush_tlb_kernel_range); one flush after the other.
+
+    The wait for the others is counted as that for a lock (kernel: csd_lock_wait).
+    """
     state = s.state[0]
     if not state.interrupts_flush or state.nr_cpus == 1:
         set_stage(s, c, ac, s.prices[0].tlb_flush, 0)
         s.runs[ac].then = VM_GO
         return
     s.runs[ac].next_waiter = NOBODY
+    s.runs[ac].since = state.now
     if state.flushing == NOBODY:
         interrupt_others(s, ac)
     else:
@@ -264,6 +269,9 @@ def flushed(s: Core) -> None:
     ac = int(state.flushing)
     c = cpu_of(s, ac)
     run = s.runs[ac]
+    n = int(state.first_pcp_lock) + MAX_NR_ZONES
+    s.locks[n].acquisitions += 1
+    count_wait(s, n, state.now - run.since)
     state.flushing = NOBODY
     if run.next_waiter != NOBODY:
         interrupt_others(s, int(run.next_waiter))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.metrics.columns import INT, REAL, TEXT, Columns, made_of
 from kmsim.sim.core.records import BYTES, COUNT, FAILED, NR_KINDS, NR_TOTALS, SUM_PS, Core
 from kmsim.units import PS_PER_NS
 from kmsim.workload.op_stream import ALLOC, FREE
@@ -19,7 +20,13 @@ from kmsim.workload.turns import KIND_NAMES
 if TYPE_CHECKING:
     import pandas as pd
 
-ACTIVITY_COLUMNS = ("time_ns", "kind", "count", "failed", "mean_ns", "live_bytes")
+ACTIVITY_COLUMNS: Columns = {
+    "time_ns": REAL,
+    "kind": TEXT,
+    **dict.fromkeys(("count", "failed", "sum_ps"), INT),
+    "mean_ns": REAL,
+    "live_bytes": INT,
+}
 SUMMED_TOGETHER = 256  # samples; one by one, it is three times as slow
 
 Ints = NDArray[np.int64]
@@ -55,14 +62,12 @@ class Activity:
         self._latest.clear()
 
     def table(self) -> pd.DataFrame:
-        """A row for each sample and kind; counts and the mean latency are of the time since the sample before.
+        """A row for each sample and kind; counts, latencies' sum and mean are of the time since the sample before.
 
         `live_bytes` are those asked for by what is allocated then: exact where all blocks of a request are of
         one size; where sizes are drawn, what lives of a request counts with the mean of all its blocks. Leaves
         out what users' processes do to a block behind its request's back: krealloc and bulks of objects.
         """
-        import pandas as pd
-
         self._sum_up()
         counted = np.concatenate([np.zeros((0, NR_KINDS, NR_TOTALS), np.int64), *self._counted])
         since = np.diff(counted, axis=0, prepend=0)[..., [COUNT, FAILED, SUM_PS]].reshape(-1, 3)
@@ -73,10 +78,11 @@ class Activity:
             np.tile(np.array(KIND_NAMES[:NR_KINDS], object), nr_samples),
             count,
             since[:, 1],
+            since[:, 2],
             np.where(count > 0, since[:, 2] / np.maximum(count, 1) / PS_PER_NS, np.nan),
             np.repeat(np.concatenate([np.zeros(0, np.int64), *self._live_bytes]), NR_KINDS),
         )
-        return pd.DataFrame(dict(zip(ACTIVITY_COLUMNS, columns, strict=True)))
+        return made_of(ACTIVITY_COLUMNS, columns)
 
 
 def live_bytes(by_class: Ints) -> Ints:

@@ -18,7 +18,7 @@ BLOCKS = {"cpus": [0], "requests": [{"order": 4}]}
 
 
 def test_a_block_of_no_lifetime_is_freed_at_once() -> None:
-    assert told(cheap(BLOCKS | {"operations": 2, "lifetime": "immediate"})) == [
+    assert told(cheap(BLOCKS | {"operations": 4, "lifetime": "immediate"})) == [
         (0, 0, "t0 alloc"),
         (76, 0, "t0 alloc done"),
         (76, 0, "t0 free"),
@@ -29,7 +29,7 @@ def test_a_block_of_no_lifetime_is_freed_at_once() -> None:
 
 
 def test_a_thread_that_sleeps_wakes_to_free_what_is_due() -> None:
-    assert told(cheap(BLOCKS | {"operations": 2, "lifetime": "300ns", "think": "1us"})) == [
+    assert told(cheap(BLOCKS | {"operations": 4, "lifetime": "300ns", "think": "1us"})) == [
         (1000, 0, "t0 alloc"),
         (1076, 0, "t0 alloc done"),
         (1376, 0, "t0 free"),
@@ -40,7 +40,7 @@ def test_a_thread_that_sleeps_wakes_to_free_what_is_due() -> None:
 
 
 def test_a_busy_thread_frees_what_is_due_when_its_turn_has_come() -> None:
-    assert told(cheap(BLOCKS | {"operations": 4, "lifetime": "100ns"})) == [
+    assert told(cheap(BLOCKS | {"operations": 8, "lifetime": "100ns"})) == [
         (0, 0, "t0 alloc"),
         (76, 0, "t0 alloc done"),
         (76, 0, "t0 alloc"),
@@ -55,7 +55,7 @@ def test_a_busy_thread_frees_what_is_due_when_its_turn_has_come() -> None:
 
 
 def test_blocks_that_another_thread_frees_wake_it_when_they_are_due() -> None:
-    producer = BLOCKS | {"name": "producer", "operations": 2, "think": "500ns", "freed_by": "consumer"}
+    producer = BLOCKS | {"name": "producer", "operations": 4, "think": "500ns", "freed_by": "consumer"}
     consumer = ONE | {"name": "consumer", "cpus": [1], "think": "5us"}
     assert told(cheap(producer | {"lifetime": "700ns"}, consumer)) == [
         (500, 0, "producer alloc"),
@@ -72,7 +72,7 @@ def test_blocks_that_another_thread_frees_wake_it_when_they_are_due() -> None:
 
 
 def test_every_timed_block_is_freed_where_there_is_time() -> None:
-    timed = BLOCKS | {"operations": 500, "lifetime": {"exponential": "2us"}, "freed_by": "freer", "think": "100ns"}
+    timed = BLOCKS | {"operations": 1000, "lifetime": {"exponential": "2us"}, "freed_by": "freer", "think": "100ns"}
     core = finished(cheap(timed, {"name": "freer", "cpus": [1], "operations": 1, "think": "1ms"})).core
     assert core.tasks["nr_due"].tolist()[:2] == [0, 0]
     assert core.tasks["nr_done"].tolist()[:2] == [500, 501]

@@ -1,0 +1,101 @@
+"""Whether a study can yield what its responses are about: a request that somebody makes, a zone, a lock, a counter.
+
+What a response is restricted to is a name or a number, and one that no point of the study has would be NaN
+everywhere: it is refused before anything is simulated. Leaves out how often: a lock that exists may never be taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from kmsim.config import Design, Point, ResponseConfig, Study
+from kmsim.config.node import Problems
+from kmsim.config.quantities import finding
+from kmsim.config.responses import MEASURES, OF_CLASS
+from kmsim.config.validation import add_finding
+from kmsim.metrics.gfp_names import gfp_names
+from kmsim.mm.memblock import overlap, zone_bounds
+from kmsim.mm.mmzone import ZONE_NAMES
+from kmsim.sim.run.boot import boot_of
+from kmsim.study.responses import rows_about
+from kmsim.study.tables import CSD_LOCK, counter_names, pcp_lock_name, vmalloc_lock_names, zone_lock_name
+from kmsim.workload.plan import API_NAMES, Plan, plan_of
+
+_ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
+
+
+def check_yielded(design: Design) -> None:
+    """Raise ConfigError where a response is about what no point of the study has."""
+    left = {n: config for n, config in enumerate(design.inquiry.responses) if _is_restricted(config)}
+    asking = [axis for axis, parts in zip(design.axes, design.parts_moved, strict=True) if parts & _ASKING]
+    seen: set[tuple[str, ...]] = set()
+    for point in design.points:
+        if not left:
+            return
+        told_by = tuple(point.labels[axis.name] for axis in asking)
+        if told_by in seen:
+            continue
+        seen.add(told_by)
+        found = _Yielded(design, point)
+        left = {n: config for n, config in left.items() if not found.has(config)}
+    if left:
+        problems = Problems()
+        for n, config in left.items():
+            add_finding(finding(("responses", n), "response_yielded", found=config.name), design.base.asked, problems)
+        problems.stop()
+
+
+def _is_restricted(config: ResponseConfig) -> bool:
+    words = {word: getattr(config, word) for word in (*OF_CLASS[1:], "zone", "lock", "counter")} | {
+        "api": config.of_api
+    }
+    if MEASURES[config.measure].filters != OF_CLASS:
+        del words["order"]
+    return any(value is not None for value in words.values())
+
+
+class _Yielded:
+    """What a point has that a response can be about."""
+
+    def __init__(self, design: Design, point: Point) -> None:
+        study = design.study_of(point)
+        plan = plan_of(study.workload, study.machine)
+        zones = _zones(study)
+        self._zones = zones
+        self._operations = _asked(plan)
+        self._locks = {name for zone in zones for name in (zone_lock_name(zone), pcp_lock_name(zone))}
+        self._locks |= {f"list_lock {name}" for name in _cache_names(plan)}
+        if plan.uses_vmalloc:
+            self._locks |= {CSD_LOCK, *vmalloc_lock_names(study.machine.cpus)}
+        self._counters = counter_names(study.machine.arch, plan.uses_vmalloc)
+
+    def has(self, config: ResponseConfig) -> bool:
+        """Can a response be about anything here?"""
+        if MEASURES[config.measure].filters == OF_CLASS:
+            return not rows_about(self._operations, config).empty
+        named = ((config.zone, self._zones), (config.lock, self._locks), (config.counter, self._counters))
+        return all(name is None or name in there for name, there in named)
+
+
+def _zones(study: Study) -> set[str]:
+    """The zones that have memory."""
+    boot = boot_of(study.machine)
+    bounds = zip(ZONE_NAMES, zone_bounds(boot), strict=True)
+    return {name for name, span in bounds if overlap(boot.ram, span.start, span.end)}
+
+
+def _cache_names(plan: Plan) -> list[str]:
+    return [] if plan.caches is None else [geometry.name for geometry in plan.caches.geometries]
+
+
+def _asked(plan: Plan) -> pd.DataFrame:
+    """What the operations of a point can be: the key columns of `operations`."""
+    names = _cache_names(plan)
+    rows: Iterator[tuple[str, str, str, int, str]] = (
+        (kind, API_NAMES[of.api], gfp_names(of.gfp), of.order, names[of.cache] if of.cache >= 0 else "")
+        for of in plan.requests
+        for kind in ("alloc", "free")
+    )
+    return pd.DataFrame(rows, columns=list(OF_CLASS))
