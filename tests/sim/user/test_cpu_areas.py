@@ -12,6 +12,7 @@ from kmsim.mm.vm_records import KV_FAILED, KV_OUTCOMES, KV_PAGES, KV_REASONS, KV
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Process, Simulation, new_simulation
 from kmsim.sim.user.alloc import BadFree
+from kmsim.sim.user.cpu import Cpu
 from kmsim.study.tables import tables_of
 from kmsim.workload.request import LARGE, SLAB, VMALLOC
 from tests.sim.stories import cheap, finished, prices
@@ -19,9 +20,9 @@ from tests.sim.user.test_cpu_objects import BESIDE, doing
 from tests.studies import study
 
 
-def free_pages(simulation: Simulation) -> int:
+def free_pages(cpu: Cpu) -> int:
     """All free pages, those on per-CPU lists too."""
-    m = simulation.machine
+    m = cpu.held.machine
     of_orders = m.zones["nr_free"].sum(axis=0)
     return int((of_orders << np.arange(len(of_orders))).sum() + m.pcps["count"].sum())
 
@@ -33,13 +34,13 @@ def test_exact_pages_take_as_many_as_their_bytes() -> None:
     seen: list[int] = []
 
     def part(cpu: Any) -> Process:
-        before = free_pages(cpu.simulation)
+        before = free_pages(cpu)
         for nr_bytes in (1, 4096, 4097, 20_000, 1 << 20):
             alloc = yield from cpu.alloc_pages_exact(nr_bytes)
-            seen.append(before - free_pages(cpu.simulation))
+            seen.append(before - free_pages(cpu))
             assert alloc.pfn == alloc.address >> 12
             yield from cpu.free_pages_exact(alloc, nr_bytes)
-            assert free_pages(cpu.simulation) == before
+            assert free_pages(cpu) == before
         assert (yield from cpu.alloc_pages_exact((4 << 20) + 1)) is None
         alloc = yield from cpu.alloc_pages_exact_nid(0, 5000)
         yield from cpu.free_pages_exact(alloc.address, 8000)  # as many pages
@@ -52,16 +53,16 @@ def test_exact_pages_take_as_many_as_their_bytes() -> None:
 
 def test_a_wrong_size_of_exact_pages_does_the_kernels_damage_or_is_refused() -> None:
     def part(cpu: Any) -> Process:
-        before = free_pages(cpu.simulation)
+        before = free_pages(cpu)
         alloc = yield from cpu.alloc_pages_exact(5 * 4096)
         with pytest.raises(BadFree, match="Wrong size: 2 pages behind its end would be freed, whoever has them"):
             yield from cpu.free_pages_exact(alloc, 7 * 4096)
         assert not alloc.is_freed
-        assert free_pages(cpu.simulation) == before - 5
+        assert free_pages(cpu) == before - 5
         with pytest.raises(BadFree, match="Wrong size: 3 pages are left behind, allocated and nobody's"):
             yield from cpu.free_pages_exact(alloc, 2 * 4096)
         assert alloc.is_freed
-        assert free_pages(cpu.simulation) == before - 3
+        assert free_pages(cpu) == before - 3
 
     doing(part)
 
@@ -73,7 +74,7 @@ def test_areas_lie_one_behind_the_other_with_a_guard_page_between() -> None:
     seen: list[Any] = []
 
     def part(cpu: Any) -> Process:
-        before = free_pages(cpu.simulation)
+        before = free_pages(cpu)
         areas = []
         for call in (cpu.vmalloc(5000), cpu.vzalloc(1), cpu.vmalloc_user(4096), cpu.vmalloc(9000, "GFP_NOIO")):
             areas.append((yield from call))
@@ -81,7 +82,7 @@ def test_areas_lie_one_behind_the_other_with_a_guard_page_between() -> None:
         seen.extend((area.address - first) >> 12 for area in areas)
         flags = [int(cpu.held.core.vm.areas[area.block].vm_flags) & VM_USERMAP for area in areas]
         assert flags == [0, 0, VM_USERMAP, 0]
-        assert before - free_pages(cpu.simulation) >= 7
+        assert before - free_pages(cpu) >= 7
         with pytest.raises(ValueError, match="no one page frame"):
             _ = areas[0].pfn
         for area in areas:
@@ -112,7 +113,7 @@ def test_pages_that_are_mapped_stay_with_their_owner() -> None:
     def part(cpu: Any) -> Process:
         block = yield from cpu.alloc_pages("GFP_KERNEL", order=2)
         exact = yield from cpu.alloc_pages_exact(3 * 4096)
-        before = free_pages(cpu.simulation)
+        before = free_pages(cpu)
         mapping = yield from cpu.vmap([block, exact])
         record = cpu.held.core.vm.areas[mapping.block]
         assert int(record.nr_bytes) == 7 * 4096
@@ -120,7 +121,7 @@ def test_pages_that_are_mapped_stay_with_their_owner() -> None:
             yield from cpu.vfree(mapping)
         yield from cpu.vunmap(mapping)
         yield from cpu.vunmap(None)
-        assert before - free_pages(cpu.simulation) < 8  # only tables and slabs
+        assert before - free_pages(cpu) < 8  # only tables and slabs
         yield from cpu.free_pages(block)
         yield from cpu.free_pages_exact(exact, 3 * 4096)
         with pytest.raises(ValueError, match="one block at least"):
