@@ -24,6 +24,7 @@ def run(
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
+    timeline: str | Path | None = None,
 ) -> Result: ...
 
 
@@ -34,6 +35,7 @@ def run(
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
+    timeline: str | Path | None = None,
 ) -> Result | StudyResult: ...
 
 
@@ -43,6 +45,7 @@ def run(
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
+    timeline: str | Path | None = None,
 ) -> Result | StudyResult:
     """Simulate a config, or all runs of a study, and return the tables as DataFrames.
 
@@ -56,10 +59,13 @@ def run(
     `processes` are SimPy processes of your own that run beside those of the config: generator
     functions that take the simulation (`simulation.env`, `simulation.cpus`); see `kmsim.sim.user.cpu`. The
     run waits for them; one without end is started by another: `simulation.env.process(...)`.
+
+    `timeline` is a file to which the events of one run are written, for the Perfetto UI; the run is stepwise then.
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
     something else, ValueError where a study has no `out`, or has processes.
     """
     from kmsim.config import Study, design_of, load_design
+    from kmsim.output import named
     from kmsim.plots.figures import draw_all
     from kmsim.study.runner import run_study, say_nothing
 
@@ -71,9 +77,12 @@ def run(
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: out must be a folder for their results")
             if processes:
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: processes can be beside one run only")
+            if timeline is not None:
+                raise ValueError(f"{design.name} has {design.nr_runs} runs: a timeline is of one run only")
             return _run_design(design, folder, progress, jobs)
         config = design.study_of(design.points[0])
-    return run_study(config, folder, progress or say_nothing, draw_all, processes)
+    of_events = None if timeline is None else named(timeline)
+    return run_study(config, folder, progress or say_nothing, draw_all, processes, of_events)
 
 
 def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int) -> StudyResult:

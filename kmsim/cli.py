@@ -57,6 +57,7 @@ WORSE_BY = (
     "Exit code 1 if a response is worse by more than this share of A's mean, 0.05 or 5%, or RESPONSE=SHARE: "
     "if the lower end of its 95 % interval is (n = 1: the value itself)."
 )
+TIMELINE = "Write the events of one run here, for the Perfetto UI (ui.perfetto.dev); the run is stepwise then."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -72,6 +73,7 @@ def run(
     shard: Annotated[Optional[str], typer.Option(metavar="I/N", help="Only the I-th of N parts; see merge.")] = None,  # noqa: UP045
     point: Annotated[Optional[int], typer.Option(min=0, help="Only this point, as a plain run.")] = None,  # noqa: UP045
     replication: Annotated[int, typer.Option(min=0, help="Of the point, this replication.")] = 0,
+    timeline: Annotated[Optional[Path], typer.Option(parser=named, metavar="FILE", help=TIMELINE)] = None,  # noqa: UP045
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -80,7 +82,7 @@ def run(
     from kmsim.session.run import Ways, run_design
 
     sets = [*(set_ or ()), *(["run.stepwise=true"] if stepwise else [])]
-    ways = Ways(jobs, scheduler, shard, point, replication)
+    ways = Ways(jobs, scheduler, shard, point, replication, timeline)
     ended = run_design(load_design(file, sets, seed), out, ways, quiet=quiet, as_json=json)
     if ended.stuck:
         raise typer.Exit(EXIT_STUCK)

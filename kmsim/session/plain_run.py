@@ -18,16 +18,21 @@ if TYPE_CHECKING:
     from kmsim.study.store import Result
 
 
-def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) -> Result:
+def run_and_show(
+    study: Study, out: Path | None, timeline: Path | None = None, *, quiet: bool, as_json: bool
+) -> Result:
     """Simulate with progress, write, and print the tables."""
     from kmsim import api
+    from kmsim.output import check_file
     from kmsim.study.store import check_replaceable, write_timing
 
     folder = out or Path("results") / study.name
     check_replaceable(folder)
+    if timeline is not None:
+        check_file(timeline)
     start = time.perf_counter()
     with compiling(quiet=quiet) as watch, progress(quiet=quiet) as report:
-        result = api.run(study, folder, report)
+        result = api.run(study, folder, report, timeline=timeline)
     write_timing(folder, compile_s=watch.seconds, total_s=time.perf_counter() - start)
     if as_json:
         print_json(result)
@@ -36,6 +41,8 @@ def run_and_show(study: Study, out: Path | None, *, quiet: bool, as_json: bool) 
 
         show_result(result, stdout)
         stdout.print(f"written to {folder}", markup=False)
+        if timeline is not None:
+            stdout.print(f"timeline: {timeline}, to be opened in ui.perfetto.dev", markup=False, soft_wrap=True)
     if result.stuck:
         text = f"the simulated machine could not go on: {result.stuck}"
         stderr.print(text, style="bold red", markup=False, soft_wrap=True)

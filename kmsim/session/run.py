@@ -27,6 +27,7 @@ class Ways(NamedTuple):
     shard: str | None = None  # i/n
     point: int | None = None  # this one alone, as a plain run
     replication: int = 0  # of the point
+    timeline: Path | None = None  # of a plain run: where its events are written
 
 
 class Ended(NamedTuple):
@@ -43,7 +44,7 @@ def run_design(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_
         return run_study_and_show(design, out, ways, quiet=quiet, as_json=as_json)
     study = _study_of_point(design, ways.point or 0, ways.replication)
     folder = out or Path("results") / (design.name if design.is_single else f"{design.name}-point-{ways.point}")
-    return Ended(stuck=bool(run_and_show(study, folder, quiet=quiet, as_json=as_json).stuck))
+    return Ended(stuck=bool(run_and_show(study, folder, ways.timeline, quiet=quiet, as_json=as_json).stuck))
 
 
 def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_json: bool) -> Ended:
@@ -135,6 +136,8 @@ def _check(ways: Ways, design: Design) -> None:
             raise NotAResult(f"{name}: must be left out where --point is given: one run is done, here")
     if ways.jobs is not None and ways.scheduler is not None:
         raise NotAResult("--jobs: must be left out where --scheduler is given: the cluster has its own workers")
+    if ways.timeline is not None and ways.point is None and not design.is_single:
+        raise NotAResult("--timeline: must be of one run; --point says which")
     if ways.replication and ways.point is None:
         raise NotAResult("--replication: must come with --point")
     most = design.inquiry.replications.most

@@ -144,4 +144,6 @@ def run(simulation: Simulation) -> Iterator[int]:
         if nr_events % PROGRESS_EVERY == 0:
             yield simulation.nr_done
     simulation.recorders.windows.close(simulation.core, now_ps(simulation.env))
+    for observer in simulation.engine.observers:
+        observer.close(simulation.core, now_ps(simulation.env))
     recount(simulation.core)

@@ -17,12 +17,14 @@ from kmsim.sim.simulation import run as simulate
 from kmsim.study.checksums import seal_more
 from kmsim.study.store import Result, members_of, proc_files, provenance, result_folder, write_inputs, write_members
 from kmsim.study.tables import batches_of, tables_of
+from kmsim.study.timeline_file import TimelineFile
 from kmsim.units import PS_PER_NS
 from kmsim.workload.plan import nr_operations, plan_of
 
 PILOT_SEEDS = 1 << 40  # above those of all replications
 
 Progress = Callable[[int, int], None]
+Attach = Callable[[Simulation], object]  # adds what looks on, before anything happens
 Draw = Callable[[Result, Path], Iterable[Path]]  # the files written
 
 
@@ -34,18 +36,28 @@ def say_nothing(done: int, total: int) -> None:
     """The report of a quiet run."""
 
 
-def run_point(study: Study, progress: Progress = say_nothing, processes: Sequence[UserProcess] = ()) -> Simulation:
+def attach_nothing(simulation: Simulation) -> None:
+    """Nobody looks on."""
+
+
+def run_point(
+    study: Study,
+    progress: Progress = say_nothing,
+    processes: Sequence[UserProcess] = (),
+    attach: Attach = attach_nothing,
+) -> Simulation:
     """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed.
 
     Where the warm-up is to be found, the run is simulated once before, from end to end: the user's processes, too.
+    `attach` is handed the simulation that is measured, before it begins.
     """
     total = nr_operations(plan_of(study.workload, study.machine))
     if study.run.warm_up != MSER_5:
-        return _simulated(study, progress, processes, (0, total, total))
+        return _simulated(study, progress, processes, (0, total, total), attach)
     pilot = _simulated(_pilot_of(study), progress, processes, (0, total, 2 * total))
     found = study.run.model_copy(update={"warm_up": _warm_up_ps(pilot.recorders.activity)})
     pilot.free()
-    return _simulated(study.model_copy(update={"run": found}), progress, processes, (total, total, 2 * total))
+    return _simulated(study.model_copy(update={"run": found}), progress, processes, (total, total, 2 * total), attach)
 
 
 def _pilot_of(study: Study) -> Study:
@@ -67,13 +79,18 @@ def _warm_up_ps(activity: Activity) -> int:
 
 
 def _simulated(
-    study: Study, progress: Progress, processes: Sequence[UserProcess], operations: tuple[int, int, int]
+    study: Study,
+    progress: Progress,
+    processes: Sequence[UserProcess],
+    operations: tuple[int, int, int],
+    attach: Attach = attach_nothing,
 ) -> Simulation:
     """One simulation from end to end; `operations` are those done before it, its own, and the total of progress."""
     before, own, total = operations
     simulation = None
     try:
         simulation = new_simulation(study, processes)
+        attach(simulation)
         for done in simulate(simulation):
             progress(before + done, total)
     except AssertionError as error:
@@ -102,21 +119,26 @@ def run_study(
     progress: Progress = say_nothing,
     draw: Draw | None = None,
     processes: Sequence[UserProcess] = (),
+    timeline: Path | None = None,
 ) -> Result:
     """Run, and write the result to `out` unless it is None; nothing is left there on an error.
 
     `draw` is handed the result and the folder for its figures; `processes` are the user's own, which
-    run beside those of the study.
+    run beside those of the study. With `timeline`, a file, the run is stepwise and its events are written there.
     """
+    attach: Attach = attach_nothing
+    if timeline is not None:
+        study = study.model_copy(update={"run": study.run.model_copy(update={"stepwise": True})})
+        attach = TimelineFile(timeline).attach
     if out is None:
-        simulation = run_point(study, progress, processes)
+        simulation = run_point(study, progress, processes, attach)
         result = result_of_run(simulation, dump(study), provenance(study, [], processes))
         _free(simulation, processes)
         return result
     with result_folder(out) as folder:
         facts = provenance(study, sys.argv[1:], processes)
         write_inputs(folder, study, facts)
-        simulation = run_point(study, progress, processes)
+        simulation = run_point(study, progress, processes, attach)
         result = replace(result_of_run(simulation, dump(study), facts), path=folder)
         write_members(folder, members_of(result, proc_files(simulation)))
         _free(simulation, processes)

@@ -78,7 +78,7 @@ def simulation_of(core: Core, *, end_ps: int = 1_000_000, samples: Samples | Non
     env = SimpleNamespace(now=end_ps)
     plan = SimpleNamespace(caches=None)
     sampled = {"samples": samples, "activity": activity, "page_maps": None, "windows": windows}
-    return cast(Simulation, SimpleNamespace(core=core, env=env, study=study, plan=plan, **sampled))
+    return cast(Simulation, SimpleNamespace(core=core, env=env, study=study, plan=plan, recorders=SimpleNamespace(**sampled)))
 
 
 def result_of_core(core: Core, **others: Any) -> Result:

@@ -37,6 +37,9 @@ class Observer:
     def after(self, core: Core, c: CpuIdx) -> None:
         """It has taken it; the time is `core.state[0].now`."""
 
+    def close(self, core: Core, now_ps: int) -> None:
+        """The run is over."""
+
 
 class Engine:
     """The clock and the event core of one run."""
