@@ -5,7 +5,7 @@
 """
 
 from kmsim.config.costs import CostsConfig, Price
-from kmsim.config.design import Axis, Design, Dropped, Point, design_of, load_design, study_text
+from kmsim.config.design import Axis, Design, design_of, load_design, study_text
 from kmsim.config.distributions import Constant, Exponential
 from kmsim.config.door import from_mapping, load, loads
 from kmsim.config.errors import ConfigError, Problem
@@ -13,6 +13,7 @@ from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
 from kmsim.config.machine import MachineConfig
 from kmsim.config.memory_map import MemoryRange, ReservedRange
 from kmsim.config.phases import PhaseConfig
+from kmsim.config.points import Dropped, Point
 from kmsim.config.requests import RequestConfig
 from kmsim.config.responses import ResponseConfig
 from kmsim.config.schema import json_schema

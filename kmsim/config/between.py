@@ -137,6 +137,11 @@ def is_vague(machine: Partly[MachineConfig]) -> bool:
     return bool(machine.broken & {"page_size", "arch", "max_page_order", "thp", "cpus"}) or not machine.noun.has_orders
 
 
+def bounds_of(machine: MachineConfig) -> Bounds:
+    """What a workload has to know of a machine in which nothing is wrong."""
+    return _bounds(Partly(machine, frozenset()))
+
+
 def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
     if machine is None:
         return Bounds(None)

@@ -9,7 +9,6 @@ Invariant: equal files, overrides and seed give an equal design; the points' con
 for, since a design may have a million of them.
 """
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,21 +17,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmsim.config.absolute import with_absolute_axes, with_absolute_paths
-from kmsim.config.axes import AxisConfig, label_of, number_of, quantity_of
+from kmsim.config.axes import AxisConfig, label_of, number_of
 from kmsim.config.axis_keys import RUN_KEYS, key_findings
 from kmsim.config.door import Base, base_of_file, base_of_mapping, checked_inquiry, resolved
-from kmsim.config.errors import ConfigError
 from kmsim.config.extends import Includes
-from kmsim.config.inquiry import RUNS_MAX, Bounds, DropConfig, Inquiry, Where
+from kmsim.config.inquiry import RUNS_MAX, Inquiry
 from kmsim.config.moved_keys import moved_findings, movers, overridden_sets
 from kmsim.config.node import Node, Problems, scalar
 from kmsim.config.overrides import key_steps, laid
+from kmsim.config.points import Dropped, Point, sorted_out
 from kmsim.config.quantities import INT_MAX, finding
 from kmsim.config.study import Study
 from kmsim.config.validation import add_finding
 
 SEED_BITS = 62
-LEFT_OUT = "not among sweep.only"
 
 
 class Axis(NamedTuple):
@@ -50,22 +48,6 @@ class Level(NamedTuple):
     label: str
     sets: tuple[tuple[str, Node], ...]
     covariates: tuple[tuple[str, str], ...] = ()  # where a level moves several keys: the label of each value
-
-
-class Point(NamedTuple):
-    """One combination of levels."""
-
-    number: int
-    labels: dict[str, str]  # by axis
-    covariates: dict[str, str]  # by key, of axes that move several
-
-
-class Dropped(NamedTuple):
-    """A combination that is not run, and why."""
-
-    number: int
-    labels: dict[str, str]
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -108,10 +90,17 @@ class Design:
         sweep = whole["sweep"] | {"only": {name: list(labels) for name, labels in only.items()}}
         return design_of(whole | {"sweep": sweep, "replications": replications})
 
+    @property
+    def parts_moved(self) -> list[set[str]]:
+        """For each axis, which of machine, costs, workload and run it moves."""
+        return [
+            {str(key_steps(key)[0]) for level in of_axis for key, _ in level.sets} for of_axis in self.levels
+        ]
+
     def study_of(self, point: Point, replication: int = 0) -> Study:
         """The resolved config of one run; only the first replication keeps a map of memory."""
         problems = Problems()
-        study = resolved(self._node(point.number, problems), self.base.includes, problems)
+        study = resolved(self.node_of(point.number, problems), self.base.includes, problems)
         seed = self.seed_of(point, replication)
         run = study.run if replication == 0 else study.run.model_copy(update={"memory_map": 0})
         return study.model_copy(update={"seed": seed, "run": run})
@@ -123,8 +112,8 @@ class Design:
         words = np.random.SeedSequence([self.seed, point.number, replication]).generate_state(1, np.uint64)
         return int(words[0]) >> (64 - SEED_BITS)
 
-    def _node(self, number: int, problems: Problems) -> Node:
-        """The config of a point, its levels laid over the file's."""
+    def node_of(self, number: int, problems: Problems) -> Node:
+        """The config of a point, unresolved: its levels laid over the file's."""
         node = self.base.node
         for levels, index in zip(self.levels, self.indices(number), strict=True):
             for key, value in levels[index].sets:
@@ -147,7 +136,7 @@ def design_of(config: Mapping[str, Any], sets: Iterable[str] = (), seed: int | N
     return _design(base_of_mapping(config, sets, seed))
 
 
-def _design(base: Base) -> Design:
+def _design(base: Base, *, repeats: bool = False) -> Design:
     problems = base.new_problems()
     inquiry = checked_inquiry(base, problems)
     for unknown in key_findings(inquiry.sweep):
@@ -169,7 +158,7 @@ def _design(base: Base) -> Design:
         add_finding(unknown, base.asked, problems)
     problems.stop()
     design = Design(base, inquiry, axes, levels, (), ())
-    points, dropped = _sorted_out(design)
+    points, dropped = sorted_out(design, repeats=repeats)
     shown = tuple(_of_points(axis, points) for axis in axes)
     return Design(base, inquiry, shown, levels, tuple(points), tuple(dropped))
 
@@ -237,80 +226,6 @@ def _of_points(axis: Axis, points: Sequence[Point]) -> Axis:
     return axis._replace(levels=tuple(axis.levels[k] for k in kept), values=values)
 
 
-def _sorted_out(design: Design) -> tuple[list[Point], list[Dropped]]:
-    """Every combination, as a point or as dropped; ConfigError where one is illegal and may not be."""
-    sweep = design.inquiry.sweep
-    conditions = [drop for drop in sweep.drop if isinstance(drop, DropConfig)]
-    points, dropped = [], []
-    names = [axis.name for axis in design.axes]
-    for number, of_point in enumerate(itertools.product(*design.levels)):
-        labels = dict(zip(names, (level.label for level in of_point), strict=True))
-        covariates = dict(pair for level in of_point for pair in level.covariates)
-        reason = next((drop.because for drop in conditions if matches(labels, drop.where)), None)
-        if not matches(labels, sweep.only):
-            reason = LEFT_OUT
-        if reason is None:
-            reason = _illegal(design, number, labels)
-        if reason is None:
-            points.append(Point(number, labels, covariates))
-        else:
-            dropped.append(Dropped(number, labels, reason))
-    if not points:
-        found = f"{len(dropped)} dropped, the first because: {dropped[0].reason}"
-        problems = Problems()
-        add_finding(finding(("sweep",), "points_some", found=found), design.base.asked, problems)
-        problems.stop()
-    return points, dropped
-
-
-def _illegal(design: Design, number: int, labels: dict[str, str]) -> str | None:
-    """Why a point cannot be, where such points are dropped; ConfigError where not, or where a key is wrong."""
-    problems = design.base.new_problems()
-    try:
-        resolved(design._node(number, problems), design.base.includes, problems)
-    except ConfigError as error:
-        if design.inquiry.sweep.drops_illegal and problems.only_between_keys:
-            return "; ".join(f"{problem.key}: must {problem.must}" for problem in error.problems)
-        if labels and problems.only_between_keys:
-            shown = ", ".join(f"{name} {label}" for name, label in labels.items())
-            found = finding(("sweep",), "points_legal", found=f"point {number} ({shown})")
-            add_finding(found, design.base.asked, problems)
-            raise problems.error() from None
-        raise
-    return None
-
-
-def matches(labels: Mapping[str, str], where: Where) -> bool:
-    """Does a point have one of the levels, or a number within the bounds, of each axis named?"""
-    return all(_within(labels[axis], levels) for axis, levels in where.items())
-
-
-def _within(label: str, levels: tuple[str, ...] | Bounds) -> bool:
-    if isinstance(levels, tuple):
-        return label in levels
-    mine = quantity_of(label) or quantity_of(_number(label))
-    if mine is None:
-        return False
-    limits = {name: quantity_of(limit) for name, limit in levels.given.items()}
-    return all(
-        limit is not None and limit.unit == mine.unit and _COMPARE[name](mine.value, limit.value)
-        for name, limit in limits.items()
-    )
-
-
-def _number(label: str) -> float | None:
-    found = number_of(label)
-    return found[0] if found is not None else None
-
-
-_COMPARE = {
-    "below": lambda mine, limit: mine < limit,
-    "above": lambda mine, limit: mine > limit,
-    "at_least": lambda mine, limit: mine >= limit,
-    "at_most": lambda mine, limit: mine <= limit,
-}
-
-
 def study_text(design: Design) -> str:
     """The study written back as YAML: files merged, overrides laid over, paths absolute, nothing resolved yet."""
     from kmsim.config.written import yaml_text
@@ -319,10 +234,10 @@ def study_text(design: Design) -> str:
 
 
 def with_axis(design: Design, axis: Mapping[str, Any]) -> Design:
-    """The same study with one more axis, the fastest."""
+    """The same study with one more axis, the fastest; levels of it may be the same run (a price of 1ps halved)."""
     whole = _whole(design)
     sweep = whole.get("sweep") or {}
-    return design_of(whole | {"sweep": sweep | {"axes": [*sweep.get("axes", ()), axis]}})
+    return _design(base_of_mapping(whole | {"sweep": sweep | {"axes": [*sweep.get("axes", ()), axis]}}), repeats=True)
 
 
 def _whole(design: Design) -> dict[str, Any]:

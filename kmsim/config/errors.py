@@ -90,6 +90,7 @@ RULES: dict[str, str] = {
     "bounds": "be left out: not all levels of this axis are {kind}",
     "drop": "be illegal, or have the keys where and because",
     "runs_most": "come to at most {limit} runs",
+    "level_same": "change more than names: at every point it is the same run as {other}",
     "points_legal": "have legal points only, or say `drop: [illegal]`",
     "points_some": "leave at least one point",
     "response_key": "be left out where measure is {measure}",

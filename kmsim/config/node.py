@@ -26,6 +26,7 @@ _NOT_TEXT = re.compile(
 )
 
 DEPTH_MAX = 50
+INT_END = 10**30  # as many digits as a file's integers have
 VALUES_MAX = 20_000
 
 
@@ -197,6 +198,9 @@ def from_python(value: object, place: Place, problems: Problems) -> Node:
             return sequence([convert(item, (*loc, n)) for n, item in enumerate(value)], place)
         if isinstance(value, PurePath):
             return scalar(str(value), place)
+        if isinstance(value, int) and abs(value) >= INT_END:
+            problems.add("python_value", place, loc, found="a number of more than 30 digits")
+            return scalar(0, place)
         if isinstance(value, str) and not is_text(value):
             problems.add("text_control", place, loc, found=shown(value))
         if value is None or isinstance(value, bool | int | float | str):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kmsim.config.design import matches
+from kmsim.config.matching import matches
 from kmsim.plots.lettering import LEVEL_MAX, plain, shown_unit, with_unit
 from kmsim.plots.style import entry
 

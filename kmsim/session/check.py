@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from kmsim.session.pace import NAMED_MAX, duration
 
 if TYPE_CHECKING:
-    from kmsim.config import Design
+    from kmsim.config import Design, Point
 
+STATES_MAX = 64  # machines whose states are built
 COSTS_MAX = 1_000  # points whose cost is computed; of more, evenly chosen ones
 
 
@@ -40,6 +41,7 @@ def checked_lines(design: Design) -> list[str]:
     from kmsim.workload.plan import nr_operations, plan_of
 
     check_yielded(design)
+    check_states(design)
     points = design.points[:: -(-len(design.points) // COSTS_MAX)]
     studies = [design.study_of(point) for point in points]
     notes = dict.fromkeys(note for study in studies for note in study.machine.notes)
@@ -63,3 +65,24 @@ def checked_lines(design: Design) -> list[str]:
         f"about {duration(max(seconds / jobs, 1))} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; "
         f"{nr_bytes / 1e6:,.0f} MB",
     ]
+
+
+def check_states(design: Design) -> None:
+    """Raise ConfigError where a machine cannot be in the state in which it is to start, as its run would.
+
+    Looked at are the first point and one with each level of the axes that move the machine, up to STATES_MAX.
+    """
+    moving = [axis.name for axis, parts in zip(design.axes, design.parts_moved, strict=True) if "machine" in parts]
+    seen: set[tuple[str, str]] = set()
+    chosen: list[Point] = []
+    for point in design.points:
+        new = {(name, point.labels[name]) for name in moving} - seen
+        if (new or not chosen) and len(chosen) < STATES_MAX:
+            chosen.append(point)
+        seen |= new
+    for point in chosen:
+        study = design.study_of(point)
+        if study.machine.state.kind != "fresh":
+            from kmsim.sim.boot import machine_of  # numba comes with it
+
+            machine_of(study.machine, study.seed)

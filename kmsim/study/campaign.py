@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kmsim.config.design import Design, Point
+from kmsim.config.design import Design
+from kmsim.config.points import Point
 from kmsim.study.archive import Damaged, Foreign, unpack
 from kmsim.study.executors import Done, Executor
 from kmsim.study.expected_cost import expected_cost

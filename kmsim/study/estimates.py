@@ -193,7 +193,7 @@ def _outcome(of: Differences, boot: tuple[Floats, Floats]) -> dict[str, Any]:
 
 def _plan(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig, baseline: str) -> _Plan:
     """Each level but the baseline, at each combination of the other axes' levels at which both were run."""
-    from kmsim.config.design import matches
+    from kmsim.config.matching import matches
 
     points = found.points
     is_baseline = (points[config.axis] == baseline).to_numpy(bool)

@@ -291,6 +291,9 @@ assert set(_OF_RUNS) == set(MEASURES)
 # ---- whether a study can yield what it asks for
 
 
+_ASKING = {"machine", "workload"}  # the parts of a config from which it follows what is asked for
+
+
 def check_yielded(design: Design) -> None:
     """Raise ConfigError where a response is about operations for which no point of the study asks."""
     filtered = {
@@ -299,9 +302,15 @@ def check_yielded(design: Design) -> None:
         if MEASURES[config.measure].filters == OF_CLASS
         and any(getattr(config, word) is not None for word in OF_CLASS[1:])
     }
+    seen: set[tuple[str, ...]] = set()
+    asking = [axis for axis, parts in zip(design.axes, design.parts_moved, strict=True) if parts & _ASKING]
     for point in design.points:
         if not filtered:
             return
+        told_by = tuple(point.labels[axis.name] for axis in asking)
+        if told_by in seen:
+            continue
+        seen.add(told_by)
         asked = _asked(design, point)
         filtered = {n: config for n, config in filtered.items() if rows_about(asked, config).empty}
     if filtered:

@@ -18,10 +18,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from kmsim.config import ConfigError, loads
-from kmsim.config.design import Axis, Dropped
+from kmsim.config.design import Axis
 from kmsim.config.door import base_of_file, checked_inquiry
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
 from kmsim.config.node import Problems
+from kmsim.config.points import Dropped
 from kmsim.config.responses import ResponseConfig
 from kmsim.study import estimates as statistics
 from kmsim.study.archive import unpack

@@ -34,7 +34,7 @@ def studies(of: Design) -> list[Study]:
         ({"key": "machine.check_pages", "values": [True, False]}, ("true", "false"), None, ""),
         ({"key": "workload.threads[0].free", "values": ["fifo", "lifo"]}, ("fifo", "lifo"), None, ""),
         ({"name": "cpus", "variants": {"2": {"machine.cpus": 2}, "8": {"machine.cpus": 8}}}, ("2", "8"), (2, 8), ""),
-        ({"name": "a", "variants": {"nan": None, "inf": {"machine.cpus": 8}}}, ("nan", "inf"), None, ""),
+        ({"name": "a", "variants": {"nan": None, "inf": {"machine.cpus": 4}}}, ("nan", "inf"), None, ""),
     ],
 )
 def test_levels_have_labels_and_where_all_are_numbers_their_values(

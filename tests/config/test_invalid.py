@@ -128,6 +128,10 @@ def a_python_object(_: Path) -> None:
     from_mapping({**VALID, "name": object()})
 
 
+def a_python_number_of_5000_digits(_: Path) -> None:
+    from_mapping({**VALID, "seed": 10**5000})
+
+
 def a_python_number_as_key(_: Path) -> None:
     from_mapping({**VALID, 7: 7})  # type: ignore[dict-item]
 
@@ -176,6 +180,8 @@ BUILT: dict[Callable[[Path], None], str] = {
     a_name_with_nul: "'a\\x00b.yaml': must be a file that exists",
     a_python_object: "config: name: must be text, a number, true or false, a list or a mapping, "
     "found a value of type object",
+    a_python_number_of_5000_digits: "config: seed: must be text, a number, true or false, a list or a mapping, "
+    "found a number of more than 30 digits",
     a_python_number_as_key: "config: must have keys that are plain text, found '7'",
     a_python_loop: "config: name[0][0]: must be nested at most 50 deep",
     a_python_bomb: "config: must hold at most 20000 values, aliases counted where they are used",

@@ -1,0 +1,128 @@
+"""Which points of a design are the same run but for names, and which need no check, since their parts had one.
+
+A point's config has four parts: machine, costs, workload and run. Only what a workload has to know of its machine lies
+between them (``Bounds``). So a point is legal if each of its parts was in a legal point before, its workload with a
+machine of the same bounds: a design of a million points is checked in as many steps as it has different parts.
+
+Two points are the same run where their parts are equal without what only names: names of the study's nouns, notes,
+sources, and the release, whose policies are keys. Threads are told by their place: another name only draws other
+random numbers.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmsim.config.between import bounds_of
+from kmsim.config.machine import MachineConfig
+from kmsim.config.study import Study
+
+PARTS = ("machine", "costs", "workload", "run")
+_NAMES = ("notes", "source", "kernel_release")  # wherever they stand
+_NAMED = ("machine", "costs", "reserved", "released", "threads", "interrupts")  # whose `name` is only one
+
+Indices = tuple[int, ...]  # a level of each axis
+Same = tuple[int, ...]  # equal for runs that are the same: a number for each part
+
+
+class _Machine(NamedTuple):
+    number: int
+    bounds: Hashable
+
+
+class SeenParts:
+    """The parts of points that were found legal, each told by the levels that move it."""
+
+    def __init__(self, moved: Sequence[Collection[str]], *, asks_vmalloc: bool) -> None:
+        """``moved``: for each axis the parts that it moves; only for vmalloc a machine's memory is a bound."""
+        self.asks_vmalloc = asks_vmalloc
+        self.axes = {part: [n for n, parts in enumerate(moved) if part in parts] for part in PARTS}
+        self.machines: dict[Indices, _Machine] = {}
+        self.workloads: dict[tuple[Indices, Hashable], int] = {}
+        self.others: dict[tuple[str, Indices], int] = {}
+        self.numbers: dict[bytes, int] = {}
+
+    def same(self, indices: Indices) -> Same | None:
+        """What a point is the same run by; None where it has to be checked first."""
+        machine = self.machines.get(self._levels("machine", indices))
+        if machine is None:
+            return None
+        workload = self.workloads.get((self._levels("workload", indices), machine.bounds))
+        costs = self.others.get(("costs", self._levels("costs", indices)))
+        run = self.others.get(("run", self._levels("run", indices)))
+        if workload is None or costs is None or run is None:
+            return None
+        return (machine.number, costs, workload, run)
+
+    def learn(self, indices: Indices, study: Study) -> Same:
+        """Note the parts of a legal point."""
+        dumped = study.model_dump(mode="json", include=set(PARTS))
+        numbers = {part: self._number(without_names(dumped[part], part)) for part in PARTS}
+        machine = _Machine(numbers["machine"], self._bounds(study.machine))
+        self.machines[self._levels("machine", indices)] = machine
+        self.workloads[self._levels("workload", indices), machine.bounds] = numbers["workload"]
+        for part in ("costs", "run"):
+            self.others[part, self._levels(part, indices)] = numbers[part]
+        return tuple(numbers[part] for part in PARTS)
+
+    def told_by(self, indices: Indices) -> Hashable:
+        """What tells an illegal point from others: the levels of its parts that were in no legal point."""
+        costs, run = (self._levels(part, indices) for part in ("costs", "run"))
+        doubtful = tuple(None if (p, at) in self.others else at for p, at in (("costs", costs), ("run", run)))
+        return (self._levels("machine", indices), self._levels("workload", indices), *doubtful)
+
+    def _bounds(self, machine: MachineConfig) -> Hashable:
+        bounds = bounds_of(machine)
+        caches = frozenset((bounds.caches or {}).items())
+        return (*bounds._replace(memory=bounds.memory if self.asks_vmalloc else None, caches=None), caches)
+
+    def _levels(self, part: str, indices: Indices) -> Indices:
+        return tuple([indices[n] for n in self.axes[part]])
+
+    def _number(self, part: Any) -> int:
+        digest = hashlib.blake2b(json.dumps(part, sort_keys=True).encode(), digest_size=16).digest()
+        return self.numbers.setdefault(digest, len(self.numbers))
+
+
+def without_names(value: Any, noun: str) -> Any:
+    """A JSON-ready part of a config without what only names; ``noun`` is the key at which it stands."""
+    if isinstance(value, list):
+        return [without_names(item, noun) for item in value]
+    if not isinstance(value, dict):
+        return value
+    named = noun in _NAMED
+    kept = {
+        key: without_names(entry, key)
+        for key, entry in value.items()
+        if key not in _NAMES and not (named and key == "name")
+    }
+    if noun == "workload":
+        _by_place(kept, value)
+    return kept
+
+
+def _by_place(kept: dict[str, Any], workload: dict[str, Any]) -> None:
+    """Threads that free for others are told by their place, not by their name."""
+    places = {thread["name"]: n for n, thread in enumerate(workload["threads"])}
+    for thread in (*kept["threads"], *(kept.get("interrupts") or ())):
+        if thread.get("freed_by") is not None:
+            thread["freed_by"] = places[thread["freed_by"]]
+
+
+def same_levels(same: NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:
+    """An axis, a level and one before it whose points are the same runs.
+
+    ``same``: of each combination of levels, an axis a dimension, what it is the same run by; -1 where it is no point.
+    """
+    for n in range(same.ndim - 1):
+        levels = np.moveaxis(same, n, 0)
+        first: dict[bytes, int] = {}
+        for k in range(len(levels)):
+            level = np.ascontiguousarray(levels[k])
+            other = first.setdefault(hashlib.blake2b(level.tobytes()).digest(), k)
+            if other != k and (level >= 0).any():
+                yield n, k, other

@@ -1,0 +1,129 @@
+"""The points of a design: checked part by part as each alone would be, and no two levels that are the same runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmsim.config import ConfigError, Design, design_of
+from kmsim.config.door import resolved
+from kmsim.config.node import Problems
+from kmsim.config.points import Dropped
+from kmsim.config.same_runs import SeenParts, without_names
+
+ONE: dict[str, Any] = {
+    "machine": {"extends": "x86-laptop", "memory": "256MiB"},
+    "workload": {"threads": [{"name": "a", "operations": 10}]},
+}
+
+
+def of_axes(*axes: dict[str, Any], **sweep: Any) -> Design:
+    return design_of({**ONE, "sweep": {"axes": list(axes), "drop": ["illegal"], **sweep}})
+
+
+CPUS = {"name": "cpus", "key": "machine.cpus", "values": [1, 2, 4]}
+MEMORY = {"key": "machine.memory", "values": ["64MiB", "128MiB", "1GiB"]}
+ORDER = {"key": "machine.max_page_order", "values": [6, 9, 10]}
+ASKED = {
+    "name": "asked",
+    "variants": {
+        "vmalloc": {"workload": {"threads": [{"name": "a", "requests": [{"api": "vmalloc", "bytes": "100MiB"}]}]}},
+        "order 10": {"workload": {"threads": [{"name": "a", "requests": [{"order": 10}]}]}},
+        "on CPU 3": {"workload": {"threads": [{"name": "a", "cpus": [3]}]}},
+    },
+}
+PRICE = {"name": "price", "variants": {"as given": None, "of cores": {"costs": "graviton3"}}}
+
+
+@pytest.mark.parametrize(
+    "axes", [(ASKED, CPUS, MEMORY, PRICE), (MEMORY, ORDER, ASKED), (CPUS, ORDER, ASKED, PRICE)], ids=str
+)
+def test_points_are_legal_and_dropped_as_each_alone_would_be(axes: tuple[dict[str, Any], ...]) -> None:
+    of = of_axes(*axes)
+    dropped = {point.number: point for point in of.dropped}
+    assert dropped, "some are illegal"
+    for number in range(len(of.points) + len(of.dropped)):
+        problems = Problems()
+        try:
+            resolved(of.node_of(number, problems), of.base.includes, problems)
+        except ConfigError as error:
+            why = "; ".join(f"{problem.key}: must {problem.must}" for problem in error.problems)
+            assert dropped[number].reason == why
+        else:
+            assert number not in dropped
+
+
+def test_only_what_was_in_no_legal_point_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt = []
+    learn = SeenParts.learn
+    monkeypatch.setattr(SeenParts, "learn", lambda seen, *rest: learnt.append(rest) or learn(seen, *rest))
+    live = {"key": "workload.threads[0].live", "range": {"from": 1, "to": 20}}
+    sampled = {"key": "run.sample_every", "range": {"from": "1ms", "to": "20ms", "step": "1ms"}}
+    assert len(of_axes(MEMORY, live, sampled).points) == 1200
+    assert len(learnt) == 1 + 19 + 19 + 2, "the first, and one for each part that is new"
+
+
+def test_levels_that_are_the_same_at_some_points_only_are_two() -> None:
+    largest = {"name": "pageblock", "variants": {"moves": None, "held": {"machine.pageblock_order": 6}}}
+    order = {"key": "machine.max_page_order", "values": [6, 10]}
+    free = {"name": "thp", "variants": {"off": {"machine.thp.built_in": False}}}
+    assert len(of_axes(order, largest, free).points) == 4
+    narrowed = of_axes(order, largest, free, only={"machine.max_page_order": 6})
+    assert len(narrowed.points) == 2
+    because = {"where": {"machine.max_page_order": 10}, "because": "too large"}
+    with pytest.raises(ConfigError, match="change more than names: at every point it is the same run as 'moves'"):
+        of_axes(order, largest, free, drop=["illegal", because])
+
+
+def test_what_only_names_is_no_difference_and_all_else_is() -> None:
+    config = {
+        "threads": [{"name": "x", "live": 3}, {"name": "y", "freed_by": "x"}],
+        "interrupts": [{"name": "i", "kind": "irq"}],
+    }
+    renamed = {
+        "threads": [{"name": "y", "live": 3}, {"name": "x", "freed_by": "y"}],
+        "interrupts": [{"name": "j", "kind": "irq"}],
+    }
+    assert without_names(config, "workload") == without_names(renamed, "workload")
+    renamed["threads"][0]["live"] = 4
+    assert without_names(config, "workload") != without_names(renamed, "workload")
+    machine = {"name": "a", "notes": ["b"], "kernel_release": "6.0", "caches": [{"name": "c", "source": "d"}]}
+    assert without_names(machine, "machine") == {"caches": [{"name": "c"}]}
+
+
+MILLION = """\
+import re
+from pathlib import Path
+from kmsim.cli import main
+try:
+    main()
+finally:
+    print(re.search(r"VmHWM:\\\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
+"""
+STUDY = """\
+machine: x86-laptop
+workload: {threads: [{name: a, operations: 10}]}
+sweep:
+  axes:
+    - {key: machine.cpus, range: {from: 1, to: 100}}
+    - {key: 'workload.threads[0].live', range: {from: 1, to: 100}}
+    - {key: run.sample_every, range: {from: 1ms, to: 100ms, step: 1ms}}
+"""
+
+
+@pytest.mark.slow
+def test_a_million_points_are_checked_in_bounded_memory(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    command = [sys.executable, "-c", MILLION, "check", "study.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    assert "fine, 1,000,000 points, 1,000,000 runs; 0 dropped" in done.stdout
+    assert int(re.findall(r"^[0-9]+$", done.stdout, re.MULTILINE)[-1]) < 1 << 20, "KiB"
+
+
+def test_a_dropped_point_says_the_labels_of_its_levels() -> None:
+    (dropped,) = of_axes({**ORDER, "values": [8, 10]}).dropped
+    assert dropped == Dropped(0, {"machine.max_page_order": "8"}, dropped.reason)

@@ -1,0 +1,79 @@
+"""`kmsim check` finds what `kmsim run` would refuse, in the files of states too."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.commands import SMALL, Shell
+
+
+@pytest.fixture
+def kmsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, monkeypatch, capsys)
+
+
+def garbage(path: Path) -> None:
+    path.write_text("Node 0, zone DMA one two three\n")
+
+
+def of_another_machine(path: Path) -> None:
+    path.write_text("Node 0, zone   Normal     1     1     1     1     1     1     1     1     1     1     1 \n")
+
+
+def a_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def an_endless_file(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+STATES = {"buddyinfo": "{buddyinfo: state}", "recorded": "{recorded: state}"}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("written", [garbage, of_another_machine, a_fifo, an_endless_file], ids=lambda f: f.__name__)
+def test_a_state_that_a_run_would_refuse_is_found(written: Callable[[Path], None], state: str, kmsim: Shell) -> None:
+    written(kmsim.folder / "state")
+    file = kmsim.write("study.yaml", SMALL.replace("cpus: 2", f"cpus: 2\n  state: {STATES[state]}"))
+    checked, ran = kmsim("check", file), kmsim("run", file)
+    assert (checked.code, ran.code) == (2, 2)
+    assert "fine" not in checked.out
+    assert checked.err.strip().splitlines()[0] in ran.err
+    assert f"machine.state.{state}: must be" in checked.err
+
+
+def test_a_state_that_one_level_of_an_axis_has_is_found(kmsim: Shell) -> None:
+    garbage(kmsim.folder / "state")
+    variants = "{a: null, b: {machine.state: {buddyinfo: state}}}"
+    axes = f"[{{key: machine.cpus, values: [1, 2]}}, {{name: state, variants: {variants}}}]"
+    done = kmsim("check", kmsim.write("study.yaml", SMALL + f"sweep: {{axes: {axes}}}\n"))
+    assert done.code == 2
+    assert "machine.state.buddyinfo: must be the buddyinfo of a machine with these zones" in done.err
+
+
+def test_an_index_that_a_machine_cannot_have_is_found(kmsim: Shell) -> None:
+    state = "state: {aged: {order: 10, unusable_index: 0.97}}"
+    done = kmsim("check", kmsim.write("study.yaml", SMALL.replace("cpus: 2", f"cpus: 2\n  {state}")))
+    assert done.code == 2
+    assert "machine.state.aged.unusable_index: must be an index that this machine can have" in done.err
+
+
+TIB = """\
+machine: {extends: x86-laptop, memory: 1TiB, cpus: 64}
+workload: {threads: [{name: a, operations: 10}]}
+"""
+
+
+def test_a_machine_of_a_tebibyte_is_checked(kmsim: Shell) -> None:
+    assert kmsim("check", kmsim.write("study.yaml", TIB)).out == "study.yaml: fine, 640 operations\n"
+
+
+@pytest.mark.slow
+def test_a_machine_of_a_tebibyte_boots_and_runs(kmsim: Shell) -> None:
+    if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") < 16 << 30:
+        pytest.skip("its pages are 6 GiB here")
+    assert kmsim("run", kmsim.write("study.yaml", TIB)).code == 0
