@@ -54,6 +54,14 @@ def test_the_first_two_sh_blocks_are_one_line_each() -> None:
     assert "pytest" in test
 
 
+def test_the_first_block_is_a_part_of_the_headline_study(shell: Shell) -> None:
+    program, verb, study, *options = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
+    assert (program, verb) == (".venv/bin/kmsim", "run")
+    done = shell("check", study, *options)
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.slow
 def test_the_first_block_runs_a_part_of_the_headline_study(shell: Shell) -> None:
     command = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
     assert command[0] == ".venv/bin/kmsim"

@@ -31,7 +31,11 @@ def executed(path: Path = NOTEBOOK) -> Any:
     """The notebook, executed from its first cell to its last in its folder; the first error is raised."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
-        notebook, timeout=SECONDS_MAX, record_timing=False, resources={"metadata": {"path": str(HERE)}}
+        notebook,
+        timeout=SECONDS_MAX,
+        startup_timeout=SECONDS_MAX,
+        record_timing=False,
+        resources={"metadata": {"path": str(HERE)}},
     ).execute()
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return notebook

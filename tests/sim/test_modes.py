@@ -15,6 +15,7 @@ from kmsim.sim.simulation import Simulation, new_simulation, run
 from tests.studies import Mapping, mapping
 
 NR_STUDIES = 30
+NR_AT_ONCE = 10  # the default selection has these, and goldens are compared in both modes
 GFPS = ("GFP_KERNEL", "GFP_HIGHUSER_MOVABLE", "GFP_ATOMIC", "GFP_KERNEL | __GFP_RECLAIMABLE", "GFP_KERNEL | __GFP_ZERO")
 
 
@@ -163,7 +164,12 @@ def check_both_modes(study: Mapping, prepare: Callable[[Simulation], None] = unc
     return default
 
 
-@pytest.mark.parametrize("seed", range(NR_STUDIES))
+def seeds(nr_at_once: int, nr_studies: int) -> list[Any]:
+    """The seeds of random studies, all but the first of them for the slow tests."""
+    return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= nr_at_once else []) for seed in range(nr_studies)]
+
+
+@pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_both_modes_give_the_same_bits(seed: int) -> None:
     assert check_both_modes(random_study(seed)).nr_done > 0
 

@@ -18,10 +18,11 @@ from kmsim.sim.records import FAILED
 from kmsim.sim.simulation import Simulation
 from kmsim.study.tables import lock_names
 from kmsim.workload.plan import BULK, EXACT, KVMALLOC, LARGE, SLAB, THREAD, VMALLOC
-from tests.sim.test_modes import check_both_modes, keeping, requests, source
+from tests.sim.test_modes import check_both_modes, keeping, requests, seeds, source
 from tests.studies import Mapping, mapping
 
 NR_STUDIES = 24
+NR_AT_ONCE = 8
 ARCHES = {"x86-64": "x86-laptop", "arm64": "arm64-server"}
 CACHES = ("skbuff_head_cache", "dentry", "vm_area_struct", "mine")
 
@@ -145,12 +146,13 @@ def events_of(seed: int) -> Counter[str]:
 _events: dict[int, Counter[str]] = {}
 
 
-@pytest.mark.parametrize("seed", range(NR_STUDIES))
+@pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_both_modes_give_the_same_bits(seed: int) -> None:
     _events[seed] = events_of(seed)
     assert all(_events[seed][f"api {api}"] for api in (SLAB, EXACT, BULK, VMALLOC, KVMALLOC))
 
 
+@pytest.mark.slow
 def test_the_random_studies_hold_what_the_allocators_do() -> None:
     for seed in set(range(NR_STUDIES)) - _events.keys():
         _events[seed] = events_of(seed)

@@ -16,7 +16,7 @@ import pytest
 
 from kmsim.study.campaign import Counts, Stopped
 from kmsim.study.cluster import Cluster, NoScheduler
-from tests.patience import until
+from tests.patience import PATIENCE_S, until
 from tests.study.campaigns import archives, contents, run, small_design
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +71,12 @@ def cluster(folder: Path) -> Iterator[Parts]:
     finally:
         for part in (*parts.workers, parts.scheduler):
             end(part)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler may take its time to answer."""
+    monkeypatch.setattr("kmsim.study.cluster.CONNECT_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

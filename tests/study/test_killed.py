@@ -154,10 +154,10 @@ def test_two_runs_on_one_folder_the_second_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_says_what_is_kept_and_ends_with_130(jobs: str, tmp_path: Path) -> None:
-    arguments = command(tmp_path, "--jobs", jobs, replications=300)
-    done = on_terminal(*arguments, folder=tmp_path, interrupt_at=r"\b([3-9]|[1-9]\d+) of 900 runs done")
+    arguments = command(tmp_path, "--jobs", jobs, replications=60)
+    done = on_terminal(*arguments, folder=tmp_path, interrupt_at=r"\b([3-9]|[1-9]\d+) of 180 runs done")
     assert done.code == 130
-    assert f"interrupted; {len(archives(tmp_path / 'out'))} of 900 runs are kept; the same command goes" in done.err
+    assert f"interrupted; {len(archives(tmp_path / 'out'))} of 180 runs are kept; the same command goes" in done.err
     assert "Traceback" not in done.err
 
 
