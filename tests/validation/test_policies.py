@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from kmsim.jit_policies import Policies
-from kmsim.procfs.recorded import build_machine
+from kmsim.procfs.recorded import build_machine, read
 from kmsim.validate import script
 from kmsim.validate.report import Section
 from tests.mm.test_policies import POLICIES, copied
-from tests.procfs.recordings import recording
+from tests.validation.test_recordings import X86
 
 NAME = "script.mix_all"
 
@@ -17,7 +17,7 @@ NAME = "script.mix_all"
 def replayed(policies: Policies | None, monkeypatch: pytest.MonkeyPatch) -> list[Section]:
     """The script's sections, on a machine with these policies."""
     monkeypatch.setattr(script, "build_machine", lambda *args: build_machine(*args)._replace(policies=policies))
-    return script.script_sections(recording("x86-4k-256M"), NAME)
+    return script.script_sections(read(X86), NAME)
 
 
 @pytest.mark.slow
