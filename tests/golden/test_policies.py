@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kmsim.jit_policies import Policies
-from kmsim.sim import simulation
+from kmsim.sim.run import assembly
 from tests.golden.outcome import differences, numpy_version, outcome, stored
 from tests.mm.test_policies import POLICIES, copied
 
@@ -19,8 +19,8 @@ def test_goldens_are_the_same_with_a_copy_of_a_policy(
     policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policies = Policies({policy: copied(policy, tmp_path)})
-    own = simulation.machine_of
-    monkeypatch.setattr(simulation, "machine_of", lambda *args: own(*args)._replace(policies=policies))
+    own = assembly.machine_of
+    monkeypatch.setattr(assembly, "machine_of", lambda *args: own(*args)._replace(policies=policies))
     for name in STUDIES:
         golden = stored(name)
         if golden["numpy"] != numpy_version():

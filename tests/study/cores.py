@@ -12,6 +12,7 @@ from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import ZONE_DMA, ZONE_DMA32, new_machine
 from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_LEVELS, SLOW_PATH, SUM_PS, Core, new_core
 from kmsim.sim.run.activity import Activity
+from kmsim.sim.run.recorders import Recorders
 from kmsim.sim.run.windows import Windows
 from kmsim.sim.simulation import Simulation
 from kmsim.study.store import Result
@@ -77,8 +78,8 @@ def simulation_of(core: Core, *, end_ps: int = 1_000_000, samples: Samples | Non
     study = SimpleNamespace(machine=SimpleNamespace(arch="x86-64"))
     env = SimpleNamespace(now=end_ps)
     plan = SimpleNamespace(caches=None)
-    sampled = {"samples": samples, "activity": activity, "page_maps": None, "windows": windows}
-    return cast(Simulation, SimpleNamespace(core=core, env=env, study=study, plan=plan, recorders=SimpleNamespace(**sampled)))
+    recorders = Recorders(windows, samples=samples, activity=activity)
+    return cast(Simulation, SimpleNamespace(core=core, env=env, study=study, plan=plan, recorders=recorders))
 
 
 def result_of_core(core: Core, **others: Any) -> Result:
