@@ -190,7 +190,7 @@ def hostile_study(path: Path | None = None) -> MadeUp:
         responses[column] = responses[column].map({text: next(names) for text in dict.fromkeys(responses[column])})
     inquiry = Inquiry(
         question="".join(HOSTILE),
-        comparisons=(ComparisonConfig.model_validate({"name": next(names), "axis": axes[0].name}),),
+        comparisons=(ComparisonConfig.model_construct(name=next(names), axis=axes[0].name),),
     )
     facts = {key: [next(names)] if isinstance(value, list) else value for key, value in PROVENANCE.items()}
     made = study_result(

@@ -65,7 +65,7 @@ class MadeUpStudy(StudyResult):
 
     def run(self, number: int) -> Any:
         """A run's result, of which there is a memory map of 64 MiB at two instants."""
-        return SimpleNamespace(memory_map=_memory_map(number), page_size_bytes=4096)
+        return SimpleNamespace(tables={"memory_map": _memory_map(number)}, page_size_bytes=4096)
 
 
 def made_up_study(
@@ -122,7 +122,8 @@ def _response(name: str, measure: str) -> Any:
 
 def comparison(axis: Axis, responses: tuple[str, ...] = ()) -> ComparisonConfig:
     """Every level of an axis against its first."""
-    return ComparisonConfig(axis=axis.name, name=f"{axis.name}_from_{axis.levels[0]}", responses=responses)
+    name = f"{axis.name}_from_{axis.levels[0]}"  # as it is: no door has looked at it
+    return ComparisonConfig.model_construct(axis=axis.name, name=name, responses=responses)
 
 
 def _runs(points: list[tuple[int, dict[str, str]]], replications: int, seed: int) -> pd.DataFrame:

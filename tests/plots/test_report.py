@@ -337,6 +337,7 @@ def with_figures(folder: Path, **files: bytes) -> StudyResult:
     (folder / "figures").mkdir()
     for name, content in files.items():
         (folder / "figures" / name.replace("__", ".")).write_bytes(content)
+    seal(folder / "figures", [name.replace("__", ".") for name in files])
     configs = (
         config(name="tail", kind="tail", title="Who waits longest?", hue="workload"),
         config(name="cost", kind="line", x="page_size", y="alloc_mean", panels="workload"),

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from kmsim.config import Design
+from kmsim.config.design import with_axis
 from kmsim.study.campaign import Shard, Stopped
 from kmsim.study.executors import Done, Processes, Serial
 from kmsim.study.results import load_study
@@ -285,8 +286,8 @@ def test_a_file_that_cannot_be_written_stops_with_the_reason_and_what_is_kept(tm
 
 
 def test_equal_points_are_run_once(tmp_path: Path) -> None:
-    axes = [{"key": "machine.memory", "values": ["64MiB", "65536KiB"]}]
-    counts = run(small_design(sweep={"axes": axes}), tmp_path / "out").counts
+    axis = {"key": "machine.memory", "values": ["64MiB", "65536KiB"]}  # as the sensitivity to a price may have
+    counts = run(with_axis(small_design(sweep={"axes": []}), axis), tmp_path / "out").counts
     assert (counts.total, counts.done, len(archives(tmp_path / "out"))) == (4, 4, 2)
     values = load_study(tmp_path / "out").responses.groupby("point")["value"].apply(list)
     assert values[0] == values[1]

@@ -49,7 +49,7 @@ def collected(seed: int = 1, replications: int = 4, batches: int = 0, axes: tupl
         for replication in range(replications):
             run = len(runs)
             named = dict(zip((axis.name for axis in axes), labels, strict=True))
-            runs.append({"run": run, "point": point, "replication": replication, "failed": False, **named})
+            runs.append({"run": run, "point": point, "replication": replication, "failed": False, "stuck": "", **named})
             for batch in range(-1, batches):
                 for k, (response, unit) in enumerate(UNITS.items()):
                     value = 100 + 5 * point + common[replication, k] + rng.normal()
@@ -323,7 +323,7 @@ def test_a_hundred_thousand_points_are_little_work() -> None:
     axes = (Axis("a", tuple(map(str, range(1000))), None, ""), Axis("b", tuple(map(str, range(100))), None, ""))
     point = np.arange(nr_points)
     labels = {"a": (point // 100).astype(str), "b": (point % 100).astype(str)}
-    runs = pd.DataFrame({"run": point, "point": point, "replication": 0, "failed": False, **labels})
+    runs = pd.DataFrame({"run": point, "point": point, "replication": 0, "failed": False, "stuck": "", **labels})
     run = np.repeat(point, nr_responses)
     names = np.tile([f"response_{k}" for k in range(nr_responses)], nr_points)
     about = {"run": run, "point": run, "replication": 0, "batch": -1, "response": names, "unit": "ns"}

@@ -307,7 +307,7 @@ def test_memory_pressure_is_listed_with_the_reason(x86: Recording, name: str) ->
 
 def test_a_recording_is_a_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json.gz")
-    with pytest.raises(NoRecording, match=r"pipe\.json\.gz: must be a recording; a recording is a regular file"):
+    with pytest.raises(NoRecording, match=r"pipe\.json\.gz: must be a recording; no regular file"):
         list(validate_files([tmp_path / "pipe.json.gz"]))
 
 

@@ -206,7 +206,7 @@ def test_cutting_a_run_changes_nothing_of_it(number: int) -> None:
 
 def test_cutting_a_run_leaves_its_core_as_it_would_be() -> None:
     plain, cut = finished(configured(0)), finished(configured(0, 0, 6 * US))
-    assert len(cut.windows.batches) > 2
+    assert len(cut.recorders.windows.batches) > 2
     check_same("core", plain.core, cut.core)
 
 
