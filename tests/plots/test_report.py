@@ -391,6 +391,8 @@ def test_the_largest_study_has_a_page_below_10_mb(tmp_path: Path) -> None:
         (tmp_path / "figures" / f"{n:02}.png").write_bytes(PNG + noise.bytes(300_000))
         (tmp_path / "figures" / f"{n:02}.csv").write_text("<>&" * 30_000)
         (tmp_path / "failures" / f"{n:02}.txt").write_text("<&>" * 30_000)
+    seal(tmp_path / "figures", [f"{n:02}.{kind}" for n in range(40) for kind in ("png", "csv")])
+    seal(tmp_path, [f"failures/{n:02}.txt" for n in range(40)])
     shape = Shape(4_000, nr_replications=2, nr_snapshots=2, zones=(("Normal", 0, 2_000),), pages_per_block=512)
     study = study_result(shape, path=tmp_path, config_yaml="<&>\u202e" * 1_000_000)
     page = write_report(study, tmp_path / "report.html")
