@@ -8,9 +8,10 @@
     end.json                       how the run ended: whether the simulated machine could go on, what was measured
 
 All of these depend on config and seed only. A folder also has checksums.json, by which they are verified when they are
-read, figures/ (PNG) and timing.json (seconds of wall time, compiling included: it is under no checksum). It is
-written under a temporary name, then renamed, so that none is half there; it takes the place of an earlier result only,
-and never of what kmsim did not write. What is read may have been written by anybody: its types and sizes are checked.
+read, figures/ (PNG), timing.json (seconds of wall time, compiling included) and, once it was asked for, report.html.
+The last two are under no checksum: nothing reads them again. A folder is written under a temporary name, then renamed,
+so that none is half there; it takes the place of an earlier result only, and never of what kmsim did not write. What is
+read may have been written by anybody: its types and sizes are checked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from kmsim.config import Study, dump, result_files
 from kmsim.config.result_files import End, RunProvenance, checked
 from kmsim.input_file import read_input
 from kmsim.metrics.columns import typed
-from kmsim.output import FOLDER, OutputError, check_folder, partial_of
+from kmsim.output import FOLDER, OutputError, check_beside, check_folder, partial_of
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
@@ -148,7 +149,7 @@ def check_replaceable(out: Path) -> None:
     """NotAResult where `out` cannot be written, or holds anything that is not of an earlier result."""
     try:
         check_folder(out)
-        check_folder(out.resolve().parent)
+        check_beside(out)
     except OutputError as error:
         raise NotAResult(f"{out}: must be {FOLDER}; {error.why}") from error
     if out.exists() and not (out / "provenance.json").is_file() and (not out.is_dir() or any(out.iterdir())):

@@ -50,6 +50,16 @@ def test_a_run_s_figures_are_drawn_again_with_the_same_bytes(shell: Shell) -> No
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
 
 
+def test_a_link_in_place_of_the_figures_is_not_followed(shell: Shell) -> None:
+    (shell.folder / "mine").mkdir()
+    figures = shell.folder / "plain" / "figures"
+    figures.rename(shell.folder / "were")
+    figures.symlink_to("../mine")
+    why = "it is a link, which is not followed"
+    assert shell("plot", "plain") == (2, "", f"plain/figures: must be {FOLDER}; {why}\n")
+    assert names(shell.folder / "mine") == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -57,6 +67,7 @@ def test_a_run_s_figures_are_drawn_again_with_the_same_bytes(shell: Shell) -> No
         (["study", "--figure", "head"], "--figure head: must be one of how_long, tail"),
         (["plain", "--figure", "tail"], "--figure tail: must be one of latency, free_memory, lock_waiting"),
         (["study", "--format", "png,svg"], "--format png,svg: must be png or pdf, or both with a comma between them"),
+        (["study", "--out", "/"], f"/: must be {FOLDER}; it is the root of all folders"),
         (["study", "--out", "study/study.yaml"], f"study/study.yaml: must be {FOLDER}; Not a directory"),
     ],
 )
