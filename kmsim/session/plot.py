@@ -17,10 +17,11 @@ def plot_folder(folder: Path, names: Sequence[str], formats: str, out: Path | No
     from kmsim.plots.study_figures import draw_study, figures_of
     from kmsim.study.checksums import seal_more
     from kmsim.study.results import load_study
-    from kmsim.study.store import NotAResult
+    from kmsim.study.store import NotAResult, check_outside
 
     if out is not None:
         check_folder(out)
+        check_outside(out, "figures")
     study = load_study(folder)
     there = NAMES if study.result is not None else tuple(config.name for config in figures_of(study))
     for name in names:

@@ -20,12 +20,12 @@ import json
 import platform
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 from pyarrow import ArrowException
@@ -163,6 +163,14 @@ def check_replaceable(out: Path) -> None:
         raise NotAResult(f"{out}: must not be the current folder or above it where there is an earlier result")
 
 
+def check_outside(out: Path, own: str) -> None:
+    """NotAResult where `out` is below a result's folder, unless it is or is in `own` there, which is drawn again."""
+    place = out.resolve()
+    for folder in place.parents:
+        if (folder / "provenance.json").is_file() and place.relative_to(folder).parts[0] != own:
+            raise NotAResult(f"{out}: must be outside of a result's folder, or its {own}; {folder.name} is a result's")
+
+
 def _foreign(folder: Path) -> Iterator[str]:
     """What is in a result's folder that kmsim did not write."""
     for path in folder.rglob("*"):
@@ -261,6 +269,16 @@ def load(path: str | Path) -> Result:
     return _result(_Members(folder), f"{folder}: must be a result folder of kmsim", folder)
 
 
+class _Reader(Protocol):
+    """Reads a result's members by name, wherever they are."""
+
+    def __call__(self, name: str) -> bytes: ...
+
+    def verify(self) -> Iterator[str]:
+        """Every member's name, each before it is verified; none where that is done."""
+        ...
+
+
 class _Members:
     """The members of a result's folder, each verified when it is read."""
 
@@ -283,18 +301,28 @@ class _Members:
             checksums.check_file(self._folder / name, name, self._sums)
 
 
+class _InMemory:
+    """The members of a result in memory, verified when they were unpacked."""
+
+    def __init__(self, members: Mapping[str, bytes]) -> None:
+        self._members = members
+
+    def __call__(self, name: str) -> bytes:
+        if name not in self._members:
+            raise ValueError("must be there")
+        return self._members[name]
+
+    def verify(self) -> Iterator[str]:
+        yield from ()
+
+
 def result_of(members: Mapping[str, bytes]) -> Result:
     """The result that has these members (`members_of`); NotAResult says what is missing or damaged."""
 
-    def read(name: str) -> bytes:
-        if name not in members:
-            raise ValueError("must be there")
-        return members[name]
-
-    return _result(read, "must be a result of kmsim", None)
+    return _result(_InMemory(members), "must be a result of kmsim", None)
 
 
-def _result(read: Callable[[str], bytes], must: str, path: Path | None) -> Result:
+def _result(read: _Reader, must: str, path: Path | None) -> Result:
     """The result whose members `read` reads by name; `must` begins the message of NotAResult."""
     file = ""
 
@@ -305,9 +333,8 @@ def _result(read: Callable[[str], bytes], must: str, path: Path | None) -> Resul
 
     try:
         facts = dict(checked(RunProvenance, member("provenance.json")))
-        if isinstance(read, _Members):
-            for file in read.verify():  # noqa: B007 - named if it is damaged
-                pass
+        for name in read.verify():
+            file = name  # is named if it is damaged
         tables = {name: _table(member(f"{name}.parquet"), name) for name in COLUMNS}
         end = checked(End, member("end.json"))
         batches = tuple(
