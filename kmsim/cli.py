@@ -1,8 +1,8 @@
 """The commands; no logic.
 
-Exit codes: 0 done, 1 a validation or a comparison says no, 2 the user's input, 3 the simulated machine could not go on,
-4 some runs of a study failed or could not go on and the others are kept, 70 our bug, 130 interrupted (a study can be
-gone on with).
+Exit codes: 0 done, 1 a validation or a comparison says no or could judge nothing, 2 the user's input, 3 the simulated
+machine could not go on, 4 some runs of a study failed or could not go on and the others are kept, 70 our bug, 130
+interrupted (a study can be gone on with).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Jobs = Annotated[Optional[int], typer.Option(min=1, help="Worker processes; one 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 WORSE_BY = (
     "Exit code 1 if a response is worse by more than this share of A's mean, 0.05 or 5%, or RESPONSE=SHARE: "
-    "if the lower end of its 95 % interval is (n = 1: the value itself)."
+    "if the lower end of its 95 % interval is (n = 1: the value itself); also if nothing could be judged."
 )
 TIMELINE = "Write the events of one run here, for the Perfetto UI (ui.perfetto.dev); the run is stepwise then."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -80,9 +80,36 @@ def check_folder(path: Path) -> None:
     if mode is not None and not stat.S_ISDIR(mode):
         raise OutputError(path, os.strerror(errno.ENOTDIR), FOLDER)
     place = _place(path, FOLDER)
+    if place == place.parent:
+        raise OutputError(path, "it is the root of all folders", FOLDER)
     _mode(place / _BELOW, FOLDER)
     _mode(partial_of(place), FOLDER)
     _check_parent(place, path, FOLDER)
+
+
+def check_beside(path: Path) -> None:
+    """OutputError where nothing can be made beside what the user names, as far as that is known beforehand."""
+    _check_parent(_place(path, FOLDER).parent, path, FOLDER)
+
+
+def check_our_folder(path: Path) -> None:
+    """OutputError unless a folder of ours has nothing of this name, or a folder: no link, wherever it leads."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error), FOLDER) from error
+    if not stat.S_ISDIR(mode):
+        why = "it is a link, which is not followed" if stat.S_ISLNK(mode) else os.strerror(errno.ENOTDIR)
+        raise OutputError(path, why, FOLDER)
+
+
+def our_folder(path: Path) -> Path:
+    """A folder in a folder of ours, made if it is not there. OutputError where something else is; OSError."""
+    check_our_folder(path)
+    path.mkdir(exist_ok=True)
+    return path
 
 
 @contextmanager

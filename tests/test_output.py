@@ -13,6 +13,7 @@ from kmsim.output import (
     check_folder,
     is_stream,
     named,
+    our_folder,
     partial_of,
     remove_leftovers,
     replacing,
@@ -115,6 +116,26 @@ def test_a_folder_whose_files_names_are_too_long_is_refused_beforehand(tmp_path:
     with pytest.raises(OutputError, match="File name too long"):
         check_folder(deep)
     assert names(tmp_path) == []
+
+
+def test_the_root_is_neither_a_file_nor_a_folder_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/")
+    for root in (Path("/"), Path("/.."), tmp_path / "link"):
+        with pytest.raises(OutputError, match="it is the root of all folders"):
+            check_folder(root)
+        for refuse in (check_file, lambda path: write_file(path, b"page")):
+            with pytest.raises(OutputError, match="Is a directory"):
+                refuse(root)
+
+
+@pytest.mark.parametrize("make", [a_loop, a_link_to_a_folder, Path.touch])
+def test_only_a_folder_is_a_folder_of_ours(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "runs")
+    before = names(tmp_path)
+    with pytest.raises(OutputError, match="runs: must be a folder that can be written; "):
+        our_folder(tmp_path / "runs")
+    assert names(tmp_path) == before
+    assert our_folder(tmp_path / "new") == our_folder(tmp_path / "new")
 
 
 @pytest.mark.parametrize("name", ["a b", "a\nb", "ä", "-", "a\x1bb", "x" * 255])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kmsim.session.console import compiling
 from kmsim.session.pace import NAMED_MAX, duration
 
 if TYPE_CHECKING:
@@ -80,9 +81,11 @@ def check_states(design: Design) -> None:
         if (new or not chosen) and len(chosen) < STATES_MAX:
             chosen.append(point)
         seen |= new
-    for point in chosen:
-        study = design.study_of(point)
-        if study.machine.state.kind != "fresh":
-            from kmsim.sim.run.boot import machine_of  # numba comes with it
+    studies = [design.study_of(point) for point in chosen]
+    built = [study for study in studies if study.machine.state.kind != "fresh"]
+    if built:
+        from kmsim.sim.run.boot import machine_of  # numba comes with it
 
-            machine_of(study.machine, study.seed)
+        with compiling(quiet=False):
+            for study in built:
+                machine_of(study.machine, study.seed)

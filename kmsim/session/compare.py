@@ -29,7 +29,10 @@ TABLE_FILE = "rows.csv"
 
 
 def compare_and_show(a: Path, b: Path, worse_by: Sequence[str], out: Path | None, *, as_json: bool) -> bool:
-    """Compare two results, and print what came of it; whether nothing is worse by more than its bound."""
+    """Compare two results, and print what came of it.
+
+    Whether nothing is worse by more than its bound, and, where there are bounds, whether something could be judged.
+    """
     from kmsim.output import check_folder
     from kmsim.study.compare import compare
     from kmsim.study.results import load_study
@@ -46,7 +49,7 @@ def compare_and_show(a: Path, b: Path, worse_by: Sequence[str], out: Path | None
         _show(sides, compared, judged=bool(worse_by))
         if written:
             stdout.print(f"written to {out}", markup=False, soft_wrap=True)
-    return not len(compared.worse)
+    return not len(compared.worse) and (compared.is_judged or not worse_by)
 
 
 def bounds_of(worse_by: Sequence[str]) -> Bounds:
@@ -99,7 +102,7 @@ def _show(sides: tuple[StudyResult, StudyResult], compared: Compared, *, judged:
         stdout.print(f"{name}: {study.path}, {study.name}, {runs}", markup=False, soft_wrap=True)
     _show_differing(compared)
     for note in compared.notes:
-        stdout.print(note, markup=False, soft_wrap=True)
+        stdout.print(note, style="bold red" if note in compared.stuck else None, markup=False, soft_wrap=True)
     _show_rows(compared)
     if judged:
         for line in verdict(compared):
@@ -172,14 +175,17 @@ def _change(row: dict[str, Any]) -> str:
 
 def verdict(compared: Compared) -> list[str]:
     """Is anything worse by more than its bound, and how is that known?"""
-    rows = compared.rows
-    judged = rows[rows["bound"].notna()]
+    judged = compared.judged
     empty = judged[judged["n"] == 0]
     lines = [_worse(row, compared.axes) for row in compared.worse.head(WORSE_MAX).to_dict("records")]
     if len(compared.worse) > WORSE_MAX:
         lines.append(f"and {len(compared.worse) - WORSE_MAX:,} more")
     if len(empty):
         lines.append(f"{len(empty):,} of {len(judged):,} rows have no values to judge")
+    if len(compared.lost):
+        lines.append(f"{len(compared.lost):,} of {len(judged):,} rows have values in A and none in B")
+    elif not compared.is_judged:
+        lines.append("nothing could be judged")
     count = f"{len(compared.worse):,} of {len(judged):,} rows are worse by more than their bound"
     how = "the lower end of the 95 % interval of the worsening, as a share of A's mean, is above it"
     alone = "; of n = 1 the worsening itself" if (judged["n"] == 1).any() else ""
@@ -204,6 +210,7 @@ def _facts(sides: tuple[StudyResult, StudyResult], compared: Compared) -> dict[s
         "notes": list(compared.notes),
         "rows": json.loads(rows.to_json(orient="records")),
         "worse": len(compared.worse),
+        "lost": len(compared.lost),
     }
 
 

@@ -12,15 +12,16 @@ FORMATS = ("png", "pdf")
 
 def plot_folder(folder: Path, names: Sequence[str], formats: str, out: Path | None) -> None:
     """Draw the figures of a run or of a study, or those that are named; NotAResult says what cannot be."""
-    from kmsim.output import check_folder
+    from kmsim.output import check_folder, our_folder
     from kmsim.plots.figures import NAMES, draw_all
     from kmsim.plots.study_figures import draw_study, figures_of
     from kmsim.study.checksums import seal_more
     from kmsim.study.results import load_study
-    from kmsim.study.store import NotAResult
+    from kmsim.study.store import NotAResult, check_outside
 
     if out is not None:
         check_folder(out)
+        check_outside(out, "figures")
     study = load_study(folder)
     there = NAMES if study.result is not None else tuple(config.name for config in figures_of(study))
     for name in names:
@@ -29,6 +30,8 @@ def plot_folder(folder: Path, names: Sequence[str], formats: str, out: Path | No
     wanted, suffixes = [name for name in there if name in names or not names], _formats(formats)
     into = out or folder / "figures"
     try:
+        if out is None:
+            our_folder(into)
         if study.result is not None:
             written = draw_all(study.result, into, suffixes, wanted)
         else:

@@ -88,6 +88,7 @@ class Drawing:
 
     def draw(self, folder: Path) -> None:
         """Read the study, draw its figures and write its report."""
+        from kmsim.output import our_folder
         from kmsim.plots.report import write_report
         from kmsim.plots.study_figures import draw_study
         from kmsim.study.checksums import seal_more
@@ -97,7 +98,7 @@ class Drawing:
 
         self.study = load_study(folder)
         try:
-            seal_more(folder / FIGURES, draw_study(self.study, folder / FIGURES))
+            seal_more(folder / FIGURES, draw_study(self.study, our_folder(folder / FIGURES)))
         except OSError as error:
             raise NotWritten(f"{folder / FIGURES}: must be a folder that can be written; {error.strerror}") from error
         try:

@@ -78,10 +78,12 @@ def _check(asked: Asked) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    from kmsim.output import check_folder
+    from kmsim.output import check_folder, check_our_folder
     from kmsim.study.store import NotAResult
 
     check_folder(folder)
+    for name in (VERSIONS, SAMPLED):
+        check_our_folder(folder / name)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / VERSIONS).is_dir():
         must = "must be a new folder or an earlier result of this command; it holds something else"
         raise NotAResult(f"{folder}: {must}")

@@ -57,6 +57,7 @@ class Compared:
     both: StudyResult  # the matched runs of both sides as one study, whose one comparison is B against A
     rows: pd.DataFrame  # shared axes, `ROW`, worsening, worsening_low, bound, worse
     notes: tuple[str, ...]
+    stuck: tuple[str, ...]  # those of the notes that say that a simulated machine could not go on
 
     @property
     def axes(self) -> list[str]:
@@ -67,6 +68,29 @@ class Compared:
     def worse(self) -> pd.DataFrame:
         """The rows that are worse by more than their bounds."""
         return self.rows[self.rows["worse"]]
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The rows that have a bound."""
+        return self.rows[self.rows["bound"].notna()]
+
+    @property
+    def is_judged(self) -> bool:
+        """Has a row with a bound values on both sides, and has none lost all that it had in A?"""
+        return bool((self.judged["n"] > 0).any()) and self.lost.empty
+
+    @property
+    def lost(self) -> pd.DataFrame:
+        """The rows with a bound that have values in A and none in B."""
+        values, side = self.both.responses, self.both.axes[0]
+        values = values[values["value"].notna()]
+        counted = self.both.runs[count_runs(self.both.runs)]
+        there = values.merge(counted[["run", side.name, *self.axes]], on="run")
+        keys = ["response", *self.axes]
+        found = [set(map(tuple, there.loc[there[side.name] == name, keys].to_numpy())) for name in side.levels]
+        alone = found[0] - found[1]
+        is_lost = [tuple(row) in alone for row in self.judged[keys].to_numpy()]
+        return self.judged[np.array(is_lost, bool)]
 
 
 def compare(a: StudyResult, b: StudyResult, bounds: Bounds = Bounds()) -> Compared:  # noqa: B008
@@ -82,10 +106,11 @@ def compare(a: StudyResult, b: StudyResult, bounds: Bounds = Bounds()) -> Compar
     values = _values_of_both(a, b, runs)
     sides = _sides(a, b)
     both = _one_study((a, b), sides, (runs, values), axes, responses, paired=paired)
-    notes += [note, *_said_of_runs(runs)]
+    failed, stuck = _said_of_runs(runs)
+    notes += [note, *failed, *stuck]
     config_a, config_b = _configs(a, b, points)
     found = differing(a, b, config_a, config_b)
-    return Compared(found, paired, both, _rows(both, responses, bounds), tuple(filter(None, notes)))
+    return Compared(found, paired, both, _rows(both, responses, bounds), tuple(filter(None, notes)), tuple(stuck))
 
 
 # ---- what both have
@@ -251,15 +276,17 @@ def _narrowed(axis: Axis, runs: pd.DataFrame) -> Axis:
     return axis._replace(levels=tuple(axis.levels[k] for k in kept), values=values)
 
 
-def _said_of_runs(runs: pd.DataFrame) -> list[str]:
-    found = []
+def _said_of_runs(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Which runs are left out: those that failed, those that got stuck."""
+    that_failed: list[str] = []
+    that_stuck: list[str] = []
     for side, name in enumerate("AB"):
         of_side = runs[runs["side"] == side]
         failed, stuck = int(of_side["failed"].sum()), int((of_side["stuck"] != "").sum())
-        found += [f"left out: runs of {name} that failed: {failed:,}"] if failed else []
+        that_failed += [f"left out: runs of {name} that failed: {failed:,}"] if failed else []
         stuck_runs = f"left out: runs of {name} in which the simulated machine could not go on: {stuck:,}"
-        found += [stuck_runs] if stuck else []
-    return found
+        that_stuck += [stuck_runs] if stuck else []
+    return that_failed, that_stuck
 
 
 def _configs(a: StudyResult, b: StudyResult, points: pd.DataFrame) -> tuple[str, str]:

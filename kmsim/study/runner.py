@@ -10,6 +10,7 @@ from typing import Any
 
 from kmsim.config import Study, dump
 from kmsim.config.study import MSER_5
+from kmsim.output import our_folder
 from kmsim.sim.run.activity import Activity
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation
@@ -143,7 +144,8 @@ def run_study(
         write_members(folder, members_of(result, proc_files(simulation)))
         _free(simulation, processes)
         if draw is not None:
-            seal_more(folder / "figures", draw(result, folder / "figures"))
+            figures = our_folder(folder / "figures")
+            seal_more(figures, draw(result, figures))
     return replace(result, path=out)
 
 

@@ -8,9 +8,10 @@
     end.json                       how the run ended: whether the simulated machine could go on, what was measured
 
 All of these depend on config and seed only. A folder also has checksums.json, by which they are verified when they are
-read, figures/ (PNG) and timing.json (seconds of wall time, compiling included: it is under no checksum). It is
-written under a temporary name, then renamed, so that none is half there; it takes the place of an earlier result only,
-and never of what kmsim did not write. What is read may have been written by anybody: its types and sizes are checked.
+read, figures/ (PNG), timing.json (seconds of wall time, compiling included) and, once it was asked for, report.html.
+The last two are under no checksum: nothing reads them again. A folder is written under a temporary name, then renamed,
+so that none is half there; it takes the place of an earlier result only, and never of what kmsim did not write. What is
+read may have been written by anybody: its types and sizes are checked.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import json
 import platform
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 from pyarrow import ArrowException
@@ -33,7 +34,7 @@ from kmsim.config import Study, dump, result_files
 from kmsim.config.result_files import End, RunProvenance, checked
 from kmsim.input_file import read_input
 from kmsim.metrics.columns import typed
-from kmsim.output import FOLDER, OutputError, check_folder, partial_of
+from kmsim.output import FOLDER, OutputError, check_beside, check_folder, partial_of
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
@@ -148,7 +149,7 @@ def check_replaceable(out: Path) -> None:
     """NotAResult where `out` cannot be written, or holds anything that is not of an earlier result."""
     try:
         check_folder(out)
-        check_folder(out.resolve().parent)
+        check_beside(out)
     except OutputError as error:
         raise NotAResult(f"{out}: must be {FOLDER}; {error.why}") from error
     if out.exists() and not (out / "provenance.json").is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -160,6 +161,14 @@ def check_replaceable(out: Path) -> None:
         raise NotAResult(f"{out}: must hold nothing but an earlier result; {foreign} is not of kmsim and would be lost")
     if out.exists() and any(out.iterdir()) and Path.cwd().is_relative_to(out.resolve()):
         raise NotAResult(f"{out}: must not be the current folder or above it where there is an earlier result")
+
+
+def check_outside(out: Path, own: str) -> None:
+    """NotAResult where `out` is below a result's folder, unless it is or is in `own` there, which is drawn again."""
+    place = out.resolve()
+    for folder in place.parents:
+        if (folder / "provenance.json").is_file() and place.relative_to(folder).parts[0] != own:
+            raise NotAResult(f"{out}: must be outside of a result's folder, or its {own}; {folder.name} is a result's")
 
 
 def _foreign(folder: Path) -> Iterator[str]:
@@ -260,6 +269,16 @@ def load(path: str | Path) -> Result:
     return _result(_Members(folder), f"{folder}: must be a result folder of kmsim", folder)
 
 
+class _Reader(Protocol):
+    """Reads a result's members by name, wherever they are."""
+
+    def __call__(self, name: str) -> bytes: ...
+
+    def verify(self) -> Iterator[str]:
+        """Every member's name, each before it is verified; none where that is done."""
+        ...
+
+
 class _Members:
     """The members of a result's folder, each verified when it is read."""
 
@@ -282,18 +301,28 @@ class _Members:
             checksums.check_file(self._folder / name, name, self._sums)
 
 
+class _InMemory:
+    """The members of a result in memory, verified when they were unpacked."""
+
+    def __init__(self, members: Mapping[str, bytes]) -> None:
+        self._members = members
+
+    def __call__(self, name: str) -> bytes:
+        if name not in self._members:
+            raise ValueError("must be there")
+        return self._members[name]
+
+    def verify(self) -> Iterator[str]:
+        yield from ()
+
+
 def result_of(members: Mapping[str, bytes]) -> Result:
     """The result that has these members (`members_of`); NotAResult says what is missing or damaged."""
 
-    def read(name: str) -> bytes:
-        if name not in members:
-            raise ValueError("must be there")
-        return members[name]
-
-    return _result(read, "must be a result of kmsim", None)
+    return _result(_InMemory(members), "must be a result of kmsim", None)
 
 
-def _result(read: Callable[[str], bytes], must: str, path: Path | None) -> Result:
+def _result(read: _Reader, must: str, path: Path | None) -> Result:
     """The result whose members `read` reads by name; `must` begins the message of NotAResult."""
     file = ""
 
@@ -304,9 +333,8 @@ def _result(read: Callable[[str], bytes], must: str, path: Path | None) -> Resul
 
     try:
         facts = dict(checked(RunProvenance, member("provenance.json")))
-        if isinstance(read, _Members):
-            for file in read.verify():  # noqa: B007 - named if it is damaged
-                pass
+        for name in read.verify():
+            file = name  # is named if it is damaged
         tables = {name: _table(member(f"{name}.parquet"), name) for name in COLUMNS}
         end = checked(End, member("end.json"))
         batches = tuple(

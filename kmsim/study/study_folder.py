@@ -5,14 +5,15 @@
     failures/IDENTITY.txt           the traceback of a run that failed by our bug
     runs.parquet ... design.json    collected at the end; with design.json, the study is finished
     checksums.json                  of all these but the runs, which have their own; written last
+    report.html                     drawn from these, and read by nothing: it is under no checksum
     lock                            locked while somebody writes here; names that process and its computer
-    timing.json                     with `lock` the only file that differs between equal studies, and under no checksum
+    timing.json                     with `lock` the only file that differs between equal studies; under no checksum
 
 Every file is written under a temporary name, made durable and renamed: whenever the writer dies, a file is
 there as a whole or not at all, and so are all files that were there before. The lock is the kernel's (flock),
 which a process that is killed gives back: nothing has to be cleaned up by hand.
 Only files of these names are replaced or removed, and of the figures those that kmsim has drawn. Nothing that stands
-in a file's place and is none (a pipe, a link) is read, written into or replaced.
+in a file's place and is none (a pipe, a link) is read, written into or replaced; a folder here is no link.
 """
 
 from __future__ import annotations
@@ -29,7 +30,16 @@ from types import TracebackType
 from typing import IO
 
 from kmsim.input_file import InputFileError, read_input
-from kmsim.output import FOLDER, PARTIAL, OutputError, check_folder, remove_leftovers, replacing
+from kmsim.output import (
+    FOLDER,
+    PARTIAL,
+    OutputError,
+    check_folder,
+    check_our_folder,
+    our_folder,
+    remove_leftovers,
+    replacing,
+)
 from kmsim.study import checksums
 from kmsim.study.archive import unpack
 from kmsim.study.identity import IDENTITY
@@ -69,7 +79,7 @@ class StudyFolder:
         try:
             self._take(lock)
             for name in (_RUNS, FAILURES):
-                (self.path / name).mkdir(exist_ok=True)
+                our_folder(self.path / name)
             for folder in (self.path, *(self.path / name for name in (_RUNS, FAILURES, _FIGURES))):
                 remove_leftovers(folder)
         except OSError as error:
@@ -181,6 +191,11 @@ def check_free(path: Path) -> None:
     begun = names <= _BEGUN and (PROVENANCE_FILE not in names or _LOCK in names)
     if not begun and not {STUDY_FILE, PROVENANCE_FILE, _RUNS} <= names:
         raise NotAResult(f"{path}: must be a new folder or an earlier result of a study; it holds something else")
+    try:
+        for name in (_RUNS, FAILURES, _FIGURES):
+            check_our_folder(path / name)
+    except OutputError as error:
+        raise NotAResult(str(error)) from error
 
 
 def is_study_folder(path: Path) -> bool:

@@ -24,6 +24,7 @@ from kmsim.study.tables import CSD_LOCK, counter_names, pcp_lock_name, vmalloc_l
 from kmsim.workload.plan import API_NAMES, Plan, plan_of
 
 _ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
+_NAMED = ("zone", "lock", "counter")  # what a response is about by a name
 
 
 def check_yielded(design: Design) -> None:
@@ -38,17 +39,24 @@ def check_yielded(design: Design) -> None:
         if told_by in seen:
             continue
         seen.add(told_by)
-        found = _Yielded(design, point)
-        left = {n: config for n, config in left.items() if not found.has(config)}
+        there = _Yielded(design, point)
+        left = {n: config for n, config in left.items() if not there.has(config)}
     if left:
         problems = Problems()
         for n, config in left.items():
-            add_finding(finding(("responses", n), "response_yielded", found=config.name), design.base.asked, problems)
+            found = finding(("responses", n), "response_yielded", found=_about(config))
+            add_finding(found, design.base.asked, problems)
         problems.stop()
 
 
+def _about(config: ResponseConfig) -> str:
+    """What a response is about, as a user has written it; its name, where it is about some of the operations."""
+    named = [f"{word} {getattr(config, word)}" for word in _NAMED if getattr(config, word) is not None]
+    return ", ".join(named) or config.name
+
+
 def _is_restricted(config: ResponseConfig) -> bool:
-    words = {word: getattr(config, word) for word in (*OF_CLASS[1:], "zone", "lock", "counter")} | {
+    words = {word: getattr(config, word) for word in (*OF_CLASS[1:], *_NAMED)} | {
         "api": config.of_api
     }
     if MEASURES[config.measure].filters != OF_CLASS:

@@ -46,6 +46,15 @@ def test_a_state_that_a_run_would_refuse_is_found(written: Callable[[Path], None
     assert f"machine.state.{state}: must be" in checked.err
 
 
+def test_what_is_compiled_for_a_state_is_said(kmsim: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmsim.session.console.CACHE_PROBLEM", "no folder to keep compiled code in")
+    garbage(kmsim.folder / "state")
+    fresh = kmsim("check", kmsim.write("fresh.yaml"))
+    aged = kmsim("check", kmsim.write("study.yaml", SMALL.replace("cpus: 2", "cpus: 2\n  state: {buddyinfo: state}")))
+    assert (fresh.code, fresh.err) == (0, "")
+    assert aged.err.splitlines()[0] == "no folder to keep compiled code in"
+
+
 def test_a_state_that_one_level_of_an_axis_has_is_found(kmsim: Shell) -> None:
     garbage(kmsim.folder / "state")
     variants = "{a: null, b: {machine.state: {buddyinfo: state}}}"

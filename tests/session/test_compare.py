@@ -9,11 +9,13 @@ import pytest
 
 import kmsim
 from kmsim.session.compare import bounds_of
+from kmsim.session.console import TextConsole
+from kmsim.study import executors
 from kmsim.study.compare import Bounds
 from kmsim.study.store import NotAResult
 from tests.commands import Shell
 from tests.studies import mapping
-from tests.study.campaigns import LIVE, run, small_design
+from tests.study.campaigns import LIVE, run, small_design, stuck_with_16
 
 THREAD = {"operations": 40, "requests": [{"order": 0}, {"order": 4}]}
 DEAR = {"extends": "xeon-gold-5320", "alloc_fast": {"value": "600ns", "source": "for a test"}}
@@ -43,6 +45,29 @@ def test_what_is_worse_decides_the_exit_code(shell: Shell) -> None:
     assert shell("compare", "study", "dear").code == 0
     assert shell("compare", "dear", "study", "--worse-by", "latency_mean=5%").code == 0
     assert shell("compare", "study", "dear", "--worse-by", "9.99", "--worse-by", "lock_wait_share=50").code == 0
+
+
+@pytest.mark.parametrize("sides", ["ab", "b", "a"])
+def test_where_nothing_can_be_judged_it_is_not_fine(
+    sides: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = Shell(tmp_path, monkeypatch, capsys)
+    monkeypatch.setattr("kmsim.session.compare.stdout", TextConsole(force_terminal=True, width=200, highlight=False))
+    for side in "ab":
+        with monkeypatch.context() as patched:
+            if side in sides:
+                patched.setattr(executors, "function_named", lambda _: stuck_with_16)
+            run(small_design(16), tmp_path / side)
+    assert shell("compare", "a", "b").code == 0, "nobody has asked"
+    done = shell("compare", "a", "b", "--worse-by", "5%")
+    assert done.code == 1
+    for side in sides:
+        said = f"left out: runs of {side.upper()} in which the simulated machine could not go on: 2"
+        assert f"\x1b[1;31m{said}" in done.out
+    why = "rows have values in A and none in B" if sides == "b" else "nothing could be judged"
+    assert why in done.out
+    facts = json.loads(shell("compare", "a", "b", "--worse-by", "5%", "--json").out)
+    assert (facts["lost"] > 0) == (sides == "b")
 
 
 def test_json_says_the_same(shell: Shell) -> None:
@@ -91,6 +116,7 @@ def test_of_one_run_it_is_said_that_there_is_no_interval(shell: Shell) -> None:
         (["study", "dear", "--worse-by", "latency_mean="], "--worse-by latency_mean=: must be a share"),
         (["study", "dear", "--worse-by", "latency=5%"], "--worse-by latency: must name a response that both have"),
         (["plain", "study"], "it alone has 'live', with 2 levels"),
+        (["study", "dear", "--out", "/"], "/: must be a folder that can be written; it is the root of all folders"),
         (["study", "dear", "--out", "study/study.yaml"], "study/study.yaml: must be a folder that can be written"),
     ],
 )

@@ -31,7 +31,7 @@ def test_a_study_s_figures_are_drawn_into_it(shell: Shell) -> None:
     drawn = [f"{name}.{suffix}" for name in ("how_long", "tail") for suffix in ("csv", "pdf", "png")]
     assert (done.code, done.err) == (0, "")
     assert sorted(done.out.splitlines()) == [f"study/figures/{name}" for name in drawn]
-    assert names(shell.folder / "study" / "figures") == drawn
+    assert names(shell.folder / "study" / "figures") == ["checksums.json", *drawn]
 
 
 def test_only_what_is_asked_for_is_drawn_where_it_is_asked_for(shell: Shell) -> None:
@@ -50,6 +50,26 @@ def test_a_run_s_figures_are_drawn_again_with_the_same_bytes(shell: Shell) -> No
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
 
 
+def test_a_report_takes_no_place_among_a_result_s_files(shell: Shell) -> None:
+    before = {path: path.read_bytes() for path in shell.folder.rglob("*") if path.is_file()}
+    for name in ("operations.parquet", "notes.html", "proc/vmstat", "figures/latency.png"):
+        said = f"plain/{name}: must be outside of a result's folder, or its report.html; plain is a result's\n"
+        assert shell("report", "study", "--out", f"plain/{name}") == (2, "", said)
+    assert {path: path.read_bytes() for path in shell.folder.rglob("*") if path.is_file()} == before
+    assert shell("report", "plain", "--out", "plain/report.html").code == 0
+    assert shell("plot", "plain", "--figure", "latency", "--out", "plain/figures").code == 0
+
+
+def test_a_link_in_place_of_the_figures_is_not_followed(shell: Shell) -> None:
+    (shell.folder / "mine").mkdir()
+    figures = shell.folder / "plain" / "figures"
+    figures.rename(shell.folder / "were")
+    figures.symlink_to("../mine")
+    why = "it is a link, which is not followed"
+    assert shell("plot", "plain") == (2, "", f"plain/figures: must be {FOLDER}; {why}\n")
+    assert names(shell.folder / "mine") == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -57,6 +77,11 @@ def test_a_run_s_figures_are_drawn_again_with_the_same_bytes(shell: Shell) -> No
         (["study", "--figure", "head"], "--figure head: must be one of how_long, tail"),
         (["plain", "--figure", "tail"], "--figure tail: must be one of latency, free_memory, lock_waiting"),
         (["study", "--format", "png,svg"], "--format png,svg: must be png or pdf, or both with a comma between them"),
+        (
+            ["study", "--out", "study/runs"],
+            "study/runs: must be outside of a result's folder, or its figures; study is a result's",
+        ),
+        (["study", "--out", "/"], f"/: must be {FOLDER}; it is the root of all folders"),
         (["study", "--out", "study/study.yaml"], f"study/study.yaml: must be {FOLDER}; Not a directory"),
     ],
 )

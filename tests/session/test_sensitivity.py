@@ -109,6 +109,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "less than nothing": (("--samples", "-1"), "--samples -1: must be a power of two up to 1024"),
     "too many": (("--samples", "2048"), "--samples 2048: must be a power of two up to 1024"),
     "a file in the way": (("--out", "small.yaml"), "small.yaml/one-at-a-time: must be a folder that can be written"),
+    "the root": (("--out", "/"), "/: must be a folder that can be written; it is the root of all folders"),
     "a folder of mine": (("--out", "."), ".: must be a new folder or an earlier result of this command"),
     "nothing assumed": (("--set", "costs=nothing.yaml"), "must have prices whose source says `assumed`; it has none"),
     "an axis that is not there": (("--set", "sweep.only={lives: [8]}"), "lives"),

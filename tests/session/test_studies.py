@@ -149,6 +149,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "no scheduler": (("--scheduler", "nowhere"), "--scheduler nowhere: must be the address of a Dask scheduler"),
     "a file in the way": (("--out", "small.yaml"), "small.yaml: must be a folder that can be written; Not a directory"),
     "no name": (("--out", ""), "an empty name: must be a folder that can be written; it has no characters"),
+    "the root": (("--out", "/"), "/: must be a folder that can be written; it is the root of all folders"),
     "a name too long": (("--out", "x" * 300), "must be a folder that can be written; File name too long"),
     "a loop of links": (("--out", "loop/below"), "loop/below: must be a folder that can be written; Too many levels"),
     "a folder of mine": (("--out", "."), ".: must be a new folder or an earlier result of a study; it holds something"),
@@ -181,7 +182,21 @@ def test_figures_that_cannot_be_written_are_said(kmsim: Shell) -> None:
     shutil.rmtree(figures)
     figures.write_text("in the way")
     done = kmsim(*RUN, "--quiet")
-    assert refused(done, "results/small/figures: must be a folder that can be written; File exists")
+    assert refused(done, "results/small/figures: must be a folder that can be written; Not a directory")
+
+
+@pytest.mark.parametrize("name", ["runs", "failures", "figures"])
+def test_a_link_in_place_of_a_folder_is_not_followed(name: str, kmsim: Shell) -> None:
+    kmsim(*RUN, "--quiet")
+    shutil.rmtree(kmsim.folder / "results" / "small" / name)
+    (kmsim.folder / "mine").mkdir()
+    (kmsim.folder / "results" / "small" / name).symlink_to("../../mine")
+    before = kmsim.files()
+    why = f"results/small/{name}: must be a folder that can be written; it is a link, which is not followed"
+    assert refused(kmsim(*RUN), why)
+    if name == "figures":
+        assert refused(kmsim("plot", "results/small"), why)
+    assert kmsim.files() == before
 
 
 def test_ctrl_c_while_drawing_says_that_all_runs_are_kept(kmsim: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from kmsim.procfs import slabinfo, vmallocinfo
 from kmsim.study import runner, store
 from kmsim.study.checksums import CHECKSUMS_FILE, read_sums
 from kmsim.study.runner import run_study
-from kmsim.study.store import NotAResult, Result, load, members_of, result_folder, result_of
+from kmsim.study.store import NotAResult, Result, check_replaceable, load, members_of, result_folder, result_of
 from kmsim.study.tables import BATCH_TABLES, COLUMNS
 from tests.studies import study
 
@@ -313,6 +314,12 @@ def test_a_link_to_a_result_stays_a_link(result: Result, tmp_path: Path) -> None
     run_study(study(seed=3), link)
     assert link.is_symlink()
     assert load(result.path).provenance["seed"] == 3
+
+
+def test_a_folder_below_the_root_is_as_good_as_any() -> None:
+    with suppress(NotAResult):  # of who may not write there
+        check_replaceable(Path("/no-such-folder-of-kmsim"))
+    assert not Path("/no-such-folder-of-kmsim").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

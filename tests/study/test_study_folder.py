@@ -45,7 +45,7 @@ def test_a_second_writer_is_refused_with_the_first_ones_process_and_computer(tmp
 
 def test_a_killed_writer_leaves_no_lock_and_no_half_file(tmp_path: Path) -> None:
     process = holder(tmp_path / "out")
-    assert list((tmp_path / "out").glob(".half.txt.*"))
+    assert list((tmp_path / "out").glob(".kmsim-*.partial"))
     process.send_signal(signal.SIGKILL)
     process.wait()
     with StudyFolder(tmp_path / "out") as folder:
