@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from kmsim.session.pace import NAMED_MAX, duration
 
 if TYPE_CHECKING:
-    from kmsim.config import Design, Point
+    from kmsim.config import Design
 
-STATES_MAX = 64  # machines whose states are built
 COSTS_MAX = 1_000  # points whose cost is computed; of more, evenly chosen ones
 
 
@@ -37,6 +36,7 @@ def checked_lines(design: Design) -> list[str]:
     """What is said of a study in which nothing is wrong."""
     from kmsim.plots.study_terminal import nr_of
     from kmsim.study.expected_cost import expected_cost
+    from kmsim.study.states import check_states
     from kmsim.study.yielded import check_yielded
     from kmsim.workload.plan import nr_operations, plan_of
 
@@ -65,24 +65,3 @@ def checked_lines(design: Design) -> list[str]:
         f"about {duration(max(seconds / jobs, 1))} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; "
         f"{nr_bytes / 1e6:,.0f} MB",
     ]
-
-
-def check_states(design: Design) -> None:
-    """Raise ConfigError where a machine cannot be in the state in which it is to start, as its run would.
-
-    Looked at are the first point and one with each level of the axes that move the machine, up to STATES_MAX.
-    """
-    moving = [axis.name for axis, parts in zip(design.axes, design.parts_moved, strict=True) if "machine" in parts]
-    seen: set[tuple[str, str]] = set()
-    chosen: list[Point] = []
-    for point in design.points:
-        new = {(name, point.labels[name]) for name in moving} - seen
-        if (new or not chosen) and len(chosen) < STATES_MAX:
-            chosen.append(point)
-        seen |= new
-    for point in chosen:
-        study = design.study_of(point)
-        if study.machine.state.kind != "fresh":
-            from kmsim.sim.run.boot import machine_of  # numba comes with it
-
-            machine_of(study.machine, study.seed)

@@ -48,10 +48,12 @@ def run_design(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_
 
 def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_json: bool) -> Ended:
     """Run a study of several runs with progress; print what came of it."""
+    from kmsim.study.states import check_states
     from kmsim.study.whole_study import run_whole_study
     from kmsim.study.yielded import check_yielded
 
     check_yielded(design)
+    check_states(design)
     folder = out or Path("results") / design.name
     shard, executor = shard_of(ways.shard), executor_of(design, ways.jobs, ways.scheduler)
     drawn = Drawing()

@@ -114,7 +114,9 @@ def of_overrides(folder: Path, seed: int, nr_each: int) -> Iterator[tuple[str, C
         for _ in range(nr_each):
             key = keys[int(rng.integers(len(keys)))]
             value = words[int(rng.integers(len(words)))] if rng.integers(2) else JUNK[int(rng.integers(len(JUNK)))]
-            text, _ = mutated_text(f"{key}={value}".encode(), rng, words) if rng.integers(2) else (b"", "")
+            text = b""
+            if rng.integers(2):
+                text, _ = mutated_text(f"{key}={value}".encode(errors="surrogatepass"), rng, words)
             sets = [text.decode(errors="surrogateescape") if text else f"{key}={value}"]
             yield f"{path.name}: --set {sets!r}", lambda path=path, sets=sets: load_design(path, sets)
 
