@@ -89,10 +89,12 @@ def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int)
     from kmsim.study.campaign import Counts
     from kmsim.study.executors import Processes, Serial
     from kmsim.study.results import load_study
+    from kmsim.study.states import check_states
     from kmsim.study.whole_study import run_whole_study
     from kmsim.study.yielded import check_yielded
 
     check_yielded(design)
+    check_states(design)
 
     def report(counts: Counts) -> None:
         if progress is not None:

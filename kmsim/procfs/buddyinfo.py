@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine
-from kmsim.procfs.text import counts, lines_of, refusal, shown
+from kmsim.procfs.text import Once, counts, lines_of, refusal, shown
 
 ORDERS_MAX = 32
 
@@ -48,6 +48,7 @@ def show(m: Machine) -> str:
 def parse(content: str) -> tuple[FreeBlocks, ...]:
     """Read a /proc/buddyinfo; ValueError names the first line that does not belong there."""
     zones: list[FreeBlocks] = []
+    once = Once()
     for number, line in enumerate(lines_of(content), 1):
         match = _LINE.fullmatch(line)
         if match is None:
@@ -57,7 +58,6 @@ def parse(content: str) -> tuple[FreeBlocks, ...]:
             raise refusal(number, f"{len(zone.nr_free)} orders, more than any kernel has")
         if zones and len(zone.nr_free) != len(zones[0].nr_free):
             raise refusal(number, f"{len(zone.nr_free)} orders where line 1 has {len(zones[0].nr_free)}")
-        if any(zone[:2] == other[:2] for other in zones):
-            raise refusal(number, f"node {zone.node}, zone {zone.zone} for the second time")
+        once.note(zone[:2], number, f"node {zone.node}, zone {zone.zone}")
         zones.append(zone)
     return tuple(zones)

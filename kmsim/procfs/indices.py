@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.vmstat import fragmentation_index, unusable_free_index
 from kmsim.procfs import buddyinfo
-from kmsim.procfs.text import lines_of, refusal, shown
+from kmsim.procfs.text import Once, lines_of, refusal, shown
 
 _LINE = re.compile(r"Node +([0-9]{1,4}), zone +([A-Za-z0-9]{1,16})((?: +\S+)+) *")
 _INDEX = re.compile(r"(-?[0-9]{1,6})\.([0-9]{3}|-[0-9]{2,3})")
@@ -55,6 +55,7 @@ def show_extfrag_index(m: Machine) -> str:
 def parse(content: str) -> tuple[ZoneIndices, ...]:
     """Read either file; ValueError names the first line that does not belong there."""
     zones: list[ZoneIndices] = []
+    once = Once()
     for number, line in enumerate(lines_of(content), 1):
         match = _LINE.fullmatch(line)
         if match is None:
@@ -63,8 +64,7 @@ def parse(content: str) -> tuple[ZoneIndices, ...]:
         if zones and len(zone.thousandths) != len(zones[0].thousandths):
             nr_orders = len(zones[0].thousandths)
             raise refusal(number, f"{len(zone.thousandths)} orders where line 1 has {nr_orders}")
-        if any(zone[:2] == other[:2] for other in zones):
-            raise refusal(number, f"node {zone.node}, zone {zone.zone} for the second time")
+        once.note(zone[:2], number, f"node {zone.node}, zone {zone.zone}")
         zones.append(zone)
     return tuple(zones)
 

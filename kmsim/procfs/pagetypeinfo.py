@@ -14,7 +14,7 @@ import numpy as np
 from kmsim.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATETYPE_NAMES, ZONE_NAMES, Machine
 from kmsim.mm.snapshot import walk
 from kmsim.procfs.buddyinfo import ORDERS_MAX
-from kmsim.procfs.text import count, counts, lines_of, refusal, shown
+from kmsim.procfs.text import Once, count, counts, lines_of, refusal, shown
 
 COUNTED_MAX = 100000
 
@@ -151,9 +151,9 @@ class _Reader:
             raise refusal(self.at, "no migrate types")
         pageblocks = self.block_rows(len(names))
         self.skip_mixed(len(names))
-        zones = {row.zone for row in pageblocks}
+        zones, types = {row.zone for row in pageblocks}, set(names)
         for row in free:
-            if row.zone not in zones or row.migratetype not in names:
+            if row.zone not in zones or row.migratetype not in types:
                 raise refusal(self.at, f"no count of blocks for zone {row.zone}, type {row.migratetype}")
         if len({row[:3] for row in free}) != len(zones) * len(names):
             raise refusal(self.at, "not one line for each zone and type")
@@ -183,6 +183,7 @@ class _Reader:
     def free_rows(self, nr_orders: int) -> tuple[FreeOfType, ...]:
         """The lines of free blocks."""
         rows: list[FreeOfType] = []
+        once = Once()
         while not self.at_end() and not self.lines[self.at].startswith(_BLOCKS_HEAD):
             match = self.wanted(_FREE, "Node N, zone NAME, type NAME COUNTS")
             words = match[4].split()
@@ -191,21 +192,20 @@ class _Reader:
             capped = tuple(word.startswith(">") for word in words)
             blocks = tuple(count(word.removeprefix(">"), self.at) for word in words)
             row = FreeOfType(int(match[1]), match[2], match[3], blocks, capped)
-            if any(row[:3] == other[:3] for other in rows):
-                raise refusal(self.at, f"zone {row.zone}, type {row.migratetype} for the second time")
+            once.note(row[:3], self.at, f"zone {row.zone}, type {row.migratetype}")
             rows.append(row)
         return tuple(rows)
 
     def block_rows(self, nr_types: int) -> tuple[Pageblocks, ...]:
         """The lines of pageblocks."""
         rows: list[Pageblocks] = []
+        once = Once()
         while not self.at_end() and self.lines[self.at].startswith("Node"):
             match = self.wanted(_BLOCKS, "Node N, zone NAME COUNTS")
             row = Pageblocks(int(match[1]), match[2], counts(match[3], self.at))
             if len(row.counts) != nr_types:
                 raise refusal(self.at, f"{len(row.counts)} counts for {nr_types} types")
-            if any(row[:2] == other[:2] for other in rows):
-                raise refusal(self.at, f"zone {row.zone} for the second time")
+            once.note(row[:2], self.at, f"zone {row.zone}")
             rows.append(row)
         if not rows:
             raise refusal(len(self.lines) + 1, "cut off before the counts of blocks")

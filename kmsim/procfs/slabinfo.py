@@ -18,7 +18,8 @@ HEADINGS = (
     " : slabdata <active_slabs> <num_slabs> <sharedavail>"
 )
 
-_LINE = re.compile(r"(\S{1,64})((?: +\S+)*) : tunables((?: +\S+)*) : slabdata((?: +\S+)*) *")
+_WORDS = r"((?: +[^\s:]+)*)"  # no colon: a line can be parted in one way only
+_LINE = re.compile(rf"(\S{{1,64}}){_WORDS} : tunables{_WORDS} : slabdata{_WORDS} *")
 
 
 class CacheLine(NamedTuple):

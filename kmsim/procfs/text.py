@@ -5,6 +5,7 @@ the kernel's ends in a newline), with control characters, or longer than any mac
 """
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 
 from kmsim.input_file import read_input
@@ -50,6 +51,19 @@ def lines_of(text: str) -> list[str]:
     if lines.pop():
         raise refusal(len(lines) + 1, "cut off (no newline at its end)")
     return lines
+
+
+class Once:
+    """What may stand in a text but once: remembers all that came, so that no reader looks through its rows for it."""
+
+    def __init__(self) -> None:
+        self._seen: set[Hashable] = set()
+
+    def note(self, key: Hashable, number: int, said: str) -> None:
+        """Refuse line `number` where `key` came before; `said` is what it is to the reader."""
+        if key in self._seen:
+            raise refusal(number, f"{said} for the second time")
+        self._seen.add(key)
 
 
 def count(word: str, number: int) -> int:

@@ -6,6 +6,7 @@ hashed, so a text need not have them in order, nor end where the next one begins
 """
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -119,32 +120,32 @@ def parse(content: str) -> tuple[Area, ...]:
         area = Area(int(match[1], 16), int(match[2], 16), count(match[3], number))
         if area.nr_bytes == 0:
             raise refusal(number, "an area of 0 bytes")
-        areas.append(_parse_words(area, match[4].split(), number))
+        areas.append(_parse_words(area, deque(match[4].split()), number))
     return tuple(areas)
 
 
-def _parse_words(area: Area, words: list[str], number: int) -> Area:
+def _parse_words(area: Area, words: deque[str], number: int) -> Area:
     """The line's words behind the size."""
     kind = " ".join(words)
     if kind in (UNPURGED, VM_MAP_RAM):
         return Area(area.start, area.end, area.nr_bytes, kind=kind)
     caller, nr_pages, phys = "", 0, None
     if words and _CALLER.fullmatch(words[0]):
-        caller = words.pop(0)
+        caller = words.popleft()
         if words and _MODULE.fullmatch(words[0]):
-            caller += " " + words.pop(0)
+            caller += " " + words.popleft()
     if words and words[0].startswith("pages="):
-        nr_pages = count(words.pop(0).removeprefix("pages="), number)
+        nr_pages = count(words.popleft().removeprefix("pages="), number)
     if words and re.fullmatch(r"phys=0x[0-9a-f]{1,16}", words[0]):
-        phys = int(words.pop(0).removeprefix("phys=0x"), 16)
+        phys = int(words.popleft().removeprefix("phys=0x"), 16)
     flags = []
     for flag in FLAGS:
         if words and words[0] == flag:
-            flags.append(words.pop(0))
+            flags.append(words.popleft())
     nodes = []
     while words and (match := _NODE.fullmatch(words[0])):
         nodes.append((int(match[1]), int(match[2])))
-        words.pop(0)
+        words.popleft()
     if words:
         raise refusal(number, f"{shown(words[0])} is nothing that stands there")
     return Area(area.start, area.end, area.nr_bytes, caller, nr_pages, phys, tuple(flags), tuple(nodes))

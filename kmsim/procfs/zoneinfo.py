@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
-from kmsim.procfs.text import count, lines_of, refusal, shown
+from kmsim.procfs.text import Once, count, lines_of, refusal, shown
 from kmsim.procfs.vmstat import NODE_STAT_ITEMS, ZONE_STAT_ITEMS
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
@@ -95,6 +95,7 @@ def show(m: Machine) -> str:
 def parse(content: str) -> list[ZoneInfo]:
     """Read a /proc/zoneinfo; ValueError names the first line that does not belong there."""
     infos: list[ZoneInfo] = []
+    once = Once()
     lines = lines_of(content)
     for number, line in enumerate(lines, 1):
         match = _ZONE.fullmatch(line)
@@ -102,8 +103,7 @@ def parse(content: str) -> list[ZoneInfo]:
             if infos:
                 _check_whole(infos[-1], number - 1)
             infos.append(ZoneInfo(int(match[1]), match[2]))
-            if any((info.node, info.zone) == (int(match[1]), match[2]) for info in infos[:-1]):
-                raise refusal(number, f"node {match[1]}, zone {match[2]} for the second time")
+            once.note((int(match[1]), match[2]), number, f"node {match[1]}, zone {match[2]}")
         elif not infos:
             raise refusal(number, f"not 'Node N, zone NAME': {shown(line)}")
         elif not _take(infos[-1], line, number):
@@ -170,7 +170,7 @@ def _take_pageset(info: ZoneInfo, line: str, number: int) -> bool:
     match = _CPU.fullmatch(line)
     if match is not None:
         info.pagesets.append(Pageset(int(match[1])))
-        return all(pageset.cpu < int(match[1]) for pageset in info.pagesets[:-1])
+        return len(info.pagesets) < 2 or info.pagesets[-2].cpu < info.pagesets[-1].cpu
     match = _PCP.fullmatch(line)
     if match is not None:
         return _new(info.pagesets[-1].counters, match, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,8 @@ from kmsim.session.console import compiling
 from kmsim.session.pace import NAMED_MAX, duration
 
 if TYPE_CHECKING:
-    from kmsim.config import Design, Point
+    from kmsim.config import Design
 
-STATES_MAX = 64  # machines whose states are built
 COSTS_MAX = 1_000  # points whose cost is computed; of more, evenly chosen ones
 
 
@@ -38,11 +38,12 @@ def checked_lines(design: Design) -> list[str]:
     """What is said of a study in which nothing is wrong."""
     from kmsim.plots.study_terminal import nr_of
     from kmsim.study.expected_cost import expected_cost
+    from kmsim.study.states import check_states
     from kmsim.study.yielded import check_yielded
     from kmsim.workload.plan import nr_operations, plan_of
 
     check_yielded(design)
-    check_states(design)
+    check_states(design, partial(compiling, quiet=False))
     points = design.points[:: -(-len(design.points) // COSTS_MAX)]
     studies = [design.study_of(point) for point in points]
     notes = dict.fromkeys(note for study in studies for note in study.machine.notes)
@@ -66,26 +67,3 @@ def checked_lines(design: Design) -> list[str]:
         f"about {duration(max(seconds / jobs, 1))} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; "
         f"{nr_bytes / 1e6:,.0f} MB",
     ]
-
-
-def check_states(design: Design) -> None:
-    """Raise ConfigError where a machine cannot be in the state in which it is to start, as its run would.
-
-    Looked at are the first point and one with each level of the axes that move the machine, up to STATES_MAX.
-    """
-    moving = [axis.name for axis, parts in zip(design.axes, design.parts_moved, strict=True) if "machine" in parts]
-    seen: set[tuple[str, str]] = set()
-    chosen: list[Point] = []
-    for point in design.points:
-        new = {(name, point.labels[name]) for name in moving} - seen
-        if (new or not chosen) and len(chosen) < STATES_MAX:
-            chosen.append(point)
-        seen |= new
-    studies = [design.study_of(point) for point in chosen]
-    built = [study for study in studies if study.machine.state.kind != "fresh"]
-    if built:
-        from kmsim.sim.run.boot import machine_of  # numba comes with it
-
-        with compiling(quiet=False):
-            for study in built:
-                machine_of(study.machine, study.seed)

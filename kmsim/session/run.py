@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,10 +50,12 @@ def run_design(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_
 
 def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: bool, as_json: bool) -> Ended:
     """Run a study of several runs with progress; print what came of it."""
+    from kmsim.study.states import check_states
     from kmsim.study.whole_study import run_whole_study
     from kmsim.study.yielded import check_yielded
 
     check_yielded(design)
+    check_states(design, partial(compiling, quiet=quiet))
     folder = out or Path("results") / design.name
     shard, executor = shard_of(ways.shard), executor_of(design, ways.jobs, ways.scheduler)
     drawn = Drawing()

@@ -40,7 +40,7 @@ from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
 from kmsim.study.parquet_file import kinds_of, read_table
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
-from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
+from kmsim.study.tables import BATCH_TABLES, CLASS, COLUMNS, Tables
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
@@ -266,7 +266,17 @@ def proc_files(simulation: Simulation) -> dict[str, str]:
 def load(path: str | Path) -> Result:
     """Read a result folder back, every file of it verified; NotAResult says what is missing or damaged."""
     folder = Path(path)
-    return _result(_Members(folder), f"{folder}: must be a result folder of kmsim", folder)
+    must = f"{folder}: must be a result folder of kmsim"
+    return of_one_run(_result(_Members(folder), must, folder), must)
+
+
+def of_one_run(result: Result, must: str) -> Result:
+    """The result that was read; NotAResult, which `must` begins, unless its histograms are of its operations."""
+    sums = (result.tables[name].groupby(list(CLASS))["count"].sum() for name in ("operations", "histograms"))
+    operations, histograms = (counts[counts != 0] for counts in sums)
+    if not operations.equals(histograms):
+        raise NotAResult(f"{must}; histograms.parquet: must count the operations that operations.parquet counts")
+    return result
 
 
 class _Reader(Protocol):

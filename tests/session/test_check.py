@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kmsim import api
+from kmsim.config import ConfigError
 from tests.commands import SMALL, Shell
 
 
@@ -59,9 +61,14 @@ def test_a_state_that_one_level_of_an_axis_has_is_found(kmsim: Shell) -> None:
     garbage(kmsim.folder / "state")
     variants = "{a: null, b: {machine.state: {buddyinfo: state}}}"
     axes = f"[{{key: machine.cpus, values: [1, 2]}}, {{name: state, variants: {variants}}}]"
-    done = kmsim("check", kmsim.write("study.yaml", SMALL + f"sweep: {{axes: {axes}}}\n"))
-    assert done.code == 2
-    assert "machine.state.buddyinfo: must be the buddyinfo of a machine with these zones" in done.err
+    file = kmsim.write("study.yaml", SMALL + f"sweep: {{axes: {axes}}}\n")
+    for done in (kmsim("check", file), kmsim("run", file, "--out", "there", "--jobs", "1")):
+        assert done.code == 2
+        assert "machine.state.buddyinfo: must be the buddyinfo of a machine with these zones" in done.err
+    assert not (kmsim.folder / "there").exists(), "nothing was simulated"
+    with pytest.raises(ConfigError, match=r"state\.buddyinfo"):
+        api.run(kmsim.folder / file, kmsim.folder / "there")
+    assert not (kmsim.folder / "there").exists()
 
 
 def test_an_index_that_a_machine_cannot_have_is_found(kmsim: Shell) -> None:

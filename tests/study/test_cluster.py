@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kmsim.config import study_text
 from kmsim.study.campaign import Counts, Stopped
 from kmsim.study.cluster import Cluster, NoScheduler
 from tests.patience import PATIENCE_S, until
@@ -122,6 +123,24 @@ def test_a_lost_scheduler_keeps_what_is_done_and_the_same_command_goes_on(local:
     assert 3 <= int(found[1]) == len(archives(tmp_path / "out")) < 16
     assert run(DESIGN, tmp_path / "out").counts.reused == int(found[1])
     assert contents(tmp_path / "out") == contents(local)
+
+
+@pytest.mark.slow
+def test_a_command_whose_scheduler_is_lost_ends_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(study_text(small_design(*range(1, 101), replications=4)))
+    with cluster(tmp_path) as parts:
+        command = [sys.executable, "-m", "kmsim", "run", "study.yaml", "--out", "out", "--scheduler", parts.address]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        until(lambda: len(archives(tmp_path / "out")) > 3, "some runs are kept")
+        end(parts.scheduler)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    lines = err.splitlines()
+    kept = r"\d+ of 400 runs are kept; the same command goes on"
+    assert re.fullmatch(f"the scheduler at {parts.address} does not answer any more; {kept}", lines[-1])
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert "distributed" not in err
+    assert all(re.match(r"\d+ of 400 runs|100 points, 400 runs", line) for line in lines[:-1]), err
 
 
 def never_made(*_: object, **__: object) -> None:

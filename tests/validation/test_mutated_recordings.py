@@ -7,8 +7,9 @@ import pytest
 
 from kmsim.procfs.recorded import RecordingError, parse
 from kmsim.validate.files import sections_of
+from tests.mutations import mutated
 
-from .recording_mutations import documents, mutated
+from .recording_documents import documents
 
 DOCUMENTS = dict(documents())
 

@@ -1,11 +1,9 @@
-"""Recordings with one value changed at random: what a disk, a transfer or somebody's editor may have made of them."""
+"""Small parts of the recordings beside the tests, one for each kind of section."""
 
 import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from kmsim.procfs.recorded import Recording, read
 
@@ -13,12 +11,6 @@ FOLDER = Path(__file__).parent / "recordings"
 FULL = FOLDER / "x86-612-4k-256M-c2-full.json.gz"
 PARTS = FOLDER / "parts"
 ROWS = 60  # of a script
-
-JUNK: tuple[Any, ...] = (
-    *(None, True, -1, 0, 1, 7, 127, 65_536, 2**31, 2**40, 2**63, 10**30, 0.5, 1e300),
-    *("", "x", "-1", "\ud800\x1b[2J", [], [[]], [0], [-1], {}, {"a": []}),
-)
-
 
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:
     """A small document for each kind of section: its name, and what a file of it holds."""
@@ -56,37 +48,3 @@ def document(
         if name.startswith("vm."):
             section["rows"] = section["rows"][:1]
     return {"files": {of: recording.files[of] for of in files}, "lab": lab}
-
-
-def mutated(content: dict[str, Any], rng: np.random.Generator) -> tuple[dict[str, Any], str]:
-    """The document with one place changed, and a line that says where and how."""
-    content = copy.deepcopy(content)
-    parent, key, path = place_in(content, rng)
-    change = str(rng.choice(["junk", "junk", "junk", "nudge", "delete", "cut", "copy"]))
-    found = parent[key]
-    if change == "delete":
-        del parent[key]
-    elif change == "cut" and isinstance(found, str | list):
-        parent[key] = found[: int(rng.integers(len(found) + 1))]
-    elif change == "copy" and isinstance(parent, list):
-        parent.append(copy.deepcopy(found))
-    elif change == "nudge" and type(found) is int:
-        parent[key] = found + int(rng.choice([-1, 1, 64, -64]))
-    else:
-        parent[key] = JUNK[int(rng.integers(len(JUNK)))]
-    return content, f"{change} at {path}: {str(parent[key])[:60]!r}" if change != "delete" else f"delete {path}"
-
-
-def place_in(content: dict[str, Any], rng: np.random.Generator) -> tuple[Any, Any, str]:
-    """A random place of a document: the list or mapping, the key there, and its path; shallow ones as often as deep."""
-    parent: Any = content
-    path = ""
-    depth = int(rng.integers(1, 9))
-    while True:
-        keys = list(parent) if isinstance(parent, dict) else list(range(len(parent)))
-        key = keys[int(rng.integers(len(keys)))]
-        path += f"[{key!r}]"
-        depth -= 1
-        if depth == 0 or not isinstance(parent[key], dict | list) or not parent[key]:
-            return parent, key, path
-        parent = parent[key]

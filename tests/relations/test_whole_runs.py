@@ -1,0 +1,96 @@
+"""Random valid configs go all the way by commands: checked, run, validated meanwhile, shown, compared and reported.
+
+No config of a machine of up to 16 GiB takes much memory or time; what it comes to is one of the exit codes that the
+commands have for it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import kmsim as package
+from kmsim.config.written import yaml_text
+from tests.commands import Shell
+from tests.patience import LITTLE_WORK_S, little_work
+from tests.relations.random_configs import FAMILIES, Mapping, random_config
+
+SLOW = pytest.mark.slow
+MANY = [(family, seed) for family, nr in zip(FAMILIES, (100, 50), strict=True) for seed in range(100, 100 + nr)]
+CASES = [("pages", 0), ("everything", 0), *(pytest.param(*case, marks=SLOW) for case in MANY)]
+STUDIES = [("everything", 1), *(pytest.param(*case, marks=SLOW) for case in MANY[::5])]
+DONE, STUCK, SOME_FAILED = 0, 3, 4
+RSS_MAX = 1 << 30
+SIZES = {"64MiB": 7, "300MiB": 20, "2GiB": 100, "16GiB": 400}  # of memory, and how often a machine of it is validated
+
+
+@pytest.fixture
+def kmsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, monkeypatch, capsys)
+
+
+def whole_config(family: str, seed: int, *sizes: str) -> Mapping:
+    """A random config whose machine has one of these sizes and is validated now and then."""
+    rng = random.Random(f"whole {family} {seed}")
+    config = random_config(family, seed)
+    size = rng.choice(sizes or tuple(SIZES))
+    config["machine"]["memory"] = size
+    config["run"] = config.get("run", {}) | {"validate_every": rng.randint(SIZES[size] // 7, SIZES[size])}
+    return config
+
+
+@cache
+def compiled(family: str) -> None:
+    """What is asked of the others takes no time to compile."""
+    package.run(whole_config(family, 0, "64MiB"))
+
+
+@pytest.mark.parametrize(("family", "seed"), CASES)
+def test_a_random_config_is_run_shown_compared_and_reported(family: str, seed: int, kmsim: Shell) -> None:
+    file = kmsim.write("config.yaml", yaml_text(whole_config(family, seed)))
+    compiled(family)
+    with little_work():
+        assert kmsim("check", file).code == DONE
+        ran = kmsim("run", file, "--out", "there")
+        assert ran.code in (DONE, STUCK), ran.err
+        for arguments in (("show", "there"), ("show", "there", "--json"), ("compare", "there", "there")):
+            done = kmsim(*arguments)
+            assert (done.code, done.err) == (DONE, ""), arguments
+        assert kmsim("report", "there").code == DONE
+    result = package.load(kmsim.folder / "there")
+    again = package.run(kmsim.folder / "there" / "config.yaml")
+    assert all(table.equals(result.tables[name]) for name, table in again.tables.items()), "written, it is another"
+
+
+@pytest.mark.parametrize(("family", "seed"), STUDIES)
+def test_a_study_of_a_random_config_is_run_and_shown_and_goes_on(family: str, seed: int, kmsim: Shell) -> None:
+    config = whole_config(family, seed, "64MiB", "300MiB")
+    del config["machine"]["memory"]
+    axes = [{"name": "memory", "key": "machine.memory", "values": ["64MiB", "300MiB"]}]
+    asked = {"sweep": {"axes": axes}, "replications": 2, "responses": ["latency_mean", "failed_share"]}
+    file = kmsim.write("study.yaml", yaml_text(config | asked))
+    compiled(family)
+    with little_work():
+        ran = kmsim("run", file, "--out", "there", "--jobs", "1")
+        assert ran.code in (DONE, SOME_FAILED), ran.err
+        assert kmsim("show", "there").code == DONE
+        assert kmsim("run", file, "--out", "there", "--jobs", "1").code == ran.code
+
+
+@pytest.mark.parametrize("family", [pytest.param("pages", marks=SLOW), "everything"])
+def test_a_machine_of_16_gib_takes_less_than_a_gibibyte(family: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml_text(whole_config(family, 3, "16GiB")))
+    compiled(family)
+    out = str(tmp_path / "there")
+    command = [sys.executable, "-m", "kmsim", "run", str(tmp_path / "config.yaml"), "--quiet", "--out", out]
+    process = os.posix_spawn(command[0], command, os.environ)
+    _, status, usage = os.wait4(process, 0)
+    assert os.waitstatus_to_exitcode(status) in (DONE, STUCK)
+    assert usage.ru_maxrss * 1024 < RSS_MAX
+    assert usage.ru_utime + usage.ru_stime < LITTLE_WORK_S
+    print(f"\n16 GiB, {family}: {usage.ru_utime + usage.ru_stime:.1f} s of CPU time, {usage.ru_maxrss >> 10} MiB")
