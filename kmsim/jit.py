@@ -1,8 +1,8 @@
 """How kmsim compiles: one typed wrapper around numba, so that every core gets the same options.
 
 `core` marks a function that other compiled functions call; `small` one that LLVM inlines into its
-callers (5 times as fast where a machine is handed on), `shared` such a one that Python calls, too; `entry` one that
-Python calls with arrays. Only entries
+callers (5 times as fast where a machine is handed on); `shared` is `small` for functions that Python also calls;
+`entry` marks one that Python calls with arrays. Only entries
 are cached on disk (each holds all that it calls, and 4 files are as fast as 211) and get the
 wrappers that let Python call them: leaving those out saves a quarter of the compile time. What only
 some runs need is marked `only_with`.

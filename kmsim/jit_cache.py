@@ -98,7 +98,7 @@ def last_used(folder: Path) -> float:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Everything below a directory that is none itself; a link is not followed."""
+    """Every file below a directory; links are not followed."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_dir():
             yield path

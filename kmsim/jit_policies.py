@@ -18,6 +18,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
@@ -53,7 +54,8 @@ class Policies:
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """Read the files, by the policy's name; PolicyError where one cannot take its place."""
-        sources = {policy: _read(policy, file) for policy, file in sorted(files.items())}
+        known = _known_policies()
+        sources = {policy: _read(policy, file, known) for policy, file in sorted(files.items())}
         hashes = {policy: hashlib.sha256(source).hexdigest()[:16] for policy, source in sources.items()}
         self.name = ", ".join(f"{policy}={digest}" for policy, digest in hashes.items())
         if self.name in _functions:
@@ -102,10 +104,17 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
     return cast(Callable[P, R], own)
 
 
-def _read(policy: str, file: Path) -> bytes:
-    if not verbs_of(policy):
-        known = ", ".join(sorted(name.removeprefix(_HOME) for name in _verbs if name.startswith(_HOME)))
-        raise PolicyError(f"{file}: must be in place of one of {known}, found {policy}")
+def _known_policies() -> tuple[str, ...]:
+    """The package's policies; their files are imported, whoever asks first: that marks their verbs."""
+    names: tuple[str, ...] = import_module(f"{_HOME}kernels").POLICIES
+    for name in names:
+        import_module(_HOME + name)
+    return names
+
+
+def _read(policy: str, file: Path, known: tuple[str, ...]) -> bytes:
+    if policy not in known:
+        raise PolicyError(f"{file}: must be in place of one of {', '.join(known)}, found {policy}")
     try:
         return file.read_bytes()
     except OSError as error:

@@ -68,7 +68,7 @@ def check_file(path: Path) -> None:
     if is_stream(path):
         return
     if mode is not None and not stat.S_ISREG(mode):
-        raise OutputError(path, os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is no regular file")
+        raise OutputError(path, os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is not a regular file")
     if mode is not None and not os.access(path, os.W_OK):
         raise OutputError(path, os.strerror(errno.EACCES))
     _check_parent(_place(path, FILE).parent, path, FILE)
@@ -189,7 +189,7 @@ def _check_replaceable(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise OutputError(path, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        raise OutputError(path, "it is no regular file")
+        raise OutputError(path, "it is not a regular file")
 
 
 def _write_into(path: Path, content: bytes) -> None:
@@ -209,7 +209,7 @@ def _mode(path: Path, must: str) -> int | None:
     except OSError as error:
         raise OutputError(path, error.strerror or str(error), must) from error
     except ValueError as error:
-        raise OutputError(path, "a name has no NUL and no half characters", must) from error
+        raise OutputError(path, "a file name must not contain NUL or unpaired surrogates", must) from error
 
 
 def _place(path: Path, must: str) -> Path:

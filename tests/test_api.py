@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 import kmsim
 from kmsim.config import ConfigError, FigureConfig, loads
+from kmsim.output import OutputError
 from kmsim.plots.figures import NAMES
 from kmsim.study.results import StudyResult, load_study
 from kmsim.study.store import NotAResult, Result
@@ -66,9 +67,23 @@ def test_what_a_study_cannot_have_is_said(tmp_path: Path) -> None:
         kmsim.run(study())
     with pytest.raises(ValueError, match="beside one run only"):
         kmsim.run(study(), tmp_path / "out", processes=[lambda simulation: simulation.env.timeout(TIME_UNITS["us"])])
+    with pytest.raises(ValueError, match="small has 4 runs: a timeline is of one run only"):
+        kmsim.run(study(), tmp_path / "out", timeline=tmp_path / "trace.json")
+    with pytest.raises(OutputError, match="Is a directory"):
+        kmsim.run(mapping(THREAD), tmp_path / "out", timeline=tmp_path)
     with pytest.raises(NotAResult, match="must be a result folder"):
         kmsim.load(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_timeline_is_written_beside_the_result(tmp_path: Path) -> None:
+    plain = kmsim.run(mapping(THREAD))
+    seen = kmsim.run(mapping(THREAD), timeline=tmp_path / "trace.json")
+    assert isinstance(plain, Result)
+    assert isinstance(seen, Result)
+    assert seen.operations.equals(plain.operations)
+    assert seen.locks.equals(plain.locks)
+    assert (tmp_path / "trace.json").read_text().startswith('{"displayTimeUnit": "ns"')
 
 
 def test_a_study_s_figures_are_those_it_asks_for(tmp_path: Path) -> None:

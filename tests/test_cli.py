@@ -53,6 +53,41 @@ def test_a_run_takes_keys_seed_and_folder_from_the_command_line(kmsim: Shell) ->
     assert not (kmsim.folder / "results").exists()
 
 
+def test_a_timeline_is_a_file_and_changes_no_table(kmsim: Shell) -> None:
+    plain = json.loads(kmsim("run", kmsim.write("small.yaml"), "--json").out)
+    done = kmsim("run", "small.yaml", "--timeline", "trace.json", "--out", "seen", "--json")
+    tables = json.loads(done.out)
+    assert done.code == 0
+    assert {name: rows for name, rows in tables.items() if name != "provenance"} == {
+        name: rows for name, rows in plain.items() if name != "provenance"
+    }
+    events = json.loads((kmsim.folder / "trace.json").read_text())["traceEvents"]
+    assert sum(event["ph"] == "B" for event in events) >= sum(row["count"] for row in plain["operations"])
+    said = kmsim("run", "small.yaml", "--timeline", "again.json", "--out", "again")
+    assert "timeline: again.json, to be opened in ui.perfetto.dev" in said.out
+    assert (kmsim.folder / "again.json").read_bytes() == (kmsim.folder / "trace.json").read_bytes()
+
+
+STUDY = SMALL + "sweep: {axes: [{key: machine.cpus, values: [1, 2]}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "why"),
+    [
+        (STUDY, "trace.json", "--timeline: must be of one run; --point says which"),
+        (SMALL, "small.yaml/trace.json", "Not a directory"),
+        (SMALL, ".", "Is a directory"),
+    ],
+)
+def test_a_timeline_that_cannot_be_is_refused_before_anything_runs(
+    text: str, path: str, why: str, kmsim: Shell
+) -> None:
+    done = kmsim("run", kmsim.write("small.yaml", text), "--timeline", path)
+    assert is_refusal(done)
+    assert why in done.err
+    assert kmsim.files() == ["small.yaml"]
+
+
 def test_a_quiet_run_prints_nothing(kmsim: Shell) -> None:
     assert kmsim("run", kmsim.write("small.yaml"), "--quiet") == (0, "", "")
     assert "results/small/figures/latency.png" in kmsim.files()

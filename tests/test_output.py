@@ -92,8 +92,8 @@ def test_what_cannot_be_written_is_refused_and_left(
 PATHS = {
     "x" * 300: "File name too long",
     "/".join(["x" * 200] * 30): "File name too long",
-    "a\0b": "no NUL",
-    "a\ud800b": "no half characters",
+    "a\0b": "must not contain NUL",
+    "a\ud800b": "unpaired surrogates",
     "file/below": "Not a directory",
 }
 
@@ -170,7 +170,7 @@ def test_below_a_folder_of_ours_only_files_are_replaced(make: Callable[[Path], N
 def test_a_link_that_somebody_has_laid_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "design.json").symlink_to("precious")
-    with pytest.raises(OutputError, match="it is no regular file"):
+    with pytest.raises(OutputError, match="it is not a regular file"):
         write_below(tmp_path / "design.json", b"{}")
     assert (tmp_path / "precious").read_text() == "mine"
 

@@ -67,7 +67,7 @@ RULES: dict[str, str] = {
     "time_whole": "be a whole number of picoseconds",
     "name": "be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
     "text_empty": "say something",
-    "text_control": "be text without control characters, terminal escapes or halves of characters",
+    "text_control": "be text without control characters, terminal escapes or unpaired surrogates",
     "text_line": "be one line",
     "text_long": "have at most {limit} characters",
     # Studies.
@@ -98,7 +98,7 @@ RULES: dict[str, str] = {
     "order_or_block": "have either order or block",
     "response_twice": "have another name than the responses before it",
     "response_name": "be the name of a response: {names}",
-    "response_yielded": "be about something that is there, or asked for: no run yields it",
+    "response_yielded": "be measured in some run: no run has this zone or lock, or asks for this",
     "named_twice": "have another name than the ones before it",
     "axis_name": "be the name of an axis: {names}",
     "level_name": "be a level of this axis: {names}",

@@ -20,7 +20,7 @@ Scalar = None | bool | int | float | str
 Loc = tuple[str | int, ...]
 
 # What a text may not have: control characters (a terminal obeys them) but tabs and ends of lines, separators of
-# lines and paragraphs, what turns the direction of writing, halves of characters, and what is no character.
+# lines and paragraphs, what turns the direction of writing, unpaired surrogates, and what is no character.
 _NOT_TEXT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )

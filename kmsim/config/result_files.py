@@ -25,7 +25,7 @@ BYTES_MAX = 1 << 27
 TIME_NS_MAX = 1e18
 SHOWN_MAX = 60
 
-Words = Annotated[InstanceOf[str], Field(max_length=TEXT_MAX)]  # of a command line: halves of characters, too
+Words = Annotated[InstanceOf[str], Field(max_length=TEXT_MAX)]  # of a command line: unpaired surrogates, too
 Facts = Annotated[dict[Words, Words], Field(max_length=LIST_MAX)]
 Lines = Annotated[list[Words], Field(max_length=LIST_MAX, fail_fast=True)]
 Number = Annotated[int, Field(ge=0, le=INT_MAX)]

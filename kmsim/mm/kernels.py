@@ -27,8 +27,12 @@ nothing. Invariant: `mm.recount.validate` holds before and after.
 Lock order: pcp lock, then the zone's lock. A verb is called under the locks that its module head names, and takes
 and gives none: where a lock is wanted, the verb says how much to move, and `mm.page_alloc` asks for the lock.
 
-To add a release: a row here, and recordings that show it. To add a field to the rows: `Params`, and the config's
-key in `kmsim.config.releases`.
+What rows cannot say yet, because `mm` does it in one way: how large per-CPU lists are, and which orders they hold;
+the watermarks, and how a request is checked against them; what is reserved for highatomic requests; when
+NR_FREE_PAGES changes within a refill.
+
+To add a release: a row here, and recordings that show it. To add a field to the rows: `Params`; where a config is to
+say it, its key in `kmsim.config.releases`.
 """
 
 from typing import NamedTuple
@@ -37,13 +41,16 @@ from typing import NamedTuple
 class Kernel(NamedTuple):
     """What a release does, where `mm` knows releases that differ; the fields are those of `Params` of that name.
 
-    Fields with a default are build options, which have had that default wherever they were there.
+    Fields with a default are build options; every release that has one has this default.
     """
 
     auto_tune: bool
     check_pages: bool
     batch_scale_max: int = 5
 
+
+# The policies: files of `mm` by these names.
+POLICIES = ("fallback", "new_pages", "pcp_fixed", "pcp_tuned")
 
 # The releases that are built in, by major and minor number.
 KERNELS = {

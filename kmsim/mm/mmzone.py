@@ -18,8 +18,8 @@ Invariant (recounted by `mm.recount.validate`): a page with PG_BUDDY is the head
 and on the free list of its order and its pageblock's migratetype; a page with PG_PCP is the head
 of a block on one per-CPU list; no page is covered by two of them.
 
-Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug. One
-node, but zones are numbered `nid * MAX_NR_ZONES + zone type` so that more can come.
+Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug; more than
+one node.
 """
 
 from typing import NamedTuple
@@ -235,7 +235,7 @@ class Machine(NamedTuple):
 
 @small
 def is_zone_lock(lock: LockIdx) -> bool:
-    """Is it the number of a zone's lock? Those of other locks come behind, and what is no lock is below 0."""
+    """Is it a zone's lock? Zone locks have the lowest numbers; negative numbers are not locks."""
     return 0 <= lock < MAX_NR_ZONES
 
 

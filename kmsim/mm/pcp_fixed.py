@@ -11,8 +11,8 @@ twice the largest drain. Lock order: the caller holds the pcp lock; no zone lock
 from kmsim.jit import core, small
 from kmsim.jit_policies import verb
 from kmsim.mm.indices import Order, PcpIdx, ZoneIdx
+from kmsim.mm.minmax import clamp
 from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, ZONE_RECLAIM_ACTIVE, Machine
-from kmsim.mm.pcp_tuned import clamp
 
 
 @verb

@@ -12,6 +12,7 @@ verb returns is at most what it says. Lock order: the caller holds the pcp lock;
 from kmsim.jit import core, small
 from kmsim.jit_policies import verb
 from kmsim.mm.indices import Order, PcpIdx, ZoneIdx
+from kmsim.mm.minmax import clamp
 from kmsim.mm.mmzone import (
     PAGE_ALLOC_COSTLY_ORDER,
     PCPF_FREE_HIGH_BATCH,
@@ -20,14 +21,6 @@ from kmsim.mm.mmzone import (
     ZONE_RECLAIM_ACTIVE,
     Machine,
 )
-
-
-@small
-def clamp(value: int, low: int, high: int) -> int:
-    """`value` within bounds; the upper one is looked at first, which shows where low > high (kernel: clamp)."""
-    if value >= high:
-        return high
-    return low if value <= low else value
 
 
 @verb

@@ -16,7 +16,7 @@ The ladder of an allocation (___slab_alloc):
     where an interrupt has installed a cpu slab meanwhile, that is deactivated first
 
 Models CONFIG_SLUB_CPU_PARTIAL on one node, preemption off. Leaves out debugging, KFENCE, KASAN, memory cgroups,
-RCU delays, and migration to another CPU while pages are allocated. A bad free is not an accident here: ask
+RCU delays, and migration to another CPU while pages are allocated. Bad frees are not modelled: callers check with
 `slub_object.free_problem` first.
 
 Invariant: see `mm.slub_records`. Lock order: list_lock, then nothing (pages are allocated and freed outside of

@@ -2,7 +2,7 @@
 
 {"caption", "same", "empty", "columns": [{"heading", "kind": "text" or "number", "values"}], "total"}: `empty` is said
 in place of a table without rows, `same` has the columns in which all rows say the same, `total` is how many rows
-there are where not all fit. A number that is none is null.
+there are where not all fit. NaN and infinities become null.
 """
 
 from __future__ import annotations

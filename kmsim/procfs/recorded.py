@@ -212,7 +212,7 @@ def _set_recorded_thresholds(m: Machine, raw: RawState) -> None:
 def params_of(recording: Recording, wanted: Params | None = None) -> Params:
     """The parameters of the recorded machine.
 
-    What its constants say is theirs; the others are `wanted`'s, or as the recorded kernel does, where that is None.
+    Recorded constants win. The rest comes from `wanted`, or, if that is None, from the row of the recorded release.
     """
     consts = recording.consts
     recorded = {

@@ -17,7 +17,8 @@ STATES_MAX = 64  # machines that are built
 def check_states(design: Design, building: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
     """Raise ConfigError where a machine cannot be in the state in which it is to start, as its run would.
 
-    Looked at are the first point and one with each level of the axes that move the machine, up to STATES_MAX. They are built, which may compile, within `building`.
+    Looked at are the first point and one with each level of the axes that move the machine, up to STATES_MAX.
+    They are built, which may compile, within `building`.
     """
     moving = [axis.name for axis, parts in zip(design.axes, design.parts_moved, strict=True) if "machine" in parts]
     seen: set[tuple[str, str]] = set()

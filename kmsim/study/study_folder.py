@@ -222,7 +222,7 @@ def _opened_lock(path: Path) -> IO[str]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OutputError(path, "it is no regular file")
+        raise OutputError(path, "it is not a regular file")
     return os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
 
 

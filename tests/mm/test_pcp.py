@@ -4,6 +4,7 @@ import pytest
 
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.memblock import PfnRange
+from kmsim.mm.minmax import clamp
 from kmsim.mm.mmzone import (
     PCPF_FREE_HIGH_BATCH,
     PCPF_PREV_FREE_HIGH_ORDER,
@@ -13,7 +14,6 @@ from kmsim.mm.mmzone import (
     Machine,
 )
 from kmsim.mm.pcp import order_to_pindex
-from kmsim.mm.pcp_tuned import clamp
 
 from . import drivers
 from .machines import H, M, U, free_list, machine_with, pcp_lists, pending, plain_machine, type_of

@@ -1,5 +1,6 @@
 """Policies: the table of kernels, and files from outside of the package in place of the package's."""
 
+import ast
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 from kmsim.jit import entry
 from kmsim.jit_policies import Policies, PolicyError, verbs_of
 from kmsim.mm import kernels
-from kmsim.mm.kernels import KERNELS, NEWEST, Kernel, kernel_of
+from kmsim.mm.kernels import KERNELS, NEWEST, POLICIES, Kernel, kernel_of
 from kmsim.mm.mmzone import Machine, Params
 from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.pcp import note_alloc
@@ -32,9 +33,6 @@ def table() -> dict[str, tuple[str, ...]]:
     for name, verbs in rows[1:]:
         found[name] = tuple(verbs.split(", ")) if verbs != "the same" else found["pcp_tuned"]
     return found
-
-
-POLICIES = ("pcp_tuned", "pcp_fixed", "new_pages", "fallback")
 
 
 @entry
@@ -60,10 +58,45 @@ def copied(policy: str, folder: Path, change: Callable[[str], str] = str) -> Pat
 
 
 def test_the_table_names_every_policy_with_its_verbs() -> None:
-    assert tuple(table()) == POLICIES
+    assert sorted(table()) == sorted(POLICIES)
     assert {policy: verbs_of(policy) for policy in POLICIES} == table()
     marked = {path.stem for path in MM.glob("*.py") if "\n@verb\n" in path.read_text()}
     assert marked == set(POLICIES)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_is_found_whatever_was_imported_before(policy: str, tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from kmsim.jit_policies import Policies\n"
+        "print(Policies({sys.argv[1]: Path(sys.argv[2])}).name)\n"
+    )
+    command = [sys.executable, "-c", script, policy, str(copied(policy, tmp_path))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{policy}=")
+
+
+def taken_from_policies(source: str) -> set[tuple[str, str]]:
+    """What a file takes from policies' files: (policy, name)."""
+    tree = ast.parse(source)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    of_mm = [alias for node in imports if node.module == "kmsim.mm" for alias in node.names]
+    whole = {alias.asname or alias.name: alias.name for alias in of_mm}
+    found = {
+        (whole[node.value.id], node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in whole
+    }
+    found |= {(str(node.module).removeprefix("kmsim.mm."), alias.name) for node in imports for alias in node.names}
+    return {(policy, name) for policy, name in found if policy in POLICIES}
+
+
+def test_from_a_policy_s_file_nothing_but_verbs_is_taken() -> None:
+    taken = {path.name: taken_from_policies(path.read_text()) for path in MM.glob("*.py")}
+    assert {policy for names in taken.values() for policy, _ in names} == set(POLICIES)
+    for name, names in taken.items():
+        assert all(verb in verbs_of(policy) for policy, verb in names), (name, names)
 
 
 def test_a_row_says_parameters_of_a_machine() -> None:

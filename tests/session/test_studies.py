@@ -171,7 +171,7 @@ def test_a_users_mistake_is_one_message(case: str, kmsim: Shell, monkeypatch: py
 def test_a_response_that_no_run_yields_is_refused(command: str, kmsim: Shell) -> None:
     kmsim.write("small.yaml", study_text(small_design(responses=[{"measure": "latency_mean", "order": 9}])))
     done = kmsim(command, "small.yaml")
-    what = "must be about something that is there, or asked for: no run yields it, found latency_mean"
+    what = "must be measured in some run: no run has this zone or lock, or asks for this, found latency_mean"
     assert refused(done, what), done
     assert not (kmsim.folder / "results").exists()
 

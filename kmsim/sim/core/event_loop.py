@@ -2,8 +2,8 @@
 
 `run_until` takes event after event, never past its horizon: the next instant at which a SimPy
 process acts, which goes first at that time. It stops early where Python must act: a task's
-block of operations is done, or a recount is due. `step_once` takes one CPU's event, for stepwise mode; it is
-the same compiled code, which takes long to compile.
+block of operations is done, or a recount is due. `step_once` takes one event through the same entry, so that
+nothing is compiled twice.
 
 An operation has one event where it stays on its per-CPU list and follows the one before at once, and
 one more for each lock, pause and interruption. In an event a CPU ends its stage (`step`), the highest

@@ -63,7 +63,7 @@ class AreaCalls(ObjectCalls):
     def vmap(self, blocks: Sequence[Alloc]) -> Allocating:
         """Map the pages of these blocks one after the other; the blocks stay allocated (kernel: vmap)."""
         if not blocks:
-            raise ValueError("a mapping has one block at least")
+            raise ValueError("vmap needs at least one block")
         for block in blocks:
             self._to_free(block, PAGES, EXACT, LARGE)
         nr_bytes = sum(-(-block.nr_bytes // self._page_size) * self._page_size for block in blocks)
