@@ -102,7 +102,7 @@ from kmsim.cli import main
 try:
     main()
 finally:
-    print(re.search(r"VmHWM:\\\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
+    print(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
 """
 STUDY = """\
 machine: x86-laptop

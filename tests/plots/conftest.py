@@ -7,6 +7,7 @@ import pytest
 
 from kmsim.plots.figures import draw_all
 from kmsim.plots.report import write_report
+from kmsim.study.checksums import seal_more
 from tests.plots.browser import Browser, browser
 from tests.plots.report_studies import one_result, study_result
 
@@ -20,7 +21,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("result")
-    draw_all(one_result(), folder / "figures")
+    seal_more(folder / "figures", draw_all(one_result(), folder / "figures"))
     (folder / "failures").mkdir()
     (folder / "failures" / "abc.txt").write_text("AssertionError\n")
     return write_report(study_result(path=folder), folder / "report.html")

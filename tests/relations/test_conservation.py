@@ -13,6 +13,7 @@ import pytest
 
 import kmsim
 from kmsim.config.responses import MEASURES, OF_CLASS, ResponseConfig
+from kmsim.sim.core.records import NR_LEVELS
 from kmsim.study.responses import responses_of
 from kmsim.study.store import Result
 from tests.relations.independent import recomputed, rows_of
@@ -74,7 +75,9 @@ def test_all_waiting_of_cpus_is_that_for_a_lock(family: str, seed: int) -> None:
     # Counted as a whole when the lock is had, but spent little by little, and not while an interrupt is served.
     not_yet = int(whole_ps(result.cpus["unfinished_ns"]).sum())
     served = 0 if result.cpus["interrupt_ns"].sum() == 0 else int(whole_ps(result.cpus["run_ns"]).sum())
-    assert spent <= waited <= spent + not_yet + served
+    # What is asked for last may be had only after the run's end: one lock at most for each level of a CPU.
+    after_the_end = NR_LEVELS * len(result.cpus) * int(whole_ps(locks["wait_max_ns"]).max()) if not_yet else 0
+    assert spent <= waited <= spent + not_yet + served + after_the_end
 
 
 @of_random_configs
@@ -99,8 +102,10 @@ def test_a_request_for_pages_fails_once_and_is_counted_once(family: str, seed: i
     done, of = result.operations, counters(result)
     needs = of.of("kmsim:needs_slow_path")
     failed = needs + of.of("kmsim:failed_without_reclaim")
-    if family == "pages":
-        assert (nr_of(done, "needs_slow_path"), nr_of(done, "failed")) == (needs, failed)
+    if family == "pages":  # the event comes first, and the operation that fails is over a little later
+        nr_under_way = NR_LEVELS * len(result.cpus) if result.cpus["unfinished_ns"].sum() else 0
+        assert 0 <= needs - nr_of(done, "needs_slow_path") <= nr_under_way
+        assert 0 <= failed - nr_of(done, "failed") <= nr_under_way
     assert nr_of(done, "needs_slow_path") <= needs
     assert (done["needs_slow_path"] <= done["failed"]).all()
     assert nr_of(done, "failed", kind="free") == nr_of(done, "asked_bytes", kind="free") == 0
@@ -133,6 +138,8 @@ def test_objects_areas_and_kvmallocs_add_up(family: str, seed: int) -> None:
     if ways[2] == 0 and is_quiet:
         assert of.of("kmsim:vfree") == nr_of(areas, kind="free")
     own = done[done["cache"] == "skbuff_head_cache"]
+    if own.empty:
+        return
     (slab,) = result.slabs[result.slabs["cache"] == "skbuff_head_cache"].to_dict("records")
     if is_quiet:
         assert slab["live_objects"] == nr_of(own, kind="alloc") - nr_of(own, kind="free")
