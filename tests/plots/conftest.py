@@ -7,7 +7,7 @@ import pytest
 
 from kmsim.plots.figures import draw_all
 from kmsim.plots.report import write_report
-from kmsim.study.checksums import seal_more
+from kmsim.study.checksums import seal, seal_more
 from tests.plots.browser import Browser, browser
 from tests.plots.report_studies import one_result, study_result
 
@@ -24,6 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     seal_more(folder / "figures", draw_all(one_result(), folder / "figures"))
     (folder / "failures").mkdir()
     (folder / "failures" / "abc.txt").write_text("AssertionError\n")
+    seal(folder, ["failures/abc.txt"])
     return write_report(study_result(path=folder), folder / "report.html")
 
 
