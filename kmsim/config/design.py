@@ -128,7 +128,8 @@ def _check_moved(base: Base, inquiry: Inquiry, levels: tuple[tuple[Level, ...], 
     """Note every key that is moved in two ways."""
     axes = inquiry.sweep.axes
     of_axes = movers(axes, [[(level.label, level.sets) for level in of_axis] for of_axis in levels], base.includes)
-    for twice in moved_findings(axes, of_axes, base.asked):
+    held = [name for name, only in inquiry.sweep.only.items() if isinstance(only, tuple) and len(only) == 1]
+    for twice in moved_findings(axes, of_axes, base.asked, held):
         add_finding(twice, base.asked, problems)
     overridden_sets(of_axes, base.overrides, problems)
 

@@ -9,7 +9,7 @@ its levels would do nothing. Seeds are moved by ``replications`` alone: no axis 
 Leaves out: keys from which the same follows (``memory`` and ``memory_map``): where they disagree, a point is illegal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from kmsim.config.axes import AxisConfig
@@ -66,11 +66,17 @@ def movers(axes: Sequence[AxisConfig], sets: Sequence[Sequence["Sets"]], include
 Sets = tuple[str, tuple[tuple[str, Node], ...]]  # a level's label, and the dotted keys and values that it lays over
 
 
-def moved_findings(axes: Sequence[AxisConfig], found: Sequence[Mover], asked: Node) -> Iterator[Finding]:
-    """Where a key is moved by two axes, or twice by a level; ``asked`` is the study's own, as it was read."""
+def moved_findings(
+    axes: Sequence[AxisConfig], found: Sequence[Mover], asked: Node, held: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Where a key is moved by two axes, or twice by a level; ``asked`` is the study's own, as it was read.
+
+    Axes that are ``held`` at one level, by their names, move nothing; what a later axis moves is laid over theirs.
+    """
     for mover in found:
         for before in found[: mover.number]:
-            yield from _between(before, mover)
+            if before.title not in held:
+                yield from _between(before, mover)
     for n, axis in enumerate(axes):
         for loc, keys in _written(axis, asked.keys["sweep"].keys["axes"].items[n]):
             for again in _overridden(keys):

@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "no power of two": (("--samples", "3"), "--samples 3: must be a power of two up to 1024, or 0 for no indices"),
     "less than nothing": (("--samples", "-1"), "--samples -1: must be a power of two up to 1024"),
     "too many": (("--samples", "2048"), "--samples 2048: must be a power of two up to 1024"),
-    "a file in the way": (("--out", "small.yaml"), "small.yaml/one-at-a-time: must be a folder that can be written"),
+    "a file in the way": (("--out", "small.yaml"), "small.yaml: must be a folder that can be written"),
     "the root": (("--out", "/"), "/: must be a folder that can be written; it is the root of all folders"),
     "a folder of mine": (("--out", "."), ".: must be a new folder or an earlier result of this command"),
     "nothing assumed": (("--set", "costs=nothing.yaml"), "must have prices whose source says `assumed`; it has none"),

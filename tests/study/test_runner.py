@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from kmsim.mm.mmzone import PG_PCP
 from kmsim.sim import simulation as sim
 from kmsim.sim.core.records import Core
-from kmsim.sim.run import drivers
+from kmsim.sim.run import assembly, drivers
 from kmsim.sim.simulation import Simulation
 from kmsim.study import runner
 from kmsim.study.runner import ModelBug, run_point, run_study
@@ -58,7 +58,7 @@ def test_a_failed_assertion_inside_a_compiled_core_is_found_too(monkeypatch: pyt
 
 
 def test_a_bug_at_boot_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sim, "machine_of", bug)
+    monkeypatch.setattr(assembly, "machine_of", bug)
     with pytest.raises(ModelBug, match=r"two records disagree \(study small, seed 5, at boot\)"):
         run_point(study(seed=5))
 
@@ -79,8 +79,10 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
 def test_with_a_folder_the_tables_are_the_same_and_the_figures_drawn(tmp_path: Path) -> None:
     drawn: list[tuple[Path, list[str]]] = []
 
-    def draw(result: Result, folder: Path) -> None:
+    def draw(result: Result, folder: Path) -> list[Path]:
+        folder.mkdir()
         drawn.append((folder, sorted(result.tables)))
+        return []
 
     result = run_study(study(), tmp_path / "result", draw=draw)
     assert result.path == tmp_path / "result"
