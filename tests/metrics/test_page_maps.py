@@ -149,4 +149,4 @@ def test_never_are_more_kept_than_asked_for(nr_most: int, monkeypatch: pytest.Mo
 def test_a_run_without_a_memory_map_has_an_empty_table_of_the_same_columns() -> None:
     table = PageMaps(0, np.zeros(0, np.bool_)).table()
     assert typed(table, MEMORY_MAP_COLUMNS).dtypes.equals(table.dtypes)
-    assert finished(nr_most=0).page_maps is None
+    assert finished(nr_most=0).recorders.page_maps is None

@@ -80,7 +80,6 @@ def test_with_a_folder_the_tables_are_the_same_and_the_figures_drawn(tmp_path: P
     drawn: list[tuple[Path, list[str]]] = []
 
     def draw(result: Result, folder: Path) -> list[Path]:
-        folder.mkdir()
         drawn.append((folder, sorted(result.tables)))
         return []
 
