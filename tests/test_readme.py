@@ -58,7 +58,7 @@ def test_the_first_block_is_a_part_of_the_headline_study(shell: Shell) -> None:
     program, verb, study, *options = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
     assert (program, verb) == (".venv/bin/kmsim", "run")
     done = shell("check", study, *options)
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_printed_configs_are_fine(path: Path, shell: Shell) -> None:
     printed = [block for block in blocks(path, "yaml") if "workload:" in block]
     for block in printed:
         done = shell("check", shell.write("printed.yaml", block))
-        assert (done.code, done.err) == (0, "")
+        assert done.code == 0, done.err
     assert printed or path not in READMES[:2]
 
 
@@ -162,7 +162,7 @@ def test_an_experiments_configs_are_fine(folder: Path, shell: Shell) -> None:
     assert configs or list(folder.glob("*.py"))
     if configs:
         done = shell("check", *configs)
-        assert (done.code, done.err) == (0, "")
+        assert done.code == 0, done.err
 
 
 @each_experiment

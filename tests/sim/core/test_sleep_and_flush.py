@@ -115,7 +115,7 @@ def test_a_flush_waits_for_the_last_cpu() -> None:
 
 
 def test_an_area_that_an_interrupt_frees_is_freed_later_by_a_kworker() -> None:
-    areas = {"operations": 30, "cpus": [0], "requests": [{"api": "vmalloc", "bytes": "9KiB"}], "lifetime": "2us"}
+    areas = {"operations": 60, "cpus": [0], "requests": [{"api": "vmalloc", "bytes": "9KiB"}], "lifetime": "2us"}
     rare = {"name": "rare", "kind": "irq", "cpus": [1], "arrivals": {"constant": "1s"}, "lifetime": "immortal"}
     simulation = small_space(areas, {"operations": 1, "cpus": [0], "think": "1ms"}, cpus=2, interrupts=[rare])
     core = simulation.core

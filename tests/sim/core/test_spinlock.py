@@ -47,7 +47,8 @@ class Story:
     def note(self, s: Core, c: int, before: Any) -> None:
         """A CPU has had its event; `before` are the locks as they were."""
         now, nr_cpus = int(s.state[0].now), len(s.cpus)
-        spinlocks = [n for n in range(self._first, len(s.locks)) if n != self._first + VMAP_PURGE_LOCK]
+        end = int(s.state[0].first_pcp_lock)
+        spinlocks = [n for n in range(self._first, end) if n != self._first + VMAP_PURGE_LOCK]
         changed = [n for n in spinlocks if (before[n].run, before[n].since) != (s.locks[n].run, s.locks[n].since)]
         for n in changed:
             if before[n].run != NOBODY:
