@@ -45,6 +45,11 @@ def size_of_png(path: Path) -> tuple[int, int]:
     return width, height
 
 
+def complaints(err: str) -> list[str]:
+    """What a command says beside its output, but that it compiles, which the first one of a version does."""
+    return [line for line in err.splitlines() if not line.startswith(("compiling ", "compiled in "))]
+
+
 def test_the_first_two_sh_blocks_are_one_line_each() -> None:
     install, test = blocks(README, "sh")[:2]
     for block in (install, test):
@@ -58,7 +63,7 @@ def test_the_first_block_is_a_part_of_the_headline_study(shell: Shell) -> None:
     program, verb, study, *options = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
     assert (program, verb) == (".venv/bin/kmsim", "run")
     done = shell("check", study, *options)
-    assert done.code == 0, done.err
+    assert (done.code, complaints(done.err)) == (0, [])
 
 
 @pytest.mark.slow
@@ -136,7 +141,7 @@ def test_printed_configs_are_fine(path: Path, shell: Shell) -> None:
     printed = [block for block in blocks(path, "yaml") if "workload:" in block]
     for block in printed:
         done = shell("check", shell.write("printed.yaml", block))
-        assert done.code == 0, done.err
+        assert (done.code, complaints(done.err)) == (0, [])
     assert printed or path not in READMES[:2]
 
 
@@ -162,7 +167,7 @@ def test_an_experiments_configs_are_fine(folder: Path, shell: Shell) -> None:
     assert configs or list(folder.glob("*.py"))
     if configs:
         done = shell("check", *configs)
-        assert done.code == 0, done.err
+        assert (done.code, complaints(done.err)) == (0, [])
 
 
 @each_experiment
