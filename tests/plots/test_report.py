@@ -387,8 +387,9 @@ def test_the_largest_study_has_a_page_below_10_mb(tmp_path: Path) -> None:
     names = [f"{n:02}" for n in range(40)]
     for name in names:
         (tmp_path / "figures" / f"{name}.png").write_bytes(PNG + noise.bytes(300_000))
+        (tmp_path / "figures" / f"{name}.csv").write_text("<>&" * 30_000)
         (tmp_path / "failures" / f"{name}.txt").write_text("<&>" * 30_000)
-    seal(tmp_path / "figures", [f"{name}.png" for name in names])
+    seal(tmp_path / "figures", [f"{name}.{kind}" for name in names for kind in ("png", "csv")])
     seal(tmp_path, [f"failures/{name}.txt" for name in names])
     shape = Shape(4_000, nr_replications=2, nr_snapshots=2, zones=(("Normal", 0, 2_000),), pages_per_block=512)
     study = study_result(shape, path=tmp_path, config_yaml="<&>\u202e" * 1_000_000)
