@@ -86,8 +86,6 @@ class Design(Product):
         return int(words[0]) >> (64 - SEED_BITS)
 
 
-
-
 def load_design(path: str | os.PathLike[str], sets: Iterable[str] = (), seed: int | None = None) -> Design:
     """The design in a study's file; ConfigError says everything that is wrong with it."""
     return _design(base_of_file(path, sets, seed))

@@ -272,9 +272,7 @@ def _unknown(loc: Loc, rule: str, name: str, legal: list[str]) -> Finding:
     return finding(loc, rule, found=repr(name[:60]), near=nearest(name, legal), names=shown or "none")
 
 
-def _where_findings(
-    loc: Loc, where: Where, axes: dict[str, tuple[str, ...]]
-) -> Iterator[Finding]:
+def _where_findings(loc: Loc, where: Where, axes: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     for axis, levels in where.items():
         if axis not in axes:
             yield _unknown((*loc, axis), "axis_name", axis, list(axes))

@@ -212,9 +212,7 @@ class MachineConfig(Model):
             return  # every limit below follows from the page size
         orders = list(self._order_findings())
         yield from orders
-        limit = largest_pageblock_order(
-            self.page_size, self.max_page_order, huge=self.hugetlb or self.thp.built_in
-        )
+        limit = largest_pageblock_order(self.page_size, self.max_page_order, huge=self.hugetlb or self.thp.built_in)
         if not orders and self.pageblock_order > limit:
             at = ("pageblock_order",)
             yield finding(at, "pageblock_order", needs=("max_page_order", "hugetlb", *_ORDER_NEEDS), limit=limit)

@@ -21,9 +21,7 @@ Loc = tuple[str | int, ...]
 
 # What a text may not have: control characters (a terminal obeys them) but tabs and ends of lines, separators of
 # lines and paragraphs, what turns the direction of writing, unpaired surrogates, and what is no character.
-_NOT_TEXT = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
-)
+_NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 
 DEPTH_MAX = 50
 INT_END = 10**30  # as many digits as a file's integers have
@@ -156,9 +154,7 @@ class Problems:
         """Is each key right by itself?"""
         return self.nr_alone == 0
 
-    def add(
-        self, rule: str, place: Place, loc: Loc = (), found: str = "", near: str = "", **context: object
-    ) -> None:
+    def add(self, rule: str, place: Place, loc: Loc = (), found: str = "", near: str = "", **context: object) -> None:
         """Note one broken rule."""
         text = must(rule, **context)
         self.found.append(Problem(rule, place.path, place.line or None, key_text(loc), text, found, near))

@@ -67,9 +67,7 @@ def _placed(node: Node, place: Place) -> Node:
     return node.at(place)
 
 
-def _laid(
-    node: Node, steps: list[str | int], done: tuple[str | int, ...], value: Node, problems: Problems
-) -> Node:
+def _laid(node: Node, steps: list[str | int], done: tuple[str | int, ...], value: Node, problems: Problems) -> Node:
     """``value`` laid over what the steps lead to."""
     indices = [n for n, step in enumerate(steps) if isinstance(step, int)]
     if not indices:

@@ -141,9 +141,7 @@ def _mentions(node: Node, word: str) -> bool:
     return node.value == word or any(_mentions(entry, word) for entry in below)
 
 
-def _reason(
-    product: Product, error: ConfigError, problems: Problems, number: int, labels: dict[str, str]
-) -> str:
+def _reason(product: Product, error: ConfigError, problems: Problems, number: int, labels: dict[str, str]) -> str:
     """Why a point cannot be, where such points are dropped; ConfigError where not, or where a key is wrong."""
     if product.inquiry.sweep.drops_illegal and problems.only_between_keys:
         return "; ".join(f"{problem.key}: must {problem.must}" for problem in error.problems)

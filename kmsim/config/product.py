@@ -43,9 +43,7 @@ class Product:
     @property
     def parts_moved(self) -> list[set[str]]:
         """For each axis, which of machine, costs, workload and run it moves."""
-        return [
-            {str(key_steps(key)[0]) for level in of_axis for key, _ in level.sets} for of_axis in self.levels
-        ]
+        return [{str(key_steps(key)[0]) for level in of_axis for key, _ in level.sets} for of_axis in self.levels]
 
     def node_of(self, number: int, problems: Problems) -> Node:
         """The config of a point, unresolved: its levels laid over the file's."""

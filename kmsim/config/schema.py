@@ -71,9 +71,7 @@ def _or(short: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
 
 def _or_null(entry: dict[str, Any]) -> dict[str, Any]:
     """The entry or a null, which takes an inherited key away."""
-    outer: dict[str, Any] = {
-        word: entry.pop(word) for word in ("title", "description", "default") if word in entry
-    }
+    outer: dict[str, Any] = {word: entry.pop(word) for word in ("title", "description", "default") if word in entry}
     return {**outer, "anyOf": [entry, {"type": "null"}]}
 
 

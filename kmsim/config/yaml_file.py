@@ -38,9 +38,7 @@ LINE_MAX = 10_000
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _OCTAL = re.compile(r"0o[0-7]{1,30}")
 _HEX = re.compile(r"0x[0-9a-fA-F]{1,30}")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -61,9 +59,7 @@ def plain_scalar(text: str) -> Scalar:
     return text
 
 
-def read_file(
-    path: Path, shown_as: str, problems: Problems, named_at: tuple[Place, Loc] | None = None
-) -> Node:
+def read_file(path: Path, shown_as: str, problems: Problems, named_at: tuple[Place, Loc] | None = None) -> Node:
     """The tree of one file.
 
     ``named_at`` is the key that names the file, if another file does: a file that is not there

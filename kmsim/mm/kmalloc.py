@@ -187,5 +187,3 @@ def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     context.stage = OBJECT_MOVED
     context.lock = NO_LOCK
     return True
-
-

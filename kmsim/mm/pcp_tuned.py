@@ -127,7 +127,5 @@ def decay_pcp_high(m: Machine, p: PcpIdx) -> int:
     """Let `high` decay towards high_min; returns how many pages to drain then (kernel: decay_pcp_high)."""
     pcp = m.pcps[p]
     if pcp.high > pcp.high_min:
-        pcp.high = max(
-            pcp.count - (pcp.batch << m.params[0].batch_scale_max), pcp.high - (pcp.high >> 3), pcp.high_min
-        )
+        pcp.high = max(pcp.count - (pcp.batch << m.params[0].batch_scale_max), pcp.high - (pcp.high >> 3), pcp.high_min)
     return int(max(pcp.count - pcp.high, 0))

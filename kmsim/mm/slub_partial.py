@@ -260,5 +260,3 @@ def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         context.lock = int(m.contexts[ac].zone)
         return SLUB_WAIT
     return DISCARD
-
-

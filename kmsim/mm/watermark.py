@@ -106,9 +106,7 @@ def zone_watermark_reserves(
         and zone.watermark_boost
         and alloc_flags & ALLOC_WMARK_MASK == ALLOC_WMARK_MIN
     ):
-        return zone_watermark_ok(
-            m, z, order, zone.watermark[WMARK_MIN], highest_zoneidx, alloc_flags, free_pages
-        )
+        return zone_watermark_ok(m, z, order, zone.watermark[WMARK_MIN], highest_zoneidx, alloc_flags, free_pages)
     return False
 
 

@@ -129,9 +129,7 @@ def _shares(
     return shares
 
 
-def _source(
-    unclaimed: dict[int, list[int]], order: int, preference: tuple[int, ...], *, has_whole: bool
-) -> int | None:
+def _source(unclaimed: dict[int, list[int]], order: int, preference: tuple[int, ...], *, has_whole: bool) -> int | None:
     """A partial pageblock, `WHOLE_PAGEBLOCKS`, or None where no pageblock can hold a block of the order."""
     suitable = {block: regions for block, regions in unclaimed.items() if sum(_could_be(regions, order))}
     for kind in preference:

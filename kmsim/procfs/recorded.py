@@ -232,9 +232,7 @@ def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
     where = f"zone {zone.get('name')!r}"
     name = _field(zone, where, "name", str)
     if name not in ZONE_NAMES or zone.get("nid", 0) != 0:
-        raise RecordingError(
-            f"{where} of node {zone.get('nid', 0)}: not one of {', '.join(ZONE_NAMES)} of node 0"
-        )
+        raise RecordingError(f"{where} of node {zone.get('nid', 0)}: not one of {', '.join(ZONE_NAMES)} of node 0")
     start_pfn = integer(zone, where, "start_pfn", 0, FRAMES_MAX)
     spanned = integer(zone, where, "spanned", 1, FRAMES_MAX - start_pfn)
     pageblock_order = recording.consts["pageblock_order"]
@@ -283,9 +281,7 @@ def _free_lists(
     lists = {}
     nr_orders = recording.consts["max_order_inclusive"] + 1
     keys = {
-        f"{order}{letter}": (order, mt)
-        for order in range(nr_orders)
-        for mt, letter in enumerate(MIGRATETYPE_LETTERS)
+        f"{order}{letter}": (order, mt) for order in range(nr_orders) for mt, letter in enumerate(MIGRATETYPE_LETTERS)
     }
     for name, recorded in _field(zone, where, "lists", dict).items():
         if name not in keys:
@@ -295,9 +291,7 @@ def _free_lists(
     return lists
 
 
-def _pcp_state(
-    recording: Recording, pcp: object, where: str, bounds: tuple[int, int], pending: int
-) -> PcpState:
+def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int, int], pending: int) -> PcpState:
     where = f"{where}, per-CPU lists"
     if not isinstance(pcp, dict):
         raise RecordingError(f"{where} are no mapping")

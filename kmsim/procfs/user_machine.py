@@ -39,9 +39,7 @@ class UserMachineError(ValueError):
         self.file = file
 
 
-def apply_buddyinfo(
-    m: Machine, buddyinfo_text: str, pagetypeinfo_text: str | None, rng: np.random.Generator
-) -> None:
+def apply_buddyinfo(m: Machine, buddyinfo_text: str, pagetypeinfo_text: str | None, rng: np.random.Generator) -> None:
     """Give a booted machine the user's free blocks; UserMachineError (a ValueError) says why it cannot.
 
     Called on a machine as `mm.memblock.boot_machine` leaves it: all that it manages is free.

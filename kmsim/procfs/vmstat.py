@@ -32,9 +32,7 @@ NODE_STAT_ITEMS = _names(
     nr_foll_pin_released nr_kernel_stack nr_page_table_pages nr_sec_page_table_pages pgdemote_kswapd
     pgdemote_direct pgdemote_khugepaged"""
 )
-VM_STAT_ITEMS = _names(
-    "nr_dirty_threshold nr_dirty_background_threshold nr_memmap_pages nr_memmap_boot_pages"
-)
+VM_STAT_ITEMS = _names("nr_dirty_threshold nr_dirty_background_threshold nr_memmap_pages nr_memmap_boot_pages")
 _EVENTS_BY_ZONE = ("pgalloc", "allocstall", "pgskip")
 _EVENTS = _names(
     """pgfree pgactivate pgdeactivate pglazyfree pgfault pgmajfault pglazyfreed pgrefill pgreuse

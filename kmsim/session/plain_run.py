@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from kmsim.study.store import Result
 
 
-def run_and_show(
-    study: Study, out: Path | None, timeline: Path | None = None, *, quiet: bool, as_json: bool
-) -> Result:
+def run_and_show(study: Study, out: Path | None, timeline: Path | None = None, *, quiet: bool, as_json: bool) -> Result:
     """Simulate with progress, write, and print the tables."""
     from kmsim import api
     from kmsim.output import check_file

@@ -39,6 +39,7 @@ from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, 
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
 from kmsim.study.parquet_file import kinds_of, read_table
+from kmsim.study.rows import check_rows
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
 from kmsim.study.tables import BATCH_TABLES, CLASS, COLUMNS, Tables
 
@@ -346,6 +347,8 @@ def _result(read: _Reader, must: str, path: Path | None) -> Result:
         for name in read.verify():
             file = name  # is named if it is damaged
         tables = {name: _table(member(f"{name}.parquet"), name) for name in COLUMNS}
+        file = "its tables"
+        check_rows(tables)
         end = checked(End, member("end.json"))
         batches = tuple(
             {name: _table(member(f"{_batch_folder(number)}{name}.parquet"), name) for name in BATCH_TABLES}

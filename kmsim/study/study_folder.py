@@ -179,6 +179,7 @@ class StudyFolder:
         except OSError as error:
             raise _not_written(self.path / _LOCK, error) from error
 
+
 def check_free(path: Path) -> None:
     """NotAResult where no study can be written: the path is no folder's, or it holds something else than a study."""
     try:

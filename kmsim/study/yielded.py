@@ -56,9 +56,7 @@ def _about(config: ResponseConfig) -> str:
 
 
 def _is_restricted(config: ResponseConfig) -> bool:
-    words = {word: getattr(config, word) for word in (*OF_CLASS[1:], *_NAMED)} | {
-        "api": config.of_api
-    }
+    words = {word: getattr(config, word) for word in (*OF_CLASS[1:], *_NAMED)} | {"api": config.of_api}
     if MEASURES[config.measure].filters != OF_CLASS:
         del words["order"]
     return any(value is not None for value in words.values())

@@ -65,4 +65,3 @@ def explain(
         if agrees(after):
             return foreign, after
     return None
-

@@ -200,4 +200,3 @@ def freed_frames(m: Machine, raw: RawState, held: Frames) -> list[int]:
                 for pfn in pfns:
                     recorded[pfn : pfn + (1 << order)] = 1
     return [int(pfn) for pfn in np.flatnonzero(recorded & (1 - free_frames(m)) & (1 - held))[:8]]
-

@@ -85,9 +85,7 @@ def follow(m: Machine, cpu: int, gfp: int, order: int, expected: Rows) -> tuple[
         m = found[1]
 
 
-def _foreign_before(
-    m: Machine, cpu: int, gfp: int, order: int, expected: Rows
-) -> tuple[Foreign, Machine] | None:
+def _foreign_before(m: Machine, cpu: int, gfp: int, order: int, expected: Rows) -> tuple[Foreign, Machine] | None:
     """A foreign allocation after which the recording and kmsim agree again."""
     wanted = expected[:AGREE_MIN]
     cpus = [cpu, *(other for other in range(int(m.params[0].nr_cpus)) if other != cpu)]

@@ -176,5 +176,3 @@ def sweep_section(recording: Recording, name: str) -> Section:
 def _first_difference(expected: Values, got: Values) -> str:
     key = next(key for key, value in expected.items() if got.get(key) != value)
     return f"{key}: recorded {expected[key]}, kmsim {got.get(key)}"
-
-

@@ -64,9 +64,7 @@ def age(m: Machine, order: int, unusable_index: float, rng: np.random.Generator)
         raise ValueError(f"order {order} is not one from 1 to {CHUNK_ORDER_MAX}")
     if not 0 <= unusable_index <= 1:
         raise ValueError(f"{unusable_index} is not an index from 0 to 1")
-    before = m._replace(
-        zones=m.zones.copy(), pcps=m.pcps.copy(), contexts=m.contexts.copy(), events=m.events.copy()
-    )
+    before = m._replace(zones=m.zones.copy(), pcps=m.pcps.copy(), contexts=m.contexts.copy(), events=m.events.copy())
     cache_lines = m.params[0].cache_lines
     m.params[0].cache_lines = NO_CACHES
     held = _held(m, order, _fill(m, order, rng))

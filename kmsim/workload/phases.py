@@ -71,9 +71,7 @@ def phases_of(source: ThreadConfig | InterruptConfig) -> tuple[Phase, ...]:
     )
     if isinstance(source, InterruptConfig) or not source.phases:
         return (first,)
-    return tuple(
-        _overridden(first, phase, f"{source.name}/phase/{n}") for n, phase in enumerate(source.phases)
-    )
+    return tuple(_overridden(first, phase, f"{source.name}/phase/{n}") for n, phase in enumerate(source.phases))
 
 
 def _overridden(thread: Phase, phase: PhaseConfig, name: str) -> Phase:

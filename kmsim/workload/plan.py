@@ -177,9 +177,7 @@ def _nature(source: Source) -> dict[str, Any]:
     }
 
 
-def _classes(
-    sources: tuple[Source, ...], machine: MachineConfig
-) -> tuple[dict[RequestConfig, Classes], Caches | None]:
+def _classes(sources: tuple[Source, ...], machine: MachineConfig) -> tuple[dict[RequestConfig, Classes], Caches | None]:
     """What each request can be, and the caches that were created for that."""
     requests = [request for source in sources for _, request in source.all_requests]
     caches = caches_of(requests, machine) if any(request.needs_caches for request in requests) else None

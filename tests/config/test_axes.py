@@ -162,8 +162,11 @@ def test_relative_paths_hold_wherever_the_study_is_written_to(way: str, tmp_path
     states = [study.machine.state for study in studies(of)]
     files = [next((path.name for key, path in state if key in FILE_KEYS), "") for state in states]
     assert all(not path or path.parent == bases for state in states for key, path in state if key in FILE_KEYS)
-    assert files == {
-        "variants": ["recorded", "mine", "other", ""],
-        "values": ["other", "mine"],
-        "zip": ["recorded", "recorded"],
-    }[way]
+    assert (
+        files
+        == {
+            "variants": ["recorded", "mine", "other", ""],
+            "values": ["other", "mine"],
+            "zip": ["recorded", "recorded"],
+        }[way]
+    )

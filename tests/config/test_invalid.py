@@ -223,9 +223,7 @@ def test_an_invalid_input_says_exactly_what_is_wrong(
     assert str(error_of_case(case, tmp_path, monkeypatch)) == BUILT[case]
 
 
-def test_every_message_that_the_code_can_give_is_reached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_message_that_the_code_can_give_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     errors = [error_of_file(name, monkeypatch) for name in FILES]
     errors += [error_of_case(case, tmp_path / case.__name__, monkeypatch) for case in BUILT]
     problems = [problem for error in errors for problem in error.problems]

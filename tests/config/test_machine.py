@@ -70,9 +70,7 @@ def test_derived_reservations_come_close_to_the_recorded_ones(name: str) -> None
     assert derived.memory_map == recorded.memory_map
     present = sum(ram.size for ram in recorded.memory_map)
     kept = present - recorded.managed_bytes
-    assert present - derived.managed_bytes == pytest.approx(
-        kept, rel=0.01 if recorded.arch == "x86-64" else 0.02
-    )
+    assert present - derived.managed_bytes == pytest.approx(kept, rel=0.01 if recorded.arch == "x86-64" else 0.02)
 
 
 @given(
@@ -94,9 +92,7 @@ def test_what_is_derived_is_sorted_aligned_and_apart(shape: tuple[str, str], mib
     assert struct_pages >= total // machine.page_size * 64
 
 
-@pytest.mark.parametrize(
-    ("release", "order"), [("5.10", 10), ("6.3.9", 10), ("6.4", 11), ("6.7.12-lts", 11)], ids=str
-)
+@pytest.mark.parametrize(("release", "order"), [("5.10", 10), ("6.3.9", 10), ("6.4", 11), ("6.7.12-lts", 11)], ids=str)
 def test_max_order_is_translated_by_the_meaning_of_its_release(release: str, order: int) -> None:
     machine = machine_of(extends="x86-laptop", written_for=release, MAX_ORDER=11)
     assert machine.max_page_order == order

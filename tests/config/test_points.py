@@ -1,8 +1,5 @@
 """The points of a design: checked part by part as each alone would be, and no two levels that are the same runs."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ from kmsim.config.door import resolved
 from kmsim.config.node import Problems
 from kmsim.config.points import Dropped
 from kmsim.config.same_runs import SeenParts, without_names
-from tests.patience import PATIENCE_S
+from tests.taken import kmsim_measured
 
 ONE: dict[str, Any] = {
     "machine": {"extends": "x86-laptop", "memory": "256MiB"},
@@ -95,15 +92,6 @@ def test_what_only_names_is_no_difference_and_all_else_is() -> None:
     assert without_names(machine, "machine") == {"caches": [{"name": "c"}]}
 
 
-MILLION = """\
-import re
-from pathlib import Path
-from kmsim.cli import main
-try:
-    main()
-finally:
-    print(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
-"""
 STUDY = """\
 machine: x86-laptop
 workload: {threads: [{name: a, operations: 10}]}
@@ -118,11 +106,10 @@ sweep:
 @pytest.mark.slow
 def test_a_million_points_are_checked_in_bounded_memory(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
-    command = [sys.executable, "-c", MILLION, "check", "study.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=PATIENCE_S)
-    assert done.returncode == 0, done.stderr
-    assert "fine, 1,000,000 points, 1,000,000 runs; 0 dropped" in done.stdout
-    assert int(re.findall(r"^[0-9]+$", done.stdout, re.MULTILINE)[-1]) < 1 << 20, "KiB"
+    done = kmsim_measured(tmp_path, "check", "study.yaml")
+    assert done.code == 0, done.err
+    assert "fine, 1,000,000 points, 1,000,000 runs; 0 dropped" in done.out
+    assert done.peak_bytes < 1 << 30
 
 
 def test_a_dropped_point_says_the_labels_of_its_levels() -> None:

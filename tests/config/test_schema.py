@@ -64,9 +64,7 @@ def test_the_schema_is_json_and_whole() -> None:
 VALID = Path(__file__).parent / "valid"
 
 
-@pytest.mark.parametrize(
-    "path", sorted([*VALID.glob("*.yaml"), *VALID.glob("studies/*.yaml")]), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted([*VALID.glob("*.yaml"), *VALID.glob("studies/*.yaml")]), ids=lambda p: p.stem)
 def test_the_schema_accepts_every_valid_file(path: Path) -> None:
     assert accepts(SCHEMA, YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig")))
 

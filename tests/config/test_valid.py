@@ -109,14 +109,10 @@ def test_a_study_is_named_after_its_file(tmp_path: Path) -> None:
     assert load(path).name == "my-first-study"
 
 
-def test_a_path_is_relative_to_the_file_that_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_is_relative_to_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "buddyinfo").write_text("")
-    (tmp_path / "base" / "base.yaml").write_text(
-        "machine: {extends: x86-laptop, state: {buddyinfo: buddyinfo}}\n"
-    )
+    (tmp_path / "base" / "base.yaml").write_text("machine: {extends: x86-laptop, state: {buddyinfo: buddyinfo}}\n")
     (tmp_path / "study.yaml").write_text("extends: base/base.yaml\n" + THREADS)
     monkeypatch.chdir("/")
     state = load(tmp_path / "study.yaml").machine.state

@@ -1,6 +1,5 @@
 """YAML 1.2 read as untrusted input: scalars by the core schema, lines remembered, hostile texts cheap."""
 
-
 import pytest
 
 from kmsim.config import ConfigError, loads

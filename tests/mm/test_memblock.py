@@ -129,9 +129,7 @@ def test_a_page_record_takes_sixteen_bytes() -> None:
 @pytest.mark.parametrize(("max_page_order", "thp_built_in"), [(2, False), (16, False), (8, True)])
 def test_an_illegal_geometry_is_our_own_mistake(max_page_order: int, thp_built_in: bool) -> None:
     with pytest.raises(AssertionError):
-        new_machine(
-            params(nr_frames=4096, max_page_order=max_page_order, pageblock_order=3, thp_built_in=thp_built_in)
-        )
+        new_machine(params(nr_frames=4096, max_page_order=max_page_order, pageblock_order=3, thp_built_in=thp_built_in))
 
 
 def test_grouping_given_up_leaves_the_boots_pageblocks_movable() -> None:

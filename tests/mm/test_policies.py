@@ -190,9 +190,7 @@ def test_the_scenario_asks_every_policy() -> None:
         ("new_pages", "def check_new_pages(m): ...", "check_new_pages: must have 4 parameters, found 1"),
     ],
 )
-def test_a_file_that_cannot_take_the_place_is_refused(
-    policy: str, text: str | None, why: str, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_take_the_place_is_refused(policy: str, text: str | None, why: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     if text is not None:
         file.write_text(text)
@@ -222,5 +220,3 @@ def test_what_is_kept_on_disk_is_told_apart_by_source(tmp_path: Path) -> None:
         )
         seen.append(done.stdout.split())
     assert seen == [[f"{os.getpid()}1", "0"], [f"{os.getpid()}1", "1"], [f"{os.getpid()}2", "0"]]
-
-

@@ -169,8 +169,10 @@ def test_every_cache_fits_and_is_aligned(
     assert cache.objects == slab // cache.size >= cache.min_objects == least // cache.size >= 1
     assert cache.min_order == 0 or least // 2 < cache.size
     assert cache.min_order <= cache.order <= max(3, cache.min_order) <= max(3, build.max_page_order)
-    assert cache.cpu_partial_slabs * cache.objects >= 2 * cache.cpu_partial > (
-        (cache.cpu_partial_slabs - 1) * cache.objects
+    assert (
+        cache.cpu_partial_slabs * cache.objects
+        >= 2 * cache.cpu_partial
+        > ((cache.cpu_partial_slabs - 1) * cache.objects)
     )
     if cache.min_order < 3:
         assert slab % cache.size <= slab // 2

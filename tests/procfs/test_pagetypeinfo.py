@@ -56,11 +56,7 @@ def test_each_node_has_its_own_heads_and_mixed_blocks_are_passed_over() -> None:
 def test_types_of_other_kernels_are_read() -> None:
     content = file("x86-4k-256M", "fresh.pagetypeinfo")
     lines = content.splitlines()
-    free = [
-        line.replace("  HighAtomic", "         CMA")
-        for line in lines
-        if "HighAtomic" in line and "type" in line
-    ]
+    free = [line.replace("  HighAtomic", "         CMA") for line in lines if "HighAtomic" in line and "type" in line]
     assert len(free) == 3
     assert pagetypeinfo.parse(content.replace("HighAtomic", "       CMA"))[0].migratetypes[3] == "CMA"
 

@@ -38,9 +38,7 @@ def test_a_recorded_state_fits_together(name: str) -> None:
     m = machine(name)
     recount(m)
     raw = recorded.raw_state(recording(name), "fresh.state", "state")
-    assert [int(zone.nr_free_pages) for zone in m.zones if zone.present_pages] == [
-        zone["free"] for zone in raw
-    ]
+    assert [int(zone.nr_free_pages) for zone in m.zones if zone.present_pages] == [zone["free"] for zone in raw]
     assert m.params[0].mobility_disabled == raw[0]["group_disabled"]
 
 
@@ -165,13 +163,9 @@ def test_a_state_that_cannot_be_is_refused(change: Callable[[dict[str, Any]], ob
 
 
 def test_a_section_or_moment_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(
-        RecordingError, match=r"no states in section 'x'; .* in: fresh.state, frag.do, script.mix_all$"
-    ):
+    with pytest.raises(RecordingError, match=r"no states in section 'x'; .* in: fresh.state, frag.do, script.mix_all$"):
         recorded.raw_state(recording(NAME), "x", "state")
-    with pytest.raises(
-        RecordingError, match=r"'script.mix_all' has no 'mid' but: before, after, after_drain"
-    ):
+    with pytest.raises(RecordingError, match=r"'script.mix_all' has no 'mid' but: before, after, after_drain"):
         recorded.raw_state(recording(NAME), "script.mix_all", "mid")
     with pytest.raises(RecordingError, match="no states in section 'consts'"):
         recorded.raw_state(recording(NAME), "consts", "state")

@@ -63,9 +63,7 @@ def test_a_line_of_a_hundred_megabytes_is_refused_at_once(name: str) -> None:
 @readers
 def test_the_same_zone_or_name_twice_is_refused(name: str) -> None:
     content = file("x86-4k-256M", name)
-    with pytest.raises(
-        ValueError, match=r"second time|not one line for each|not a line of this file|not 'Page"
-    ):
+    with pytest.raises(ValueError, match=r"second time|not one line for each|not a line of this file|not 'Page"):
         READERS[name](content + content.splitlines(keepends=True)[-2])
 
 

@@ -58,9 +58,7 @@ def test_types_and_pageblocks_are_those_of_pagetypeinfo() -> None:
 
 
 def test_two_files_of_one_moment_come_out_as_they_were() -> None:
-    donor = applied(
-        x86_boot(64), X86.format(orders(9, 9, 9), orders(900, 300, 100, 50, 20, 10, 5, 4, 3, 2, 3))
-    )
+    donor = applied(x86_boot(64), X86.format(orders(9, 9, 9), orders(900, 300, 100, 50, 20, 10, 5, 4, 3, 2, 3)))
     donor.pageblocks[::3] = 0
     free, types = buddyinfo.show(donor), pagetypeinfo.show(donor)
     head, blocks = types.split("Number of blocks")
@@ -113,9 +111,7 @@ def test_blocks_are_scattered_over_the_zone() -> None:
 def test_a_last_part_of_a_pageblock_that_the_kernel_does_not_count_is_movable(seed: int) -> None:
     start = (1 << 14) + 100
     ram = (PfnRange(start, start + 2 * 8192 - 50),)  # ends in a third pageblock, and counts for two
-    boot = arm64_boot(64, page_shift=16, max_page_order=13)._replace(
-        ram=ram, reserved=(PfnRange(start, start + 9),)
-    )
+    boot = arm64_boot(64, page_shift=16, max_page_order=13)._replace(ram=ram, reserved=(PfnRange(start, start + 9),))
     types = pagetypeinfo.show(boot_machine(boot))
     counted = f"{0:12d} {2:12d} {0:12d} {0:12d} "
     assert counted in types

@@ -66,9 +66,7 @@ def test_the_boost_is_in_every_mark() -> None:
 def test_counters_of_numa_kernels_and_list_sizes_of_later_ones_are_read() -> None:
     content = file("x86-4k-256M", "fresh.zoneinfo")
     content = content.replace("      nr_free_cma  0\n", "      nr_free_cma  0\n      numa_hit     7\n")
-    content = content.replace(
-        "batch: 15\n", "batch: 15\n              high_min: 3\n              high_max: 4\n"
-    )
+    content = content.replace("batch: 15\n", "batch: 15\n              high_min: 3\n              high_max: 4\n")
     infos = zoneinfo.parse(content)
     assert infos[1].stats["numa_hit"] == 7
     assert infos[1].pagesets[0].counters["high_max"] == 4

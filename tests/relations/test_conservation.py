@@ -198,9 +198,7 @@ def asked(result: Result) -> list[ResponseConfig]:
 def test_every_response_is_what_the_tables_say(family: str, seed: int) -> None:
     result = run(family, seed)
     result = replace(result, batches=result.batches[:1])  # a window is as another, and each takes as long as the run
-    configs = [
-        config.model_copy(update={"name": str(n)}) for n, config in enumerate(asked(result))
-    ]
+    configs = [config.model_copy(update={"name": str(n)}) for n, config in enumerate(asked(result))]
     of_run, page_size = rows_of(result.tables), result.page_size_bytes
     windows = [rows_of(tables) for tables in result.batches]
     for value in responses_of(result, configs):

@@ -6,9 +6,7 @@ commands have for it.
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from kmsim.config.written import yaml_text
 from tests.commands import Shell
 from tests.patience import LITTLE_WORK_S, little_work
 from tests.relations.random_configs import FAMILIES, Mapping, random_config
+from tests.taken import kmsim_measured
 
 SLOW = pytest.mark.slow
 MANY = [(family, seed) for family, nr in zip(FAMILIES, (100, 50), strict=True) for seed in range(100, 100 + nr)]
@@ -86,11 +85,8 @@ def test_a_study_of_a_random_config_is_run_and_shown_and_goes_on(family: str, se
 def test_a_machine_of_16_gib_takes_less_than_a_gibibyte(family: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml_text(whole_config(family, 3, "16GiB")))
     compiled(family)
-    out = str(tmp_path / "there")
-    command = [sys.executable, "-m", "kmsim", "run", str(tmp_path / "config.yaml"), "--quiet", "--out", out]
-    process = os.posix_spawn(command[0], command, os.environ)
-    _, status, usage = os.wait4(process, 0)
-    assert os.waitstatus_to_exitcode(status) in (DONE, STUCK)
-    assert usage.ru_maxrss * 1024 < RSS_MAX
-    assert usage.ru_utime + usage.ru_stime < LITTLE_WORK_S
-    print(f"\n16 GiB, {family}: {usage.ru_utime + usage.ru_stime:.1f} s of CPU time, {usage.ru_maxrss >> 10} MiB")
+    done = kmsim_measured(tmp_path, "run", "config.yaml", "--quiet", "--out", "there")
+    assert done.code in (DONE, STUCK), done.err
+    assert done.peak_bytes < RSS_MAX
+    assert done.cpu_s < LITTLE_WORK_S
+    print(f"\n16 GiB, {family}: {done.cpu_s:.1f} s of CPU time, {done.peak_bytes >> 20} MiB")

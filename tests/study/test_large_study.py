@@ -31,18 +31,16 @@ sweep:
 responses: [%s]
 """
 LOADED = """\
-import json, os, re, sys
-from pathlib import Path
+import json, os, sys
 from kmsim.config.inquiry import FigureConfig
 from kmsim.plots.study_figures import figure_of
 from kmsim.study.results import load_study
+from tests.taken import peak_bytes
 study = load_study(sys.argv[1])
 rows = len(study.estimates)
 figure = figure_of(study, FigureConfig(kind="line", x="b", hue="a", where={"a": ["4", "8", "12"]}))
 figure.savefig(sys.argv[2])
-# Not ru_maxrss, which a process inherits from the one that started it.
-peak = 1024 * int(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
-print(json.dumps({"rows": rows, "cpu_seconds": sum(os.times()[:2]), "peak_bytes": peak}))
+print(json.dumps({"rows": rows, "cpu_seconds": sum(os.times()[:2]), "peak_bytes": peak_bytes()}))
 """
 
 

@@ -362,8 +362,6 @@ def test_holm_keeps_the_share_of_studies_that_are_wrong_anywhere() -> None:
     assert 0.035 < np.mean(wrong) < 0.065
 
 
-
-
 def test_what_is_equal_but_for_rounding_is_equal() -> None:
     sums = np.array([0.1 + 0.2, 0.1 + 0.7, 1e15 + 1])
     assert (sums[:2] != [0.3, 0.8]).all()

@@ -12,6 +12,7 @@ FULL = FOLDER / "x86-612-4k-256M-c2-full.json.gz"
 PARTS = FOLDER / "parts"
 ROWS = 60  # of a script
 
+
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:
     """A small document for each kind of section: its name, and what a file of it holds."""
     full = read(FULL)

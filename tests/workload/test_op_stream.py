@@ -184,9 +184,7 @@ def test_a_block_with_a_lifetime_has_no_slot_and_is_never_freed_here(
 # ---- phases
 
 
-@pytest.mark.parametrize(
-    ("free", "emptied"), [("fifo", "-0 -1 -2 -3"), ("lifo", "-3 -2 -1 -0")], ids=["fifo", "lifo"]
-)
+@pytest.mark.parametrize(("free", "emptied"), [("fifo", "-0 -1 -2 -3"), ("lifo", "-3 -2 -1 -0")], ids=["fifo", "lifo"])
 def test_what_is_filled_is_emptied_in_order(free: str, emptied: str) -> None:
     assert story(phases("fill", {"do": "empty", "free": free}, "fill")) == f"+0 +1 +2 +3 {emptied} +0 +1 +2 +3"
 

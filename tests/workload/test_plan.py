@@ -87,9 +87,7 @@ def test_the_ith_producer_hands_to_the_ith_consumer_modulo_their_number() -> Non
 
 
 def test_timed_blocks_wait_for_their_own_task_unless_another_frees_them() -> None:
-    of = plan(
-        {"cpus": [0], "lifetime": "1us", "operations": 140}, {"cpus": [0], "lifetime": "immortal"}, {"cpus": [0]}
-    )
+    of = plan({"cpus": [0], "lifetime": "1us", "operations": 140}, {"cpus": [0], "lifetime": "immortal"}, {"cpus": [0]})
     assert [(task.freed_by, task.nr_due_max) for task in of.tasks] == [(0, 70), (1, 0), (2, 0)]
 
 

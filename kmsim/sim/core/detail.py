@@ -1,9 +1,9 @@
 """What freeing a block needs to know beside its request: one number, in a slot, a due block or a run.
 
-    EXACT              how many pages are held
-    KVMALLOC, KVREALLOC    which allocator gave it (KV_SLAB, KV_PAGES, KV_VMALLOC), and the order of a block
-    KREALLOC           before it runs: whether the old memory is an object or a large block
-    others             nothing: 0
+EXACT              how many pages are held
+KVMALLOC, KVREALLOC    which allocator gave it (KV_SLAB, KV_PAGES, KV_VMALLOC), and the order of a block
+KREALLOC           before it runs: whether the old memory is an object or a large block
+others             nothing: 0
 """
 
 from kmsim.jit import shared

@@ -137,9 +137,7 @@ def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
     return m
 
 
-def _disagreements(
-    config: MachineConfig, recording: recorded.Recording, m: Machine, path: str
-) -> Iterator[Problem]:
+def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Machine, path: str) -> Iterator[Problem]:
     """Where the config and the recording speak of different machines."""
     consts = recording.consts
     pairs: list[tuple[str, object, object]] = [

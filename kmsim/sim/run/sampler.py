@@ -20,6 +20,7 @@ from kmsim.workload.plan import Plan
 
 LIVELOCK_PS = 100 * TIME_UNITS["ms"]  # assumed
 
+
 def until_all(finished: simpy.Event) -> Generator[simpy.Event, None, None]:
     """End when all have; a process, because a condition inside another loses its callbacks."""
     yield finished

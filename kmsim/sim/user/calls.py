@@ -1,5 +1,4 @@
-"""The calls of users' processes on a CPU: one operation of the CPU's own task after the other.
-"""
+"""The calls of users' processes on a CPU: one operation of the CPU's own task after the other."""
 
 from __future__ import annotations
 
@@ -18,6 +17,7 @@ from kmsim.workload.request import Request
 
 Call = Generator[simpy.Event, None, None]
 Allocating = Generator[simpy.Event, None, Alloc | None]
+
 
 class Calls:
     """The calls of one CPU are served one after another, each as one operation of its own task."""

@@ -65,9 +65,7 @@ def test_while_a_thread_sleeps_for_the_mutex_its_cpu_runs_another() -> None:
 
 
 @pytest.mark.parametrize(("machine", "interrupts"), [("x86-laptop", True), ("arm64-server", False)])
-def test_a_flush_interrupts_every_other_cpu_of_an_x86_and_none_of_an_arm64(
-    machine: str, interrupts: bool
-) -> None:
+def test_a_flush_interrupts_every_other_cpu_of_an_x86_and_none_of_an_arm64(machine: str, interrupts: bool) -> None:
     simulation = small_space(MIB | {"operations": 100, "cpus": [0]}, cpus=3, extends=machine)
     core = simulation.core
     watch(simulation, lambda *_: None)

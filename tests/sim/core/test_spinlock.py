@@ -126,9 +126,7 @@ def twin(story: Story) -> list[list[Span]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_section_waits_and_lasts_as_in_a_queue_of_interrupted_cpus(
-    seed: int
-) -> None:
+def test_every_section_waits_and_lasts_as_in_a_queue_of_interrupted_cpus(seed: int) -> None:
     story, core = story_of(seed)
     sections = [section for of_cpu in story.sections for section in of_cpu]
     waited = [section for section in sections if section.granted > section.at]

@@ -25,9 +25,7 @@ THREAD = {"name": "t", "cpus": [0], "operations": 1, "requests": [{"gfp": "GFP_K
 
 def study(state: object, **machine: Any) -> Study:
     threads = [{**THREAD, "think": "1us", "live": 1}]
-    return from_mapping(
-        {"machine": {**LIKE_RECORDED, **machine, "state": state}, "workload": {"threads": threads}}
-    )
+    return from_mapping({"machine": {**LIKE_RECORDED, **machine, "state": state}, "workload": {"threads": threads}})
 
 
 def machine(state: object, seed: int = 1, **others: Any) -> Machine:
@@ -91,11 +89,7 @@ def test_an_aged_machine_has_the_wanted_index() -> None:
 
 @pytest.mark.parametrize("kind", ["buddyinfo", "aged"])
 def test_random_states_follow_the_seed(kind: str, files: dict[str, str]) -> None:
-    state = (
-        {"buddyinfo": files["buddyinfo"]}
-        if kind == "buddyinfo"
-        else {"aged": {"order": 3, "unusable_index": 0.5}}
-    )
+    state = {"buddyinfo": files["buddyinfo"]} if kind == "buddyinfo" else {"aged": {"order": 3, "unusable_index": 0.5}}
     one, same, other = (machine(state, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(one.pages, same.pages)
     assert not np.array_equal(one.pages, other.pages)
@@ -118,10 +112,7 @@ def test_a_recording_of_another_machine_is_refused_key_by_key() -> None:
 def test_a_section_or_moment_that_is_not_there_is_refused() -> None:
     where = f"{RECORDED}: machine.state: must have the section x and the moment state, with its free lists"
     (why,) = refusals({"recorded": str(RECORDED), "section": "x"})
-    assert (
-        why
-        == f"{where}, found no states in section 'x'; there are some in: fresh.state, frag.do, script.mix_all"
-    )
+    assert why == f"{where}, found no states in section 'x'; there are some in: fresh.state, frag.do, script.mix_all"
     (why,) = refusals({"recorded": str(RECORDED), "section": "script.mix_all", "moment": "after_drain"})
     assert why.endswith("found a state without lists: it says how many blocks are free, not which")
 
@@ -164,9 +155,7 @@ def test_a_file_that_is_gone_when_the_run_starts_is_refused(files: dict[str, str
     for key in ("recorded", "buddyinfo"):
         config = study({key: files["junk"]}).machine
         moved = Path(files["junk"]).rename(files["junk"] + ".moved")
-        with pytest.raises(
-            ConfigError, match="must be a file that can be read, found No such file or directory"
-        ):
+        with pytest.raises(ConfigError, match="must be a file that can be read, found No such file or directory"):
             machine_of(config, 1)
         moved.rename(files["junk"])
 

@@ -3,8 +3,6 @@
 The prices are in `tests.sim.stories`.
 """
 
-
-
 from kmsim.config import Study
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.sampler import LIVELOCK_PS

@@ -101,9 +101,7 @@ def test_a_drain_takes_a_per_cpu_lists_lock_around_the_zones_and_waits_for_it() 
         ({"api": "bulk", "pages": 4}, {"alloc bulk 16384 B", "free bulk"}),
     ],
 )
-def test_an_operation_is_named_by_its_order_where_it_asks_for_a_block(
-    request_: Mapping, names: set[str]
-) -> None:
+def test_an_operation_is_named_by_its_order_where_it_asks_for_a_block(request_: Mapping, names: set[str]) -> None:
     _, slices = timeline_of(cheap(PAIR | {"cpus": [0], "requests": [request_]}))
     assert {each.name.removeprefix("t0/cpu0: ") for each in slices if each.of == "operation"} == names
 

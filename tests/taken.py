@@ -1,0 +1,54 @@
+"""What a process takes: its largest resident memory and its CPU time, read within it.
+
+Not `ru_maxrss`: a process inherits that from the one that started it, which may be a large one.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.patience import PATIENCE_S
+
+ROOT = Path(__file__).parent.parent
+_MEASURED = """\
+import atexit, sys
+from kmsim.cli import main
+from tests.taken import write_taken
+atexit.register(write_taken, sys.argv.pop(1))
+main()
+"""
+
+
+class Taken(NamedTuple):
+    """How a command ended, and what it took."""
+
+    code: int
+    out: str
+    err: str
+    peak_bytes: int
+    cpu_s: float
+
+
+def peak_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    found = re.search(r"VmHWM:\s+([0-9]+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def write_taken(file: str) -> None:
+    """Leave in the file what this process has taken so far."""
+    Path(file).write_text(json.dumps([peak_bytes(), sum(os.times()[:2])]))
+
+
+def kmsim_measured(folder: Path, *arguments: str) -> Taken:
+    """Run a command of kmsim in the folder, as a process of its own."""
+    command = [sys.executable, "-c", _MEASURED, "taken.json", *arguments]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env, timeout=PATIENCE_S)
+    peak, cpu_s = json.loads((folder / "taken.json").read_text())
+    return Taken(done.returncode, done.stdout, done.stderr, peak, cpu_s)
