@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.workload.draws import Generators, draws, generators
-from kmsim.workload.phases import NO_END, Phase
+from kmsim.workload.phases import NO_END, NOT_TIMED, Phase
 from kmsim.workload.plan import Plan
 from kmsim.workload.seeds import stream
 from kmsim.workload.sizes import Sizing, sizing_of
@@ -101,6 +101,8 @@ class OpStream:
             nr_written = write_ops(turns, slots, drawn, sizing.rows, ops)
             if left is not None:
                 left -= nr_ops
+                if left == 0 and phase.keeps_last:
+                    ops["lifetime_ps"][-1:] = NOT_TIMED
             elif nr_written < nr_ops:
                 left = 0
             self._last = ops[:nr_written]

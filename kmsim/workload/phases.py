@@ -23,7 +23,7 @@ class Phase(NamedTuple):
     """What a task does until it is done with it; `operations` None: without a limit of its own.
 
     The free of a timed block is an operation too, but none of the task's stream, which only allocates then: half of
-    them, rounded up.
+    them, rounded up. Of an odd number, the last block is never freed.
     """
 
     do: int
@@ -47,6 +47,11 @@ class Phase(NamedTuple):
     def of_stream(self) -> int | None:
         """How many of the operations the task's stream has: all, or the allocations of timed blocks."""
         return -(-self.operations // 2) if self.operations is not None and self.is_timed else self.operations
+
+    @property
+    def keeps_last(self) -> bool:
+        """Is the last of its timed blocks one for whose free no operation is left?"""
+        return self.is_timed and self.operations is not None and self.operations % 2 == 1
 
 
 def phases_of(source: ThreadConfig | InterruptConfig) -> tuple[Phase, ...]:
@@ -99,7 +104,7 @@ def nr_operations_of(phases: tuple[Phase, ...], nr_held_max: int, page_size: int
     """
     done = held = 0.0
     for phase in phases:
-        nr_ops = float(phase.of_stream or 0) * (2 if phase.is_timed else 1)
+        nr_ops = float(phase.operations or 0)
         blocks = _mean_blocks(phase.requests, page_size)
         if phase.do == FILL:
             nr_ops, held = (nr_held_max - held) * blocks, nr_held_max

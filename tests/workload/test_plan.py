@@ -265,7 +265,7 @@ def test_of_timed_blocks_the_frees_are_announced_as_well() -> None:
     phased = {"cpus": [0], "live": 2, "phases": [timed, {"do": "fill"}]}
     of = plan(phased, {"cpus": [0], "operations": 9, "lifetime": "1us"})
     assert [sum(len(block.ops) for block in blocks(of, task, 1)) for task in (0, 1)] == [3 + 2, 5]
-    assert nr_operations(of) == (6 + 2) + 10
+    assert nr_operations(of) == (6 + 2) + 9
 
 
 def test_what_never_ends_and_what_ends_at_a_time_counts_nothing() -> None:

@@ -6,6 +6,7 @@ The prices are in `tests.sim.stories`.
 from kmsim.config import Study
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.sampler import LIVELOCK_PS
+from kmsim.workload.plan import nr_operations, plan_of
 from tests.sim.stories import ONE, cheap, finished, prices, source, told
 
 MS = 10**9
@@ -74,6 +75,15 @@ def test_every_timed_block_is_freed_where_there_is_time() -> None:
     core = finished(cheap(timed, {"name": "freer", "cpus": [1], "operations": 1, "think": "1ms"})).core
     assert core.tasks["nr_due"].tolist()[:2] == [0, 0]
     assert core.tasks["nr_done"].tolist()[:2] == [500, 501]
+
+
+def test_an_odd_number_of_operations_is_done_as_announced_and_the_last_block_is_kept() -> None:
+    odd = BLOCKS | {"operations": 9, "lifetime": "100ns", "think": "1us"}
+    config = cheap(odd, {"name": "longer", "cpus": [1], "operations": 1, "think": "1ms"})
+    core = finished(config).core
+    assert core.tasks["nr_done"].tolist()[:2] == [9, 1]
+    assert core.tasks["nr_due"].tolist()[:2] == [0, 0]
+    assert nr_operations(plan_of(config.workload, config.machine)) == 10
 
 
 # ---- arrivals
