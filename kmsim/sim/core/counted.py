@@ -2,7 +2,8 @@
 
 The core counts from the boot on and is never reset, but for its maxima (`sim.run.windows`): a stretch of time is
 the difference of its ends. An operation belongs to the stretch in which it ends, a lock's waiting and
-holding to that in which the core counts them. Of a CPU, the stage under way at a cut is divided there:
+holding to that in which the core counts them; a wait that the core counts when it is over is divided at a cut
+(see `add_waits_under_way`). Of a CPU, the stage under way at a cut is divided there:
 its waiting comes first, then its instructions, its cache lines and what it does under a lock.
 """
 
@@ -14,7 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.metrics.histogram import NR_BUCKETS
-from kmsim.sim.core.records import BEGIN_WORK, COUNT, IDLE, MAX_PS, NR_LEVELS, START, UNPARK, WAITING, Core
+from kmsim.mm.mmzone import MAX_NR_ZONES, zone_of_pcp
+from kmsim.sim.core.records import (
+    BEGIN_WORK,
+    COUNT,
+    DRAIN_NEXT,
+    IDLE,
+    MAX_PS,
+    NOBODY,
+    NR_LEVELS,
+    START,
+    UNPARK,
+    WAITING,
+    Core,
+)
+from kmsim.workload.op_stream import DRAIN
 from kmsim.workload.plan import THREAD
 
 Ints = NDArray[np.int64]
@@ -53,8 +68,26 @@ def counted(core: Core, now_ps: int, *, divided: bool) -> Counted:
     if divided:
         spent += passed_of_stages(core, now_ps)
     locks = {name: core.locks[name].copy() for name in LOCK_COUNTS + LOCK_MAXIMA}
+    add_waits_under_way(core, locks, now_ps)
     nr_in_bucket = core.counts.reshape(-1)[all_filled]
     return Counted(0, now_ps, core.totals.copy(), all_filled, nr_in_bucket, locks, spent)
+
+
+def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None:
+    """Count, until now, the waits that the core counts when they are over: those of spinners and of drains."""
+    for ac in np.flatnonzero(core.cpus["busy"].T).tolist():
+        run = core.runs[ac]
+        if run.then == WAITING:
+            n = int(run.lock) if run.lock != NOBODY else int(core.state[0].first_pcp_lock) + MAX_NR_ZONES
+        elif run.kind == DRAIN and run.then == DRAIN_NEXT and run.since != NOBODY:
+            n = int(core.state[0].first_pcp_lock) + zone_of_pcp(core.m, int(run.drained))
+        else:
+            continue
+        wait = now_ps - int(run.since)
+        locks["acquisitions"][n] += run.lock == NOBODY  # that of a lock with a queue is counted when it is asked for
+        locks["contended"][n] += 1
+        locks["wait_total"][n] += wait
+        locks["wait_max"][n] = max(locks["wait_max"][n], wait)
 
 
 def since(later: Counted, earlier: Counted) -> Counted:
