@@ -299,7 +299,7 @@ def exit_code() -> int:
 
 def say(text: str) -> None:
     """Print an error; what it quotes of the user's input is not obeyed by a terminal."""
-    from kmsim.session.console import harmless
+    from kmsim.text import harmless
 
     typer.echo(harmless(text), err=True)
 

@@ -14,7 +14,7 @@ COMMANDS = "session"  # what the commands do: of the layer of the commands
 # Modules beside the layers that any of them may import.
 FOR_ALL = (
     "jit", "jit_cache", "jit_cache_root", "jit_inner", "jit_policies", "jit_reference",
-    "compile_watch", "input_file", "output", "units",
+    "compile_watch", "input_file", "output", "text", "units",
 )  # fmt: skip
 
 # Packages that only some layers may know: `sim` reads no YAML, `mm` knows no time.

@@ -8,20 +8,16 @@ Invariant: ``size`` counts the values below with aliases expanded, ``height`` ho
 are bounded when the tree is built, so that no walk over it needs a bound of its own.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
 from kmsim.config.errors import ConfigError, Problem, must
+from kmsim.text import is_text
 
 Scalar = None | bool | int | float | str
 Loc = tuple[str | int, ...]
-
-# What a text may not have: control characters (a terminal obeys them) but tabs and ends of lines, separators of
-# lines and paragraphs, what turns the direction of writing, unpaired surrogates, and what is no character.
-_NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 
 DEPTH_MAX = 50
 INT_END = 10**30  # as many digits as a file's integers have
@@ -103,11 +99,6 @@ def scalar(value: Scalar, place: Place) -> Node:
     """A scalar that no file spells."""
     text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return Node(value, place, text=text)
-
-
-def is_text(text: str) -> bool:
-    """Can it be shown on a terminal, in a page and in a file as it is?"""
-    return _NOT_TEXT.search(text) is None
 
 
 def shown(text: str) -> str:

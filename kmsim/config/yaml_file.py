@@ -24,12 +24,12 @@ from kmsim.config.node import (
     Place,
     Problems,
     Scalar,
-    is_text,
     mapping,
     sequence,
     shown,
 )
 from kmsim.input_file import InputFileError, read_input
+from kmsim.text import is_text
 from kmsim.units import format_size
 
 BYTES_MAX = 1 << 20

@@ -7,22 +7,18 @@ Names, notes and questions come from files that anybody may have written. All te
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
+from kmsim.text import NOT_TEXT
+
 CELL_MAX = 200  # characters of a table's cell
-# Control characters but line feed and tab, marks that turn the direction of writing, line and paragraph
-# separators, and halves of surrogate pairs, which no file in UTF-8 can hold.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
 _MARKUP = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def readable(text: str, most: int = CELL_MAX) -> str:
     """The text with a name in place of each character that is not seen, cut after `most` characters."""
     cut = text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
-    return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", cut)
+    return NOT_TEXT.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", cut)
 
 
 def encoded(data: Any) -> str:

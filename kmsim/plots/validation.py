@@ -6,35 +6,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kmsim.text import in_one_line
 from kmsim.validate.report import FileReport
 
 
 def print_report(report: FileReport, console: Console) -> None:
     """Print the scored sections of one file as a table, then every reason, each in a line."""
-    table = Table(title=escape(shown(report.path)), title_justify="left")
+    table = Table(title=escape(in_one_line(report.path)), title_justify="left")
     for heading in ("section", "rows", "equal", "skipped"):
         table.add_column(heading, justify="left" if heading == "section" else "right", no_wrap=True)
     unscored: dict[str, list[str]] = {}
     for section in report.sections:
         if section.rows:
             numbers = (f"{count:,}" for count in (section.rows, section.equal, section.skipped))
-            table.add_row(escape(shown(section.name)), *numbers, style=None if section.agrees else "red")
+            table.add_row(escape(in_one_line(section.name)), *numbers, style=None if section.agrees else "red")
         else:
             unscored.setdefault(section.why, []).append(section.name)
     if table.row_count:
         console.print(table)
     else:
-        console.print(shown(report.path), markup=False, soft_wrap=True)
+        console.print(in_one_line(report.path), markup=False, soft_wrap=True)
     for section in report.sections:
         if section.rows and section.why:
-            console.print(shown(f"{section.name}: {section.why}"), markup=False, soft_wrap=True)
+            console.print(in_one_line(f"{section.name}: {section.why}"), markup=False, soft_wrap=True)
     for why, names in unscored.items():
-        console.print(shown(f"not scored: {', '.join(names)}: {why}"), markup=False, soft_wrap=True)
-
-
-def shown(text: str) -> str:
-    """A text of a recording with what no terminal should be sent written as in Python: escapes, lone surrogates."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        console.print(in_one_line(f"not scored: {', '.join(names)}: {why}"), markup=False, soft_wrap=True)
 
 
 def print_total(reports: list[FileReport], seconds: float, console: Console) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,18 +11,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from kmsim.jit_cache import CACHE_PROBLEM, cache_directory
+from kmsim.text import harmless
 
 if TYPE_CHECKING:
     from kmsim.compile_watch import CompileWatch
     from kmsim.study.store import Result
-
-# Control characters but line feed and tab, marks that turn the direction of writing, and separators of lines.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def harmless(text: str) -> str:
-    """The text with what a terminal would obey spelt out: names and notes may be anybody's."""
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class TextConsole(Console):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kmsim.session.console import TextConsole, harmless
+from kmsim.session.console import TextConsole
 from kmsim.session.streams import SPELLING, Outlet, fit_streams
+from kmsim.text import harmless
 from tests.commands import SMALL
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
