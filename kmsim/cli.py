@@ -219,7 +219,10 @@ def schema() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[Optional[str], typer.Argument(help="A shipped bench or a study's file; else all.")] = None,  # noqa: UP045
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="A shipped bench or a study's file; else all.", metavar="NAME"),
+    ] = None,
     operations: Annotated[int, typer.Option(min=1, help="Simulated operations of the run, all CPUs together.")] = 10**7,
     json: Json = False,
 ) -> None:
@@ -240,7 +243,10 @@ def validate(paths: list[Path], json: Json = False) -> None:
 
 @app.command()
 def limits(
-    machine: Annotated[Optional[str], typer.Argument(help="A shipped machine or a file; else all that can be.")] = None,  # noqa: UP045
+    machine: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="A shipped machine or a file; else all that can be.", metavar="MACHINE"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """How much one kmalloc can give, and what sets the limit."""

@@ -100,7 +100,7 @@ def show_waste(words: list[str], name: str, *, as_json: bool) -> None:
     from kmsim.study.limits import machine_named
     from kmsim.study.waste import sizes_of, waste_of
 
-    sizes, config = sizes_of(words), machine_named(name)
+    sizes, config = sizes_of(words), machine_named(name, command="waste", argument="--machine")
     with compiling(quiet=as_json):
         rows = waste_of(config, sizes)
     if as_json:

@@ -5,12 +5,12 @@ time is that of the simulation, with latencies and all metrics on, without booti
 """
 
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from kmsim.config import Study, load
-from kmsim.config.errors import ConfigError, Problem, must, nearest
-from kmsim.config.shipped import shipped_file, shipped_names
+from kmsim.config.asked import asked_file
+from kmsim.config.errors import ConfigError, Problem, must
+from kmsim.config.shipped import shipped_names
 from kmsim.sim.simulation import new_simulation
 from kmsim.sim.simulation import run as simulate
 
@@ -42,12 +42,7 @@ def study_of_bench(name: str, operations: int) -> Study:
     There may be a few more, so that all threads have as many; what interrupts do, and timed frees, comes on
     top. ConfigError where there is no such bench, or its threads have phases.
     """
-    names = bench_names()
-    is_path = name.endswith((".yaml", ".yml")) or "/" in name
-    if not is_path and name not in names:
-        what = must("shipped", names=", ".join(names))
-        raise ConfigError([Problem("shipped", "kmsim bench", None, "NAME", what, repr(name), nearest(name, names))])
-    file = Path(name) if is_path else shipped_file("bench", name)
+    file = asked_file("bench", name, command="bench", argument="NAME")
     study = load(file)
     phased = [n for n, thread in enumerate(study.workload.threads) if thread.phases]
     if phased:

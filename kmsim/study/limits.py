@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmsim.config import MachineConfig, from_mapping, load
+from kmsim.config.asked import asked_file
 from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
@@ -44,11 +45,12 @@ class LimitRow(NamedTuple):
         return self.max_page_order + 1
 
 
-def machine_named(name: str) -> MachineConfig:
+def machine_named(name: str, *, command: str = "limits", argument: str = "MACHINE") -> MachineConfig:
     """The machine of that shipped name, or of a file: a machine's, or a study's."""
-    if name.endswith((".yaml", ".yml")) and "machine" in _keys(Path(name)):
-        return load(name).machine
-    return from_mapping({"machine": name, "workload": ANY_THREAD}).machine
+    file = asked_file("machines", name, command=command, argument=argument)
+    if "machine" in _keys(file):
+        return load(file).machine
+    return from_mapping({"machine": str(file), "workload": ANY_THREAD}).machine
 
 
 def _keys(path: Path) -> set[str]:

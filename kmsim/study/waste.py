@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kmsim.config import ConfigError, MachineConfig, Problem
-from kmsim.config.errors import must
+from kmsim.config.asked import refused
 from kmsim.mm.getorder import get_order
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
@@ -57,14 +57,16 @@ def _size_problem(word: str) -> Problem | None:
     try:
         size = _parsed(word[:40])
     except ValueError as error:
-        rule = "size_whole" if "whole" in str(error) else "size"
-        return Problem(rule, "waste", None, "SIZE", must(rule), repr(word[:40]))
+        return _refused("size_whole" if "whole" in str(error) else "size", word)
     if size < 1:
-        return Problem("at_least", "waste", None, "SIZE", must("at_least", limit="1B"), repr(word[:40]))
+        return _refused("at_least", word, limit="1B")
     if size > SIZE_MAX:
-        limit = format_size(SIZE_MAX)
-        return Problem("at_most", "waste", None, "SIZE", must("at_most", limit=limit), repr(word[:40]))
+        return _refused("at_most", word, limit=format_size(SIZE_MAX))
     return None
+
+
+def _refused(rule: str, word: str, **context: str) -> Problem:
+    return refused(rule, word, "waste", "SIZE", **context)
 
 
 def waste_of(config: MachineConfig, sizes: list[int]) -> list[WasteRow]:

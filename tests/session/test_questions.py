@@ -71,10 +71,15 @@ def test_waste_as_json(kmsim: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("waste", "4KB"), "waste: SIZE: must be a size such as 16GiB, found '4KB'"),
-        (("waste", "0"), "waste: SIZE: must be at least 1B, found '0'"),
+        (("waste", "4KB"), "kmsim waste: SIZE: must be a size such as 16GiB, found '4KB'"),
+        (("waste", "0"), "kmsim waste: SIZE: must be at least 1B, found '0'"),
         (("waste", "100", "--machine", "missing.yaml"), "must be a file that exists"),
+        (("waste", "100", "--machine", "nosuch"), "kmsim waste: --machine: must be a shipped name"),
         (("limits", "x86-laptob"), "did you mean 'x86-laptop'?"),
+        (("limits", ""), "kmsim limits: MACHINE: must be a shipped name"),
+        (("limits", "no/file"), "no/file: must be a file that exists"),
+        (("bench", "fast"), "kmsim bench: NAME: must be a shipped name"),
+        (("bench", "no/file"), "no/file: must be a file that exists"),
         (("limits", "missing.yaml"), "missing.yaml: must be a file that exists"),
     ],
 )

@@ -82,11 +82,11 @@ def test_all_wrong_sizes_are_named() -> None:
     with pytest.raises(ConfigError) as refused:
         sizes_of(["4KB", "100", "0", "-1", "1.5B", "2TiB", "9" * 50, "\u0663"])
     assert str(refused.value).splitlines() == [
-        "waste: SIZE: must be a size such as 16GiB, found '4KB'",
-        "waste: SIZE: must be at least 1B, found '0'",
-        "waste: SIZE: must be a size such as 16GiB, found '-1'",
-        "waste: SIZE: must be a whole number of bytes, found '1.5B'",
-        "waste: SIZE: must be at most 1TiB, found '2TiB'",
-        f"waste: SIZE: must be at most 1TiB, found '{'9' * 40}'",
-        "waste: SIZE: must be a size such as 16GiB, found '\u0663'",
+        "kmsim waste: SIZE: must be a size such as 16GiB, found '4KB'",
+        "kmsim waste: SIZE: must be at least 1B, found '0'",
+        "kmsim waste: SIZE: must be a size such as 16GiB, found '-1'",
+        "kmsim waste: SIZE: must be a whole number of bytes, found '1.5B'",
+        "kmsim waste: SIZE: must be at most 1TiB, found '2TiB'",
+        f"kmsim waste: SIZE: must be at most 1TiB, found '{'9' * 50}'",
+        "kmsim waste: SIZE: must be a size such as 16GiB, found '\u0663'",
     ]
