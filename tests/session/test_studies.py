@@ -5,13 +5,14 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kmsim.config import study_text
 from kmsim.session.console import TextConsole
 from kmsim.study import executors
 from tests.commands import Done, Shell
-from tests.study.campaigns import archives, contents, small_design, stuck_with_16, wrong_with_16
+from tests.study.campaigns import archives, contents, flooded_design, small_design, wrong_with_16
 
 FILES = {"study.yaml", "provenance.json", "runs.parquet", "responses.parquet", "histograms.parquet", "series.parquet"}
 RUN = ("run", "small.yaml", "--jobs", "1")
@@ -114,22 +115,24 @@ def test_failed_runs_end_with_4_and_the_others_are_kept(kmsim: Shell, monkeypatc
     assert kmsim("show", "results/small", "--point", "1").err.startswith("run 2: must have a result; it failed (see re")
 
 
-def test_runs_that_could_not_go_on_are_said_in_red_left_out_and_end_with_4(
+def test_runs_that_a_flood_of_interrupts_ends_are_said_in_red_left_out_and_end_with_4(
     kmsim: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kmsim.write("small.yaml", study_text(small_design(comparisons=[{"axis": "live"}])))
-    monkeypatch.setattr(executors, "function_named", lambda _: stuck_with_16)
+    kmsim.write("small.yaml", study_text(flooded_design("1ms", "30us", "15us")))
     monkeypatch.setattr("kmsim.session.pace.stderr", TextConsole(stderr=True, force_terminal=True, highlight=False))
     done = kmsim(*RUN)
     assert done.code == 4
-    said = "in 2 of 6 runs the simulated machine could not go on; column `stuck` of runs says why; they are left out of"
+    said = "in 1 of 3 runs the simulated machine could not go on; column `stuck` of runs says why; they are left out of"
     assert f"\x1b[1;31m{said}" in done.err
-    assert "left out of all that follows: 2 runs in which the simulated machine could not go on" in done.out
+    assert "left out of all that follows: 1 run in which the simulated machine could not go on" in done.out
+    runs = pd.read_parquet(kmsim.folder / "results/small/runs.parquet").set_index("every")
+    why = "livelock: for 100ms no thread has finished an operation, though some want to run"
+    assert runs["stuck"].to_dict() == {"1ms": "", "30us": "", "15us": why}
     again = kmsim(*RUN, "--json")
     assert again.code == 4, "as long as there are such runs"
     document = json.loads(again.out)
-    assert [row["n"] for row in document["estimates"] if row["live"] == "16"] == [0, 0, 0]
-    assert {row["level"]: row["n"] for row in document["comparisons"]} == {"16": 0, "32": 2}
+    assert [row["n"] for row in document["estimates"] if row["every"] == "15us"] == [0, 0, 0]
+    assert {row["level"]: row["n"] for row in document["comparisons"]} == {"30us": 1, "15us": 0}
 
 
 REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {

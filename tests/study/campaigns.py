@@ -17,7 +17,7 @@ from kmsim.study.simulate import simulate
 from kmsim.study.study_folder import TIMING_FILE
 from kmsim.study.whole_study import run_whole_study
 from tests.patience import until
-from tests.studies import mapping
+from tests.studies import lock_prices_only, mapping
 
 RESPONSES = ["latency_mean", "failed_share", "lock_wait_share"]
 LIVE = "workload.threads[0].live"
@@ -31,6 +31,18 @@ def small_design(*live: int, replications: Any = 2, **others: Any) -> Design:
     sweep = {"axes": [{"key": LIVE, "name": "live", "values": list(live or (8, 16, 32))}]}
     asked = {"sweep": sweep, "replications": replications, "responses": RESPONSES}
     return design_of({**config, **asked, **others})
+
+
+def flooded_design(*every: str) -> Design:
+    """A design of one axis, how often interrupts come to a CPU whose thread has 40 operations; each takes 20 us."""
+    page = {"gfp": "GFP_ATOMIC", "order": 0}
+    irq = {"name": "nic", "kind": "irq", "cpus": [0], "arrivals": {"constant": "1ms"}, "requests": [page]}
+    slow = {name: {"value": "10us", "source": "for a test"} for name in ("alloc_fast", "free_fast")}
+    thread, irq = {"operations": 40, "cpus": [0]}, irq | {"lifetime": "immediate"}
+    config = mapping(thread, costs=lock_prices_only() | slow, interrupts=[irq], run={"sample_every": "5ms"})
+    axis = {"key": "workload.interrupts[0].arrivals.constant", "name": "every", "values": list(every)}
+    asked = {"sweep": {"axes": [axis]}, "responses": RESPONSES, "comparisons": [{"axis": "every"}]}
+    return design_of({**config, **asked})
 
 
 def run(design: Design, out: Path, executor: Executor | None = None, **others: Any) -> Outcome:
