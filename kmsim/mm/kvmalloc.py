@@ -65,7 +65,12 @@ def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, han
     """Start to free what a kvmalloc gave; `handle` is by its outcome an object, a pfn or an area, `order` a block's."""
     frame = vm.frames[first_frame(vm, ac, KV_FREE)]
     frame.old_outcome = outcome
-    frame.old_handle = handle
+    if outcome == KV_SLAB:
+        frame.old_obj = handle
+    elif outcome == KV_PAGES:
+        frame.old_pfn = handle
+    else:
+        frame.old_area = handle
     frame.old_order = order
     return go_on(m, sl, vm, ac)
 
@@ -79,19 +84,19 @@ def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheId
     """
     context = vm.contexts[ac]
     outcome, order = int(context.outcome), int(context.order)
-    handle, room = -1, 0
+    obj, pfn, area, room = int(context.obj), int(context.pfn), NO_AREA, 0
     if outcome == KV_SLAB:
-        handle = int(context.obj)
-        room = int(sl.caches[slab_owner(sl, handle)].slot_size)
+        room = int(sl.caches[slab_owner(sl, obj)].slot_size)
     elif outcome == KV_PAGES:
-        handle = int(context.pfn)
         room = 1 << (order + int(m.params[0].page_shift))
     elif outcome == KV_VMALLOC:
-        handle = int(context.area)
+        area = int(context.area)
     frame = vm.frames[first_frame(vm, ac, KV_REALLOC)]
-    context.area = handle if outcome == KV_VMALLOC else NO_AREA
+    context.area = area
     frame.old_outcome = outcome
-    frame.old_handle = handle
+    frame.old_obj = obj
+    frame.old_pfn = pfn
+    frame.old_area = area
     frame.old_order = order
     frame.old_bytes = room
     frame.cache = cache

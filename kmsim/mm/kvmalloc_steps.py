@@ -160,14 +160,14 @@ def ends(vm: Vm, ac: ContextIdx, outcome: int) -> int:
 def free_either(vm: Vm, ac: ContextIdx) -> int:
     """Free what a kvmalloc gave (kernel: kvfree)."""
     frame = vm.frames[frame_of(vm, ac)]
-    handle = int(frame.old_handle)
     if frame.old_outcome == KV_SLAB:
-        return slab_free(vm, ac, handle, KV_FREED)
+        return slab_free(vm, ac, int(frame.old_obj), KV_FREED)
     if frame.old_outcome == KV_PAGES:
-        return pages_free(vm, ac, handle, int(frame.old_order), KV_FREED)
+        return pages_free(vm, ac, int(frame.old_pfn), int(frame.old_order), KV_FREED)
     assert frame.old_outcome == KV_VMALLOC, "memory that no kvmalloc gave is freed"
+    area = int(frame.old_area)
     frame.step = KV_FREED
-    vm.frames[push_frame(vm, ac, FREE_START)].area = handle
+    vm.frames[push_frame(vm, ac, FREE_START)].area = area
     return GO_ON
 
 
@@ -225,7 +225,7 @@ def call_kvmalloc(vm: Vm, ac: ContextIdx, may_leave: int) -> None:
 def realloc_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     """An area has room for more than was asked for, up to its pages (kernel: vrealloc)."""
     frame = vm.frames[frame_of(vm, ac)]
-    area = vm.areas[frame.old_handle]
+    area = vm.areas[frame.old_area]
     old_bytes = int(area.nr_bytes)
     frame.old_bytes = old_bytes
     if frame.nr_bytes <= int(area.nr_pages) << int(m.params[0].page_shift):
@@ -269,9 +269,12 @@ def free_old(vm: Vm, ac: ContextIdx) -> int:
         frame.new_outcome = KV_NONE
     if frame.old_outcome == KV_NONE:
         return GO_ON
-    outcome, handle, order = int(frame.old_outcome), int(frame.old_handle), int(frame.old_order)
+    outcome, order = int(frame.old_outcome), int(frame.old_order)
+    obj, pfn, area = int(frame.old_obj), int(frame.old_pfn), int(frame.old_area)
     inner = vm.frames[push_frame(vm, ac, KV_FREE)]
     inner.old_outcome = outcome
-    inner.old_handle = handle
+    inner.old_obj = obj
+    inner.old_pfn = pfn
+    inner.old_area = area
     inner.old_order = order
     return GO_ON

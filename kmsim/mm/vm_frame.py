@@ -21,8 +21,9 @@ from kmsim.mm.vm_records import (
 # What a step needs before the next one can be taken.
 GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC, CHAIN_FREE = range(9)
 
-# A virtual address for an area (kernel: __get_vm_area_node, alloc_vmap_area).
+# The steps, numbered group after group; each group but the last ends with a mark that is no step.
 (
+    # A virtual address for an area (kernel: __get_vm_area_node, alloc_vmap_area).
     SPACE_STRUCT,
     SPACE_STRUCT_HAVE,
     SPACE_POOL,
@@ -38,10 +39,7 @@ GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC
     SPACE_GIVE_UP,
     SPACE_NO_STRUCT,
     SPACE_STEPS_END,
-) = range(15)
-
-# Pages, their array, and the mapping (kernel: __vmalloc_node_range, __vmalloc_area_node, vmap).
-(
+    # Pages, their array, and the mapping (kernel: __vmalloc_node_range, __vmalloc_area_node, vmap).
     AREA_START,
     AREA_HAS_SPACE,
     AREA_NO_SPACE,
@@ -60,10 +58,7 @@ GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC
     AREA_UNDONE,
     VMAP_START,
     AREA_STEPS_END,
-) = range(20, 38)
-
-# Freeing (kernel: remove_vm_area, vfree, vunmap, delayed_vfree_work).
-(
+    # Freeing (kernel: remove_vm_area, vfree, vunmap, delayed_vfree_work).
     FREE_START,
     FREE_UNLINK,
     FREE_UNMAP,
@@ -75,10 +70,7 @@ GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC
     FREE_DEFERRED,
     FREE_DEFERRED_NEXT,
     FREE_STEPS_END,
-) = range(40, 51)
-
-# Purging (kernel: __purge_vmap_area_lazy, decay_va_pool_node, purge_vmap_node).
-(
+    # Purging (kernel: __purge_vmap_area_lazy, decay_va_pool_node, purge_vmap_node).
     PURGE_START,
     PURGE_NODE,
     PURGE_POOL,
@@ -100,10 +92,7 @@ GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC
     PURGE_UNLOCK,
     PURGE_DONE,
     PURGE_STEPS_END,
-) = range(60, 81)
-
-# Either (kernel: mm/util.c).
-(
+    # Either (kernel: mm/util.c).
     KV_START,
     KV_SLAB_HAVE,
     KV_PAGES_HAVE,
@@ -116,11 +105,9 @@ GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC
     KV_REALLOC_HAVE,
     KV_REALLOC_VM_HAVE,
     KV_REALLOC_DONE,
-    KV_STEPS_END,
-) = range(90, 103)
-
-# What every frame may have left to do: to free the objects of ranges that are used up.
-DROP_NEXT = 110
+    # What every frame may have left to do: to free the objects of ranges that are used up.
+    DROP_NEXT,
+) = range(78)
 
 
 @small

@@ -51,7 +51,9 @@ vm_frame_t = np.dtype(
             ("may_leave", np.int64),
             # kvfree and kvrealloc: the memory that there was
             ("old_outcome", np.int64),
-            ("old_handle", np.int64),  # by its outcome an object, a pfn or an area
+            ("old_obj", np.int64),  # one of the three, by its outcome
+            ("old_pfn", np.int64),
+            ("old_area", np.int64),
             ("old_order", np.int64),
             ("old_bytes", np.int64),  # that it has room for, or of an area, that were asked for
             # kvrealloc: the memory that there is now
