@@ -61,7 +61,7 @@ BATCH_MAX = 1 << 16  # assumed: 256 MiB at once, in 4 KiB pages
 HIGH_MAX = (1 << 31) - 1  # the kernel keeps it as int
 _ORDER_NEEDS = ("arch", "page_size", "thp")
 _MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "memory_map", "reserved", "sysctl")
-_RELEASE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4}){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
+_RELEASE = re.compile(r"[1-9][0-9]{0,2}(\.(0|[1-9][0-9]{0,3})){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
 
 
 def _page_size(value: int) -> int:

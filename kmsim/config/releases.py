@@ -10,7 +10,7 @@ import re
 from kmsim.config.node import Node, Problems, described, mapping, scalar
 from kmsim.mm.kernels import KERNELS, NEWEST_RELEASE, Kernel, kernel_of
 
-_SERIES = re.compile(r"([0-9]{1,3})\.([0-9]{1,4})(?![0-9])")
+_SERIES = re.compile(r"([1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,3})(?![0-9])")
 
 # Where the config says a policy itself: a step for each noun below the machine.
 POLICY_KEYS = {
