@@ -57,7 +57,11 @@ _CONSTS = {
 
 
 class RecordingError(ValueError):
-    """The file is not a recording, or not one that can be used; the message is one line."""
+    """The file is not a recording, or not one that can be used; one line. `line`: that of the file, where known."""
+
+    def __init__(self, why: str, line: int | None = None) -> None:
+        super().__init__(why)
+        self.line = line
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,9 @@ def parse(content: bytes) -> Recording:
     try:
         document = json.loads(content, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        raise RecordingError(f"no JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+        raise RecordingError(
+            f"no JSON (line {error.lineno}, column {error.colno}: {error.msg})", error.lineno
+        ) from None
     except RecursionError:
         raise RecordingError("nested too deeply") from None
     except ValueError as error:  # no UTF-8, or a number of thousands of digits

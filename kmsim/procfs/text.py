@@ -1,7 +1,7 @@
 """The kernel's text, line by line: what every reader in this package needs before it looks at a word.
 
-A text is refused with a ValueError of one line that names the line: empty, cut off (every line of
-the kernel's ends in a newline), with control characters, or longer than any machine's.
+A text is refused with a LineError, a ValueError that names the line: empty, cut off (every line of
+the kernel's ends in a newline), with control characters; with a ValueError where it is longer than any machine's.
 """
 
 import re
@@ -17,9 +17,22 @@ _CONTROL = re.compile(r"[^\t -~]")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
-def refusal(number: int, why: str) -> ValueError:
+class LineError(ValueError):
+    """A line of a text does not belong there; `line` counts from 1, `why` is what is wrong with it."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(f"line {line}: {why}")
+        self.line, self.why = line, why
+
+
+def refusal(number: int, why: str) -> LineError:
     """The error that a reader raises for line `number`, counted from 1."""
-    return ValueError(f"line {number}: {why}")
+    return LineError(number, why)
+
+
+def line_and_why(error: ValueError) -> tuple[int | None, str]:
+    """Which line a reader's error is about, if it is about one, and what is wrong with it."""
+    return (error.line, error.why) if isinstance(error, LineError) else (None, str(error))
 
 
 def shown(words: str) -> str:

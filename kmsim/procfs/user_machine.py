@@ -29,14 +29,15 @@ from kmsim.mm.snapshot import Pfns, link
 from kmsim.procfs import buddyinfo, pagetypeinfo
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
 from kmsim.procfs.placement import Area, place
+from kmsim.procfs.text import line_and_why
 
 
 class UserMachineError(ValueError):
-    """The user's file cannot be this machine's state; `file` is "buddyinfo" or "pagetypeinfo"."""
+    """The user's file cannot be this machine's state; `file` is "buddyinfo" or "pagetypeinfo"; `line`: where known."""
 
-    def __init__(self, file: str, why: str) -> None:
-        super().__init__(why)
-        self.file = file
+    def __init__(self, file: str, why: str, line: int | None = None) -> None:
+        super().__init__(why if line is None else f"line {line}: {why}")
+        self.file, self.why, self.line = file, why, line
 
 
 def apply_buddyinfo(m: Machine, buddyinfo_text: str, pagetypeinfo_text: str | None, rng: np.random.Generator) -> None:
@@ -62,14 +63,15 @@ def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
     try:
         zones = buddyinfo.parse(text)
     except ValueError as error:
-        raise UserMachineError("buddyinfo", str(error)) from None
+        line, why = line_and_why(error)
+        raise UserMachineError("buddyinfo", why, line) from None
     _check_zones(m, "buddyinfo", ((row.node, row.zone) for row in zones))
     nr_orders = int(m.params[0].max_page_order) + 1
     if len(zones[0].nr_free) != nr_orders:
         why = f"{len(zones[0].nr_free)} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
-        raise UserMachineError("buddyinfo", why)
+        raise UserMachineError("buddyinfo", why, 1)
     free = {ZONE_NAMES.index(row.zone): list(row.nr_free) for row in zones}
-    for z, nr_free in free.items():
+    for line, (z, nr_free) in enumerate(free.items(), 1):
         nr_pages = sum(blocks << order for order, blocks in enumerate(nr_free))
         managed = int(m.zones[z].managed_pages)
         if nr_pages > managed:
@@ -77,7 +79,7 @@ def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
                 f"zone {ZONE_NAMES[z]}: {nr_pages} free pages, where the machine manages {managed}; "
                 "machine.memory_map says where its RAM lies (/proc/iomem, System RAM)"
             )
-            raise UserMachineError("buddyinfo", why)
+            raise UserMachineError("buddyinfo", why, line)
     return free
 
 
@@ -99,7 +101,8 @@ def _read_pagetypeinfo(m: Machine, text: str) -> pagetypeinfo.NodeTypes:
     try:
         nodes = pagetypeinfo.parse(text)
     except ValueError as error:
-        raise UserMachineError("pagetypeinfo", str(error)) from None
+        line, why = line_and_why(error)
+        raise UserMachineError("pagetypeinfo", why, line) from None
     _check_zones(m, "pagetypeinfo", ((row.node, row.zone) for node in nodes for row in node.pageblocks))
     node = nodes[0]
     pageblock_order = int(m.params[0].pageblock_order)

@@ -167,12 +167,12 @@ def test_no_memory_free_is_a_machine_with_nothing_on_its_lists() -> None:
         (
             X86.format("1 2", "1 2"),
             "buddyinfo",
-            "2 orders, where a max_page_order of 10 makes 11",
+            "line 1: 2 orders, where a max_page_order of 10 makes 11",
         ),
         (
             X86.format(orders(), orders(20_000)),
             "buddyinfo",
-            "zone DMA32: 20000 free pages, where the machine manages 10285; "
+            "line 2: zone DMA32: 20000 free pages, where the machine manages 10285; "
             "machine.memory_map says where its RAM lies (/proc/iomem, System RAM)",
         ),
         (

@@ -24,7 +24,7 @@ from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
 from kmsim.mm.mmzone import Machine, Params
 from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
 from kmsim.procfs import recorded
-from kmsim.procfs.text import read_text
+from kmsim.procfs.text import line_and_why, read_text
 from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
 from kmsim.units import format_size
 from kmsim.workload.ageing import age
@@ -119,13 +119,12 @@ def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
     except OSError as error:
         refuse("state_file", path, key, error.strerror or "an error")
     except recorded.RecordingError as error:
-        refuse("state_recording", path, key, str(error))
+        refuse("state_recording", path, key, str(error), line=error.line)
     try:
         raw = recorded.raw_state(recording, state.section, state.moment)
         m = recorded.build_machine(recording, raw, params_of(config))
     except recorded.RecordingError as error:
-        named = {"section": state.section, "moment": state.moment}
-        refuse("state_moment", path, "machine.state", str(error), **named)
+        refuse("state_moment", path, "machine.state", str(error), section=state.section, moment=state.moment)
     disagreements = list(_disagreements(config, recording, m, path))
     if disagreements:
         raise ConfigError(disagreements)
@@ -167,7 +166,8 @@ def apply_user_machine(m: Machine, state: BuddyInfo, seed: int) -> None:
         rng = stream(seed, "state/buddyinfo")
         apply_buddyinfo(m, texts["buddyinfo"], texts["pagetypeinfo"], rng)
     except UserMachineError as error:
-        refuse(f"state_{error.file}", str(paths[error.file]), f"machine.state.{error.file}", str(error))
+        key = f"machine.state.{error.file}"
+        refuse(f"state_{error.file}", str(paths[error.file]), key, error.why, line=error.line)
 
 
 def _text(path: Path, name: str) -> str:
@@ -176,14 +176,15 @@ def _text(path: Path, name: str) -> str:
     except OSError as error:
         refuse("state_file", str(path), f"machine.state.{name}", error.strerror or "an error")
     except ValueError as error:
-        refuse(f"state_{name}", str(path), f"machine.state.{name}", str(error))
+        line, why = line_and_why(error)
+        refuse(f"state_{name}", str(path), f"machine.state.{name}", why, line=line)
 
 
-def problem(rule: str, path: str, key: str, found: str, **context: object) -> Problem:
+def problem(rule: str, path: str, key: str, found: str, *, line: int | None = None, **context: object) -> Problem:
     """A broken rule of `MUST`, in a state's file."""
-    return Problem(rule, path, None, key, MUST[rule].format(**context), found)
+    return Problem(rule, path, line, key, MUST[rule].format(**context), found)
 
 
-def refuse(rule: str, path: str, key: str, found: str, **context: object) -> NoReturn:
+def refuse(rule: str, path: str, key: str, found: str, *, line: int | None = None, **context: object) -> NoReturn:
     """Raise the ConfigError of one broken rule."""
-    raise ConfigError([problem(rule, path, key, found, **context)]) from None
+    raise ConfigError([problem(rule, path, key, found, line=line, **context)]) from None

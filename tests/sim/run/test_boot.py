@@ -120,7 +120,7 @@ def test_a_section_or_moment_that_is_not_there_is_refused() -> None:
 def test_a_file_that_is_no_recording_is_refused(files: dict[str, str]) -> None:
     (why,) = refusals({"recorded": files["junk"]})
     must = "machine.state.recorded: must be a recording of a real kernel"
-    assert why == f"{files['junk']}: {must}, found no JSON (line 1, column 1: Expecting value)"
+    assert why == f"{files['junk']}:1: {must}, found no JSON (line 1, column 1: Expecting value)"
 
 
 def test_a_recording_whose_lists_and_pageblocks_disagree_is_refused(tmp_path: Path) -> None:
@@ -137,18 +137,22 @@ def test_the_users_files_are_refused_by_their_names(files: dict[str, str]) -> No
     (why,) = refusals({"buddyinfo": files["junk"]})
     like = "with these zones, orders and memory"
     must = f"machine.state.buddyinfo: must be the buddyinfo of a machine {like}"
-    assert why.startswith(f"{files['junk']}: {must}")
-    assert why.endswith("found line 1: not 'Node N, zone NAME COUNTS': 'junk'")
+    assert why.startswith(f"{files['junk']}:1: {must}")
+    assert why.endswith("found not 'Node N, zone NAME COUNTS': 'junk'")
     (why,) = refusals({"buddyinfo": files["buddyinfo"], "pagetypeinfo": files["junk"]})
     must = f"machine.state.pagetypeinfo: must be the pagetypeinfo of a machine {like}"
-    assert why.startswith(f"{files['junk']}: {must}")
+    assert why.startswith(f"{files['junk']}:1: {must}")
+    (why,) = refusals({"buddyinfo": files["buddyinfo"]}, max_page_order=11)
+    assert why.startswith(f"{files['buddyinfo']}:1: ")
+    assert why.endswith("found 11 orders, where a max_page_order of 11 makes 12")
     (why,) = refusals({"buddyinfo": files["buddyinfo"]}, memory="4GiB")
     assert why.endswith("found zones DMA, DMA32, where the machine has DMA, DMA32, Normal")
 
 
 def test_a_binary_file_is_refused() -> None:
     (why,) = refusals({"buddyinfo": str(RECORDED)})
-    assert why.endswith("found line 1: not text (a byte that is no ASCII character)")
+    assert why.startswith(f"{RECORDED}:1: ")
+    assert why.endswith("found not text (a byte that is no ASCII character)")
 
 
 def test_a_file_that_is_gone_when_the_run_starts_is_refused(files: dict[str, str]) -> None:
