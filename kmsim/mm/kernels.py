@@ -15,8 +15,10 @@ release. Explicit keys of a config (`pcp.auto_tune`, `check_pages` ...) override
 that has none (`kmsim.config.releases`). Policies of one noun stand side by side in the compiled code, and a
 param chooses: one branch.
 
-A file from outside of the package takes a policy's place on one machine: `Policies({"fallback": path})` as its
-`Machine.policies` (see `kmsim.jit_policies`; the choice is made when code is compiled). The file has the policy's
+A file from outside of the package takes a policy's place on one machine, from its boot on: give
+`Policies({"fallback": path})` to what makes the machine (`new_machine`, `Boot`, `build_machine`; of a run,
+`sim.simulation.new_simulation`). It becomes `Machine.policies` (see `kmsim.jit_policies`; the choice is made when
+code is compiled). The file has the policy's
 verbs, with as many parameters; how they may be called, the docstrings in the package's file say. A copy of that
 file is a beginning.
 

@@ -11,6 +11,7 @@ what else the boot allocates and frees on the way: `reserved` says what of it st
 from typing import NamedTuple
 
 from kmsim.jit import entry
+from kmsim.jit_policies import Policies
 from kmsim.mm.buddy import split_large_buddy
 from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, Params, new_machine
 from kmsim.mm.recount import validate
@@ -45,6 +46,7 @@ class Boot(NamedTuple):
     released: tuple[PfnRange, ...] = ()
     sysctl: Sysctl = Sysctl()
     cache_slice_bytes: int = 2 << 20
+    policies: Policies | None = None
 
 
 def subtract(ranges: tuple[PfnRange, ...], holes: tuple[PfnRange, ...]) -> list[PfnRange]:
@@ -87,7 +89,7 @@ def boot_machine(boot: Boot) -> Machine:
         nr_frames=boot.ram[-1].end,
         mobility_disabled=has_few_pageblocks(sum(present_pages), boot.params.pageblock_order),
     )
-    m = new_machine(params._replace(cache_lines=NO_CACHES))
+    m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies)
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
     late = subtract(boot.released, boot.reserved)
     for zone, span, present in zip(m.zones, bounds, present_pages, strict=True):

@@ -262,10 +262,11 @@ def pcps_of_zone(m: Machine, z: ZoneIdx) -> NDArray[np.void]:
     return m.pcps[pcp_index(m, z, 0) : pcp_index(m, z + 1, 0)]
 
 
-def new_machine(params: Params, nr_contexts: int | None = None) -> Machine:
+def new_machine(params: Params, nr_contexts: int | None = None, policies: Policies | None = None) -> Machine:
     """A machine with no zones yet: all lists empty, every page frame in no list, every line in no cache.
 
-    `nr_frames` is rounded up to a whole number of the largest blocks, so that a buddy always exists.
+    `nr_frames` is rounded up to a whole number of the largest blocks, so that a buddy always exists. `policies` stand
+    in place of the package's from the first block on that is given to a zone.
     """
     nr_cpus = params.nr_cpus
     assert 0 < nr_cpus < 1 << 16, "a toucher has 16 bits"
@@ -283,7 +284,7 @@ def new_machine(params: Params, nr_contexts: int | None = None) -> Machine:
     machine.contexts["page_list"] = nr_frames + nr_free_lists + nr_pcp_lists + np.arange(nr_contexts)
     machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
     machine.params[0] = params._replace(nr_frames=nr_frames)
-    return machine
+    return machine._replace(policies=policies)
 
 
 def _empty_arrays(nr_frames: int, nr_heads: int, nr_pageblocks: int, nr_cpus: int, nr_contexts: int) -> Machine:

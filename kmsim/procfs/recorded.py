@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from kmsim.input_file import BrokenGzip, read_unzipped
+from kmsim.jit_policies import Policies
 from kmsim.mm.kernels import NEWEST, Kernel, kernel_of
 from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
@@ -189,7 +190,9 @@ def states_of(recording: Recording, raw: RawState) -> list[ZoneState]:
     return states
 
 
-def build_machine(recording: Recording, raw: RawState, wanted: Params | None = None) -> Machine:
+def build_machine(
+    recording: Recording, raw: RawState, wanted: Params | None = None, policies: Policies | None = None
+) -> Machine:
     """The machine that was recorded, in this state; parameters that no recording says are as `params_of` has them."""
     states = states_of(recording, raw)
     if is_cut(raw):
@@ -199,7 +202,7 @@ def build_machine(recording: Recording, raw: RawState, wanted: Params | None = N
         nr_frames=states[-1].start_pfn + states[-1].spanned_pages,
         mobility_disabled=bool(raw[0].get("group_disabled", 0)),
     )
-    m = new_machine(params)
+    m = new_machine(params, policies=policies)
     load(m, states)
     refresh_zone_stat_thresholds(m)
     _set_recorded_thresholds(m, raw)

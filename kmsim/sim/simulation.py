@@ -17,6 +17,7 @@ from typing import Any
 import simpy
 
 from kmsim.config.study import Study
+from kmsim.jit_policies import Policies
 from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.mmzone import Machine
 from kmsim.sim.core.records import Core
@@ -85,10 +86,11 @@ class Simulation:
         self.engine.free()
 
 
-def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simulation:
+def new_simulation(study: Study, processes: Sequence[UserProcess] = (), policies: Policies | None = None) -> Simulation:
     """The machine booted, its processes and the user's ready to start at picosecond 0.
 
-    A user's process can ask for anything: where there is one, all allocators are there.
+    A user's process can ask for anything: where there is one, all allocators are there. `policies` stand in place of
+    the package's.
     """
     keep_heap()
     plan = plan_of(study.workload, study.machine)
@@ -97,7 +99,7 @@ def new_simulation(study: Study, processes: Sequence[UserProcess] = ()) -> Simul
         plan = replace(plan, caches=caches, constructor_ps=tuple(constructor_ps(caches, study.machine)))
     nr_spare = SPARE_CACHES if processes else 0
     seeds = slab_seeds_of(study, plan, nr_spare)
-    engine = Engine(new_environment(), core_of(study, plan, seeds, nr_spare), len(plan.tasks))
+    engine = Engine(new_environment(), core_of(study, plan, seeds, nr_spare, policies), len(plan.tasks))
     held = Held(engine, plan, study.machine, seeds)
     cpus = [Cpu(held, c) for c in range(study.machine.cpus)]
     simulation = Simulation(study, plan, engine, held, cpus, _recorders(study))

@@ -9,8 +9,8 @@ from kmsim.sim.run import assembly
 from tests.golden.outcome import differences, numpy_version, outcome, stored
 from tests.mm.test_policies import POLICIES, copied
 
-# Between them they ask every policy: the newest kernel's, and those of Linux 6.0.
-STUDIES = ("pages", "buddyinfo")
+# Between them they ask every policy, the newest kernel's and those of Linux 6.0, on booted and on recorded machines.
+STUDIES = ("pages", "buddyinfo", "recorded")
 
 
 @pytest.mark.slow
@@ -20,7 +20,7 @@ def test_goldens_are_the_same_with_a_copy_of_a_policy(
 ) -> None:
     policies = Policies({policy: copied(policy, tmp_path)})
     own = assembly.machine_of
-    monkeypatch.setattr(assembly, "machine_of", lambda *args: own(*args)._replace(policies=policies))
+    monkeypatch.setattr(assembly, "machine_of", lambda config, seed, _: own(config, seed, policies))
     for name in STUDIES:
         golden = stored(name)
         if golden["numpy"] != numpy_version():

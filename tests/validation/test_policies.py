@@ -16,7 +16,7 @@ NAME = "script.mix_all"
 
 def replayed(policies: Policies | None, monkeypatch: pytest.MonkeyPatch) -> list[Section]:
     """The script's sections, on a machine with these policies."""
-    monkeypatch.setattr(script, "build_machine", lambda *args: build_machine(*args)._replace(policies=policies))
+    monkeypatch.setattr(script, "build_machine", lambda *args: build_machine(*args, policies=policies))
     return script.script_sections(read(X86), NAME)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kmsim.config.study import Study
+from kmsim.jit_policies import Policies
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub, new_slub
 from kmsim.mm.vm_layout import small_space, vmalloc_space
@@ -18,9 +19,15 @@ from kmsim.workload.plan import BULK, EXACT, IRQ, Plan
 from kmsim.workload.seeds import stream
 
 
-def core_of(study: Study, plan: Plan, slab_seeds: list[int] | None, nr_spare_caches: int) -> Core:
+def core_of(
+    study: Study,
+    plan: Plan,
+    slab_seeds: list[int] | None,
+    nr_spare_caches: int,
+    policies: Policies | None = None,
+) -> Core:
     """The core at picosecond 0; `nr_spare_caches` can be created in the run."""
-    m = machine_of(study.machine, study.seed)
+    m = machine_of(study.machine, study.seed, policies)
     m.params[0].cache_lines = study.costs.cache_lines.value
     nr_cpus, nr_planned = study.machine.cpus, len(plan.tasks)
     slub = None

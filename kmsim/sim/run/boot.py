@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
 from kmsim.config.state import Aged, BuddyInfo, Recorded
+from kmsim.jit_policies import Policies
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
 from kmsim.mm.mmzone import Machine, Params
 from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
@@ -63,7 +64,7 @@ def params_of(config: MachineConfig) -> Params:
     )
 
 
-def boot_of(config: MachineConfig) -> Boot:
+def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:
     """What the kernel finds on this machine; ranges in page frames."""
     sysctl = config.sysctl
     shift = config.page_shift
@@ -82,6 +83,7 @@ def boot_of(config: MachineConfig) -> Boot:
             percpu_pagelist_high_fraction=sysctl.percpu_pagelist_high_fraction,
         ),
         cache_slice_bytes=config.cache_slice,
+        policies=policies,
     )
 
 
@@ -94,12 +96,15 @@ def is_managed(config: MachineConfig) -> NDArray[np.bool_]:
     return managed
 
 
-def machine_of(config: MachineConfig, seed: int) -> Machine:
-    """The machine as the run starts; ConfigError where the state's files cannot be that machine's."""
+def machine_of(config: MachineConfig, seed: int, policies: Policies | None = None) -> Machine:
+    """The machine as the run starts; ConfigError where the state's files cannot be that machine's.
+
+    Files in place of the package's policies are asked from the first page on, the boot and ageing included.
+    """
     state = config.state
     if isinstance(state, Recorded):
-        return recorded_machine(config, state)
-    m = boot_machine(boot_of(config))
+        return recorded_machine(config, state, policies)
+    m = boot_machine(boot_of(config, policies))
     if isinstance(state, BuddyInfo):
         apply_user_machine(m, state, seed)
     elif isinstance(state, Aged):
@@ -111,7 +116,7 @@ def machine_of(config: MachineConfig, seed: int) -> Machine:
     return m
 
 
-def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
+def recorded_machine(config: MachineConfig, state: Recorded, policies: Policies | None = None) -> Machine:
     """A machine as a real kernel was recorded."""
     path, key = str(state.recorded), "machine.state.recorded"
     try:
@@ -122,7 +127,7 @@ def recorded_machine(config: MachineConfig, state: Recorded) -> Machine:
         refuse("state_recording", path, key, str(error), line=error.line)
     try:
         raw = recorded.raw_state(recording, state.section, state.moment)
-        m = recorded.build_machine(recording, raw, params_of(config))
+        m = recorded.build_machine(recording, raw, params_of(config), policies)
     except recorded.RecordingError as error:
         refuse("state_moment", path, "machine.state", str(error), section=state.section, moment=state.moment)
     disagreements = list(_disagreements(config, recording, m, path))

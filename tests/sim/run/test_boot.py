@@ -3,18 +3,23 @@
 import gzip
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kmsim.config import ConfigError, Study, from_mapping
+from kmsim.jit_policies import Policies
+from kmsim.mm import memblock
 from kmsim.mm.memblock import boot_machine, recount
-from kmsim.mm.mmzone import Machine, Params
+from kmsim.mm.mmzone import Machine, Params, new_machine
 from kmsim.mm.vmstat import unusable_free_index
-from kmsim.procfs import buddyinfo, pagetypeinfo
+from kmsim.procfs import buddyinfo, pagetypeinfo, recorded
+from kmsim.sim.run import boot
 from kmsim.sim.run.boot import boot_of, machine_of, params_of
 from tests.mm.machines import params_of as params_of_machine
+from tests.mm.test_policies import copied
 from tests.procfs.recordings import file, path
 from tests.procfs.recordings import machine as recorded_machine
 
@@ -211,3 +216,32 @@ def test_lists_of_a_fixed_size_have_one_size() -> None:
     fixed, tuned = (machine("fresh", pcp={"auto_tune": auto_tune}).pcps for auto_tune in (False, True))
     assert (fixed["high_min"] == fixed["high_max"]).all()
     assert (tuned["high_min"] < tuned["high_max"]).any()
+
+
+class FirstCall(Exception):
+    """A policy could be asked from here on."""
+
+
+@pytest.mark.parametrize(
+    ("module", "called", "state"),
+    [
+        (memblock, "free_range", "fresh"),  # the boot's first block
+        (boot, "age", {"aged": {"order": 3, "unusable_index": 0.5}}),
+        (recorded, "load", {"recorded": str(RECORDED)}),
+    ],
+    ids=["boot", "ageing", "recording"],
+)
+def test_files_in_place_of_policies_are_asked_from_the_first_page_on(
+    module: ModuleType, called: str, state: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies = Policies({"fallback": copied("fallback", tmp_path)})
+
+    def look(m: Machine, *_: object) -> None:
+        assert m.policies is policies
+        raise FirstCall
+
+    if called == "age":
+        monkeypatch.setattr(boot, "boot_machine", lambda of: new_machine(of.params, policies=of.policies))
+    monkeypatch.setattr(module, called, look)
+    with pytest.raises(FirstCall):
+        machine_of(study(state).machine, 1, policies)
