@@ -1,7 +1,7 @@
-"""The rules between keys, also of a noun some of whose keys are broken.
+"""The rules between keys, checked even where some of the keys are wrong by themselves.
 
-The broken keys of a machine or a thread are left out and the rest is checked; what follows from a
-broken key is not reported, because it would be a guess.
+The wrong keys of a machine or a thread are left out and the rest is checked; what would follow from a
+wrong key is not reported, because it would be a guess.
 """
 
 from collections.abc import Iterator

@@ -179,7 +179,7 @@ def _axis(name: str, levels: tuple[Level, ...]) -> Axis:
 
 
 def _of_points(axis: Axis, points: Sequence[Point]) -> Axis:
-    """The axis with the levels that any point has: of the others there is nothing to be shown."""
+    """The axis without the levels that no point has."""
     there = {point.labels[axis.name] for point in points}
     kept = [k for k, level in enumerate(axis.levels) if level in there]
     values = None if axis.values is None else tuple(axis.values[k] for k in kept)

@@ -1,4 +1,4 @@
-"""That no key is moved in two ways: else points would carry the label of a level that another one overrides.
+"""No key may be moved in two ways: a point would then carry the label of a level that another level overrides.
 
 Two axes move one key where they name it, in whatever spelling (``threads[00]``, ``MAX_ORDER``, nested or dotted),
 where one names a parent of what the other names (``machine`` by name and ``machine.cpus``, ``machine.caches`` and one
@@ -84,7 +84,7 @@ def moved_findings(
 
 
 def overridden_sets(found: Sequence[Mover], sets: Sequence[tuple[str, Place]], problems: Problems) -> None:
-    """Note each override that no point would have: of a key that an axis moves at all of its levels."""
+    """Note each override without effect: of a key that an axis moves at all of its levels."""
     for key, place in sets:
         steps = _same(tuple(key_steps(key)))
         for mover in found:

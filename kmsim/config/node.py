@@ -142,7 +142,7 @@ class Problems:
 
     @property
     def only_between_keys(self) -> bool:
-        """Is each key right by itself?"""
+        """Are all problems so far rules between keys, with each key right by itself?"""
         return self.nr_alone == 0
 
     def add(self, rule: str, place: Place, loc: Loc = (), found: str = "", near: str = "", **context: object) -> None:

@@ -142,7 +142,7 @@ def _mentions(node: Node, word: str) -> bool:
 
 
 def _reason(product: Product, error: ConfigError, problems: Problems, number: int, labels: dict[str, str]) -> str:
-    """Why a point cannot be, where such points are dropped; ConfigError where not, or where a key is wrong."""
+    """Why an illegal point is dropped; ConfigError where such points are not, or where a key is wrong by itself."""
     if product.inquiry.sweep.drops_illegal and problems.only_between_keys:
         return "; ".join(f"{problem.key}: must {problem.must}" for problem in error.problems)
     if labels and problems.only_between_keys:

@@ -1,8 +1,7 @@
 """What a kernel release brings: its row of policies (`kmsim.mm.kernels`), where the config does not say its own.
 
-A row says a value for each of POLICY_KEYS, and for what no config says. A key of the config says more than the row. A
-release without a row is simulated only where the config says every policy key itself, but for build options, which
-have a default.
+A row has a value for each of POLICY_KEYS. A key in the config overrides the row. A release without a row is
+simulated only where the config itself gives every policy key; build options have a default.
 """
 
 import re

@@ -33,7 +33,7 @@ M = TypeVar("M", bound="ResultModel")
 
 
 class ResultModel(BaseModel):
-    """A file of a result: values are of the types that they were written with, and nothing is left over."""
+    """A file of a result: values have the types that were written, and there are no other keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -1,8 +1,9 @@
-"""Which points of a design are the same run but for names, and which need no check, since their parts had one.
+"""Which points of a design are equal but for names, and which are legal because all their parts are.
 
-A point's config has four parts: machine, costs, workload and run. Only what a workload has to know of its machine lies
-between them (``Bounds``). So a point is legal if each of its parts was in a legal point before, its workload with a
-machine of the same bounds: a design of a million points is checked in as many steps as it has different parts.
+A point's config has four parts: machine, costs, workload and run. All that one part depends on of another is what a
+workload has to know of its machine (``Bounds``). So a point is legal if each of its parts was in a legal point before,
+and its workload together with a machine of the same bounds: a design of a million points is checked in as many steps
+as it has different parts.
 
 Two points are the same run where their parts are equal without what only names: names of the study's nouns, notes,
 sources, and the release, whose policies are keys. Threads are told by their place: another name only draws other
@@ -70,7 +71,7 @@ class SeenParts:
         return tuple(numbers[part] for part in PARTS)
 
     def told_by(self, indices: Indices) -> Hashable:
-        """What tells an illegal point from others: the levels of its parts that were in no legal point."""
+        """What decides why a point is illegal: its machine, its workload, and other parts that no legal point had."""
         costs, run = (self._levels(part, indices) for part in ("costs", "run"))
         doubtful = tuple(None if (p, at) in self.others else at for p, at in (("costs", costs), ("run", run)))
         return (self._levels("machine", indices), self._levels("workload", indices), *doubtful)

@@ -35,7 +35,7 @@ BATCH_MAX = 10**6
 
 
 def _cpus(value: Any, info: ValidationInfo) -> Any:
-    """``all`` is every CPU of the machine, which the door hands in as context."""
+    """A list of CPUs; ``all`` is every CPU of the machine, which the door passes as context."""
     if value == "all":
         return list(range((info.context or {}).get("cpus", 1)))
     if not isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A figure with exactly the data that it shows, and its way to files: PNG, PDF and CSV.
+"""A figure with exactly the data that it shows, and how both are written: PNG, PDF and CSV.
 
 A file is written under a temporary name and renamed: it is whole or not there. It holds no date. Only regular files
 are replaced, links not followed: OutputError, an OSError, says what is in the way.

@@ -77,7 +77,7 @@ def _drawn(result: Result, name: str) -> Drawn:
 
 
 def _subplots(columns: int, size: tuple[float, float], **shared: bool) -> tuple[Any, Any]:
-    """A figure of a row of panels, of which pyplot, and so whoever shows figures, knows nothing; and its panels."""
+    """A figure with a row of panels, unknown to pyplot, which would show it a second time in a notebook; its panels."""
     figure: Any = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns, **shared)
@@ -246,7 +246,7 @@ def lock_waiting(result: Result) -> Drawn:
 
 
 def _bars(axes: Any, bottom: Any, top: Any, **look: Any) -> None:
-    """A bar for each CPU, all of them one shape: 256 CPUs times five parts are too many to draw one by one."""
+    """A bar for each CPU, drawn as one path: 256 CPUs times five parts are too many to draw one by one."""
     cpus = np.arange(len(top))
     half = 0.4 if len(cpus) <= FEW_CPUS else 0.5
     edges = np.column_stack((cpus - half, cpus + half)).ravel()

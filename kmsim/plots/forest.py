@@ -77,7 +77,7 @@ def _in_order(result: Any, rows: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
 
 
 def _kept(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """As many rows as have room: those that differ most surely, in their order."""
+    """As many rows as have room: those with the smallest p, in their order."""
     if len(rows) <= ROWS_MAX:
         return rows, []
     surest = rows.sort_values("p", kind="stable").head(ROWS_MAX).index
@@ -98,7 +98,7 @@ def _scaled(rows: pd.DataFrame, *, relative: bool) -> tuple[pd.DataFrame, str]:
 
 
 def _label(row: dict[str, Any], others: list[str], several: bool) -> str:
-    """What a row is of; its level is told by colour and marker."""
+    """The label of a row; colour and marker tell its level."""
     words = [plain(row["response"], 24)] if several else []
     return plain(", ".join(words + [plain(row[name], LEVEL_MAX) for name in others]), LABEL_MAX)
 

@@ -1,6 +1,6 @@
 """A response over two axes: a cell for each pair of levels, its colour and number the mean over runs.
 
-Points that were dropped are hatched, and so are, the other way, those of which no run yields the response; the
+Dropped points are hatched; points of which no run yields the response are hatched in the other direction. The
 legend says which is which. Numbers stand in the cells where there is room, dark on light or light on dark.
 """
 

@@ -117,7 +117,7 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _content(file: Path, sums: Mapping[str, str], ours: set[str], most_bytes: int) -> bytes | None:
-    """A file's content; None of others' that cannot be read. NotAResult of a figure of ours without a checksum."""
+    """A file's content; None if it cannot be read. NotAResult where a figure of kmsim's has no checksum."""
     if file.stem in ours and file.exists() and file.name not in sums:
         raise NotAResult(f"{file}: must be a figure that kmsim drew; it is not named in {CHECKSUMS_FILE}; {AGAIN}")
     try:

@@ -99,7 +99,7 @@ def study_tables(study: StudyResult) -> dict[str, Table]:
 
 
 def operations_table(result: Result) -> Table:
-    """What the requests of one run came to, over all CPUs."""
+    """Counts and latencies of one run's requests, over all CPUs."""
     summary = operations_summary(result)
     summary.insert(1, "what", what_is_asked_for(summary))
     return table(
@@ -130,7 +130,7 @@ def _comparisons(study: StudyResult) -> Table:
 
 
 def _short(study: StudyResult, rows: pd.DataFrame) -> pd.DataFrame:
-    """Dotted axes by their last words, as figures have them, so that the numbers beside them are seen."""
+    """Dotted names of axes cut to their last words, as in figures, so that the numbers beside them stay in view."""
     titles = axis_titles(study.axes)
     return rows.rename(columns={name: title for name, title in titles.items() if title not in rows.columns})
 

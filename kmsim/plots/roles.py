@@ -1,4 +1,4 @@
-"""What each axis of a study does in a figure: along x, told apart by hue, a panel each, or held at one level.
+"""What each axis of a study does in a figure: it runs along x, is told by hue, has a panel a level, or is held at one.
 
 Every axis of several levels has a role, so that no mark mixes points that differ in something unsaid: those that a
 figure's config does not name take the roles that are free, and the rest are held at their first level, which a
@@ -145,7 +145,7 @@ def roles_of(result: Any, rows: pd.DataFrame, config: Any, wanted: tuple[str, ..
 
 
 def _is_held(result: Any, config: Any, role: str) -> bool:
-    """Does the config name an axis for this role that `where` holds at one level? Then no other takes the role."""
+    """Does the config give this role to an axis that `where` holds at one level? Then the role stays empty."""
     return role != "x" and any(axis.name == getattr(config, role, None) for axis in result.axes)
 
 

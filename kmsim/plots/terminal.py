@@ -72,7 +72,7 @@ LOCK_COLUMNS = {
 
 
 def show_result(result: Result, console: Console) -> None:
-    """Print what a run came to."""
+    """Print the tables of a run."""
     facts = result.provenance
     for note in facts["notes"]:
         console.print(f"note: {escape(note)}", style="yellow")

@@ -1,7 +1,7 @@
 """A series over simulated time: the mean over a point's runs and its 95 % confidence interval, at each time.
 
-Runs that were sampled at other times are read where the mean is drawn (the last sample holds); where a run has
-ended, it is in no mean. Of several zones, each is a level of an axis of its own.
+A run that was sampled at other times than the mean is drawn at counts with its last sample before; a run that has
+ended no longer counts. Where there are several zones, they are the levels of one more axis.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which pageblocks have which migratetype, so that given free blocks find room in them.
+"""Choose a migratetype for each pageblock, so that the given free blocks have room in them.
 
 Works with numbers alone: a *whole* pageblock was left free by the boot, has a page that stays
 allocated, and is as good as any other; a *partial* one is in part reserved, and what the boot left

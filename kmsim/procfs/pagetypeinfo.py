@@ -1,8 +1,8 @@
 """/proc/pagetypeinfo: free blocks by migratetype, and pageblocks by migratetype (kernel: pagetypeinfo_show).
 
 The kernel stops counting a list at 100,000 and prints ">100000". It counts pageblocks of memory
-sections that are there; a `Machine` does not say which are not, so whole sections' worth of a
-zone's holes are taken as missing, and their pageblocks, never touched, from the movable ones.
+sections that are present. A `Machine` does not say which are absent, so a zone's holes, rounded down to whole
+sections, count as absent, and their pageblocks are taken off the movable ones.
 Leaves out the mixed blocks of kernels with page_owner (skipped when read).
 """
 

@@ -59,7 +59,7 @@ def place(area: Area, wanted: Wanted, rng: np.random.Generator) -> dict[tuple[in
 
 
 def _place_large(area: Area, wanted: Wanted, rng: np.random.Generator) -> tuple[dict[tuple[int, int], Pfns], Pfns]:
-    """The blocks of a pageblock and more; and the whole pageblocks that are in none of them."""
+    """Place the blocks of at least a pageblock; also return the whole pageblocks that none of them covers."""
     totals = [sum(of_order) for of_order in zip(*wanted.nr_free, strict=True)]
     placed, not_free = _descend(area.regions, NO_PFNS, totals, area.pageblock_order, rng)
     lists = {}

@@ -210,7 +210,7 @@ def build_machine(
 
 
 def _set_recorded_thresholds(m: Machine, raw: RawState) -> None:
-    """Where a state says at how many pages a CPU's delta is folded, take that: kswapd may have been awake."""
+    """Take the recorded stat_threshold where a state has one: it is another while kswapd is awake."""
     for zone in raw:
         if "threshold" in zone:
             z = ZONE_NAMES.index(zone["name"])
@@ -275,7 +275,7 @@ def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
 
 
 def _pending(zone: dict[str, Any], where: str, nr_cpus: int) -> list[int]:
-    """What each CPU has counted of the zone's free pages and not folded into the counter that `fstat` begins with."""
+    """Each CPU's delta of NR_FREE_PAGES that is not folded into the zone's counter (the first of `fstat`) yet."""
     if "fstat" not in zone:
         return [0] * nr_cpus
     pending = _integers(zone, where, "fstat", 1 + nr_cpus, low=-COUNT_MAX)[1:]

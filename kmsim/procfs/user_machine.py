@@ -5,9 +5,9 @@ migratetype, and its number of pageblocks by type; they lie where `placement` sc
 all other memory is allocated. Watermarks, sizes and per-CPU lists stay those of the booted
 machine, whose zones must be those of the file.
 
-The two files are read one after the other on a live machine: buddyinfo decides, and what
-differences in pagetypeinfo are corrected in its most numerous type, which is also where a count
-that the kernel capped is short. Where the two machines differ in their number of pageblocks, movable ones take
+The two files are read one after the other on a live machine, so that they may disagree: buddyinfo decides, and the
+difference is added to the type that has most blocks in pagetypeinfo, which is also the one whose count the kernel
+may have capped. Where the two machines differ in their number of pageblocks, movable ones take
 the difference; CMA and Isolate pageblocks become movable, and may have no free blocks. Without
 pagetypeinfo all free blocks and all pageblocks are movable (assumed).
 """

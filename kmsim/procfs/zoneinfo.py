@@ -144,7 +144,7 @@ def _check_whole(info: ZoneInfo, number: int) -> None:
 
 
 def _take(info: ZoneInfo, line: str, number: int) -> bool:
-    """Put what the line says into the zone; is it one of the file's, at its place?"""
+    """Store what the line says in the zone; False if no such line can stand here."""
     if info.start_pfn is not None:
         return False
     if line in ("  per-node stats", "  pagesets"):

@@ -34,7 +34,7 @@ class Damaged(NotAResult):
 
 
 class Foreign(NotAResult):
-    """A run's file is whole, but of another run than its name says."""
+    """A run's file is intact, but holds another run than its name says."""
 
 
 def pack(members: Members, identity: str, facts: Mapping[str, Any]) -> bytes:

@@ -33,7 +33,7 @@ class Shard(NamedTuple):
     of: int
 
     def points(self, design: Design) -> tuple[Point, ...]:
-        """Those of the points that are this shard's; all replications of a point are in one shard."""
+        """The points that belong to this shard; all replications of a point are in one shard."""
         return design.points[self.number - 1 :: self.of]
 
 
@@ -148,7 +148,7 @@ class Campaign:
     # ---- one run
 
     def _want(self, point: Point, replication: int) -> None:
-        """A run is part of the study: its result is there, or it begins to wait."""
+        """Note a run that the study needs: take its result if it is there already, else queue it."""
         study = self._design.study_of(point, replication)
         machine = study.machine
         orders = machine.max_page_order, machine.pageblock_order
@@ -185,7 +185,7 @@ class Campaign:
         return None
 
     def _fill(self, executor: Executor) -> None:
-        """Hand out runs as long as somebody takes them."""
+        """Submit queued runs while the executor has free slots."""
         nr_slots = executor.nr_slots
         while self._queue and self._nr_begun < nr_slots:
             _, _, identity = heapq.heappop(self._queue)
@@ -226,7 +226,7 @@ class Campaign:
             self._value[identity] = next(value for *_, batch, value in values if batch == WHOLE_RUN)  # perhaps NaN
 
     def fail(self, identity: str) -> None:
-        """A run has failed by our bug: it has no result."""
+        """Note a run that failed because of a bug in kmsim: it has no result."""
         self._ended.add(identity)
         self._failed.add(identity)
         self.counts.failed += len(self._runs[identity])
@@ -239,7 +239,7 @@ class Campaign:
             self._decide(run.point)
 
     def _decide(self, point: Point) -> None:
-        """Want one more replication of a point, and again if that is there already, unless they are enough."""
+        """Queue a point's next replication, and one more wherever that has a result already, until there are enough."""
         until = self._design.inquiry.replications.until
         runs = self._replications[point.number]
         while until is not None and all(run.identity in self._ended for run in runs):

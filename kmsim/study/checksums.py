@@ -66,7 +66,7 @@ def seal(folder: Path, names: Iterable[str]) -> None:
 
 
 def seal_more(folder: Path, written: Iterable[Path]) -> None:
-    """Write the checksums of these files of a folder and of those that it has named before and that are whole."""
+    """Write the checksums of these files of a folder, and of those listed before that are still intact."""
     names = {path.name for path in written}
     try:
         before = sums_in(folder)

@@ -55,7 +55,7 @@ class Cluster:
 
     @property
     def nr_workers(self) -> int:
-        """Threads of all workers that were there when last looked at; at least 1."""
+        """Threads of all workers, as last seen; at least 1."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + _WORKERS_LOOKED_AT_EVERY_S

@@ -159,7 +159,7 @@ def _design_facts(design: Design) -> dict[str, Any]:
 
 
 class _Table:
-    """A table on its way to its file, written in pieces; it is there when the block ends well."""
+    """A table written to its file piece by piece; the file appears when the block ends without an error."""
 
     def __init__(self, folder: StudyFolder, name: str, columns: dict[str, pa.DataType]) -> None:
         self._schema = pa.schema(list(columns.items()))

@@ -76,7 +76,7 @@ class Compared:
 
     @property
     def is_judged(self) -> bool:
-        """Has a row with a bound values on both sides, and has none lost all that it had in A?"""
+        """Is there a row with a bound that has values on both sides, and none that has values in A only?"""
         return bool((self.judged["n"] > 0).any()) and self.lost.empty
 
     @property
@@ -117,7 +117,7 @@ def compare(a: StudyResult, b: StudyResult, bounds: Bounds = Bounds()) -> Compar
 
 
 def _asking(study: StudyResult, other: StudyResult) -> StudyResult:
-    """The study; a plain run, whose tables are in memory, answers what the other one asks."""
+    """The study itself; a plain run gets its responses computed as the other study defines them."""
     if study.result is None or other.result is not None:
         return study
     configs = other.responses_config
@@ -209,7 +209,7 @@ def _runs_of_both(a: StudyResult, b: StudyResult, points: pd.DataFrame) -> pd.Da
 
 
 def _seeds_agree(runs: pd.DataFrame) -> tuple[bool, str]:
-    """Are the runs pairs? And a remark on why not."""
+    """Can the runs be paired by their seeds? If not, also a remark that says why."""
     keys = runs.assign(pair=runs["point"] // 2)[["pair", "replication", "seed", "side"]]
     pairs = keys[keys["side"] == 0].merge(keys[keys["side"] == 1], on=["pair", "replication"])
     agree = len(pairs) > 0 and bool((pairs["seed_x"] == pairs["seed_y"]).all())
@@ -319,7 +319,7 @@ def _rows(both: StudyResult, responses: Sequence[ResponseConfig], bounds: Bounds
 
 
 def _share(worsening: pd.Series, base: pd.Series) -> pd.Series:
-    """The worsening relative to A's mean; of nothing, any is infinite and none is 0."""
+    """The worsening relative to A's mean; around a mean of 0, it is 0 or infinite."""
     of_nothing = np.sign(worsening).map({1.0: np.inf, -1.0: -np.inf, 0.0: 0.0})
     return (worsening / base.where(base > 0)).where(base != 0, of_nothing) + 0.0  # no -0
 

@@ -39,7 +39,7 @@ def kind_of(study: Study) -> str:
 
 @contextmanager
 def compiled_once(study: Study) -> Iterator[None]:
-    """Hold back, within the block, every other run of a kind that was never run on this kind of processor."""
+    """Make other runs of the kind wait, within the block, where none ever ran on this kind of processor."""
     processor = llvmlite.binding.get_host_cpu_name()
     folder = cache_directory()
     marker = folder / f"{kind_of(study)}.{processor}.compiled"

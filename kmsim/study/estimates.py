@@ -6,8 +6,9 @@
 A point's observations are its replications; where only one run is left and it was cut into batches, they are
 the batches, and the mean is the batches' mean (of a quantile: the mean of the batches' quantiles). Runs that
 failed, those of a machine that could not go on (what it did before that is no sample of what was asked for), and
-values that are not finite are left out, and `n` says how many observations are left. `lag_1_p` says
-how likely so alike neighbours are if batches are independent: below 0.05, they are too short for the interval.
+values that are not finite are left out, and `n` says how many observations are left. `lag_1_p` is the probability
+that independent batches show so much correlation between neighbours: below 0.05, the batches are too short for the
+interval.
 
 In a comparison, pairs are of the same replication (or batch) and the same levels of the other axes; a point
 whose baseline was dropped has no row. All rows of a comparison are tested together (Holm). Of comparisons of
@@ -119,7 +120,7 @@ def comparisons(
 
 
 def count_runs(runs: pd.DataFrame) -> pd.Series[bool]:
-    """Which runs count: those that have a result, of a machine that could go on to the end."""
+    """Which runs count: those that have a result, and whose machine did not get stuck."""
     return ~runs["failed"].astype(bool) & (runs["stuck"] == "")
 
 

@@ -1,9 +1,9 @@
 """The largest kmalloc that the machine's memory can serve now, such as for a driver's big table.
 
-It is the largest block that a zone open to GFP_KERNEL has on a free list that such a request may use, and may
-give away without falling below its min watermark, the last that is tried before reclaim (kernel:
-zone_watermark_ok, ALLOC_WMARK_MIN). Reads only; the allocator itself, asked the same, changes its lists. Leaves
-out per-CPU lists and slabs with free objects, which matter only where memory has nothing larger.
+It is the largest free block that a zone open to GFP_KERNEL can give to such a request without falling below its
+min watermark, the lowest that is tried before reclaim (kernel: zone_watermark_ok, ALLOC_WMARK_MIN). It only reads;
+asking the allocator itself would change its lists. Leaves out per-CPU lists and slabs with free objects, which
+matter only where memory has nothing larger.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def machine_named(name: str, *, command: str = "limits", argument: str = "MACHIN
 
 
 def _keys(path: Path) -> set[str]:
-    """The keys at the top of a file; none where it is no YAML, which the door then says."""
+    """The top-level keys of a file; of one that cannot be read, `machine`, so that loading it says what is wrong."""
     from kmsim.config.errors import ConfigError
     from kmsim.config.node import Problems
     from kmsim.config.yaml_file import read_file

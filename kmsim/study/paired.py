@@ -33,7 +33,7 @@ RESAMPLES_BYTES_MAX = 1 << 26  # what is resampled at once
 
 
 class Difference(NamedTuple):
-    """What a level is above its baseline: n pairs, means, the intervals by t and by bootstrap, p and variance ratio."""
+    """Level minus baseline: n pairs, both means, the intervals by t and by bootstrap, p, and the variance ratio."""
 
     n: int
     baseline_mean: float
@@ -103,7 +103,7 @@ def paired_differences(
 
 
 def unpaired_differences(baseline: Moments, level: Moments, confidence: float = CONFIDENCE) -> Differences:
-    """Of each group: the level's mean minus the baseline's, which have nothing in common (Welch); n of the smaller."""
+    """For each group: the level's mean minus the baseline's, of independent samples (Welch); n of the smaller."""
     variances = [of.sd**2 / np.maximum(of.n, 1) for of in (baseline, level)]
     error = np.sqrt(variances[0] + variances[1])
     parts = sum(
@@ -125,7 +125,7 @@ def variance_ratio(baseline: ArrayLike, level: ArrayLike) -> float:
 
 
 def _p_of_no_difference(apart: Floats, error: Floats, freedom: Floats) -> Floats:
-    """How likely so large a difference is where there is none (two-sided t)."""
+    """The probability of a difference at least this large if there is none (two-sided t)."""
     from scipy.special import stdtr
 
     t = np.divide(np.abs(apart), error, out=np.full(len(apart), np.nan), where=error > 0)
@@ -134,7 +134,7 @@ def _p_of_no_difference(apart: Floats, error: Floats, freedom: Floats) -> Floats
 
 
 def holm(p: ArrayLike) -> Floats:
-    """p-values for many tests at once: below 0.05 for any true hypothesis in 5 % of studies; NaN is no test."""
+    """Holm-adjusted p-values: in at most 5 % of studies is any below 0.05 by chance alone; NaN is not a test."""
     given = np.asarray(p, np.float64)
     tested = np.flatnonzero(~np.isnan(given))
     order = tested[np.argsort(given[tested], kind="stable")]

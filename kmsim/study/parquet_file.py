@@ -1,9 +1,9 @@
 """Tables of results read as untrusted input: columns and types are those that were written, memory is bounded.
 
-A few bytes of Parquet can stand for any number of values. So what a file decodes to is bounded before it is read, by
-its own account of its rows, and texts are read by their dictionary, so that their length is known before they are
-spelt out. A file of many bytes may decode to `EXPANSION_MAX` times as many: a large study is large.
-Leaves out: a file whose account of its pages is a lie that only decoding them shows.
+A few bytes of Parquet can decode to any number of values. So the decoded size is bounded before a file is read, by
+the sizes in its metadata; texts are read as dictionaries, so that their length is known before they are expanded. A
+file may decode to `EXPANSION_MAX` times its own size, since a large study is large.
+Leaves out: metadata that understate a page, which only decoding it shows.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def histogram_quantiles(
 
 
 def ranks(n: int, q: Floats, confidence: float = CONFIDENCE) -> tuple[Ints, Ints]:
-    """Between which ranks of n observations, from 1, the true quantiles lie; 0 and n + 1: there is none so far out."""
+    """The ranks (from 1) between which the true quantiles lie; 0 and n + 1 where no rank is far enough out."""
     from scipy.stats import binom
 
     tail = (1 - confidence) / 2
@@ -90,6 +90,6 @@ def ranks(n: int, q: Floats, confidence: float = CONFIDENCE) -> tuple[Ints, Ints
 
 
 def _rank(n: int, q: Floats) -> Ints:
-    """The rank of a quantile: at least q of the observations are not above it; 1e-9 takes back what q * n rounds."""
+    """The rank of a quantile: a share of at least q lies at or below it; 1e-9 undoes the rounding of q * n."""
     found: Ints = np.clip(np.ceil(q * n - 1e-9), 1, n).astype(np.int64)
     return found

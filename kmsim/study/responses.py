@@ -54,7 +54,7 @@ class Measured(NamedTuple):
 
 
 def responses_of(result: Result, configs: Iterable[ResponseConfig]) -> list[Value]:
-    """Every response of a run, then of each of its windows those that windows have."""
+    """Every response of the run, then, window by window, those that are measured in windows."""
     wanted = list(configs)
     run = Measured(result.tables, result.page_size_bytes)
     values = [Value(config.name, config.unit, WHOLE_RUN, _value(run, config)) for config in wanted]
@@ -116,7 +116,7 @@ def _latency_mean(run: Measured, config: ResponseConfig) -> float:
 
 
 def _time_per_mib(run: Measured, config: ResponseConfig) -> float:
-    """Of the frees, too, it is the allocations that say how many bytes: what frees take is a part of the whole."""
+    """Frees are divided by the bytes that were allocated, too, so that both kinds add up to the whole."""
     operations = rows_about(run.tables["operations"], config, of_kind=False)
     of_kind = operations if config.of_kind is None else operations[operations["kind"] == config.of_kind]
     return _ratio(of_kind["sum_ps"].sum(), operations["asked_bytes"].sum(), times=MIB, over=PS_PER_US)

@@ -64,7 +64,7 @@ def assumed_prices(study: Study) -> dict[str, Price]:
 
 
 def one_at_a_time(design: Design, factor: float) -> Design:
-    """The study with an axis more: prices as given, and each assumed one divided and multiplied by the factor.
+    """The study with one more axis: prices as given, then each assumed price divided and multiplied by the factor.
 
     NotAResult where none is assumed, where they are not the same at all points, or where seeds are not.
     """
@@ -78,7 +78,7 @@ def one_at_a_time(design: Design, factor: float) -> Design:
 
 
 def _check(design: Design) -> None:
-    """NotAResult where prices cannot be varied, or where what they change could not be told from chance."""
+    """NotAResult where prices cannot be varied, or where their effect could not be told from noise."""
     if design.inquiry.replications.random_numbers != "common":
         why = "else no price is alone in what changes: --set replications.random_numbers=common"
         raise NotAResult(f"{design.name}: must have common random numbers, {why}")
@@ -180,7 +180,7 @@ def _where(others: Sequence[str], labels: Any) -> str:
 
 
 def conclusions(study: StudyResult) -> list[Conclusion]:
-    """Every row of the comparisons, and in which versions of the prices something else is said of it."""
+    """Every row of the comparisons, and the versions of the prices that change its conclusion."""
     axes = [axis for axis in study.axes if axis.name != AXIS]
     versions = next(axis.levels for axis in study.axes if axis.name == AXIS)
     said = {version: dict(_said(study, version, axes)) for version in versions}
@@ -241,7 +241,7 @@ def _saltelli_rows(nr_prices: int, samples: int) -> Iterator[tuple[str, Any]]:
 
 
 def indices(study: StudyResult, prices: Sequence[str], samples: int) -> pd.DataFrame:
-    """First-order and total index of each price for each response; NaN of one that does not vary or lacks a run."""
+    """First-order and total index of each price for each response; NaN where it is constant or a run is missing."""
     from scipy.stats import sobol_indices
 
     whole = study.responses[study.responses["batch"] < 0]

@@ -1,7 +1,7 @@
 """Intervals for the quantiles of points that were run once: by order statistics of the run's own latencies.
 
-They say how well a quantile is known of that run's operations, as if these were independent of each other, and
-nothing of how runs differ; the method says so. For that, there are replications.
+They say how well the run's own operations determine a quantile, as if these were independent of each other; they
+say nothing about how runs differ, for which there are replications. The column `method` says which kind it is.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def relative_width(mean: Floats, width: Floats) -> Floats:
 
 
 def von_neumann(group: Ints, values: Floats, nr_groups: int) -> tuple[Floats, Floats]:
-    """Of each group, in order within it: the correlation at lag 1, and how likely so much is of independent values.
+    """For each group, in its order: the correlation at lag 1, and the probability of so much in independent values.
 
     NaN of fewer than three values, or equal ones. The alternative is that neighbours are alike.
     """

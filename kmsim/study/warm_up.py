@@ -24,7 +24,7 @@ BATCH = 5  # the 5 of MSER-5
 
 
 def mser_5(series: ArrayLike) -> int:
-    """How many observations to leave out at the beginning: a multiple of 5, at most half; the earliest of equals.
+    """How many observations to drop at the beginning: a multiple of 5, at most half; of equal minima, the earliest.
 
     Observations that are not finite count for the time that they take, and for no value. A series of fewer than
     four batches is left whole.

@@ -107,7 +107,7 @@ def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing, finis
 
 @contextmanager
 def _keeping(campaign: Campaign) -> Iterator[None]:
-    """Say what is kept, where a campaign does not come to its end."""
+    """If a campaign ends early, say what was kept."""
     try:
         yield
     except (KeyboardInterrupt, SchedulerLost) as error:
@@ -175,7 +175,7 @@ def _design_of_all(shards: Sequence[Path]) -> Design:
 def _take_failures(
     campaign: Campaign, folder: StudyFolder, sources: Sequence[tuple[StudyFolder, Mapping[str, str]]]
 ) -> None:
-    """Take over why runs failed, which may decide that there are more; a failure counts if its checksum is there."""
+    """Copy why runs failed, where a checksum lists it: a failure may call for further replications."""
     found = True
     while found:
         found = False

@@ -1,4 +1,4 @@
-"""A worker: a process of its own that runs what it is given, one run after another, until nobody is left to ask.
+"""A worker: a process of its own that runs what it is given, one run after another, until its parent is gone.
 
 Started by `kmsim.study.executors`. It reads (key, study) from a socket that it was started with and answers
 with (key, archive, error). It goes when the socket is closed and, because a run in compiled code does not look

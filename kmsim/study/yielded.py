@@ -1,7 +1,7 @@
 """Whether a study can yield what its responses are about: a request that somebody makes, a zone, a lock, a counter.
 
-What a response is restricted to is a name or a number, and one that no point of the study has would be NaN
-everywhere: it is refused before anything is simulated. Leaves out how often: a lock that exists may never be taken.
+A response that is restricted to a name or a number which no point of the study has would be NaN everywhere: it is
+refused before anything is simulated. Not checked is how often: a lock that exists may never be taken.
 """
 
 from __future__ import annotations

@@ -174,7 +174,8 @@ def test_a_users_mistake_is_one_message(case: str, kmsim: Shell, monkeypatch: py
 def test_a_response_that_no_run_yields_is_refused(command: str, kmsim: Shell) -> None:
     kmsim.write("small.yaml", study_text(small_design(responses=[{"measure": "latency_mean", "order": 9}])))
     done = kmsim(command, "small.yaml")
-    what = "must be measured in some run: no run has this zone or lock, or asks for this, found latency_mean"
+    must = "must be about something that a run has: none has this zone or lock, or makes such requests"
+    what = f"{must}, found latency_mean"
     assert refused(done, what), done
     assert not (kmsim.folder / "results").exists()
 
