@@ -30,8 +30,8 @@ _PACKAGE = Path(__file__).parents[1]
 # Whose sources decide the bytes of a run's result; in `study` only what makes its tables.
 _MODEL = ("mm", "procfs", "metrics", "config", "workload", "sim")
 _TABLES = (
-    *("archive.py", "checksums.py", "identity.py", "largest.py", "parquet_file.py", "runner.py", "simulate.py"),
-    *("slab_tables.py", "statistics.py", "store.py", "tables.py", "timeline_file.py", "warm_up.py"),
+    *("archive.py", "checksums.py", "identity.py", "largest.py", "parquet_file.py", "rows.py", "runner.py"),
+    *("simulate.py", "slab_tables.py", "statistics.py", "store.py", "tables.py", "timeline_file.py", "warm_up.py"),
 )
 
 

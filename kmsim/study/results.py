@@ -29,7 +29,7 @@ from kmsim.study.archive import unpack
 from kmsim.study.collect import RUNS, TABLES, histogram_rows, response_rows, run_row, series_rows
 from kmsim.study.parquet_file import Kind, read_table
 from kmsim.study.single_runs import with_order_statistics
-from kmsim.study.store import NotAResult, Result, load, of_one_run, result_of, why_not
+from kmsim.study.store import NotAResult, Result, load, result_of, why_not
 from kmsim.study.study_folder import (
     ARCHIVE_BYTES_MAX,
     DESIGN_FILE,
@@ -111,7 +111,7 @@ class StudyResult:
             content = read_input(path, ARCHIVE_BYTES_MAX)
         except OSError as error:
             raise NotAResult(f"{path}: must be a run's result; {error.strerror}") from error
-        return of_one_run(result_of(unpack(content, path.stem, str(path))), f"{path}: must be a run's result")
+        return result_of(unpack(content, path.stem, str(path)), f"{path}: must be a run's result")
 
     @property
     def counted_runs(self) -> pd.DataFrame:

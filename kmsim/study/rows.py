@@ -15,24 +15,34 @@ import pandas as pd
 from kmsim.study.tables import KEYS, Tables
 
 
+class WrongRows(ValueError):
+    """The rows of a table do not fit together; `file` is the table's."""
+
+    def __init__(self, table: str, must: str) -> None:
+        super().__init__(f"must {must}")
+        self.file = f"{table}.parquet"
+
+
 def check_rows(tables: Tables) -> None:
-    """ValueError names the first table of a whole run whose rows do not fit together."""
+    """WrongRows names the first table of a whole run whose rows do not fit together."""
     samples, memory = tables["samples"], tables["memory"]
     zones = _once(memory, "zone")
-    _check("memory", _is_grid(memory, ("time_ns", "zone")), "one row for each zone at every instant")
+    _check("memory", _is_grid(memory, ("time_ns", "zone")), "have one row for each zone at every instant")
     is_grid = _is_grid(samples, ("time_ns", "zone", "order")) and _counts_up(samples["order"])
-    _check("samples", is_grid and _once(samples, "zone") == zones, "one row for each zone and order at every instant")
-    _check("samples", _once(samples, "time_ns") == _once(memory, "time_ns"), "the instants of memory.parquet")
+    _check(
+        "samples", is_grid and _once(samples, "zone") == zones, "have one row for each zone and order at every instant"
+    )
+    _check("samples", _once(samples, "time_ns") == _once(memory, "time_ns"), "have the instants of memory.parquet")
     is_of_operations = _counts_the_same(tables["operations"], tables["histograms"])
-    _check("histograms", is_of_operations, "the latencies of the operations in operations.parquet")
-    _check("cpus", _counts_up(tables["cpus"]["cpu"]), "one row for each CPU")
+    _check("histograms", is_of_operations, "count the operations that operations.parquet counts")
+    _check("cpus", _counts_up(tables["cpus"]["cpu"]), "have one row for each CPU")
     for table, name in (("vmstat", "name"), ("locks", "lock"), ("slabs", "cache")):
-        _check(table, tables[table][name].is_unique, f"each {name} once")
+        _check(table, tables[table][name].is_unique, f"have each {name} once")
 
 
 def _check(table: str, holds: bool, must: str) -> None:
     if not holds:
-        raise ValueError(f"{table}.parquet must have {must}")
+        raise WrongRows(table, must)
 
 
 def _once(table: pd.DataFrame, column: str) -> list[object]:

@@ -39,9 +39,9 @@ from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, 
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
 from kmsim.study.parquet_file import kinds_of, read_table
-from kmsim.study.rows import check_rows
+from kmsim.study.rows import WrongRows, check_rows
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
-from kmsim.study.tables import BATCH_TABLES, CLASS, COLUMNS, Tables
+from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
@@ -267,17 +267,7 @@ def proc_files(simulation: Simulation) -> dict[str, str]:
 def load(path: str | Path) -> Result:
     """Read a result folder back, every file of it verified; NotAResult says what is missing or damaged."""
     folder = Path(path)
-    must = f"{folder}: must be a result folder of kmsim"
-    return of_one_run(_result(_Members(folder), must, folder), must)
-
-
-def of_one_run(result: Result, must: str) -> Result:
-    """The result that was read; NotAResult, which `must` begins, unless its histograms are of its operations."""
-    sums = (result.tables[name].groupby(list(CLASS))["count"].sum() for name in ("operations", "histograms"))
-    operations, histograms = (counts[counts != 0] for counts in sums)
-    if not operations.equals(histograms):
-        raise NotAResult(f"{must}; histograms.parquet: must count the operations that operations.parquet counts")
-    return result
+    return _result(_Members(folder), f"{folder}: must be a result folder of kmsim", folder)
 
 
 class _Reader(Protocol):
@@ -327,10 +317,10 @@ class _InMemory:
         yield from ()
 
 
-def result_of(members: Mapping[str, bytes]) -> Result:
-    """The result that has these members (`members_of`); NotAResult says what is missing or damaged."""
+def result_of(members: Mapping[str, bytes], must: str = "must be a result of kmsim") -> Result:
+    """The result that has these members (`members_of`); NotAResult, which `must` begins, says what is wrong."""
 
-    return _result(_InMemory(members), "must be a result of kmsim", None)
+    return _result(_InMemory(members), must, None)
 
 
 def _result(read: _Reader, must: str, path: Path | None) -> Result:
@@ -347,7 +337,6 @@ def _result(read: _Reader, must: str, path: Path | None) -> Result:
         for name in read.verify():
             file = name  # is named if it is damaged
         tables = {name: _table(member(f"{name}.parquet"), name) for name in COLUMNS}
-        file = "its tables"
         check_rows(tables)
         end = checked(End, member("end.json"))
         batches = tuple(
@@ -356,7 +345,8 @@ def _result(read: _Reader, must: str, path: Path | None) -> Result:
         )
         config_yaml = member("config.yaml").decode()
     except (OSError, ValueError, ArrowException) as error:
-        raise NotAResult(f"{must}; {file}: {why_not(error)}") from error
+        named = error.file if isinstance(error, WrongRows) else file
+        raise NotAResult(f"{must}; {named}: {why_not(error)}") from error
     return Result(tables, config_yaml, facts, path, end.stuck, batches, end.warm_up_ns, tuple(end.remarks))
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kmsim.study.checksums import seal
-from kmsim.study.rows import check_rows
+from kmsim.study.rows import WrongRows, check_rows
 from kmsim.study.runner import run_study
 from kmsim.study.store import NotAResult, Result, load
 from tests.studies import study
@@ -66,8 +66,9 @@ def test_rows_that_do_not_fit_are_refused_and_their_table_named(case: str, resul
     tables = dict(result.tables)
     check_rows(tables)
     tables[table] = change(tables[table])
-    with pytest.raises(ValueError, match=rf"^{table}.parquet must have "):
+    with pytest.raises(WrongRows, match=r"^must (have|count) ") as refused:
         check_rows(tables)
+    assert refused.value.file == f"{table}.parquet"
 
 
 def test_a_folder_with_such_rows_is_no_result(tmp_path: Path) -> None:
@@ -76,5 +77,5 @@ def test_a_folder_with_such_rows_is_no_result(tmp_path: Path) -> None:
     without_the_last(pd.read_parquet(path)).to_parquet(path, index=False)
     sealed = [str(name.relative_to(tmp_path / "run")) for name in (tmp_path / "run").rglob("*") if name.is_file()]
     seal(tmp_path / "run", [name for name in sealed if name not in ("checksums.json", "timing.json", "lock")])
-    with pytest.raises(NotAResult, match=r"its tables: samples\.parquet must have one row for each zone and order"):
+    with pytest.raises(NotAResult, match=r"; samples\.parquet: must have one row for each zone and order"):
         load(tmp_path / "run")
