@@ -33,7 +33,7 @@ from kmsim.mm.vmalloc import (
     vm_purge_begin,
     vmalloc_begin,
 )
-from kmsim.sim.core.costs import cache_lines_ps, instructions_ps, slab_instructions_ps, vm_instructions_ps
+from kmsim.sim.core.costs import cache_lines_ps, instructions_ps, vm_instructions_ps
 from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
 from kmsim.sim.core.pages import begin_pages, hold_lock_for, hold_pcp, is_bulk, no_work
 from kmsim.sim.core.rare import begin_rare, is_rare, rare_block, rare_detail, rare_locked, rare_path
@@ -51,7 +51,7 @@ from kmsim.sim.core.records import (
     kworker_of,
     level_of,
 )
-from kmsim.sim.core.slab import begin_slab, no_slab_work
+from kmsim.sim.core.slab import begin_slab, no_slab_work, slab_price
 from kmsim.sim.core.sleep import lock_mutex, unlock_mutex
 from kmsim.sim.core.spinlock import count_wait, leave, request, spin, stop_spinning
 from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
@@ -126,15 +126,15 @@ def no_vm_work(s: Core) -> None:
 
 
 @only_with("vm", 0)
-def price(s: Core) -> int:
-    """The instructions of what was done."""
-    return instructions_ps(s) + slab_instructions_ps(s) + vm_instructions_ps(s)
+def price(s: Core, ac: ContextIdx) -> int:
+    """The instructions of what was done; SLUB's part is forgotten, so that no later stage is charged with it again."""
+    return instructions_ps(s) + slab_price(s, ac) + vm_instructions_ps(s)
 
 
 @only_with("vm")
 def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wanted: bool) -> None:
     """A stage without a lock: what it costs beside its path, and what comes after."""
-    set_stage(s, c, ac, path + price(s), cache_lines_ps(s, False))
+    set_stage(s, c, ac, path + price(s, ac), cache_lines_ps(s, False))
     then(s, c, ac, wanted)
 
 
@@ -164,7 +164,7 @@ def lock_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     elif mine < 0:
         in_bulk = is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage)
         wanted = advance_vm(s, ac)
-        hold_lock_for(s, c, ac, lock, s.prices[0].lock_hold + price(s) + cache_lines_ps(s, in_bulk))
+        hold_lock_for(s, c, ac, lock, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, in_bulk))
         then(s, c, ac, wanted)
     elif mine == VMAP_PURGE_LOCK:
         if lock_mutex(s, c, ac, lock):
@@ -197,7 +197,7 @@ def hold_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, taking: int, wait: int) ->
     lock = s.locks[run.lock]
     now = s.state[0].now
     wanted = advance_vm(s, ac)
-    hold = s.prices[0].lock_hold + price(s) + cache_lines_ps(s, False)
+    hold = s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, False)
     spun = run.lock_wait_ps if wait else 0
     no_parts(s, ac)
     run.instructions_ps = taking
