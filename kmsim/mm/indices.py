@@ -39,3 +39,7 @@ FrameIdx = int  # in `frames`
 Level = int  # THREAD, SOFTIRQ or IRQ
 TaskIdx = int  # in `tasks`, or NOBODY
 SlotIdx = int  # in `slots`, or NO_SLOT
+TimedIdx = int  # in `timed`
+
+# Who holds a page: a number that the allocating side gives, or NO_HOLDER.
+Holder = int

@@ -231,6 +231,7 @@ class Machine(NamedTuple):
     work: NDArray[np.void]
     events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
     policies: Policies | None = None  # files in place of the package's policies (see mm.kernels)
+    holders: NDArray[np.void] | None = None  # of each page, where pages can move (see mm.rmap)
 
 
 @small

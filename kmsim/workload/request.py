@@ -7,6 +7,8 @@ cache, or for each order, that its sizes lead to (`workload.classes`).
 from typing import NamedTuple
 
 from kmsim.jit import shared
+from kmsim.mm.gfp import GFP_MOVABLE
+from kmsim.mm.indices import Gfp
 from kmsim.mm.slub_records import NO_CACHE
 
 PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC = range(7)
@@ -41,6 +43,12 @@ def is_block_of_pages(api: int) -> bool:
 def is_list_of_pages(api: int) -> bool:
     """Is what it gives pages of order 0, one after the other or as a chain?"""
     return api in (EXACT, BULK)
+
+
+@shared
+def can_move(api: int, gfp: Gfp) -> bool:
+    """May what it gives be moved to other pages while it is held? Only its holder knows where such a block is."""
+    return bool(api == PAGES and gfp & GFP_MOVABLE)
 
 
 @shared

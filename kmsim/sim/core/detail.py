@@ -1,4 +1,4 @@
-"""What freeing a block needs to know beside its request: one number, in a slot, a due block or a run.
+"""What freeing a block needs to know beside its request: one number, in a slot or a run.
 
 EXACT              how many pages are held
 KVMALLOC, KVREALLOC    which allocator gave it (KV_SLAB, KV_PAGES, KV_VMALLOC), and the order of a block

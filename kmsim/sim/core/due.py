@@ -1,49 +1,69 @@
 """Blocks that are to be freed at a given time: a binary heap for each task that frees them.
 
-A task's heap is the stretch of `due` from its `first_due` on. Blocks due at one instant come out in
-the order of their handles, then of their requests, so the order does not depend on how the heap was built.
-Invariant: no entry comes before its parent.
+A task's heap is the stretch of `due` from its `first_due` on, and the same stretch of `timed` has the slots in which
+its blocks stand. Blocks due at one instant come out in the order in which they were allocated: an entry is
+numbered by how many its heap has had before. Of that number's 41 bits the low ones have a field of their own, the high
+ones lie behind the time, so that an entry takes 16 bytes and its slot 8 more.
+
+There is no list of free slots: an entry that was taken out lies behind the heap's end and still names its slot, which
+the next block that is pushed there gets. Entries behind all that there ever were are zeros, and so are their slots:
+memory is not touched before it is needed.
+
+Leaves out: what is due after the clock's end comes out at NEVER, which is never. Invariant: no entry comes before its
+parent; the first `nr_due_most` entries name the first `nr_due_most` slots of their stretch, each once; those of
+the first `nr_due` entries are full.
 """
 
 from typing import Any
 
 from numpy.typing import NDArray
 
-from kmsim.jit import core, small
-from kmsim.mm.indices import TaskIdx
+from kmsim.jit import core, prefetch, small
+from kmsim.mm.indices import TaskIdx, TimedIdx
+from kmsim.mm.limits import U32_MAX
 from kmsim.sim.core.records import NEVER, Core
 
 Due = NDArray[Any]  # of due_t
+
+SEQUENCE_LOW_BITS = 32
+SEQUENCE_HIGH_BITS = 9  # what NEVER leaves of an int64's 63
 
 
 @small
 def first_due_at(s: Core, k: TaskIdx) -> int:
     """When a task's first block is due; NEVER if it has none."""
     task = s.tasks[k]
-    return int(s.due[task.first_due].time) if task.nr_due else NEVER
+    return int(s.due[task.first_due].key) >> SEQUENCE_HIGH_BITS if task.nr_due else NEVER
 
 
 @small
-def push_due(s: Core, k: TaskIdx, time: int, block: int, request: int, detail: int) -> None:
-    """Let a task free a block at a given time."""
+def push_due(s: Core, k: TaskIdx, time: int) -> TimedIdx:
+    """Let a task free a block at a given time; the slot that the block is to stand in until then."""
     task = s.tasks[k]
     assert task.nr_due < task.nr_due_max, "more blocks wait to be freed than the task's heap was made for"
     entry = s.due[task.first_due + task.nr_due]
-    entry.time = time
-    entry.block = block
-    entry.request = request
-    entry.detail = detail
+    if task.nr_due == task.nr_due_most:
+        entry.slot = task.nr_due
+        task.nr_due_most += 1
+    timed = int(task.first_due + entry.slot)
+    sequence = int(task.nr_pushed)
+    entry.key = min(time, NEVER) << SEQUENCE_HIGH_BITS | sequence >> SEQUENCE_LOW_BITS
+    entry.sequence = sequence & U32_MAX
+    task.nr_pushed += 1
     task.nr_due += 1
     _sift_up(s.due, task.first_due, task.nr_due - 1)
+    return timed
 
 
 @small
-def pop_due(s: Core, k: TaskIdx) -> None:
-    """Take the first block out; it is left in the entry behind the heap's new end."""
+def pop_due(s: Core, k: TaskIdx) -> TimedIdx:
+    """Take the first block out of the heap: its slot, which is to be emptied."""
     task = s.tasks[k]
     task.nr_due -= 1
     _swap(s.due, task.first_due, task.first_due + task.nr_due)
     _sift_down(s.due, task.first_due, task.nr_due)
+    prefetch(s.timed, int(task.first_due + s.due[task.first_due].slot))
+    return int(task.first_due + s.due[task.first_due + task.nr_due].slot)
 
 
 @core
@@ -69,18 +89,12 @@ def _sift_down(due: Due, base: int, nr_due: int) -> None:
 @small
 def _before(due: Due, a: int, b: int) -> bool:
     one, other = due[a], due[b]
-    if one.time != other.time:
-        return bool(one.time < other.time)
-    if one.block != other.block:
-        return bool(one.block < other.block)
-    if one.request != other.request:
-        return bool(one.request < other.request)
-    return bool(one.detail < other.detail)
+    return bool(one.key < other.key or (one.key == other.key and one.sequence < other.sequence))
 
 
 @small
 def _swap(due: Due, a: int, b: int) -> None:
     one, other = due[a], due[b]
-    time, block, request, detail = one.time, one.block, one.request, one.detail
-    one.time, one.block, one.request, one.detail = other.time, other.block, other.request, other.detail
-    other.time, other.block, other.request, other.detail = time, block, request, detail
+    key, sequence, slot = one.key, one.sequence, one.slot
+    one.key, one.sequence, one.slot = other.key, other.sequence, other.slot
+    other.key, other.sequence, other.slot = key, sequence, slot

@@ -16,6 +16,7 @@ from kmsim.sim.core.exact_and_bulk import begin_list
 from kmsim.sim.core.pages import begin_pages
 from kmsim.sim.core.records import DRAIN_NEXT, NO_BLOCK, NOBODY, Core
 from kmsim.sim.core.slab import begin_slab, look_ahead_slab
+from kmsim.sim.core.slot import exchange, take
 from kmsim.sim.core.stage import set_stage
 from kmsim.sim.core.vmalloc import begin_vm, look_ahead_vm
 from kmsim.workload.op_stream import DRAIN, FREE
@@ -33,13 +34,9 @@ def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run.start_ps = now
     due_at = first_due_at(s, run.task)
     if due_at <= now and due_at <= task.next_at:
-        pop_due(s, run.task)
-        entry = s.due[task.first_due + task.nr_due]
         run.from_stream = 0
         run.kind = FREE
-        run.block = entry.block
-        run.request = entry.request
-        run.detail = entry.detail
+        take(s, ac, s.timed[pop_due(s, run.task)])
         begin(s, c, ac)
         return
     op = s.ops[task.cursor]
@@ -57,22 +54,11 @@ def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 
 
 @small
-def take_block(s: Core, ac: ContextIdx, handle: int, swap: SlotIdx) -> None:
+def take_block(s: Core, ac: ContextIdx, handle: SlotIdx, swap: SlotIdx) -> None:
     """Take the block out of its slot; where another task's slot is named, exchange the two blocks first."""
-    run = s.runs[ac]
-    slot = s.slots[handle]
-    run.block = slot.block
-    run.request = slot.request
-    run.detail = slot.detail
     if swap != NO_SLOT and s.slots[swap].block != NO_BLOCK:
-        other = s.slots[swap]
-        run.block = other.block
-        run.request = other.request
-        run.detail = other.detail
-        other.block = slot.block
-        other.request = slot.request
-        other.detail = slot.detail
-    slot.block = NO_BLOCK
+        exchange(s, handle, swap)
+    take(s, ac, s.slots[handle])
 
 
 @small

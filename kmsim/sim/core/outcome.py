@@ -24,6 +24,7 @@ from kmsim.sim.core.records import (
     is_worker,
 )
 from kmsim.sim.core.slab import object_got
+from kmsim.sim.core.slot import fill, holder_of_slot, holder_of_timed
 from kmsim.sim.core.vmalloc import block_detail, block_got, work_done
 from kmsim.sim.core.wake import advance, refresh_wake, set_wake, wake_changed
 from kmsim.workload.op_stream import ALLOC, FREE
@@ -78,15 +79,13 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     record(s, class_of(run.request, ALLOC), c, s.state[0].now - run.start_ps)
     if run.lifetime_ps != NOT_TIMED:
         freer = s.tasks[run.task].freed_by
-        push_due(s, freer, s.state[0].now + run.lifetime_ps, block, run.request, detail)
+        n = push_due(s, freer, s.state[0].now + run.lifetime_ps)
+        fill(s, s.timed[n], holder_of_timed(n), block, run.request, detail)
         if freer != run.task:
             set_wake(s, freer)
             wake_changed(s, freer)
     elif run.handle != NO_SLOT:
-        slot = s.slots[run.handle]
-        slot.block = block
-        slot.request = run.request
-        slot.detail = detail
+        fill(s, s.slots[run.handle], holder_of_slot(run.handle), block, run.request, detail)
 
 
 @core

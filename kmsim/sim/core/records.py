@@ -5,8 +5,10 @@ Words, here and in all of `sim`:
     level    THREAD < SOFTIRQ < IRQ: a task preempts those of lower levels on its CPU
     run      one operation under way: a CPU has one for each level, the lower ones suspended
     stage    a stretch of a run in which nothing is decided; it ends at `end_ps`, and then `then` is done
-    due      a block that will be freed at a given time, waiting in the heap of the task that frees it
-    slot     where a task remembers a block that its stream frees by name
+    slot     where a block is remembered until it is freed: by its stream, which names the slot, by a user's process,
+             or, where it is freed at a given time, by the task that frees it
+    due      the time of such a block, in the heap of that task
+    holder   the slot of a block, as its page names it (see `sim.core.slot`)
     block    an allocation handle: a pfn, an object or a vmalloc area, as its request says
     worker   a kworker or a CPU's flusher: a task of the simulator's own, which does work that others schedule
 
@@ -128,14 +130,24 @@ task_t = np.dtype(
             ("first_due", np.int64),
             ("nr_due", np.int64),
             ("nr_due_max", np.int64),
+            ("nr_due_most", np.int64),  # that it has had at once
+            ("nr_pushed", np.int64),  # that it has had in all
             ("nr_done", np.int64),
         ],
     )
 )
 # `detail` is what a free needs beside the request (see `sim.core.detail`).
-BLOCK_FIELDS = [("block", np.int32), ("request", np.uint16), ("detail", np.uint16)]
-slot_t = np.dtype((np.record, BLOCK_FIELDS))
-due_t = np.dtype((np.record, [("time", np.int64), *BLOCK_FIELDS]))
+slot_t = np.dtype((np.record, [("block", np.int32), ("request", np.uint16), ("detail", np.uint16)]))
+due_t = np.dtype(
+    (
+        np.record,
+        [
+            ("key", np.int64),  # the time, and behind it the high bits of the sequence number (see `sim.core.due`)
+            ("sequence", np.uint32),  # the low bits
+            ("slot", np.int32),  # in `timed`, from the task's `first_due` on
+        ],
+    )
+)
 request_t = np.dtype((np.record, [(name, np.int64) for name in Request._fields]))
 lock_t = np.dtype(
     (
@@ -196,8 +208,9 @@ class Core(NamedTuple):
     runs: NDArray[np.void]  # indexed by `context_of`, as are the contexts of `mm`
     tasks: NDArray[np.void]
     ops: NDArray[np.void]  # each task's current block, at its `first_op`
-    slots: NDArray[np.void]
+    slots: NDArray[np.void]  # of streams and of users' processes
     due: NDArray[np.void]  # each task's heap, at its `first_due`
+    timed: NDArray[np.void]  # the slots of the blocks in `due`: as many, and at the same place
     requests: NDArray[np.void]
     locks: NDArray[np.void]  # the zones', the caches', those of vmalloc, as `mm` numbers them; pcp lists', flushes'
     prices: NDArray[np.void]
@@ -289,6 +302,7 @@ def new_core(
         ops=np.zeros(nr_ops + OPS_READ_AHEAD, op_t),
         slots=np.zeros(max(nr_slots, 1), slot_t),
         due=np.zeros(max(nr_due, 1), due_t),
+        timed=np.zeros(max(nr_due, 1), slot_t),
         requests=np.zeros(len(requests), request_t),
         locks=np.zeros(nr_locks(slub, vm) + MAX_NR_ZONES + 1, lock_t),
         prices=prices,

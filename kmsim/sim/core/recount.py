@@ -1,4 +1,4 @@
-"""A recount of all that a run has: pages, and slabs and vmalloc's addresses where there are any.
+"""A recount of all that a run has: pages, and their holders, slabs and vmalloc's addresses where there are any.
 
 Leaves out vmalloc's addresses while any request for some is under way, asleep ones too: a range in a
 request's hands is in no place (see `mm.vm_recount`). Invariant: changes nothing.
@@ -9,12 +9,14 @@ from kmsim.mm.recount import validate
 from kmsim.mm.slub_recount import validate_slub
 from kmsim.mm.vm_recount import validate_vm
 from kmsim.sim.core.records import Core
+from kmsim.sim.core.slot import recount_holders
 
 
 @entry
 def recount(s: Core) -> None:
     """Recount everything, between two events; AssertionError where two records disagree."""
     validate(s.m)
+    recount_holders(s.m, s)
     recount_slabs(s)
     if not uses_addresses(s):
         recount_addresses(s)

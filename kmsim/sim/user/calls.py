@@ -13,7 +13,7 @@ from kmsim.sim.core.records import NO_BLOCK
 from kmsim.sim.user.alloc import VERBS, Alloc, BadFree, Site, site
 from kmsim.sim.user.held import Held
 from kmsim.workload.op_stream import ALLOC, FREE
-from kmsim.workload.request import Request
+from kmsim.workload.request import Request, can_move
 
 Call = Generator[simpy.Event, None, None]
 Allocating = Generator[simpy.Event, None, Alloc | None]
@@ -67,12 +67,13 @@ class Calls:
         self.held.return_slot(alloc.slot)
 
     def _to_free(self, alloc: Alloc | int, *apis: int) -> Alloc:
-        """The handle of live memory of one of these allocators; BadFree else. An int is an address."""
-        handles, asked = self.held.handles, self._site()
+        """The handle of live memory of one of these allocators; BadFree else. An int is an address.
+
+        Memory that can move is known by its handle alone.
+        """
+        asked = self._site()
         if isinstance(alloc, int):
-            if alloc not in handles:
-                raise BadFree("Invalid object pointer: nothing was allocated here", alloc, asked)
-            alloc = handles[alloc]
+            alloc = self._at(alloc, asked)
         if alloc.engine is not self.held.engine:
             raise alloc.refused("Invalid object pointer: it was allocated in another simulation", asked)
         if alloc.is_freed:
@@ -80,6 +81,15 @@ class Calls:
         if alloc.api not in apis:
             given, freed_by = VERBS[alloc.api]
             raise alloc.refused(f"Wrong allocator: {given} gave it, and {freed_by} takes it back", asked)
+        return alloc
+
+    def _at(self, address: int, asked: Site) -> Alloc:
+        """The handle of what was allocated at an address last; BadFree where there is none."""
+        alloc = self.held.handles.get(address)
+        if alloc is None:
+            raise BadFree("Invalid object pointer: nothing was allocated here", address, asked)
+        if self.held.machine.holders is not None and can_move(alloc.request.api, alloc.request.gfp):
+            raise alloc.refused("Invalid object pointer: its pages can move, so only its handle frees it", asked)
         return alloc
 
     def _gfp(self, gfp: str | int, *, order: Order = 0, zero: int = 0, refuse: int = GFP_DMA32 | GFP_HIGHMEM) -> int:

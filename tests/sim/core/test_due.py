@@ -8,28 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.jit import entry
-from kmsim.sim.core.due import first_due_at, pop_due, push_due
-from kmsim.sim.core.records import NEVER, Core, due_t
+from kmsim.sim.core.due import SEQUENCE_HIGH_BITS, SEQUENCE_LOW_BITS, first_due_at, pop_due, push_due
+from kmsim.sim.core.records import NEVER, Core, due_t, slot_t
 from kmsim.sim.simulation import new_simulation
 from tests.studies import study
 
 NR_TASKS, NR_DUE_MAX = 2, 60
 HEAPS_BEGIN = 3
-Entry = tuple[int, int, int, int]  # time, block, request, detail
+SEQUENCES = 1 << (SEQUENCE_LOW_BITS + SEQUENCE_HIGH_BITS)
 
 
 @entry
-def push(s: Core, k: int, entry_of: Entry) -> None:
+def push(s: Core, k: int, time: int) -> int:
     """`push_due` for Python callers."""
-    push_due(s, k, entry_of[0], entry_of[1], entry_of[2], entry_of[3])
+    return push_due(s, k, time)
 
 
 @entry
-def pop(s: Core, k: int) -> Entry:
-    """`pop_due` for Python callers: what it has left behind the heap."""
-    pop_due(s, k)
-    out = s.due[s.tasks[k].first_due + s.tasks[k].nr_due]
-    return int(out.time), int(out.block), int(out.request), int(out.detail)
+def pop(s: Core, k: int) -> int:
+    """`pop_due` for Python callers."""
+    return pop_due(s, k)
 
 
 @entry
@@ -43,58 +41,87 @@ def booted() -> Core:
     return new_simulation(study()).core
 
 
-def empty(booted: Core) -> Core:
-    """Heaps that are empty, one behind the other, nothing but zeros around them."""
-    core = booted._replace(due=np.zeros(HEAPS_BEGIN + NR_TASKS * NR_DUE_MAX + HEAPS_BEGIN, due_t))
+def empty(booted: Core, nr_pushed: int = 0) -> Core:
+    """Heaps that are empty, one behind the other, nothing but zeros around them; so many blocks came before."""
+    nr_due = HEAPS_BEGIN + NR_TASKS * NR_DUE_MAX + HEAPS_BEGIN
+    core = booted._replace(due=np.zeros(nr_due, due_t), timed=np.zeros(nr_due, slot_t))
     for k in range(NR_TASKS):
         core.tasks[k].first_due = HEAPS_BEGIN + k * NR_DUE_MAX
         core.tasks[k].nr_due_max = NR_DUE_MAX
-        core.tasks[k].nr_due = 0
+        core.tasks[k].nr_due = core.tasks[k].nr_due_most = 0
+        core.tasks[k].nr_pushed = nr_pushed
     return core
 
 
 # Whose heap, whether an entry is taken out, and the time of one that is put in; few times, so that many are equal.
 actions = st.lists(st.tuples(st.integers(0, NR_TASKS - 1), st.booleans(), st.integers(0, 5)), max_size=NR_DUE_MAX)
+# The number of the next block: those from which it grows into another of its fields, and the last that it can have.
+before = st.sampled_from([0, (1 << SEQUENCE_LOW_BITS) - 5, SEQUENCES - NR_DUE_MAX])
 
 
-@given(actions=actions, step=st.sampled_from([1, 17, 60]))
-def test_blocks_come_out_by_time_and_number_as_they_do_of_a_heapq(
-    booted: Core, actions: list[tuple[int, bool, int]], step: int
+@given(actions=actions, nr_pushed=before)
+def test_blocks_come_out_by_time_and_in_the_order_of_allocation_as_they_do_of_a_heapq(
+    booted: Core, actions: list[tuple[int, bool, int]], nr_pushed: int
 ) -> None:
-    core = empty(booted)
-    expected: list[list[Entry]] = [[] for _ in range(NR_TASKS)]
+    core = empty(booted, nr_pushed)
+    expected: list[list[tuple[int, int, int]]] = [[] for _ in range(NR_TASKS)]  # time, number, slot
     for n, (k, takes, time) in enumerate(actions):
         if takes and expected[k]:
-            assert pop(core, k) == heapq.heappop(expected[k])
+            assert pop(core, k) == heapq.heappop(expected[k])[-1]
         else:
-            # Blocks that rise, fall or jump about, some of one number, and then of one request too.
-            block = (n + 1) * step % 61 >> 2
-            entry_of = (time, block, n & 1, n)
-            push(core, k, entry_of)
-            heapq.heappush(expected[k], entry_of)
+            heapq.heappush(expected[k], (time, n, push(core, k, time)))
         for other in range(NR_TASKS):
-            assert core.tasks[other].nr_due == len(expected[other])
+            first = HEAPS_BEGIN + other * NR_DUE_MAX
+            slots = [slot for _, _, slot in expected[other]]
+            assert core.tasks[other].nr_due == len(slots) == len(set(slots))
+            assert all(first <= slot < first + core.tasks[other].nr_due_most for slot in slots)
             assert first_at(core, other) == (expected[other][0][0] if expected[other] else NEVER)
     for k in range(NR_TASKS):
-        assert [pop(core, k) for _ in range(len(expected[k]))] == sorted(expected[k])
-    assert not core.due[:HEAPS_BEGIN]["time"].any()
-    assert not core.due[-HEAPS_BEGIN:]["time"].any()
+        assert [pop(core, k) for _ in range(len(expected[k]))] == [slot for _, _, slot in sorted(expected[k])]
+    for ends in (core.due[:HEAPS_BEGIN], core.due[-HEAPS_BEGIN:]):
+        assert not ends.view(np.uint8).any()
 
 
 def test_the_order_does_not_depend_on_how_the_heap_was_built(booted: Core) -> None:
     rng = np.random.default_rng(1)
-    entries = [(int(time), block >> 3, block & 1, block) for block, time in enumerate(rng.integers(0, 4, NR_DUE_MAX))]
+    times = [int(time) for time in rng.integers(0, 4, NR_DUE_MAX)]
     for _ in range(20):
         core = empty(booted)
-        for n in rng.permutation(NR_DUE_MAX):
-            push(core, 0, entries[n])
-        assert [pop(core, 0) for _ in entries] == sorted(entries)
+        for _ in range(int(rng.integers(NR_DUE_MAX))):  # slots are in another order then
+            push(core, 0, int(rng.integers(4)))
+        while core.tasks[0].nr_due:
+            pop(core, 0)
+        slots = [push(core, 0, time) for time in times]
+        in_order = sorted(range(NR_DUE_MAX), key=lambda n: (times[n], n))
+        assert [pop(core, 0) for _ in times] == [slots[n] for n in in_order]
+
+
+def test_slots_are_used_again_before_new_ones(booted: Core) -> None:
+    core = empty(booted)
+    first = [push(core, 0, time) for time in (5, 3, 4)]
+    assert first == [HEAPS_BEGIN, HEAPS_BEGIN + 1, HEAPS_BEGIN + 2]
+    assert [pop(core, 0), pop(core, 0)] == [first[1], first[2]]
+    assert [push(core, 0, 9), push(core, 0, 9), push(core, 0, 9)] == [first[2], first[1], HEAPS_BEGIN + 3]
+    assert core.tasks[0].nr_due_most == 4
+
+
+def test_what_is_due_after_the_clock_s_end_is_never_due(booted: Core) -> None:
+    core = empty(booted, SEQUENCES - 3)
+    late, on_time, later = (push(core, 0, time) for time in (NEVER + 5, NEVER - 1, 1 << 60))
+    assert first_at(core, 0) == NEVER - 1
+    assert pop(core, 0) == on_time
+    assert first_at(core, 0) == NEVER
+    assert [pop(core, 0), pop(core, 0)] == [late, later]
+
+
+def test_a_timed_block_takes_24_bytes() -> None:
+    assert due_t.itemsize + slot_t.itemsize == 24
 
 
 def test_more_blocks_than_the_heap_was_made_for_are_refused(booted: Core) -> None:
     core = empty(booted)
     for n in range(NR_DUE_MAX):
-        push(core, 0, (n, n, 0, 0))
+        push(core, 0, n)
     with pytest.raises(AssertionError, match="more blocks wait to be freed"):
-        push(core, 0, (0, 0, 0, 0))
+        push(core, 0, 0)
     assert first_at(core, 1) == NEVER

@@ -3,9 +3,14 @@
 The prices are in `tests.sim.stories`.
 """
 
+from itertools import pairwise
+
 from kmsim.config import Study
+from kmsim.sim.core.records import Core
 from kmsim.sim.run.clock import now_ps
+from kmsim.sim.run.engine import Observer
 from kmsim.sim.run.sampler import LIVELOCK_PS
+from kmsim.sim.simulation import new_simulation, run
 from kmsim.workload.plan import nr_operations, plan_of
 from tests.sim.stories import ONE, cheap, finished, prices, source, told
 
@@ -84,6 +89,36 @@ def test_an_odd_number_of_operations_is_done_as_announced_and_the_last_block_is_
     assert core.tasks["nr_done"].tolist()[:2] == [9, 1]
     assert core.tasks["nr_due"].tolist()[:2] == [0, 0]
     assert nr_operations(plan_of(config.workload, config.machine)) == 10
+
+
+class Held(Observer):
+    """Writes down the timed blocks, in the order of allocation with the time, and in that of their frees."""
+
+    def __init__(self) -> None:
+        self.allocated: list[tuple[int, int]] = []
+        self.freed: list[int] = []
+
+    def after(self, core: Core, _: int) -> None:
+        held = {int(block) for block in core.timed["block"] if block > 0}
+        before = {block for _, block in self.allocated} - set(self.freed)
+        self.freed += before - held  # an event is one CPU's: it frees one at most, or allocates one
+        self.allocated += [(int(core.state[0].now), block) for block in held - before]
+
+
+def test_blocks_that_are_due_at_one_instant_are_freed_in_the_order_of_their_allocation() -> None:
+    early = {"cpus": [2], "operations": 1, "lifetime": "immortal"}  # CPU 2 is to refill its list before CPU 0
+    pair = {"cpus": [0, 2], "operations": 100, "arrivals": {"constant": "1us"}, "lifetime": "99us", "freed_by": "freer"}
+    freer = {"name": "freer", "cpus": [1], "operations": 1, "think": "300us"}
+    study = cheap(early, pair, freer, cpus=3)
+    simulation = new_simulation(study.model_copy(update={"run": study.run.model_copy(update={"stepwise": True})}))
+    held = Held()
+    simulation.engine.observers.append(held)
+    list(run(simulation))
+    assert held.freed == [block for _, block in held.allocated]
+    assert len(held.freed) == 100
+    pairs = pairwise(held.allocated)
+    against_pfns = [one for one, other in pairs if one[0] == other[0] and one[1] > other[1]]
+    assert len(against_pfns) > 10, "their order is that of their page frames, too"
 
 
 # ---- arrivals

@@ -236,7 +236,7 @@ def of_blocks(simulation: Simulation, asked: dict[int, int]) -> int:
     held = [slot for slot in core.slots if slot["block"] >= 0]
     for task in core.tasks:
         first = int(task["first_due"])
-        held += list(core.due[first : first + int(task["nr_due"])])
+        held += [core.timed[first + entry["slot"]] for entry in core.due[first : first + int(task["nr_due"])]]
     return sum(asked[int(entry["request"])] for entry in held)
 
 
