@@ -45,14 +45,12 @@ def push_due(s: Core, k: TaskIdx, time: int) -> TimedIdx:
     if task.nr_due == task.nr_due_most:
         entry.slot = task.nr_due
         task.nr_due_most += 1
-    timed = int(task.first_due + entry.slot)
-    sequence = int(task.nr_pushed)
-    entry.key = min(time, NEVER) << SEQUENCE_HIGH_BITS | sequence >> SEQUENCE_LOW_BITS
-    entry.sequence = sequence & U32_MAX
+    slot, sequence = int(entry.slot), int(task.nr_pushed)
+    key = min(time, NEVER) << SEQUENCE_HIGH_BITS | sequence >> SEQUENCE_LOW_BITS
+    _put_up(s.due, task.first_due, task.nr_due, key, sequence & U32_MAX, slot)
     task.nr_pushed += 1
     task.nr_due += 1
-    _sift_up(s.due, task.first_due, task.nr_due - 1)
-    return timed
+    return int(task.first_due + slot)
 
 
 @small
@@ -60,41 +58,50 @@ def pop_due(s: Core, k: TaskIdx) -> TimedIdx:
     """Take the first block out of the heap: its slot, which is to be emptied."""
     task = s.tasks[k]
     task.nr_due -= 1
-    _swap(s.due, task.first_due, task.first_due + task.nr_due)
-    _sift_down(s.due, task.first_due, task.nr_due)
-    prefetch(s.timed, int(task.first_due + s.due[task.first_due].slot))
-    return int(task.first_due + s.due[task.first_due + task.nr_due].slot)
+    slot = int(s.due[task.first_due].slot)
+    last = s.due[task.first_due + task.nr_due]
+    key, sequence, last_slot = int(last.key), int(last.sequence), int(last.slot)
+    last.slot = slot
+    if task.nr_due:
+        _put_down(s.due, task.first_due, task.nr_due, key, sequence, last_slot)
+        prefetch(s.timed, int(task.first_due + s.due[task.first_due].slot))
+    return int(task.first_due + slot)
 
 
 @core
-def _sift_up(due: Due, base: int, at: int) -> None:
-    while at and _before(due, base + at, base + ((at - 1) >> 1)):
-        _swap(due, base + at, base + ((at - 1) >> 1))
+def _put_up(due: Due, base: int, at: int, key: int, sequence: int, slot: int) -> None:
+    """Put the youngest entry, of the highest number, into the place `at` or one above it."""
+    while at and key < due[base + ((at - 1) >> 1)].key:
+        above = due[base + ((at - 1) >> 1)]
+        _write(due[base + at], above.key, above.sequence, above.slot)
         at = (at - 1) >> 1
+    _write(due[base + at], key, sequence, slot)
 
 
 @core
-def _sift_down(due: Due, base: int, nr_due: int) -> None:
+def _put_down(due: Due, base: int, nr_due: int, key: int, sequence: int, slot: int) -> None:
+    """Put an entry into the first place or one below it."""
     at = 0
     while 2 * at + 1 < nr_due:
         child = 2 * at + 1
-        if child + 1 < nr_due and _before(due, base + child + 1, base + child):
+        below = due[base + child]
+        if child + 1 < nr_due and _is_before(due[base + child + 1], below.key, below.sequence):
             child += 1
-        if not _before(due, base + child, base + at):
+            below = due[base + child]
+        if not _is_before(below, key, sequence):
             break
-        _swap(due, base + at, base + child)
+        _write(due[base + at], below.key, below.sequence, below.slot)
         at = child
+    _write(due[base + at], key, sequence, slot)
 
 
 @small
-def _before(due: Due, a: int, b: int) -> bool:
-    one, other = due[a], due[b]
-    return bool(one.key < other.key or (one.key == other.key and one.sequence < other.sequence))
+def _is_before(entry: Any, key: int, sequence: int) -> bool:
+    return bool(entry.key < key or (entry.key == key and entry.sequence < sequence))
 
 
 @small
-def _swap(due: Due, a: int, b: int) -> None:
-    one, other = due[a], due[b]
-    key, sequence, slot = one.key, one.sequence, one.slot
-    one.key, one.sequence, one.slot = other.key, other.sequence, other.slot
-    other.key, other.sequence, other.slot = key, sequence, slot
+def _write(entry: Any, key: int, sequence: int, slot: int) -> None:
+    entry.key = key
+    entry.sequence = sequence
+    entry.slot = slot
