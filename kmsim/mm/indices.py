@@ -19,8 +19,9 @@ ContextIdx = int  # in `contexts` of the machine, of SLUB and of vmalloc, and in
 PcpIdx = int  # in `pcps`
 PcpListIdx = int  # one of the lists of a pcp (kernel: pindex)
 
-# Locks, of all allocators, numbered through.
-LockIdx = int
+# Locks, of all allocators.
+LockIdx = int  # numbered through, as `mm.locks` says
+LockClassIdx = int  # in LOCK_CLASSES
 
 # Records of a `Slub`.
 CacheIdx = int  # in `caches`, or NO_CACHE

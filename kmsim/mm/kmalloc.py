@@ -17,6 +17,7 @@ from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Pfn
 from kmsim.mm.limits import SIZE_MAX
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
@@ -87,7 +88,7 @@ def alloc_large(m: Machine, sl: Slub, ac: ContextIdx, size: int, gfp: Gfp) -> bo
         return False
     if alloc_begin(m, ac, gfp | GFP_COMP, order):
         context.stage = ALLOC_LARGE
-        context.lock = int(m.contexts[ac].zone)
+        context.lock = zone_lock(int(m.contexts[ac].zone))
         return True
     return large_allocated(m, sl, ac)
 
@@ -121,7 +122,7 @@ def free_large(m: Machine, sl: Slub, ac: ContextIdx, pfn: Pfn) -> bool:
     """Give a large block back (kernel: free_large_kmalloc)."""
     if free_begin(m, ac, pfn, int(m.pages[pfn].order)):
         sl.contexts[ac].stage = FREE_LARGE
-        sl.contexts[ac].lock = int(m.contexts[ac].zone)
+        sl.contexts[ac].lock = zone_lock(int(m.contexts[ac].zone))
         return True
     after_lock(m, ac)
     return False
@@ -176,7 +177,7 @@ def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
     elif stage not in (ALLOC_LARGE, FREE_LARGE):
         wanted = slab_locked(m, sl, ac)
     elif locked(m, ac):
-        context.lock = int(m.contexts[ac].zone)
+        context.lock = zone_lock(int(m.contexts[ac].zone))
         wanted = True
     else:
         context.lock = NO_LOCK

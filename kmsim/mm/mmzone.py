@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import shared, small
+from kmsim.jit import shared
 from kmsim.jit_policies import Policies
-from kmsim.mm.indices import CpuIdx, LockIdx, PcpIdx, ZoneIdx
+from kmsim.mm.indices import CpuIdx, PcpIdx, ZoneIdx
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = 4
@@ -232,12 +232,6 @@ class Machine(NamedTuple):
     events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
     policies: Policies | None = None  # files in place of the package's policies (see mm.kernels)
     holders: NDArray[np.void] | None = None  # of each page, where pages can move (see mm.rmap)
-
-
-@small
-def is_zone_lock(lock: LockIdx) -> bool:
-    """Is it a zone's lock? Zone locks have the lowest numbers; negative numbers are not locks."""
-    return 0 <= lock < MAX_NR_ZONES
 
 
 @shared

@@ -3,10 +3,10 @@
 An allocation takes the first object of the CPU's free list, a free of an object of the CPU's own slab puts it
 there: no lock, no exchange of shared words. All else is a request made of steps, as those of `mm.page_alloc`:
 a verb `..._begin` runs up to the first lock that is wanted, `slab_locked` runs the critical section that was
-asked for; each says whether there is more to come. Then `contexts[ac].lock` is the zone whose lock the page
-allocator within wants, or MAX_NR_ZONES + the cache whose list_lock is wanted, or, right behind a critical
-section, NO_LOCK: then `slab_locked` goes on without a lock. State changes only in these calls; between two
-of them an interrupt on the same CPU, in a context of its own, may allocate and free here.
+asked for; each says whether there is more to come. Then `contexts[ac].lock` is the number of the lock that is
+wanted (see `mm.locks`): the cache's list_lock, or that of the zone which the page allocator within wants; or, right
+behind a critical section, NO_LOCK: then `slab_locked` goes on without a lock. State changes only in these calls;
+between two of them an interrupt on the same CPU, in a context of its own, may allocate and free here.
 
 The ladder of an allocation (___slab_alloc):
     the cpu slab's own free list, where others have freed to it
@@ -19,13 +19,14 @@ Models CONFIG_SLUB_CPU_PARTIAL on one node, preemption off. Leaves out debugging
 RCU delays, and migration to another CPU while pages are allocated. Bad frees are not modelled: callers check with
 `slub_object.free_problem` first.
 
-Invariant: see `mm.slub_records`. Lock order: list_lock, then nothing (pages are allocated and freed outside of
-it); a zone's lock only inside the page allocator.
+Invariant: see `mm.slub_records`. Lock order: as `mm.locks` has it; pages are allocated and freed outside of
+list_lock.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import locked
 from kmsim.mm.slub_alloc import (
@@ -213,7 +214,7 @@ def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
         return proceed(m, sl, ac, stage)
     if stage in (PAGES_WANTED, PAGES_FREED):
         if locked(m, ac):
-            context.lock = int(m.contexts[ac].zone)
+            context.lock = zone_lock(int(m.contexts[ac].zone))
             return True
         step = PAGES_ALLOCATED if stage == PAGES_WANTED else DISCARD
     else:

@@ -23,6 +23,7 @@ from kmsim.mm.gfp import (
     GFP_RECLAIM_MASK,
 )
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, SlabIdx
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin
 from kmsim.mm.slub_lines import LINE_HOT, stamp_slab, touch_set_up
@@ -77,7 +78,7 @@ def alloc_slab_pages(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     context = sl.contexts[ac]
     if alloc_begin(m, ac, int(context.page_gfp), int(context.page_order)):
         context.stage = PAGES_WANTED
-        context.lock = int(m.contexts[ac].zone)
+        context.lock = zone_lock(int(m.contexts[ac].zone))
         return SLUB_WAIT
     return PAGES_ALLOCATED
 

@@ -11,6 +11,7 @@ exactly the slabs of the node's list, of which `nr_partial` counts the number. L
 from kmsim.jit import small
 from kmsim.mm.cacheline import touch
 from kmsim.mm.indices import ContextIdx, CpuSlabIdx, ObjectIdx, SlabIdx
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
 from kmsim.mm.slub_lines import stamp_slab
@@ -41,7 +42,7 @@ def want_list_lock(sl: Slub, ac: ContextIdx, stage: int) -> int:
     """The context waits for its cache's list_lock; `stage` runs under it."""
     context = sl.contexts[ac]
     context.stage = stage
-    context.lock = list_lock_of(int(context.cache))
+    context.lock = list_lock_of(sl, int(context.cache))
     return SLUB_WAIT
 
 
@@ -257,6 +258,6 @@ def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     keeper.recycled = slab
     if free_begin(m, ac, pfn, order):
         context.stage = PAGES_FREED
-        context.lock = int(m.contexts[ac].zone)
+        context.lock = zone_lock(int(m.contexts[ac].zone))
         return SLUB_WAIT
     return DISCARD

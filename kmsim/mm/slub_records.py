@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from kmsim.jit import shared, small
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
 from kmsim.mm.indices import CacheIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, SlabIdx
-from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
+from kmsim.mm.locks import NODE_LIST_LOCK, all_locks, first_of_class, nth_list_lock
+from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
 
 NO_CACHE = -1
@@ -177,6 +178,7 @@ slab_params_t = np.dtype(
         np.record,
         [
             ("nr_cpus", np.int64),
+            ("lock_first", np.int64),  # the number of the caches' first lock (see `mm.locks`)
             ("nr_slabs_used", np.int64),  # of `slabs`, recycled ones among them
             ("nr_chunks_used", np.int64),
         ],
@@ -236,10 +238,10 @@ def set_slabs_from(sl: Slub, slab: SlabIdx, slabs: int) -> None:
     sl.slabs[slab].prev = slabs
 
 
-@small
-def list_lock_of(cache: CacheIdx) -> LockIdx:
-    """The number of a cache's list_lock, behind those of the zones."""
-    return MAX_NR_ZONES + cache
+@shared
+def list_lock_of(sl: Slub, cache: CacheIdx) -> LockIdx:
+    """The number of a cache's list_lock."""
+    return nth_list_lock(int(sl.params[0].lock_first), cache)
 
 
 @small
@@ -278,6 +280,7 @@ def new_slub(
         promote=np.full(SHRINK_PROMOTE_MAX + 1, NO_SLAB, np.int64),
     )
     sl.params[0].nr_cpus = nr_cpus
+    sl.params[0].lock_first = first_of_class(all_locks(len(m.zones), nr_caches), NODE_LIST_LOCK)
     for name in ("freelist", "slab", "partial"):
         sl.cpu_slabs[name] = -1
     for name in ("slab", "old_slab", "old_freelist", "chain", "discards", "free_slab", "obj", "large_pfn"):

@@ -26,6 +26,7 @@ from kmsim.mm.gfp import (
     GFP_ZERO,
 )
 from kmsim.mm.indices import ContextIdx, Gfp
+from kmsim.mm.locks import PAGE_TABLE_LOCK
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_chain import append_pages, append_split
 from kmsim.mm.slub_records import NO_OBJECT
@@ -70,7 +71,6 @@ from kmsim.mm.vm_records import (
     NO_ARRAY,
     NO_PAGES,
     NO_TABLE,
-    PAGE_TABLE_LOCK,
     POINTER_BYTES,
     VM_ALLOC,
     VM_ALLOCATED,

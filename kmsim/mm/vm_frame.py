@@ -6,8 +6,21 @@ a special, or nothing. `mm.vmalloc` runs them. A step that takes long and needs 
 `must_release` to be called again once the spinlock that was granted last has been released.
 """
 
-from kmsim.jit import small
-from kmsim.mm.indices import CacheIdx, ContextIdx, CpuIdx, FrameIdx, Gfp, LockIdx, ObjectIdx, Order, Pfn, VaIdx
+from kmsim.jit import shared, small
+from kmsim.mm.indices import (
+    CacheIdx,
+    ContextIdx,
+    CpuIdx,
+    FrameIdx,
+    Gfp,
+    LockClassIdx,
+    LockIdx,
+    ObjectIdx,
+    Order,
+    Pfn,
+    VaIdx,
+)
+from kmsim.mm.locks import vmalloc_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.vm_records import (
     FRAMES_PER_CONTEXT,
@@ -151,10 +164,10 @@ def wait(vm: Vm, ac: ContextIdx, lock: LockIdx, step: int) -> int:
     return WAIT
 
 
-@small
-def own_lock(vm: Vm, which: int) -> LockIdx:
+@shared
+def own_lock(vm: Vm, lock_class: LockClassIdx) -> LockIdx:
     """The number of one of the locks that there is only one of."""
-    return int(vm.params[0].lock_first) + which
+    return vmalloc_lock(int(vm.params[0].lock_first), lock_class)
 
 
 @small

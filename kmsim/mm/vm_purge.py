@@ -15,6 +15,7 @@ lazy.lock, free_vmap_area_lock at a time.
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, FrameIdx, PoolIdx, VaIdx
+from kmsim.mm.locks import FREE_VMAP_AREA_LOCK, VMAP_PURGE_LOCK
 from kmsim.mm.vm_frame import (
     GO_ON,
     PURGE_ATTACH,
@@ -49,7 +50,6 @@ from kmsim.mm.vm_frame import (
 from kmsim.mm.vm_records import (
     DECAY_TREE,
     FREE_TREE,
-    FREE_VMAP_AREA_LOCK,
     MAX_VA_SIZE_PAGES,
     NO_OWNER,
     NO_VA,
@@ -58,7 +58,6 @@ from kmsim.mm.vm_records import (
     UNLOCK_PURGE,
     VA_DECAY,
     VA_FREE,
-    VMAP_PURGE_LOCK,
     Vm,
 )
 from kmsim.mm.vmap import merge_or_add

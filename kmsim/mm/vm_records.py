@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
+from kmsim.mm.locks import VMALLOC_CLASSES, all_locks, first_of_class
+from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_layout import Space
@@ -58,11 +59,6 @@ NOTHING = -1  # the request is done
 UNLOCK_PURGE = -2  # let go of vmap_purge_lock
 TLB_FLUSH = -3  # make every CPU flush `flush_pages` pages from `flush_start`, and wait for them
 RELEASE = -4  # let go of the spinlock that was granted last: what follows holds none, and takes its time
-
-# Locks behind the zones' and the caches', counted from `params[0].lock_first`.
-FREE_VMAP_AREA_LOCK, VMAP_PURGE_LOCK, PAGE_TABLE_LOCK, NODE_LOCKS = range(4)
-BUSY_LOCK, LAZY_LOCK, POOL_LOCK = range(3)
-LOCKS_PER_NODE = 3
 
 # How a kvmalloc ended, and why it left the slab or failed.
 KV_NONE, KV_SLAB, KV_PAGES, KV_VMALLOC, KV_FAILED = range(5)
@@ -158,7 +154,7 @@ vm_params_t = np.dtype(
             ("total_pages", np.int64),  # totalram_pages
             ("pmd_order", np.int64),
             ("allow_huge", np.int64),
-            ("lock_first", np.int64),
+            ("lock_first", np.int64),  # the number of vmalloc's first lock (see `mm.locks`)
             ("drain_scheduled", np.int64),  # schedule_work(drain_vmap_work)
             ("vfree_scheduled", np.int64),  # on how many CPUs a deferred vfree is scheduled
             ("va_cache", np.int64),
@@ -291,7 +287,8 @@ def new_vm(
     params.total_pages = int(m.zones["managed_pages"].sum())
     params.pmd_order = m.params[0].pmd_order
     params.allow_huge = 1
-    params.lock_first = MAX_NR_ZONES + nr_slab_caches
+    locks = all_locks(len(m.zones), nr_slab_caches, nr_nodes)
+    params.lock_first = first_of_class(locks, VMALLOC_CLASSES[0])
     params.va_cache = caches.index_of("vmap_area")
     params.vm_cache = kmalloc_cache(caches, VM_STRUCT_BYTES)
     params.nr_table_levels = space.nr_table_levels

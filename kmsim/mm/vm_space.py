@@ -18,6 +18,7 @@ from kmsim.mm.gfp import (
     GFP_ZERO,
 )
 from kmsim.mm.indices import AreaIdx, ContextIdx, ObjectIdx
+from kmsim.mm.locks import FREE_VMAP_AREA_LOCK
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
@@ -50,7 +51,6 @@ from kmsim.mm.vm_frame import (
     wait,
 )
 from kmsim.mm.vm_records import (
-    FREE_VMAP_AREA_LOCK,
     NO_AREA,
     NO_OWNER,
     NO_SPACE,

@@ -2,25 +2,23 @@
 
 Each verb `..._begin` starts a request and runs it up to the first thing to wait for; `vm_locked` goes on when
 that was granted. Both say whether there is something to wait for: then `contexts[ac].lock` is
-    0 ... MAX_NR_ZONES - 1      a zone's lock (the page allocator's, see `mm.page_alloc`)
-    MAX_NR_ZONES + cache        a cache's list_lock (see `mm.slub`)
-    lock_first + ...            free_vmap_area_lock, vmap_purge_lock (a mutex), init_mm.page_table_lock; then each
-                                node's busy.lock, lazy.lock and pool_lock
-    UNLOCK_PURGE, TLB_FLUSH, RELEASE    no lock, but something to do: see `mm.vm_records`
+    the number of a lock (see `mm.locks`): one of vmalloc's own, or the page or slab allocator's
+    UNLOCK_PURGE, TLB_FLUSH, RELEASE: no lock, but something to do (see `mm.vm_records`)
 A granted spinlock is held for one call of `vm_locked` and let go of when that returns; the mutex is held until
 UNLOCK_PURGE. State changes in the call that was granted the lock. When nothing is wanted any more,
 `contexts[ac].area` is the result, and `failure` says why it is NO_AREA.
 
 The steps themselves are in `mm.vm_space`, `mm.vm_area`, `mm.vfree`, `mm.vm_purge` and `mm.kvmalloc_steps`; here
-is what runs them, and asks the page and slab allocators on their behalf. Lock order: vmap_purge_lock, then one
-spinlock at a time. A purge takes free_vmap_area_lock, the nodes' pool_lock and lazy.lock, and list_lock and
-zone->lock for the objects that it frees; busy.lock and page_table_lock are never taken within a purge.
+is what runs them, and asks the page and slab allocators on their behalf. Lock order: as `mm.locks` has it. A purge
+takes free_vmap_area_lock, the nodes' pool_lock and lazy.lock, and list_lock and zone->lock for the objects that it
+frees; busy.lock and page_table_lock are never taken within a purge.
 """
 
 from kmsim.jit import core, prefetch, small
 from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx, Gfp
 from kmsim.mm.kvmalloc_steps import step_of_kv
+from kmsim.mm.locks import VMAP_PURGE_LOCK, zone_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
@@ -55,7 +53,7 @@ from kmsim.mm.vm_frame import (
     slab_free,
 )
 from kmsim.mm.vm_purge import step_of_purge
-from kmsim.mm.vm_records import NO_AREA, NO_VA, NOTHING, RELEASE, VM_MAP, VM_USERMAP, VMAP_PURGE_LOCK, Vm
+from kmsim.mm.vm_records import NO_AREA, NO_VA, NOTHING, RELEASE, VM_MAP, VM_USERMAP, Vm
 from kmsim.mm.vm_space import step_of_space
 from kmsim.mm.vmap import forget_va
 
@@ -264,7 +262,7 @@ def slab_waits(sl: Slub, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
 def pages_wait(m: Machine, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
     """Pass on which zone's lock is wanted."""
     if waits:
-        vm.contexts[ac].lock = m.contexts[ac].zone
+        vm.contexts[ac].lock = zone_lock(int(m.contexts[ac].zone))
     return waits
 
 

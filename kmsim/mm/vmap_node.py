@@ -11,16 +11,12 @@ Locks: a node's busy.lock, lazy.lock and pool_lock, one at a time; each verb say
 """
 
 from kmsim.jit import core, shared, small
-from kmsim.mm.indices import LockIdx, PoolIdx, VaIdx, VmapNodeIdx
+from kmsim.mm.indices import LockClassIdx, LockIdx, PoolIdx, VaIdx, VmapNodeIdx
+from kmsim.mm.locks import BUSY_LOCK, LAZY_LOCK, POOL_LOCK, vmap_node_lock
 from kmsim.mm.vm_records import (
-    BUSY_LOCK,
-    LAZY_LOCK,
-    LOCKS_PER_NODE,
     MAX_VA_SIZE_PAGES,
     NO_OWNER,
     NO_VA,
-    NODE_LOCKS,
-    POOL_LOCK,
     VA_BUSY,
     VA_LAZY,
     VA_NEW,
@@ -57,10 +53,10 @@ def home_node(vm: Vm, va: VaIdx) -> VmapNodeIdx:
     return decode_vn_id(owner) if owner != NO_OWNER else addr_to_node(vm, int(vm.vas[va].start))
 
 
-@small
-def node_lock(vm: Vm, node: VmapNodeIdx, which: int) -> LockIdx:
+@shared
+def node_lock(vm: Vm, node: VmapNodeIdx, lock_class: LockClassIdx) -> LockIdx:
     """The number of a node's busy, lazy or pool lock."""
-    return int(vm.params[0].lock_first) + NODE_LOCKS + LOCKS_PER_NODE * node + which
+    return vmap_node_lock(int(vm.params[0].lock_first), node, lock_class)
 
 
 @small

@@ -37,10 +37,11 @@ from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
 from kmsim.metrics.page_maps import PageMaps
+from kmsim.mm.locks import names_of_locks
 from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
 from kmsim.procfs import vmstat
 from kmsim.sim.core.counted import SPENT, Counted
-from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core
+from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core, locks_of
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
@@ -74,7 +75,6 @@ COLUMNS: dict[str, Columns] = {
     "memory_map": MEMORY_MAP_COLUMNS,
     "vmstat": {"name": TEXT, "value": INT},
 }
-CSD_LOCK = "csd_lock"  # kernel: that of the interrupts by which CPUs flush their TLBs
 BATCH_TABLES = ("operations", "histograms", "locks", "cpus")  # those that a window of a run has, too
 
 # What /proc/vmstat counts of allocating and freeing, and tracepoints (as perf names them) and kmsim's own.
@@ -239,29 +239,9 @@ def _locks(core: Core, counted: Counted, caches: list[str]) -> pd.DataFrame:
 
 def lock_names(core: Core, caches: list[str]) -> list[str]:
     """The names of all locks, in the order of `core.locks`."""
-    names = [zone_lock_name(zone) for zone in ZONE_NAMES] + [f"list_lock {cache}" for cache in caches]
-    if core.slub is not None:
-        names += ["list_lock of no cache"] * (len(core.slub.caches) - len(caches))
-    if core.vm is not None:
-        names += vmalloc_lock_names(len(core.vm.nodes))
-    assert len(names) == core.state[0].first_pcp_lock, "a lock without a name"
-    return [*names, *map(pcp_lock_name, ZONE_NAMES), CSD_LOCK]
-
-
-def zone_lock_name(zone: str) -> str:
-    """The name of a zone's lock."""
-    return f"zone {zone}"
-
-
-def pcp_lock_name(zone: str) -> str:
-    """The name of the locks of a zone's per-CPU lists."""
-    return f"pcp lists {zone}"
-
-
-def vmalloc_lock_names(nr_nodes: int) -> list[str]:
-    """The names of vmalloc's locks, as `mm` numbers them."""
-    of_nodes = [f"vmap node {node} {kind}" for node in range(nr_nodes) for kind in ("busy", "lazy", "pool")]
-    return ["free_vmap_area_lock", "vmap_purge_lock", "init_mm.page_table_lock", *of_nodes]
+    nr_caches = 0 if core.slub is None else len(core.slub.caches)
+    names = [*caches, *["of no cache"] * (nr_caches - len(caches))]
+    return names_of_locks(locks_of(core.m, core.slub, core.vm), zones=ZONE_NAMES, caches=names)
 
 
 def _cpus(counted: Counted) -> pd.DataFrame:

@@ -16,11 +16,12 @@ from kmsim.config.quantities import finding
 from kmsim.config.responses import MEASURES, OF_CLASS
 from kmsim.config.validation import add_finding
 from kmsim.metrics.gfp_names import gfp_names
+from kmsim.mm.locks import all_locks, names_of_locks
 from kmsim.mm.memblock import overlap, zone_bounds
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.sim.run.boot import boot_of
 from kmsim.study.responses import rows_about
-from kmsim.study.tables import CSD_LOCK, counter_names, pcp_lock_name, vmalloc_lock_names, zone_lock_name
+from kmsim.study.tables import counter_names
 from kmsim.workload.plan import API_NAMES, Plan, plan_of
 
 _ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
@@ -71,10 +72,7 @@ class _Yielded:
         zones = _zones(study)
         self._zones = zones
         self._operations = _asked(plan)
-        self._locks = {name for zone in zones for name in (zone_lock_name(zone), pcp_lock_name(zone))}
-        self._locks |= {f"list_lock {name}" for name in _cache_names(plan)}
-        if plan.uses_vmalloc:
-            self._locks |= {CSD_LOCK, *vmalloc_lock_names(study.machine.cpus)}
+        self._locks = _lock_names(list(zones), _cache_names(plan), study.machine.cpus if plan.uses_vmalloc else 0)
         self._counters = counter_names(study.machine.arch, plan.uses_vmalloc)
 
     def has(self, config: ResponseConfig) -> bool:
@@ -90,6 +88,12 @@ def _zones(study: Study) -> set[str]:
     boot = boot_of(study.machine)
     bounds = zip(ZONE_NAMES, zone_bounds(boot), strict=True)
     return {name for name, span in bounds if overlap(boot.ram, span.start, span.end)}
+
+
+def _lock_names(zones: list[str], caches: list[str], nr_vmap_nodes: int) -> set[str]:
+    """What the locks of such a machine are called."""
+    locks = all_locks(len(zones), len(caches), nr_vmap_nodes)
+    return set(names_of_locks(locks, zones=zones, caches=caches))
 
 
 def _cache_names(plan: Plan) -> list[str]:

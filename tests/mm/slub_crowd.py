@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.memblock import Boot, boot_machine
 from kmsim.mm.mmzone import CONTEXTS_PER_CPU, MAX_NR_ZONES, NEEDS_SLOW_PATH, NOPAGE, PGALLOC, PGFREE
 from kmsim.mm.slab_geometry import Geometry
-from kmsim.mm.slub_records import SLAB_PFMEMALLOC, bulk_row, new_slub
+from kmsim.mm.slub_records import SLAB_PFMEMALLOC, bulk_row, list_lock_of, new_slub
 from kmsim.mm.slub_steps import NO_LOCK
 from tests.models.slub_model import Object, SlubModel, Steps
 
@@ -42,6 +43,7 @@ class Crowd:
     def __init__(self, boot: Boot, geometries: list[Geometry], reserve_share: float, random: Random) -> None:
         self.m = boot_machine(boot)
         self.sl = new_slub(self.m, geometries)
+        self.zone_locks = [zone_lock(z) for z in range(len(self.m.zones))]
         self.twin = SlubModel(geometries, boot.params.nr_cpus)
         self.nr_cpus = boot.params.nr_cpus
         self.random = random
@@ -143,14 +145,13 @@ class Crowd:
             assert kind != "lock"
             return True
         if kind == "lock":
-            assert lock == MAX_NR_ZONES + what[0]
+            assert lock == list_lock_of(self.sl, what[0])
             return True
         if kind == "alloc" and request.nr_allocated == 0:
-            assert lock is not None
-            assert lock < MAX_NR_ZONES
+            assert lock in self.zone_locks
             return True
         nothing_left = request.nr_allocated == request.nr_freed == 0
-        return kind == "free" and lock is not None and lock < MAX_NR_ZONES and nothing_left
+        return kind == "free" and lock in self.zone_locks and nothing_left
 
     def step(self, request: Request, answer: int | None) -> None:
         """Let the twin's request go on."""

@@ -4,26 +4,33 @@ import numpy as np
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
+from kmsim.mm.locks import (
+    BUSY_LOCK,
+    FREE_VMAP_AREA_LOCK,
+    LAZY_LOCK,
+    NODE_LIST_LOCK,
+    PAGE_TABLE_LOCK,
+    POOL_LOCK,
+    VMAP_PURGE_LOCK,
+    ZONE_LOCK,
+    all_locks,
+)
 from kmsim.mm.memblock import PfnRange
-from kmsim.mm.mmzone import MAX_NR_ZONES
+from kmsim.mm.vm_frame import own_lock
 from kmsim.mm.vm_layout import small_space, vmalloc_space
 from kmsim.mm.vm_records import (
     EXCEEDS_MEMORY,
-    FREE_VMAP_AREA_LOCK,
     HUGE_FALLBACKS,
     NO_AREA,
     NO_PAGES,
     NO_SPACE,
-    NODE_LOCKS,
     NOTHING,
-    PAGE_TABLE_LOCK,
     RELEASE,
     TLB_FLUSH,
     UNLOCK_PURGE,
     VM_ALLOW_HUGE_VMAP,
     VM_FAILED,
     VM_USERMAP,
-    VMAP_PURGE_LOCK,
 )
 from kmsim.procfs import vmallocinfo
 
@@ -33,29 +40,23 @@ from .vm_drivers import DEFERRED, GO_ON, PURGE, VFREE, VFREE_ATOMIC, VMALLOC, VM
 GFP_KERNEL = parse_gfp("GFP_KERNEL")
 ZERO = parse_gfp("__GFP_ZERO")
 PAGE = 4096
-OWN = {
+WORDS = {
+    ZONE_LOCK: "zone",
+    NODE_LIST_LOCK: "list_lock",
     FREE_VMAP_AREA_LOCK: "free_vmap_area_lock",
     VMAP_PURGE_LOCK: "vmap_purge_lock",
     PAGE_TABLE_LOCK: "page_table_lock",
+    BUSY_LOCK: "busy {}",
+    LAZY_LOCK: "lazy {}",
+    POOL_LOCK: "pool {}",
 }
 SPECIALS = {UNLOCK_PURGE: "unlock vmap_purge_lock", TLB_FLUSH: "flush", RELEASE: "release"}
 
 
 def names(kmsim: Ready, waits: list[int]) -> list[str]:
     """What a request waited for, in words; zones and caches by their kind."""
-    first = int(kmsim.vm.params[0].lock_first)
-    story = []
-    for wait in waits:
-        if wait < 0:
-            story.append(SPECIALS[wait])
-        elif wait < first:
-            story.append("zone" if wait < MAX_NR_ZONES else "list_lock")
-        elif wait < first + NODE_LOCKS:
-            story.append(OWN[wait - first])
-        else:
-            node, which = divmod(wait - first - NODE_LOCKS, 3)
-            story.append(f"{('busy', 'lazy', 'pool')[which]} {node}")
-    return story
+    locks = all_locks(len(kmsim.m.zones), len(kmsim.sl.caches), len(kmsim.vm.nodes))
+    return [SPECIALS[wait] if wait < 0 else WORDS[locks[wait].lock_class].format(locks[wait].of) for wait in waits]
 
 
 def warm(kmsim: Ready) -> Ready:
@@ -236,7 +237,7 @@ def test_requests_on_several_cpus_and_in_interrupts_may_come_in_any_order(seed: 
             mutex = begin(kmsim, ac, random, held, running, mutex)
         else:
             lock = int(kmsim.vm.contexts[ac].lock)
-            purge_lock = int(kmsim.vm.params[0].lock_first) + VMAP_PURGE_LOCK
+            purge_lock = own_lock(kmsim.vm, VMAP_PURGE_LOCK)
             if lock == purge_lock and mutex not in (None, ac):
                 continue  # asleep until the other one lets go of it
             mutex = ac if lock == purge_lock else None if lock == UNLOCK_PURGE else mutex

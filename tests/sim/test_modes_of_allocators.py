@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kmsim.mm.slub_records import kmem_cache_t
-from kmsim.mm.vm_records import FREE_VMAP_AREA_LOCK, KV_OUTCOMES, NO_SPACE, PURGES, VM_FAILED, VMAP_PURGE_LOCK
+from kmsim.mm.vm_records import KV_OUTCOMES, NO_SPACE, PURGES, VM_FAILED
 from kmsim.sim.core.records import FAILED
 from kmsim.sim.simulation import Simulation
 from kmsim.study.tables import lock_names
@@ -121,8 +121,6 @@ def events_of(seed: int) -> Counter[str]:
     assert simulation.plan.caches is not None
     names = lock_names(core, [geometry.name for geometry in simulation.plan.caches.geometries])
     locks = dict(zip(names, core.locks, strict=True))
-    first = int(core.vm.params[0].lock_first)
-    assert names[first + FREE_VMAP_AREA_LOCK] == "free_vmap_area_lock"
     asked = {api: core.totals[::2][core.requests["api"] == api][:, :, 0].sum() for api in range(LARGE, KVMALLOC + 1)}
     slow = [name for name in kmem_cache_t.names or () if name in ("alloc_slowpath", "free_slowpath")]
     return Counter(
@@ -136,7 +134,7 @@ def events_of(seed: int) -> Counter[str]:
             "purges": int(core.vm.events[PURGES]),
             "no addresses": int(core.vm.events[VM_FAILED + NO_SPACE]),
             "waits for a node": sum(int(lock["contended"]) for name, lock in locks.items() if "vmap node" in name),
-            "waits for the mutex": int(core.locks[first + VMAP_PURGE_LOCK].contended),
+            "waits for the mutex": int(locks["vmap_purge_lock"]["contended"]),
             "failed": int(core.totals[:, :, FAILED].sum()),
             "idle": int(np.count_nonzero(core.cpus["idle_ps"])),
         }

@@ -2,16 +2,17 @@
 
 A list that its own CPU holds is waited for, and so is one that another drain empties. Of a list's lock only these
 acquisitions are counted, in one record for each zone: requests only try it, and go to the zone. It is held from
-the wait for the zone's lock to the end of the batch. Lock order: as `mm.page_alloc` has it.
+the wait for the zone's lock to the end of the batch. Lock order: as `mm.locks` has it.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.drain import drain_begin, drain_locked
 from kmsim.mm.indices import ContextIdx, CpuIdx, PcpIdx
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import cpu_of_pcp, zone_of_pcp
 from kmsim.mm.pcp import lock_pcp, pcp_lock_holder
 from kmsim.sim.core.pages import hold_lock, no_work
-from kmsim.sim.core.records import COMPLETE, NOBODY, Core
+from kmsim.sim.core.records import COMPLETE, NOBODY, Core, pcp_lock_of
 from kmsim.sim.core.spinlock import count_wait
 from kmsim.sim.core.stage import set_next_event, set_stage
 
@@ -37,7 +38,7 @@ def drain_next(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         no_work(s)
         if not drain_locked(m, ac):
             run.drained += 1
-        hold_lock(s, c, ac, z, True)
+        hold_lock(s, c, ac, zone_lock(z), True)
         count_pcp_lock(s, ac, z, run.end_ps - s.state[0].now)
         return
     run.then = COMPLETE
@@ -67,7 +68,7 @@ def wait_for_pcp(s: Core, c: CpuIdx, ac: ContextIdx, p: PcpIdx) -> None:
 def count_pcp_lock(s: Core, ac: int, z: int, held: int) -> None:
     """A drain has taken the lock of a per-CPU list of this zone, for so many picoseconds."""
     run = s.runs[ac]
-    n = int(s.state[0].first_pcp_lock) + z
+    n = pcp_lock_of(s, z)
     lock = s.locks[n]
     lock.acquisitions += 1
     lock.hold_total += held

@@ -5,6 +5,7 @@ Between two visits no lock is held. Kept out of the compiled core where no reque
 
 from kmsim.jit import only_with
 from kmsim.mm.indices import ContextIdx, CpuIdx
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
 from kmsim.sim.core.costs import cache_lines_ps, instructions_ps
@@ -61,5 +62,5 @@ def lock_list(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         wanted = chain_alloc_locked(s.m, ac)
     else:
         wanted = chain_free_locked(s.m, ac)
-    hold_lock(s, c, ac, z, in_bulk)
+    hold_lock(s, c, ac, zone_lock(z), in_bulk)
     list_then(s, c, ac, wanted)

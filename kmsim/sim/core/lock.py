@@ -1,4 +1,4 @@
-"""A FIFO spinlock as a timestamp (kernel: the queued spinlock of a zone).
+"""A FIFO spinlock as a timestamp (kernel: spin_lock_irqsave).
 
 Requests are served in the order in which they are made, so the time of each grant is known when
 the request is made: `start = max(now, free_at)`. What the critical section does to the state may
@@ -10,18 +10,18 @@ Invariant: free_at never falls. A lock is never reserved ahead of the time at wh
 """
 
 from kmsim.jit import small
-from kmsim.mm.indices import CpuIdx, ZoneIdx
+from kmsim.mm.indices import CpuIdx, LockIdx
 from kmsim.sim.core.records import Core
 
 
 @small
-def acquire(s: Core, z: ZoneIdx, c: CpuIdx, hold: int) -> tuple[int, int, int]:
-    """CPU c asks for zone z's lock now and keeps it for `hold`: waiting, taking, and when it is released.
+def acquire(s: Core, n: LockIdx, c: CpuIdx, hold: int) -> tuple[int, int, int]:
+    """CPU c asks for lock n now and keeps it for `hold`: waiting, taking, and when it is released.
 
     Waiting is counted as lock_stat does: until the lock is had, its handover included, and only where
     it was contended; then `taking` is 0.
     """
-    lock = s.locks[z]
+    lock = s.locks[n]
     now = s.state[0].now
     price = s.prices[0]
     wait = 0

@@ -5,8 +5,7 @@ that is exact), time passes until its end. Requests for pages go through the sta
 `sim.core.pages`, objects through `sim.core.slab`, exact and bulk pages through `sim.core.exact_and_bulk`,
 vmalloc and kvmalloc through `sim.core.vmalloc`.
 
-Lock order: a CPU holds the lock of one per-CPU list at most, then of one zone; or one cache's list lock;
-or one of vmalloc's.
+Lock order: as `mm.locks` has it.
 """
 
 from kmsim.jit import prefetch, small

@@ -11,6 +11,7 @@ interrupt in between finds it taken and goes to the zone.
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, Order, Pfn
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, pcp_index
 from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, REFILL, after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.pcp import lock_pcp, unlock_pcp
@@ -116,7 +117,7 @@ def lock_pages(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     in_bulk = is_bulk(context.stage)
     no_work(s)
     wanted = locked(m, ac)
-    hold_lock(s, c, ac, z, in_bulk)
+    hold_lock(s, c, ac, zone_lock(z), in_bulk)
     then_after(s, ac, wanted)
     if wanted and is_bulk(context.stage):
         hold_pcp(s, c, ac)

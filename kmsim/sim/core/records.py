@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from kmsim.jit import shared, small
 from kmsim.metrics.histogram import NR_BUCKETS
-from kmsim.mm.indices import ContextIdx, CpuIdx, Level, TaskIdx
-from kmsim.mm.mmzone import MAX_NR_ZONES, Machine
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, TaskIdx, ZoneIdx
+from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, ZONE_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub
-from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, LOCKS_PER_NODE, NODE_LOCKS, Vm
+from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
 from kmsim.workload.op_stream import op_t
 from kmsim.workload.plan import IRQ, Request
 
@@ -165,6 +166,8 @@ lock_t = np.dtype(
             ("wait_max", np.int64),
             ("hold_total", np.int64),
             ("hold_max", np.int64),
+            ("lock_class", np.int64),  # in LOCK_CLASSES
+            ("kind", np.int64),  # as it stands there
         ],
     )
 )
@@ -178,7 +181,7 @@ state_t = np.dtype(
             ("stopped_task", np.int64),  # whose block is done
             ("nr_cpus", np.int64),
             ("nr_unpinned", np.int64),
-            ("first_pcp_lock", np.int64),  # in `locks`: one for each zone, then that of TLB flushes
+            ("first_pcp_lock", np.int64),  # the number of the first of the per-CPU lists' locks
             ("first_worker", np.int64),  # the kworkers' tasks, one for each CPU, and then the flushers'
             ("purger", np.int64),  # the CPU whose kworker is to purge
             ("flushing", np.int64),  # the run that waits until the TLBs are flushed
@@ -212,7 +215,7 @@ class Core(NamedTuple):
     due: NDArray[np.void]  # each task's heap, at its `first_due`
     timed: NDArray[np.void]  # the slots of the blocks in `due`: as many, and at the same place
     requests: NDArray[np.void]
-    locks: NDArray[np.void]  # the zones', the caches', those of vmalloc, as `mm` numbers them; pcp lists', flushes'
+    locks: NDArray[np.void]  # by their numbers (see `mm.locks`)
     prices: NDArray[np.void]
     counts: NDArray[np.int64]  # [class_of(request, kind), cpu, bucket]
     totals: NDArray[np.int64]  # [class_of(request, kind), cpu, NR_TOTALS]
@@ -248,6 +251,24 @@ def cpu_of(s: Core, ac: ContextIdx) -> CpuIdx:
 def class_of(request: int, kind: int) -> int:
     """The class of operations by which results are told apart."""
     return NR_KINDS * request + kind
+
+
+@small
+def is_zones(s: Core, n: LockIdx) -> bool:
+    """Is it a zone's lock? A negative number is no lock."""
+    return bool(n >= 0 and s.locks[n].lock_class == ZONE_LOCK)
+
+
+@shared
+def pcp_lock_of(s: Core, z: ZoneIdx) -> LockIdx:
+    """The number under which the locks of a zone's per-CPU lists are counted."""
+    return pcp_lock(int(s.state[0].first_pcp_lock), z)
+
+
+@shared
+def csd_lock_of(s: Core) -> LockIdx:
+    """The number under which waits for flushes of TLBs are counted."""
+    return csd_lock(int(s.state[0].first_pcp_lock), len(s.m.zones))
 
 
 @shared
@@ -294,6 +315,7 @@ def new_core(
     assert nr_cpus <= 1 << CPU_BITS
     assert len(m.contexts) >= NR_LEVELS * nr_cpus
     width = 1 << (nr_cpus - 1).bit_length()
+    locks = locks_of(m, slub, vm)
     core = Core(
         m=m,
         cpus=np.zeros(nr_cpus, cpu_t),
@@ -304,7 +326,7 @@ def new_core(
         due=np.zeros(max(nr_due, 1), due_t),
         timed=np.zeros(max(nr_due, 1), slot_t),
         requests=np.zeros(len(requests), request_t),
-        locks=np.zeros(nr_locks(slub, vm) + MAX_NR_ZONES + 1, lock_t),
+        locks=_free_locks(locks),
         prices=prices,
         counts=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_BUCKETS), np.int64),
         totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
@@ -317,12 +339,12 @@ def new_core(
     _make_idle(core)
     core.state[0].nr_cpus = nr_cpus
     core.state[0].timeslice_ps = timeslice_ps
-    core.state[0].first_pcp_lock = nr_locks(slub, vm)
+    core.state[0].first_pcp_lock = first_of_class(locks, PCP_LOCK)
     return core
 
 
 def _make_idle(core: Core) -> None:
-    """Every CPU idle, every slot empty, every lock free."""
+    """Every CPU idle, every slot empty."""
     core.slots["block"] = NO_BLOCK
     core.cpus["time"] = NEVER
     core.cpus["level"] = IDLE
@@ -331,8 +353,6 @@ def _make_idle(core: Core) -> None:
     core.cpus["unpinned_wake"] = NEVER
     core.cpus["first_task"] = NOBODY
     core.cpus["last_thread"] = NOBODY
-    for name in ("holder", "run", "first_waiter", "last_waiter"):
-        core.locks[name] = NOBODY
     core.tasks["pinned"] = 1
     core.tasks["wake_at"] = NEVER
     core.runs["pcp"] = NOBODY
@@ -343,11 +363,19 @@ def _make_idle(core: Core) -> None:
     core.state[0].first_worker = len(core.tasks)
 
 
-def nr_locks(slub: Slub | None, vm: Vm | None) -> int:
-    """How many locks `mm` knows."""
-    if slub is None:
-        return MAX_NR_ZONES
-    return MAX_NR_ZONES + len(slub.caches) + (0 if vm is None else NODE_LOCKS + LOCKS_PER_NODE * len(vm.nodes))
+def locks_of(m: Machine, slub: Slub | None, vm: Vm | None) -> list[Lock]:
+    """All locks of a core, in the order of their numbers."""
+    return all_locks(len(m.zones), 0 if slub is None else len(slub.caches), 0 if vm is None else len(vm.nodes))
+
+
+def _free_locks(locks: Sequence[Lock]) -> NDArray[np.void]:
+    """A record for each lock; nobody holds any."""
+    records = np.zeros(len(locks), lock_t)
+    records["lock_class"] = [lock.lock_class for lock in locks]
+    records["kind"] = [LOCK_CLASSES[lock.lock_class].kind for lock in locks]
+    for name in ("holder", "run", "first_waiter", "last_waiter"):
+        records[name] = NOBODY
+    return records
 
 
 def _parts(

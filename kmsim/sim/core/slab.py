@@ -10,13 +10,12 @@ no request needs slabs.
 
 from kmsim.jit import only_with, prefetch
 from kmsim.mm.indices import ContextIdx, CpuIdx, ObjectIdx
-from kmsim.mm.mmzone import is_zone_lock
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_records import CHUNK_SHIFT
 from kmsim.mm.slub_steps import NO_LOCK
 from kmsim.sim.core.costs import cache_lines_ps, instructions_ps, slab_instructions_ps
 from kmsim.sim.core.pages import hold_lock_for, hold_pcp, is_bulk, no_light_work, no_work
-from kmsim.sim.core.records import COMPLETE, SLAB_LOCK, Core
+from kmsim.sim.core.records import COMPLETE, SLAB_LOCK, Core, is_zones
 from kmsim.sim.core.stage import set_stage
 from kmsim.workload.op_stream import ALLOC
 
@@ -70,7 +69,7 @@ def slab_then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
     """What the run does when this stage ends."""
     s.runs[ac].then = SLAB_LOCK if wanted else COMPLETE
     lock = s.slub.contexts[ac].lock
-    if wanted and is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage):
+    if wanted and is_zones(s, lock) and is_bulk(s.m.contexts[ac].stage):
         hold_pcp(s, c, ac)
 
 
@@ -78,7 +77,7 @@ def slab_then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
 def lock_slab(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under the lock that the request wants, or without one."""
     lock = int(s.slub.contexts[ac].lock)
-    in_bulk = is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage)
+    in_bulk = is_zones(s, lock) and is_bulk(s.m.contexts[ac].stage)
     no_work(s)
     wanted = slab_locked(s.m, s.slub, ac)
     instructions = instructions_ps(s) + slab_price(s, ac)

@@ -5,15 +5,17 @@ interrupts on (`sim.core.spinlock`) and one mutex, that of the purge, whose wait
 purge flushes all TLBs: on x86 it interrupts every CPU and waits for all, on arm64 it broadcasts. What
 is done lazily is done by the CPUs' kworkers.
 
-Leaves out: helpers of a purge on other CPUs (their work is the purge's own). Lock order: the purge's
-mutex, then one spinlock, which is never held while anything else is asked for.
+Leaves out: helpers of a purge on other CPUs (their work is the purge's own). Lock order: as `mm.locks` has it; a
+spinlock is never held while anything else is asked for.
 """
 
 from kmsim.jit import only_with, prefetch
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx
 from kmsim.mm.kvmalloc import kvmalloc_begin
-from kmsim.mm.mmzone import MAX_NR_ZONES, NOPAGE, is_zone_lock
+from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_MUTEX, VMAP_PURGE_LOCK
+from kmsim.mm.mmzone import NOPAGE
 from kmsim.mm.slub_records import NO_CACHE
+from kmsim.mm.vm_frame import own_lock
 from kmsim.mm.vm_records import (
     KV_FAILED,
     KV_PAGES,
@@ -22,7 +24,6 @@ from kmsim.mm.vm_records import (
     TLB_FLUSH,
     UNLOCK_PURGE,
     VM_ALLOW_HUGE_VMAP,
-    VMAP_PURGE_LOCK,
 )
 from kmsim.mm.vmalloc import (
     deferred_vfree_begin,
@@ -46,8 +47,10 @@ from kmsim.sim.core.records import (
     VM_LOCK,
     Core,
     cpu_of,
+    csd_lock_of,
     flusher_of,
     is_flusher,
+    is_zones,
     kworker_of,
     level_of,
 )
@@ -144,7 +147,7 @@ def then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
     run = s.runs[ac]
     run.then = VM_LOCK if wanted else COMPLETE
     lock = s.vm.contexts[ac].lock
-    if wanted and is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage):
+    if wanted and is_zones(s, lock) and is_bulk(s.m.contexts[ac].stage):
         hold_pcp(s, c, ac)
     if s.vm.params[0].drain_scheduled or s.vm.cpus[c].vfree_scheduled:
         wake_kworker(s, c)
@@ -154,19 +157,18 @@ def then(s: Core, c: CpuIdx, ac: ContextIdx, wanted: bool) -> None:
 def lock_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The stage under what the request wants: a lock, a flush, or nothing."""
     lock = int(s.vm.contexts[ac].lock)
-    mine = lock - int(s.vm.params[0].lock_first)
     if lock == TLB_FLUSH:
         flush(s, c, ac)
     elif lock < 0:
         if lock == UNLOCK_PURGE:
-            unlock_mutex(s, int(s.vm.params[0].lock_first) + VMAP_PURGE_LOCK)
+            unlock_mutex(s, own_lock(s.vm, VMAP_PURGE_LOCK))
         go_vm(s, c, ac)
-    elif mine < 0:
-        in_bulk = is_zone_lock(lock) and is_bulk(s.m.contexts[ac].stage)
+    elif s.locks[lock].kind == LOCK_IRQSAVE:
+        in_bulk = is_zones(s, lock) and is_bulk(s.m.contexts[ac].stage)
         wanted = advance_vm(s, ac)
         hold_lock_for(s, c, ac, lock, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, in_bulk))
         then(s, c, ac, wanted)
-    elif mine == VMAP_PURGE_LOCK:
+    elif s.locks[lock].kind == LOCK_MUTEX:
         if lock_mutex(s, c, ac, lock):
             go_vm(s, c, ac)
     elif request(s, c, ac, lock):
@@ -269,7 +271,7 @@ def flushed(s: Core) -> None:
     ac = int(state.flushing)
     c = cpu_of(s, ac)
     run = s.runs[ac]
-    n = int(state.first_pcp_lock) + MAX_NR_ZONES
+    n = csd_lock_of(s)
     s.locks[n].acquisitions += 1
     count_wait(s, n, state.now - run.since)
     state.flushing = NOBODY

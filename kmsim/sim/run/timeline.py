@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level
-from kmsim.mm.mmzone import MAX_NR_ZONES, zone_of_pcp
+from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_TRY, LOCK_WAIT
+from kmsim.mm.mmzone import zone_of_pcp
 from kmsim.sim.core.records import (
     BEGIN_WORK,
     DRAIN_NEXT,
@@ -34,7 +35,9 @@ from kmsim.sim.core.records import (
     Core,
     context_of,
     cpu_of,
+    csd_lock_of,
     level_of,
+    pcp_lock_of,
 )
 from kmsim.sim.core.vmalloc import FLUSH, WORK
 from kmsim.sim.run.engine import Observer
@@ -82,7 +85,6 @@ class Timeline(Observer):
         self.slices: list[Slice] = []
         self._plan = plan
         self._lock_names = lock_names
-        self._first_pcp_lock = int(core.state[0].first_pcp_lock)
         nr_cpus = len(core.cpus)
         self._running: list[list[_Running | None]] = [[None] * NR_LEVELS for _ in range(nr_cpus)]
         self._spinning: dict[int, tuple[int, int]] = {}  # by run: the lock, or flush, it spins for, and since when
@@ -188,7 +190,7 @@ class Timeline(Observer):
             del self._draining[ac]
             self._wait(core, ac, *before, now)
         if since != NOBODY:
-            lock = self._first_pcp_lock + zone_of_pcp(core.m, int(run.drained))
+            lock = pcp_lock_of(core, zone_of_pcp(core.m, int(run.drained)))
             self._draining.setdefault(ac, (lock, since))
 
     def _note_stage(self, core: Core, c: CpuIdx, taken: list[int], now: int) -> None:
@@ -199,7 +201,7 @@ class Timeline(Observer):
         ac = context_of(core, level, c)
         run = core.runs[ac]
         if run.then == WAITING:
-            lock = int(run.lock) if run.lock != NOBODY else self._first_pcp_lock + MAX_NR_ZONES
+            lock = int(run.lock) if run.lock != NOBODY else csd_lock_of(core)
             self._spinning.setdefault(ac, (lock, now))
         elif run.lock != NOBODY and ac not in self._spinning:
             held = self._holding.get((int(run.lock), ac), _Hold(None, now))
@@ -213,9 +215,10 @@ class Timeline(Observer):
         end = int(core.runs[ac].end_ps)
         for lock in reversed(taken):
             held = int(core.locks[lock].hold_total - self._locks[lock].hold_total)
-            if lock < self._first_pcp_lock:
+            kind = int(core.locks[lock].kind)
+            if kind == LOCK_IRQSAVE:
                 self._wait(core, ac, lock, now, now + int(core.runs[ac].lock_wait_ps))
-            if lock < self._first_pcp_lock + MAX_NR_ZONES:
+            if kind in (LOCK_IRQSAVE, LOCK_TRY):
                 self._hold(core, ac, lock, end - held, end)
 
     def _end_hold(self, core: Core, lock: int, ac: ContextIdx, now: int) -> None:
@@ -225,8 +228,7 @@ class Timeline(Observer):
         self._hold(core, ac, lock, held.begin, now)
 
     def _wait(self, core: Core, ac: ContextIdx, lock: int, begin: int, end: int) -> None:
-        flush = self._first_pcp_lock + MAX_NR_ZONES
-        name = "a TLB flush" if lock == flush else self._lock_names[lock]
+        name = "a TLB flush" if core.locks[lock].kind == LOCK_WAIT else self._lock_names[lock]
         self._add(_CPUS, cpu_of(core, ac), f"wait for {name}", begin, end, "wait", level_of(core, ac))
 
     def _hold(self, core: Core, ac: ContextIdx, lock: int, begin: int, end: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 import simpy
 
 from kmsim.config import from_mapping
-from kmsim.mm.mmzone import MAX_NR_ZONES
+from kmsim.mm.locks import ZONE_LOCK
 from kmsim.sim.core.records import Core
 from kmsim.sim.run.clock import Step, new_environment, now_ps
 from kmsim.sim.simulation import new_simulation
@@ -39,7 +39,8 @@ def sections(seed: int) -> tuple[list[list[Section]], int, int]:
     released = [0 for _ in core.cpus]
 
     def note(s: Core, c: int, before: Locks) -> None:
-        for zone in (s.locks["acquisitions"] - before["acquisitions"])[:MAX_NR_ZONES].nonzero()[0]:
+        of_zones = s.locks["lock_class"] == ZONE_LOCK
+        for zone in ((s.locks["acquisitions"] - before["acquisitions"]) * of_zones).nonzero()[0]:
             run_ = s.runs[int(s.cpus[c].level) * len(s.cpus) + c]
             gap = now_ps(simulation.env) - released[c]
             parts = (int(run_.lock_wait_ps), int(run_.instructions_ps), int(run_.lock_hold_ps))

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from kmsim.config import from_mapping
-from kmsim.mm.vm_records import PURGES, VM_FREED, VMAP_PURGE_LOCK
+from kmsim.mm.locks import VMAP_PURGE_LOCK
+from kmsim.mm.vm_frame import own_lock
+from kmsim.mm.vm_records import PURGES, VM_FREED
 from kmsim.sim.core.records import NEVER, NOBODY, Core
 from kmsim.sim.simulation import Simulation, new_simulation
 from kmsim.workload.plan import IRQ
@@ -30,7 +32,7 @@ def test_while_a_thread_sleeps_for_the_mutex_its_cpu_runs_another() -> None:
     simulation = small_space(greedy, other, cpus=3)
     core = simulation.core
     assert core.vm is not None
-    n = int(core.vm.params[0].lock_first) + VMAP_PURGE_LOCK
+    n = own_lock(core.vm, VMAP_PURGE_LOCK)
     nr_greedy = 3
     slept: dict[int, tuple[int, int]] = {}  # by task: since when, and what its CPU's other thread had done then
     queue: list[int] = []

@@ -12,7 +12,7 @@ import pytest
 import simpy
 
 from kmsim.config import from_mapping
-from kmsim.mm.vm_records import VMAP_PURGE_LOCK
+from kmsim.mm.locks import LOCK_SPIN
 from kmsim.sim.core.records import NOBODY, Core
 from kmsim.sim.run.clock import Step, new_environment, now_ps
 from kmsim.sim.simulation import new_simulation
@@ -36,10 +36,9 @@ class Section(NamedTuple):
 class Story:
     """What happened on each CPU of a stepwise run."""
 
-    def __init__(self, nr_cpus: int, first: int) -> None:
+    def __init__(self, nr_cpus: int) -> None:
         self.sections: list[list[Section]] = [[] for _ in range(nr_cpus)]
         self.interrupts: list[list[Span]] = [[] for _ in range(nr_cpus)]
-        self._first = first
         self._asked: dict[int, tuple[int, int]] = {}  # by CPU: the lock and since when
         self._granted: dict[int, tuple[int, int]] = {}  # by CPU: the work and since when
         self._above: dict[int, int] = {}  # by CPU: since when it serves interrupts
@@ -47,8 +46,7 @@ class Story:
     def note(self, s: Core, c: int, before: Any) -> None:
         """A CPU has had its event; `before` are the locks as they were."""
         now, nr_cpus = int(s.state[0].now), len(s.cpus)
-        end = int(s.state[0].first_pcp_lock)
-        spinlocks = [n for n in range(self._first, end) if n != self._first + VMAP_PURGE_LOCK]
+        spinlocks = spinlocks_of(s)
         changed = [n for n in spinlocks if (before[n].run, before[n].since) != (s.locks[n].run, s.locks[n].since)]
         for n in changed:
             if before[n].run != NOBODY:
@@ -72,6 +70,12 @@ class Story:
         self.sections[c].append(Section(lock, at, *self._granted.pop(c), now))
 
 
+def spinlocks_of(core: Core) -> list[int]:
+    """The locks that are taken with interrupts on."""
+    found: list[int] = (core.locks["kind"] == LOCK_SPIN).nonzero()[0].tolist()
+    return found
+
+
 def crowd(seed: int) -> Mapping:
     """Many areas of all lengths on few nodes, and interrupts that take long."""
     sizes: list[Any] = [{"uniform": {"low": "1B", "high": "40KiB"}}, "2MiB"]
@@ -86,7 +90,7 @@ def story_of(seed: int) -> tuple[Story, Core]:
     simulation = new_simulation(from_mapping(crowd(seed) | {"run": {"stepwise": True}}))
     core = simulation.core
     assert core.vm is not None
-    story = Story(len(core.cpus), int(core.vm.params[0].lock_first))
+    story = Story(len(core.cpus))
     watch(simulation, story.note)
     return story, core
 
@@ -141,9 +145,7 @@ def test_every_section_waits_and_lasts_as_in_a_queue_of_interrupted_cpus(seed: i
     assert during, "no lock was granted to a CPU within an interrupt"
     expected = [[(section.granted, section.released) for section in of_cpu] for of_cpu in story.sections]
     assert twin(story) == expected
-    assert core.vm is not None
-    first = int(core.vm.params[0].lock_first)
-    spinlocks = [n for n in range(first, len(core.locks)) if n != first + VMAP_PURGE_LOCK]
+    spinlocks = spinlocks_of(core)
     assert sum(int(core.locks[n].contended) for n in spinlocks) >= len(waited)
     handovers = len(waited) * int(core.prices[0].lock_handover)
     waits = sum(section.granted - section.at for section in waited)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kmsim.config import from_mapping
+from kmsim.mm.locks import PCP_LOCK
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.sim.run.timeline import Slice, Timeline, trace_text
 from kmsim.sim.simulation import Simulation, new_simulation, run
@@ -87,8 +88,8 @@ def test_a_drain_takes_a_per_cpu_lists_lock_around_the_zones_and_waits_for_it() 
     in_zone = {(each.track, each.end) for each in slices if each.name.startswith("hold zone")}
     assert of_pcp
     assert all((each.track, each.end) in in_zone for each in of_pcp)
-    state, locks = simulation.core.state[0], simulation.core.locks
-    pcp_locks = locks[int(state.first_pcp_lock) :][: len(ZONE_NAMES)]
+    locks = simulation.core.locks
+    pcp_locks = locks[locks["lock_class"] == PCP_LOCK]
     assert sum(each.end - each.begin for each in of_pcp) == pcp_locks["hold_total"].sum()
     waits = [each for each in slices if each.name.startswith("wait for pcp lists")]
     assert sum(each.end - each.begin for each in waits) == pcp_locks["wait_total"].sum() > 0
