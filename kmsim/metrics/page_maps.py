@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kmsim.metrics.columns import made_of
 from kmsim.metrics.page_map import FREE, MEMORY_MAP_COLUMNS, ON_PCP_LIST, PAGE_STATES, RESERVED, SLAB, USED
-from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine, zone_names
 from kmsim.mm.slub_records import SLAB_LIVE, Slub
 from kmsim.units import PS_PER_NS
 
@@ -29,7 +29,7 @@ States = NDArray[np.uint8]
 class ZoneMap(NamedTuple):
     """One zone at one instant, by pageblock."""
 
-    zone: int
+    zone: str
     start_pfn: NDArray[np.int64]
     migratetype: NDArray[np.uint8]
     counts: NDArray[np.int64]  # [pageblock, state]
@@ -79,7 +79,7 @@ class PageMaps:
         types = np.concatenate([np.zeros(0, np.uint8), *(zone.migratetype for _, zone in parts)])
         columns = (
             np.repeat(np.array([time_ps for time_ps, _ in parts], np.int64) / PS_PER_NS, nr_rows),
-            np.repeat(np.array([ZONE_NAMES[zone.zone] for _, zone in parts], object), nr_rows),
+            np.repeat(np.array([zone.zone for _, zone in parts], object), nr_rows),
             np.concatenate([np.zeros(0, np.int64), *(zone.start_pfn for _, zone in parts)]),
             np.array(MIGRATETYPE_NAMES, object)[types],
             *counts.T,
@@ -134,7 +134,7 @@ def _zone_map(m: Machine, z: int, states: States) -> ZoneMap:
     by_block = of_zone.reshape(-1, 1 << shift)
     counts = np.stack([np.count_nonzero(by_block == state, axis=1) for state in range(len(PAGE_STATES))], axis=1)
     return ZoneMap(
-        z,
+        zone_names(m)[z],
         np.arange(first, behind, dtype=np.int64) << shift,
         m.pageblocks[first:behind].copy(),
         counts.astype(np.int64),

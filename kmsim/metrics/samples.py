@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.metrics.columns import INT, REAL, TEXT, Columns, made_of
-from kmsim.mm.mmzone import MAX_NR_ZONES, MIGRATE_TYPES, MIGRATETYPE_NAMES, NR_PAGE_ORDERS_MAX, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import (
+    MIGRATE_TYPES,
+    MIGRATETYPE_NAMES,
+    NR_PAGE_ORDERS_MAX,
+    Machine,
+    zone_names,
+)
 from kmsim.procfs.pagetypeinfo import pageblock_counts
 from kmsim.units import PS_PER_NS
 
@@ -52,8 +58,8 @@ class Samples:
     """What was sampled, in the order of time."""
 
     taken: list[Sample] = field(default_factory=list)
-    _types: bytes = b""  # of all pageblocks, when they were counted last
-    _pageblocks: Counts = field(default_factory=lambda: np.zeros((MAX_NR_ZONES, MIGRATE_TYPES), np.int64))
+    _types: bytes | None = None  # of all pageblocks, when they were counted last
+    _pageblocks: Counts = field(default_factory=lambda: np.zeros((0, MIGRATE_TYPES), np.int64))
 
     def take(self, m: Machine, now_ps: int) -> None:
         """Sample every zone; a second sample at one instant replaces the first."""
@@ -63,8 +69,8 @@ class Samples:
         types = m.pageblocks.tobytes()
         if types != self._types:
             self._types = types
-            self._pageblocks = np.array([pageblock_counts(m, z) for z in range(MAX_NR_ZONES)])
-        pcp_pages = m.pcps["count"].reshape(MAX_NR_ZONES, -1).sum(axis=1)
+            self._pageblocks = np.array([pageblock_counts(m, z) for z in range(len(m.zones))])
+        pcp_pages = m.pcps["count"].reshape(len(m.zones), -1).sum(axis=1)
         self.taken.append(Sample(now_ps, m.zones["nr_free"].copy(), pcp_pages, self._pageblocks))
 
     def free_blocks_table(self, m: Machine) -> pd.DataFrame:
@@ -93,8 +99,8 @@ class Samples:
         pmd_order = int(m.params[0].pmd_order)
         largest = np.where(nr_free > 0, orders, -1).max(axis=2)
         populated = _populated(m)
-        pcp_pages = _stacked([sample.pcp_pages for sample in self.taken], MAX_NR_ZONES)[:, populated]
-        pageblocks = _stacked([sample.pageblocks for sample in self.taken], MAX_NR_ZONES, MIGRATE_TYPES)[:, populated]
+        pcp_pages = _stacked([sample.pcp_pages for sample in self.taken], len(m.zones))[:, populated]
+        pageblocks = _stacked([sample.pageblocks for sample in self.taken], len(m.zones), MIGRATE_TYPES)[:, populated]
         columns = (
             *self._keys(m, 1),
             (nr_free << orders).sum(axis=2).ravel(),
@@ -107,14 +113,14 @@ class Samples:
 
     def _nr_free(self, m: Machine) -> Counts:
         """Free blocks [sample, populated zone, order]."""
-        every = _stacked([sample.nr_free for sample in self.taken], MAX_NR_ZONES, NR_PAGE_ORDERS_MAX)
+        every = _stacked([sample.nr_free for sample in self.taken], len(m.zones), NR_PAGE_ORDERS_MAX)
         return every[:, _populated(m), : int(m.params[0].max_page_order) + 1]
 
     def _keys(self, m: Machine, rows: int) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
         """Time and zone of each row, where each zone has as many rows in a sample."""
         populated = _populated(m)
         times = np.array([sample.time_ps for sample in self.taken], np.int64) / PS_PER_NS
-        zones = np.array(ZONE_NAMES, object)[populated]
+        zones = np.array(zone_names(m), object)[populated]
         return np.repeat(times, len(populated) * rows), np.tile(np.repeat(zones, rows), len(times))
 
 

@@ -12,12 +12,12 @@ from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
-from kmsim.mm.mmzone import NO_PAGE, PGALLOC, WMARK_LOW, Machine, pcp_index
+from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, locked
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
-from kmsim.mm.zonelist import next_zone
+from kmsim.mm.zonelist import first_zoneref, is_remote, next_zoneref
 
 
 @core
@@ -31,8 +31,8 @@ def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> boo
     assert list_empty(m, context.page_list), "pages of an earlier request were not taken"
     context.nr_populated = 0
     context.nr_wanted = nr_pages
-    zone = bulk_zone(m, gfp, nr_pages) if nr_pages > 1 else -1
-    if zone < 0 or m.pcps[pcp_index(m, zone, context.cpu)].locked:
+    zone = bulk_zone(m, ac, gfp, nr_pages) if nr_pages > 1 else NO_ZONE
+    if zone == NO_ZONE or m.pcps[pcp_index(m, zone, context.cpu)].locked:
         return bulk_single(m, ac, gfp)
     context.attempt = RUNG_BULK
     context.gfp = gfp
@@ -46,18 +46,21 @@ def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> boo
 
 
 @core
-def bulk_zone(m: Machine, gfp: Gfp, nr_pages: int) -> ZoneIdx:
-    """The first zone that stays above its low watermark, or -1."""
-    preferred_zone = next_zone(m, gfp_zone(gfp))
-    zone = preferred_zone
-    while zone >= 0:
+def bulk_zone(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> ZoneIdx:
+    """The first zone of the node that stays above its low watermark, or NO_ZONE."""
+    highest_zoneidx = gfp_zone(gfp)
+    preferred_zoneref = first_zoneref(m, m.contexts[ac].cpu, highest_zoneidx)
+    zoneref = preferred_zoneref
+    zone = int(m.zonerefs[zoneref].zone)
+    while zone != NO_ZONE and not is_remote(m, zone, preferred_zoneref):
         m.work[0].watermark_checks += 1
         mark = wmark_pages(m, zone, WMARK_LOW) + nr_pages
-        # The kernel reads the reserve for the preferred zone's index here, not for the request's.
-        if zone_watermark_fast(m, zone, 0, mark, preferred_zone, ALLOC_WMARK_LOW):
+        # The kernel reads the reserve for the preferred zone's type here, not for the request's.
+        if zone_watermark_fast(m, zone, 0, mark, m.zonerefs[preferred_zoneref].zone_type, ALLOC_WMARK_LOW):
             return zone
-        zone = next_zone(m, zone - 1)
-    return zone
+        zoneref = next_zoneref(m, zoneref, highest_zoneidx)
+        zone = int(m.zonerefs[zoneref].zone)
+    return NO_ZONE
 
 
 @core
@@ -87,7 +90,7 @@ def populate(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
 def bulk_done(m: Machine, ac: ContextIdx) -> bool:
     """Count what a bulk request got, and end it."""
     context = m.contexts[ac]
-    m.events[PGALLOC + context.zone] += context.nr_populated
+    m.events[PGALLOC + m.zones[context.zone].zone_type] += context.nr_populated
     context.stage = PAGES_DONE
     return False
 

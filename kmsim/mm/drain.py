@@ -7,7 +7,7 @@ kernel does to let others in. Its verbs work like those of
 
 from kmsim.jit import core
 from kmsim.mm.indices import ContextIdx, CpuIdx, ZoneIdx
-from kmsim.mm.mmzone import MAX_NR_ZONES, Machine, pcp_index
+from kmsim.mm.mmzone import Machine, pcp_index
 from kmsim.mm.pcp import decay_pcp_high, free_pcppages_bulk
 
 
@@ -55,7 +55,7 @@ def decay_locked(m: Machine, ac: ContextIdx) -> bool:
 def drain_all_pages(m: Machine, ac: ContextIdx) -> None:
     """Empty every CPU's lists of every zone, where every lock is free (kernel: drain_all_pages)."""
     for cpu in range(m.params[0].nr_cpus):
-        for z in range(MAX_NR_ZONES):
+        for z in range(len(m.zones)):
             if m.zones[z].present_pages:
                 wanted = drain_begin(m, ac, z, cpu)
                 while wanted:

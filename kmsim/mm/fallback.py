@@ -24,6 +24,7 @@ from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
+    NO_MIGRATETYPE,
     NO_PAGE,
     RMQUEUE_NORMAL,
     WMARK_HIGH,
@@ -79,7 +80,7 @@ def rmqueue_claim(m: Machine, ac: ContextIdx) -> int:
         min_order = max(min_order, m.params[0].pageblock_order)
     for current_order in range(m.params[0].max_page_order, min_order - 1, -1):
         fallback_mt = find_suitable_fallback(m, context.zone, current_order, context.migratetype)
-        if fallback_mt < 0:
+        if fallback_mt == NO_MIGRATETYPE:
             continue
         if not can_steal_fallback(m, current_order, context.migratetype):
             break
@@ -97,7 +98,7 @@ def rmqueue_steal(m: Machine, ac: ContextIdx) -> int:
     context = m.contexts[ac]
     for current_order in range(context.order, m.params[0].max_page_order + 1):
         fallback_mt = find_suitable_fallback(m, context.zone, current_order, context.migratetype)
-        if fallback_mt >= 0:
+        if fallback_mt != NO_MIGRATETYPE:
             pfn = list_first(m, free_list_head(m, context.zone, current_order, fallback_mt))
             page_del_and_expand(m, ac, pfn, context.order, current_order, fallback_mt)
             m.events[EXTFRAG] += 1
@@ -106,14 +107,14 @@ def rmqueue_steal(m: Machine, ac: ContextIdx) -> int:
 
 
 @core
-def find_suitable_fallback(m: Machine, z: ZoneIdx, order: Order, migratetype: Migratetype) -> int:
-    """The best other type with a block of this order, or -1 (kernel: find_suitable_fallback)."""
+def find_suitable_fallback(m: Machine, z: ZoneIdx, order: Order, migratetype: Migratetype) -> Migratetype:
+    """The best other type with a block of this order, or NO_MIGRATETYPE (kernel: find_suitable_fallback)."""
     if m.zones[z].nr_free[order] == 0:
-        return -1
+        return NO_MIGRATETYPE
     for fallback_mt in FALLBACKS[migratetype]:
         if not list_empty(m, free_list_head(m, z, order, fallback_mt)):
             return fallback_mt
-    return -1
+    return NO_MIGRATETYPE
 
 
 @small

@@ -6,7 +6,7 @@ Leaves out: cpusets, the memory policies of a task, scoped constraints (memalloc
 """
 
 from kmsim.jit import small
-from kmsim.mm.indices import Gfp, Order, ZoneIdx
+from kmsim.mm.indices import Gfp, Order, ZoneType
 
 GFP_FLAGS: dict[str, int] = {
     "__GFP_DMA": 1 << 0,
@@ -169,8 +169,8 @@ def gfp_problem(gfp: Gfp, order: Order) -> str | None:
 
 
 @small
-def gfp_zone(gfp: Gfp) -> ZoneIdx:
-    """The highest zone that may serve the request (kernel: gfp_zone)."""
+def gfp_zone(gfp: Gfp) -> ZoneType:
+    """The highest type of zone that may serve the request (kernel: gfp_zone)."""
     zone = _ZONE_TABLE[gfp & _ZONE_BITS]
     assert zone >= 0, "zone bits that exclude each other"
     return zone

@@ -10,10 +10,13 @@ Pfn = int  # a page frame number, or NO_PAGE; in list verbs also a list's head, 
 Vpn = int  # a virtual page number
 Order = int
 Gfp = int  # a mask of GFP flags
-Migratetype = int
+Migratetype = int  # or NO_MIGRATETYPE
 
 # Records of a `Machine`.
-ZoneIdx = int  # in `zones`; -1: none
+NodeIdx = int  # in `nodes`
+ZoneIdx = int  # in `zones`, which are those of all nodes; or NO_ZONE
+ZoneType = int  # ZONE_DMA ... ZONE_MOVABLE
+ZonerefIdx = int  # in `zonerefs`
 CpuIdx = int
 ContextIdx = int  # in `contexts` of the machine, of SLUB and of vmalloc, and in the event core's `runs`
 PcpIdx = int  # in `pcps`
@@ -25,6 +28,7 @@ LockClassIdx = int  # in LOCK_CLASSES
 
 # Records of a `Slub`.
 CacheIdx = int  # in `caches`, or NO_CACHE
+CacheNodeIdx = int  # in `cache_nodes`
 CpuSlabIdx = int  # in `cpu_slabs`
 SlabIdx = int  # in `slabs`, or NO_SLAB
 ObjectIdx = int  # in `links`, or NO_OBJECT
@@ -33,7 +37,7 @@ ObjectIdx = int  # in `links`, or NO_OBJECT
 AreaIdx = int  # in `areas`, or NO_AREA
 VaIdx = int  # in `vas`, or NO_VA
 VmapNodeIdx = int  # in `nodes`
-PoolIdx = int  # in `pools`, or -1
+PoolIdx = int  # in `pools`, or NO_POOL
 FrameIdx = int  # in `frames`
 
 # Records of the event core.

@@ -49,7 +49,7 @@ class LockClass(NamedTuple):
     kind: int
     protects: str
     order: int
-    row: str  # how one of them is called in results: {} is the zone, cache or vmap node that it is of
+    row: str  # how one of them is called in results: {} is the zone, list or vmap node that it is of
 
 
 LOCK_CLASSES = (
@@ -74,13 +74,16 @@ class Lock(NamedTuple):
     """One lock of a machine."""
 
     lock_class: LockClassIdx
-    of: int  # which zone, cache or vmap node it is of; 0 where there is one lock of the class
+    of: int  # which zone, list of a cache or vmap node it is of; 0 where there is one lock of the class
 
 
-def all_locks(nr_zones: int, nr_caches: int = 0, nr_vmap_nodes: int = 0) -> list[Lock]:
-    """All locks of a machine, in the order of their numbers; without vmap nodes there is no vmalloc."""
+def all_locks(nr_zones: int, nr_lists: int = 0, nr_vmap_nodes: int = 0) -> list[Lock]:
+    """All locks of a machine, in the order of their numbers; without vmap nodes there is no vmalloc.
+
+    A cache has a list for each node.
+    """
     locks = [Lock(ZONE_LOCK, z) for z in range(nr_zones)]
-    locks += [Lock(NODE_LIST_LOCK, cache) for cache in range(nr_caches)]
+    locks += [Lock(NODE_LIST_LOCK, nth) for nth in range(nr_lists)]
     locks += [Lock(lock_class, 0) for lock_class in VMALLOC_CLASSES if nr_vmap_nodes]
     locks += [Lock(lock_class, node) for node in range(nr_vmap_nodes) for lock_class in VMAP_NODE_CLASSES]
     locks += [Lock(PCP_LOCK, z) for z in range(nr_zones)]
@@ -92,9 +95,9 @@ def first_of_class(locks: Sequence[Lock], lock_class: LockClassIdx) -> LockIdx:
     return [lock.lock_class for lock in locks].index(lock_class)
 
 
-def names_of_locks(locks: Sequence[Lock], *, zones: Sequence[str], caches: Sequence[str]) -> list[str]:
-    """What the locks are called in results, on a machine with these zones and caches."""
-    subjects = {ZONE_LOCK: zones, PCP_LOCK: zones, NODE_LIST_LOCK: caches}
+def names_of_locks(locks: Sequence[Lock], *, zones: Sequence[str], lists: Sequence[str]) -> list[str]:
+    """What the locks are called in results, on a machine with these zones and lists of partial slabs."""
+    subjects = {ZONE_LOCK: zones, PCP_LOCK: zones, NODE_LIST_LOCK: lists}
     rows = ((LOCK_CLASSES[lock.lock_class].row, subjects.get(lock.lock_class), lock.of) for lock in locks)
     return [row.format(of if names is None else names[of]) for row, names, of in rows]
 

@@ -8,15 +8,19 @@ written when it is over. Leaves out
 what else the boot allocates and frees on the way: `reserved` says what of it stays.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kmsim.jit import entry
 from kmsim.jit_policies import Policies
 from kmsim.mm.buddy import split_large_buddy
-from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, Params, new_machine
+from kmsim.mm.indices import NodeIdx
+from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, Params, new_machine, zones_of_node
 from kmsim.mm.recount import validate
 from kmsim.mm.zone_setup import Sysctl, has_few_pageblocks, init_watermarks, set_cacheinfo, write_sysctl
-from kmsim.mm.zonelist import page_zone
+from kmsim.mm.zonelist import build_all_zonelists, page_zone
+
+BOOT_NODE = 0  # the only one so far
 
 # The physical address at which a zone type ends, by architecture; MAX_NR_ZONES entries.
 ZONE_ENDS = {
@@ -64,7 +68,7 @@ def subtract(ranges: tuple[PfnRange, ...], holes: tuple[PfnRange, ...]) -> list[
     return left
 
 
-def overlap(ranges: list[PfnRange] | tuple[PfnRange, ...], start: int, end: int) -> int:
+def overlap(ranges: Sequence[PfnRange], start: int, end: int) -> int:
     """How many page frames of `ranges` lie between `start` and `end`."""
     return sum(max(0, min(piece.end, end) - max(piece.start, start)) for piece in ranges)
 
@@ -92,17 +96,13 @@ def boot_machine(boot: Boot) -> Machine:
     m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies)
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
     late = subtract(boot.released, boot.reserved)
-    for zone, span, present in zip(m.zones, bounds, present_pages, strict=True):
-        if present:
-            zone.start_pfn = span.start
-            zone.end_pfn = span.end
-            zone.present_pages = present
-            zone.managed_pages = overlap(early, span.start, span.end)
+    lay_out_node(m, BOOT_NODE, bounds, boot.ram, early)
+    build_all_zonelists(m)
     for piece in early:
         free_range(m, piece.start, piece.end)
     min_free_kbytes = init_watermarks(m, thp_enabled=boot.thp_enabled)
     set_cacheinfo(m, boot.cache_slice_bytes)
-    for zone, span in zip(m.zones, bounds, strict=True):
+    for zone, span in zip(zones_of_node(m, BOOT_NODE), bounds, strict=True):
         zone.managed_pages += overlap(late, span.start, span.end)
     for piece in late:
         free_range(m, piece.start, piece.end)
@@ -110,6 +110,19 @@ def boot_machine(boot: Boot) -> Machine:
     m.work[0] = 0
     m.params[0].cache_lines = params.cache_lines
     return m
+
+
+def lay_out_node(
+    m: Machine, n: NodeIdx, bounds: Sequence[PfnRange], ram: Sequence[PfnRange], managed: Sequence[PfnRange]
+) -> None:
+    """Say what a node's zones span, by type, and what of that is memory (kernel: free_area_init_node)."""
+    for zone, span in zip(zones_of_node(m, n), bounds, strict=True):
+        present = overlap(ram, span.start, span.end)
+        if present:
+            zone.start_pfn = span.start
+            zone.end_pfn = span.end
+            zone.present_pages = present
+            zone.managed_pages = overlap(managed, span.start, span.end)
 
 
 @entry

@@ -6,6 +6,8 @@ Words, here and everywhere:
     buddy       the other half of the block of the next order
     pageblock   2^pageblock_order pages that share one migratetype
     zone        a range of pfns with its own free lists, watermarks and lock
+    node        memory that is near some CPUs; its zones, one of each type, lie side by side in `zones`
+    zonelist    where the requests of a node's CPUs look for memory, zone after zone; its entries are zonerefs
     pcp         a CPU's own lists of free pages of one zone (per_cpu_pages)
 
 A `Machine` is a handful of numpy record arrays, one per kernel struct, with the kernel's field
@@ -18,8 +20,7 @@ Invariant (recounted by `mm.recount.validate`): a page with PG_BUDDY is the head
 and on the free list of its order and its pageblock's migratetype; a page with PG_PCP is the head
 of a block on one per-CPU list; no page is covered by two of them.
 
-Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug; more than
-one node.
+Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug.
 """
 
 from typing import NamedTuple
@@ -29,15 +30,18 @@ from numpy.typing import NDArray
 
 from kmsim.jit import shared
 from kmsim.jit_policies import Policies
-from kmsim.mm.indices import CpuIdx, PcpIdx, ZoneIdx
+from kmsim.mm.indices import CpuIdx, NodeIdx, PcpIdx, ZoneIdx, ZoneType
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = 4
+NO_ZONE = -1
+NO_NODE = -1
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 
 MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_HIGHATOMIC = range(4)
 MIGRATE_PCPTYPES = 3
 MIGRATE_TYPES = 4
+NO_MIGRATETYPE = -1
 MIGRATETYPE_NAMES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic")
 
 WMARK_MIN, WMARK_LOW, WMARK_HIGH, WMARK_PROMO = range(4)
@@ -83,6 +87,19 @@ page_t = np.dtype(
         ],
     )
 )
+# A node (kernel: pg_data_t, NODE_DATA).
+node_t = np.dtype(
+    (
+        np.record,
+        [
+            ("first_zone", np.int64),  # in `zones`
+            ("nr_zones", np.int64),
+            ("zoneref", np.int64, (MAX_NR_ZONES,)),  # by the highest type of zone: where a request begins in `zonerefs`
+        ],
+    )
+)
+# An entry of a zonelist; the end of one has NO_ZONE in both (kernel: struct zoneref).
+zoneref_t = np.dtype((np.record, [("zone", np.int64), ("zone_type", np.int64)]))
 zone_t = np.dtype(
     (
         np.record,
@@ -101,6 +118,8 @@ zone_t = np.dtype(
             ("percpu_drift_mark", np.int64),
             ("free_list", np.int64),  # the first of this zone's free-list heads in `pages`
             ("nr_free", np.int64, (NR_PAGE_ORDERS_MAX,)),
+            ("node", np.int64),  # kernel: zone_to_nid
+            ("zone_type", np.int64),  # kernel: zone_idx
         ],
     )
 )
@@ -124,13 +143,14 @@ pcp_t = np.dtype(
         ],
     )
 )
-# A CPU's cache, as far as struct pages are in it.
+# A CPU: where it is, and its cache, as far as struct pages are in it.
 cpu_t = np.dtype(
     (
         np.record,
         [
             ("nr_misses", np.int64),
             ("last_pfn", np.int64),  # the page whose line came from memory last
+            ("node", np.int64),  # kernel: numa_node_id
         ],
     )
 )
@@ -146,7 +166,8 @@ context_t = np.dtype(
             ("migratetype", np.int64),
             ("alloc_flags", np.int64),
             ("highest_zoneidx", np.int64),
-            ("preferred_zone", np.int64),
+            ("preferred_zoneref", np.int64),
+            ("zoneref", np.int64),  # the entry of `zone`
             ("zone", np.int64),
             ("attempt", np.int64),
             ("pfn", np.int64),
@@ -191,6 +212,7 @@ class Params(NamedTuple):
     watermark_boost_factor: int = 15000
     mobility_disabled: bool = False  # page_group_by_mobility_disabled
     nr_frames: int = 0
+    nr_nodes: int = 1
     cache_lines: int = CACHE_LINES_ASSUMED  # how many misses of its CPU a line survives: the cache's capacity
 
 
@@ -223,6 +245,8 @@ class Machine(NamedTuple):
 
     pages: NDArray[np.void]
     pageblocks: NDArray[np.uint8]  # the migratetype of each pageblock, indexed by pfn >> pageblock_order
+    nodes: NDArray[np.void]
+    zonerefs: NDArray[np.void]  # the zonelists, one behind the other (see mm.zonelist)
     zones: NDArray[np.void]
     pcps: NDArray[np.void]  # indexed by `pcp_index`
     cpus: NDArray[np.void]
@@ -257,6 +281,33 @@ def pcps_of_zone(m: Machine, z: ZoneIdx) -> NDArray[np.void]:
     return m.pcps[pcp_index(m, z, 0) : pcp_index(m, z + 1, 0)]
 
 
+@shared
+def node_zone(m: Machine, n: NodeIdx, zone_type: ZoneType) -> ZoneIdx:
+    """A node's zone of a type."""
+    return int(m.nodes[n].first_zone) + zone_type
+
+
+def zones_of_node(m: Machine, n: NodeIdx) -> NDArray[np.void]:
+    """A node's zones, by type; a view."""
+    return m.zones[node_zone(m, n, 0) : node_zone(m, n, int(m.nodes[n].nr_zones))]
+
+
+def zone_names(m: Machine) -> list[str]:
+    """The names of all zones in messages and results, in the order of `zones`."""
+    return [ZONE_NAMES[zone.zone_type] + node_suffixes(m)[zone.node] for zone in m.zones]
+
+
+def node_suffixes(m: Machine) -> list[str]:
+    """What tells names of several nodes apart, by node; nothing where there is one."""
+    return [f" of node {n}" for n in range(len(m.nodes))] if len(m.nodes) > 1 else [""]
+
+
+def populated_zones(m: Machine) -> dict[tuple[int, str], ZoneIdx]:
+    """The zones that have pages, by node and by the name of their type."""
+    named = {(int(zone.node), ZONE_NAMES[zone.zone_type]): z for z, zone in enumerate(m.zones)}
+    return {name: z for name, z in named.items() if m.zones[z].present_pages}
+
+
 def new_machine(params: Params, nr_contexts: int | None = None, policies: Policies | None = None) -> Machine:
     """A machine with no zones yet: all lists empty, every page frame in no list, every line in no cache.
 
@@ -270,25 +321,38 @@ def new_machine(params: Params, nr_contexts: int | None = None, policies: Polici
     nr_contexts = nr_contexts or CONTEXTS_PER_CPU * nr_cpus
     largest = 1 << params.max_page_order
     nr_frames = -(-params.nr_frames // largest) * largest
-    nr_free_lists = MAX_NR_ZONES * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
-    nr_pcp_lists = MAX_NR_ZONES * nr_cpus * NR_PCP_LISTS
+    nr_zones = params.nr_nodes * MAX_NR_ZONES
+    nr_free_lists = nr_zones * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
+    nr_pcp_lists = nr_zones * nr_cpus * NR_PCP_LISTS
     nr_heads = nr_free_lists + nr_pcp_lists + nr_contexts
-    machine = _empty_arrays(nr_frames, nr_heads, nr_frames >> params.pageblock_order, nr_cpus, nr_contexts)
-    machine.zones["free_list"] = nr_frames + np.arange(MAX_NR_ZONES) * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
-    machine.pcps["lists"] = nr_frames + nr_free_lists + np.arange(MAX_NR_ZONES * nr_cpus) * NR_PCP_LISTS
+    machine = _empty_arrays(params._replace(nr_frames=nr_frames), nr_zones, nr_heads, nr_contexts)
+    _lay_out_zones(machine)
+    machine.zones["free_list"] = nr_frames + np.arange(nr_zones) * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
+    machine.pcps["lists"] = nr_frames + nr_free_lists + np.arange(nr_zones * nr_cpus) * NR_PCP_LISTS
     machine.contexts["page_list"] = nr_frames + nr_free_lists + nr_pcp_lists + np.arange(nr_contexts)
     machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
-    machine.params[0] = params._replace(nr_frames=nr_frames)
     return machine._replace(policies=policies)
 
 
-def _empty_arrays(nr_frames: int, nr_heads: int, nr_pageblocks: int, nr_cpus: int, nr_contexts: int) -> Machine:
+def _lay_out_zones(m: Machine) -> None:
+    """Give each node a zone of each type, without pages yet; a zonelist that was not built is empty."""
+    m.nodes["nr_zones"] = MAX_NR_ZONES
+    m.nodes["first_zone"] = np.arange(len(m.nodes)) * MAX_NR_ZONES
+    m.zones["node"] = np.repeat(np.arange(len(m.nodes)), MAX_NR_ZONES)
+    m.zones["zone_type"] = np.tile(np.arange(MAX_NR_ZONES), len(m.nodes))
+    m.zonerefs["zone"] = m.zonerefs["zone_type"] = NO_ZONE
+
+
+def _empty_arrays(params: Params, nr_zones: int, nr_heads: int, nr_contexts: int) -> Machine:
     """All records zero, and every list empty."""
+    nr_frames, nr_cpus = params.nr_frames, params.nr_cpus
     machine = Machine(
         pages=np.zeros(nr_frames + nr_heads, page_t),
-        pageblocks=np.full(nr_pageblocks, MIGRATE_MOVABLE, np.uint8),
-        zones=np.zeros(MAX_NR_ZONES, zone_t),
-        pcps=np.zeros(MAX_NR_ZONES * nr_cpus, pcp_t),
+        pageblocks=np.full(nr_frames >> params.pageblock_order, MIGRATE_MOVABLE, np.uint8),
+        nodes=np.zeros(params.nr_nodes, node_t),
+        zonerefs=np.zeros((params.nr_nodes + 1) * (nr_zones + 1), zoneref_t),
+        zones=np.zeros(nr_zones, zone_t),
+        pcps=np.zeros(nr_zones * nr_cpus, pcp_t),
         cpus=np.zeros(nr_cpus, cpu_t),
         contexts=np.zeros(nr_contexts, context_t),
         params=np.zeros(1, params_t),
@@ -299,11 +363,12 @@ def _empty_arrays(nr_frames: int, nr_heads: int, nr_pageblocks: int, nr_cpus: in
     machine.pages["next"][nr_frames:] = heads
     machine.pages["prev"][nr_frames:] = heads
     machine.cpus["last_pfn"] = FAR_FROM_ALL
+    machine.params[0] = params
     return machine
 
 
 # Event counters (kernel: enum vm_event_item, and NEEDS_SLOW_PATH, which is kmsim's own).
-PGALLOC = 0  # + zone
+PGALLOC = 0  # + the type of zone
 PGFREE = 4
 KSWAPD_WAKEUPS = 5  # kernel: the mm_vmscan_wakeup_kswapd trace event
 EXTFRAG = 6  # kernel: the mm_page_alloc_extfrag trace event

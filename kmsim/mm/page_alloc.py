@@ -53,12 +53,13 @@ from kmsim.mm.gfp import (
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
-from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
+from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx, ZonerefIdx
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
     NEEDS_SLOW_PATH,
     NO_PAGE,
+    NO_ZONE,
     NOPAGE,
     PAGE_ALLOC_COSTLY_ORDER,
     PG_BUDDY,
@@ -70,7 +71,6 @@ from kmsim.mm.mmzone import (
     ZONE_BELOW_HIGH,
     ZONE_BOOSTED_WATERMARK,
     ZONE_MOVABLE,
-    ZONE_NORMAL,
     Machine,
     pcp_index,
 )
@@ -88,8 +88,8 @@ from kmsim.mm.pcp import (
     rmqueue_bulk,
 )
 from kmsim.mm.rmqueue import rmqueue
-from kmsim.mm.watermark import wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
-from kmsim.mm.zonelist import next_zone, page_zone
+from kmsim.mm.watermark import wake_all_kswapds, wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
+from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, page_zone
 
 # The critical section that a context waits for.
 PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP = range(6)
@@ -111,28 +111,29 @@ def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> bool:
     context.migratetype = gfp_migratetype(m, gfp)
     highest_zoneidx = gfp_zone(gfp)
     context.highest_zoneidx = highest_zoneidx
-    preferred_zone = next_zone(m, highest_zoneidx)
-    context.preferred_zone = preferred_zone
+    preferred_zoneref = first_zoneref(m, context.cpu, highest_zoneidx)
+    context.preferred_zoneref = preferred_zoneref
     context.attempt = RUNG_FAST
-    alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM)
-    if preferred_zone == ZONE_NORMAL:
-        alloc_flags |= ALLOC_NOFRAGMENT  # kernel: alloc_flags_nofragment
-    context.alloc_flags = alloc_flags
+    context.alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM) | alloc_flags_nofragment(m, preferred_zoneref)
     context.to_check = 0
-    return get_page_from_freelist(m, ac, preferred_zone)
+    return get_page_from_freelist(m, ac, preferred_zoneref)
 
 
 @small
-def get_page_from_freelist(m: Machine, ac: ContextIdx, zone: ZoneIdx) -> bool:
-    """Try zone after zone from `zone` downwards, rung after rung (kernel: get_page_from_freelist)."""
+def get_page_from_freelist(m: Machine, ac: ContextIdx, zoneref: ZonerefIdx) -> bool:
+    """Try zone after zone from an entry of the zonelist on, rung after rung (kernel: get_page_from_freelist)."""
+    context = m.contexts[ac]
     while True:
-        while zone >= 0:
+        zone = int(m.zonerefs[zoneref].zone)
+        while zone != NO_ZONE and not leaves_node(m, ac, zone):
             if zone_allows(m, ac, zone):
+                context.zoneref = zoneref
                 return try_this_zone(m, ac, zone)
-            zone = next_zone(m, zone - 1)
+            zoneref = next_zoneref(m, zoneref, context.highest_zoneidx)
+            zone = int(m.zonerefs[zoneref].zone)
         if not next_rung(m, ac):
             return False
-        zone = int(m.contexts[ac].preferred_zone)
+        zoneref = int(context.preferred_zoneref)
 
 
 @small
@@ -185,7 +186,7 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
         return True
     gfp = context.gfp
     context.attempt += 1
-    if context.preferred_zone < 0:  # no zone could ever serve it: not even kswapd is woken
+    if m.zonerefs[context.preferred_zoneref].zone == NO_ZONE:  # no zone could ever serve it: not even kswapd is woken
         return no_page(m, ac, NOPAGE)
     if context.attempt == RUNG_ADJUSTED:
         context.alloc_flags = gfp_to_alloc_flags(gfp, context.order)
@@ -195,7 +196,7 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
     else:
         return no_page(m, ac, NEEDS_SLOW_PATH if gfp & GFP_DIRECT_RECLAIM else NOPAGE)
     if gfp & GFP_KSWAPD_RECLAIM:
-        wakeup_kswapd(m, context.order, context.highest_zoneidx)
+        wake_all_kswapds(m, context.preferred_zoneref, context.order, context.highest_zoneidx)
     return True
 
 
@@ -233,7 +234,7 @@ def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
     """The request has its block: the last things to do, one of which may want the lock."""
     context = m.contexts[ac]
     z = int(context.zone)
-    m.events[PGALLOC + z] += 1 << context.order
+    m.events[PGALLOC + m.zones[z].zone_type] += 1 << context.order
     context.pfn = pfn
     m.pages[pfn].order = context.order
     wake_for_boost(m, ac)
@@ -251,7 +252,7 @@ def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
     zone = m.zones[context.zone]
     if context.alloc_flags & ALLOC_KSWAPD and zone.zone_flags & ZONE_BOOSTED_WATERMARK:
         zone.zone_flags &= ~ZONE_BOOSTED_WATERMARK
-        wakeup_kswapd(m, 0, context.zone)
+        wakeup_kswapd(m, zone.node, 0, zone.zone_type)
 
 
 @core
@@ -302,7 +303,7 @@ def rmqueue_buddy(m: Machine, ac: ContextIdx) -> bool:
         context.to_check = m.params[0].check_pages << context.order
         return allocated(m, ac, pfn)
     wake_for_boost(m, ac)
-    return get_page_from_freelist(m, ac, next_zone(m, context.zone - 1))
+    return get_page_from_freelist(m, ac, next_zoneref(m, context.zoneref, context.highest_zoneidx))
 
 
 @small

@@ -6,7 +6,7 @@ allocated page counts as one that could be migrated. Invariant: a free block sma
 is on the list of its pageblock's migratetype. The caller holds the zone's lock.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
 from kmsim.mm.gfp import GFP_MOVABLE, GFP_MOVABLE_SHIFT, GFP_RECLAIMABLE
 from kmsim.mm.indices import ContextIdx, Gfp, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del
@@ -45,7 +45,7 @@ def change_pageblock_range(m: Machine, pfn: Pfn, order: Order, migratetype: Migr
         set_pageblock_migratetype(m, block, migratetype)
 
 
-@small
+@shared
 def free_list_head(m: Machine, z: ZoneIdx, order: Order, migratetype: Migratetype) -> int:
     """The head of a zone's free list (kernel: zone->free_area[order].free_list[migratetype])."""
     return int(m.zones[z].free_list) + order * MIGRATE_TYPES + migratetype

@@ -10,7 +10,6 @@ from kmsim.mm.buddy import free_buddy_pfn
 from kmsim.mm.indices import CpuIdx, Migratetype, Order, ZoneIdx
 from kmsim.mm.list import list_first
 from kmsim.mm.mmzone import (
-    MAX_NR_ZONES,
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
@@ -30,7 +29,7 @@ from kmsim.mm.zonelist import page_zone
 def validate(m: Machine) -> None:
     """Recount the machine; AssertionError names what is inconsistent."""
     nr_listed = 0
-    for z in range(MAX_NR_ZONES):
+    for z in range(len(m.zones)):
         if m.zones[z].present_pages:
             nr_listed += recount_zone(m, z)
             for cpu in range(m.params[0].nr_cpus):

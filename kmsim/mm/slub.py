@@ -15,7 +15,7 @@ The ladder of an allocation (___slab_alloc):
     a new slab from the page allocator: the usual order, then the smallest one
     where an interrupt has installed a cpu slab meanwhile, that is deactivated first
 
-Models CONFIG_SLUB_CPU_PARTIAL on one node, preemption off. Leaves out debugging, KFENCE, KASAN, memory cgroups,
+Models CONFIG_SLUB_CPU_PARTIAL, preemption off. Leaves out debugging, KFENCE, KASAN, memory cgroups,
 RCU delays, and migration to another CPU while pages are allocated. Bad frees are not modelled: callers check with
 `slub_object.free_problem` first.
 
@@ -53,7 +53,7 @@ from kmsim.mm.slub_partial import (
     start_put_partials,
     want_list_lock,
 )
-from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, SLAB_BULK_MAX, Slub, cpu_slab_index
+from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, SLAB_BULK_MAX, Slub, cache_node_index, cpu_slab_index
 from kmsim.mm.slub_shrink import destroy_locked, flush_cpu, flush_partials, shrink_locked
 from kmsim.mm.slub_steps import (
     ALLOC_NEXT_OF_BULK,
@@ -198,6 +198,8 @@ def flush_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, operation
     context.cache = cache
     context.operation = operation
     context.flushed_cpu = 0
+    context.next_node = 0
+    context.remaining = 0
     return proceed(m, sl, ac, FLUSH_CPU)
 
 
@@ -250,7 +252,7 @@ def proceed(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> bool:
         elif step == DEACTIVATE:
             step = deactivate_slab(m, sl, ac)
         elif step == PUT_PARTIALS:
-            step = start_put_partials(sl, ac)
+            step = start_put_partials(m, sl, ac)
         elif step == DISCARD:
             step = discard_slab(m, sl, ac)
         elif step == FREE_NEXT_OF_BULK:
@@ -272,8 +274,7 @@ def step_of_alloc(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     if step == NEW_SLAB:
         return cpu_partial_slab(m, sl, ac)
     if step == NEW_OBJECTS:
-        has_partial = sl.caches[int(sl.contexts[ac].cache)].nr_partial != 0
-        return want_list_lock(sl, ac, LOCKED_GET_PARTIAL) if has_partial else ALLOC_SLAB
+        return new_objects(m, sl, ac)
     if step == ALLOC_SLAB:
         return allocate_slab(sl, ac)
     if step == ALLOC_SLAB_PAGES:
@@ -287,6 +288,14 @@ def step_of_alloc(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     return out_of_memory(sl, ac)
 
 
+@small
+def new_objects(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+    """Look at the list of the CPU's node, if there is anything on it (kernel: get_partial)."""
+    nid = int(m.cpus[m.contexts[ac].cpu].node)
+    node = sl.cache_nodes[cache_node_index(sl, int(sl.contexts[ac].cache), nid)]
+    return want_list_lock(sl, ac, nid, LOCKED_GET_PARTIAL) if node.nr_partial else ALLOC_SLAB
+
+
 @core
 def step_of_rest(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     """One step of what is asked for rarely."""
@@ -297,8 +306,9 @@ def step_of_rest(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     if step == FLUSH_PARTIALS:
         return flush_partials(sl, ac)
     assert step == FLUSHED
-    is_shrink = sl.contexts[ac].operation == OP_SHRINK
-    return want_list_lock(sl, ac, LOCKED_SHRINK if is_shrink else LOCKED_DESTROY)
+    context = sl.contexts[ac]
+    is_shrink = context.operation == OP_SHRINK
+    return want_list_lock(sl, ac, int(context.next_node), LOCKED_SHRINK if is_shrink else LOCKED_DESTROY)
 
 
 @small

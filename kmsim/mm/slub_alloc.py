@@ -13,7 +13,14 @@ from kmsim.mm.indices import ContextIdx, CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_lines import stamp_slab, start_list, touch_allocated, where_lines_are
 from kmsim.mm.slub_new import pfmemalloc_match
-from kmsim.mm.slub_partial import put_cpu_partial, remove_partial, start_deactivate, this_cpu_slab, touch_slab
+from kmsim.mm.slub_partial import (
+    context_node,
+    put_cpu_partial,
+    remove_partial,
+    start_deactivate,
+    this_cpu_slab,
+    touch_slab,
+)
 from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, OWNERS, SLAB_FROZEN, Slub, bulk_row
 from kmsim.mm.slub_steps import (
     ALLOC_NEXT_OF_BULK,
@@ -128,7 +135,7 @@ def get_partial_node(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     cpu_partial_slabs = int(cache.cpu_partial_slabs)
     partial = NO_SLAB
     nr_put = 0
-    slab = int(cache.partial_first)
+    slab = int(sl.cache_nodes[context_node(sl, ac)].partial_first)
     while slab != NO_SLAB:
         following = int(sl.slabs[slab].next)
         if pfmemalloc_match(sl, slab, int(context.gfp)):

@@ -13,7 +13,7 @@ from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_lines import stamp_slab, touch_freed_slowly
-from kmsim.mm.slub_partial import put_cpu_partial, remove_partial, touch_slab, want_list_lock
+from kmsim.mm.slub_partial import context_node, put_cpu_partial, remove_partial, slab_nid, touch_slab, want_list_lock
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
     END,
@@ -77,7 +77,7 @@ def free_slowly(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         sl.links[int(context.tail)] = prior
         context.prior = prior
         context.counters = counters_of(sl, slab)
-        return want_list_lock(sl, ac, LOCKED_FREE)
+        return want_list_lock(sl, ac, slab_nid(m, sl, slab), LOCKED_FREE)
     was_frozen = int(record.slab_flags) & SLAB_FROZEN
     exchange(m, sl, ac, slab)
     context.free_slab = NO_SLAB
@@ -108,7 +108,8 @@ def free_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     exchange(m, sl, ac, slab)
     context.free_slab = NO_SLAB
     cache = sl.caches[int(context.cache)]
-    if int(record.slab_flags) & SLAB_NODE_PARTIAL and cache.nr_partial >= cache.min_partial:
+    nr_partial = sl.cache_nodes[context_node(sl, ac)].nr_partial
+    if int(record.slab_flags) & SLAB_NODE_PARTIAL and nr_partial >= cache.min_partial:
         remove_partial(m, sl, ac, slab)
         cache.free_remove_partial += 1
         cache.free_slab += 1

@@ -27,6 +27,7 @@ from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin
 from kmsim.mm.slub_lines import LINE_HOT, stamp_slab, touch_set_up
+from kmsim.mm.slub_partial import slab_nid
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
     END,
@@ -35,6 +36,7 @@ from kmsim.mm.slub_records import (
     SLAB_LIVE,
     SLAB_PFMEMALLOC,
     Slub,
+    cache_node_index,
     next_random,
 )
 from kmsim.mm.slub_steps import (
@@ -127,8 +129,9 @@ def new_slab(m: Machine, sl: Slub, ac: ContextIdx) -> None:
     context.slab = slab
     context.freelist = int(record.first_object) + link_objects(sl, slab, objects)
     context.rest = LINE_HOT
-    cache.nr_slabs += 1
-    cache.total_objects += objects
+    node = sl.cache_nodes[cache_node_index(sl, int(context.cache), slab_nid(m, sl, slab))]
+    node.nr_slabs += 1
+    node.total_objects += objects
     cache.alloc_slab += 1
     cache.order_fallback += int(context.page_attempt)
     work = sl.work[0]

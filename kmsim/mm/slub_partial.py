@@ -1,16 +1,18 @@
-"""Partial slabs: the node's list and each CPU's (kernel: mm/slub.c, from add_partial to put_cpu_partial).
+"""Partial slabs: the nodes' lists and each CPU's (kernel: mm/slub.c, from add_partial to put_cpu_partial).
 
-The node's list is doubly linked through the slabs and changes under the cache's list_lock. A CPU's partial
-list is singly linked; a slab on it says in `prev` how many there are from it on (kernel: slab->slabs). What a
-step here cannot finish without a lock is left in the context and the next step returned (see `mm.slub`).
+A node's list has slabs of its own pages; it is doubly linked through them and changes under its list_lock. A CPU's
+partial list has slabs of any node, and is singly linked; a slab on it says in `prev` how many there are from it on
+(kernel: slab->slabs). What a step here cannot finish without a lock is left in the context and the next step returned
+(see `mm.slub`).
 
-Leaves out list_lock's own contention counters and more than one node. Invariant: SLAB_NODE_PARTIAL is set on
-exactly the slabs of the node's list, of which `nr_partial` counts the number. Lock order: see `mm.slub`.
+Leaves out list_lock's own contention counters, and taking slabs from other nodes' lists (get_any_partial).
+Invariant: SLAB_NODE_PARTIAL is set on exactly the slabs of the nodes' lists, and a node's `nr_partial` counts those of
+its list. Lock order: see `mm.slub`.
 """
 
 from kmsim.jit import small
 from kmsim.mm.cacheline import touch
-from kmsim.mm.indices import ContextIdx, CpuSlabIdx, ObjectIdx, SlabIdx
+from kmsim.mm.indices import CacheNodeIdx, ContextIdx, CpuSlabIdx, NodeIdx, ObjectIdx, SlabIdx
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
@@ -22,6 +24,7 @@ from kmsim.mm.slub_records import (
     SLAB_FROZEN,
     SLAB_NODE_PARTIAL,
     Slub,
+    cache_node_index,
     cpu_slab_index,
     list_lock_of,
     set_slabs_from,
@@ -33,17 +36,34 @@ from kmsim.mm.slub_steps import (
     LOCKED_ADD_PARTIAL,
     LOCKED_PUT_PARTIALS,
     PAGES_FREED,
+    PUT_PARTIALS,
     SLUB_WAIT,
 )
+from kmsim.mm.zonelist import page_zone
 
 
 @small
-def want_list_lock(sl: Slub, ac: ContextIdx, stage: int) -> int:
-    """The context waits for its cache's list_lock; `stage` runs under it."""
+def want_list_lock(sl: Slub, ac: ContextIdx, node: NodeIdx, stage: int) -> int:
+    """The context waits for its cache's list_lock on a node; `stage` runs under it."""
     context = sl.contexts[ac]
     context.stage = stage
-    context.lock = list_lock_of(sl, int(context.cache))
+    context.node = node
+    context.lock = list_lock_of(sl, int(context.cache), node)
     return SLUB_WAIT
+
+
+@small
+def slab_nid(m: Machine, sl: Slub, slab: SlabIdx) -> NodeIdx:
+    """The node of a slab's pages (kernel: slab_nid)."""
+    if len(m.nodes) == 1:
+        return 0
+    return int(m.zones[page_zone(m, int(sl.slabs[slab].pfn))].node)
+
+
+@small
+def context_node(sl: Slub, ac: ContextIdx) -> CacheNodeIdx:
+    """What the context's cache has on the node whose list_lock the context has."""
+    return cache_node_index(sl, int(sl.contexts[ac].cache), int(sl.contexts[ac].node))
 
 
 @small
@@ -58,21 +78,21 @@ def add_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, to_tail: bo
     """Put a slab on the node's list; the caller holds list_lock (kernel: add_partial)."""
     record = sl.slabs[slab]
     assert int(record.slab_flags) & (SLAB_NODE_PARTIAL | SLAB_FROZEN) == 0, "a slab is put on a list twice"
-    cache = sl.caches[int(record.cache)]
-    before = int(cache.partial_last) if to_tail else NO_SLAB
-    after = NO_SLAB if to_tail else int(cache.partial_first)
+    node = sl.cache_nodes[context_node(sl, ac)]
+    before = int(node.partial_last) if to_tail else NO_SLAB
+    after = NO_SLAB if to_tail else int(node.partial_first)
     record.prev = before
     record.next = after
     if before == NO_SLAB:
-        cache.partial_first = slab
+        node.partial_first = slab
     else:
         sl.slabs[before].next = slab
     if after == NO_SLAB:
-        cache.partial_last = slab
+        node.partial_last = slab
     else:
         sl.slabs[after].prev = slab
     record.slab_flags = int(record.slab_flags) | SLAB_NODE_PARTIAL
-    cache.nr_partial += 1
+    node.nr_partial += 1
     sl.work[0].slabs_moved += 1
     touch_slab(m, sl, ac, slab)
     touch_slab(m, sl, ac, before if to_tail else after)
@@ -83,19 +103,19 @@ def remove_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Take a slab off the node's list; the caller holds list_lock (kernel: remove_partial)."""
     record = sl.slabs[slab]
     assert int(record.slab_flags) & SLAB_NODE_PARTIAL, "a slab is taken off a list that it is not on"
-    cache = sl.caches[int(record.cache)]
+    node = sl.cache_nodes[context_node(sl, ac)]
     before = int(record.prev)
     after = int(record.next)
     if before == NO_SLAB:
-        cache.partial_first = after
+        node.partial_first = after
     else:
         sl.slabs[before].next = after
     if after == NO_SLAB:
-        cache.partial_last = before
+        node.partial_last = before
     else:
         sl.slabs[after].prev = before
     record.slab_flags = int(record.slab_flags) & ~SLAB_NODE_PARTIAL
-    cache.nr_partial -= 1
+    node.nr_partial -= 1
     sl.work[0].slabs_moved += 1
     touch_slab(m, sl, ac, slab)
     touch_slab(m, sl, ac, before)
@@ -130,23 +150,26 @@ def put_cpu_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, may_dra
 
 
 @small
-def start_put_partials(sl: Slub, ac: ContextIdx) -> int:
-    """The context's chain is to go to the node's list (kernel: __put_partials)."""
-    return want_list_lock(sl, ac, LOCKED_PUT_PARTIALS)
+def start_put_partials(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+    """The context's chain is to go to the lists of its nodes, one after the other (kernel: __put_partials)."""
+    return want_list_lock(sl, ac, slab_nid(m, sl, int(sl.contexts[ac].chain)), LOCKED_PUT_PARTIALS)
 
 
 @small
 def put_partials_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
-    """Put the chain on the node's list, but for empty slabs that the node does not need; under list_lock."""
+    """Put the chain on the node's list, but for empty slabs that the node does not need; under list_lock.
+
+    From the first slab of another node on, the chain stays.
+    """
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
+    node = sl.cache_nodes[context_node(sl, ac)]
     slab = int(context.chain)
-    context.chain = NO_SLAB
-    while slab != NO_SLAB:
+    while slab != NO_SLAB and slab_nid(m, sl, slab) == context.node:
         record = sl.slabs[slab]
         following = int(record.next)
         touch_slab(m, sl, ac, slab)
-        if int(record.inuse) == 0 and cache.nr_partial >= cache.min_partial:
+        if int(record.inuse) == 0 and node.nr_partial >= cache.min_partial:
             record.next = int(context.discards)
             context.discards = slab
             cache.deactivate_empty += 1
@@ -155,7 +178,8 @@ def put_partials_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
             add_partial(m, sl, ac, slab, True)
             cache.free_add_partial += 1
         slab = following
-    return DISCARD
+    context.chain = slab
+    return DISCARD if slab == NO_SLAB else PUT_PARTIALS
 
 
 @small
@@ -189,7 +213,9 @@ def deactivate_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         stamp_slab(m, sl, slab, int(m.contexts[ac].cpu))
     record.slab_flags = int(record.slab_flags) & ~SLAB_FROZEN
     context.old_freelist = NO_OBJECT
-    if int(record.inuse) == 0 and cache.nr_partial >= cache.min_partial:
+    nid = slab_nid(m, sl, slab)
+    nr_partial = sl.cache_nodes[cache_node_index(sl, int(context.cache), nid)].nr_partial
+    if int(record.inuse) == 0 and nr_partial >= cache.min_partial:
         cache.deactivate_empty += 1
         cache.free_slab += 1
         record.next = int(context.discards)
@@ -197,7 +223,7 @@ def deactivate_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         context.old_slab = NO_SLAB
         return DISCARD
     if int(record.freelist) != END:
-        return want_list_lock(sl, ac, LOCKED_ADD_PARTIAL)
+        return want_list_lock(sl, ac, nid, LOCKED_ADD_PARTIAL)
     cache.deactivate_full += 1
     context.old_slab = NO_SLAB
     return int(context.then)
@@ -244,8 +270,9 @@ def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     assert int(record.inuse) == 0, "a slab is discarded that has live objects"
     context.discards = int(record.next)
     cache = sl.caches[int(record.cache)]
-    cache.nr_slabs -= 1
-    cache.total_objects -= int(record.objects)
+    node = sl.cache_nodes[cache_node_index(sl, int(record.cache), slab_nid(m, sl, slab))]
+    node.nr_slabs -= 1
+    node.total_objects -= int(record.objects)
     sl.work[0].slabs_discarded += 1
     pfn = int(record.pfn)
     order = int(record.order)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from kmsim.jit import shared, small
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
-from kmsim.mm.indices import CacheIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, SlabIdx
+from kmsim.mm.indices import CacheIdx, CacheNodeIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, NodeIdx, SlabIdx
 from kmsim.mm.locks import NODE_LIST_LOCK, all_locks, first_of_class, nth_list_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
@@ -67,11 +67,6 @@ kmem_cache_t = np.dtype(
             ("recycled", np.int64),  # the first of those, where this cache keeps them
             ("random_seq", np.int64),  # where its sequence begins in `random_seq`; -1: objects in order
             ("random_state", np.int64),  # not 0; the state of its generator
-            ("partial_first", np.int64),  # kernel: struct kmem_cache_node
-            ("partial_last", np.int64),
-            ("nr_partial", np.int64),
-            ("nr_slabs", np.int64),
-            ("total_objects", np.int64),
             ("alloc_slowpath", np.int64),  # from here on: CONFIG_SLUB_STATS
             ("alloc_from_partial", np.int64),
             ("alloc_slab", np.int64),
@@ -94,6 +89,18 @@ kmem_cache_t = np.dtype(
             ("cpu_partial_free", np.int64),
             ("cpu_partial_node", np.int64),
             ("cpu_partial_drain", np.int64),
+        ],
+    )
+)
+kmem_cache_node_t = np.dtype(
+    (
+        np.record,
+        [
+            ("partial_first", np.int64),
+            ("partial_last", np.int64),
+            ("nr_partial", np.int64),
+            ("nr_slabs", np.int64),  # of this node's pages
+            ("total_objects", np.int64),
         ],
     )
 )
@@ -142,6 +149,7 @@ slab_context_t = np.dtype(
             ("lock", np.int64),  # the lock that is wanted: a zone's, a cache's (`list_lock_of`), or NO_LOCK
             ("obj", np.int64),
             ("cache", np.int64),
+            ("node", np.int64),  # whose list_lock it has, or wants
             ("gfp", np.int64),
             ("operation", np.int64),
             ("then", np.int64),  # where to go on when slabs are deactivated, put or discarded
@@ -165,6 +173,7 @@ slab_context_t = np.dtype(
             ("nr_wanted", np.int64),
             ("nr_objects", np.int64),  # objects in the context's row of `bulk`
             ("flushed_cpu", np.int64),  # whose slabs are being flushed
+            ("next_node", np.int64),  # whose list is shrunk or destroyed next
             ("remaining", np.int64),  # of a cache that was to be destroyed: live objects
             ("large_pfn", np.int64),  # for mm.kmalloc: the large block that is the result, or NO_PAGE
             ("realloc_size", np.int64),  # of a krealloc that moves its memory: the new size, else 0; and the old memory
@@ -178,6 +187,7 @@ slab_params_t = np.dtype(
         np.record,
         [
             ("nr_cpus", np.int64),
+            ("nr_nodes", np.int64),
             ("lock_first", np.int64),  # the number of the caches' first lock (see `mm.locks`)
             ("nr_slabs_used", np.int64),  # of `slabs`, recycled ones among them
             ("nr_chunks_used", np.int64),
@@ -208,6 +218,7 @@ class Slub(NamedTuple):
     """The whole state of the slab allocator; every field is an array of records or of plain numbers."""
 
     caches: NDArray[np.void]
+    cache_nodes: NDArray[np.void]  # indexed by `cache_node_index`
     cpu_slabs: NDArray[np.void]  # indexed by `cpu_slab_index`
     slabs: NDArray[np.void]
     links: NDArray[np.uint16]
@@ -239,9 +250,20 @@ def set_slabs_from(sl: Slub, slab: SlabIdx, slabs: int) -> None:
 
 
 @shared
-def list_lock_of(sl: Slub, cache: CacheIdx) -> LockIdx:
-    """The number of a cache's list_lock."""
-    return nth_list_lock(int(sl.params[0].lock_first), cache)
+def cache_node_index(sl: Slub, cache: CacheIdx, node: NodeIdx) -> CacheNodeIdx:
+    """Where what a cache has on a node is in `cache_nodes` (kernel: get_node)."""
+    return cache * int(sl.params[0].nr_nodes) + node
+
+
+@shared
+def list_lock_of(sl: Slub, cache: CacheIdx, node: NodeIdx) -> LockIdx:
+    """The number of a cache's list_lock on a node."""
+    return nth_list_lock(int(sl.params[0].lock_first), cache_node_index(sl, cache, node))
+
+
+def nodes_of_cache(sl: Slub, cache: CacheIdx) -> NDArray[np.void]:
+    """What a cache has on each node; a view."""
+    return sl.cache_nodes[cache_node_index(sl, cache, 0) : cache_node_index(sl, cache + 1, 0)]
 
 
 @small
@@ -264,10 +286,11 @@ def new_slub(
         words = nr_pages << (int(m.params[0].page_shift) - 3)  # no object is smaller than one
         nr_chunks = min(nr_chunks + (words >> CHUNK_SHIFT), NR_LINKS_MAX >> CHUNK_SHIFT)
         nr_slabs = min(nr_slabs + nr_pages, nr_chunks)
-    nr_caches = len(geometries) + nr_spare
+    nr_caches, nr_nodes = len(geometries) + nr_spare, len(m.nodes)
     nr_random = sum(g.objects for g in geometries) if random_seeds else 0
     sl = Slub(
         caches=np.zeros(nr_caches, kmem_cache_t),
+        cache_nodes=np.zeros(nr_caches * nr_nodes, kmem_cache_node_t),
         cpu_slabs=np.zeros(nr_caches * nr_cpus, kmem_cache_cpu_t),
         slabs=np.zeros(nr_slabs, slab_t),
         links=np.zeros(nr_chunks << CHUNK_SHIFT, np.uint16),
@@ -280,13 +303,16 @@ def new_slub(
         promote=np.full(SHRINK_PROMOTE_MAX + 1, NO_SLAB, np.int64),
     )
     sl.params[0].nr_cpus = nr_cpus
-    sl.params[0].lock_first = first_of_class(all_locks(len(m.zones), nr_caches), NODE_LIST_LOCK)
+    sl.params[0].nr_nodes = nr_nodes
+    sl.params[0].lock_first = first_of_class(all_locks(len(m.zones), len(sl.cache_nodes)), NODE_LIST_LOCK)
     for name in ("freelist", "slab", "partial"):
         sl.cpu_slabs[name] = -1
     for name in ("slab", "old_slab", "old_freelist", "chain", "discards", "free_slab", "obj", "large_pfn"):
         sl.contexts[name] = -1
-    for name in ("recycled", "random_seq", "partial_first", "partial_last"):
+    for name in ("recycled", "random_seq"):
         sl.caches[name] = -1
+    for name in ("partial_first", "partial_last"):
+        sl.cache_nodes[name] = NO_SLAB
     recyclers: dict[int, int] = {}
     place = 0
     for number, geometry in enumerate(geometries):

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kmsim.jit import core
-from kmsim.mm.indices import CacheIdx, CpuIdx, SlabIdx
+from kmsim.mm.indices import CacheIdx, CpuIdx, NodeIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
+from kmsim.mm.slub_partial import slab_nid
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
     END,
@@ -24,7 +25,9 @@ from kmsim.mm.slub_records import (
     SLAB_LIVE,
     SLAB_NODE_PARTIAL,
     Slub,
+    cache_node_index,
     cpu_slab_index,
+    nodes_of_cache,
     slabs_from,
 )
 from kmsim.mm.slub_steps import SLUB_DONE
@@ -37,7 +40,8 @@ def validate_slub(m: Machine, sl: Slub) -> None:
     """Recount the slab allocator; AssertionError names what is inconsistent."""
     nr_placed = 0
     for cache in range(len(sl.caches)):
-        nr_placed += recount_node(sl, cache)
+        for node in range(sl.params[0].nr_nodes):
+            nr_placed += recount_node(m, sl, cache, node)
         for cpu in range(sl.params[0].nr_cpus):
             nr_placed += recount_cpu(sl, cache, cpu)
     nr_placed += recount_contexts(sl)
@@ -46,24 +50,25 @@ def validate_slub(m: Machine, sl: Slub) -> None:
 
 
 @core
-def recount_node(sl: Slub, number: int) -> int:
-    """Check a node's list; the number of slabs on it."""
-    cache = sl.caches[number]
+def recount_node(m: Machine, sl: Slub, cache: CacheIdx, nid: NodeIdx) -> int:
+    """Check a cache's list of a node; the number of slabs on it."""
+    node = sl.cache_nodes[cache_node_index(sl, cache, nid)]
     before = NO_SLAB
     nr_slabs = 0
-    slab = int(cache.partial_first)
+    slab = int(node.partial_first)
     while slab != NO_SLAB:
         record = sl.slabs[slab]
         assert int(record.prev) == before, "the node's list's links disagree"
-        assert int(record.cache) == number, "a slab is on the list of another cache"
+        is_own = int(record.cache) == cache and slab_nid(m, sl, slab) == nid
+        assert is_own, "a slab is on the list of another cache"
         listed = SLAB_LIVE | SLAB_NODE_PARTIAL
         assert int(record.slab_flags) & (listed | SLAB_FROZEN) == listed, "a slab on the node's list is not flagged so"
         assert int(record.freelist) != END, "a full slab is on the node's list"
         nr_slabs += 1
         before = slab
         slab = int(record.next)
-    assert int(cache.partial_last) == before, "the node's list's links disagree"
-    assert nr_slabs == cache.nr_partial, "nr_partial differs from the list"
+    assert int(node.partial_last) == before, "the node's list's links disagree"
+    assert nr_slabs == node.nr_partial, "nr_partial differs from the list"
     return nr_slabs
 
 
@@ -122,9 +127,9 @@ def recount_slabs(m: Machine, sl: Slub) -> int:
     nr_slabs = 0
     nr_objects = 0
     nr_to_place = 0
-    for cache in sl.caches:
-        nr_slabs -= cache.nr_slabs
-        nr_objects -= cache.total_objects
+    for node in sl.cache_nodes:
+        nr_slabs -= node.nr_slabs
+        nr_objects -= node.total_objects
     for slab in range(sl.params[0].nr_slabs_used):
         record = sl.slabs[slab]
         if int(record.slab_flags) & SLAB_LIVE:
@@ -205,16 +210,20 @@ class SlabTotals(NamedTuple):
 
 def slab_totals(sl: Slub, cache: CacheIdx) -> SlabTotals:
     """Count as the kernel does: free objects of the node's list only, from a sample if it is long (get_slabinfo)."""
-    record = sl.caches[cache]
-    total = int(record["total_objects"])
-    nr_partial = int(record["nr_partial"])
+    nodes = nodes_of_cache(sl, cache)
+    total = int(nodes["total_objects"].sum())
+    nr_free = sum(_nr_free_of_node(sl, node) for node in nodes)
+    return SlabTotals(total - nr_free, total, int(nodes["nr_slabs"].sum()))
+
+
+def _nr_free_of_node(sl: Slub, node: np.void) -> int:
+    """Free objects of a node's list, about (kernel: count_partial_free_approx)."""
+    nr_partial = int(node["nr_partial"])
     if nr_partial <= _MAX_PARTIAL_TO_SCAN:
-        nr_free = _nr_free(sl, int(record["partial_first"]), "next", nr_partial)
-    else:
-        nr_free = _nr_free(sl, int(record["partial_first"]), "next", _MAX_PARTIAL_TO_SCAN // 2)
-        nr_free += _nr_free(sl, int(record["partial_last"]), "prev", _MAX_PARTIAL_TO_SCAN // 2)
-        nr_free = min(nr_free * nr_partial // _MAX_PARTIAL_TO_SCAN, total)
-    return SlabTotals(total - nr_free, total, int(record["nr_slabs"]))
+        return _nr_free(sl, int(node["partial_first"]), "next", nr_partial)
+    nr_free = _nr_free(sl, int(node["partial_first"]), "next", _MAX_PARTIAL_TO_SCAN // 2)
+    nr_free += _nr_free(sl, int(node["partial_last"]), "prev", _MAX_PARTIAL_TO_SCAN // 2)
+    return min(nr_free * nr_partial // _MAX_PARTIAL_TO_SCAN, int(node["total_objects"]))
 
 
 def _nr_free(sl: Slub, slab: SlabIdx, link: str, nr_slabs: int) -> int:

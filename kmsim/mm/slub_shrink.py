@@ -11,7 +11,7 @@ place of `promote` is empty before and after. Lock order: see `mm.slub`.
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slub_partial import add_partial, remove_partial, start_deactivate
+from kmsim.mm.slub_partial import add_partial, context_node, remove_partial, start_deactivate
 from kmsim.mm.slub_records import NO_SLAB, SHRINK_PROMOTE_MAX, Slub, cpu_slab_index
 from kmsim.mm.slub_steps import DISCARD, FLUSH_CPU, FLUSH_PARTIALS, FLUSHED, PUT_PARTIALS, SLUB_DONE
 
@@ -42,6 +42,14 @@ def flush_partials(sl: Slub, ac: ContextIdx) -> int:
 
 
 @small
+def next_node(sl: Slub, ac: ContextIdx) -> None:
+    """Go on with the next node's list when what is taken off this one is discarded, or be done."""
+    context = sl.contexts[ac]
+    context.next_node += 1
+    context.then = FLUSHED if context.next_node < sl.params[0].nr_nodes else SLUB_DONE
+
+
+@small
 def take_empty(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Take an empty slab off the node's list, to be discarded."""
     context = sl.contexts[ac]
@@ -53,9 +61,8 @@ def take_empty(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
 @small
 def shrink_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Discard empty slabs and put the fullest ones first; under list_lock (kernel: __kmem_cache_do_shrink)."""
-    context = sl.contexts[ac]
-    context.then = SLUB_DONE
-    slab = int(sl.caches[int(context.cache)].partial_first)
+    next_node(sl, ac)
+    slab = int(sl.cache_nodes[context_node(sl, ac)].partial_first)
     while slab != NO_SLAB:
         following = int(sl.slabs[slab].next)
         if int(sl.slabs[slab].inuse) == 0:
@@ -68,7 +75,7 @@ def shrink_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
 @small
 def promote_fullest(m: Machine, sl: Slub, ac: ContextIdx) -> None:
     """Move slabs with few free objects to the head of the list, the fullest last and so first."""
-    slab = int(sl.caches[int(sl.contexts[ac].cache)].partial_last)
+    slab = int(sl.cache_nodes[context_node(sl, ac)].partial_last)
     while slab != NO_SLAB:
         before = int(sl.slabs[slab].prev)
         nr_free = int(sl.slabs[slab].objects) - int(sl.slabs[slab].inuse)
@@ -89,16 +96,15 @@ def promote_fullest(m: Machine, sl: Slub, ac: ContextIdx) -> None:
 @small
 def destroy_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Discard empty slabs and count live objects; under list_lock (kernel: free_partial)."""
-    context = sl.contexts[ac]
-    context.then = SLUB_DONE
-    cache = sl.caches[int(context.cache)]
-    remaining = int(cache.total_objects)
-    slab = int(cache.partial_first)
+    next_node(sl, ac)
+    node = sl.cache_nodes[context_node(sl, ac)]
+    remaining = int(node.total_objects)
+    slab = int(node.partial_first)
     while slab != NO_SLAB:
         following = int(sl.slabs[slab].next)
         remaining -= int(sl.slabs[slab].objects) - int(sl.slabs[slab].inuse)
         if int(sl.slabs[slab].inuse) == 0:
             take_empty(m, sl, ac, slab)
         slab = following
-    context.remaining = remaining
+    sl.contexts[ac].remaining += remaining
     return DISCARD

@@ -21,9 +21,12 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     PG_PCP,
     Machine,
+    node_zone,
     pcp_index,
     pcps_of_zone,
 )
+from kmsim.mm.pageblock import free_list_head
+from kmsim.mm.zonelist import build_all_zonelists
 
 Pfns = NDArray[np.int64]
 RECORDED_PCP_FIELDS = ("count", "high", "high_min", "high_max", "batch", "pcp_flags", "alloc_factor", "free_count")
@@ -49,7 +52,8 @@ class ZoneState:
     `pageblocks[0]` is the pageblock that holds `start_pfn`. `watermark` has no boost in it.
     """
 
-    zone: int
+    node: int
+    zone_type: int
     start_pfn: int
     spanned_pages: int
     present_pages: int
@@ -71,7 +75,7 @@ class ZoneState:
 def load(m: Machine, states: list[ZoneState]) -> None:
     """Put the given zones into a new machine; a zone's counter is short of its CPUs' pending deltas."""
     for state in states:
-        z = state.zone
+        z = node_zone(m, state.node, state.zone_type)
         zone = m.zones[z]
         zone.start_pfn = state.start_pfn
         zone.end_pfn = state.start_pfn + state.spanned_pages
@@ -85,7 +89,7 @@ def load(m: Machine, states: list[ZoneState]) -> None:
         first = state.start_pfn >> int(m.params[0].pageblock_order)
         m.pageblocks[first : first + len(state.pageblocks)] = state.pageblocks
         for (order, migratetype), pfns in state.lists.items():
-            link(m, int(zone.free_list) + order * MIGRATE_TYPES + migratetype, pfns, order, PG_BUDDY)
+            link(m, free_list_head(m, z, order, migratetype), pfns, order, PG_BUDDY)
             zone.nr_free[order] += len(pfns)
             if migratetype == MIGRATE_HIGHATOMIC:
                 zone.nr_free_highatomic += len(pfns) << order
@@ -99,6 +103,7 @@ def load(m: Machine, states: list[ZoneState]) -> None:
             for pindex, pfns in pcp_state.lists.items():
                 order = order_of_pcp_list(pindex, int(m.params[0].pmd_order))
                 link(m, int(pcp.lists) + pindex, pfns, order, PG_PCP)
+    build_all_zonelists(m)
 
 
 def order_of_pcp_list(pindex: PcpListIdx, pmd_order: Order) -> int:
@@ -138,7 +143,7 @@ def save(m: Machine) -> list[ZoneState]:
         lists = {}
         for order in range(int(m.params[0].max_page_order) + 1):
             for migratetype in range(MIGRATE_TYPES):
-                pfns = walk(m, int(zone.free_list) + order * MIGRATE_TYPES + migratetype)
+                pfns = walk(m, free_list_head(m, z, order, migratetype))
                 if pfns:
                     lists[order, migratetype] = np.array(pfns)
         pcps = []
@@ -154,7 +159,8 @@ def save(m: Machine) -> list[ZoneState]:
         last = (int(zone.end_pfn) - 1) >> pageblock_order
         states.append(
             ZoneState(
-                zone=z,
+                node=int(zone.node),
+                zone_type=int(zone.zone_type),
                 start_pfn=int(zone.start_pfn),
                 spanned_pages=int(zone.end_pfn - zone.start_pfn),
                 present_pages=int(zone.present_pages),

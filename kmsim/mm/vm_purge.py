@@ -52,6 +52,7 @@ from kmsim.mm.vm_records import (
     FREE_TREE,
     MAX_VA_SIZE_PAGES,
     NO_OWNER,
+    NO_POOL,
     NO_VA,
     PURGES,
     TLB_FLUSH,
@@ -298,7 +299,7 @@ def next_purged(vm: Vm, ac: ContextIdx) -> int:
         size = int(record.end - record.start)
         frame.nr_purged_pages += size
         pool = pool_of(int(frame.node), size)
-        if int(record.owner) != NO_OWNER and not node.skip_populate and pool >= 0:
+        if int(record.owner) != NO_OWNER and not node.skip_populate and pool != NO_POOL:
             frame.va = va
             frame.pool = pool
             return wait(vm, ac, pool_lock(vm, int(frame.node)), PURGE_POOL_ADD)

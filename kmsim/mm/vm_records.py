@@ -28,6 +28,7 @@ from kmsim.mm.vm_locals import vm_frame_t
 
 NO_AREA = -1
 NO_VA = -1
+NO_POOL = -1  # for a range of this length
 NO_OWNER = 0  # of a range: no node's pool is to have it
 
 # What a range is.
@@ -247,13 +248,13 @@ def new_vm(
     caches: Caches,
     *,
     space: Space,
-    nr_slab_caches: int,
+    nr_list_locks: int,
     nr_nodes: int | None = None,
     nr_areas: int | None = None,
 ) -> Vm:
     """An empty address space: one free range, no tables, empty pools.
 
-    `nr_slab_caches` says how many locks come before vmalloc's; `nr_nodes` is the kernel's clamp(CPUs, 1, 128)
+    `nr_list_locks` says how many lists of slabs have a lock; `nr_nodes` is the kernel's clamp(CPUs, 1, 128)
     where it is None; `nr_areas` is how many areas there can be at once.
     """
     page_shift = int(m.params[0].page_shift)
@@ -287,7 +288,7 @@ def new_vm(
     params.total_pages = int(m.zones["managed_pages"].sum())
     params.pmd_order = m.params[0].pmd_order
     params.allow_huge = 1
-    locks = all_locks(len(m.zones), nr_slab_caches, nr_nodes)
+    locks = all_locks(len(m.zones), nr_list_locks, nr_nodes)
     params.lock_first = first_of_class(locks, VMALLOC_CLASSES[0])
     params.va_cache = caches.index_of("vmap_area")
     params.vm_cache = kmalloc_cache(caches, VM_STRUCT_BYTES)

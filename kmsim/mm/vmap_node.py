@@ -16,6 +16,7 @@ from kmsim.mm.locks import BUSY_LOCK, LAZY_LOCK, POOL_LOCK, vmap_node_lock
 from kmsim.mm.vm_records import (
     MAX_VA_SIZE_PAGES,
     NO_OWNER,
+    NO_POOL,
     NO_VA,
     VA_BUSY,
     VA_LAZY,
@@ -181,14 +182,14 @@ def sort_by_address(vas: Records, head: int) -> int:
 
 @small
 def pool_of(node: VmapNodeIdx, size: int) -> PoolIdx:
-    """The number of a node's pool for ranges of `size` pages, or -1 (kernel: size_to_va_pool)."""
-    return node * MAX_VA_SIZE_PAGES + size - 1 if size <= MAX_VA_SIZE_PAGES else -1
+    """The number of a node's pool for ranges of `size` pages, or NO_POOL (kernel: size_to_va_pool)."""
+    return node * MAX_VA_SIZE_PAGES + size - 1 if size <= MAX_VA_SIZE_PAGES else NO_POOL
 
 
 @small
 def pool_is_empty(vm: Vm, pool: PoolIdx) -> bool:
     """Has a pool no range ready? Asked without its lock."""
-    return pool < 0 or int(vm.pools[pool].head) == NO_VA
+    return pool == NO_POOL or int(vm.pools[pool].head) == NO_VA
 
 
 @small

@@ -17,19 +17,22 @@ from kmsim.mm.gfp import (
     ALLOC_WMARK_MASK,
     ALLOC_WMARK_MIN,
 )
-from kmsim.mm.indices import Order, ZoneIdx
+from kmsim.mm.indices import NodeIdx, Order, ZoneIdx, ZonerefIdx, ZoneType
 from kmsim.mm.list import list_empty
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
+    NO_NODE,
+    NO_ZONE,
     WMARK_HIGH,
     WMARK_MIN,
     Machine,
+    node_zone,
 )
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.vmstat import zone_page_state_snapshot
-from kmsim.mm.zonelist import next_zone
+from kmsim.mm.zonelist import next_zoneref
 
 
 @small
@@ -40,7 +43,7 @@ def wmark_pages(m: Machine, z: ZoneIdx, wmark: int) -> int:
 
 @core
 def zone_watermark_ok(
-    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneIdx, alloc_flags: int, free_pages: int
+    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneType, alloc_flags: int, free_pages: int
 ) -> bool:
     """Are there pages above the mark, and a block of the order? (kernel: __zone_watermark_ok)"""
     zone = m.zones[z]
@@ -76,7 +79,7 @@ def has_suitable_block(m: Machine, z: ZoneIdx, order: Order, alloc_flags: int) -
 
 @small
 def zone_watermark_fast(
-    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneIdx, alloc_flags: int
+    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneType, alloc_flags: int
 ) -> bool:
     """The check on the allocation path, quick for order 0 (kernel: zone_watermark_fast)."""
     zone = m.zones[z]
@@ -92,7 +95,7 @@ def zone_watermark_fast(
 
 @core
 def zone_watermark_reserves(
-    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneIdx, alloc_flags: int
+    m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneType, alloc_flags: int
 ) -> bool:
     """The part of `zone_watermark_fast` that looks at lists and reserves."""
     zone = m.zones[z]
@@ -111,31 +114,43 @@ def zone_watermark_reserves(
 
 
 @core
-def wakeup_kswapd(m: Machine, order: Order, highest_zoneidx: ZoneIdx) -> None:
+def wake_all_kswapds(m: Machine, zoneref: ZonerefIdx, order: Order, highest_zoneidx: ZoneType) -> None:
+    """Wake the kswapd of each node that a request could take from (kernel: wake_all_kswapds)."""
+    woken = NO_NODE
+    zone = int(m.zonerefs[zoneref].zone)
+    while zone != NO_ZONE:
+        node = int(m.zones[zone].node)
+        if node != woken:
+            wakeup_kswapd(m, node, order, highest_zoneidx)
+            woken = node
+        zoneref = next_zoneref(m, zoneref, highest_zoneidx)
+        zone = int(m.zonerefs[zoneref].zone)
+
+
+@core
+def wakeup_kswapd(m: Machine, node: NodeIdx, order: Order, highest_zoneidx: ZoneType) -> None:
     """Count a wake-up of kswapd, unless the node is balanced and not boosted (kernel: wakeup_kswapd).
 
     kswapd itself is not modelled, so it is always asleep.
     """
-    zone = next_zone(m, highest_zoneidx)
-    while zone >= 0:
-        if m.zones[zone].watermark_boost:
+    for zone in range(node_zone(m, node, 0), node_zone(m, node, highest_zoneidx) + 1):
+        if m.zones[zone].present_pages and m.zones[zone].watermark_boost:
             m.events[KSWAPD_WAKEUPS] += 1
             return
-        zone = next_zone(m, zone - 1)
-    if not node_balanced(m, order, highest_zoneidx):
+    if not node_balanced(m, node, order, highest_zoneidx):
         m.events[KSWAPD_WAKEUPS] += 1
 
 
 @core
-def node_balanced(m: Machine, order: Order, highest_zoneidx: ZoneIdx) -> bool:
-    """Is one zone at or below `highest_zoneidx` above its high mark? (kernel: pgdat_balanced)"""
-    zone = next_zone(m, highest_zoneidx)
-    while zone >= 0:
+def node_balanced(m: Machine, node: NodeIdx, order: Order, highest_zoneidx: ZoneType) -> bool:
+    """Is one zone of a node, up to a type, above its high mark? (kernel: pgdat_balanced)"""
+    for zone in range(node_zone(m, node, 0), node_zone(m, node, highest_zoneidx) + 1):
+        if m.zones[zone].present_pages == 0:
+            continue
         mark = wmark_pages(m, zone, WMARK_HIGH)
         free_pages = max(m.zones[zone].nr_free_pages, 0)
         if free_pages < m.zones[zone].percpu_drift_mark:
             free_pages = zone_page_state_snapshot(m, zone)
         if zone_watermark_ok(m, zone, order, mark, highest_zoneidx, 0, free_pages):
             return True
-        zone = next_zone(m, zone - 1)
     return False

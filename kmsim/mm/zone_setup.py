@@ -12,7 +12,6 @@ import numpy as np
 
 from kmsim.mm.indices import Order
 from kmsim.mm.mmzone import (
-    MAX_NR_ZONES,
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
     NR_WMARK,
@@ -23,6 +22,7 @@ from kmsim.mm.mmzone import (
     ZONE_NORMAL,
     Machine,
     pcps_of_zone,
+    zones_of_node,
 )
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
@@ -43,8 +43,8 @@ def nr_free_buffer_pages(m: Machine) -> int:
     """Pages above the high watermark in zones up to Normal (kernel: nr_free_buffer_pages)."""
     return sum(
         max(0, int(zone.managed_pages) - int(zone.watermark[WMARK_HIGH] + zone.watermark_boost))
-        for zone in m.zones[: ZONE_NORMAL + 1]
-        if zone.present_pages
+        for zone in m.zones
+        if zone.zone_type <= ZONE_NORMAL and zone.present_pages
     )
 
 
@@ -56,7 +56,7 @@ def calculate_min_free_kbytes(m: Machine) -> int:
 
 def recommended_min_free_kbytes(m: Machine) -> int:
     """The reserve for huge pages, which khugepaged sets (kernel: set_recommended_min_free_kbytes)."""
-    nr_zones = sum(1 for zone in m.zones[: ZONE_NORMAL + 1] if zone.present_pages)
+    nr_zones = sum(1 for zone in m.zones if zone.zone_type <= ZONE_NORMAL and zone.present_pages)
     blocks_per_zone = 2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES
     pages = (nr_zones * blocks_per_zone) << int(m.params[0].pageblock_order)
     return min(pages, nr_free_buffer_pages(m) // 20) << (int(m.params[0].page_shift) - 10)
@@ -71,11 +71,11 @@ def mult_frac(value: int, numerator: int, denominator: int) -> int:
 def setup_per_zone_wmarks(m: Machine, min_free_kbytes: int, watermark_scale_factor: int) -> None:
     """Set every zone's watermarks and take the boosts away (kernel: __setup_per_zone_wmarks)."""
     pages_min = min_free_kbytes >> (int(m.params[0].page_shift) - 10)
-    lowmem_pages = sum(int(zone.managed_pages) for zone in m.zones[:ZONE_MOVABLE])
-    for z, zone in enumerate(m.zones):
+    lowmem_pages = sum(int(zone.managed_pages) for zone in m.zones if zone.zone_type != ZONE_MOVABLE)
+    for zone in m.zones:
         managed = int(zone.managed_pages)
         share = pages_min * managed // lowmem_pages
-        mark = min(max(managed // 1024, SWAP_CLUSTER_MAX), 128) if z == ZONE_MOVABLE else share
+        mark = min(max(managed // 1024, SWAP_CLUSTER_MAX), 128) if zone.zone_type == ZONE_MOVABLE else share
         distance = max(share >> 2, mult_frac(managed, watermark_scale_factor, 10000))
         zone.watermark_boost = 0
         zone.watermark[:] = [mark + i * distance for i in range(NR_WMARK)]
@@ -83,12 +83,13 @@ def setup_per_zone_wmarks(m: Machine, min_free_kbytes: int, watermark_scale_fact
 
 def setup_per_zone_lowmem_reserve(m: Machine, ratios: tuple[int, int, int, int]) -> None:
     """Set what each zone keeps from requests that may use a higher one (kernel: setup_per_zone_lowmem_reserve)."""
-    for z in range(MAX_NR_ZONES - 1):
-        zone = m.zones[z]
-        above = 0
-        for j in range(z + 1, MAX_NR_ZONES):
-            above += int(m.zones[j].managed_pages)
-            zone.lowmem_reserve[j] = above // ratios[z] if ratios[z] and zone.managed_pages else 0
+    for n in range(len(m.nodes)):
+        zones = zones_of_node(m, n)
+        for zone, ratio in zip(zones, ratios, strict=True):
+            above = 0
+            for higher in zones[zone.zone_type + 1 :]:
+                above += int(higher.managed_pages)
+                zone.lowmem_reserve[higher.zone_type] = above // ratio if ratio and zone.managed_pages else 0
 
 
 def zone_batchsize(managed_pages: int, page_shift: int) -> int:

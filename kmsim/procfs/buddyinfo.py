@@ -6,7 +6,7 @@ Pages in per-CPU lists are in no count. Leaves out zones without pages, as the k
 import re
 from typing import NamedTuple
 
-from kmsim.mm.mmzone import ZONE_NAMES, Machine
+from kmsim.mm.mmzone import Machine, populated_zones
 from kmsim.procfs.text import Once, counts, lines_of, refusal, shown
 
 ORDERS_MAX = 32
@@ -26,9 +26,8 @@ def rows(m: Machine) -> tuple[FreeBlocks, ...]:
     """What the file says of this machine."""
     nr_orders = int(m.params[0].max_page_order) + 1
     return tuple(
-        FreeBlocks(0, name, tuple(int(blocks) for blocks in zone.nr_free[:nr_orders]))
-        for name, zone in zip(ZONE_NAMES, m.zones, strict=True)
-        if zone.present_pages
+        FreeBlocks(node, name, tuple(int(blocks) for blocks in m.zones[z].nr_free[:nr_orders]))
+        for (node, name), z in populated_zones(m).items()
     )
 
 

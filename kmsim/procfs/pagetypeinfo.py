@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kmsim.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATETYPE_NAMES, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATETYPE_NAMES, Machine, populated_zones
+from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import walk
 from kmsim.procfs.buddyinfo import ORDERS_MAX
 from kmsim.procfs.text import Once, count, counts, lines_of, refusal, shown
@@ -67,23 +68,24 @@ def pageblock_counts(m: Machine, z: int) -> list[int]:
     return [int(blocks) for blocks in found]
 
 
-def rows(m: Machine) -> NodeTypes:
-    """What the file says of this machine."""
+def rows(m: Machine) -> tuple[NodeTypes, ...]:
+    """What the file says of this machine: of each node that has memory."""
+    zones = populated_zones(m)
+    return tuple(_node_rows(m, n, zones) for n in sorted({node for node, _ in zones}))
+
+
+def _node_rows(m: Machine, n: int, zones: dict[tuple[int, str], int]) -> NodeTypes:
+    """What it says of one node."""
     free = []
     pageblocks = []
-    for z, name in enumerate(ZONE_NAMES):
-        if not m.zones[z].present_pages:
-            continue
+    orders = range(int(m.params[0].max_page_order) + 1)
+    for name, z in ((name, z) for (node, name), z in zones.items() if node == n):
         for migratetype, type_name in enumerate(MIGRATETYPE_NAMES):
-            heads = [
-                int(m.zones[z].free_list) + order * MIGRATE_TYPES + migratetype
-                for order in range(int(m.params[0].max_page_order) + 1)
-            ]
-            lengths = [len(walk(m, head)) for head in heads]
+            lengths = [len(walk(m, free_list_head(m, z, order, migratetype))) for order in orders]
             capped = tuple(length >= COUNTED_MAX for length in lengths)
             counted = tuple(min(length, COUNTED_MAX) for length in lengths)
-            free.append(FreeOfType(0, name, type_name, counted, capped))
-        pageblocks.append(Pageblocks(0, name, tuple(pageblock_counts(m, z))))
+            free.append(FreeOfType(n, name, type_name, counted, capped))
+        pageblocks.append(Pageblocks(n, name, tuple(pageblock_counts(m, z))))
     return NodeTypes(int(m.params[0].pageblock_order), MIGRATETYPE_NAMES, tuple(free), tuple(pageblocks))
 
 
@@ -94,7 +96,7 @@ def text(nodes: tuple[NodeTypes, ...]) -> str:
 
 def show(m: Machine) -> str:
     """This machine's /proc/pagetypeinfo (kernel: pagetypeinfo_show)."""
-    return text((rows(m),))
+    return text(rows(m))
 
 
 def parse(content: str) -> tuple[NodeTypes, ...]:

@@ -28,6 +28,7 @@ from kmsim.mm.mmzone import (
     Machine,
     Params,
     new_machine,
+    node_zone,
     pcps_of_zone,
 )
 from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
@@ -184,8 +185,8 @@ def states_of(recording: Recording, raw: RawState) -> list[ZoneState]:
         raise RecordingError("a state without lists: it says how many blocks are free, not which")
     states = [_zone_state(recording, zone) for zone in raw]
     for before, state in pairwise(states):
-        if state.start_pfn < before.start_pfn + before.spanned_pages or state.zone <= before.zone:
-            raise RecordingError(f"zone {ZONE_NAMES[state.zone]} is not behind {ZONE_NAMES[before.zone]}")
+        if state.start_pfn < before.start_pfn + before.spanned_pages or state.zone_type <= before.zone_type:
+            raise RecordingError(f"zone {ZONE_NAMES[state.zone_type]} is not behind {ZONE_NAMES[before.zone_type]}")
     _join_shared_pageblocks(recording, raw, states)
     return states
 
@@ -213,7 +214,7 @@ def _set_recorded_thresholds(m: Machine, raw: RawState) -> None:
     """Take the recorded stat_threshold where a state has one: it is another while kswapd is awake."""
     for zone in raw:
         if "threshold" in zone:
-            z = ZONE_NAMES.index(zone["name"])
+            z = node_zone(m, 0, ZONE_NAMES.index(zone["name"]))
             threshold = integer(zone, f"zone {zone['name']!r}", "threshold", 1, MAX_THRESHOLD)
             pcps_of_zone(m, z)["stat_threshold"] = threshold
 
@@ -255,7 +256,8 @@ def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
     if len(pcps) != nr_cpus:
         raise RecordingError(f"{where}: per-CPU lists of {len(pcps)} CPUs where there are {nr_cpus}")
     return ZoneState(
-        zone=ZONE_NAMES.index(name),
+        node=0,
+        zone_type=ZONE_NAMES.index(name),
         start_pfn=start_pfn,
         spanned_pages=spanned,
         present_pages=integer(zone, where, "present", 1, spanned),

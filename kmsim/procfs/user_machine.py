@@ -24,7 +24,10 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     ZONE_NAMES,
     Machine,
+    populated_zones,
+    zone_names,
 )
+from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import Pfns, link
 from kmsim.procfs import buddyinfo, pagetypeinfo
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
@@ -55,7 +58,7 @@ def apply_buddyinfo(m: Machine, buddyinfo_text: str, pagetypeinfo_text: str | No
             _refill(m, z, wanted, rng)
         except DoesNotFit as reason:
             file = "buddyinfo" if types is None else "pagetypeinfo"
-            raise UserMachineError(file, f"zone {ZONE_NAMES[z]}: {reason}") from None
+            raise UserMachineError(file, f"zone {zone_names(m)[z]}: {reason}") from None
 
 
 def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
@@ -70,13 +73,14 @@ def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
     if len(zones[0].nr_free) != nr_orders:
         why = f"{len(zones[0].nr_free)} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
         raise UserMachineError("buddyinfo", why, 1)
-    free = {ZONE_NAMES.index(row.zone): list(row.nr_free) for row in zones}
+    populated = populated_zones(m)
+    free = {populated[row.node, row.zone]: list(row.nr_free) for row in zones}
     for line, (z, nr_free) in enumerate(free.items(), 1):
         nr_pages = sum(blocks << order for order, blocks in enumerate(nr_free))
         managed = int(m.zones[z].managed_pages)
         if nr_pages > managed:
             why = (
-                f"zone {ZONE_NAMES[z]}: {nr_pages} free pages, where the machine manages {managed}; "
+                f"zone {zone_names(m)[z]}: {nr_pages} free pages, where the machine manages {managed}; "
                 "machine.memory_map says where its RAM lies (/proc/iomem, System RAM)"
             )
             raise UserMachineError("buddyinfo", why, line)
@@ -89,7 +93,7 @@ def _check_zones(m: Machine, file: str, listed: Iterable[tuple[int, str]]) -> No
     nodes = sorted({node for node, _ in zones})
     if nodes != [0]:
         raise UserMachineError(file, f"nodes {', '.join(map(str, nodes))}, where the machine has node 0 only")
-    populated = [name for name, zone in zip(ZONE_NAMES, m.zones, strict=True) if zone.present_pages]
+    populated = [name for _, name in populated_zones(m)]
     names = [name for _, name in zones]
     if sorted(names) != sorted(populated):
         why = f"zones {', '.join(names)}, where the machine has {', '.join(populated)}"
@@ -122,23 +126,24 @@ def _read_pagetypeinfo(m: Machine, text: str) -> pagetypeinfo.NodeTypes:
 
 def _wanted(m: Machine, z: int, nr_free: list[int], types: pagetypeinfo.NodeTypes | None) -> Wanted:
     """The free blocks that the zone is to have, by migratetype."""
+    where = int(m.zones[z].node), ZONE_NAMES[m.zones[z].zone_type]
     by_type = [[0] * len(nr_free) for _ in range(MIGRATE_TYPES)]
     if types is None:
         by_type[MIGRATE_MOVABLE] = nr_free
         return Wanted(by_type, [0] * MIGRATE_TYPES)
     for row in types.free:
-        if row.zone == ZONE_NAMES[z] and row.migratetype in MIGRATETYPE_NAMES:
+        if (row.node, row.zone) == where and row.migratetype in MIGRATETYPE_NAMES:
             by_type[MIGRATETYPE_NAMES.index(row.migratetype)] = list(row.nr_free)
     for order, blocks in enumerate(nr_free):
         _reconcile(by_type, order, blocks)
     pageblocks = [0] * MIGRATE_TYPES
-    counts = next(row.counts for row in types.pageblocks if row.zone == ZONE_NAMES[z])
+    counts = next(row.counts for row in types.pageblocks if (row.node, row.zone) == where)
     for name, blocks in zip(types.migratetypes, counts, strict=True):
         if name in MIGRATETYPE_NAMES:
             pageblocks[MIGRATETYPE_NAMES.index(name)] = blocks
     there = sum(pagetypeinfo.pageblock_counts(m, z))
     if sum(pageblocks) - pageblocks[MIGRATE_MOVABLE] > there:
-        why = f"zone {ZONE_NAMES[z]}: {sum(counts)} pageblocks, where the machine has {there}"
+        why = f"zone {zone_names(m)[z]}: {sum(counts)} pageblocks, where the machine has {there}"
         raise UserMachineError("pagetypeinfo", why)
     return Wanted(by_type, pageblocks)
 
@@ -160,19 +165,20 @@ def _refill(m: Machine, z: int, wanted: Wanted, rng: np.random.Generator) -> Non
     first = int(zone.start_pfn) >> pageblock_order
     end = ((int(zone.end_pfn) - 1) >> pageblock_order) + 1
     area = Area(_regions(m, z), pageblock_order, first, np.full(end - first, UNDECIDED, np.uint8))
-    if first << pageblock_order < m.zones["end_pfn"][:z].max(initial=0):
+    below = m.zones["start_pfn"] < zone.start_pfn
+    if first << pageblock_order < m.zones["end_pfn"][below].max(initial=0):
         area.pageblocks[0] = m.pageblocks[first]  # decided by the zone below, which has a part of it
     counted = -(-int(zone.end_pfn - zone.start_pfn) >> pageblock_order)
     area.pageblocks[counted:] = MIGRATE_MOVABLE  # the kernel's count misses a last part of one
     lists = place(area, wanted, rng)
     m.pageblocks[first:end] = area.pageblocks
-    heads = slice(int(zone.free_list), int(zone.free_list) + len(zone.nr_free) * MIGRATE_TYPES)
+    heads = slice(free_list_head(m, z, 0, 0), free_list_head(m, z, len(zone.nr_free), 0))
     for pfns in area.regions.values():
         m.pages[pfns] = 0
     m.pages["next"][heads] = m.pages["prev"][heads] = np.arange(heads.start, heads.stop)
     zone.nr_free[:] = 0
     for (order, migratetype), pfns in lists.items():
-        link(m, heads.start + order * MIGRATE_TYPES + migratetype, pfns, order, PG_BUDDY)
+        link(m, free_list_head(m, z, order, migratetype), pfns, order, PG_BUDDY)
         zone.nr_free[order] += len(pfns)
         zone.nr_free_pages += len(pfns) << order
     reserved = wanted.nr_free[MIGRATE_HIGHATOMIC]

@@ -84,8 +84,8 @@ def rows(m: Machine, arch: str = "x86-64") -> VmStat:
     """What the file says of this machine; the machine itself does not know its architecture."""
     counters = dict.fromkeys(names(arch=arch, thp_built_in=bool(m.params[0].thp_built_in)), 0)
     counters["nr_free_pages"] = max(0, int(m.zones["nr_free_pages"].sum()))
-    for z, zone in enumerate(ZONE_NAMES):
-        counters[f"pgalloc_{zone.lower()}"] = int(m.events[PGALLOC + z])
+    for zone_type, name in enumerate(ZONE_NAMES):
+        counters[f"pgalloc_{name.lower()}"] = int(m.events[PGALLOC + zone_type])
     counters["pgfree"] = int(m.events[PGFREE])
     return VmStat(counters)
 

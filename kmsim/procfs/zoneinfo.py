@@ -55,23 +55,24 @@ class ZoneInfo:
 def rows(m: Machine) -> list[ZoneInfo]:
     """What the file says of this machine."""
     infos = []
-    populated = [bool(zone.present_pages) for zone in m.zones]
-    for z, (name, zone) in enumerate(zip(ZONE_NAMES, m.zones, strict=True)):
+    with_node_stats: set[int] = set()  # the nodes whose first populated zone was printed
+    for z, zone in enumerate(m.zones):
         boost = int(zone.watermark_boost)
         marks = [int(mark) + boost for mark in zone.watermark]
         spanned = int(zone.end_pfn - zone.start_pfn)
         sizes = (boost, *marks, spanned, int(zone.present_pages), int(zone.managed_pages), 0)
         info = ZoneInfo(
-            node=0,
-            zone=name,
+            node=int(zone.node),
+            zone=ZONE_NAMES[zone.zone_type],
             free=max(0, int(zone.nr_free_pages)),
             sizes=dict(zip(SIZES, sizes, strict=True)),
             protection=tuple(int(pages) for pages in zone.lowmem_reserve),
         )
         infos.append(info)
-        if not populated[z]:
+        if not zone.present_pages:
             continue
-        if populated.index(True) == z:
+        if info.node not in with_node_stats:
+            with_node_stats.add(info.node)
             info.node_stats = dict.fromkeys(NODE_STAT_ITEMS, 0)
         info.stats = dict.fromkeys(ZONE_STAT_ITEMS, 0) | {"nr_free_pages": info.free}
         for cpu, pcp in enumerate(pcps_of_zone(m, z)):

@@ -8,12 +8,13 @@ matter only where memory has nothing larger.
 
 from __future__ import annotations
 
-from kmsim.mm.mmzone import MIGRATE_PCPTYPES, MIGRATE_TYPES, WMARK_MIN, ZONE_NORMAL, Machine
+from kmsim.mm.mmzone import MIGRATE_PCPTYPES, WMARK_MIN, ZONE_NORMAL, Machine
+from kmsim.mm.pageblock import free_list_head
 
 
 def largest_kmalloc_bytes(m: Machine) -> int:
     """Bytes of the largest kmalloc(GFP_KERNEL) that would succeed now; 0 where not even one page would."""
-    largest = max(_largest_order(m, z) for z in range(ZONE_NORMAL + 1))
+    largest = max(_largest_order(m, z) for z, zone in enumerate(m.zones) if zone.zone_type <= ZONE_NORMAL)
     return int(1 << (int(m.params[0].page_shift) + largest)) if largest >= 0 else 0
 
 
@@ -32,6 +33,6 @@ def _largest_order(m: Machine, z: int) -> int:
 
 def _has_block(m: Machine, z: int, order: int, migratetype: int) -> bool:
     """Is a block of at least this order free, on lists of this migratetype?"""
-    first = int(m.zones[z].free_list) + migratetype
-    heads = (first + of * MIGRATE_TYPES for of in range(order, int(m.params[0].max_page_order) + 1))
+    orders = range(order, int(m.params[0].max_page_order) + 1)
+    heads = (free_list_head(m, z, of, migratetype) for of in orders)
     return any(int(m.pages[head].next) != head for head in heads)

@@ -18,6 +18,7 @@ from kmsim.mm.slub_records import (
     Slub,
     kmem_cache_cpu_t,
     kmem_cache_t,
+    nodes_of_cache,
 )
 from kmsim.mm.slub_recount import nr_live_objects, slab_totals
 from kmsim.mm.vm_records import (
@@ -85,7 +86,8 @@ def slabs_table(slub: Slub | None, names: list[str], start: Reading | None = Non
         cache = slub.caches[number]
         if not any(int(cache[stat]) for stat in CACHE_STATS):
             continue
-        totals = (int(cache[key]) for key in ("total_objects", "nr_slabs", "nr_partial"))
+        nodes = nodes_of_cache(slub, number)
+        totals = (int(nodes[key].sum()) for key in ("total_objects", "nr_slabs", "nr_partial"))
         counts = (nr_live_objects(slub, number), *totals)
         stats = _stats(cache, _of_cpus(slub, number))
         if start is not None and start.slub is not None:
@@ -149,14 +151,15 @@ def _live_attributes(slub: Slub, number: int) -> dict[str, str]:
         nr_cpu_partial += nr_slabs
         of_cpus += f" C{cpu}={_half_full(cache, nr_slabs)}" if nr_slabs else ""
         nr_cpu_slabs += 0 if int(record["slab"]) == NO_SLAB else 1 + nr_slabs  # the kernel skips such a CPU
+    nodes = nodes_of_cache(slub, number)
     numbers = {
         "cpu_slabs": nr_cpu_slabs,
-        "objects": int(cache["total_objects"]) - (on_list - in_use),
+        "objects": int(nodes["total_objects"].sum()) - (on_list - in_use),
         "objects_partial": in_use,
-        "partial": int(cache["nr_partial"]),
-        "slabs": int(cache["nr_slabs"]),
+        "partial": int(nodes["nr_partial"].sum()),
+        "slabs": int(nodes["nr_slabs"].sum()),
         "slabs_cpu_partial": _half_full(cache, nr_cpu_partial) + of_cpus,
-        "total_objects": int(cache["total_objects"]),
+        "total_objects": int(nodes["total_objects"].sum()),
     }
     return {file: f"{number}\n" for file, number in numbers.items()}
 

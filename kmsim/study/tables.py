@@ -38,7 +38,7 @@ from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
 from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.locks import names_of_locks
-from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, ZONE_NAMES
+from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, node_suffixes, zone_names
 from kmsim.procfs import vmstat
 from kmsim.sim.core.counted import SPENT, Counted
 from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core, locks_of
@@ -240,8 +240,9 @@ def _locks(core: Core, counted: Counted, caches: list[str]) -> pd.DataFrame:
 def lock_names(core: Core, caches: list[str]) -> list[str]:
     """The names of all locks, in the order of `core.locks`."""
     nr_caches = 0 if core.slub is None else len(core.slub.caches)
-    names = [*caches, *["of no cache"] * (nr_caches - len(caches))]
-    return names_of_locks(locks_of(core.m, core.slub, core.vm), zones=ZONE_NAMES, caches=names)
+    of_caches = [*caches, *["of no cache"] * (nr_caches - len(caches))]
+    lists = [name + node for name in of_caches for node in node_suffixes(core.m)]
+    return names_of_locks(locks_of(core.m, core.slub, core.vm), zones=zone_names(core.m), lists=lists)
 
 
 def _cpus(counted: Counted) -> pd.DataFrame:

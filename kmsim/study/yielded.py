@@ -93,7 +93,7 @@ def _zones(study: Study) -> set[str]:
 def _lock_names(zones: list[str], caches: list[str], nr_vmap_nodes: int) -> set[str]:
     """What the locks of such a machine are called."""
     locks = all_locks(len(zones), len(caches), nr_vmap_nodes)
-    return set(names_of_locks(locks, zones=zones, caches=caches))
+    return set(names_of_locks(locks, zones=zones, lists=caches))
 
 
 def _cache_names(plan: Plan) -> list[str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PCP_LISTS, ZONE_NAMES, Machine, pcp_index
+from kmsim.mm.mmzone import NR_PCP_LISTS, ZONE_NAMES, Machine, pcp_index
+from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import walk
 
 TYPE_LETTERS = "UMRH"
@@ -42,13 +43,13 @@ def machine_items(m: Machine, *, lists: bool) -> Items:
     for z, zone in enumerate(m.zones):
         if not zone.present_pages:
             continue
-        name = ZONE_NAMES[z]
+        name = ZONE_NAMES[zone.zone_type]
         items[f"{name} nr_free"] = tuple(int(count) for count in zone.nr_free[:orders])
         items[f"{name} pageblocks"] = pageblock_letters(m, z)
         items[f"{name} highatomic"] = int(zone.nr_reserved_highatomic)
         for order in range(orders if lists else 0):
             for migratetype, letter in enumerate(TYPE_LETTERS):
-                pfns = walk(m, int(zone.free_list) + order * MIGRATE_TYPES + migratetype)
+                pfns = walk(m, free_list_head(m, z, order, migratetype))
                 if pfns:
                     items[f"{name} free list {order}{letter}"] = tuple(pfns)
         for cpu in range(nr_cpus):

@@ -86,7 +86,7 @@ def moment_of(recording: Recording, state: list[dict[str, Any]]) -> Moment:
     create_vm_caches(caches)
     m = machine_in(recording, state)
     space = vmalloc_space(recording.arch, int(m.params[0].page_shift))
-    vm = new_vm(m, caches, space=space, nr_slab_caches=len(caches.geometries), nr_areas=NR_AREAS)
+    vm = new_vm(m, caches, space=space, nr_list_locks=len(caches.geometries), nr_areas=NR_AREAS)
     return Moment(m, vm, caches)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
+from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import order_of_pcp_list, walk
 from kmsim.procfs.recorded import RawState, Recording, RecordingError, build_machine, has_lists, integer, is_cut
 from kmsim.validate.compare import differences, machine_items, recorded_items
@@ -126,9 +127,9 @@ def lists_at(m: Machine, pfn: int, order: int) -> str:
     parts = []
     for z, zone in enumerate(m.zones):
         if zone.present_pages:
-            heads = [walk(m, int(zone.free_list) + order * 4 + mt)[:3] for mt in range(4)]
+            heads = [walk(m, free_list_head(m, z, order, mt))[:3] for mt in range(MIGRATE_TYPES)]
             lists = ", ".join(f"{order}{letter} {pfns}" for letter, pfns in zip("UMRH", heads, strict=True) if pfns)
-            parts.append(f"{ZONE_NAMES[z]} free lists: {lists or 'none'}")
+            parts.append(f"{ZONE_NAMES[zone.zone_type]} free lists: {lists or 'none'}")
     if 0 <= pfn < int(m.params[0].nr_frames):
         page_flags = int(m.pages[pfn].page_flags)
         where = {PG_BUDDY: "on a free list", PG_PCP: "on a per-CPU list"}.get(page_flags, "heads no free block")

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kmsim.mm.mmzone import MAX_NR_ZONES, ZONE_DMA32, ZONE_NAMES, Machine, new_machine, pcps_of_zone
+from kmsim.mm.indices import ZoneType
+from kmsim.mm.mmzone import ZONE_DMA32, ZONE_NAMES, Machine, new_machine, node_zone, pcps_of_zone
 from kmsim.mm.zone_setup import (
     MIN_PERCPU_PAGELIST_HIGH_FRACTION,
     Sysctl,
@@ -46,7 +47,7 @@ def zones_machine(recording: Recording, infos: list[ZoneInfo]) -> Machine:
     """A machine of the recorded zones' sizes, without pages to allocate."""
     m = new_machine(params_of(recording)._replace(nr_frames=1))
     for info in infos:
-        zone = m.zones[ZONE_NAMES.index(info.zone)]
+        zone = m.zones[node_zone(m, info.node, ZONE_NAMES.index(info.zone))]
         zone.present_pages = info.sizes["present"]
         zone.managed_pages = info.sizes["managed"]
     return m
@@ -94,12 +95,12 @@ def fresh_section(recording: Recording) -> Section:
 def boot_values(recording: Recording, infos: list[ZoneInfo], boosts: dict[str, int], released: int) -> Values:
     """What the boot sets on these zones, `released` pages of which are not yet there."""
     m = zones_machine(recording, infos)
-    m.zones[released_zone(recording, infos)].managed_pages -= released
+    m.zones[node_zone(m, 0, released_zone(recording, infos))].managed_pages -= released
     # A kernel without THP has no such file.
     thp_enabled = "[never]" not in recording.files.get("fresh.thp_enabled", "[never]")
     chosen = init_watermarks(m, thp_enabled=thp_enabled)
-    for z, name in enumerate(ZONE_NAMES):
-        m.zones[z].watermark_boost = boosts.get(name, 0)
+    for zone in m.zones:
+        zone.watermark_boost = boosts.get(ZONE_NAMES[zone.zone_type], 0)
     return machine_values(m) | {"min_free_kbytes": chosen}
 
 
@@ -110,12 +111,12 @@ def machine_values(m: Machine) -> Values:
         if zone.present_pages:
             for limit in ("high_min", "high_max"):
                 column = pcps_of_zone(m, z)[limit]
-                values[f"{ZONE_NAMES[z]} {limit}"] = tuple(int(value) for value in column)
+                values[f"{ZONE_NAMES[zone.zone_type]} {limit}"] = tuple(int(value) for value in column)
     return values
 
 
-def released_zone(recording: Recording, infos: list[ZoneInfo]) -> int:
-    """The zone that the initrd and the init sections lie in: DMA32 on x86, else the lowest."""
+def released_zone(recording: Recording, infos: list[ZoneInfo]) -> ZoneType:
+    """The type of the zone that the initrd and the init sections lie in: DMA32 on x86, else the lowest."""
     populated = [ZONE_NAMES.index(info.zone) for info in infos if info.sizes["present"]]
     if recording.arch == "x86-64" and ZONE_DMA32 in populated:
         return ZONE_DMA32
@@ -124,14 +125,15 @@ def released_zone(recording: Recording, infos: list[ZoneInfo]) -> int:
 
 def released_pages(recording: Recording, infos: list[ZoneInfo], expected: Values) -> Iterator[int]:
     """The numbers of pages that the zone's high_max allows: it falls as they rise."""
-    zone = released_zone(recording, infos)
+    zone_type = released_zone(recording, infos)
     m = zones_machine(recording, infos)
+    zone = node_zone(m, 0, zone_type)
     managed = int(m.zones[zone].managed_pages)
     most = RELEASED_BYTES_MAX >> recording.consts["PAGE_SHIFT"]
-    if f"{ZONE_NAMES[zone]} high_max" not in expected:
+    if f"{ZONE_NAMES[zone_type]} high_max" not in expected:
         yield from range(min(managed, most))
         return
-    wanted = expected[f"{ZONE_NAMES[zone]} high_max"][0]
+    wanted = expected[f"{ZONE_NAMES[zone_type]} high_max"][0]
 
     def high_max(released: int) -> int:
         m.zones[zone].managed_pages = managed - released
@@ -159,7 +161,7 @@ def sweep_section(recording: Recording, name: str) -> Section:
     if key not in settings:
         return skipped(name, f"{key} is not modelled as a sysctl that changes zones")
     numbers = tuple(int(word) for word in value.split(","))
-    if len(numbers) != (MAX_NR_ZONES if key == "lowmem_reserve_ratio" else 1):
+    if len(numbers) != (len(ZONE_NAMES) if key == "lowmem_reserve_ratio" else 1):
         return Section(name, rows=1, why=f"{value} is not a value of {key}")
     settings[key] = numbers if key == "lowmem_reserve_ratio" else numbers[0]
     m = zones_machine(recording, infos)

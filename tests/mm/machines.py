@@ -11,7 +11,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
-from kmsim.mm.mmzone import MIGRATE_TYPES, NR_PAGE_ORDERS_MAX, ZONE_NAMES, Machine, Params, new_machine
+from kmsim.mm.mmzone import (
+    MIGRATE_TYPES,
+    NR_PAGE_ORDERS_MAX,
+    ZONE_NAMES,
+    Machine,
+    Params,
+    new_machine,
+    node_zone,
+    zones_of_node,
+)
 from kmsim.mm.snapshot import ZoneState, load, save
 from kmsim.mm.zone_setup import Sysctl
 from tests.models.machine_model import LETTERS, Record
@@ -183,8 +192,9 @@ def record_of(m: Machine) -> list[Record]:
 
 def zone_record(m: Machine, state: ZoneState) -> Record:
     """One zone as a zone of a ground-truth state."""
+    zone = zones_of_node(m, state.node)[state.zone_type]
     return {
-        "name": ZONE_NAMES[state.zone],
+        "name": ZONE_NAMES[state.zone_type],
         "start_pfn": state.start_pfn,
         "spanned": state.spanned_pages,
         "present": state.present_pages,
@@ -197,7 +207,7 @@ def zone_record(m: Machine, state: ZoneState) -> Record:
         "lowmem_reserve": state.lowmem_reserve,
         "group_disabled": int(m.params[0].mobility_disabled),
         "blocks": "".join(LETTERS[migratetype] for migratetype in state.pageblocks),
-        "nr_free": [int(nr) for nr in m.zones[state.zone].nr_free[: int(m.params[0].max_page_order) + 1]],
+        "nr_free": [int(nr) for nr in zone.nr_free[: int(m.params[0].max_page_order) + 1]],
         "lists": {f"{order}{LETTERS[mt]}": pfns.tolist() for (order, mt), pfns in state.lists.items()},
         "pcp": [
             {("flags" if name == "pcp_flags" else name): value for name, value in pcp.counters.items()}
@@ -227,7 +237,7 @@ def twin_of(m: Machine) -> PageAllocModel:
 
 def free_blocks(m: Machine, z: int) -> dict[tuple[int, int], list[int]]:
     """The free blocks of a zone, head first, by order and migratetype; empty lists are left out."""
-    state = next(state for state in save(m) if state.zone == z)
+    state = next(state for state in save(m) if node_zone(m, state.node, state.zone_type) == z)
     return {key: pfns.tolist() for key, pfns in state.lists.items()}
 
 
@@ -238,7 +248,7 @@ def free_list(m: Machine, z: int, order: int, migratetype: int) -> list[int]:
 
 def pcp_lists(m: Machine, z: int, cpu: int) -> dict[int, list[int]]:
     """What a CPU's lists of a zone hold, head first; empty lists are left out."""
-    state = next(state for state in save(m) if state.zone == z)
+    state = next(state for state in save(m) if node_zone(m, state.node, state.zone_type) == z)
     return {pindex: pfns.tolist() for pindex, pfns in state.pcps[cpu].lists.items()}
 
 

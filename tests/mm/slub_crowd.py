@@ -145,7 +145,7 @@ class Crowd:
             assert kind != "lock"
             return True
         if kind == "lock":
-            assert lock == list_lock_of(self.sl, what[0])
+            assert lock == list_lock_of(self.sl, what[0], 0)
             return True
         if kind == "alloc" and request.nr_allocated == 0:
             assert lock in self.zone_locks

@@ -259,7 +259,7 @@ def slab_state(sl: Slub, slab: int) -> tuple[int, int, int, int, bool, list[int]
 
 def cache_of(m: Machine, sl: Slub, number: int) -> dict[str, Any]:
     """A cache of the compiled side."""
-    record = sl.caches[number]
+    record, node = sl.caches[number], sl.cache_nodes[number]
     nr_cpus = int(m.params[0].nr_cpus)
     cpus = []
     fast: Counter[str] = Counter()
@@ -272,10 +272,10 @@ def cache_of(m: Machine, sl: Slub, number: int) -> dict[str, Any]:
         cpus.append((slab_state(sl, slab) if slab != NO_SLAB else None, free, partial))
         fast.update(alloc_fastpath=int(c.alloc_fastpath), free_fastpath=int(c.free_fastpath))
     return {
-        "node": [slab_state(sl, s) for s in chain_of(sl, int(record.partial_first))],
+        "node": [slab_state(sl, s) for s in chain_of(sl, int(node.partial_first))],
         "cpus": cpus,
-        "nr_slabs": int(record.nr_slabs),
-        "objects": int(record.total_objects),
+        "nr_slabs": int(node.nr_slabs),
+        "objects": int(node.total_objects),
         "stats": +(fast + Counter({name: int(record[name]) for name in STATS})),
     }
 

@@ -50,7 +50,7 @@ def test_a_lock_has_the_same_number_with_more_allocators_behind_it() -> None:
 
 
 def test_no_two_locks_have_one_name() -> None:
-    names = names_of_locks(all_locks(2, 2, 2), zones=("DMA32", "Normal"), caches=("dentry", "kmalloc-8"))
+    names = names_of_locks(all_locks(2, 2, 2), zones=("DMA32", "Normal"), lists=("dentry", "kmalloc-8"))
     assert names == [
         *("zone DMA32", "zone Normal", "list_lock dentry", "list_lock kmalloc-8"),
         *("free_vmap_area_lock", "vmap_purge_lock", "init_mm.page_table_lock"),

@@ -22,6 +22,7 @@ UNLIKE = Params(
     watermark_boost_factor=12_000,
     mobility_disabled=True,
     nr_frames=5 << 8,
+    nr_nodes=2,
     cache_lines=555,
 )
 

@@ -75,7 +75,7 @@ def test_an_object_of_a_discarded_slab_belongs_to_nothing() -> None:
     obj = alloc(m, sl)
     free(m, sl, obj)
     slub_drivers.finish(m, sl, 0, slub_drivers.begin(m, sl, 0, slub_drivers.SHRINK, 0, 0, 0))
-    assert sl.caches[0].nr_slabs == 0
+    assert sl.cache_nodes[0].nr_slabs == 0
     assert slub_drivers.problem(sl, obj, 0) == FREE_NO_SLAB
 
 
@@ -101,7 +101,7 @@ def test_an_empty_slab_of_the_node_is_discarded_under_its_list_lock() -> None:
     slub_drivers.finish(m, sl, 0, slub_drivers.begin(m, sl, 0, slub_drivers.SHRINK, 0, 0, 0))
     free(m, sl, objects[2])
     assert slub_drivers.begin(m, sl, 0, slub_drivers.FREE, objects[3], 0, 0)
-    assert sl.contexts[0].lock == list_lock_of(sl, 0)
+    assert sl.contexts[0].lock == list_lock_of(sl, 0, 0)
     slub_drivers.finish(m, sl, 0, True)
     assert sl.caches[0].free_remove_partial == 1
     assert sl.work[0].slabs_discarded == 1
@@ -228,7 +228,7 @@ def test_a_long_list_is_counted_from_a_sample(monkeypatch: pytest.MonkeyPatch) -
     exact = slab_totals(sl, 0)
     monkeypatch.setattr("kmsim.mm.slub_recount._MAX_PARTIAL_TO_SCAN", 10)
     sampled = slab_totals(sl, 0)
-    nr_partial = int(sl.caches[0].nr_partial)
+    nr_partial = int(sl.cache_nodes[0].nr_partial)
     assert nr_partial == 100
     # Shrinking has put the fullest first: five slabs with one free object, and five with three.
     assert sampled.active_objects == 400 - (5 * 1 + 5 * 3) * nr_partial // 10

@@ -103,7 +103,7 @@ def run(boot: Boot, phases: list[Phase], seed: int, *, shuffled: bool) -> SlubPa
         pair.free(*pair.held.pop())
     for cache in range(len(geometries)):
         assert pair.destroy(cache) == 0
-        assert pair.sl.caches[cache].nr_slabs == 0
+        assert pair.sl.cache_nodes[cache].nr_slabs == 0
     pair.compare()
     return pair
 

@@ -34,7 +34,7 @@ def used() -> SlubPair:
 
 def node_slab(pair: SlubPair, place: int = 0) -> int:
     """A slab of the node's list."""
-    slab = int(pair.sl.caches[0].partial_first)
+    slab = int(pair.sl.cache_nodes[0].partial_first)
     return slab if place == 0 else int(pair.sl.slabs[slab].next)
 
 
@@ -47,7 +47,7 @@ def back_link(pair: SlubPair) -> None:
 
 
 def last_link(pair: SlubPair) -> None:
-    pair.sl.caches[0].partial_last = 99
+    pair.sl.cache_nodes[0].partial_last = 99
 
 
 def node_cache(pair: SlubPair) -> None:
@@ -63,7 +63,7 @@ def node_full(pair: SlubPair) -> None:
 
 
 def nr_partial(pair: SlubPair) -> None:
-    pair.sl.caches[0].nr_partial += 1
+    pair.sl.cache_nodes[0].nr_partial += 1
 
 
 def no_slab(pair: SlubPair) -> None:
@@ -95,11 +95,11 @@ def partial_length(pair: SlubPair) -> None:
 
 
 def nr_slabs(pair: SlubPair) -> None:
-    pair.sl.caches[0].nr_slabs += 1
+    pair.sl.cache_nodes[0].nr_slabs += 1
 
 
 def nr_objects(pair: SlubPair) -> None:
-    pair.sl.caches[0].total_objects += 1
+    pair.sl.cache_nodes[0].total_objects += 1
 
 
 def page_flag(pair: SlubPair) -> None:
@@ -203,7 +203,7 @@ def test_every_message_is_reached() -> None:
 def test_the_machine_to_break_has_every_kind_of_slab() -> None:
     pair = used()
     sl = pair.sl
-    assert sl.caches[0].nr_partial >= 2
+    assert sl.cache_nodes[0].nr_partial >= 2
     assert sl.cpu_slabs[0].partial >= 0
     assert sl.cpu_slabs[0].freelist >= 0
     assert sl.slabs[int(sl.cpu_slabs[0].slab)].slab_flags & SLAB_FROZEN

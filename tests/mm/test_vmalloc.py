@@ -55,7 +55,7 @@ SPECIALS = {UNLOCK_PURGE: "unlock vmap_purge_lock", TLB_FLUSH: "flush", RELEASE:
 
 def names(kmsim: Ready, waits: list[int]) -> list[str]:
     """What a request waited for, in words; zones and caches by their kind."""
-    locks = all_locks(len(kmsim.m.zones), len(kmsim.sl.caches), len(kmsim.vm.nodes))
+    locks = all_locks(len(kmsim.m.zones), len(kmsim.sl.cache_nodes), len(kmsim.vm.nodes))
     return [SPECIALS[wait] if wait < 0 else WORDS[locks[wait].lock_class].format(locks[wait].of) for wait in waits]
 
 

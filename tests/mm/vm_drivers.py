@@ -160,7 +160,7 @@ def ready(space: Space | None = None, nr_nodes: int | None = None, **changes: An
         m,
         caches,
         space=space or vmalloc_space("x86-64", int(params.page_shift)),
-        nr_slab_caches=len(sl.caches),
+        nr_list_locks=len(sl.cache_nodes),
         nr_nodes=nr_nodes,
         nr_areas=4000,
     )

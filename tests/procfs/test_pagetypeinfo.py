@@ -24,7 +24,7 @@ def test_the_sections_of_a_hole_are_not_counted() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_shown_is_what_is_read(name: str) -> None:
     m = machine(name)
-    assert pagetypeinfo.parse(pagetypeinfo.show(m)) == (pagetypeinfo.rows(m),)
+    assert pagetypeinfo.parse(pagetypeinfo.show(m)) == pagetypeinfo.rows(m)
 
 
 def test_a_list_of_a_hundred_thousand_is_capped_as_the_kernel_caps_it() -> None:
@@ -89,4 +89,4 @@ def test_a_file_that_ends_before_the_blocks_is_refused() -> None:
 
 
 def test_a_machine_has_as_many_migrate_types_as_are_named() -> None:
-    assert len(pagetypeinfo.rows(machine("x86-4k-256M")).migratetypes) == MIGRATE_TYPES
+    assert len(pagetypeinfo.rows(machine("x86-4k-256M"))[0].migratetypes) == MIGRATE_TYPES

@@ -365,7 +365,7 @@ def _make_idle(core: Core) -> None:
 
 def locks_of(m: Machine, slub: Slub | None, vm: Vm | None) -> list[Lock]:
     """All locks of a core, in the order of their numbers."""
-    return all_locks(len(m.zones), 0 if slub is None else len(slub.caches), 0 if vm is None else len(vm.nodes))
+    return all_locks(len(m.zones), 0 if slub is None else len(slub.cache_nodes), 0 if vm is None else len(vm.nodes))
 
 
 def _free_locks(locks: Sequence[Lock]) -> NDArray[np.void]:

@@ -74,7 +74,7 @@ def _vm_of(study: Study, plan: Plan, m: Machine, slub: Slub | None) -> Vm:
     space = vmalloc_space(machine.arch, machine.page_shift)
     if machine.vmalloc.size != "auto":
         space = small_space(machine.vmalloc.size)
-    return new_vm(m, plan.caches, space=space, nr_slab_caches=len(slub.caches))
+    return new_vm(m, plan.caches, space=space, nr_list_locks=len(slub.cache_nodes))
 
 
 def _add_planned(core: Core, plan: Plan, nr_cpus: int) -> None:

@@ -34,10 +34,10 @@ def booted(**machine: Any) -> Machine:
 def test_pageblocks_have_the_order_that_is_asked_for(order: int) -> None:
     m = booted(pageblock_order=order)
     recount(m)
-    shown = pagetypeinfo.rows(m)
+    (shown,) = pagetypeinfo.rows(m)
     assert shown.pageblock_order == order
     assert f"Pages per block:  {1 << order}\n" in pagetypeinfo.show(m)
-    of_huge_pages = pagetypeinfo.rows(booted())
+    (of_huge_pages,) = pagetypeinfo.rows(booted())
     for zone, whole in zip(shown.pageblocks, of_huge_pages.pageblocks, strict=True):
         pages, pages_of_whole = sum(zone.counts) << order, sum(whole.counts) << 9
         assert pages_of_whole - (1 << 9) <= pages <= pages_of_whole
