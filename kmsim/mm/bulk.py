@@ -12,17 +12,19 @@ from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, locked
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
+from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zonelist import first_zoneref, is_remote, next_zoneref
 
 
 @core
-def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> bool:
-    """Start to allocate up to `nr_pages` pages; is a lock wanted? (kernel: alloc_pages_bulk)
+def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> int:
+    """Start to allocate up to `nr_pages` pages; what does that want? (kernel: alloc_pages_bulk)
 
     When it is done, `nr_populated` pages are on the context's list.
     """
@@ -64,7 +66,7 @@ def bulk_zone(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> ZoneIdx:
 
 
 @core
-def bulk_take(m: Machine, ac: ContextIdx) -> bool:
+def bulk_take(m: Machine, ac: ContextIdx) -> int:
     """Take pages from the per-CPU list until there are enough, or it wants to be refilled."""
     context = m.contexts[ac]
     p = pcp_index(m, context.zone, context.cpu)
@@ -73,7 +75,7 @@ def bulk_take(m: Machine, ac: ContextIdx) -> bool:
         if pfn == NO_PAGE:
             context.nr_pages = nr_pcp_alloc(m, context.zone, p, 0)
             context.stage = REFILL
-            return True
+            return want_lock(m, ac, zone_lock(context.zone))
         populate(m, ac, pfn)
     return bulk_done(m, ac)
 
@@ -87,36 +89,36 @@ def populate(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
 
 
 @small
-def bulk_done(m: Machine, ac: ContextIdx) -> bool:
+def bulk_done(m: Machine, ac: ContextIdx) -> int:
     """Count what a bulk request got, and end it."""
     context = m.contexts[ac]
     m.events[PGALLOC + m.zones[context.zone].zone_type] += context.nr_populated
     context.stage = PAGES_DONE
-    return False
+    return DONE
 
 
 @core
-def bulk_single(m: Machine, ac: ContextIdx, gfp: Gfp) -> bool:
+def bulk_single(m: Machine, ac: ContextIdx, gfp: Gfp) -> int:
     """Fall back to one page, by the way that all other requests go."""
-    if alloc_begin(m, ac, gfp, 0):
-        return True
-    return bulk_collect_single(m, ac)
+    wanted = alloc_begin(m, ac, gfp, 0)
+    return wanted if wanted else bulk_collect_single(m, ac)
 
 
 @small
-def bulk_collect_single(m: Machine, ac: ContextIdx) -> bool:
+def bulk_collect_single(m: Machine, ac: ContextIdx) -> int:
     """Put the one page, if there was one, on the caller's list."""
     if m.contexts[ac].pfn != NO_PAGE:
         populate(m, ac, int(m.contexts[ac].pfn))
-    return False
+    return DONE
 
 
 @core
-def alloc_bulk_locked(m: Machine, ac: ContextIdx) -> bool:
-    """Run the critical section that a bulk request waits for; is another lock wanted?"""
+def alloc_bulk_locked(m: Machine, ac: ContextIdx) -> int:
+    """What a bulk request wanted is granted: go on; what does it want now?"""
     context = m.contexts[ac]
     if context.attempt != RUNG_BULK:
-        return True if locked(m, ac) else bulk_collect_single(m, ac)
+        wanted = locked(m, ac)
+        return wanted if wanted else bulk_collect_single(m, ac)
     rmqueue_bulk(m, ac)
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
     if pfn != NO_PAGE:
@@ -133,8 +135,8 @@ def put_folio(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
 
 
 @core
-def free_folios_begin(m: Machine, ac: ContextIdx) -> bool:
-    """Start to free the batch; is a lock wanted? (kernel: free_unref_folios)
+def free_folios_begin(m: Machine, ac: ContextIdx) -> int:
+    """Start to free the batch; what does that want? (kernel: free_unref_folios)
 
     Blocks that per-CPU lists do not hold go to the zone first, then the others in order.
     """
@@ -143,7 +145,7 @@ def free_folios_begin(m: Machine, ac: ContextIdx) -> bool:
 
 
 @core
-def free_folios_next(m: Machine, ac: ContextIdx) -> bool:
+def free_folios_next(m: Machine, ac: ContextIdx) -> int:
     """Free blocks up to the next one that wants a lock."""
     context = m.contexts[ac]
     head = int(context.page_list)
@@ -156,12 +158,14 @@ def free_folios_next(m: Machine, ac: ContextIdx) -> bool:
     while not list_empty(m, head):
         pfn = list_first(m, head)
         list_del(m, ac, pfn)
-        if free_begin(m, ac, pfn, int(m.pages[pfn].order)):
-            return True
-    return False
+        wanted = free_begin(m, ac, pfn, int(m.pages[pfn].order))
+        if wanted:
+            return wanted
+    return DONE
 
 
 @core
-def free_folios_locked(m: Machine, ac: ContextIdx) -> bool:
-    """Run the critical section that a batch waits for; is another lock wanted?"""
-    return True if locked(m, ac) else free_folios_next(m, ac)
+def free_folios_locked(m: Machine, ac: ContextIdx) -> int:
+    """What a batch wanted is granted: go on; what does it want now?"""
+    wanted = locked(m, ac)
+    return wanted if wanted else free_folios_next(m, ac)

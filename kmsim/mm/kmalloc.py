@@ -2,8 +2,7 @@
 
 Which cache a size and a GFP mask mean is asked of `mm.slab_common` beforehand and handed in as a number; NO_CACHE
 means the page allocator. What kmalloc gives is a `Memory`: an object of SLUB, or a large block. Verbs are cut into
-stages as those of `mm.slub`: `kmalloc_locked` runs the critical section that `sl.contexts[ac].lock` names, or,
-where that is NO_LOCK, what follows one.
+stages as those of `mm.slub`: each returns what it wants (see `mm.wants`), and `kmalloc_locked` goes on.
 
 The kernel keeps a large block's size as its order only, and so `ksize` is what the block or the slab's object
 holds. Sizes are bytes. Leaves out ZERO_SIZE_PTR (a size of 0 is the caller's to see), kfree_rcu and NUMA.
@@ -17,13 +16,13 @@ from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Pfn
 from kmsim.mm.limits import SIZE_MAX
-from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
-from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
-from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
+from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin
+from kmsim.mm.slub import pages_locked, slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub
-from kmsim.mm.slub_steps import ALLOC_LARGE, FREE_LARGE, LARGE_ALLOCATED, NO_LOCK, OBJECT_MOVED, SLUB_DONE
+from kmsim.mm.slub_steps import ALLOC_LARGE, FREE_LARGE, LARGE_ALLOCATED, OBJECT_MOVED, SLUB_DONE
+from kmsim.mm.wants import DONE, SLOW_PATH, want_to_go_on
 
 
 class Memory(NamedTuple):
@@ -59,8 +58,8 @@ def ksize(m: Machine, sl: Slub, memory: Memory) -> int:
 
 
 @small
-def kmalloc_begin(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
-    """Start to allocate `size` > 0 bytes from a cache, or NO_CACHE; is a lock wanted? (kernel: kmalloc)
+def kmalloc_begin(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> int:
+    """Start to allocate `size` > 0 bytes from a cache, or NO_CACHE; what does that want? (kernel: kmalloc)
 
     When it is done, `kmalloced` says what it has given.
     """
@@ -69,7 +68,7 @@ def kmalloc_begin(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheI
 
 
 @small
-def allocate(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
+def allocate(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, gfp: Gfp) -> int:
     """Start the allocation itself."""
     sl.contexts[ac].large_pfn = NO_PAGE
     if cache != NO_CACHE:
@@ -78,59 +77,60 @@ def allocate(m: Machine, sl: Slub, ac: ContextIdx, size: int, cache: CacheIdx, g
 
 
 @core
-def alloc_large(m: Machine, sl: Slub, ac: ContextIdx, size: int, gfp: Gfp) -> bool:
+def alloc_large(m: Machine, sl: Slub, ac: ContextIdx, size: int, gfp: Gfp) -> int:
     """Ask the page allocator (kernel: ___kmalloc_large_node)."""
     context = sl.contexts[ac]
     context.obj = NO_OBJECT
     order = get_order(size, int(m.params[0].page_shift))
     if order > m.params[0].max_page_order:
         m.contexts[ac].failure = NOPAGE  # the kernel warns, and counts nothing
-        return False
-    if alloc_begin(m, ac, gfp | GFP_COMP, order):
-        context.stage = ALLOC_LARGE
-        context.lock = zone_lock(int(m.contexts[ac].zone))
-        return True
-    return large_allocated(m, sl, ac)
+        return DONE
+    wants = alloc_begin(m, ac, gfp | GFP_COMP, order)
+    if wants == DONE:
+        return large_allocated(m, sl, ac)
+    context.stage = ALLOC_LARGE
+    context.wants = wants
+    return wants
 
 
 @small
-def large_allocated(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
+def large_allocated(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """The page allocator has answered."""
     after_lock(m, ac)
     sl.contexts[ac].stage = SLUB_DONE
     sl.contexts[ac].large_pfn = m.contexts[ac].pfn
-    return False
+    return DONE
 
 
 @small
-def kfree_begin(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> bool:
-    """Start to free what kmalloc has given, which may be nothing; is a lock wanted? (kernel: kfree)"""
+def kfree_begin(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> int:
+    """Start to free what kmalloc has given, which may be nothing; what does that want? (kernel: kfree)"""
     sl.contexts[ac].realloc_size = 0
     return release(m, sl, ac, memory)
 
 
 @small
-def release(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> bool:
+def release(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> int:
     """Start the free itself."""
     if memory.large_pfn != NO_PAGE:
         return free_large(m, sl, ac, memory.large_pfn)
-    return False if memory.obj == NO_OBJECT else slab_free_begin(m, sl, ac, memory.obj)
+    return DONE if memory.obj == NO_OBJECT else slab_free_begin(m, sl, ac, memory.obj)
 
 
 @core
-def free_large(m: Machine, sl: Slub, ac: ContextIdx, pfn: Pfn) -> bool:
+def free_large(m: Machine, sl: Slub, ac: ContextIdx, pfn: Pfn) -> int:
     """Give a large block back (kernel: free_large_kmalloc)."""
-    if free_begin(m, ac, pfn, int(m.pages[pfn].order)):
+    wants = free_begin(m, ac, pfn, int(m.pages[pfn].order))
+    if wants != DONE:
         sl.contexts[ac].stage = FREE_LARGE
-        sl.contexts[ac].lock = zone_lock(int(m.contexts[ac].zone))
-        return True
+        return wants
     after_lock(m, ac)
-    return False
+    return DONE
 
 
 @core
-def krealloc_begin(m: Machine, sl: Slub, ac: ContextIdx, old: Memory, size: int, cache: CacheIdx, gfp: Gfp) -> bool:
-    """Start to make memory `size` bytes large, in place or by moving it; is a lock wanted? (kernel: krealloc)
+def krealloc_begin(m: Machine, sl: Slub, ac: ContextIdx, old: Memory, size: int, cache: CacheIdx, gfp: Gfp) -> int:
+    """Start to make memory `size` bytes large, in place or by moving it; what does that want? (kernel: krealloc)
 
     `cache` is what kmalloc would take for the new size. When it is done, `kmalloced` says where the memory is;
     nowhere if `size` is 0, which frees it, or if there is no memory of the new size: then the old is left as it was.
@@ -145,46 +145,57 @@ def krealloc_begin(m: Machine, sl: Slub, ac: ContextIdx, old: Memory, size: int,
     if not is_nothing(old) and ksize(m, sl, old) >= size:
         context.obj = old.obj
         context.large_pfn = old.large_pfn
-        return False
+        return DONE
     context.realloc_size = size
     context.old_obj = old.obj
     context.old_large_pfn = old.large_pfn
-    return True if allocate(m, sl, ac, size, cache, gfp) else moved(m, sl, ac)
+    wants = allocate(m, sl, ac, size, cache, gfp)
+    return wants if wants else moved(m, sl, ac)
 
 
 @core
-def moved(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
+def moved(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """There is new memory, or none: copy what the old holds, and free that."""
     context = sl.contexts[ac]
     context.realloc_size = 0
     context.stage = SLUB_DONE
     old = Memory(int(context.old_obj), int(context.old_large_pfn))
     if is_nothing(kmalloced(sl, ac)) or is_nothing(old):
-        return False
+        return DONE
     sl.work[0].bytes_copied += ksize(m, sl, old)
     return release(m, sl, ac, old)
 
 
 @core
-def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
-    """Run the critical section that kmalloc, kfree or krealloc waits for; is another lock wanted?"""
+def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+    """What kmalloc, kfree or krealloc wanted is granted: go on; what does it want now?"""
     context = sl.contexts[ac]
     stage = int(context.stage)
     if stage == OBJECT_MOVED:
         return moved(m, sl, ac)
     if stage == LARGE_ALLOCATED:
-        wanted = large_allocated(m, sl, ac)
-    elif stage not in (ALLOC_LARGE, FREE_LARGE):
-        wanted = slab_locked(m, sl, ac)
-    elif locked(m, ac):
-        context.lock = zone_lock(int(m.contexts[ac].zone))
-        wanted = True
+        wants = large_allocated(m, sl, ac)
+    elif stage in (ALLOC_LARGE, FREE_LARGE):
+        wants = large_locked(m, sl, ac)
     else:
-        context.lock = NO_LOCK
-        context.stage = LARGE_ALLOCATED if stage == ALLOC_LARGE else SLUB_DONE
-        wanted = stage == ALLOC_LARGE
-    if wanted or context.realloc_size == 0:
-        return wanted
+        wants = slab_locked(m, sl, ac)
+    if wants or context.realloc_size == 0:
+        return wants
     context.stage = OBJECT_MOVED
-    context.lock = NO_LOCK
-    return True
+    return want_to_go_on(m, ac)
+
+
+@small
+def large_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+    """The same, for a large block: its pages are zeroed without the lock."""
+    context = sl.contexts[ac]
+    wants = pages_locked(m, sl, ac)
+    if wants != DONE:
+        return wants
+    if context.stage == FREE_LARGE:
+        context.stage = SLUB_DONE
+        return DONE
+    if context.wants == SLOW_PATH:  # no lock was held
+        return large_allocated(m, sl, ac)
+    context.stage = LARGE_ALLOCATED
+    return want_to_go_on(m, ac)

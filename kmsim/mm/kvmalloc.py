@@ -6,7 +6,7 @@ where the size allows them, unless it has at most a page, may not block, or is l
 kvmalloc with __GFP_ZERO; kvmalloc_array and kvcalloc multiply first (`array_bytes`).
 
 The result is in `contexts[ac]`: `outcome` is KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or
-KV_FAILED, `reason` says why it left the slab or was refused; `vm.events` counts both. What is to be waited for is as in
+KV_FAILED, `reason` says why it left the slab or was refused; `vm.events` counts both. What is wanted is as in
 `mm.vmalloc`, and `vm_locked` goes on. Leaves out bucketed caches, which the caller chooses.
 """
 
@@ -25,11 +25,11 @@ from kmsim.mm.vm_records import (
     KV_SLAB,
     KV_VMALLOC,
     NO_AREA,
-    NOTHING,
     OVERFLOW,
     Vm,
 )
 from kmsim.mm.vmalloc import go_on
+from kmsim.mm.wants import DONE
 
 
 @small
@@ -39,18 +39,17 @@ def array_bytes(nr: int, nr_bytes: int) -> int:
 
 
 @core
-def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> bool:
-    """Start to allocate; is anything wanted? `cache` is kmalloc's for this size, or NO_CACHE: it is too large for one.
+def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> int:
+    """Start to allocate; what does that want? `cache` is kmalloc's for this size, or NO_CACHE: it is too large for one.
 
     A size below 0 is an array's that overflowed: it fails at once.
     """
     if nr_bytes < 0:
         vm.contexts[ac].outcome = KV_FAILED
         vm.contexts[ac].reason = OVERFLOW
-        vm.contexts[ac].lock = NOTHING
         vm.events[KV_OUTCOMES + KV_FAILED] += 1
         vm.events[KV_REASONS + OVERFLOW] += 1
-        return False
+        return DONE
     assert nr_bytes > 0
     frame = vm.frames[first_frame(vm, ac, KV_START)]
     frame.cache = cache
@@ -61,7 +60,7 @@ def kvmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx
 
 
 @core
-def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, handle: int, order: Order) -> bool:
+def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, handle: int, order: Order) -> int:
     """Start to free what a kvmalloc gave; `handle` is by its outcome an object, a pfn or an area, `order` a block's."""
     frame = vm.frames[first_frame(vm, ac, KV_FREE)]
     frame.old_outcome = outcome
@@ -76,8 +75,8 @@ def kvfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, outcome: int, han
 
 
 @core
-def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> bool:
-    """Start to make memory larger or smaller, in place or moved; is anything wanted? (kernel: kvrealloc)
+def kvrealloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, cache: CacheIdx, nr_bytes: int, gfp: Gfp) -> int:
+    """Start to make memory larger or smaller, in place or moved; what does that want? (kernel: kvrealloc)
 
     `contexts[ac]` describes the old memory as it does a result (KV_NONE: there is none), and afterwards the new;
     `cache` is kmalloc's for the new size, or NO_CACHE. On failure the old memory is as it was.

@@ -10,7 +10,6 @@ from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_START,
     FREE_START,
-    GO_ON,
     KV_AREA_HAVE,
     KV_FREE,
     KV_FREED,
@@ -23,6 +22,7 @@ from kmsim.mm.vm_frame import (
     KV_REALLOC_VM_HAVE,
     KV_SLAB_HAVE,
     KV_START,
+    NOTHING,
     RETURN,
     frame_of,
     pages_alloc,
@@ -74,14 +74,14 @@ def step_of_kv(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
             return ends(vm, ac, KV_SLAB)
         frame.reason = KV_NO_BLOCK
         frame.step = KV_LEAVES
-        return GO_ON
+        return NOTHING
     if step == KV_PAGES_HAVE:
         if context.pfn != NO_PAGE:
             context.order = frame.order
             return ends(vm, ac, KV_PAGES)
         frame.reason = KV_NO_BLOCK
         frame.step = KV_LEAVES
-        return GO_ON
+        return NOTHING
     if step == KV_LEAVES:
         return leaves_slab(m, vm, ac)
     if step == KV_AREA_HAVE:
@@ -108,7 +108,7 @@ def start_kvmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     if order > m.params[0].max_page_order:
         frame.reason = TOO_LARGE
         frame.step = KV_LEAVES
-        return GO_ON
+        return NOTHING
     return pages_alloc(vm, ac, gfp | GFP_COMP, order, KV_PAGES_HAVE)
 
 
@@ -130,7 +130,7 @@ def leaves_slab(m: Machine, vm: Vm, ac: ContextIdx) -> int:
         gfp = int(frame.gfp)
         frame.step = KV_AREA_HAVE
         call_vmalloc(vm, ac, nr_bytes, gfp, VM_ALLOW_HUGE_VMAP)
-        return GO_ON
+        return NOTHING
     return ends(vm, ac, KV_FAILED)
 
 
@@ -168,7 +168,7 @@ def free_either(vm: Vm, ac: ContextIdx) -> int:
     area = int(frame.old_area)
     frame.step = KV_FREED
     vm.frames[push_frame(vm, ac, FREE_START)].area = area
-    return GO_ON
+    return NOTHING
 
 
 # ---- kvrealloc
@@ -188,13 +188,13 @@ def step_of_realloc(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
             return stays(m, vm, ac, int(frame.old_bytes - frame.nr_bytes))
         frame.step = KV_REALLOC_HAVE
         call_kvmalloc(vm, ac, 0)
-        return GO_ON
+        return NOTHING
     if step == KV_REALLOC_HAVE:
         if context.outcome != KV_FAILED:
             return copied(vm, ac)
         frame.step = KV_REALLOC_VM_HAVE
         call_kvmalloc(vm, ac, 1)
-        return GO_ON
+        return NOTHING
     if step == KV_REALLOC_VM_HAVE:
         return RETURN if context.outcome == KV_FAILED else copied(vm, ac)
     if step == KV_REALLOC_AREA:
@@ -233,7 +233,7 @@ def realloc_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
         return stays(m, vm, ac, max(old_bytes - int(frame.nr_bytes), 0))
     frame.step = KV_REALLOC_AREA
     call_vmalloc(vm, ac, int(frame.nr_bytes), int(frame.gfp), 0)
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -268,7 +268,7 @@ def free_old(vm: Vm, ac: ContextIdx) -> int:
     if frame.nr_bytes == 0:
         frame.new_outcome = KV_NONE
     if frame.old_outcome == KV_NONE:
-        return GO_ON
+        return NOTHING
     outcome, order = int(frame.old_outcome), int(frame.old_order)
     obj, pfn, area = int(frame.old_obj), int(frame.old_pfn), int(frame.old_area)
     inner = vm.frames[push_frame(vm, ac, KV_FREE)]
@@ -277,4 +277,4 @@ def free_old(vm: Vm, ac: ContextIdx) -> int:
     inner.old_pfn = pfn
     inner.old_area = area
     inner.old_order = order
-    return GO_ON
+    return NOTHING

@@ -66,6 +66,7 @@ PCPF_PREV_FREE_HIGH_ORDER = 1 << 0
 PCPF_FREE_HIGH_BATCH = 1 << 1
 
 NO_PAGE = -1
+NO_PCP = -1
 BOOT_CPU = 0  # who asks where it makes no difference
 CONTEXTS_PER_CPU = 3  # a thread may be interrupted by a softirq, and that by an irq
 FAR_FROM_ALL = -2  # a pfn that is no page's neighbour
@@ -172,6 +173,10 @@ context_t = np.dtype(
             ("attempt", np.int64),
             ("pfn", np.int64),
             ("failure", np.int64),  # the event that a request without a block was counted as
+            ("lock", np.int64),  # the spinlock that it wants, and then holds, or NO_LOCK (see mm.wants)
+            ("mutex", np.int64),  # the mutex that it wants, or lets go of
+            ("wake_at", np.int64),  # of a SLEEP: when it ends if nobody wakes it
+            ("held_pcp", np.int64),  # the per-CPU lists whose lock it holds, or NO_PCP
             ("nr_pages", np.int64),
             ("nr_wanted", np.int64),
             ("nr_populated", np.int64),
@@ -331,6 +336,7 @@ def new_machine(params: Params, nr_contexts: int | None = None, policies: Polici
     machine.pcps["lists"] = nr_frames + nr_free_lists + np.arange(nr_zones * nr_cpus) * NR_PCP_LISTS
     machine.contexts["page_list"] = nr_frames + nr_free_lists + nr_pcp_lists + np.arange(nr_contexts)
     machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
+    machine.contexts["held_pcp"] = NO_PCP
     return machine._replace(policies=policies)
 
 

@@ -1,12 +1,11 @@
 """The page allocator: requests, one critical section after the other (kernel: mm/page_alloc.c).
 
-A request is a small chain of stages; a stage ends where a zone's lock is requested. `alloc_begin`
-and `free_begin` run up to the first request (or to the end: most order-0 requests take no lock),
-`locked` runs the critical section that was asked for and goes on to the next request or the end.
-Each returns whether a lock is wanted: then `contexts[ac].zone` is its zone, and the caller grants
-the lock before it calls `locked`; when none is wanted any more, it calls `after_lock`. `alloc_pages` and
-`free_pages` do all of it at once, for a machine on which nothing else runs. A request that finds its pcp
-`locked` goes to the zone (the kernel's trylock has failed).
+A request is a small chain of stages; a stage ends where a zone's lock is requested. `alloc_begin` and `free_begin` run
+up to the first request (or to the end: most order-0 requests take no lock), `locked` runs the critical section that was
+asked for and goes on to the next request or the end. Each returns what it wants (see `mm.wants`): a zone's lock, the
+slow path, or nothing more; the caller grants that before it calls `locked`, and at the end it calls `after_lock`.
+`alloc_pages` and `free_pages` do all of it at once, for a machine on which nothing else runs. A request that finds its
+pcp `locked` goes to the zone (the kernel's trylock has failed).
 
 The ladder of an allocation (each rung may want the lock):
     fast path   each zone above its low watermark: per-CPU list, refill, buddy; first without
@@ -15,6 +14,7 @@ The ladder of an allocation (each rung may want the lock):
     retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
     fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
 Requests that try compaction first (costly orders, non-movable ones above 0) need the slow path one rung earlier.
+The slow path is wanted as a lock is; until there is one, it comes to a failure (`no_page`), here alone.
 One without __GFP_DIRECT_RECLAIM ends where the kernel ends it, after two walks at the min marks: nothing that is
 left out could serve it, so its failure is NOPAGE.
 
@@ -54,6 +54,7 @@ from kmsim.mm.gfp import (
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx, ZonerefIdx
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
@@ -88,19 +89,20 @@ from kmsim.mm.pcp import (
     rmqueue_bulk,
 )
 from kmsim.mm.rmqueue import rmqueue
+from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
 from kmsim.mm.watermark import wake_all_kswapds, wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
 from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, page_zone
 
-# The critical section that a context waits for.
-PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP = range(6)
+# What a context does next; PAGES_DONE: nothing.
+PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, SLOWPATH, PREP = range(8)  # PREP: see mm.page_request
 
 # How far down the ladder an allocation is.
 RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
 
 
 @small
-def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> bool:
-    """Start an allocation; is a zone's lock wanted? (kernel: __alloc_pages)
+def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
+    """Start an allocation; what does it want? (kernel: __alloc_pages)
 
     When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
     """
@@ -120,7 +122,7 @@ def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> bool:
 
 
 @small
-def get_page_from_freelist(m: Machine, ac: ContextIdx, zoneref: ZonerefIdx) -> bool:
+def get_page_from_freelist(m: Machine, ac: ContextIdx, zoneref: ZonerefIdx) -> int:
     """Try zone after zone from an entry of the zonelist on, rung after rung (kernel: get_page_from_freelist)."""
     context = m.contexts[ac]
     while True:
@@ -132,7 +134,7 @@ def get_page_from_freelist(m: Machine, ac: ContextIdx, zoneref: ZonerefIdx) -> b
             zoneref = next_zoneref(m, zoneref, context.highest_zoneidx)
             zone = int(m.zonerefs[zoneref].zone)
         if not next_rung(m, ac):
-            return False
+            return SLOW_PATH if context.stage == SLOWPATH else DONE
         zoneref = int(context.preferred_zoneref)
 
 
@@ -157,7 +159,7 @@ def zone_allows(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
 
 
 @small
-def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
+def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
     """Take from the per-CPU list, or ask for the zone's lock (kernel: rmqueue)."""
     context = m.contexts[ac]
     order = context.order
@@ -165,7 +167,7 @@ def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
     p = pcp_index(m, z, context.cpu)
     if not pcp_allowed_order(m, order) or m.pcps[p].locked:
         context.stage = BUDDY
-        return True
+        return want_lock(m, ac, zone_lock(z))
     note_alloc(m, p)
     pindex = order_to_pindex(context.migratetype, order)
     pfn = pcp_take(m, ac, p, pindex, order)
@@ -173,13 +175,13 @@ def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
         context.pindex = pindex
         context.nr_pages = nr_pcp_alloc(m, z, p, order)
         context.stage = REFILL
-        return True
+        return want_lock(m, ac, zone_lock(z))
     return allocated(m, ac, pfn)
 
 
 @core
 def next_rung(m: Machine, ac: ContextIdx) -> bool:
-    """Every zone has refused: prepare the next rung, or fail."""
+    """Every zone has refused: prepare the next rung; False where there is none, and the request fails or is slow."""
     context = m.contexts[ac]
     if context.alloc_flags & ALLOC_NOFRAGMENT:
         context.alloc_flags &= ~ALLOC_NOFRAGMENT
@@ -187,21 +189,26 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
     gfp = context.gfp
     context.attempt += 1
     if m.zonerefs[context.preferred_zoneref].zone == NO_ZONE:  # no zone could ever serve it: not even kswapd is woken
-        return no_page(m, ac, NOPAGE)
+        no_page(m, ac, NOPAGE)
+        return False
     if context.attempt == RUNG_ADJUSTED:
         context.alloc_flags = gfp_to_alloc_flags(gfp, context.order)
     elif context.attempt == RUNG_RETRY and not compacts_first(m, ac):
         if may_ignore_watermarks(gfp):
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
     else:
-        return no_page(m, ac, NEEDS_SLOW_PATH if gfp & GFP_DIRECT_RECLAIM else NOPAGE)
+        if gfp & GFP_DIRECT_RECLAIM:
+            context.stage = SLOWPATH
+        else:
+            no_page(m, ac, NOPAGE)
+        return False
     if gfp & GFP_KSWAPD_RECLAIM:
         wake_all_kswapds(m, context.preferred_zoneref, context.order, context.highest_zoneidx)
     return True
 
 
 @small
-def no_page(m: Machine, ac: ContextIdx, event: int) -> bool:
+def no_page(m: Machine, ac: ContextIdx, event: int) -> None:
     """The request has failed: count why, and end it."""
     context = m.contexts[ac]
     context.attempt = RUNG_FAILED
@@ -209,7 +216,6 @@ def no_page(m: Machine, ac: ContextIdx, event: int) -> bool:
     context.stage = PAGES_DONE
     context.failure = event
     m.events[event] += 1
-    return False
 
 
 @small
@@ -230,7 +236,7 @@ def compacts_first(m: Machine, ac: ContextIdx) -> bool:
 
 
 @small
-def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
+def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> int:
     """The request has its block: the last things to do, one of which may want the lock."""
     context = m.contexts[ac]
     z = int(context.zone)
@@ -240,9 +246,9 @@ def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
     wake_for_boost(m, ac)
     if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve_highatomic(m, z):
         context.stage = RESERVE
-        return True
+        return want_lock(m, ac, zone_lock(z))
     context.stage = PAGES_DONE
-    return False
+    return DONE
 
 
 @small
@@ -256,11 +262,8 @@ def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
 
 
 @core
-def locked(m: Machine, ac: ContextIdx) -> bool:
-    """Run the critical section that the context waits for; is another lock wanted?
-
-    The caller has been granted the lock of zone `contexts[ac].zone`.
-    """
+def locked(m: Machine, ac: ContextIdx) -> int:
+    """What the request wanted is granted: run the critical section that it waits for; what does it want now?"""
     stage = m.contexts[ac].stage
     if stage == REFILL:
         return refill_locked(m, ac)
@@ -270,14 +273,17 @@ def locked(m: Machine, ac: ContextIdx) -> bool:
         return drain_locked(m, ac)
     if stage == FREE_BUDDY:
         return free_buddy_locked(m, ac)
-    assert stage == RESERVE, "a context that waits for no lock"
+    if stage == SLOWPATH:
+        no_page(m, ac, NEEDS_SLOW_PATH)
+        return DONE
+    assert stage == RESERVE, "a context that waits for nothing"
     reserve_highatomic_pageblock(m, ac)
     m.contexts[ac].stage = PAGES_DONE
-    return False
+    return DONE
 
 
 @small
-def refill_locked(m: Machine, ac: ContextIdx) -> bool:
+def refill_locked(m: Machine, ac: ContextIdx) -> int:
     """Refill the per-CPU list and take its first block; else go on to the buddy allocator."""
     rmqueue_bulk(m, ac)
     context = m.contexts[ac]
@@ -285,11 +291,11 @@ def refill_locked(m: Machine, ac: ContextIdx) -> bool:
     if pfn != NO_PAGE:
         return allocated(m, ac, pfn)
     context.stage = BUDDY
-    return True
+    return want_lock(m, ac, zone_lock(context.zone))
 
 
 @small
-def rmqueue_buddy(m: Machine, ac: ContextIdx) -> bool:
+def rmqueue_buddy(m: Machine, ac: ContextIdx) -> int:
     """Take a block from the zone's free lists; else go on to the next zone (kernel: rmqueue_buddy)."""
     context = m.contexts[ac]
     pfn = NO_PAGE
@@ -307,8 +313,8 @@ def rmqueue_buddy(m: Machine, ac: ContextIdx) -> bool:
 
 
 @small
-def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> bool:
-    """Start to free a block; is a zone's lock wanted? (kernel: free_unref_page)"""
+def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> int:
+    """Start to free a block; what does that want? (kernel: free_unref_page)"""
     assert int(m.pages[pfn].page_flags) & (PG_BUDDY | PG_PCP) == 0, "double free"
     context = m.contexts[ac]
     z = page_zone(m, pfn)
@@ -321,29 +327,29 @@ def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> bool:
         context.pfn = pfn
         context.order = order
         context.stage = FREE_BUDDY
-        return True
+        return want_lock(m, ac, zone_lock(z))
     pindex = pcp_put(m, ac, p, pfn, order)
     nr_pages = nr_to_drain(m, z, p, order)
     if nr_pages == 0:
         context.stage = PAGES_DONE
-        return False
+        return DONE
     context.pindex = pindex
     context.nr_pages = nr_pages
     context.stage = DRAIN_PCP
-    return True
+    return want_lock(m, ac, zone_lock(z))
 
 
 @small
-def free_buddy_locked(m: Machine, ac: ContextIdx) -> bool:
+def free_buddy_locked(m: Machine, ac: ContextIdx) -> int:
     """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
     context = m.contexts[ac]
     split_large_buddy(m, ac, context.pfn, context.order, False)
     context.stage = PAGES_DONE
-    return False
+    return DONE
 
 
 @small
-def drain_locked(m: Machine, ac: ContextIdx) -> bool:
+def drain_locked(m: Machine, ac: ContextIdx) -> int:
     """Give a batch of a per-CPU list back, and see whether the zone has recovered."""
     context = m.contexts[ac]
     z = int(context.zone)
@@ -354,7 +360,7 @@ def drain_locked(m: Machine, ac: ContextIdx) -> bool:
         if zone_watermark_ok(m, z, 0, mark, ZONE_MOVABLE, 0, max(zone.nr_free_pages, 0)):
             zone.zone_flags &= ~ZONE_BELOW_HIGH
     context.stage = PAGES_DONE
-    return False
+    return DONE
 
 
 @small

@@ -3,7 +3,7 @@
 A chain is known by its first page. `next` of each page's record leads to the next one, NO_PAGE behind the last:
 an allocated page is on no list, so the link is free. `chain_alloc_begin` is a request to the bulk allocator
 (`mm.bulk`) whose pages become a chain in the order in which the array API would hand them out; `chain_free_begin`
-frees a chain page by page with __free_page, in that order. Each wants zones' locks as `mm.page_alloc` says.
+frees a chain page by page with __free_page, in that order. Each wants what `mm.page_alloc` wants.
 
 Invariant: the pages of a chain are allocated, of order 0, and in no other chain. The records' other fields are
 left alone. Making a chain costs no touch of a page's record: the kernel writes an array of pointers.
@@ -16,25 +16,28 @@ from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn
 from kmsim.mm.list import list_empty, list_first, list_last
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import free_begin, locked
+from kmsim.mm.wants import DONE
 
 
 @core
-def chain_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> bool:
-    """Start to allocate up to `nr_pages` pages; is a lock wanted?
+def chain_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> int:
+    """Start to allocate up to `nr_pages` pages; what does that want?
 
     When it is done, `contexts[ac].pfn` is the first or NO_PAGE, `chain_tail` the last, `nr_populated` how many.
     """
-    return True if alloc_bulk_begin(m, ac, gfp, nr_pages) else chain_done(m, ac)
+    wanted = alloc_bulk_begin(m, ac, gfp, nr_pages)
+    return wanted if wanted else chain_done(m, ac)
 
 
 @core
-def chain_alloc_locked(m: Machine, ac: ContextIdx) -> bool:
-    """Run the critical section that the request waits for; is another lock wanted?"""
-    return True if alloc_bulk_locked(m, ac) else chain_done(m, ac)
+def chain_alloc_locked(m: Machine, ac: ContextIdx) -> int:
+    """What the request wanted is granted: go on; what does it want now?"""
+    wanted = alloc_bulk_locked(m, ac)
+    return wanted if wanted else chain_done(m, ac)
 
 
 @small
-def chain_done(m: Machine, ac: ContextIdx) -> bool:
+def chain_done(m: Machine, ac: ContextIdx) -> int:
     """Make the context's list a chain."""
     context = m.contexts[ac]
     head = int(context.page_list)
@@ -46,7 +49,7 @@ def chain_done(m: Machine, ac: ContextIdx) -> bool:
         m.pages[context.chain_tail].next = NO_PAGE
         m.pages[head].next = head
         m.pages[head].prev = head
-    return False
+    return DONE
 
 
 @small
@@ -74,26 +77,28 @@ def append_split(m: Machine, ac: ContextIdx, first_pfn: Pfn, tail: Pfn, pfn: Pfn
 
 
 @core
-def chain_free_begin(m: Machine, ac: ContextIdx, first_pfn: Pfn) -> bool:
-    """Start to free a chain, page by page; is a lock wanted?"""
+def chain_free_begin(m: Machine, ac: ContextIdx, first_pfn: Pfn) -> int:
+    """Start to free a chain, page by page; what does that want?"""
     m.contexts[ac].chain_next = first_pfn
     return chain_free_next(m, ac)
 
 
 @core
-def chain_free_locked(m: Machine, ac: ContextIdx) -> bool:
-    """Run the critical section that the freeing of a chain waits for; is another lock wanted?"""
-    return True if locked(m, ac) else chain_free_next(m, ac)
+def chain_free_locked(m: Machine, ac: ContextIdx) -> int:
+    """What the freeing of a chain wanted is granted: go on; what does it want now?"""
+    wanted = locked(m, ac)
+    return wanted if wanted else chain_free_next(m, ac)
 
 
 @core
-def chain_free_next(m: Machine, ac: ContextIdx) -> bool:
+def chain_free_next(m: Machine, ac: ContextIdx) -> int:
     """Free pages up to the next one that wants a lock."""
     context = m.contexts[ac]
     while context.chain_next != NO_PAGE:
         pfn = int(context.chain_next)
         context.chain_next = int(m.pages[pfn].next)
         m.work[0].pages_freed += 1
-        if free_begin(m, ac, pfn, 0):
-            return True
-    return False
+        wanted = free_begin(m, ac, pfn, 0)
+        if wanted:
+            return wanted
+    return DONE

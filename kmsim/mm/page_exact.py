@@ -4,7 +4,7 @@ The block of the next order is taken, split, and its tail given back page by pag
 tail of its list under the zone's lock: the per-CPU lists see none of them (__free_pages_ok with FPI_TO_TAIL).
 `exact_free_begin` frees page by page (kernel: free_pages_exact, __free_page).
 
-A request wants zones' locks as `mm.page_alloc` says, and its caller ends it with `after_lock`, which zeroes the
+A request wants what `mm.page_alloc` wants, and its caller ends it with `after_lock`, which zeroes the
 whole block as the kernel does. The first page's record remembers how many pages are held (in `prev`, which an
 allocated page does not use), so that a wrong size at the free is noticed: `contexts[ac].excess_pages`.
     below 0   that many pages leak: they stay allocated, and nobody can free them
@@ -18,9 +18,11 @@ from kmsim.mm.cacheline import touch
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM
 from kmsim.mm.indices import ContextIdx, Gfp, Pfn
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
 from kmsim.mm.page_alloc import PAGES_DONE, RUNG_FAILED, alloc_begin, free_begin, locked
 from kmsim.mm.pageblock import pageblock_migratetype
+from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.zonelist import page_zone
 
 EXACT_IDLE, EXACT_ALLOC, EXACT_TAIL, EXACT_FREE = range(4)
@@ -46,8 +48,8 @@ def set_nr_pages_held(m: Machine, pfn: Pfn, nr_pages: int) -> None:
 
 
 @core
-def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> bool:
-    """Start to allocate `nr_bytes`; is a zone's lock wanted? (kernel: alloc_pages_exact)
+def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> int:
+    """Start to allocate `nr_bytes`; what does that want? (kernel: alloc_pages_exact)
 
     When it is done, `contexts[ac].pfn` is the first page or NO_PAGE; the event EXACT_SAVED counts the pages given back.
     """
@@ -64,21 +66,20 @@ def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> bo
         context.pfn = NO_PAGE
         context.failure = NOPAGE
         m.events[NOPAGE] += 1
-        return False
+        return DONE
     context.exact_stage = EXACT_ALLOC
-    if alloc_begin(m, ac, gfp & ~(GFP_COMP | GFP_HIGHMEM), order):
-        return True
-    return make_alloc_exact(m, ac)
+    wanted = alloc_begin(m, ac, gfp & ~(GFP_COMP | GFP_HIGHMEM), order)
+    return wanted if wanted else make_alloc_exact(m, ac)
 
 
 @core
-def make_alloc_exact(m: Machine, ac: ContextIdx) -> bool:
+def make_alloc_exact(m: Machine, ac: ContextIdx) -> int:
     """The block was allocated, or not: split it and go on to its tail (kernel: make_alloc_exact)."""
     context = m.contexts[ac]
     context.exact_stage = EXACT_IDLE
     pfn = int(context.pfn)
     if pfn == NO_PAGE:
-        return False
+        return DONE
     nr_pages = int(context.exact_next)
     for page in range(pfn, pfn + nr_pages):
         m.pages[page].order = 0
@@ -90,23 +91,24 @@ def make_alloc_exact(m: Machine, ac: ContextIdx) -> bool:
 
 
 @small
-def next_of_tail(m: Machine, ac: ContextIdx) -> bool:
+def next_of_tail(m: Machine, ac: ContextIdx) -> int:
     """Ask for the lock of the tail's next page."""
     context = m.contexts[ac]
     if context.exact_next == context.exact_end:
         context.exact_stage = EXACT_IDLE
-        return False
+        return DONE
     context.exact_stage = EXACT_TAIL
     context.zone = page_zone(m, int(context.exact_next))
-    return True
+    return want_lock(m, ac, zone_lock(context.zone))
 
 
 @core
-def exact_locked(m: Machine, ac: ContextIdx) -> bool:
-    """Run the critical section that an exact request waits for; is another lock wanted?"""
+def exact_locked(m: Machine, ac: ContextIdx) -> int:
+    """What an exact request wanted is granted: go on; what does it want now?"""
     context = m.contexts[ac]
     if context.exact_stage == EXACT_ALLOC:
-        return True if locked(m, ac) else make_alloc_exact(m, ac)
+        wanted = locked(m, ac)
+        return wanted if wanted else make_alloc_exact(m, ac)
     if context.exact_stage == EXACT_TAIL:
         pfn = int(context.exact_next)
         touch(m, ac, pfn)
@@ -115,12 +117,13 @@ def exact_locked(m: Machine, ac: ContextIdx) -> bool:
         context.exact_next = pfn + 1
         return next_of_tail(m, ac)
     assert context.exact_stage == EXACT_FREE, "a context that waits for no lock"
-    return True if locked(m, ac) else free_next(m, ac)
+    wanted = locked(m, ac)
+    return wanted if wanted else free_next(m, ac)
 
 
 @core
-def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> bool:
-    """Start to free exact pages; is a zone's lock wanted? (kernel: free_pages_exact)
+def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> int:
+    """Start to free exact pages; what does that want? (kernel: free_pages_exact)
 
     See `excess_pages` for a wrong size.
     """
@@ -132,7 +135,7 @@ def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> boo
     if excess > 0:
         context.stage = PAGES_DONE
         context.gfp = context.to_check = 0
-        return False
+        return DONE
     context.exact_next = pfn
     context.exact_end = pfn + nr_pages
     context.exact_stage = EXACT_FREE
@@ -140,14 +143,15 @@ def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> boo
 
 
 @small
-def free_next(m: Machine, ac: ContextIdx) -> bool:
+def free_next(m: Machine, ac: ContextIdx) -> int:
     """Free pages up to the next one that wants a lock."""
     context = m.contexts[ac]
     while context.exact_next < context.exact_end:
         pfn = int(context.exact_next)
         context.exact_next = pfn + 1
         m.work[0].pages_freed += 1
-        if free_begin(m, ac, pfn, 0):
-            return True
+        wanted = free_begin(m, ac, pfn, 0)
+        if wanted:
+            return wanted
     context.exact_stage = EXACT_IDLE
-    return False
+    return DONE

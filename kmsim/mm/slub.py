@@ -2,11 +2,10 @@
 
 An allocation takes the first object of the CPU's free list, a free of an object of the CPU's own slab puts it
 there: no lock, no exchange of shared words. All else is a request made of steps, as those of `mm.page_alloc`:
-a verb `..._begin` runs up to the first lock that is wanted, `slab_locked` runs the critical section that was
-asked for; each says whether there is more to come. Then `contexts[ac].lock` is the number of the lock that is
-wanted (see `mm.locks`): the cache's list_lock, or that of the zone which the page allocator within wants; or, right
-behind a critical section, NO_LOCK: then `slab_locked` goes on without a lock. State changes only in these calls;
-between two of them an interrupt on the same CPU, in a context of its own, may allocate and free here.
+a verb `..._begin` runs up to the first thing that it wants (see `mm.wants`), `slab_locked` goes on when that was
+granted: a cache's list_lock, what the page allocator within wants, or, right behind a critical section, to go on
+without a lock. State changes only in these calls; between two of them an interrupt on the same CPU, in a context of
+its own, may allocate and free here.
 
 The ladder of an allocation (___slab_alloc):
     the cpu slab's own free list, where others have freed to it
@@ -19,14 +18,13 @@ Models CONFIG_SLUB_CPU_PARTIAL, preemption off. Leaves out debugging, KFENCE, KA
 RCU delays, and migration to another CPU while pages are allocated. Bad frees are not modelled: callers check with
 `slub_object.free_problem` first.
 
-Invariant: see `mm.slub_records`. Lock order: as `mm.locks` has it; pages are allocated and freed outside of
-list_lock.
+Invariant: see `mm.slub_records`. Lock order: list_lock, then nothing (pages are allocated and freed outside of
+it); a zone's lock only inside the page allocator.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx
-from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import locked
 from kmsim.mm.slub_alloc import (
@@ -61,6 +59,7 @@ from kmsim.mm.slub_steps import (
     ALLOC_SLAB_PAGES,
     DEACTIVATE,
     DISCARD,
+    FIRST_LOCKED,
     FLUSH_CPU,
     FLUSH_PARTIALS,
     FLUSHED,
@@ -75,7 +74,6 @@ from kmsim.mm.slub_steps import (
     LOCKED_SHRINK,
     NEW_OBJECTS,
     NEW_SLAB,
-    NO_LOCK,
     OP_ALLOC,
     OP_ALLOC_BULK,
     OP_DESTROY,
@@ -91,13 +89,14 @@ from kmsim.mm.slub_steps import (
     SLUB_DONE,
     SLUB_WAIT,
 )
+from kmsim.mm.wants import DONE, LOCK, SLOW_PATH, want_to_go_on
 
 # ---- verbs
 
 
 @small
-def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> bool:
-    """Start to allocate an object; is a lock wanted? (kernel: slab_alloc_node)
+def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> int:
+    """Start to allocate an object; what does that want? (kernel: slab_alloc_node)
 
     When it is done, `contexts[ac].obj` is the object, or NO_OBJECT: then `m.contexts[ac].failure` says why.
     """
@@ -111,12 +110,12 @@ def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp:
     sl.contexts[ac].obj = obj
     if gfp & GFP_ZERO:
         m.work[0].bytes_zeroed += sl.caches[cache].object_size
-    return False
+    return DONE
 
 
 @small
-def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> bool:
-    """Start to free an object; is a lock wanted? (kernel: slab_free)"""
+def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> int:
+    """Start to free an object; what does that want? (kernel: slab_free)"""
     cpu = int(m.contexts[ac].cpu)
     slab = slab_of(sl, obj)
     record = sl.slabs[slab]
@@ -130,7 +129,7 @@ def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> boo
         cpu_slab.freelist = obj
         cpu_slab.free_fastpath += 1
         touch_freed(m, sl, c, cpu, link - IN_USE)
-        return False
+        return DONE
     touch_freed_slowly(m, sl, slab, cpu, link - IN_USE)
     context = sl.contexts[ac]
     context.operation = OP_FREE
@@ -140,13 +139,13 @@ def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> boo
     step = free_slowly(m, sl, ac)
     if step == SLUB_DONE:
         context.stage = SLUB_DONE
-        return False
-    return True if step == SLUB_WAIT else proceed(m, sl, ac, step)
+        return DONE
+    return int(context.wants) if step == SLUB_WAIT else proceed(m, sl, ac, step)
 
 
 @core
-def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, nr_objects: int) -> bool:
-    """Start to allocate several objects, or none; is a lock wanted? (kernel: kmem_cache_alloc_bulk)
+def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, nr_objects: int) -> int:
+    """Start to allocate several objects, or none; what does that want? (kernel: kmem_cache_alloc_bulk)
 
     When it is done, the objects are in the context's row of `bulk`, from `bulk_row` on, and
     `contexts[ac].nr_objects` is how many: all of them, or 0.
@@ -162,10 +161,10 @@ def slab_alloc_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx,
 
 
 @core
-def slab_free_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, nr_objects: int) -> bool:
-    """Start to free the first objects of the context's row of `bulk`; is a lock wanted? (kernel: kmem_cache_free_bulk)
+def slab_free_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, nr_objects: int) -> int:
+    """Start to free the first objects of the context's row of `bulk`; what does that want?
 
-    They may be of several caches (kernel: kfree_bulk).
+    They may be of several caches (kernel: kmem_cache_free_bulk, kfree_bulk).
     """
     assert 0 < nr_objects <= SLAB_BULK_MAX
     context = sl.contexts[ac]
@@ -177,13 +176,13 @@ def slab_free_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, nr_objects: int) 
 
 
 @core
-def slab_shrink_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> bool:
+def slab_shrink_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> int:
     """Start to give back what a cache does not need; a lock is wanted (kernel: kmem_cache_shrink)."""
     return flush_begin(m, sl, ac, cache, OP_SHRINK)
 
 
 @core
-def slab_destroy_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> bool:
+def slab_destroy_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) -> int:
     """Start to destroy a cache; a lock is wanted (kernel: kmem_cache_destroy).
 
     When it is done, `contexts[ac].remaining` is how many objects still live: if any, the cache stays.
@@ -192,7 +191,7 @@ def slab_destroy_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx) ->
 
 
 @small
-def flush_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, operation: int) -> bool:
+def flush_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, operation: int) -> int:
     """Start to give back all CPUs' slabs (kernel: flush_all)."""
     context = sl.contexts[ac]
     context.cache = cache
@@ -204,32 +203,41 @@ def flush_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, operation
 
 
 @core
-def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> bool:
-    """Run the critical section that the context waits for, and go on; is another lock wanted?
+def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+    """What the request wanted is granted: run the critical section that it waits for; what does it want now?
 
-    The caller has been granted the lock that `contexts[ac].lock` names, and lets go of it when this returns. Where it
-    is NO_LOCK, nothing is granted, and the request does what follows a critical section.
+    A lock that was granted is held until this returns. What follows a critical section is done without it.
     """
     context = sl.contexts[ac]
     stage = int(context.stage)
-    if context.lock == NO_LOCK:
+    if stage < FIRST_LOCKED:
         return proceed(m, sl, ac, stage)
     if stage in (PAGES_WANTED, PAGES_FREED):
-        if locked(m, ac):
-            context.lock = zone_lock(int(m.contexts[ac].zone))
-            return True
+        wants = pages_locked(m, sl, ac)
+        if wants != DONE:
+            return wants
         step = PAGES_ALLOCATED if stage == PAGES_WANTED else DISCARD
     else:
         step = critical_section(m, sl, ac, stage)
     if step == DISCARD and context.discards == NO_SLAB:
         step = int(context.then)
+    if context.wants == SLOW_PATH:  # no lock was held
+        return proceed(m, sl, ac, step)
     context.stage = step
-    context.lock = NO_LOCK
-    return step != SLUB_DONE
+    return DONE if step == SLUB_DONE else want_to_go_on(m, ac)
+
+
+@small
+def pages_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+    """What the page allocator wanted is granted: go on with it. `wants` says LOCK from its first lock on."""
+    wants = locked(m, ac)
+    if wants == LOCK:
+        sl.contexts[ac].wants = LOCK
+    return wants
 
 
 @core
-def alloc_slowly(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> bool:
+def alloc_slowly(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp) -> int:
     """Start an allocation that finds nothing on the CPU's free list (kernel: __slab_alloc)."""
     context = sl.contexts[ac]
     context.cache = cache
@@ -244,8 +252,8 @@ def alloc_slowly(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp
 
 
 @core
-def proceed(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> bool:
-    """Take steps, none under a lock, until one is wanted or the request is done; is one wanted?"""
+def proceed(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
+    """Take steps, none under a lock, until the request wants something or is done; what does it want?"""
     while step > SLUB_DONE:
         if step < DEACTIVATE:
             step = step_of_alloc(m, sl, ac, step)
@@ -261,9 +269,10 @@ def proceed(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> bool:
             step = free_slowly(m, sl, ac)
         else:
             step = step_of_rest(m, sl, ac, step)
-    if step == SLUB_DONE:
-        sl.contexts[ac].stage = SLUB_DONE
-    return step == SLUB_WAIT
+    if step == SLUB_WAIT:
+        return int(sl.contexts[ac].wants)
+    sl.contexts[ac].stage = SLUB_DONE
+    return DONE
 
 
 @small
@@ -293,7 +302,7 @@ def new_objects(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Look at the list of the CPU's node, if there is anything on it (kernel: get_partial)."""
     nid = int(m.cpus[m.contexts[ac].cpu].node)
     node = sl.cache_nodes[cache_node_index(sl, int(sl.contexts[ac].cache), nid)]
-    return want_list_lock(sl, ac, nid, LOCKED_GET_PARTIAL) if node.nr_partial else ALLOC_SLAB
+    return want_list_lock(m, sl, ac, nid, LOCKED_GET_PARTIAL) if node.nr_partial else ALLOC_SLAB
 
 
 @core
@@ -308,7 +317,7 @@ def step_of_rest(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     assert step == FLUSHED
     context = sl.contexts[ac]
     is_shrink = context.operation == OP_SHRINK
-    return want_list_lock(sl, ac, int(context.next_node), LOCKED_SHRINK if is_shrink else LOCKED_DESTROY)
+    return want_list_lock(m, sl, ac, int(context.next_node), LOCKED_SHRINK if is_shrink else LOCKED_DESTROY)
 
 
 @small
@@ -324,5 +333,5 @@ def critical_section(m: Machine, sl: Slub, ac: ContextIdx, stage: int) -> int:
         return get_partial_node(m, sl, ac)
     if stage == LOCKED_SHRINK:
         return shrink_locked(m, sl, ac)
-    assert stage == LOCKED_DESTROY, "a context that waits for no lock"
+    assert stage == LOCKED_DESTROY, "a context that waits for nothing"
     return destroy_locked(m, sl, ac)

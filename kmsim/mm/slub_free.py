@@ -77,7 +77,7 @@ def free_slowly(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         sl.links[int(context.tail)] = prior
         context.prior = prior
         context.counters = counters_of(sl, slab)
-        return want_list_lock(sl, ac, slab_nid(m, sl, slab), LOCKED_FREE)
+        return want_list_lock(m, sl, ac, slab_nid(m, sl, slab), LOCKED_FREE)
     was_frozen = int(record.slab_flags) & SLAB_FROZEN
     exchange(m, sl, ac, slab)
     context.free_slab = NO_SLAB

@@ -23,7 +23,6 @@ from kmsim.mm.gfp import (
     GFP_RECLAIM_MASK,
 )
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, SlabIdx
-from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin
 from kmsim.mm.slub_lines import LINE_HOT, stamp_slab, touch_set_up
@@ -47,6 +46,7 @@ from kmsim.mm.slub_steps import (
     RETRY_LOAD_SLAB,
     SLUB_WAIT,
 )
+from kmsim.mm.wants import DONE
 
 _SLAB_GFP_MASK = GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK  # what of the caller's flags reaches the page allocator
 
@@ -78,11 +78,12 @@ def allocate_slab(sl: Slub, ac: ContextIdx) -> int:
 def alloc_slab_pages(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Ask the page allocator for the pages of a slab (kernel: alloc_slab_page)."""
     context = sl.contexts[ac]
-    if alloc_begin(m, ac, int(context.page_gfp), int(context.page_order)):
-        context.stage = PAGES_WANTED
-        context.lock = zone_lock(int(m.contexts[ac].zone))
-        return SLUB_WAIT
-    return PAGES_ALLOCATED
+    wants = alloc_begin(m, ac, int(context.page_gfp), int(context.page_order))
+    if wants == DONE:
+        return PAGES_ALLOCATED
+    context.stage = PAGES_WANTED
+    context.wants = wants
+    return SLUB_WAIT
 
 
 @small

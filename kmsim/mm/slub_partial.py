@@ -13,7 +13,6 @@ its list. Lock order: see `mm.slub`.
 from kmsim.jit import small
 from kmsim.mm.cacheline import touch
 from kmsim.mm.indices import CacheNodeIdx, ContextIdx, CpuSlabIdx, NodeIdx, ObjectIdx, SlabIdx
-from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
 from kmsim.mm.slub_lines import stamp_slab
@@ -39,16 +38,17 @@ from kmsim.mm.slub_steps import (
     PUT_PARTIALS,
     SLUB_WAIT,
 )
+from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.zonelist import page_zone
 
 
 @small
-def want_list_lock(sl: Slub, ac: ContextIdx, node: NodeIdx, stage: int) -> int:
+def want_list_lock(m: Machine, sl: Slub, ac: ContextIdx, node: NodeIdx, stage: int) -> int:
     """The context waits for its cache's list_lock on a node; `stage` runs under it."""
     context = sl.contexts[ac]
     context.stage = stage
     context.node = node
-    context.lock = list_lock_of(sl, int(context.cache), node)
+    context.wants = want_lock(m, ac, list_lock_of(sl, int(context.cache), node))
     return SLUB_WAIT
 
 
@@ -152,7 +152,7 @@ def put_cpu_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, may_dra
 @small
 def start_put_partials(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """The context's chain is to go to the lists of its nodes, one after the other (kernel: __put_partials)."""
-    return want_list_lock(sl, ac, slab_nid(m, sl, int(sl.contexts[ac].chain)), LOCKED_PUT_PARTIALS)
+    return want_list_lock(m, sl, ac, slab_nid(m, sl, int(sl.contexts[ac].chain)), LOCKED_PUT_PARTIALS)
 
 
 @small
@@ -223,7 +223,7 @@ def deactivate_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         context.old_slab = NO_SLAB
         return DISCARD
     if int(record.freelist) != END:
-        return want_list_lock(sl, ac, nid, LOCKED_ADD_PARTIAL)
+        return want_list_lock(m, sl, ac, nid, LOCKED_ADD_PARTIAL)
     cache.deactivate_full += 1
     context.old_slab = NO_SLAB
     return int(context.then)
@@ -283,8 +283,9 @@ def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     keeper = sl.caches[int(cache.recycler)]
     record.next = int(keeper.recycled)
     keeper.recycled = slab
-    if free_begin(m, ac, pfn, order):
-        context.stage = PAGES_FREED
-        context.lock = zone_lock(int(m.contexts[ac].zone))
-        return SLUB_WAIT
-    return DISCARD
+    wants = free_begin(m, ac, pfn, order)
+    if wants == DONE:
+        return DISCARD
+    context.stage = PAGES_FREED
+    context.wants = wants
+    return SLUB_WAIT

@@ -146,7 +146,10 @@ slab_context_t = np.dtype(
         np.record,
         [
             ("stage", np.int64),
-            ("lock", np.int64),  # the lock that is wanted: a zone's, a cache's (`list_lock_of`), or NO_LOCK
+            (
+                "wants",
+                np.int64,
+            ),  # what a step that returned SLUB_WAIT wants (see mm.wants)
             ("obj", np.int64),
             ("cache", np.int64),
             ("node", np.int64),  # whose list_lock it has, or wants

@@ -1,8 +1,8 @@
 """The steps of SLUB's requests: what a request does next, and what it waits for.
 
-`mm.slub` runs a request step by step; each step returns the next one, SLUB_DONE, or SLUB_WAIT where it has asked for
-a lock: then the context's `stage` is the step that runs once the lock is granted. State is changed only in
-steps, never between them.
+`mm.slub` runs a request step by step; each step returns the next one, SLUB_DONE, or SLUB_WAIT where
+it wants something (`wants`): then the context's `stage` is the step that runs once that is granted. State is changed
+only in steps, never between them.
 
 Leaves out everything else: the steps are in the other `slub` modules. Invariant: SLUB_WAIT and SLUB_DONE are no steps'
 numbers. Takes no lock.
@@ -10,8 +10,6 @@ numbers. Takes no lock.
 
 SLUB_WAIT = -1
 SLUB_DONE = 0
-
-NO_LOCK = -1  # what a request waits for that has been under a lock, and goes on without one
 
 # Steps that hold no lock. The names of those that are labels in ___slab_alloc are the kernel's.
 (
@@ -36,6 +34,7 @@ NO_LOCK = -1  # what a request waits for that has been under a lock, and goes on
 ) = range(1, 19)
 
 # Steps under the cache's list_lock.
+FIRST_LOCKED = 20
 (
     LOCKED_GET_PARTIAL,
     LOCKED_ADD_PARTIAL,
@@ -43,7 +42,7 @@ NO_LOCK = -1  # what a request waits for that has been under a lock, and goes on
     LOCKED_FREE,
     LOCKED_SHRINK,
     LOCKED_DESTROY,
-) = range(20, 26)
+) = range(FIRST_LOCKED, FIRST_LOCKED + 6)
 
 # Steps under a zone's lock: the page allocator's critical sections; what follows when it is done.
 PAGES_WANTED = 30

@@ -26,7 +26,7 @@ from kmsim.mm.vm_frame import (
     FREE_STRUCT,
     FREE_UNLINK,
     FREE_UNMAP,
-    GO_ON,
+    NOTHING,
     RETURN,
     WAIT,
     frame_of,
@@ -53,7 +53,7 @@ def step_of_free(vm: Vm, ac: ContextIdx, step: int) -> int:
     if step == FREE_UNLINK:
         unlink_busy(vm, int(frame.va))
         frame.step = FREE_UNMAP
-        return GO_ON
+        return NOTHING
     if step == FREE_UNMAP:
         return unmap(vm, ac)
     if step == FREE_LAZY:
@@ -95,7 +95,7 @@ def free_noflush(vm: Vm, ac: ContextIdx) -> int:
     if frame.nr_lazy_pages > vm.params[0].lazy_max_pages:
         vm.params[0].drain_scheduled = 1
     frame.step = FREE_PAGES
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -105,7 +105,7 @@ def free_its_pages(vm: Vm, ac: ContextIdx) -> int:
     pfn = int(vm.areas[frame.area].first_pfn)
     frame.step = FREE_ARRAY
     if pfn == NO_PAGE:
-        return GO_ON
+        return NOTHING
     if must_release(vm, ac):
         frame.step = FREE_PAGES
         return WAIT
@@ -124,7 +124,7 @@ def free_array(vm: Vm, ac: ContextIdx) -> int:
     if area.pages_area != NO_AREA:
         inner = int(area.pages_area)
         vm.frames[push_frame(vm, ac, FREE_START)].area = inner
-    return GO_ON
+    return NOTHING
 
 
 @core
@@ -136,11 +136,11 @@ def step_of_deferred(vm: Vm, ac: ContextIdx, step: int) -> int:
         frame.area = cpu.deferred
         cpu.deferred = NO_AREA
         frame.step = FREE_DEFERRED_NEXT
-        return GO_ON
+        return NOTHING
     assert step == FREE_DEFERRED_NEXT, "a frame without a step"
     if frame.area == NO_AREA:
         return RETURN
     area = int(frame.area)
     frame.area = vm.areas[area].next
     vm.frames[push_frame(vm, ac, FREE_START)].area = area
-    return GO_ON
+    return NOTHING

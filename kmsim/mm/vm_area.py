@@ -49,7 +49,7 @@ from kmsim.mm.vm_frame import (
     AREA_UNDONE,
     CHAIN_ALLOC,
     FREE_START,
-    GO_ON,
+    NOTHING,
     RETURN,
     SPACE_STRUCT,
     VMAP_START,
@@ -125,7 +125,7 @@ def step_of_rest(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
         return failed(vm, ac, EXCEEDS_MEMORY)
     frame.gfp = GFP_KERNEL
     frame.step = SPACE_STRUCT
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -142,7 +142,7 @@ def start_vmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     frame.vm_flags |= VM_ALLOC | VM_UNINITIALIZED
     set_nr_pages(m, vm, ac)
     frame.step = SPACE_STRUCT
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -172,7 +172,7 @@ def try_small(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     frame.order = 0
     set_nr_pages(m, vm, ac)
     frame.step = SPACE_STRUCT
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -184,7 +184,7 @@ def undo(vm: Vm, ac: ContextIdx, reason: int) -> int:
     area = int(frame.area)
     vm.areas[area].vm_flags = int(vm.areas[area].vm_flags) | VM_UNINITIALIZED
     vm.frames[push_frame(vm, ac, FREE_START)].area = area
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -196,7 +196,7 @@ def has_space(vm: Vm, ac: ContextIdx) -> int:
     frame.next_vpn = frame.start_vpn
     if frame.vm_flags & VM_ALLOC == 0:
         frame.step = AREA_MAP
-        return GO_ON
+        return NOTHING
     nr_pages = int(frame.nr_pages)
     gfp = int(frame.gfp) & GFP_RECLAIM_MASK | GFP_ZERO
     if nr_pages < len(vm.kmalloc_caches):
@@ -206,7 +206,7 @@ def has_space(vm: Vm, ac: ContextIdx) -> int:
     inner.nr_bytes = nr_pages * POINTER_BYTES
     inner.gfp = gfp
     inner.vm_flags = 0
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -225,7 +225,7 @@ def array_have(vm: Vm, ac: ContextIdx, step: int) -> int:
     if frame.gfp & (GFP_DMA | GFP_DMA32) == 0:
         frame.gfp |= GFP_HIGHMEM
     frame.step = AREA_BULK if frame.order == 0 else AREA_SINGLE
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -254,7 +254,7 @@ def bulk_have(m: Machine, vm: Vm, ac: ContextIdx) -> int:
         frame.step = AREA_PAGES_DONE
     else:
         frame.step = AREA_BULK if nr == vm.contexts[ac].nr else AREA_SINGLE
-    return GO_ON
+    return NOTHING
 
 
 @core
@@ -267,7 +267,7 @@ def single_page(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
         pfn = int(vm.contexts[ac].pfn)
         if pfn == NO_PAGE:
             frame.step = AREA_PAGES_DONE
-            return GO_ON
+            return NOTHING
         if order and must_release(vm, ac):
             return WAIT
         area.first_pfn = append_split(m, ac, int(area.first_pfn), int(frame.last_pfn), pfn, order)
@@ -276,7 +276,7 @@ def single_page(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
         vm.work[0].pages_taken += 1 << order
     if frame.nr_got == frame.nr_pages or order > m.params[0].max_page_order:
         frame.step = AREA_PAGES_DONE
-        return GO_ON
+        return NOTHING
     gfp = int(frame.gfp) | GFP_NOWARN
     return pages_alloc(vm, ac, gfp & ~GFP_NOFAIL if order else gfp, order, AREA_SINGLE_HAVE)
 
@@ -289,7 +289,7 @@ def pages_done(vm: Vm, ac: ContextIdx) -> int:
     if frame.nr_got != frame.nr_pages:
         return undo(vm, ac, NO_PAGES)
     frame.step = AREA_MAP
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -320,7 +320,7 @@ def map_pages(vm: Vm, ac: ContextIdx) -> int:
             vm.work[0].ptes_set += following - vpn
             frame.next_vpn = following
     frame.step = AREA_MAPPED
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -348,7 +348,7 @@ def new_table(vm: Vm, ac: ContextIdx, step: int) -> int:
     set_table(vm, slot, int(frame.table_pfn))
     vm.work[0].tables_new += 1
     frame.step = AREA_MAP
-    return GO_ON
+    return NOTHING
 
 
 @small

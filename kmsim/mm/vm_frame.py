@@ -1,9 +1,9 @@
 """Functions under way: how vmalloc's steps ask for things, wait, call each other and return.
 
 Each request is a stack of frames. A frame's `step` says what to do next; a step sets the following one and
-returns what it needs: another allocator's request, a lock (then the following step is the critical section),
-a special, or nothing. `mm.vmalloc` runs them. A step that takes long and needs no lock first asks with
-`must_release` to be called again once the spinlock that was granted last has been released.
+returns what it needs: another allocator's request, nothing, or something to wait for (see `mm.wants`; after a lock
+the following step is the critical section). `mm.vmalloc` runs them. A step that takes long and needs no lock first
+asks with `must_release` to be called again once the spinlock that was granted last has been released.
 """
 
 from kmsim.jit import shared, small
@@ -26,13 +26,13 @@ from kmsim.mm.vm_records import (
     FRAMES_PER_CONTEXT,
     NO_AREA,
     NO_VA,
-    RELEASE,
     VM_NO_FAILURE,
     Vm,
 )
+from kmsim.mm.wants import GO_ON, LOCK, NO_LOCK
 
 # What a step needs before the next one can be taken.
-GO_ON, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC, CHAIN_FREE = range(9)
+NOTHING, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC, CHAIN_FREE = range(9)
 
 # The steps, numbered group after group; each group but the last ends with a mark that is no step.
 (
@@ -137,7 +137,7 @@ def first_frame(vm: Vm, ac: ContextIdx, step: int) -> FrameIdx:
     context.area = NO_AREA
     context.failure = VM_NO_FAILURE
     context.held = 0
-    context.inner = GO_ON
+    context.inner = NOTHING
     context.settles = 0
     return push_frame(vm, ac, step)
 
@@ -158,8 +158,16 @@ def push_frame(vm: Vm, ac: ContextIdx, step: int) -> FrameIdx:
 
 @small
 def wait(vm: Vm, ac: ContextIdx, lock: LockIdx, step: int) -> int:
-    """Ask for a lock or a special; `step` follows."""
-    vm.contexts[ac].lock = lock
+    """Ask for a spinlock; `step` runs under it."""
+    return wait_for(vm, ac, LOCK, lock, step)
+
+
+@small
+def wait_for(vm: Vm, ac: ContextIdx, wants: int, lock: LockIdx, step: int) -> int:
+    """Ask for anything; `step` follows."""
+    context = vm.contexts[ac]
+    context.wants = wants
+    context.lock = lock
     vm.frames[frame_of(vm, ac)].step = step
     return WAIT
 
@@ -176,8 +184,9 @@ def must_release(vm: Vm, ac: ContextIdx) -> bool:
     context = vm.contexts[ac]
     if not context.held:
         return False
-    context.lock = RELEASE
-    context.inner = GO_ON
+    context.wants = GO_ON
+    context.lock = NO_LOCK
+    context.inner = NOTHING
     context.settles = 0
     return True
 
@@ -241,7 +250,7 @@ def drop_then(vm: Vm, f: FrameIdx, step: int) -> int:
     else:
         frame.then = step
         frame.step = DROP_NEXT
-    return GO_ON
+    return NOTHING
 
 
 @small

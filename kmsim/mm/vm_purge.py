@@ -17,7 +17,7 @@ from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, FrameIdx, PoolIdx, VaIdx
 from kmsim.mm.locks import FREE_VMAP_AREA_LOCK, VMAP_PURGE_LOCK
 from kmsim.mm.vm_frame import (
-    GO_ON,
+    NOTHING,
     PURGE_ATTACH,
     PURGE_ATTACH_WAIT,
     PURGE_DECAY,
@@ -46,6 +46,7 @@ from kmsim.mm.vm_frame import (
     must_release,
     own_lock,
     wait,
+    wait_for,
 )
 from kmsim.mm.vm_records import (
     DECAY_TREE,
@@ -55,8 +56,6 @@ from kmsim.mm.vm_records import (
     NO_POOL,
     NO_VA,
     PURGES,
-    TLB_FLUSH,
-    UNLOCK_PURGE,
     VA_DECAY,
     VA_FREE,
     Vm,
@@ -73,6 +72,7 @@ from kmsim.mm.vmap_node import (
     sort_purge_list,
     take_lazy,
 )
+from kmsim.mm.wants import FLUSH, MUTEX, NO_LOCK, UNLOCK
 
 FAR = 1 << 62
 
@@ -97,35 +97,35 @@ def step_of_pools(vm: Vm, ac: ContextIdx, step: int) -> int:
         frame.node = 0
         frame.flush_start = FAR
         frame.flush_end = 0
-        return wait(vm, ac, own_lock(vm, VMAP_PURGE_LOCK), PURGE_NODE)
+        return wait_for(vm, ac, MUTEX, own_lock(vm, VMAP_PURGE_LOCK), PURGE_NODE)
     if step == PURGE_NODE:
         if frame.node == vm.params[0].nr_nodes:
             frame.step = PURGE_FLUSH
-            return GO_ON
+            return NOTHING
         node = vm.nodes[frame.node]
         node.skip_populate = frame.full_pool_decay
         node.purge = NO_VA
         frame.pool_size = 0
         frame.step = PURGE_POOL
-        return GO_ON
+        return NOTHING
     if step == PURGE_POOL:
         return next_pool(vm, ac)
     pool = pool_of(int(frame.node), int(frame.pool_size))
     if step == PURGE_DETACH:
         frame.detached = detach_pool(vm, pool)
         frame.step = PURGE_DECAY
-        return GO_ON
+        return NOTHING
     if step == PURGE_DECAY:
         decay(vm, f, pool)
         return drop_then(vm, f, PURGE_ATTACH_WAIT)
     if step == PURGE_ATTACH_WAIT:
         if frame.detached == NO_VA:
             frame.step = PURGE_POOL
-            return GO_ON
+            return NOTHING
         return wait(vm, ac, pool_lock(vm, int(frame.node)), PURGE_ATTACH)
     attach_pool(vm, pool, int(frame.detached))
     frame.step = PURGE_POOL
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -138,7 +138,7 @@ def next_pool(vm: Vm, ac: ContextIdx) -> int:
     frame.pool_size = size
     if size > MAX_VA_SIZE_PAGES:
         frame.step = PURGE_DECAYED
-        return GO_ON
+        return NOTHING
     return wait(vm, ac, pool_lock(vm, node), PURGE_DETACH)
 
 
@@ -183,7 +183,7 @@ def step_of_collecting(vm: Vm, ac: ContextIdx, step: int) -> int:
         if vm.trees[DECAY_TREE].nr:
             return wait(vm, ac, own_lock(vm, FREE_VMAP_AREA_LOCK), PURGE_DECAYED_GLOBAL)
         frame.step = PURGE_LAZY
-        return GO_ON
+        return NOTHING
     if step == PURGE_DECAYED_GLOBAL:
         va = int(vm.trees[DECAY_TREE].first)
         vm.trees[DECAY_TREE].root = vm.trees[DECAY_TREE].first = NO_VA
@@ -195,17 +195,17 @@ def step_of_collecting(vm: Vm, ac: ContextIdx, step: int) -> int:
             return wait(vm, ac, lazy_lock(vm, node), PURGE_TAKE)
         frame.node += 1
         frame.step = PURGE_NODE
-        return GO_ON
+        return NOTHING
     if step == PURGE_TAKE:
         take_lazy(vm, node)
         frame.step = PURGE_SORT
-        return GO_ON
+        return NOTHING
     start, end = sort_purge_list(vm, node)
     frame.flush_start = min(int(frame.flush_start), start)
     frame.flush_end = max(int(frame.flush_end), end)
     frame.node += 1
     frame.step = PURGE_NODE
-    return GO_ON
+    return NOTHING
 
 
 @core
@@ -232,25 +232,25 @@ def step_of_purging(vm: Vm, ac: ContextIdx, step: int) -> int:
         frame.nr_purged_pages = 0
         frame.global_list = NO_VA
         frame.step = PURGE_VA if node < vm.params[0].nr_nodes else PURGE_UNLOCK
-        return GO_ON
+        return NOTHING
     if step == PURGE_VA:
         return next_purged(vm, ac)
     if step == PURGE_POOL_ADD:
         node_pool_add_va(vm, int(frame.pool), int(frame.va))
         vm.work[0].areas_moved += 1
         frame.step = PURGE_VA
-        return GO_ON
+        return NOTHING
     if step == PURGE_LOCAL:
         vm.params[0].vmap_lazy_nr -= frame.nr_purged_pages
         frame.step = PURGE_NODE_NEXT
         if frame.global_list == NO_VA:
-            return GO_ON
+            return NOTHING
         return wait(vm, ac, own_lock(vm, FREE_VMAP_AREA_LOCK), PURGE_GLOBAL)
     if step == PURGE_GLOBAL:
         reclaim_list_global(vm, f, int(frame.global_list))
         return drop_then(vm, f, PURGE_NODE_NEXT)
     if step == PURGE_UNLOCK:
-        return wait(vm, ac, UNLOCK_PURGE, PURGE_DONE)
+        return wait_for(vm, ac, UNLOCK, own_lock(vm, VMAP_PURGE_LOCK), PURGE_DONE)
     assert step == PURGE_DONE, "a frame without a step"
     return RETURN
 
@@ -262,7 +262,7 @@ def flush(vm: Vm, ac: ContextIdx) -> int:
     frame.node = 0
     if frame.flush_end == 0:
         frame.step = PURGE_UNLOCK
-        return GO_ON
+        return NOTHING
     if must_release(vm, ac):
         return WAIT
     params = vm.params[0]
@@ -281,7 +281,7 @@ def flush_range(vm: Vm, ac: ContextIdx, start: int, end: int, step: int) -> int:
     context.flush_start = start
     context.flush_pages = end - start
     vm.work[0].flushes += 1
-    return wait(vm, ac, TLB_FLUSH, step)
+    return wait_for(vm, ac, FLUSH, NO_LOCK, step)
 
 
 @small
@@ -293,7 +293,7 @@ def next_purged(vm: Vm, ac: ContextIdx) -> int:
         va = int(node.purge)
         if va == NO_VA:
             frame.step = PURGE_LOCAL
-            return GO_ON
+            return NOTHING
         record = vm.vas[va]
         node.purge = record.next
         size = int(record.end - record.start)

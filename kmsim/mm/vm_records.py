@@ -25,6 +25,7 @@ from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_layout import Space
 from kmsim.mm.vm_locals import vm_frame_t
+from kmsim.mm.wants import NO_LOCK
 
 NO_AREA = -1
 NO_VA = -1
@@ -55,11 +56,6 @@ VM_UNINITIALIZED = 0x20
 VM_NO_GUARD = 0x40
 VM_ALLOW_HUGE_VMAP = 0x400
 
-# Specials in `contexts[ac].lock`; 0 and above are locks. After each, the caller calls `vm_locked` again.
-NOTHING = -1  # the request is done
-UNLOCK_PURGE = -2  # let go of vmap_purge_lock
-TLB_FLUSH = -3  # make every CPU flush `flush_pages` pages from `flush_start`, and wait for them
-RELEASE = -4  # let go of the spinlock that was granted last: what follows holds none, and takes its time
 
 # How a kvmalloc ended, and why it left the slab or failed.
 KV_NONE, KV_SLAB, KV_PAGES, KV_VMALLOC, KV_FAILED = range(5)
@@ -175,7 +171,8 @@ vm_context_t = np.dtype(
     (
         np.record,
         [
-            ("lock", np.int64),  # what is wanted: see the specials above
+            ("wants", np.int64),  # what the step on top of the stack wants (see mm.wants)
+            ("lock", np.int64),  # which lock, where it wants one, or to let go of one
             ("area", np.int64),  # the result
             ("obj", np.int64),  # kvmalloc's results, and what the last request to the slab gave
             ("pfn", np.int64),
@@ -184,7 +181,7 @@ vm_context_t = np.dtype(
             ("reason", np.int64),
             ("failure", np.int64),
             ("depth", np.int64),  # frames in use
-            ("inner", np.int64),  # the kind of request that is under way in another allocator, or GO_ON: none
+            ("inner", np.int64),  # the kind of request that is under way in another allocator, or NOTHING: none
             ("settles", np.int64),  # it is over, but for what is done without a lock
             ("held", np.int64),  # not 0: a spinlock was granted and not yet let go of
             ("cache", np.int64),  # arguments of the inner request
@@ -308,7 +305,7 @@ def _make_empty(vm: Vm, page_shift: int) -> None:
     vm.pools["head"] = vm.pools["tail"] = NO_VA
     vm.cpus["preload"] = NO_VA
     vm.cpus["deferred"] = NO_AREA
-    vm.contexts["lock"] = NOTHING
+    vm.contexts["lock"] = NO_LOCK
     whole = vm.vas[0]
     whole.end = whole.subtree_max = (1 << (64 - page_shift)) - 1
     whole.parent = whole.left = whole.right = whole.next = whole.prev = NO_VA

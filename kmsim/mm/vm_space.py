@@ -24,7 +24,7 @@ from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_HAS_SPACE,
     AREA_NO_SPACE,
-    GO_ON,
+    NOTHING,
     PURGE_START,
     SPACE_FIND,
     SPACE_FOUND,
@@ -105,16 +105,16 @@ def step_of_space(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
         frame = vm.frames[frame_of(vm, ac)]
         insert_busy(vm, int(frame.va))
         frame.step = AREA_HAS_SPACE
-        return GO_ON
+        return NOTHING
     if step == SPACE_PURGED:
         vm.frames[frame_of(vm, ac)].step = SPACE_PRELOAD
-        return GO_ON
+        return NOTHING
     if step == SPACE_GIVE_UP:
         return give_up(vm, ac)
     assert step == SPACE_NO_STRUCT, "a frame without a step"
     forget_area(vm, int(vm.frames[frame_of(vm, ac)].area))
     vm.frames[frame_of(vm, ac)].step = AREA_NO_SPACE
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -125,7 +125,7 @@ def start_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     if vm.contexts[ac].obj == NO_OBJECT:
         vm.contexts[ac].failure = NO_STRUCT
         frame.step = AREA_NO_SPACE
-        return GO_ON
+        return NOTHING
     area = new_area(vm, int(vm.contexts[ac].obj))
     frame.area = area
     vm.areas[area].nr_bytes = frame.nr_bytes
@@ -137,12 +137,12 @@ def start_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     frame.range_pages = frame.nr_pages + int(frame.vm_flags & VM_NO_GUARD == 0)
     frame.step = SPACE_OBJECT
     if vm.params[0].nr_nodes == 1:
-        return GO_ON
+        return NOTHING
     node = int(this_cpu(m, ac) % vm.params[0].nr_nodes)
     frame.owner = encode_vn_id(node)
     frame.pool = pool_of(node, int(frame.range_pages))
     if pool_is_empty(vm, int(frame.pool)):
-        return GO_ON
+        return NOTHING
     return wait(vm, ac, pool_lock(vm, node), SPACE_POOL)
 
 
@@ -154,11 +154,11 @@ def take_from_pool(vm: Vm, ac: ContextIdx) -> int:
     frame.va = va
     if va == NO_VA:
         frame.step = SPACE_OBJECT
-        return GO_ON
+        return NOTHING
     vm.events[POOL_HITS] += 1
     frame.start_vpn = int(vm.vas[va].start)
     frame.step = SPACE_PLACE
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -171,7 +171,7 @@ def start_search(vm: Vm, ac: ContextIdx) -> int:
     frame.step = SPACE_PRELOAD if va != NO_VA else SPACE_GIVE_UP
     if va == NO_VA:
         vm.contexts[ac].failure = NO_STRUCT
-    return GO_ON
+    return NOTHING
 
 
 @small
@@ -212,12 +212,12 @@ def found(vm: Vm, ac: ContextIdx) -> int:
     frame = vm.frames[frame_of(vm, ac)]
     if frame.start_vpn != NO_START:
         frame.step = SPACE_PLACE
-        return GO_ON
+        return NOTHING
     if not frame.purged:
         frame.purged = 1
         frame.step = SPACE_PURGED
         vm.frames[push_frame(vm, ac, PURGE_START)].full_pool_decay = 1
-        return GO_ON
+        return NOTHING
     vm.contexts[ac].failure = NO_SPACE
     frame.step = SPACE_GIVE_UP
     va = int(frame.va)

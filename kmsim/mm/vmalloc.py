@@ -1,30 +1,26 @@
 """vmalloc: memory whose addresses are contiguous and whose pages are not (kernel: mm/vmalloc.c).
 
-Each verb `..._begin` starts a request and runs it up to the first thing to wait for; `vm_locked` goes on when
-that was granted. Both say whether there is something to wait for: then `contexts[ac].lock` is
-    the number of a lock (see `mm.locks`): one of vmalloc's own, or the page or slab allocator's
-    UNLOCK_PURGE, TLB_FLUSH, RELEASE: no lock, but something to do (see `mm.vm_records`)
-A granted spinlock is held for one call of `vm_locked` and let go of when that returns; the mutex is held until
-UNLOCK_PURGE. State changes in the call that was granted the lock. When nothing is wanted any more,
-`contexts[ac].area` is the result, and `failure` says why it is NO_AREA.
+Each verb `..._begin` starts a request and runs it up to the first thing that it wants (see `mm.wants`); `vm_locked`
+goes on when that was granted. Beside what the page allocator and SLUB want, those are free_vmap_area_lock,
+init_mm.page_table_lock and each node's busy.lock, lazy.lock and pool_lock; vmap_purge_lock, which is a mutex; and that
+`flush_pages` pages from `flush_start` are flushed. State changes in the call that was granted the lock. When nothing is
+wanted any more, `contexts[ac].area` is the result, and `failure` says why it is NO_AREA.
 
 The steps themselves are in `mm.vm_space`, `mm.vm_area`, `mm.vfree`, `mm.vm_purge` and `mm.kvmalloc_steps`; here
-is what runs them, and asks the page and slab allocators on their behalf. Lock order: as `mm.locks` has it. A purge
-takes free_vmap_area_lock, the nodes' pool_lock and lazy.lock, and list_lock and zone->lock for the objects that it
-frees; busy.lock and page_table_lock are never taken within a purge.
+is what runs them, and asks the page and slab allocators on their behalf. Lock order: vmap_purge_lock, then one
+spinlock at a time. A purge takes free_vmap_area_lock, the nodes' pool_lock and lazy.lock, and list_lock and
+zone->lock for the objects that it frees; busy.lock and page_table_lock are never taken within a purge.
 """
 
 from kmsim.jit import core, prefetch, small
 from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx, Gfp
 from kmsim.mm.kvmalloc_steps import step_of_kv
-from kmsim.mm.locks import VMAP_PURGE_LOCK, zone_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
 from kmsim.mm.slub_records import NO_OBJECT, Slub
-from kmsim.mm.slub_steps import NO_LOCK
 from kmsim.mm.vfree import step_of_free
 from kmsim.mm.vm_area import step_of_area
 from kmsim.mm.vm_frame import (
@@ -36,7 +32,7 @@ from kmsim.mm.vm_frame import (
     FREE_DEFERRED,
     FREE_START,
     FREE_STEPS_END,
-    GO_ON,
+    NOTHING,
     PAGES_ALLOC,
     PAGES_FREE,
     PURGE_START,
@@ -49,20 +45,20 @@ from kmsim.mm.vm_frame import (
     WAIT,
     first_frame,
     frame_of,
-    own_lock,
     slab_free,
 )
 from kmsim.mm.vm_purge import step_of_purge
-from kmsim.mm.vm_records import NO_AREA, NO_VA, NOTHING, RELEASE, VM_MAP, VM_USERMAP, Vm
+from kmsim.mm.vm_records import NO_AREA, NO_VA, VM_MAP, VM_USERMAP, Vm
 from kmsim.mm.vm_space import step_of_space
 from kmsim.mm.vmap import forget_va
+from kmsim.mm.wants import DONE, LOCK, NO_LOCK, want_lock, want_to_go_on
 
 # ---- verbs
 
 
 @core
-def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int, gfp: Gfp, vm_flags: int) -> bool:
-    """Start to allocate an area; is anything wanted? (kernel: __vmalloc, __vmalloc_node_range)
+def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int, gfp: Gfp, vm_flags: int) -> int:
+    """Start to allocate an area; what does that want? (kernel: __vmalloc, __vmalloc_node_range)
 
     `vm_flags` is 0, VM_ALLOW_HUGE_VMAP (vmalloc_huge) or VM_USERMAP; `gfp` with __GFP_ZERO is vzalloc.
     """
@@ -75,14 +71,14 @@ def vmalloc_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int, g
 
 
 @small
-def vmalloc_user_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int) -> bool:
+def vmalloc_user_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_bytes: int) -> int:
     """Start to allocate zeroed memory that may be mapped to user space (kernel: vmalloc_user; SHMLBA is a page)."""
     return vmalloc_begin(m, sl, vm, ac, nr_bytes, GFP_KERNEL | GFP_ZERO, VM_USERMAP)
 
 
 @core
-def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_pages: int) -> bool:
-    """Start to map pages that the caller has; is anything wanted? (kernel: vmap)"""
+def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_pages: int) -> int:
+    """Start to map pages that the caller has; what does that want? (kernel: vmap)"""
     assert nr_pages > 0
     frame = vm.frames[first_frame(vm, ac, VMAP_START)]
     frame.nr_pages = nr_pages
@@ -92,8 +88,8 @@ def vmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, nr_pages: int) -> b
 
 
 @core
-def vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
-    """Start to free an area, from where one may sleep; is anything wanted? (kernel: vfree)"""
+def vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> int:
+    """Start to free an area, from where one may sleep; what does that want? (kernel: vfree)"""
     vm.frames[first_frame(vm, ac, FREE_START)].area = area
     return go_on(m, sl, vm, ac)
 
@@ -110,13 +106,13 @@ def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: AreaIdx) -> None:
 
 
 @small
-def vunmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
+def vunmap_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, area: AreaIdx) -> int:
     """Start to unmap an area whose pages stay with the caller (kernel: vunmap)."""
     return vfree_begin(m, sl, vm, ac, area)
 
 
 @core
-def vfree_atomic_begin(m: Machine, vm: Vm, ac: ContextIdx, area: AreaIdx) -> bool:
+def vfree_atomic_begin(m: Machine, vm: Vm, ac: ContextIdx, area: AreaIdx) -> int:
     """Put an area on this CPU's list to be freed later; nothing is ever wanted (kernel: vfree_atomic).
 
     The first on the list schedules the work item: `cpus[cpu].vfree_scheduled` is 1 then.
@@ -128,13 +124,12 @@ def vfree_atomic_begin(m: Machine, vm: Vm, ac: ContextIdx, area: AreaIdx) -> boo
         cpu.vfree_scheduled = 1
         vm.params[0].vfree_scheduled += 1
     cpu.deferred = area
-    vm.contexts[ac].lock = NOTHING
-    return False
+    return DONE
 
 
 @core
-def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, of_cpu: CpuIdx) -> bool:
-    """Start the work item that frees what a CPU has put off; is anything wanted? (kernel: delayed_vfree_work)"""
+def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, of_cpu: CpuIdx) -> int:
+    """Start the work item that frees what a CPU has put off; what does it want? (kernel: delayed_vfree_work)"""
     vm.params[0].vfree_scheduled -= vm.cpus[of_cpu].vfree_scheduled
     vm.cpus[of_cpu].vfree_scheduled = 0
     vm.frames[first_frame(vm, ac, FREE_DEFERRED)].deferred_cpu = of_cpu
@@ -142,18 +137,17 @@ def deferred_vfree_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, of_cpu: C
 
 
 @core
-def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
-    """Start the work item that purges; the mutex is wanted (kernel: drain_vmap_area_work)."""
+def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> int:
+    """Start the work item that purges: it wants the mutex (kernel: drain_vmap_area_work)."""
     vm.params[0].drain_scheduled = 0
     vm.frames[first_frame(vm, ac, PURGE_START)].full_pool_decay = 0
     return go_on(m, sl, vm, ac)
 
 
 @small
-def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
-    """What the request waited for was granted, or done: go on; is anything else wanted?"""
-    context = vm.contexts[ac]
-    context.held = int(context.lock >= 0 and context.lock != own_lock(vm, VMAP_PURGE_LOCK))
+def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> int:
+    """What the request wanted was granted, or done: go on; what does it want now?"""
+    vm.contexts[ac].held = int(m.contexts[ac].lock != NO_LOCK)
     return go_on(m, sl, vm, ac)
 
 
@@ -161,42 +155,50 @@ def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
 
 
 @core
-def go_on(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> bool:
-    """Take steps until the request waits for something or is done; does it wait?
+def go_on(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> int:
+    """Take steps until the request wants something or is done; what does it want?
 
     Where another allocator's request is under way, that comes first.
     """
     context = vm.contexts[ac]
     inner = int(context.inner)
-    if inner != GO_ON:
+    if inner != NOTHING:
         if not context.settles:
-            if inner in (SLAB_ALLOC, SLAB_FREE):
-                waits = slab_waits(sl, vm, ac, slab_locked(m, sl, ac))
-            elif inner == CHAIN_ALLOC:
-                waits = pages_wait(m, vm, ac, chain_alloc_locked(m, ac))
-            elif inner == CHAIN_FREE:
-                waits = pages_wait(m, vm, ac, chain_free_locked(m, ac))
-            else:
-                waits = pages_wait(m, vm, ac, locked(m, ac))
-            if waits:
-                return True
+            wants = inner_locked(m, sl, ac, inner)
+            if wants:
+                return wants
         if settle(m, sl, vm, ac, inner):
-            return True
+            return want_to_go_on(m, ac)
     while True:
-        context.inner = GO_ON
+        context.inner = NOTHING
         context.settles = 0
         needs = next_step(m, vm, ac)
         if needs == WAIT:
-            return True
+            return publish(m, vm, ac)
         if needs == RETURN:
             context.depth -= 1
             if context.depth == 0:
-                context.lock = NOTHING
-                return False
-        elif needs != GO_ON:
+                return DONE
+        elif needs != NOTHING:
             context.inner = needs
-            if inner_begin(m, sl, vm, ac, needs) or settle(m, sl, vm, ac, needs):
-                return True
+            if not context.held:
+                m.contexts[ac].lock = NO_LOCK
+            wants = inner_begin(m, sl, vm, ac, needs)
+            if wants:
+                return wants
+            if settle(m, sl, vm, ac, needs):
+                return want_to_go_on(m, ac)
+
+
+@small
+def publish(m: Machine, vm: Vm, ac: ContextIdx) -> int:
+    """Say what the step on top wants."""
+    context = vm.contexts[ac]
+    if context.wants == LOCK:
+        return want_lock(m, ac, int(context.lock))
+    m.contexts[ac].lock = NO_LOCK
+    m.contexts[ac].mutex = context.lock
+    return int(context.wants)
 
 
 @small
@@ -227,48 +229,46 @@ def drop_next(vm: Vm, ac: ContextIdx) -> int:
     step = int(frame.then) if frame.drop == NO_VA else DROP_NEXT
     if obj == NO_OBJECT:
         frame.step = step
-        return GO_ON
+        return NOTHING
     return slab_free(vm, ac, obj, step)
 
 
 @small
-def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, needs: int) -> bool:
-    """Begin a request to another allocator; does it want a lock?"""
+def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, needs: int) -> int:
+    """Begin a request to another allocator; what does it want?"""
     context = vm.contexts[ac]
     if needs == SLAB_ALLOC:
-        return slab_waits(sl, vm, ac, slab_alloc_begin(m, sl, ac, int(context.cache), int(context.gfp)))
+        return slab_alloc_begin(m, sl, ac, int(context.cache), int(context.gfp))
     if needs == SLAB_FREE:
-        return slab_waits(sl, vm, ac, slab_free_begin(m, sl, ac, int(context.obj)))
+        return slab_free_begin(m, sl, ac, int(context.obj))
     if needs == CHAIN_ALLOC:
-        return pages_wait(m, vm, ac, chain_alloc_begin(m, ac, int(context.gfp), int(context.nr)))
+        return chain_alloc_begin(m, ac, int(context.gfp), int(context.nr))
     if needs == CHAIN_FREE:
-        return pages_wait(m, vm, ac, chain_free_begin(m, ac, int(context.pfn)))
+        return chain_free_begin(m, ac, int(context.pfn))
     if needs == PAGES_ALLOC:
-        return pages_wait(m, vm, ac, alloc_begin(m, ac, int(context.gfp), int(context.order)))
+        return alloc_begin(m, ac, int(context.gfp), int(context.order))
     assert needs == PAGES_FREE
-    return pages_wait(m, vm, ac, free_begin(m, ac, int(context.pfn), int(context.order)))
+    return free_begin(m, ac, int(context.pfn), int(context.order))
 
 
 @small
-def slab_waits(sl: Slub, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
-    """Pass on the lock that the slab wants; RELEASE where it wants to go on without one."""
-    if waits:
-        lock = int(sl.contexts[ac].lock)
-        vm.contexts[ac].lock = RELEASE if lock == NO_LOCK else lock
-    return waits
-
-
-@small
-def pages_wait(m: Machine, vm: Vm, ac: ContextIdx, waits: bool) -> bool:
-    """Pass on which zone's lock is wanted."""
-    if waits:
-        vm.contexts[ac].lock = zone_lock(int(m.contexts[ac].zone))
-    return waits
+def inner_locked(m: Machine, sl: Slub, ac: ContextIdx, inner: int) -> int:
+    """What a request to another allocator wanted is granted: go on with it; what does it want now?"""
+    if inner in (SLAB_ALLOC, SLAB_FREE):
+        return slab_locked(m, sl, ac)
+    if inner == CHAIN_ALLOC:
+        return chain_alloc_locked(m, ac)
+    if inner == CHAIN_FREE:
+        return chain_free_locked(m, ac)
+    return locked(m, ac)
 
 
 @small
 def settle(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, inner: int) -> bool:
-    """A request to another allocator is over: check and zero new pages without the lock, then pass on the result."""
+    """A request to another allocator is over: pass on its result; True where its pages first want the lock let go of.
+
+    New pages are checked and zeroed without it.
+    """
     context = vm.contexts[ac]
     if inner == SLAB_ALLOC:
         context.obj = sl.contexts[ac].obj
@@ -277,7 +277,6 @@ def settle(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, inner: int) -> bool:
         pages = m.contexts[ac]
         if pages.to_check or pages.gfp & GFP_ZERO:
             if context.held:
-                context.lock = RELEASE
                 context.settles = 1
                 return True
             after_lock(m, ac)

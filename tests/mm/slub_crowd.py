@@ -15,7 +15,7 @@ from kmsim.mm.memblock import Boot, boot_machine
 from kmsim.mm.mmzone import CONTEXTS_PER_CPU, MAX_NR_ZONES, NEEDS_SLOW_PATH, NOPAGE, PGALLOC, PGFREE
 from kmsim.mm.slab_geometry import Geometry
 from kmsim.mm.slub_records import SLAB_PFMEMALLOC, bulk_row, list_lock_of, new_slub
-from kmsim.mm.slub_steps import NO_LOCK
+from kmsim.mm.wants import DONE, NO_LOCK
 from tests.models.slub_model import Object, SlubModel, Steps
 
 from . import drivers, slub_drivers
@@ -111,14 +111,14 @@ class Crowd:
         wanted = slub_drivers.locked(self.m, self.sl, ac)
         self.follow(ac, wanted, before)
 
-    def follow(self, ac: int, wanted: bool, before: Any) -> None:
+    def follow(self, ac: int, wanted: int, before: Any) -> None:
         """Let the twin come as far as the compiled side has."""
         request = self.requests[ac]
         events = self.m.events - before
         assert events[NOPAGE] == events[NEEDS_SLOW_PATH] == 0
         request.nr_allocated += int(events[PGALLOC : PGALLOC + MAX_NR_ZONES].sum())
         request.nr_freed += int(events[PGFREE])
-        lock = int(self.sl.contexts[ac].lock) if wanted else None
+        lock = int(self.m.contexts[ac].lock) if wanted else None
         if not request.waits_for or request.waits_for[0] in ("lock", "unlocked"):
             self.step(request, None)
         while not request.finished and not self.is_there(request, lock):
@@ -128,7 +128,7 @@ class Crowd:
                 self.step(request, self.nr_pfns)
             else:
                 self.step(request, None)
-        assert request.finished != wanted
+        assert request.finished == (wanted == DONE)
         if request.finished:
             assert request.nr_allocated == request.nr_freed == 0
             self.finish(ac)

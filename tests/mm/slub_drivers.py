@@ -23,8 +23,8 @@ ALLOC, FREE, ALLOC_BULK, FREE_BULK, SHRINK, DESTROY, NOTHING = range(7)
 
 
 @entry
-def begin(m: Machine, sl: Slub, ac: int, operation: int, one: int, gfp: int, nr_objects: int) -> bool:
-    """Start an operation on cache or object `one`; is a lock wanted?"""
+def begin(m: Machine, sl: Slub, ac: int, operation: int, one: int, gfp: int, nr_objects: int) -> int:
+    """Start an operation on cache or object `one`; what does it want?"""
     if operation == ALLOC:
         return slab_alloc_begin(m, sl, ac, one, gfp)
     if operation == FREE:
@@ -40,14 +40,14 @@ def begin(m: Machine, sl: Slub, ac: int, operation: int, one: int, gfp: int, nr_
 
 
 @entry
-def locked(m: Machine, sl: Slub, ac: int) -> bool:
-    """Grant the lock that the context waits for; is another wanted?"""
+def locked(m: Machine, sl: Slub, ac: int) -> int:
+    """Grant what the context wants; what does it want now?"""
     return slab_locked(m, sl, ac)
 
 
 @entry
-def finish(m: Machine, sl: Slub, ac: int, wanted: bool) -> int:
-    """Grant every lock; the context's object."""
+def finish(m: Machine, sl: Slub, ac: int, wanted: int) -> int:
+    """Grant everything; the context's object."""
     while wanted:
         wanted = slab_locked(m, sl, ac)
     return int(sl.contexts[ac].obj)

@@ -28,6 +28,7 @@ from kmsim.mm.mmzone import (
 from kmsim.mm.slub_records import NO_OBJECT, Slub, list_lock_of, new_slub
 from kmsim.mm.slub_recount import slab_totals
 from kmsim.mm.snapshot import load, save
+from kmsim.mm.wants import LOCK
 from kmsim.mm.zone_setup import init_watermarks
 from kmsim.mm.zonelist import build_all_zonelists
 from kmsim.procfs import buddyinfo, pagetypeinfo, zoneinfo
@@ -226,8 +227,8 @@ def test_a_list_lock_is_that_of_the_slabs_node() -> None:
     for obj in objects:
         more = slub_drivers.begin(m, sl, HERE[0], slub_drivers.FREE, obj, 0, 0)
         while more:
-            if sl.contexts[HERE[0]].lock >= 0:
-                wanted.append(int(sl.contexts[HERE[0]].lock))
+            if more == LOCK:
+                wanted.append(int(m.contexts[HERE[0]].lock))
             more = slub_drivers.locked(m, sl, HERE[0])
     of_lists = [n for n in wanted if locks[n].lock_class == NODE_LIST_LOCK]
     assert set(of_lists) == {list_lock_of(sl, 0, 1)}

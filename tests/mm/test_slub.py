@@ -11,7 +11,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_object import FREE_NO_OBJECT, FREE_NO_SLAB, FREE_TWICE, FREE_WRONG_CACHE
 from kmsim.mm.slub_records import NO_OBJECT, Slub, list_lock_of, new_slub, slab_t
 from kmsim.mm.slub_recount import slab_totals
-from kmsim.mm.slub_steps import NO_LOCK
+from kmsim.mm.wants import NO_LOCK
 
 from . import slub_drivers
 from .machines import plain_machine
@@ -87,7 +87,7 @@ def test_what_follows_a_critical_section_is_done_without_its_lock() -> None:
     seen = []
     wanted = slub_drivers.begin(m, sl, 0, slub_drivers.ALLOC, 0, GFP_KERNEL, 0)
     while wanted:
-        seen.append((int(sl.contexts[0].lock), int(sl.work[0].objects_set_up)))
+        seen.append((int(m.contexts[0].lock), int(sl.work[0].objects_set_up)))
         wanted = slub_drivers.locked(m, sl, 0)
     assert seen == [(0, 0), (NO_LOCK, 0)]  # a zone's lock for the page; the objects are set up behind it
     assert sl.work[0].objects_set_up == 4

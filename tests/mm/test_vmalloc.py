@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kmsim.mm import wants
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.locks import (
     BUSY_LOCK,
@@ -24,18 +25,28 @@ from kmsim.mm.vm_records import (
     NO_AREA,
     NO_PAGES,
     NO_SPACE,
-    NOTHING,
-    RELEASE,
-    TLB_FLUSH,
-    UNLOCK_PURGE,
     VM_ALLOW_HUGE_VMAP,
     VM_FAILED,
     VM_USERMAP,
 )
+from kmsim.mm.wants import FLUSH, UNLOCK
 from kmsim.procfs import vmallocinfo
 
 from . import drivers
-from .vm_drivers import DEFERRED, GO_ON, PURGE, VFREE, VFREE_ATOMIC, VMALLOC, VMALLOC_USER, VMAP, Ready, ready, recount
+from .vm_drivers import (
+    DEFERRED,
+    GO_ON,
+    NOTHING,
+    PURGE,
+    VFREE,
+    VFREE_ATOMIC,
+    VMALLOC,
+    VMALLOC_USER,
+    VMAP,
+    Ready,
+    ready,
+    recount,
+)
 
 GFP_KERNEL = parse_gfp("GFP_KERNEL")
 ZERO = parse_gfp("__GFP_ZERO")
@@ -50,7 +61,7 @@ WORDS = {
     LAZY_LOCK: "lazy {}",
     POOL_LOCK: "pool {}",
 }
-SPECIALS = {UNLOCK_PURGE: "unlock vmap_purge_lock", TLB_FLUSH: "flush", RELEASE: "release"}
+SPECIALS = {-UNLOCK: "unlock vmap_purge_lock", -FLUSH: "flush", -wants.GO_ON: "release"}
 
 
 def names(kmsim: Ready, waits: list[int]) -> list[str]:
@@ -143,7 +154,7 @@ def test_a_huge_mapping_takes_the_place_of_a_table() -> None:
     kmsim.request(0, PURGE)
     waits = kmsim.request(0, VMALLOC, 2 << 20, GFP_KERNEL, VM_ALLOW_HUGE_VMAP)
     assert kmsim.start(kmsim.area(0)) == 0
-    assert TLB_FLUSH in waits
+    assert -FLUSH in waits
     assert kmsim.vm.params[0].nr_tables == 2
     recount(kmsim.m, kmsim.vm)
 
@@ -230,18 +241,20 @@ def test_requests_on_several_cpus_and_in_interrupts_may_come_in_any_order(seed: 
     held: list[int] = []
     pages: list[int] = []
     running: dict[int, bool] = {}  # by context: is it an allocation?
+    waits_for: dict[int, int] = {}  # by context
     mutex = None
     for _ in range(1500):
         ac = int(random.integers(2))
         if ac not in running:
-            mutex = begin(kmsim, ac, random, held, running, mutex)
+            waits_for[ac] = begin(kmsim, ac, random, held, running, mutex)
         else:
-            lock = int(kmsim.vm.contexts[ac].lock)
+            lock = waits_for[ac]
             purge_lock = own_lock(kmsim.vm, VMAP_PURGE_LOCK)
             if lock == purge_lock and mutex not in (None, ac):
                 continue  # asleep until the other one lets go of it
-            mutex = ac if lock == purge_lock else None if lock == UNLOCK_PURGE else mutex
-            if kmsim.step(ac, GO_ON) == NOTHING:
+            mutex = ac if lock == purge_lock else None if lock == -UNLOCK else mutex
+            waits_for[ac] = kmsim.step(ac, GO_ON)
+            if waits_for[ac] == NOTHING:
                 finish(kmsim, ac, held, running)
         interrupt(kmsim, ac, random, pages)
     for ac in list(running):
@@ -255,8 +268,8 @@ def test_requests_on_several_cpus_and_in_interrupts_may_come_in_any_order(seed: 
 
 def begin(
     kmsim: Ready, ac: int, random: np.random.Generator, held: list[int], running: dict[int, bool], mutex: int | None
-) -> int | None:
-    """Begin a request in a context that has none."""
+) -> int:
+    """Begin a request in a context that has none; what it waits for."""
     choice = int(random.integers(10))
     if choice == 0 and mutex is None and len(running) == 0:
         lock, running[ac] = kmsim.step(ac, PURGE), False
@@ -268,7 +281,7 @@ def begin(
         lock, running[ac] = kmsim.step(ac, VFREE, held.pop(int(random.integers(len(held))))), False
     if lock == NOTHING:
         finish(kmsim, ac, held, running)
-    return mutex
+    return lock
 
 
 def finish(kmsim: Ready, ac: int, held: list[int], running: dict[int, bool]) -> None:

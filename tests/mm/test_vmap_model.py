@@ -13,9 +13,9 @@ from kmsim.mm.vm_records import (
     NO_AREA,
     NO_SPACE,
     NO_VA,
-    TLB_FLUSH,
     VM_ALLOW_HUGE_VMAP,
 )
+from kmsim.mm.wants import FLUSH
 from tests.models.vmap_model import Node, Range, VmapModel
 
 from . import drivers
@@ -93,7 +93,7 @@ class Pair:
         start = self.twin.alloc(cpu, nr_pages + 1, align, told)
         assert start == told
         if align == 1:
-            assert waits.count(TLB_FLUSH) == len(self.twin.flushes) - nr_flushes
+            assert waits.count(-FLUSH) == len(self.twin.flushes) - nr_flushes
         self.reached["purged in need"] += len(self.twin.flushes) > nr_flushes
         if area == NO_AREA:
             self.reached["exhausted"] += 1
@@ -129,7 +129,7 @@ class Pair:
         self.twin.drain_scheduled = False
         cpu = self.random.randrange(self.nr_cpus)
         waits = self.kmsim.request(cpu, PURGE)
-        assert waits.count(TLB_FLUSH) == len(self.twin.flushes) - nr_flushes
+        assert waits.count(-FLUSH) == len(self.twin.flushes) - nr_flushes
         if len(self.twin.flushes) > nr_flushes:
             start, end = self.twin.flushes[-1]
             context = self.kmsim.vm.contexts[cpu]

@@ -16,7 +16,7 @@ from kmsim.mm.slab_common import Caches
 from kmsim.mm.slab_geometry import SlabBuild
 from kmsim.mm.slub_records import Slub, new_slub
 from kmsim.mm.vm_layout import Space, vmalloc_space
-from kmsim.mm.vm_records import NOTHING, Vm, create_vm_caches, new_vm
+from kmsim.mm.vm_records import Vm, create_vm_caches, new_vm
 from kmsim.mm.vm_recount import validate_vm
 from kmsim.mm.vmalloc import (
     deferred_vfree_begin,
@@ -29,6 +29,7 @@ from kmsim.mm.vmalloc import (
     vmap_begin,
     vunmap_begin,
 )
+from kmsim.mm.wants import LOCK, MUTEX, NR_WANTS
 
 from .machines import plain_machine
 
@@ -49,10 +50,11 @@ Waits = NDArray[np.int64]
     GO_ON,
 ) = range(13)
 WAITS_MAX = 1_000_000
+NOTHING = -NR_WANTS  # what a request waits for that is done
 
 
 @core
-def begin(m: Machine, sl: Slub, vm: Vm, ac: int, verb: int, what: tuple[int, int, int]) -> bool:
+def begin(m: Machine, sl: Slub, vm: Vm, ac: int, verb: int, what: tuple[int, int, int]) -> int:
     """Begin a request, or go on with one that waits."""
     if verb == GO_ON:
         return vm_locked(m, sl, vm, ac)
@@ -83,11 +85,15 @@ def begin(m: Machine, sl: Slub, vm: Vm, ac: int, verb: int, what: tuple[int, int
 
 @entry
 def run(m: Machine, sl: Slub, vm: Vm, ac: int, request: tuple[int, int, int, int], waits: Waits) -> int:
-    """Run a request until it is done, or has waited as often as `waits` has room to say for what."""
+    """Run a request until it is done, or has waited as often as `waits` has room to say for what.
+
+    That is the number of a lock, or below 0 what else it wants.
+    """
     wanted = begin(m, sl, vm, ac, request[0], (request[1], request[2], request[3]))
     nr_waits = 0
     while wanted:
-        waits[nr_waits] = vm.contexts[ac].lock
+        context = m.contexts[ac]
+        waits[nr_waits] = context.lock if wanted == LOCK else context.mutex if wanted == MUTEX else -wanted
         nr_waits += 1
         if nr_waits == len(waits):
             break
@@ -113,13 +119,14 @@ class Ready(NamedTuple):
         """Run a whole request; what it waited for."""
         waits = np.zeros(WAITS_MAX, np.int64)
         nr_waits = run(self.m, self.sl, self.vm, ac, (verb, *_three(what)), waits)
-        assert self.vm.contexts[ac].lock == NOTHING
+        assert nr_waits < WAITS_MAX
         return waits[:nr_waits].tolist()
 
     def step(self, ac: int, verb: int, *what: int) -> int:
         """Run a request up to the first thing it waits for; that, or NOTHING where it is done."""
-        run(self.m, self.sl, self.vm, ac, (verb, *_three(what)), np.zeros(1, np.int64))
-        return int(self.vm.contexts[ac].lock)
+        waits = np.full(1, NOTHING)
+        run(self.m, self.sl, self.vm, ac, (verb, *_three(what)), waits)
+        return int(waits[0])
 
     def area(self, ac: int) -> int:
         """The area that the context's last request gave."""

@@ -19,8 +19,9 @@ from kmsim.mm.mmzone import (
     ZONE_DMA32,
     ZONE_NORMAL,
 )
+from kmsim.mm.wants import DONE
 from kmsim.sim.core.counted import SPENT
-from kmsim.sim.core.records import COMPLETE, IDLE, NEVER, START, Core
+from kmsim.sim.core.records import IDLE, NEVER, START, Core
 from kmsim.study.tables import COLUMNS, TIME_PARTS, tables_of
 from kmsim.workload.plan import IRQ, SOFTIRQ, THREAD
 from tests.study.cores import hand_made_core, observe, simulation_of
@@ -159,7 +160,7 @@ def test_of_a_price_that_is_still_passing_only_what_has_passed_counts() -> None:
         run = core.runs[level * 2 + 1]
         run.then, run.end_ps, run.left_ps = then, end_ps, left_ps
     core.cpus[1].busy[:] = 1
-    core.runs[1].then = COMPLETE
+    core.runs[1].then = DONE
     core.runs[1].left_ps = 10_000
     assert rows(core, "cpus", end_ps=100_000) == [
         (0, 50.0, 0.0, 0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 100.0),

@@ -2,7 +2,8 @@
 
 Mechanism and price are separate: no price is known in `mm`, and a sweep over prices touches no
 allocator code. What was done is a record of `mm.mmzone.work_t`. The first miss of a stage is exposed
-and the others overlap with it; inside per-CPU-list and bulk loops all overlap: two prices.
+and the others overlap with it; inside per-CPU-list and bulk loops all overlap: two prices. What SLUB and
+vmalloc have done is forgotten when it is priced, and what the page allocator has done when a stage begins.
 """
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from kmsim.config.costs import CostsConfig, Price
 from kmsim.jit import only_with, small
-from kmsim.sim.core.records import Core
+from kmsim.mm.indices import ContextIdx
+from kmsim.sim.core.records import OF_PAGES, OF_VM, Core
 
 PRICES = tuple(name for name, field in CostsConfig.model_fields.items() if field.annotation is Price)
 price_t = np.dtype((np.record, [(name, np.int64) for name in PRICES]))
@@ -22,6 +24,43 @@ def prices(costs: CostsConfig) -> NDArray[np.void]:
     for name in PRICES:
         record[name] = getattr(costs, name).value
     return record
+
+
+@small
+def no_work(s: Core) -> None:
+    """A new stage: the page allocator has done nothing yet."""
+    work = s.m.work[0]
+    work.splits = 0
+    work.merges = 0
+    work.blocks_moved = 0
+    work.frames_scanned = 0
+    work.pages_checked = 0
+    work.bytes_zeroed = 0
+    work.pages_freed = 0
+    no_light_work(s)
+
+
+@small
+def no_light_work(s: Core) -> None:
+    """The same for what is done outside locks, which is all that most stages do."""
+    work = s.m.work[0]
+    work.watermark_checks = 0
+    work.lines_hot = 0
+    work.lines_other = 0
+    work.lines_sequential = 0
+    work.lines_memory = 0
+
+
+@small
+def price(s: Core, ac: ContextIdx) -> int:
+    """The instructions of what the run's stage has done, beside those of a path."""
+    instructions = instructions_ps(s)
+    verbs = s.runs[ac].verbs
+    if verbs != OF_PAGES:
+        instructions += slab_price(s, ac)
+    if verbs == OF_VM:
+        instructions += vm_price(s)
+    return instructions
 
 
 @small
@@ -42,11 +81,11 @@ def instructions_ps(s: Core) -> int:
 
 
 @only_with("slub", 0)
-def slab_instructions_ps(s: Core) -> int:
-    """The instructions of what SLUB did beside its fast path, without constructors."""
+def slab_price(s: Core, ac: ContextIdx) -> int:
+    """The instructions of what SLUB did beside its fast path; then nothing is done."""
     work = s.slub.work[0]
     price = s.prices[0]
-    return int(
+    instructions = int(
         work.alloc_slow * price.slab_alloc_slow
         + work.free_slow * price.slab_free_slow
         + work.cmpxchg * price.slab_cmpxchg
@@ -55,22 +94,60 @@ def slab_instructions_ps(s: Core) -> int:
         + work.slabs_moved * price.slab_moved
         + work.objects_set_up * price.object_set_up
         + work.bulk_objects * price.bulk_object
+        + work.objects_constructed * s.constructors[s.slub.contexts[ac].cache]
+        + work.bytes_copied * price.zero_byte
     )
+    no_slab_work(s)
+    return instructions
+
+
+@only_with("slub")
+def no_slab_work(s: Core) -> None:
+    """SLUB has done nothing yet."""
+    work = s.slub.work[0]
+    work.alloc_slow = 0
+    work.free_slow = 0
+    work.cmpxchg = 0
+    work.slabs_new = 0
+    work.objects_set_up = 0
+    work.objects_constructed = 0
+    work.slabs_moved = 0
+    work.slabs_discarded = 0
+    work.bulk_objects = 0
+    work.bytes_copied = 0
 
 
 @only_with("vm", 0)
-def vm_instructions_ps(s: Core) -> int:
-    """The instructions of what vmalloc did with addresses and page tables."""
+def vm_price(s: Core) -> int:
+    """The instructions of what vmalloc did with addresses and page tables; then nothing is done."""
     work = s.vm.work[0]
     price = s.prices[0]
-    return int(
+    instructions = int(
         work.areas_new * price.vmalloc
         + work.areas_gone * price.vfree
         + (work.tree_steps + work.areas_moved) * price.vmap_step
         + work.ptes_set * price.pte_set
         + work.ptes_cleared * price.pte_cleared
         + work.pages_taken * price.bulk_page
+        + work.bytes_copied * price.zero_byte
     )
+    no_vm_work(s)
+    return instructions
+
+
+@only_with("vm")
+def no_vm_work(s: Core) -> None:
+    """vmalloc has done nothing yet."""
+    work = s.vm.work[0]
+    work.areas_new = 0
+    work.areas_gone = 0
+    work.tree_steps = 0
+    work.areas_moved = 0
+    work.ptes_set = 0
+    work.ptes_cleared = 0
+    work.tables_new = 0
+    work.pages_taken = 0
+    work.bytes_copied = 0
 
 
 @small

@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.metrics.histogram import NR_BUCKETS
-from kmsim.mm.mmzone import MAX_NR_ZONES, zone_of_pcp
+from kmsim.mm.wants import LOCK
 from kmsim.sim.core.records import (
     BEGIN_WORK,
     COUNT,
-    DRAIN_NEXT,
     IDLE,
     MAX_PS,
     NOBODY,
     NR_LEVELS,
+    OF_DRAIN,
     START,
     UNPARK,
     WAITING,
     Core,
+    csd_lock_of,
 )
-from kmsim.workload.op_stream import DRAIN
 from kmsim.workload.plan import THREAD
 
 Ints = NDArray[np.int64]
@@ -78,9 +78,9 @@ def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None
     for ac in np.flatnonzero(core.cpus["busy"].T).tolist():
         run = core.runs[ac]
         if run.then == WAITING:
-            n = int(run.lock) if run.lock != NOBODY else int(core.state[0].first_pcp_lock) + MAX_NR_ZONES
-        elif run.kind == DRAIN and run.then == DRAIN_NEXT and run.since != NOBODY:
-            n = int(core.state[0].first_pcp_lock) + zone_of_pcp(core.m, int(run.drained))
+            n = int(run.lock) if run.lock != NOBODY else csd_lock_of(core)
+        elif run.verbs == OF_DRAIN and run.then == LOCK and run.since != NOBODY:
+            n = int(core.m.contexts[ac].lock)
         else:
             continue
         wait = now_ps - int(run.since)

@@ -2,46 +2,58 @@
 
 A list that its own CPU holds is waited for, and so is one that another drain empties. Of a list's lock only these
 acquisitions are counted, in one record for each zone: requests only try it, and go to the zone. It is held from
-the wait for the zone's lock to the end of the batch. Lock order: as `mm.locks` has it.
+the wait for the zone's lock to the end of the batch. Lock order: as `mm.page_alloc` has it.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.drain import drain_begin, drain_locked
-from kmsim.mm.indices import ContextIdx, CpuIdx, PcpIdx
+from kmsim.mm.drain import drain_all_begin, drain_all_locked, skip_empty
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, PcpIdx
 from kmsim.mm.locks import zone_lock
-from kmsim.mm.mmzone import cpu_of_pcp, zone_of_pcp
-from kmsim.mm.pcp import lock_pcp, pcp_lock_holder
-from kmsim.sim.core.pages import hold_lock, no_work
-from kmsim.sim.core.records import COMPLETE, NOBODY, Core, pcp_lock_of
+from kmsim.mm.mmzone import zone_of_pcp
+from kmsim.mm.pcp import pcp_lock_holder
+from kmsim.mm.pcp_held import hold_pcp
+from kmsim.mm.wants import DONE, want_lock
+from kmsim.sim.core.costs import cache_lines_ps, instructions_ps, no_work
+from kmsim.sim.core.lock import hold_lock_for
+from kmsim.sim.core.records import NOBODY, OF_DRAIN, Core, pcp_lock_of
 from kmsim.sim.core.spinlock import count_wait
 from kmsim.sim.core.stage import set_next_event, set_stage
 
 
 @core
+def begin_drain(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """The stage before any lock."""
+    run = s.runs[ac]
+    run.verbs = OF_DRAIN
+    run.since = NOBODY
+    run.then = drain_all_begin(s.m, ac, pcp_lock_of(s, 0))
+    set_stage(s, c, ac, s.prices[0].free_fast, 0)
+
+
+@core
 def drain_next(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """Go on with the emptying of all per-CPU lists: the next batch, or the end (kernel: drain_all_pages)."""
+    """Take the lock of the lists that the drain has come to and drain a batch, or wait for it; or that was all."""
     m = s.m
     run = s.runs[ac]
-    while run.drained < len(m.pcps):
-        p = int(run.drained)
+    while m.contexts[ac].pcp < len(m.pcps):
+        p = int(m.contexts[ac].pcp)
         z = zone_of_pcp(m, p)
-        if not drain_begin(m, ac, z, cpu_of_pcp(m, p)):
-            run.drained += 1
+        n = pcp_lock_of(s, z)
+        if skip_empty(m, ac):
             if run.since != NOBODY:  # emptied while it waited
-                count_pcp_lock(s, ac, z, 0)
+                count_pcp_lock(s, ac, n, 0)
             continue
+        run.then = want_lock(m, ac, n)
         if m.pcps[p].locked:
             wait_for_pcp(s, c, ac, p)
             return
-        lock_pcp(m, p, c)
-        run.pcp = p
+        hold_pcp(m, ac, p)
         no_work(s)
-        if not drain_locked(m, ac):
-            run.drained += 1
-        hold_lock(s, c, ac, zone_lock(z), True)
-        count_pcp_lock(s, ac, z, run.end_ps - s.state[0].now)
+        drain_all_locked(m, ac)
+        hold_lock_for(s, c, ac, zone_lock(z), s.prices[0].lock_hold + instructions_ps(s) + cache_lines_ps(s, True))
+        count_pcp_lock(s, ac, n, run.end_ps - s.state[0].now)
         return
-    run.then = COMPLETE
+    run.then = DONE
     set_stage(s, c, ac, 0, 0)
 
 
@@ -65,10 +77,9 @@ def wait_for_pcp(s: Core, c: CpuIdx, ac: ContextIdx, p: PcpIdx) -> None:
 
 
 @small
-def count_pcp_lock(s: Core, ac: int, z: int, held: int) -> None:
-    """A drain has taken the lock of a per-CPU list of this zone, for so many picoseconds."""
+def count_pcp_lock(s: Core, ac: ContextIdx, n: LockIdx, held: int) -> None:
+    """A drain has taken the lock of a per-CPU list, for so many picoseconds."""
     run = s.runs[ac]
-    n = pcp_lock_of(s, z)
     lock = s.locks[n]
     lock.acquisitions += 1
     lock.hold_total += held

@@ -12,38 +12,29 @@ level that has something to do is found (`pick`) and begins its next stage (`go_
 
 from kmsim.jit import entry, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, TaskIdx
-from kmsim.sim.core.drain import drain_next
-from kmsim.sim.core.exact_and_bulk import lock_list
+from kmsim.mm.pcp_held import let_go
+from kmsim.mm.wants import DONE
+from kmsim.sim.core.grant import grant, leave_spinlock
 from kmsim.sim.core.operation import start
 from kmsim.sim.core.outcome import complete
-from kmsim.sim.core.pages import lock_pages, release_pcp, tail
 from kmsim.sim.core.records import (
     BEGIN_WORK,
-    COMPLETE,
-    DRAIN_NEXT,
     HORIZON,
     IDLE,
-    LIST_LOCK,
-    LOCK,
     NEVER,
     NOBODY,
     NR_LEVELS,
-    SLAB_LOCK,
     START,
-    TAIL,
     UNPARK,
-    VM_GO,
-    VM_LOCK,
     WAITING,
     Core,
     context_of,
 )
 from kmsim.sim.core.scheduler import enter, idle, place_woken, pull
-from kmsim.sim.core.slab import lock_slab
 from kmsim.sim.core.sleep import unpark
 from kmsim.sim.core.spinlock import spin_on, stop_spinning
 from kmsim.sim.core.stage import account, set_next_event
-from kmsim.sim.core.vmalloc import begin_work, go_vm, leave_spinlock, lock_vm
+from kmsim.sim.core.vmalloc import begin_work
 from kmsim.sim.core.wake import advance, link_task, set_wake, wake_changed
 from kmsim.sim.core.winner_tree import is_before, next_cpu
 from kmsim.workload.plan import THREAD
@@ -77,10 +68,10 @@ def step(s: Core, c: CpuIdx) -> int:
         run.left_ps = run.end_ps - now
         if run.left_ps == 0:
             account(s, c, ac)
-            release_pcp(s, ac)
+            let_go(s.m, ac, run.then)
             if run.lock != NOBODY:
                 leave_spinlock(s, ac)
-            if run.then == COMPLETE:
+            if run.then == DONE:
                 stop = complete(s, c, ac)
                 if stop != HORIZON:
                     return stop  # the same event goes on from here when the core is called again
@@ -124,26 +115,12 @@ def go_on(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         set_next_event(s, c, ac)
     elif run.then == START:
         start(s, c, ac)
-    elif run.then == LOCK:
-        lock_pages(s, c, ac)
-    elif run.then == SLAB_LOCK:
-        lock_slab(s, c, ac)
-    elif run.then == TAIL:
-        tail(s, c, ac)
-    elif run.then == DRAIN_NEXT:
-        drain_next(s, c, ac)
-    elif run.then == LIST_LOCK:
-        lock_list(s, c, ac)
-    elif run.then == VM_LOCK:
-        lock_vm(s, c, ac)
-    elif run.then == VM_GO:
-        go_vm(s, c, ac)
     elif run.then == BEGIN_WORK:
         begin_work(s, c, ac)
     else:
-        assert run.then == UNPARK, "an operation that is over goes on"
-        unpark(s, ac)
-        go_vm(s, c, ac)
+        if run.then == UNPARK:
+            unpark(s, ac)
+        grant(s, c, ac)
 
 
 def step_once(s: Core, c: CpuIdx) -> int:

@@ -1,4 +1,4 @@
-"""A FIFO spinlock as a timestamp (kernel: spin_lock_irqsave).
+"""A FIFO spinlock as a timestamp (kernel: the queued spinlock of a zone).
 
 Requests are served in the order in which they are made, so the time of each grant is known when
 the request is made: `start = max(now, free_at)`. What the critical section does to the state may
@@ -10,8 +10,9 @@ Invariant: free_at never falls. A lock is never reserved ahead of the time at wh
 """
 
 from kmsim.jit import small
-from kmsim.mm.indices import CpuIdx, LockIdx
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.sim.core.records import Core
+from kmsim.sim.core.winner_tree import set_time
 
 
 @small
@@ -41,3 +42,17 @@ def acquire(s: Core, n: LockIdx, c: CpuIdx, hold: int) -> tuple[int, int, int]:
     lock.hold_max = max(lock.hold_max, hold)
     lock.free_at = now + wait + taking + hold
     return wait, taking, int(lock.free_at)
+
+
+@small
+def hold_lock_for(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx, hold: int) -> None:
+    """Take a lock for a stage, interrupts off, for a given time in picoseconds."""
+    wait, taking, released = acquire(s, n, c, hold)
+    run = s.runs[ac]
+    run.instructions_ps = taking
+    run.cache_lines_ps = 0
+    run.lock_wait_ps = wait
+    run.lock_hold_ps = hold
+    run.end_ps = released
+    s.cpus[c].interruptible = 0
+    set_time(s, c, released)

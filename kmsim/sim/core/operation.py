@@ -1,22 +1,19 @@
 """One operation on one CPU: what it is, and which stages it goes through.
 
 An operation is a chain of stages; the state changes at the beginning of each (see `sim.core.lock` for why
-that is exact), time passes until its end. Requests for pages go through the stages of
-`sim.core.pages`, objects through `sim.core.slab`, exact and bulk pages through `sim.core.exact_and_bulk`,
-vmalloc and kvmalloc through `sim.core.vmalloc`.
-
-Lock order: as `mm.locks` has it.
+that is exact), time passes until its end. The first stage is that of its API: `sim.core.pages`, `sim.core.slab`,
+`sim.core.lists`, `sim.core.vmalloc` or `sim.core.drain`. What it wants then is granted by `sim.core.grant`.
 """
 
 from kmsim.jit import prefetch, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, SlotIdx
+from kmsim.sim.core.drain import begin_drain
 from kmsim.sim.core.due import first_due_at, pop_due
-from kmsim.sim.core.exact_and_bulk import begin_list
+from kmsim.sim.core.lists import begin_list
 from kmsim.sim.core.pages import begin_pages
-from kmsim.sim.core.records import DRAIN_NEXT, NO_BLOCK, NOBODY, Core
+from kmsim.sim.core.records import NO_BLOCK, Core
 from kmsim.sim.core.slab import begin_slab, look_ahead_slab
 from kmsim.sim.core.slot import exchange, take
-from kmsim.sim.core.stage import set_stage
 from kmsim.sim.core.vmalloc import begin_vm, look_ahead_vm
 from kmsim.workload.op_stream import DRAIN, FREE
 from kmsim.workload.plan import SLAB
@@ -79,10 +76,7 @@ def begin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The first stage."""
     run = s.runs[ac]
     if run.kind == DRAIN:
-        run.drained = 0
-        run.since = NOBODY
-        run.then = DRAIN_NEXT
-        set_stage(s, c, ac, s.prices[0].free_fast, 0)
+        begin_drain(s, c, ac)
         return
     request = s.requests[run.request]
     if is_block_of_pages(request.api):

@@ -21,12 +21,12 @@ from kmsim.sim.core.records import (
     TO_VMALLOC,
     Core,
     class_of,
-    is_worker,
 )
 from kmsim.sim.core.slab import object_got
 from kmsim.sim.core.slot import fill, holder_of_slot, holder_of_timed
-from kmsim.sim.core.vmalloc import block_detail, block_got, work_done
+from kmsim.sim.core.vmalloc import block_detail, block_got
 from kmsim.sim.core.wake import advance, refresh_wake, set_wake, wake_changed
+from kmsim.sim.core.worker import is_worker, work_done
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.phases import NOT_TIMED
 from kmsim.workload.plan import EXACT, KVMALLOC, SLAB

@@ -6,29 +6,27 @@
     OBJECTS     as many objects as its slot says, in the context's row of `mm.slub`'s `bulk`; freed from there, too
     SHRINK, DESTROY    of a cache; the result of a DESTROY is the number of objects that still live
 
-They go through the stages of `sim.core.vmalloc`, which can take every kind of lock. Copying a byte is priced as
+Copying a byte is priced as
 zeroing one (assumed). Leaves out: what an in-place krealloc takes (nothing is asked of an allocator), the wait for RCU
-and the work items of a flush. Lock order: as there. Kept out of the compiled core with vmalloc.
+and the work items of a flush. Kept out of the compiled core with vmalloc.
 """
 
 from kmsim.jit import only_with, small
 from kmsim.mm.indices import ContextIdx
-from kmsim.mm.kmalloc import Memory, kmalloc_locked, krealloc_begin, ksize
+from kmsim.mm.kmalloc import Memory, krealloc_begin, ksize
 from kmsim.mm.kvmalloc import kvrealloc_begin
 from kmsim.mm.mmzone import NO_PAGE
 from kmsim.mm.slub import (
     slab_alloc_bulk_begin,
     slab_destroy_begin,
     slab_free_bulk_begin,
-    slab_locked,
     slab_shrink_begin,
 )
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
-from kmsim.mm.slub_steps import NO_LOCK
-from kmsim.mm.vm_records import RELEASE
-from kmsim.mm.vmalloc import vm_locked, vmap_begin
+from kmsim.mm.vmalloc import vmap_begin
+from kmsim.mm.wants import DONE
 from kmsim.sim.core.detail import OF_LARGE_BLOCK, OF_OBJECT, kv_order, kv_outcome
-from kmsim.sim.core.records import NO_BLOCK, Core
+from kmsim.sim.core.records import NO_BLOCK, OF_KMALLOC, OF_SLAB, OF_VM, Core
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.request import DESTROY, KREALLOC, KVREALLOC, OBJECTS, SHRINK, VMAP, is_of_users_only
 
@@ -41,22 +39,20 @@ def is_rare(s: Core, ac: ContextIdx) -> bool:
     return bool(is_of_users_only(api) and (run.kind == ALLOC or (run.kind == FREE and api == OBJECTS)))
 
 
-@only_with("vm", False)
-def begin_rare(s: Core, ac: ContextIdx) -> bool:
-    """The stage before any lock; is one wanted?"""
+@only_with("vm", DONE)
+def begin_rare(s: Core, ac: ContextIdx) -> int:
+    """The stage before any lock; what does it want?"""
     run = s.runs[ac]
     request = s.requests[run.request]
     api = request.api
-    s.slub.work[0].bytes_copied = 0
-    s.vm.work[0].bytes_copied = 0
     if api == KVREALLOC:
+        run.verbs = OF_VM
         begin_from(s, ac)
-        wanted = kvrealloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.nr_bytes, request.gfp)
-    elif api == VMAP:
-        wanted = vmap_begin(s.m, s.slub, s.vm, ac, run.nr_bytes >> s.m.params[0].page_shift)
-    else:
-        wanted = slab_wants(s, ac, begin_slab_verb(s, ac, api))
-    return copied(s, wanted)
+        return kvrealloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.nr_bytes, request.gfp)
+    if api == VMAP:
+        run.verbs = OF_VM
+        return vmap_begin(s.m, s.slub, s.vm, ac, run.nr_bytes >> s.m.params[0].page_shift)
+    return begin_slab_verb(s, ac, api)
 
 
 @only_with("vm")
@@ -71,12 +67,14 @@ def begin_from(s: Core, ac: ContextIdx) -> None:
     context.area = slot.block
 
 
-@only_with("vm", False)
-def begin_slab_verb(s: Core, ac: ContextIdx, api: int) -> bool:
-    """Begin what only slabs are needed for; is a lock wanted?"""
+@only_with("vm", DONE)
+def begin_slab_verb(s: Core, ac: ContextIdx, api: int) -> int:
+    """Begin what only slabs are needed for; what does it want?"""
     run = s.runs[ac]
+    run.verbs = OF_SLAB
     request = s.requests[run.request]
     if api == KREALLOC:
+        run.verbs = OF_KMALLOC
         return krealloc_begin(s.m, s.slub, ac, old_memory(s, ac), run.nr_bytes, request.cache, request.gfp)
     if api == OBJECTS:
         if run.kind == FREE:
@@ -111,34 +109,6 @@ def rare_path(s: Core, ac: ContextIdx) -> int:
         alloc = price.slab_alloc_fast if request.cache != NO_CACHE else price.alloc_fast
         return int(alloc + price.slab_free_fast)
     return 0
-
-
-@only_with("vm", False)
-def slab_wants(s: Core, ac: ContextIdx, wanted: bool) -> bool:
-    """Pass on the lock that the slab wants; RELEASE where it wants to go on without one."""
-    lock = s.slub.contexts[ac].lock
-    s.vm.contexts[ac].lock = RELEASE if lock == NO_LOCK else lock
-    return wanted
-
-
-@only_with("vm", False)
-def copied(s: Core, wanted: bool) -> bool:
-    """What was copied is priced with what was zeroed."""
-    s.m.work[0].bytes_zeroed += s.slub.work[0].bytes_copied + s.vm.work[0].bytes_copied
-    s.slub.work[0].bytes_copied = 0
-    s.vm.work[0].bytes_copied = 0
-    return wanted
-
-
-@only_with("vm", False)
-def rare_locked(s: Core, ac: ContextIdx) -> bool:
-    """Go on after what was wanted was granted or done; is anything else wanted?"""
-    api = s.requests[s.runs[ac].request].api
-    if api in (KVREALLOC, VMAP):
-        return copied(s, vm_locked(s.m, s.slub, s.vm, ac))
-    if api == KREALLOC:
-        return copied(s, slab_wants(s, ac, kmalloc_locked(s.m, s.slub, ac)))
-    return slab_wants(s, ac, slab_locked(s.m, s.slub, ac))
 
 
 @only_with("vm", NO_BLOCK)

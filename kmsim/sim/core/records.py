@@ -11,6 +11,7 @@ Words, here and in all of `sim`:
     holder   the slot of a block, as its page names it (see `sim.core.slot`)
     block    an allocation handle: a pfn, an object or a vmalloc area, as its request says
     worker   a kworker or a CPU's flusher: a task of the simulator's own, which does work that others schedule
+    want     what a run wants when its stage ends (see `mm.wants`); `sim.core.grant` grants it
 
 All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in
 it is reallocated while they run. Invariant: `cpus[c].time` is the next instant at which something
@@ -23,13 +24,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import shared, small
+from kmsim.jit import shared
 from kmsim.metrics.histogram import NR_BUCKETS
-from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, TaskIdx, ZoneIdx
-from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, ZONE_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, ZoneIdx
+from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slub_records import Slub
+from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
+from kmsim.mm.wants import NR_WANTS
 from kmsim.workload.op_stream import op_t
 from kmsim.workload.plan import IRQ, Request
 
@@ -43,8 +45,15 @@ NO_BLOCK = -1  # as mm's NO_PAGE, NO_OBJECT and NO_AREA
 NOT_FILLED = (1 << 16) - 1  # the request of a slot whose allocation has not come out yet
 NR_KINDS = 2  # of operations that are counted: ALLOC and FREE
 
-# What a run does when its stage ends; WAITING is for a lock that others release, and ends only by that.
-START, LOCK, TAIL, COMPLETE, DRAIN_NEXT, SLAB_LOCK, LIST_LOCK, VM_LOCK, VM_GO, BEGIN_WORK, UNPARK, WAITING = range(12)
+# What a run does when its stage ends, beside what it may want; WAITING is for others, and ends only by them.
+START, BEGIN_WORK, UNPARK, WAITING = range(NR_WANTS, NR_WANTS + 4)
+
+# By whose verbs a run goes on (see `sim.core.verbs`).
+OF_PAGES, OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN, OF_FLUSH = range(7)
+
+# What a task does: its stream of operations, or a worker's work (see `sim.core.worker`).
+STREAM, KWORKER, FLUSHER = range(3)
+WORK = -1  # the kind of a worker's run; streams have no such kind
 
 # Why the event core handed control back; BLOCK_DONE and CHECK_DUE may come together.
 HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
@@ -65,6 +74,8 @@ cpu_t = np.dtype(
             ("unpinned_wake", np.int64),  # when the first sleeping thread wakes that another CPU may run
             ("first_task", np.int64, (NR_LEVELS,)),  # of a circular list by `task_t.next_task`
             ("last_thread", np.int64),
+            ("kworker", np.int64),  # its task, or NOBODY
+            ("flusher", np.int64),
             ("slice_end", np.int64),
             ("idle_since", np.int64),
             ("instructions_ps", np.int64),
@@ -93,9 +104,8 @@ run_t = np.dtype(
             ("start_ps", np.int64),
             ("end_ps", np.int64),
             ("left_ps", np.int64),  # of the stage, while a higher level runs
-            ("then", np.int64),
-            ("pcp", np.int64),  # the per-CPU lists whose lock it holds
-            ("drained", np.int64),  # how many per-CPU lists a drain has looked at
+            ("then", np.int64),  # what it wants, or START and the like
+            ("verbs", np.int64),  # by which it goes on
             ("lock", np.int64),  # the lock with interrupts on that it holds or waits for
             ("since", np.int64),  # when it began to wait for a lock; NOBODY: a drain that does not
             ("spun_from", np.int64),  # when it began to spin, or to spin on
@@ -113,6 +123,7 @@ task_t = np.dtype(
         [
             ("cpu", np.int64),
             ("level", np.int64),
+            ("does", np.int64),  # STREAM, or what a worker does
             ("pinned", np.int64),
             ("asleep", np.int64),  # an unpinned thread that has not been given a CPU since it last ran
             ("running", np.int64),  # within an operation
@@ -182,7 +193,6 @@ state_t = np.dtype(
             ("nr_cpus", np.int64),
             ("nr_unpinned", np.int64),
             ("first_pcp_lock", np.int64),  # the number of the first of the per-CPU lists' locks
-            ("first_worker", np.int64),  # the kworkers' tasks, one for each CPU, and then the flushers'
             ("purger", np.int64),  # the CPU whose kworker is to purge
             ("flushing", np.int64),  # the run that waits until the TLBs are flushed
             ("nr_to_flush", np.int64),  # how many CPUs have not yet
@@ -198,7 +208,10 @@ class Parked(NamedTuple):
 
     runs: NDArray[np.void]
     contexts: NDArray[np.void]
+    page_lists: NDArray[np.void]  # the heads of their contexts' lists
+    # As in `Core`, each of these is None where no request needs it.
     slab_contexts: NDArray[np.void]
+    bulk: NDArray[np.int32]  # from the task's `bulk_row` on
     vm_contexts: NDArray[np.void]
     vm_frames: NDArray[np.void]  # FRAMES_PER_CONTEXT of each
 
@@ -221,11 +234,11 @@ class Core(NamedTuple):
     totals: NDArray[np.int64]  # [class_of(request, kind), cpu, NR_TOTALS]
     tree: NDArray[np.int64]
     state: NDArray[np.void]
+    parked: Parked
     # Each of these is None where no request needs it; then nothing that is marked as only with it is compiled.
     slub: Slub
     constructors: NDArray[np.int64]  # what each cache's constructor takes; there with `slub`
     vm: Vm  # there only with `slub`
-    parked: Parked  # there with `vm`
     lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for, and with `vm`
 
 
@@ -253,12 +266,6 @@ def class_of(request: int, kind: int) -> int:
     return NR_KINDS * request + kind
 
 
-@small
-def is_zones(s: Core, n: LockIdx) -> bool:
-    """Is it a zone's lock? A negative number is no lock."""
-    return bool(n >= 0 and s.locks[n].lock_class == ZONE_LOCK)
-
-
 @shared
 def pcp_lock_of(s: Core, z: ZoneIdx) -> LockIdx:
     """The number under which the locks of a zone's per-CPU lists are counted."""
@@ -269,30 +276,6 @@ def pcp_lock_of(s: Core, z: ZoneIdx) -> LockIdx:
 def csd_lock_of(s: Core) -> LockIdx:
     """The number under which waits for flushes of TLBs are counted."""
     return csd_lock(int(s.state[0].first_pcp_lock), len(s.m.zones))
-
-
-@shared
-def kworker_of(s: Core, c: CpuIdx) -> TaskIdx:
-    """The task that is a CPU's kworker."""
-    return int(s.state[0].first_worker) + c
-
-
-@shared
-def flusher_of(s: Core, c: CpuIdx) -> TaskIdx:
-    """The task that flushes a CPU's TLB."""
-    return int(s.state[0].first_worker + s.state[0].nr_cpus) + c
-
-
-@small
-def is_worker(s: Core, k: TaskIdx) -> bool:
-    """Is the task a kworker or a flusher?"""
-    return bool(k >= s.state[0].first_worker)
-
-
-@small
-def is_flusher(s: Core, k: TaskIdx) -> bool:
-    """Is the task a flusher?"""
-    return bool(k >= s.state[0].first_worker + s.state[0].nr_cpus)
 
 
 def new_core(
@@ -332,7 +315,8 @@ def new_core(
         totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
         tree=np.full(2 * width, NEVER << CPU_BITS, np.int64),
         state=np.zeros(1, state_t),
-        **_parts(m, slub, vm, nr_tasks, constructors_ps, uses_lists=uses_lists),
+        parked=_parked(m, slub, vm, nr_tasks),
+        **_parts(slub, vm, constructors_ps, uses_lists=uses_lists),
     )
     for n, request in enumerate(requests):
         core.requests[n] = request
@@ -352,15 +336,15 @@ def _make_idle(core: Core) -> None:
     core.cpus["wake"] = NEVER
     core.cpus["unpinned_wake"] = NEVER
     core.cpus["first_task"] = NOBODY
-    core.cpus["last_thread"] = NOBODY
+    for name in ("last_thread", "kworker", "flusher"):
+        core.cpus[name] = NOBODY
     core.tasks["pinned"] = 1
+    core.tasks["begins"] = START
     core.tasks["wake_at"] = NEVER
-    core.runs["pcp"] = NOBODY
     core.runs["lock"] = NOBODY
     core.state[0].check_at = NEVER
     core.state[0].flushing = NOBODY
     core.state[0].purger = NOBODY
-    core.state[0].first_worker = len(core.tasks)
 
 
 def locks_of(m: Machine, slub: Slub | None, vm: Vm | None) -> list[Lock]:
@@ -378,27 +362,28 @@ def _free_locks(locks: Sequence[Lock]) -> NDArray[np.void]:
     return records
 
 
-def _parts(
-    m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int, constructors_ps: Sequence[int], *, uses_lists: bool
-) -> dict[str, Any]:
+def _parts(slub: Slub | None, vm: Vm | None, constructors_ps: Sequence[int], *, uses_lists: bool) -> dict[str, Any]:
     """The parts that not every core has."""
     return {
         "slub": slub,
         "constructors": None if slub is None else np.array(constructors_ps, np.int64),
         "vm": vm,
-        "parked": None if slub is None or vm is None else _parked(m, slub, vm, nr_tasks),
         "lists": np.zeros(0, np.int64) if uses_lists else None,
     }
 
 
-def _parked(m: Machine, slub: Slub, vm: Vm, nr_tasks: int) -> Parked:
-    return Parked(
-        np.zeros(nr_tasks, run_t),
-        np.zeros(nr_tasks, m.contexts.dtype),
-        np.zeros(nr_tasks, slub.contexts.dtype),
-        np.zeros(nr_tasks, vm.contexts.dtype),
-        np.zeros(nr_tasks * FRAMES_PER_CONTEXT, vm.frames.dtype),
-    )
+def _parked(m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int) -> Parked:
+    parts: dict[str, Any] = dict.fromkeys(Parked._fields)
+    if slub is not None:
+        parts["slab_contexts"] = np.zeros(nr_tasks, slub.contexts.dtype)
+        parts["bulk"] = np.zeros(nr_tasks * SLAB_BULK_MAX, slub.bulk.dtype)
+    if vm is not None:
+        parts["vm_contexts"] = np.zeros(nr_tasks, vm.contexts.dtype)
+        parts["vm_frames"] = np.zeros(nr_tasks * FRAMES_PER_CONTEXT, vm.frames.dtype)
+    parts["runs"] = np.zeros(nr_tasks, run_t)
+    parts["contexts"] = np.zeros(nr_tasks, m.contexts.dtype)
+    parts["page_lists"] = np.zeros(nr_tasks, m.pages.dtype)
+    return Parked(**parts)
 
 
 def grown(core: Core, **records: int) -> Core:

@@ -1,25 +1,30 @@
-"""Operations that sleep: a thread that waits for a mutex gives its CPU to others (kernel: mutex_lock).
+"""Operations that sleep: a thread that waits gives its CPU to others (kernel: mutex_lock, schedule_timeout).
 
-A CPU has one record for what a thread of it is doing, so a sleeper's is put away, with the records of the
-allocators' requests, and comes back when the thread is given the CPU again. It stays on its CPU.
+A CPU has one record for what a thread of it is doing, so a sleeper's is put away, with those of the allocators'
+requests, whichever they are, and comes back when the thread is given the CPU again. It stays on its CPU.
 
 Leaves out: spinning for a mutex while its owner runs, priority inheritance. Invariant: a task that is
-`parked` wants no CPU until it is woken, and then takes up its operation before anything else.
+`parked` wants no CPU until it is woken or its time has come, and then takes up its operation before anything else; it
+holds no spinlock and no per-CPU list.
 """
 
-from kmsim.jit import only_with
-from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
+from kmsim.jit import core, only_with
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
+from kmsim.mm.mmzone import NO_PCP
+from kmsim.mm.slub_records import bulk_row
+from kmsim.mm.slub_steps import SLUB_DONE
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
-from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, UNPARK, Core, is_worker
+from kmsim.mm.wants import GO_ON
+from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core
 from kmsim.sim.core.spinlock import count_hold, count_wait
 from kmsim.sim.core.wake import refresh_wake, wake_changed
 from kmsim.sim.core.winner_tree import set_time
 from kmsim.workload.plan import THREAD
 
 
-@only_with("vm", False)
+@core
 def lock_mutex(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> bool:
-    """Ask for mutex n; is it granted at once? Else the task sleeps."""
+    """Ask for mutex n; is it granted at once? Else the task sleeps, and has it when it wakes."""
     lock = s.locks[n]
     k = int(s.runs[ac].task)
     lock.acquisitions += 1
@@ -30,7 +35,7 @@ def lock_mutex(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> bool:
     run = s.runs[ac]
     run.since = s.state[0].now
     run.next_waiter = NOBODY
-    park(s, c, ac)
+    sleep_until(s, c, ac, NEVER)
     if lock.first_waiter == NOBODY:
         lock.first_waiter = k
     else:
@@ -39,7 +44,7 @@ def lock_mutex(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> bool:
     return False
 
 
-@only_with("vm")
+@core
 def unlock_mutex(s: Core, n: LockIdx) -> None:
     """Let go of mutex n, and wake who is first in its queue: it has the mutex then."""
     lock = s.locks[n]
@@ -52,40 +57,101 @@ def unlock_mutex(s: Core, n: LockIdx) -> None:
     lock.first_waiter = s.parked.runs[heir].next_waiter
     lock.since = now
     count_wait(s, n, now - s.parked.runs[heir].since)
-    task = s.tasks[heir]
-    task.wake_at = now
-    wake_changed(s, heir)
+    wake_up(s, heir)
 
 
-@only_with("vm")
-def park(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """Put the operation away; the CPU looks for something else."""
-    k = int(s.runs[ac].task)
-    s.parked.runs[k] = s.runs[ac]
+@core
+def sleep_until(s: Core, c: CpuIdx, ac: ContextIdx, until: int) -> None:
+    """What the run wants is to sleep: until picosecond `until`, or until `wake_up` (NEVER: only that)."""
+    s.runs[ac].then = GO_ON
+    park(s, c, ac, until)
+
+
+@core
+def wake_up(s: Core, k: TaskIdx) -> None:
+    """Wake a task that sleeps."""
+    s.tasks[k].wake_at = s.state[0].now
+    wake_changed(s, k)
+
+
+@core
+def park(s: Core, c: CpuIdx, ac: ContextIdx, until: int) -> None:
+    """Put a thread's operation away, between two stages; the CPU looks for something else."""
+    run = s.runs[ac]
+    assert run.lock == NOBODY, "a thread sleeps that holds a spinlock or waits for one"
+    assert s.m.contexts[ac].held_pcp == NO_PCP, "a thread sleeps that holds a per-CPU list"
+    k = int(run.task)
+    s.parked.runs[k] = run
     s.parked.contexts[k] = s.m.contexts[ac]
-    s.parked.slab_contexts[k] = s.slub.contexts[ac]
-    s.parked.vm_contexts[k] = s.vm.contexts[ac]
-    for n in range(FRAMES_PER_CONTEXT):
-        s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n] = s.vm.frames[ac * FRAMES_PER_CONTEXT + n]
-    s.vm.contexts[ac].depth = 0
+    park_slab(s, k, ac)
+    park_vm(s, k, ac)
+    park_pages(s, k, ac)
     task = s.tasks[k]
     task.parked = 1
     task.begins = UNPARK
-    task.wake_at = NEVER
+    task.wake_at = until
     s.cpus[c].busy[THREAD] = 0
     refresh_wake(s, c, THREAD)
     set_time(s, c, s.state[0].now)
 
 
-@only_with("vm")
+@core
 def unpark(s: Core, ac: ContextIdx) -> None:
     """Take up the operation where it was put away."""
     k = int(s.runs[ac].task)
     s.runs[ac] = s.parked.runs[k]
     s.m.contexts[ac] = s.parked.contexts[k]
-    s.slub.contexts[ac] = s.parked.slab_contexts[k]
-    s.vm.contexts[ac] = s.parked.vm_contexts[k]
-    for n in range(FRAMES_PER_CONTEXT):
-        s.vm.frames[ac * FRAMES_PER_CONTEXT + n] = s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n]
-    s.tasks[k].parked = 0
-    s.tasks[k].begins = BEGIN_WORK if is_worker(s, k) else START
+    unpark_slab(s, k, ac)
+    unpark_vm(s, k, ac)
+    s.m.pages[s.m.contexts[ac].page_list] = s.parked.page_lists[k]
+    task = s.tasks[k]
+    task.parked = 0
+    task.begins = START if task.does == STREAM else BEGIN_WORK
+
+
+@core
+def park_pages(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
+    """Put away the list of pages that a bulk request has come to; they stay linked to its head."""
+    head = int(s.m.contexts[ac].page_list)
+    s.parked.page_lists[k] = s.m.pages[head]
+    s.m.pages[head].next = head
+    s.m.pages[head].prev = head
+
+
+@only_with("slub")
+def park_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
+    """Put away its request to SLUB, and the objects of a bulk request that is under way."""
+    if s.slub is not None:  # in plain Python all functions are there
+        context = s.slub.contexts[ac]
+        s.parked.slab_contexts[k] = context
+        for n in range(context.nr_objects if context.stage != SLUB_DONE else 0):
+            s.parked.bulk[bulk_row(k) + n] = s.slub.bulk[bulk_row(ac) + n]
+
+
+@only_with("slub")
+def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
+    """Take that up again."""
+    if s.slub is not None:
+        s.slub.contexts[ac] = s.parked.slab_contexts[k]
+        context = s.slub.contexts[ac]
+        for n in range(context.nr_objects if context.stage != SLUB_DONE else 0):
+            s.slub.bulk[bulk_row(ac) + n] = s.parked.bulk[bulk_row(k) + n]
+
+
+@only_with("vm")
+def park_vm(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
+    """Put away its request to vmalloc, with all functions that it is in."""
+    if s.vm is not None:
+        s.parked.vm_contexts[k] = s.vm.contexts[ac]
+        for n in range(FRAMES_PER_CONTEXT):
+            s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n] = s.vm.frames[ac * FRAMES_PER_CONTEXT + n]
+        s.vm.contexts[ac].depth = 0
+
+
+@only_with("vm")
+def unpark_vm(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
+    """Take that up again."""
+    if s.vm is not None:
+        s.vm.contexts[ac] = s.parked.vm_contexts[k]
+        for n in range(FRAMES_PER_CONTEXT):
+            s.vm.frames[ac * FRAMES_PER_CONTEXT + n] = s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n]

@@ -12,10 +12,10 @@ from kmsim.mm.vm_layout import small_space, vmalloc_space
 from kmsim.mm.vm_records import Vm, new_vm
 from kmsim.sim.core.costs import prices
 from kmsim.sim.core.event_loop import add_task
-from kmsim.sim.core.records import BEGIN_WORK, Core, flusher_of, kworker_of, new_core
+from kmsim.sim.core.records import BEGIN_WORK, FLUSHER, KWORKER, Core, new_core
 from kmsim.sim.run.boot import machine_of
 from kmsim.workload.op_stream import block_size
-from kmsim.workload.plan import BULK, EXACT, IRQ, Plan
+from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan
 from kmsim.workload.seeds import stream
 
 
@@ -98,10 +98,12 @@ def _add_planned(core: Core, plan: Plan, nr_cpus: int) -> None:
 
 def _add_workers(core: Core, first: int) -> None:
     """A kworker on each CPU, and an interrupt that flushes its TLB."""
-    core.state[0].first_worker = first
-    for c in range(len(core.cpus)):
-        core.tasks[flusher_of(core, c)].level = IRQ
-        for k in (kworker_of(core, c), flusher_of(core, c)):
+    nr_cpus = len(core.cpus)
+    for c, cpu in enumerate(core.cpus):
+        cpu.kworker, cpu.flusher = first + c, first + nr_cpus + c
+        for k, does, level in ((cpu.kworker, KWORKER, THREAD), (cpu.flusher, FLUSHER, IRQ)):
+            core.tasks[k].does = does
+            core.tasks[k].level = level
             core.tasks[k].freed_by = k
             core.tasks[k].begins = BEGIN_WORK
             add_task(core, k, c)

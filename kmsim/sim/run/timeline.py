@@ -23,12 +23,15 @@ from numpy.typing import NDArray
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level
 from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_TRY, LOCK_WAIT
 from kmsim.mm.mmzone import zone_of_pcp
+from kmsim.mm.wants import LOCK
 from kmsim.sim.core.records import (
     BEGIN_WORK,
-    DRAIN_NEXT,
+    FLUSHER,
     IDLE,
+    KWORKER,
     NOBODY,
     NR_LEVELS,
+    OF_DRAIN,
     START,
     UNPARK,
     WAITING,
@@ -39,14 +42,14 @@ from kmsim.sim.core.records import (
     level_of,
     pcp_lock_of,
 )
-from kmsim.sim.core.vmalloc import FLUSH, WORK
+from kmsim.sim.core.worker import is_worker
 from kmsim.sim.run.engine import Observer
 from kmsim.units import TIME_UNITS
-from kmsim.workload.op_stream import DRAIN, KIND_NAMES
+from kmsim.workload.op_stream import KIND_NAMES
 from kmsim.workload.plan import API_NAMES, Plan
 from kmsim.workload.request import is_block_of_pages
 
-_WORK_NAMES = {FLUSH: "flush the TLB", WORK: "kworker"}
+_WORK_NAMES = {FLUSHER: "flush the TLB", KWORKER: "kworker"}
 _CPUS, _SLEEPERS = 1, 2  # the groups of tracks: what the UI calls processes, and 0 is the idle one
 
 
@@ -144,8 +147,8 @@ class Timeline(Observer):
 
     def _name(self, core: Core, run: Any) -> str:
         k, kind = int(run.task), int(run.kind)
-        if kind in _WORK_NAMES:
-            return _WORK_NAMES[kind]
+        if is_worker(core, k):
+            return _WORK_NAMES[int(core.tasks[k].does)]
         of = self._plan.tasks[k].name if k < len(self._plan.tasks) else "user"
         what = KIND_NAMES[kind]
         if what not in ("alloc", "free"):
@@ -184,13 +187,13 @@ class Timeline(Observer):
             return
         ac = context_of(core, level, c)
         run = core.runs[ac]
-        since = int(run.since) if run.kind == DRAIN and run.then == DRAIN_NEXT else NOBODY
+        since = int(run.since) if run.verbs == OF_DRAIN and run.then == LOCK else NOBODY
         before = self._draining.get(ac)
         if before is not None and before[1] != since:
             del self._draining[ac]
             self._wait(core, ac, *before, now)
         if since != NOBODY:
-            lock = pcp_lock_of(core, zone_of_pcp(core.m, int(run.drained)))
+            lock = pcp_lock_of(core, zone_of_pcp(core.m, int(core.m.contexts[ac].pcp)))
             self._draining.setdefault(ac, (lock, since))
 
     def _note_stage(self, core: Core, c: CpuIdx, taken: list[int], now: int) -> None:

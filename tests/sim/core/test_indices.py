@@ -3,9 +3,21 @@
 from itertools import product
 
 from kmsim.mm.mmzone import MAX_NR_ZONES, cpu_of_pcp, pcp_index, pcps_of_zone, zone_of_pcp
-from kmsim.sim.core.records import NR_KINDS, NR_LEVELS, class_of, context_of, cpu_of, flusher_of, kworker_of, level_of
+from kmsim.sim.core.records import (
+    FLUSHER,
+    KWORKER,
+    NOBODY,
+    NR_KINDS,
+    NR_LEVELS,
+    STREAM,
+    class_of,
+    context_of,
+    cpu_of,
+    level_of,
+)
 from kmsim.sim.simulation import new_simulation
 from kmsim.workload.op_stream import ALLOC, FREE
+from kmsim.workload.plan import IRQ, THREAD
 from tests.studies import study
 
 CPUS = 3
@@ -24,9 +36,18 @@ def test_each_index_leads_back_to_what_it_is_made_of() -> None:
     assert sum(len(pcps_of_zone(core.m, z)) for z in range(MAX_NR_ZONES)) == len(core.m.pcps)
 
 
-def test_no_two_classes_and_no_two_workers_have_one_number() -> None:
+def test_no_two_classes_have_one_number() -> None:
     classes = [class_of(request, kind) for request in range(4) for kind in (ALLOC, FREE)]
     assert classes == list(range(4 * NR_KINDS))
-    core = new_simulation(study(cpus=CPUS)).core
-    workers = [worker(core, c) for worker in (kworker_of, flusher_of) for c in range(CPUS)]
-    assert len(set(workers)) == 2 * CPUS
+
+
+def test_each_cpu_knows_its_workers_and_each_of_them_what_it_does() -> None:
+    core = new_simulation(study({"operations": 4, "requests": [{"api": "vmalloc", "bytes": "8KiB"}]}, cpus=CPUS)).core
+    for name, does, level in (("kworker", KWORKER, THREAD), ("flusher", FLUSHER, IRQ)):
+        tasks = core.tasks[core.cpus[name]]
+        assert (tasks["does"] == does).all()
+        assert (tasks["level"] == level).all()
+        assert tasks["cpu"].tolist() == list(range(CPUS))
+    assert (core.tasks["does"] != STREAM).sum() == 2 * CPUS
+    of_pages = new_simulation(study(cpus=CPUS)).core
+    assert (of_pages.cpus["kworker"] == NOBODY).all()

@@ -24,7 +24,7 @@ from kmsim.mm.locks import (
     VMAP_PURGE_LOCK,
     ZONE_LOCK,
 )
-from kmsim.mm.mmzone import zone_of_pcp
+from kmsim.mm.mmzone import NO_PCP, zone_of_pcp
 from kmsim.sim.core.records import NOBODY, NR_LEVELS, WAITING, Core, context_of, csd_lock_of, pcp_lock_of
 from kmsim.sim.run.engine import Observer
 from kmsim.sim.simulation import new_simulation, run
@@ -96,8 +96,9 @@ def held_by(core: Core, c: CpuIdx) -> Iterator[LockIdx]:
     mutexes = (core.locks["kind"] == LOCK_MUTEX).nonzero()[0].tolist()
     for ac in contexts_at_work(core, c):
         run_ = core.runs[ac]
-        if run_.pcp != NOBODY:
-            yield pcp_lock_of(core, zone_of_pcp(core.m, int(run_.pcp)))
+        held_pcp = int(core.m.contexts[ac].held_pcp)
+        if held_pcp != NO_PCP:
+            yield pcp_lock_of(core, zone_of_pcp(core.m, held_pcp))
         if run_.lock != NOBODY and core.locks[run_.lock].run == ac:
             yield int(run_.lock)
         yield from (n for n in mutexes if core.locks[n].run == run_.task)
@@ -106,7 +107,8 @@ def held_by(core: Core, c: CpuIdx) -> Iterator[LockIdx]:
 def nobody_sleeps_with_a_spinlock(core: Core) -> None:
     """A mutex may be held asleep, and nothing else."""
     for k in core.tasks["parked"].nonzero()[0].tolist():
-        assert core.parked.runs[k].lock == core.parked.runs[k].pcp == NOBODY
+        assert core.parked.runs[k].lock == NOBODY
+        assert core.parked.contexts[k].held_pcp == NO_PCP
 
 
 def pairs_of(study: Mapping, orders: Sequence[int] = ORDERS) -> Counter[Pair]:

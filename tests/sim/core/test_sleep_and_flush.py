@@ -131,7 +131,7 @@ def test_an_area_that_an_interrupt_frees_is_freed_later_by_a_kworker() -> None:
         nonlocal most
         assert s.vm is not None
         most = max(most, int(s.vm.params[0].vfree_scheduled))
-        kworker = int(s.state[0].first_worker) + 1
+        kworker = int(s.cpus[1].kworker)
         assert not s.vm.cpus[1].vfree_scheduled or s.tasks[kworker].wake_at <= now or s.tasks[kworker].running
 
     watch(simulation, look)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from kmsim.config import from_mapping
+from kmsim.mm.wants import DONE, GO_ON
 from kmsim.sim.core.counted import LOCK_COUNTS, LOCK_MAXIMA, SPENT, Counted, passed_of_stages
-from kmsim.sim.core.records import COMPLETE, COUNT, MAX_PS, SUM_PS, TAIL, UNPARK, WAITING
+from kmsim.sim.core.records import COUNT, MAX_PS, SUM_PS, UNPARK, WAITING
 from kmsim.sim.run import windows as of_windows
 from kmsim.sim.run.windows import Windows
 from kmsim.sim.simulation import Simulation, new_simulation, run
@@ -119,7 +120,7 @@ def test_a_stage_under_way_is_divided_where_it_is_cut() -> None:
     core = hand_made_core(nr_cpus=6)
     core.cpus["level"] = (THREAD, THREAD, IRQ, THREAD, THREAD, IRQ)
     core.cpus["busy"][:, THREAD] = 1
-    core.runs["then"][:6] = (TAIL, COMPLETE, COMPLETE, WAITING, UNPARK, TAIL)
+    core.runs["then"][:6] = (GO_ON, DONE, DONE, WAITING, UNPARK, GO_ON)
     for name, part in (("instructions", 10), ("cache_lines", 20), ("lock_wait", 40), ("lock_hold", 80)):
         core.runs[f"{name}_ps"][:4] = core.runs[f"{name}_ps"][5] = part
     for name in ("instructions", "cache_lines", "lock_hold"):

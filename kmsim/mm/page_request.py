@@ -1,0 +1,33 @@
+"""A block of pages asked for in its own right, as a thread asks, and not within a request for something else.
+
+Its new pages are checked and zeroed when no lock is held any more, as the request's last step; requests that ask for
+pages of their own (a slab's, an area's) see to that themselves. `page_free` is `mm.page_alloc`'s verb.
+Leaves out all else: see `mm.page_alloc`. Invariant: PREP follows a block, never a failure. Lock order: as there.
+"""
+
+from kmsim.jit import small
+from kmsim.mm.gfp import GFP_ZERO
+from kmsim.mm.indices import ContextIdx
+from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.page_alloc import PAGES_DONE, PREP, after_lock, locked
+from kmsim.mm.wants import DONE, want_to_go_on
+
+
+@small
+def then_prepared(m: Machine, ac: ContextIdx, wants: int) -> int:
+    """What the request wants: as the page allocator says, and to go on where its new pages are to be prepared."""
+    context = m.contexts[ac]
+    if wants == DONE and (context.to_check or context.gfp & GFP_ZERO) and context.pfn != NO_PAGE:
+        context.stage = PREP
+        return want_to_go_on(m, ac)
+    return wants
+
+
+@small
+def page_locked(m: Machine, ac: ContextIdx) -> int:
+    """What the request wanted is granted: go on; what does it want now?"""
+    if m.contexts[ac].stage != PREP:
+        return then_prepared(m, ac, locked(m, ac))
+    after_lock(m, ac)
+    m.contexts[ac].stage = PAGES_DONE
+    return DONE

@@ -1,0 +1,42 @@
+"""What a request wants next: the one protocol between the allocators and who runs them.
+
+A request is begun by a verb `..._begin` and carried on by the one beside it (`locked`, `slab_locked`, `vm_locked` ...).
+Each returns what the request wants, and does not touch any state between two of its calls:
+    DONE        nothing: it is over
+    GO_ON       to go on with no spinlock held; what it has done until then takes its time first
+    LOCK        the spinlock `contexts[ac].lock` of the machine, held while the next call runs
+    MUTEX       the mutex `contexts[ac].mutex`, held until UNLOCK names it
+    UNLOCK      to let go of that mutex
+    FLUSH       every CPU to have flushed its TLB (kernel: flush_tlb_kernel_range)
+    SLEEP       to sleep until it is woken, or until `contexts[ac].wake_at`
+    SLOW_PATH   the rest of __alloc_pages_slowpath: reclaim, compaction, the OOM killer
+Who runs it grants that, and calls the second verb. What a `trylock` finds is decided at once by the allocator that has
+the lock's word in its records (kernel: pcp_spin_trylock), so nobody has to wait for the answer.
+
+A request within a request (pages for a slab, a slab for an area) hands on what the inner one wants. Leaves out how a
+want is granted and what it costs (`kmsim.sim`); a machine on which every lock is free grants all at once. Invariant:
+when LOCK was granted, `contexts[ac].lock` is held until the verb returns. Takes no lock itself.
+"""
+
+from kmsim.jit import small
+from kmsim.mm.indices import ContextIdx, LockIdx
+from kmsim.mm.mmzone import Machine
+
+DONE, GO_ON, LOCK, MUTEX, UNLOCK, FLUSH, SLEEP, SLOW_PATH = range(8)
+NR_WANTS = 8
+
+NO_LOCK = -1
+
+
+@small
+def want_lock(m: Machine, ac: ContextIdx, lock: LockIdx) -> int:
+    """The request wants a spinlock."""
+    m.contexts[ac].lock = lock
+    return LOCK
+
+
+@small
+def want_to_go_on(m: Machine, ac: ContextIdx) -> int:
+    """The request goes on without the spinlock that it has held."""
+    m.contexts[ac].lock = NO_LOCK
+    return GO_ON

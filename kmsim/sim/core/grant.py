@@ -1,0 +1,160 @@
+"""The stage loop: what a run wants is granted, whichever allocator it asks (the protocol is `mm.wants`).
+
+A stage ends, and its run wants something (`run.then`). What is granted begins the next stage: `mm` does what follows,
+that takes its time, and at its end the run wants the next thing.
+    GO_ON       a stage without a lock
+    LOCK        by the lock's kind (`mm.locks`): a timestamp where interrupts are off (`sim.core.lock`), else a queue of
+                runs that spin (`sim.core.spinlock`); that of per-CPU lists is tried until it is had (`sim.core.drain`)
+    MUTEX, UNLOCK, SLEEP    the thread gives its CPU to others meanwhile (`sim.core.sleep`)
+    FLUSH       every other CPU serves an interrupt (`sim.core.flush`)
+    SLOW_PATH   until there is one, a failure at once (`without_slow_path`)
+    DONE        the operation is over (`sim.core.outcome`)
+
+State changes at the beginning of a stage, which is exact: see `sim.core.lock`. Invariant: a run holds at most one
+spinlock, for one stage. Lock order: `mm.locks` has it.
+"""
+
+from kmsim.jit import core, only_with, small
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
+from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_SPIN
+from kmsim.mm.pcp_held import hold_while_waiting, moves_many
+from kmsim.mm.wants import FLUSH, GO_ON, LOCK, MUTEX, SLEEP, SLOW_PATH, UNLOCK
+from kmsim.sim.core.costs import cache_lines_ps, no_work, price
+from kmsim.sim.core.drain import drain_next
+from kmsim.sim.core.flush import flush
+from kmsim.sim.core.lock import hold_lock_for
+from kmsim.sim.core.records import NOBODY, OF_VM, Core, cpu_of, level_of
+from kmsim.sim.core.sleep import lock_mutex, sleep_until, unlock_mutex
+from kmsim.sim.core.spinlock import leave, request, stop_spinning
+from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
+from kmsim.sim.core.verbs import carry_on
+from kmsim.sim.core.worker import wake_for_scheduled
+
+
+@small
+def grant(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """Let the run have what it wants, or wait for that."""
+    wants = s.runs[ac].then
+    if wants == LOCK:
+        grant_lock(s, c, ac, int(s.m.contexts[ac].lock))
+    elif wants == GO_ON:
+        go_on_without_lock(s, c, ac)
+    else:
+        grant_rarely(s, c, ac, wants)
+
+
+@core
+def grant_rarely(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
+    """The same for what only vmalloc wants so far."""
+    if wants == MUTEX:
+        if lock_mutex(s, c, ac, int(s.m.contexts[ac].mutex)):
+            go_on_without_lock(s, c, ac)
+    elif wants == UNLOCK:
+        unlock_mutex(s, int(s.m.contexts[ac].mutex))
+        go_on_without_lock(s, c, ac)
+    elif wants == FLUSH:
+        flush(s, c, ac)
+    else:
+        assert wants == SLEEP, "an operation that is over goes on"
+        sleep_until(s, c, ac, int(s.m.contexts[ac].wake_at))
+
+
+@small
+def grant_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
+    """Let the run have a spinlock, now or in its turn."""
+    kind = s.locks[n].kind
+    if kind == LOCK_IRQSAVE:
+        overlapped = moves_many(s.m, ac)
+        no_work(s)
+        wants = advance(s, ac)
+        hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, overlapped))
+        then(s, c, ac, wants)
+    elif kind == LOCK_SPIN:
+        grant_spinlock(s, c, ac, n)
+    else:
+        drain_next(s, c, ac)
+
+
+@small
+def go_on_without_lock(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """A stage without a lock."""
+    no_work(s)
+    end_stage(s, c, ac, 0, advance(s, ac))
+
+
+@small
+def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wants: int) -> None:
+    """What was done without a lock takes its time, beside that of a path; and what the run wants then."""
+    set_stage(s, c, ac, path + price(s, ac), cache_lines_ps(s, False))
+    then(s, c, ac, wants)
+
+
+@small
+def advance(s: Core, ac: ContextIdx) -> int:
+    """What the run wanted is granted: let `mm` do what follows; what does it want now?"""
+    return without_slow_path(s, ac, carry_on(s, ac))
+
+
+@small
+def without_slow_path(s: Core, ac: ContextIdx, wants: int) -> int:
+    """Answer a request for the slow path, which is a failure here: what does it want then?"""
+    while wants == SLOW_PATH:
+        wants = carry_on(s, ac)
+    return wants
+
+
+@small
+def then(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
+    """What the run wants when the stage that begins now is over."""
+    run = s.runs[ac]
+    run.then = wants
+    hold_while_waiting(s.m, ac, wants)
+    if run.verbs == OF_VM:
+        wake_for_scheduled(s, c)
+
+
+# ---- spinlocks with interrupts on
+
+
+@only_with("vm")
+def grant_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
+    """Ask for a spinlock; if it is free, hold it."""
+    if request(s, c, ac, n):
+        taking = s.prices[0].lock_uncontended
+        if s.locks[n].holder != c:
+            taking += s.prices[0].line_other
+        hold_spinlock(s, c, ac, taking, 0)
+
+
+@only_with("vm")
+def hold_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, taking: int, wait: int) -> None:
+    """Hold a spinlock, interrupts on; where something else runs on the CPU now, its time begins after that."""
+    run = s.runs[ac]
+    lock = s.locks[run.lock]
+    now = s.state[0].now
+    no_work(s)
+    wants = advance(s, ac)
+    hold = s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, False)
+    spun = run.lock_wait_ps if wait else 0
+    no_parts(s, ac)
+    run.instructions_ps = taking
+    run.lock_wait_ps = spun + wait
+    run.lock_hold_ps = hold
+    lock.holder = c
+    lock.since = now + taking + wait
+    run.left_ps = taking + wait + hold
+    if s.cpus[c].level == level_of(s, ac):
+        run.end_ps = now + run.left_ps
+        set_next_event(s, c, ac)
+    then(s, c, ac, wants)
+
+
+@only_with("vm")
+def leave_spinlock(s: Core, ac: ContextIdx) -> None:
+    """Let go of the spinlock that the run holds; the next one in its queue is granted it."""
+    heir = leave(s, ac)
+    if heir != NOBODY:
+        c = cpu_of(s, heir)
+        if s.cpus[c].level == level_of(s, heir):
+            stop_spinning(s, heir)
+        hold_spinlock(s, c, heir, 0, s.prices[0].lock_handover)
