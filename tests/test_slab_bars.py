@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
+from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
 from kmsim.mm.slub_records import CHUNK_SHIFT, Slub, slab_t
 from kmsim.mm.slub_recount import nr_live_objects
 from kmsim.sim.core.records import slot_t
@@ -35,12 +35,12 @@ def pairs(m: Machine, sl: Slub, cache: int, gfp: int, nr_pairs: int) -> int:
         wanted = slab_alloc_begin(m, sl, 0, cache, gfp)
         while wanted:
             nr_locks += 1
-            wanted = slab_locked(m, sl, 0)
+            wanted = slab_resume(m, sl, 0)
         obj = int(sl.contexts[0].obj)
         wanted = slab_free_begin(m, sl, 0, obj)
         while wanted:
             nr_locks += 1
-            wanted = slab_locked(m, sl, 0)
+            wanted = slab_resume(m, sl, 0)
     return nr_locks
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from kmsim.config.study import Study
 from kmsim.jit import entry
-from kmsim.mm.slub import slab_alloc_bulk_begin, slab_free_bulk_begin, slab_locked
-from kmsim.sim.core.costs import cache_lines_ps, slab_instructions_ps
-from kmsim.sim.core.pages import no_light_work
+from kmsim.mm.slub import slab_alloc_bulk_begin, slab_free_bulk_begin, slab_resume
+from kmsim.sim.core.costs import cache_lines_ps, no_light_work, slab_price
 from kmsim.sim.core.records import Core
-from kmsim.sim.core.slab import no_slab_work
 from kmsim.sim.simulation import new_simulation
 
 ROUNDS = 1000
@@ -22,22 +20,19 @@ ROUNDS = 1000
 def bulk_pair_ps(s: Core, cache: int, gfp: int, nr_objects: int) -> int:
     """One bulk allocation and the bulk free of what it got, on the first CPU, in picoseconds; 0 if it needed a lock."""
     assert s.slub is not None
-    no_slab_work(s)
     no_light_work(s)
     needed_lock = False
     wanted = slab_alloc_bulk_begin(s.m, s.slub, 0, cache, gfp, nr_objects)
     while wanted:
         needed_lock = True
-        wanted = slab_locked(s.m, s.slub, 0)
-    taking = s.prices[0].slab_alloc_fast + slab_instructions_ps(s) + cache_lines_ps(s, False)
-    no_slab_work(s)
+        wanted = slab_resume(s.m, s.slub, 0)
+    taking = s.prices[0].slab_alloc_fast + slab_price(s, 0) + cache_lines_ps(s, False)
     no_light_work(s)
     wanted = slab_free_bulk_begin(s.m, s.slub, 0, nr_objects)
     while wanted:
         needed_lock = True
-        wanted = slab_locked(s.m, s.slub, 0)
-    giving = s.prices[0].slab_free_fast + slab_instructions_ps(s) + cache_lines_ps(s, False)
-    no_slab_work(s)
+        wanted = slab_resume(s.m, s.slub, 0)
+    giving = s.prices[0].slab_free_fast + slab_price(s, 0) + cache_lines_ps(s, False)
     no_light_work(s)
     return 0 if needed_lock else int(taking + giving)
 

@@ -2,8 +2,8 @@
 
 Pages travel on the context's own list. `alloc_bulk_begin` leaves them there in the order in which
 the array API hands them out; `free_folios_begin` frees what the caller put there with `put_folio`
-(the kernel's batches hold at most 31). Each verb has a `..._locked` beside it, as `mm.page_alloc`
-has; lock order as there. What is left to do with the pages when it is done is there, too, in
+(the kernel's batches hold at most 31). Each verb has a `..._resume` beside it, as those of
+`mm.page_alloc` have `resume`; lock order as there. What is left to do with the pages when it is done is there, too, in
 `after_lock`. Where the per-CPU lists are locked, a bulk request falls back to one page, and each
 block of a batch goes to the zone. Leaves out memory cgroups and page_owner.
 """
@@ -14,7 +14,7 @@ from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
-from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, locked
+from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, resume
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
 from kmsim.mm.wants import DONE, want_lock
@@ -113,11 +113,11 @@ def bulk_collect_single(m: Machine, ac: ContextIdx) -> int:
 
 
 @core
-def alloc_bulk_locked(m: Machine, ac: ContextIdx) -> int:
+def alloc_bulk_resume(m: Machine, ac: ContextIdx) -> int:
     """What a bulk request wanted is granted: go on; what does it want now?"""
     context = m.contexts[ac]
     if context.attempt != RUNG_BULK:
-        wanted = locked(m, ac)
+        wanted = resume(m, ac)
         return wanted if wanted else bulk_collect_single(m, ac)
     rmqueue_bulk(m, ac)
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
@@ -165,7 +165,7 @@ def free_folios_next(m: Machine, ac: ContextIdx) -> int:
 
 
 @core
-def free_folios_locked(m: Machine, ac: ContextIdx) -> int:
+def free_folios_resume(m: Machine, ac: ContextIdx) -> int:
     """What a batch wanted is granted: go on; what does it want now?"""
-    wanted = locked(m, ac)
+    wanted = resume(m, ac)
     return wanted if wanted else free_folios_next(m, ac)

@@ -2,7 +2,7 @@
 
 Which cache a size and a GFP mask mean is asked of `mm.slab_common` beforehand and handed in as a number; NO_CACHE
 means the page allocator. What kmalloc gives is a `Memory`: an object of SLUB, or a large block. Verbs are cut into
-stages as those of `mm.slub`: each returns what it wants (see `mm.wants`), and `kmalloc_locked` goes on.
+stages as those of `mm.slub`: each returns what it wants (see `mm.wants`), and `kmalloc_resume` goes on.
 
 The kernel keeps a large block's size as its order only, and so `ksize` is what the block or the slab's object
 holds. Sizes are bytes. Leaves out ZERO_SIZE_PTR (a size of 0 is the caller's to see), kfree_rcu and NUMA.
@@ -18,7 +18,7 @@ from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Pfn
 from kmsim.mm.limits import SIZE_MAX
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin
-from kmsim.mm.slub import pages_locked, slab_alloc_begin, slab_free_begin, slab_locked
+from kmsim.mm.slub import pages_resume, slab_alloc_begin, slab_free_begin, slab_resume
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub
 from kmsim.mm.slub_steps import ALLOC_LARGE, FREE_LARGE, LARGE_ALLOCATED, OBJECT_MOVED, SLUB_DONE
@@ -167,7 +167,7 @@ def moved(m: Machine, sl: Slub, ac: ContextIdx) -> int:
 
 
 @core
-def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+def kmalloc_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """What kmalloc, kfree or krealloc wanted is granted: go on; what does it want now?"""
     context = sl.contexts[ac]
     stage = int(context.stage)
@@ -176,9 +176,9 @@ def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     if stage == LARGE_ALLOCATED:
         wants = large_allocated(m, sl, ac)
     elif stage in (ALLOC_LARGE, FREE_LARGE):
-        wants = large_locked(m, sl, ac)
+        wants = large_resume(m, sl, ac)
     else:
-        wants = slab_locked(m, sl, ac)
+        wants = slab_resume(m, sl, ac)
     if wants or context.realloc_size == 0:
         return wants
     context.stage = OBJECT_MOVED
@@ -186,10 +186,10 @@ def kmalloc_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
 
 
 @small
-def large_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+def large_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """The same, for a large block: its pages are zeroed without the lock."""
     context = sl.contexts[ac]
-    wants = pages_locked(m, sl, ac)
+    wants = pages_resume(m, sl, ac)
     if wants != DONE:
         return wants
     if context.stage == FREE_LARGE:

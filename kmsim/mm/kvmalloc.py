@@ -7,7 +7,7 @@ kvmalloc with __GFP_ZERO; kvmalloc_array and kvcalloc multiply first (`array_byt
 
 The result is in `contexts[ac]`: `outcome` is KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or
 KV_FAILED, `reason` says why it left the slab or was refused; `vm.events` counts both. What is wanted is as in
-`mm.vmalloc`, and `vm_locked` goes on. Leaves out bucketed caches, which the caller chooses.
+`mm.vmalloc`, and `vm_resume` goes on. Leaves out bucketed caches, which the caller chooses.
 """
 
 from kmsim.jit import core, small

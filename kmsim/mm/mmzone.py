@@ -67,6 +67,7 @@ PCPF_FREE_HIGH_BATCH = 1 << 1
 
 NO_PAGE = -1
 NO_PCP = -1
+NO_LOCK = -1
 BOOT_CPU = 0  # who asks where it makes no difference
 CONTEXTS_PER_CPU = 3  # a thread may be interrupted by a softirq, and that by an irq
 FAR_FROM_ALL = -2  # a pfn that is no page's neighbour
@@ -337,6 +338,7 @@ def new_machine(params: Params, nr_contexts: int | None = None, policies: Polici
     machine.contexts["page_list"] = nr_frames + nr_free_lists + nr_pcp_lists + np.arange(nr_contexts)
     machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
     machine.contexts["held_pcp"] = NO_PCP
+    machine.contexts["lock"] = NO_LOCK
     return machine._replace(policies=policies)
 
 

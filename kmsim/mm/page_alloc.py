@@ -1,9 +1,9 @@
 """The page allocator: requests, one critical section after the other (kernel: mm/page_alloc.c).
 
 A request is a small chain of stages; a stage ends where a zone's lock is requested. `alloc_begin` and `free_begin` run
-up to the first request (or to the end: most order-0 requests take no lock), `locked` runs the critical section that was
+up to the first request (or to the end: most order-0 requests take no lock), `resume` runs the critical section that was
 asked for and goes on to the next request or the end. Each returns what it wants (see `mm.wants`): a zone's lock, the
-slow path, or nothing more; the caller grants that before it calls `locked`, and at the end it calls `after_lock`.
+slow path, or nothing more; the caller grants that before it calls `resume`, and at the end it calls `after_lock`.
 `alloc_pages` and `free_pages` do all of it at once, for a machine on which nothing else runs. A request that finds its
 pcp `locked` goes to the zone (the kernel's trylock has failed).
 
@@ -14,7 +14,7 @@ The ladder of an allocation (each rung may want the lock):
     retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
     fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
 Requests that try compaction first (costly orders, non-movable ones above 0) need the slow path one rung earlier.
-The slow path is wanted as a lock is; until there is one, it comes to a failure (`no_page`), here alone.
+The slow path is wanted as a lock is; until there is one, what follows it is a failure (`no_page`).
 One without __GFP_DIRECT_RECLAIM ends where the kernel ends it, after two walks at the min marks: nothing that is
 left out could serve it, so its failure is NOPAGE.
 
@@ -94,7 +94,7 @@ from kmsim.mm.watermark import wake_all_kswapds, wakeup_kswapd, wmark_pages, zon
 from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, page_zone
 
 # What a context does next; PAGES_DONE: nothing.
-PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, SLOWPATH, PREP = range(8)  # PREP: see mm.page_request
+PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, AT_SLOW_PATH, PREP = range(8)  # PREP: see mm.page_request
 
 # How far down the ladder an allocation is.
 RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
@@ -134,7 +134,7 @@ def get_page_from_freelist(m: Machine, ac: ContextIdx, zoneref: ZonerefIdx) -> i
             zoneref = next_zoneref(m, zoneref, context.highest_zoneidx)
             zone = int(m.zonerefs[zoneref].zone)
         if not next_rung(m, ac):
-            return SLOW_PATH if context.stage == SLOWPATH else DONE
+            return SLOW_PATH if context.stage == AT_SLOW_PATH else DONE
         zoneref = int(context.preferred_zoneref)
 
 
@@ -198,7 +198,7 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
     else:
         if gfp & GFP_DIRECT_RECLAIM:
-            context.stage = SLOWPATH
+            context.stage = AT_SLOW_PATH
         else:
             no_page(m, ac, NOPAGE)
         return False
@@ -262,7 +262,7 @@ def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
 
 
 @core
-def locked(m: Machine, ac: ContextIdx) -> int:
+def resume(m: Machine, ac: ContextIdx) -> int:
     """What the request wanted is granted: run the critical section that it waits for; what does it want now?"""
     stage = m.contexts[ac].stage
     if stage == REFILL:
@@ -273,7 +273,7 @@ def locked(m: Machine, ac: ContextIdx) -> int:
         return drain_locked(m, ac)
     if stage == FREE_BUDDY:
         return free_buddy_locked(m, ac)
-    if stage == SLOWPATH:
+    if stage == AT_SLOW_PATH:
         no_page(m, ac, NEEDS_SLOW_PATH)
         return DONE
     assert stage == RESERVE, "a context that waits for nothing"
@@ -386,7 +386,7 @@ def alloc_pages(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
     """A block of 2^order pages, or NO_PAGE, on a machine where every lock is free (kernel: alloc_pages)."""
     wanted = alloc_begin(m, ac, gfp, order)
     while wanted:
-        wanted = locked(m, ac)
+        wanted = resume(m, ac)
     after_lock(m, ac)
     return int(m.contexts[ac].pfn)
 
@@ -396,5 +396,5 @@ def free_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Free a block on a machine where every lock is free (kernel: __free_pages)."""
     wanted = free_begin(m, ac, pfn, order)
     while wanted:
-        wanted = locked(m, ac)
+        wanted = resume(m, ac)
     after_lock(m, ac)

@@ -11,11 +11,11 @@ Lock order: as in `mm.bulk` and `mm.page_alloc`.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.bulk import alloc_bulk_begin, alloc_bulk_locked
+from kmsim.mm.bulk import alloc_bulk_begin, alloc_bulk_resume
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn
 from kmsim.mm.list import list_empty, list_first, list_last
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.mm.page_alloc import free_begin, locked
+from kmsim.mm.page_alloc import free_begin, resume
 from kmsim.mm.wants import DONE
 
 
@@ -30,9 +30,9 @@ def chain_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> in
 
 
 @core
-def chain_alloc_locked(m: Machine, ac: ContextIdx) -> int:
+def chain_alloc_resume(m: Machine, ac: ContextIdx) -> int:
     """What the request wanted is granted: go on; what does it want now?"""
-    wanted = alloc_bulk_locked(m, ac)
+    wanted = alloc_bulk_resume(m, ac)
     return wanted if wanted else chain_done(m, ac)
 
 
@@ -84,9 +84,9 @@ def chain_free_begin(m: Machine, ac: ContextIdx, first_pfn: Pfn) -> int:
 
 
 @core
-def chain_free_locked(m: Machine, ac: ContextIdx) -> int:
+def chain_free_resume(m: Machine, ac: ContextIdx) -> int:
     """What the freeing of a chain wanted is granted: go on; what does it want now?"""
-    wanted = locked(m, ac)
+    wanted = resume(m, ac)
     return wanted if wanted else chain_free_next(m, ac)
 
 

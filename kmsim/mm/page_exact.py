@@ -4,8 +4,8 @@ The block of the next order is taken, split, and its tail given back page by pag
 tail of its list under the zone's lock: the per-CPU lists see none of them (__free_pages_ok with FPI_TO_TAIL).
 `exact_free_begin` frees page by page (kernel: free_pages_exact, __free_page).
 
-A request wants what `mm.page_alloc` wants, and its caller ends it with `after_lock`, which zeroes the
-whole block as the kernel does. The first page's record remembers how many pages are held (in `prev`, which an
+A request wants what `mm.page_request` wants: the whole block is checked and zeroed before it is split, as in the
+kernel. The first page's record remembers how many pages are held (in `prev`, which an
 allocated page does not use), so that a wrong size at the free is noticed: `contexts[ac].excess_pages`.
     below 0   that many pages leak: they stay allocated, and nobody can free them
     above 0   that many pages behind the last one would have been freed, whoever owns them: refused, nothing is freed
@@ -20,7 +20,8 @@ from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM
 from kmsim.mm.indices import ContextIdx, Gfp, Pfn
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
-from kmsim.mm.page_alloc import PAGES_DONE, RUNG_FAILED, alloc_begin, free_begin, locked
+from kmsim.mm.page_alloc import PAGES_DONE, RUNG_FAILED, alloc_begin, free_begin, resume
+from kmsim.mm.page_request import page_resume, then_prepared
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.zonelist import page_zone
@@ -68,7 +69,7 @@ def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> in
         m.events[NOPAGE] += 1
         return DONE
     context.exact_stage = EXACT_ALLOC
-    wanted = alloc_begin(m, ac, gfp & ~(GFP_COMP | GFP_HIGHMEM), order)
+    wanted = then_prepared(m, ac, alloc_begin(m, ac, gfp & ~(GFP_COMP | GFP_HIGHMEM), order))
     return wanted if wanted else make_alloc_exact(m, ac)
 
 
@@ -103,11 +104,11 @@ def next_of_tail(m: Machine, ac: ContextIdx) -> int:
 
 
 @core
-def exact_locked(m: Machine, ac: ContextIdx) -> int:
+def exact_resume(m: Machine, ac: ContextIdx) -> int:
     """What an exact request wanted is granted: go on; what does it want now?"""
     context = m.contexts[ac]
     if context.exact_stage == EXACT_ALLOC:
-        wanted = locked(m, ac)
+        wanted = page_resume(m, ac)
         return wanted if wanted else make_alloc_exact(m, ac)
     if context.exact_stage == EXACT_TAIL:
         pfn = int(context.exact_next)
@@ -117,7 +118,7 @@ def exact_locked(m: Machine, ac: ContextIdx) -> int:
         context.exact_next = pfn + 1
         return next_of_tail(m, ac)
     assert context.exact_stage == EXACT_FREE, "a context that waits for no lock"
-    wanted = locked(m, ac)
+    wanted = resume(m, ac)
     return wanted if wanted else free_next(m, ac)
 
 

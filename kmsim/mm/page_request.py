@@ -1,15 +1,16 @@
-"""A block of pages asked for in its own right, as a thread asks, and not within a request for something else.
+"""Pages asked for in their own right, a block or a chain, and not within a request for something else.
 
-Its new pages are checked and zeroed when no lock is held any more, as the request's last step; requests that ask for
-pages of their own (a slab's, an area's) see to that themselves. `page_free` is `mm.page_alloc`'s verb.
+The new pages are checked and zeroed when no lock is held any more, as the request's last step; requests that ask for
+pages of their own (a slab's, an area's) see to that themselves. Frees are in `mm.page_alloc` and `mm.page_chain`.
 Leaves out all else: see `mm.page_alloc`. Invariant: PREP follows a block, never a failure. Lock order: as there.
 """
 
-from kmsim.jit import small
+from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.mm.page_alloc import PAGES_DONE, PREP, after_lock, locked
+from kmsim.mm.page_alloc import PAGES_DONE, PREP, after_lock, resume
+from kmsim.mm.page_chain import chain_alloc_resume
 from kmsim.mm.wants import DONE, want_to_go_on
 
 
@@ -24,10 +25,20 @@ def then_prepared(m: Machine, ac: ContextIdx, wants: int) -> int:
 
 
 @small
-def page_locked(m: Machine, ac: ContextIdx) -> int:
+def page_resume(m: Machine, ac: ContextIdx) -> int:
     """What the request wanted is granted: go on; what does it want now?"""
-    if m.contexts[ac].stage != PREP:
-        return then_prepared(m, ac, locked(m, ac))
+    return prepare(m, ac) if m.contexts[ac].stage == PREP else then_prepared(m, ac, resume(m, ac))
+
+
+@core
+def bulk_resume(m: Machine, ac: ContextIdx) -> int:
+    """The same, for pages in bulk that become a chain."""
+    return prepare(m, ac) if m.contexts[ac].stage == PREP else then_prepared(m, ac, chain_alloc_resume(m, ac))
+
+
+@small
+def prepare(m: Machine, ac: ContextIdx) -> int:
+    """Check and zero the new pages, which is the last thing to do."""
     after_lock(m, ac)
     m.contexts[ac].stage = PAGES_DONE
     return DONE

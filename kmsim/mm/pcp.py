@@ -11,8 +11,8 @@ pages on the lists. Lock order: pcp lock, then zone lock.
 
 pcp->lock is only ever tried, when a request begins or moves to another zone. The caller keeps track of its
 holder with `lock_pcp`; a request that finds the lists `locked` goes to the zone instead. Refills and drains
-keep their own hold of it; only the bulk interfaces try the lock again later, so their own hold must not be
-set then.
+keep their own hold of it. A request that goes on to further pages after a drain (a chain, exact pages, several slabs)
+still finds its own hold there, and the next page goes to the zone; the kernel lets go and tries again.
 """
 
 from kmsim.jit import small

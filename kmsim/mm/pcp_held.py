@@ -11,6 +11,7 @@ its zone's.
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, PcpIdx
+from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NO_PCP, Machine, pcp_index
 from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, REFILL
 from kmsim.mm.pcp import lock_pcp, unlock_pcp
@@ -25,8 +26,10 @@ def moves_many(m: Machine, ac: ContextIdx) -> bool:
 
 @small
 def hold_pcp(m: Machine, ac: ContextIdx, p: PcpIdx) -> None:
-    """Take the lock of these lists, which nobody holds."""
+    """Take the lock of these lists, which nobody else holds, and let go of those that the context still holds."""
     context = m.contexts[ac]
+    if context.held_pcp != NO_PCP:
+        unlock_pcp(m, int(context.held_pcp))
     lock_pcp(m, p, int(context.cpu))
     context.held_pcp = p
 
@@ -36,6 +39,7 @@ def hold_while_waiting(m: Machine, ac: ContextIdx, wants: int) -> None:
     """Hold the context's list where what it wants is the zone's lock for a refill or a drain."""
     if wants == LOCK and moves_many(m, ac):
         context = m.contexts[ac]
+        assert context.lock == zone_lock(context.zone), "a list is held for another lock than its zone's"
         hold_pcp(m, ac, pcp_index(m, context.zone, context.cpu))
 
 

@@ -22,13 +22,13 @@ holder_t = np.dtype((np.record, [("holder", np.int32)]))
 
 
 def machine_with_holders(m: Machine) -> Machine:
-    """The machine, on which no page that may move is allocated yet, as one whose pages know their holders."""
+    """The machine with room for holders. No page that may move is allocated on it yet."""
     return m._replace(holders=np.zeros(int(m.params[0].nr_frames), holder_t))
 
 
 @only_with("holders")
 def set_holder(m: Machine, pfn: Pfn, holder: Holder) -> None:
-    """Let a block be held, or by NO_HOLDER."""
+    """Say who holds a block; NO_HOLDER: nobody."""
     if m.holders is not None:  # in plain Python all functions are there
         m.holders[pfn].holder = holder
 

@@ -2,7 +2,7 @@
 
 An allocation takes the first object of the CPU's free list, a free of an object of the CPU's own slab puts it
 there: no lock, no exchange of shared words. All else is a request made of steps, as those of `mm.page_alloc`:
-a verb `..._begin` runs up to the first thing that it wants (see `mm.wants`), `slab_locked` goes on when that was
+a verb `..._begin` runs up to the first thing that it wants (see `mm.wants`), `slab_resume` goes on when that was
 granted: a cache's list_lock, what the page allocator within wants, or, right behind a critical section, to go on
 without a lock. State changes only in these calls; between two of them an interrupt on the same CPU, in a context of
 its own, may allocate and free here.
@@ -26,7 +26,7 @@ from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.page_alloc import locked
+from kmsim.mm.page_alloc import resume
 from kmsim.mm.slub_alloc import (
     alloc_bulk,
     cpu_partial_slab,
@@ -203,7 +203,7 @@ def flush_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, operation
 
 
 @core
-def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+def slab_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """What the request wanted is granted: run the critical section that it waits for; what does it want now?
 
     A lock that was granted is held until this returns. What follows a critical section is done without it.
@@ -213,7 +213,7 @@ def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     if stage < FIRST_LOCKED:
         return proceed(m, sl, ac, stage)
     if stage in (PAGES_WANTED, PAGES_FREED):
-        wants = pages_locked(m, sl, ac)
+        wants = pages_resume(m, sl, ac)
         if wants != DONE:
             return wants
         step = PAGES_ALLOCATED if stage == PAGES_WANTED else DISCARD
@@ -228,9 +228,9 @@ def slab_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
 
 
 @small
-def pages_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
+def pages_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """What the page allocator wanted is granted: go on with it. `wants` says LOCK from its first lock on."""
-    wants = locked(m, ac)
+    wants = resume(m, ac)
     if wants == LOCK:
         sl.contexts[ac].wants = LOCK
     return wants

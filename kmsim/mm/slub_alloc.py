@@ -3,7 +3,7 @@
 Names are those of the kernel's labels and functions where it has them; `mm.slub` has the ladder, and calls
 each step with nothing held, `get_partial_node` with list_lock.
 
-Leaves out NUMA nodes, and debugged caches, which allocate object by object. Invariant: a slab is frozen from
+Leaves out debugged caches, which allocate object by object. Invariant: a slab is frozen from
 where its free list is taken until it is deactivated. Lock order: see `mm.slub`.
 """
 

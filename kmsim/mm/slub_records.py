@@ -146,10 +146,7 @@ slab_context_t = np.dtype(
         np.record,
         [
             ("stage", np.int64),
-            (
-                "wants",
-                np.int64,
-            ),  # what a step that returned SLUB_WAIT wants (see mm.wants)
+            ("wants", np.int64),  # what a step that returned SLUB_WAIT wants (see mm.wants)
             ("obj", np.int64),
             ("cache", np.int64),
             ("node", np.int64),  # whose list_lock it has, or wants

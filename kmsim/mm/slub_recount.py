@@ -10,6 +10,7 @@ Also: what slabinfo counts. Leaves out what `mm.recount` checks. Takes no lock; 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmsim.jit import core
 from kmsim.mm.indices import CacheIdx, CpuIdx, NodeIdx, SlabIdx
@@ -34,18 +35,23 @@ from kmsim.mm.slub_steps import SLUB_DONE
 
 _MAX_PARTIAL_TO_SCAN = 10000
 
+SlabContexts = NDArray[np.void]  # of slab_context_t
+
 
 @core
-def validate_slub(m: Machine, sl: Slub) -> None:
-    """Recount the slab allocator; AssertionError names what is inconsistent."""
+def validate_slub(m: Machine, sl: Slub, asleep: SlabContexts) -> None:
+    """Recount the slab allocator; AssertionError names what is inconsistent.
+
+    `asleep`: the contexts of requests that were put away, beside those of `sl`.
+    """
     nr_placed = 0
     for cache in range(len(sl.caches)):
         for node in range(sl.params[0].nr_nodes):
             nr_placed += recount_node(m, sl, cache, node)
         for cpu in range(sl.params[0].nr_cpus):
             nr_placed += recount_cpu(sl, cache, cpu)
-    nr_placed += recount_contexts(sl)
-    nr_unplaced = recount_slabs(m, sl)
+    nr_placed += recount_contexts(sl, sl.contexts) + recount_contexts(sl, asleep)
+    nr_unplaced = recount_slabs(m, sl, asleep)
     assert nr_placed == nr_unplaced, "a slab with free objects is on no list"
 
 
@@ -103,11 +109,11 @@ def recount_cpu(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
 
 
 @core
-def recount_contexts(sl: Slub) -> int:
+def recount_contexts(sl: Slub, contexts: SlabContexts) -> int:
     """How many slabs requests under way hold."""
     nr_slabs = 0
-    for ac in range(len(sl.contexts)):
-        context = sl.contexts[ac]
+    for ac in range(len(contexts)):
+        context = contexts[ac]
         if context.stage != SLUB_DONE:
             nr_slabs += int(context.slab != NO_SLAB) + int(context.old_slab != NO_SLAB)
             slab = int(context.chain)
@@ -122,7 +128,7 @@ def recount_contexts(sl: Slub) -> int:
 
 
 @core
-def recount_slabs(m: Machine, sl: Slub) -> int:
+def recount_slabs(m: Machine, sl: Slub, asleep: SlabContexts) -> int:
     """Check each slab by itself and the caches' totals; how many slabs must be in some place."""
     nr_slabs = 0
     nr_objects = 0
@@ -135,7 +141,7 @@ def recount_slabs(m: Machine, sl: Slub) -> int:
         if int(record.slab_flags) & SLAB_LIVE:
             nr_slabs += 1
             nr_objects += int(record.objects)
-            recount_slab(m, sl, slab)
+            recount_slab(m, sl, slab, asleep)
             is_full = int(record.freelist) == END and int(record.slab_flags) & SLAB_FROZEN == 0
             nr_to_place += int(not is_full)
     assert nr_slabs == 0, "nr_slabs differs from the slabs"
@@ -144,7 +150,7 @@ def recount_slabs(m: Machine, sl: Slub) -> int:
 
 
 @core
-def recount_slab(m: Machine, sl: Slub, slab: SlabIdx) -> None:
+def recount_slab(m: Machine, sl: Slub, slab: SlabIdx, asleep: SlabContexts) -> None:
     """Check a slab's free lists, its objects and its page."""
     record = sl.slabs[slab]
     objects = int(record.objects)
@@ -161,7 +167,7 @@ def recount_slab(m: Machine, sl: Slub, slab: SlabIdx) -> None:
         nr_in_use += int(int(sl.links[obj]) >= IN_USE)
     nr_free = count_links(sl, slab, int(record.freelist))
     assert nr_free == objects - int(record.inuse), "inuse differs from the free list"
-    nr_free += count_held(m, sl, slab)
+    nr_free += count_of_cpus(sl, slab) + count_held(sl, slab, sl.contexts) + count_held(sl, slab, asleep)
     assert nr_free == objects - nr_in_use, "free objects are on no list"
 
 
@@ -180,8 +186,8 @@ def count_links(sl: Slub, slab: SlabIdx, index: int) -> int:
 
 
 @core
-def count_held(m: Machine, sl: Slub, slab: SlabIdx) -> int:
-    """How many of a slab's free objects a CPU's slab or a request under way holds."""
+def count_of_cpus(sl: Slub, slab: SlabIdx) -> int:
+    """How many of a slab's free objects a CPU has on its own list."""
     record = sl.slabs[slab]
     first = int(record.first_object)
     nr_free = 0
@@ -191,8 +197,16 @@ def count_held(m: Machine, sl: Slub, slab: SlabIdx) -> int:
             if int(cpu_slab.slab) == slab and int(cpu_slab.freelist) != NO_OBJECT:
                 nr_free += count_links(sl, slab, int(cpu_slab.freelist) - first)
                 assert int(cpu_slab.nr_hot) >= 0, "a negative number of hot objects"
-    for ac in range(len(m.contexts)):
-        context = sl.contexts[ac]
+    return nr_free
+
+
+@core
+def count_held(sl: Slub, slab: SlabIdx, contexts: SlabContexts) -> int:
+    """How many of a slab's free objects requests under way hold."""
+    first = int(sl.slabs[slab].first_object)
+    nr_free = 0
+    for ac in range(len(contexts)):
+        context = contexts[ac]
         if context.stage != SLUB_DONE and context.slab == slab:
             nr_free += count_links(sl, slab, int(context.freelist) - first)
         if context.stage != SLUB_DONE and context.free_slab == slab:

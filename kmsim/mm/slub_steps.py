@@ -44,7 +44,7 @@ FIRST_LOCKED = 20
     LOCKED_DESTROY,
 ) = range(FIRST_LOCKED, FIRST_LOCKED + 6)
 
-# Steps under a zone's lock: the page allocator's critical sections; what follows when it is done.
+# A request for pages, or the free of some, is under way in the page allocator.
 PAGES_WANTED = 30
 PAGES_FREED = 31
 ALLOC_LARGE = 32  # these four for mm.kmalloc

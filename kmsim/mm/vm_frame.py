@@ -21,7 +21,7 @@ from kmsim.mm.indices import (
     VaIdx,
 )
 from kmsim.mm.locks import vmalloc_lock
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NO_LOCK, Machine
 from kmsim.mm.vm_records import (
     FRAMES_PER_CONTEXT,
     NO_AREA,
@@ -29,7 +29,7 @@ from kmsim.mm.vm_records import (
     VM_NO_FAILURE,
     Vm,
 )
-from kmsim.mm.wants import GO_ON, LOCK, NO_LOCK
+from kmsim.mm.wants import GO_ON, LOCK
 
 # What a step needs before the next one can be taken.
 NOTHING, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALLOC, CHAIN_FREE = range(9)

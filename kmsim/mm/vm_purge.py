@@ -7,7 +7,7 @@ Beyond `lazy_max_pages` of lazily freed pages a work item purges; a request that
     each purge list: ranges of up to 256 pages go to the node's pool, the others to the free space
 A pool of fewer than 4 ranges decays whole, since the kernel's count of them wraps around below 0.
 
-The kernel may spread the purge lists over further workers (`purge_helpers` counts them); here one purges all,
+The kernel may spread the purge lists over further workers; here one purges all,
 in the order of the nodes. An object that a merge leaves over is freed behind the critical section.
 Leaves out the blocks of vm_map_ram. Locks: vmap_purge_lock, a mutex, all the way; within it one of pool_lock,
 lazy.lock, free_vmap_area_lock at a time.
@@ -16,6 +16,7 @@ lazy.lock, free_vmap_area_lock at a time.
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, FrameIdx, PoolIdx, VaIdx
 from kmsim.mm.locks import FREE_VMAP_AREA_LOCK, VMAP_PURGE_LOCK
+from kmsim.mm.mmzone import NO_LOCK
 from kmsim.mm.vm_frame import (
     NOTHING,
     PURGE_ATTACH,
@@ -72,7 +73,7 @@ from kmsim.mm.vmap_node import (
     sort_purge_list,
     take_lazy,
 )
-from kmsim.mm.wants import FLUSH, MUTEX, NO_LOCK, UNLOCK
+from kmsim.mm.wants import FLUSH, MUTEX, UNLOCK
 
 FAR = 1 << 62
 
@@ -265,12 +266,6 @@ def flush(vm: Vm, ac: ContextIdx) -> int:
         return NOTHING
     if must_release(vm, ac):
         return WAIT
-    params = vm.params[0]
-    nr_purge_nodes = 0
-    for node in range(params.nr_nodes):
-        nr_purge_nodes += int(int(vm.nodes[node].purge) != NO_VA)
-    wanted = int(params.vmap_lazy_nr // params.lazy_max_pages)
-    vm.work[0].purge_helpers += min(max(wanted, 1), nr_purge_nodes) - 1
     return flush_range(vm, ac, int(frame.flush_start), int(frame.flush_end), PURGE_NODE_NEXT)
 
 
@@ -280,7 +275,6 @@ def flush_range(vm: Vm, ac: ContextIdx, start: int, end: int, step: int) -> int:
     context = vm.contexts[ac]
     context.flush_start = start
     context.flush_pages = end - start
-    vm.work[0].flushes += 1
     return wait_for(vm, ac, FLUSH, NO_LOCK, step)
 
 

@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.mm.locks import VMALLOC_CLASSES, all_locks, first_of_class
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NO_LOCK, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_layout import Space
 from kmsim.mm.vm_locals import vm_frame_t
-from kmsim.mm.wants import NO_LOCK
 
 NO_AREA = -1
 NO_VA = -1
@@ -187,7 +186,7 @@ vm_context_t = np.dtype(
             ("cache", np.int64),  # arguments of the inner request
             ("gfp", np.int64),
             ("nr", np.int64),
-            ("flush_start", np.int64),
+            ("flush_start", np.int64),  # what is to be flushed: the first page, and how many
             ("flush_pages", np.int64),
         ],
     )
@@ -199,15 +198,12 @@ vm_work_t = np.dtype(
         [
             ("areas_new", np.int64),
             ("areas_gone", np.int64),
-            ("areas_found", np.int64),  # searches of the free tree
             ("tree_steps", np.int64),  # nodes visited, in all trees
             ("areas_moved", np.int64),  # ranges put on or taken off a list, a pool or a tree by a purge
             ("ptes_set", np.int64),
             ("ptes_cleared", np.int64),
             ("tables_new", np.int64),
             ("pages_taken", np.int64),
-            ("flushes", np.int64),
-            ("purge_helpers", np.int64),  # workers that the kernel would purge nodes on, beside this one
             ("bytes_copied", np.int64),  # by kvrealloc
         ],
     )

@@ -1,6 +1,6 @@
 """vmalloc: memory whose addresses are contiguous and whose pages are not (kernel: mm/vmalloc.c).
 
-Each verb `..._begin` starts a request and runs it up to the first thing that it wants (see `mm.wants`); `vm_locked`
+Each verb `..._begin` starts a request and runs it up to the first thing that it wants (see `mm.wants`); `vm_resume`
 goes on when that was granted. Beside what the page allocator and SLUB want, those are free_vmap_area_lock,
 init_mm.page_table_lock and each node's busy.lock, lazy.lock and pool_lock; vmap_purge_lock, which is a mutex; and that
 `flush_pages` pages from `flush_start` are flushed. State changes in the call that was granted the lock. When nothing is
@@ -16,10 +16,10 @@ from kmsim.jit import core, prefetch, small
 from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx, Gfp
 from kmsim.mm.kvmalloc_steps import step_of_kv
-from kmsim.mm.mmzone import Machine
-from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, locked
-from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_locked, chain_free_begin, chain_free_locked
-from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
+from kmsim.mm.mmzone import NO_LOCK, Machine
+from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, resume
+from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_resume, chain_free_begin, chain_free_resume
+from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
 from kmsim.mm.slub_records import NO_OBJECT, Slub
 from kmsim.mm.vfree import step_of_free
 from kmsim.mm.vm_area import step_of_area
@@ -51,7 +51,7 @@ from kmsim.mm.vm_purge import step_of_purge
 from kmsim.mm.vm_records import NO_AREA, NO_VA, VM_MAP, VM_USERMAP, Vm
 from kmsim.mm.vm_space import step_of_space
 from kmsim.mm.vmap import forget_va
-from kmsim.mm.wants import DONE, LOCK, NO_LOCK, want_lock, want_to_go_on
+from kmsim.mm.wants import DONE, LOCK, want_lock, want_to_go_on
 
 # ---- verbs
 
@@ -145,7 +145,7 @@ def vm_purge_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> int:
 
 
 @small
-def vm_locked(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> int:
+def vm_resume(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> int:
     """What the request wanted was granted, or done: go on; what does it want now?"""
     vm.contexts[ac].held = int(m.contexts[ac].lock != NO_LOCK)
     return go_on(m, sl, vm, ac)
@@ -164,7 +164,7 @@ def go_on(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx) -> int:
     inner = int(context.inner)
     if inner != NOTHING:
         if not context.settles:
-            wants = inner_locked(m, sl, ac, inner)
+            wants = inner_resume(m, sl, ac, inner)
             if wants:
                 return wants
         if settle(m, sl, vm, ac, inner):
@@ -252,15 +252,15 @@ def inner_begin(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, needs: int) -> int
 
 
 @small
-def inner_locked(m: Machine, sl: Slub, ac: ContextIdx, inner: int) -> int:
+def inner_resume(m: Machine, sl: Slub, ac: ContextIdx, inner: int) -> int:
     """What a request to another allocator wanted is granted: go on with it; what does it want now?"""
     if inner in (SLAB_ALLOC, SLAB_FREE):
-        return slab_locked(m, sl, ac)
+        return slab_resume(m, sl, ac)
     if inner == CHAIN_ALLOC:
-        return chain_alloc_locked(m, ac)
+        return chain_alloc_resume(m, ac)
     if inner == CHAIN_FREE:
-        return chain_free_locked(m, ac)
-    return locked(m, ac)
+        return chain_free_resume(m, ac)
+    return resume(m, ac)
 
 
 @small

@@ -113,7 +113,6 @@ def alloc_free_va(vm: Vm, size: int, align: int, preload: VaIdx) -> tuple[int, i
     """
     params = vm.params[0]
     vstart, vend = int(params.start), int(params.end)
-    vm.work[0].areas_found += 1
     length = size + align if align > 1 and vend - vstart != size else size
     va = find_vmap_lowest_match(vm.vas, vm.work, int(vm.trees[FREE_TREE].root), size, align, vstart, length)
     if va == NO_VA:

@@ -1,6 +1,6 @@
 """What a request wants next: the one protocol between the allocators and who runs them.
 
-A request is begun by a verb `..._begin` and carried on by the one beside it (`locked`, `slab_locked`, `vm_locked` ...).
+A request is begun by a verb `..._begin` and carried on by the one beside it (`resume`, `slab_resume`, `vm_resume` ...).
 Each returns what the request wants, and does not touch any state between two of its calls:
     DONE        nothing: it is over
     GO_ON       to go on with no spinlock held; what it has done until then takes its time first
@@ -9,7 +9,8 @@ Each returns what the request wants, and does not touch any state between two of
     UNLOCK      to let go of that mutex
     FLUSH       every CPU to have flushed its TLB (kernel: flush_tlb_kernel_range)
     SLEEP       to sleep until it is woken, or until `contexts[ac].wake_at`
-    SLOW_PATH   the rest of __alloc_pages_slowpath: reclaim, compaction, the OOM killer
+    SLOW_PATH   the rest of __alloc_pages_slowpath: reclaim, compaction, the OOM killer. Until there is one, failure
+                answers it, in the stage in which it is wanted; a lock that this stage holds is held on
 Who runs it grants that, and calls the second verb. What a `trylock` finds is decided at once by the allocator that has
 the lock's word in its records (kernel: pcp_spin_trylock), so nobody has to wait for the answer.
 
@@ -20,12 +21,10 @@ when LOCK was granted, `contexts[ac].lock` is held until the verb returns. Takes
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, LockIdx
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NO_LOCK, Machine
 
 DONE, GO_ON, LOCK, MUTEX, UNLOCK, FLUSH, SLEEP, SLOW_PATH = range(8)
-NR_WANTS = 8
-
-NO_LOCK = -1
+NR_WANTS = SLOW_PATH + 1
 
 
 @small

@@ -56,7 +56,7 @@ def alloc_flags_nofragment(m: Machine, zoneref: ZonerefIdx) -> int:
 
 @small
 def leaves_node(m: Machine, ac: ContextIdx, zone: ZoneIdx) -> bool:
-    """Would the request go to another node to keep types apart? They rather mix on this one."""
+    """Would the request go to another node to keep types apart? It may not: it mixes types on its own node instead."""
     context = m.contexts[ac]
     return is_remote(m, zone, context.preferred_zoneref) and context.alloc_flags & ALLOC_NOFRAGMENT != 0
 

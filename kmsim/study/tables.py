@@ -41,7 +41,18 @@ from kmsim.mm.locks import names_of_locks
 from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, node_suffixes, zone_names
 from kmsim.procfs import vmstat
 from kmsim.sim.core.counted import SPENT, Counted
-from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_KINDS, SLOW_PATH, SUM_PS, TO_VMALLOC, Core, locks_of
+from kmsim.sim.core.records import (
+    BYTES,
+    COUNT,
+    FAILED,
+    MAX_PS,
+    NEEDED_SLOW_PATH,
+    NR_KINDS,
+    SUM_PS,
+    TO_VMALLOC,
+    Core,
+    locks_of,
+)
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
@@ -200,7 +211,7 @@ def _operations(counted: Counted, cells: _Cells) -> pd.DataFrame:
             **_keys(cells, np.arange(nr_rows)),
             "count": count,
             "failed": totals[:, FAILED],
-            "needs_slow_path": totals[:, SLOW_PATH],
+            "needs_slow_path": totals[:, NEEDED_SLOW_PATH],
             "to_vmalloc": totals[:, TO_VMALLOC],
             "asked_bytes": totals[:, BYTES],
             "sum_ps": totals[:, SUM_PS],

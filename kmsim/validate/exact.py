@@ -14,8 +14,7 @@ from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.mm.page_alloc import after_lock
-from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_locked
+from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_resume
 from kmsim.procfs.recorded import Recording, params_of
 from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.replay import is_row
@@ -33,8 +32,7 @@ def allocate_exact(m: Machine, ac: int, gfp: int, nr_bytes: int) -> int:
     """A whole alloc_pages_exact, for Python callers."""
     wanted = exact_alloc_begin(m, ac, gfp, nr_bytes)
     while wanted:
-        wanted = exact_locked(m, ac)
-    after_lock(m, ac)
+        wanted = exact_resume(m, ac)
     return int(m.contexts[ac].pfn)
 
 
@@ -43,7 +41,7 @@ def free_exact(m: Machine, ac: int, pfn: int, nr_bytes: int) -> int:
     """A whole free_pages_exact; by how many pages the size was wrong."""
     wanted = exact_free_begin(m, ac, pfn, nr_bytes)
     while wanted:
-        wanted = exact_locked(m, ac)
+        wanted = exact_resume(m, ac)
     return int(m.contexts[ac].excess_pages)
 
 

@@ -28,7 +28,7 @@ from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_CACHE, Slub, new_slub
 from kmsim.mm.vm_layout import vmalloc_space
 from kmsim.mm.vm_records import KV_FAILED, KV_VMALLOC, Vm, create_vm_caches, new_vm
-from kmsim.mm.vmalloc import vm_locked, vmalloc_begin
+from kmsim.mm.vmalloc import vm_resume, vmalloc_begin
 from kmsim.procfs.recorded import Recording
 from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.counted import machine_in
@@ -54,7 +54,7 @@ def allocate_kv(m: Machine, sl: Slub, vm: Vm, ac: int, request: tuple[int, int, 
     else:
         wanted = kvmalloc_begin(m, sl, vm, ac, request[0], request[1], request[2])
     while wanted:
-        wanted = vm_locked(m, sl, vm, ac)
+        wanted = vm_resume(m, sl, vm, ac)
     return int(vm.contexts[ac].outcome)
 
 

@@ -21,7 +21,7 @@ from kmsim.jit import core, entry
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import Geometry
-from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_locked
+from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import NO_OBJECT, NO_SLAB, SLAB_LIVE, Slub, new_slub
 from kmsim.procfs.recorded import Recording
@@ -46,7 +46,7 @@ def take(m: Machine, sl: Slub, gfp: int) -> int:
     """An object, or NO_OBJECT, on a machine where every lock is free."""
     wanted = slab_alloc_begin(m, sl, CPU, CACHE, gfp)
     while wanted:
-        wanted = slab_locked(m, sl, CPU)
+        wanted = slab_resume(m, sl, CPU)
     return int(sl.contexts[CPU].obj)
 
 
@@ -55,7 +55,7 @@ def give_back(m: Machine, sl: Slub, obj: int) -> None:
     """Free an object on a machine where every lock is free."""
     wanted = slab_free_begin(m, sl, CPU, obj)
     while wanted:
-        wanted = slab_locked(m, sl, CPU)
+        wanted = slab_resume(m, sl, CPU)
 
 
 @core

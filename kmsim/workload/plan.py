@@ -2,8 +2,8 @@
 
 A *task* is one thread or one source of interrupts on one CPU. A *slot* remembers one allocated
 block; the slots of all tasks lie one after another, so that any task may free what another holds.
-A request for several single pages fills several slots. Timed blocks have none of these: they wait
-in the queue of the task that is to free them. Of the slab caches, only those are created that the
+A request for several single pages fills several slots. Timed blocks have none of these: theirs
+are with the task that is to free them (`sim.core.due`). Of the slab caches, only those are created that the
 workload uses, beside the boot's own.
 """
 

@@ -19,7 +19,7 @@ from kmsim.config.requests import RequestConfig
 from kmsim.config.sizes import SIZE_KEYS, ConstantSize
 from kmsim.config.state import VARIANTS, Fresh
 from kmsim.config.workload import InterruptConfig, ThreadConfig
-from kmsim.sim.core.records import COUNT, FAILED, SLOW_PATH, TO_VMALLOC
+from kmsim.sim.core.records import COUNT, FAILED, NEEDED_SLOW_PATH, TO_VMALLOC
 from kmsim.sim.simulation import Simulation
 from kmsim.study.store import Result
 from kmsim.study.tables import BATCH_TABLES, COLUMNS
@@ -33,7 +33,7 @@ LEVELS = {SOFTIRQ: "softirq", IRQ: "irq"}
 DO = ("churn", "fill", "empty")  # by number, as phases have it
 WAYS = ("remote_frees", "freed_by", "unpinned", "whose all", "barrier", "until", "batch", "user process")
 FLAGS = ("zero", "huge", "contiguous: false", "cache")
-OUTCOMES = {"failed": FAILED, "needs_slow_path": SLOW_PATH, "to_vmalloc": TO_VMALLOC}
+OUTCOMES = {"failed": FAILED, "needs_slow_path": NEEDED_SLOW_PATH, "to_vmalloc": TO_VMALLOC}
 
 
 def literals(annotation: Any) -> Iterator[str]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from kmsim.jit import entry
 from kmsim.mm.bulk import (
     alloc_bulk_begin,
-    alloc_bulk_locked,
+    alloc_bulk_resume,
     free_folios_begin,
-    free_folios_locked,
+    free_folios_resume,
     put_folio,
 )
 from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_begin, drain_locked
@@ -41,7 +41,7 @@ def bulk(m: Machine, cpu: int, gfp: int, nr_pages: int, pfns: Pfns) -> int:
     """Allocate up to `nr_pages` pages into `pfns`; how many there were."""
     wanted = alloc_bulk_begin(m, cpu, gfp, nr_pages)
     while wanted:
-        wanted = alloc_bulk_locked(m, cpu)
+        wanted = alloc_bulk_resume(m, cpu)
     after_lock(m, cpu)
     head = int(m.contexts[cpu].page_list)
     nr_populated = 0
@@ -61,7 +61,7 @@ def folios(m: Machine, cpu: int, pfns: Pfns, orders: Pfns) -> None:
         put_folio(m, cpu, pfns[i], orders[i])
     wanted = free_folios_begin(m, cpu)
     while wanted:
-        wanted = free_folios_locked(m, cpu)
+        wanted = free_folios_resume(m, cpu)
     assert list_empty(m, m.contexts[cpu].page_list)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.memblock import Boot, boot_machine
-from kmsim.mm.mmzone import CONTEXTS_PER_CPU, MAX_NR_ZONES, NEEDS_SLOW_PATH, NOPAGE, PGALLOC, PGFREE
+from kmsim.mm.mmzone import CONTEXTS_PER_CPU, MAX_NR_ZONES, NEEDS_SLOW_PATH, NO_LOCK, NOPAGE, PGALLOC, PGFREE
 from kmsim.mm.slab_geometry import Geometry
 from kmsim.mm.slub_records import SLAB_PFMEMALLOC, bulk_row, list_lock_of, new_slub
-from kmsim.mm.wants import DONE, NO_LOCK
+from kmsim.mm.wants import DONE
 from tests.models.slub_model import Object, SlubModel, Steps
 
 from . import drivers, slub_drivers

@@ -4,7 +4,7 @@
 """
 
 from kmsim.jit import entry
-from kmsim.mm.kmalloc import Memory, kfree_begin, kmalloc_begin, kmalloc_locked, krealloc_begin, ksize
+from kmsim.mm.kmalloc import Memory, kfree_begin, kmalloc_begin, kmalloc_resume, krealloc_begin, ksize
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub import (
     slab_alloc_begin,
@@ -12,7 +12,7 @@ from kmsim.mm.slub import (
     slab_destroy_begin,
     slab_free_begin,
     slab_free_bulk_begin,
-    slab_locked,
+    slab_resume,
     slab_shrink_begin,
 )
 from kmsim.mm.slub_object import address_of, free_problem, slab_owner
@@ -42,14 +42,14 @@ def begin(m: Machine, sl: Slub, ac: int, operation: int, one: int, gfp: int, nr_
 @entry
 def locked(m: Machine, sl: Slub, ac: int) -> int:
     """Grant what the context wants; what does it want now?"""
-    return slab_locked(m, sl, ac)
+    return slab_resume(m, sl, ac)
 
 
 @entry
 def finish(m: Machine, sl: Slub, ac: int, wanted: int) -> int:
     """Grant everything; the context's object."""
     while wanted:
-        wanted = slab_locked(m, sl, ac)
+        wanted = slab_resume(m, sl, ac)
     return int(sl.contexts[ac].obj)
 
 
@@ -74,7 +74,7 @@ def owner(sl: Slub, obj: int) -> int:
 @entry
 def recount(m: Machine, sl: Slub) -> None:
     """Recount the slab allocator; AssertionError where two records disagree."""
-    validate_slub(m, sl)
+    validate_slub(m, sl, sl.contexts[:0])
 
 
 @entry
@@ -82,7 +82,7 @@ def kmalloc(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> N
     """A whole kmalloc; `given` says what it gives."""
     wanted = kmalloc_begin(m, sl, ac, size, cache, gfp)
     while wanted:
-        wanted = kmalloc_locked(m, sl, ac)
+        wanted = kmalloc_resume(m, sl, ac)
 
 
 @entry
@@ -90,7 +90,7 @@ def krealloc(m: Machine, sl: Slub, ac: int, old: tuple[int, int], size: int, cac
     """A whole krealloc; `given` says what it gives."""
     wanted = krealloc_begin(m, sl, ac, Memory(old[0], old[1]), size, cache, gfp)
     while wanted:
-        wanted = kmalloc_locked(m, sl, ac)
+        wanted = kmalloc_resume(m, sl, ac)
 
 
 def given(sl: Slub, ac: int) -> Memory:
@@ -103,7 +103,7 @@ def kfree(m: Machine, sl: Slub, ac: int, obj: int, large_pfn: int) -> None:
     """Free what kmalloc has given."""
     wanted = kfree_begin(m, sl, ac, Memory(obj, large_pfn))
     while wanted:
-        wanted = kmalloc_locked(m, sl, ac)
+        wanted = kmalloc_resume(m, sl, ac)
 
 
 @entry

@@ -7,11 +7,10 @@ import pytest
 
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.memblock import PfnRange
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NO_LOCK, Machine
 from kmsim.mm.slub_object import FREE_NO_OBJECT, FREE_NO_SLAB, FREE_TWICE, FREE_WRONG_CACHE
 from kmsim.mm.slub_records import NO_OBJECT, Slub, list_lock_of, new_slub, slab_t
 from kmsim.mm.slub_recount import slab_totals
-from kmsim.mm.wants import NO_LOCK
 
 from . import slub_drivers
 from .machines import plain_machine
@@ -101,7 +100,7 @@ def test_an_empty_slab_of_the_node_is_discarded_under_its_list_lock() -> None:
     slub_drivers.finish(m, sl, 0, slub_drivers.begin(m, sl, 0, slub_drivers.SHRINK, 0, 0, 0))
     free(m, sl, objects[2])
     assert slub_drivers.begin(m, sl, 0, slub_drivers.FREE, objects[3], 0, 0)
-    assert sl.contexts[0].lock == list_lock_of(sl, 0, 0)
+    assert m.contexts[0].lock == list_lock_of(sl, 0, 0)
     slub_drivers.finish(m, sl, 0, True)
     assert sl.caches[0].free_remove_partial == 1
     assert sl.work[0].slabs_discarded == 1

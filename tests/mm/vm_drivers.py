@@ -22,8 +22,8 @@ from kmsim.mm.vmalloc import (
     deferred_vfree_begin,
     vfree_atomic_begin,
     vfree_begin,
-    vm_locked,
     vm_purge_begin,
+    vm_resume,
     vmalloc_begin,
     vmalloc_user_begin,
     vmap_begin,
@@ -57,7 +57,7 @@ NOTHING = -NR_WANTS  # what a request waits for that is done
 def begin(m: Machine, sl: Slub, vm: Vm, ac: int, verb: int, what: tuple[int, int, int]) -> int:
     """Begin a request, or go on with one that waits."""
     if verb == GO_ON:
-        return vm_locked(m, sl, vm, ac)
+        return vm_resume(m, sl, vm, ac)
     if verb == VMALLOC:
         return vmalloc_begin(m, sl, vm, ac, what[0], what[1], what[2])
     if verb == VMALLOC_USER:
@@ -97,7 +97,7 @@ def run(m: Machine, sl: Slub, vm: Vm, ac: int, request: tuple[int, int, int, int
         nr_waits += 1
         if nr_waits == len(waits):
             break
-        wanted = vm_locked(m, sl, vm, ac)
+        wanted = vm_resume(m, sl, vm, ac)
     return nr_waits
 
 

@@ -17,7 +17,7 @@ import pytest
 from kmsim.config import Study, dump, from_mapping
 from kmsim.metrics.histogram import bucket_bounds
 from kmsim.sim import simulation as sim
-from kmsim.sim.core.records import COUNT, FAILED, IDLE, MAX_PS, SLOW_PATH, START, SUM_PS, Core
+from kmsim.sim.core.records import COUNT, FAILED, IDLE, MAX_PS, NEEDED_SLOW_PATH, START, SUM_PS, Core
 from kmsim.sim.run import drivers
 from kmsim.sim.run import task as sim_task
 from kmsim.sim.run.clock import now_ps
@@ -111,7 +111,7 @@ def test_a_machine_driven_to_exhaustion_counts_who_would_have_reclaimed() -> Non
         (request,) = np.flatnonzero(core.requests["order"] == order)
         found = core.totals[2 * request + ALLOC, cpu]
         assert found[FAILED] > 500
-        assert found[SLOW_PATH] == (found[FAILED] if order == 3 else 0)
+        assert found[NEEDED_SLOW_PATH] == (found[FAILED] if order == 3 else 0)
         assert found[FAILED] + found[COUNT] == 2500
 
 
@@ -169,7 +169,7 @@ def damage_pages(core: Core) -> None:
 
 def damage_slabs(core: Core) -> None:
     assert core.slub is not None
-    core.slub.caches[0].nr_slabs += 1
+    core.slub.cache_nodes[0].nr_slabs += 1
 
 
 def damage_addresses(core: Core) -> None:

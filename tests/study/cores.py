@@ -10,7 +10,7 @@ from kmsim.metrics.histogram import bucket_of
 from kmsim.metrics.samples import Samples
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import ZONE_DMA, ZONE_DMA32, new_machine
-from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NR_LEVELS, SLOW_PATH, SUM_PS, Core, new_core
+from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NEEDED_SLOW_PATH, NR_LEVELS, SUM_PS, Core, new_core
 from kmsim.sim.run.activity import Activity
 from kmsim.sim.run.recorders import Recorders
 from kmsim.sim.run.windows import Windows
@@ -62,7 +62,7 @@ def observe(core: Core, kind: str, request: int, cpu: int, latencies_ps: Any, fa
     totals[MAX_PS] = max([int(totals[MAX_PS]), *latencies])
     totals[FAILED] += failed
     totals[BYTES] += 4096 * len(latencies) if kind == "alloc" else 0
-    totals[SLOW_PATH] += slow
+    totals[NEEDED_SLOW_PATH] += slow
 
 
 def simulation_of(core: Core, *, end_ps: int = 1_000_000, samples: Samples | None = None) -> Simulation:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.metrics.histogram import NR_BUCKETS
+from kmsim.mm.indices import LockIdx
+from kmsim.mm.locks import LOCK_MUTEX
 from kmsim.mm.wants import LOCK
 from kmsim.sim.core.records import (
     BEGIN_WORK,
@@ -74,7 +76,7 @@ def counted(core: Core, now_ps: int, *, divided: bool) -> Counted:
 
 
 def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None:
-    """Count, until now, the waits that the core counts when they are over: those of spinners and of drains."""
+    """Count, until now, the waits that the core counts when they are over: of spinners, drains and sleepers."""
     for ac in np.flatnonzero(core.cpus["busy"].T).tolist():
         run = core.runs[ac]
         if run.then == WAITING:
@@ -83,11 +85,19 @@ def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None
             n = int(core.m.contexts[ac].lock)
         else:
             continue
-        wait = now_ps - int(run.since)
         locks["acquisitions"][n] += run.lock == NOBODY  # that of a lock with a queue is counted when it is asked for
-        locks["contended"][n] += 1
-        locks["wait_total"][n] += wait
-        locks["wait_max"][n] = max(locks["wait_max"][n], wait)
+        _add_wait(locks, n, now_ps - int(run.since))
+    for n in np.flatnonzero(core.locks["kind"] == LOCK_MUTEX).tolist():
+        k = int(core.locks[n].first_waiter)
+        while k != NOBODY:
+            _add_wait(locks, n, now_ps - int(core.parked.runs[k].since))
+            k = int(core.parked.runs[k].next_waiter)
+
+
+def _add_wait(locks: dict[str, Ints], n: LockIdx, wait: int) -> None:
+    locks["contended"][n] += 1
+    locks["wait_total"][n] += wait
+    locks["wait_max"][n] = max(locks["wait_max"][n], wait)
 
 
 def since(later: Counted, earlier: Counted) -> Counted:

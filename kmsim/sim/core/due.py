@@ -9,7 +9,7 @@ There is no list of free slots: an entry that was taken out lies behind the heap
 the next block that is pushed there gets. Entries behind all that there ever were are zeros, and so are their slots:
 memory is not touched before it is needed.
 
-Leaves out: what is due after the clock's end comes out at NEVER, which is never. Invariant: no entry comes before its
+What is due after the clock's end never comes out: its time is NEVER. Invariant: no entry comes before its
 parent; the first `nr_due_most` entries name the first `nr_due_most` slots of their stretch, each once; those of
 the first `nr_due` entries are full.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kmsim.jit import core, prefetch, small
 from kmsim.mm.indices import TaskIdx, TimedIdx
 from kmsim.mm.limits import U32_MAX
-from kmsim.sim.core.records import NEVER, Core
+from kmsim.sim.core.records import NEVER, NO_BLOCK, Core
 
 Due = NDArray[Any]  # of due_t
 
@@ -66,6 +66,29 @@ def pop_due(s: Core, k: TaskIdx) -> TimedIdx:
         _put_down(s.due, task.first_due, task.nr_due, key, sequence, last_slot)
         prefetch(s.timed, int(task.first_due + s.due[task.first_due].slot))
     return int(task.first_due + slot)
+
+
+@core
+def recount_due(s: Core) -> None:
+    """Recount the heaps and the slots that their entries name; AssertionError where an invariant is broken."""
+    for k in range(len(s.tasks)):
+        task = s.tasks[k]
+        nr_slots = int(task.nr_due_most)
+        assert task.nr_due <= nr_slots <= task.nr_due_max, "a heap has more entries than slots"
+        total = squares = 0
+        for at in range(nr_slots):
+            entry = s.due[task.first_due + at]
+            total += entry.slot
+            squares += entry.slot * entry.slot
+            if 0 < at < task.nr_due:
+                above = s.due[task.first_due + ((at - 1) >> 1)]
+                assert not _is_before(entry, above.key, above.sequence), "a block is due before its heap's parent"
+            if at < task.nr_due:
+                assert s.timed[task.first_due + entry.slot].block != NO_BLOCK, (
+                    "the slot of a block that is due is empty"
+                )
+        each_once = 2 * total == nr_slots * (nr_slots - 1) and 3 * squares == total * (2 * nr_slots - 1)
+        assert each_once, "a slot is named twice"
 
 
 @core

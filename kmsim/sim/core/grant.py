@@ -4,19 +4,20 @@ A stage ends, and its run wants something (`run.then`). What is granted begins t
 that takes its time, and at its end the run wants the next thing.
     GO_ON       a stage without a lock
     LOCK        by the lock's kind (`mm.locks`): a timestamp where interrupts are off (`sim.core.lock`), else a queue of
-                runs that spin (`sim.core.spinlock`); that of per-CPU lists is tried until it is had (`sim.core.drain`)
+                runs that spin (`sim.core.spinlock`); that of per-CPU lists, which only drains wait for, is tried until
+                it is had, and its zone's is asked for in the same instant (`sim.core.drain`)
     MUTEX, UNLOCK, SLEEP    the thread gives its CPU to others meanwhile (`sim.core.sleep`)
     FLUSH       every other CPU serves an interrupt (`sim.core.flush`)
-    SLOW_PATH   until there is one, a failure at once (`without_slow_path`)
+    SLOW_PATH   until there is one, a failure at once, in the stage that wants it (`without_slow_path`)
     DONE        the operation is over (`sim.core.outcome`)
 
 State changes at the beginning of a stage, which is exact: see `sim.core.lock`. Invariant: a run holds at most one
-spinlock, for one stage. Lock order: `mm.locks` has it.
+spinlock, for one stage; a list's lock does not count. Lock order: `mm.locks` has it.
 """
 
 from kmsim.jit import core, only_with, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
-from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_SPIN
+from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_SPIN, LOCK_TRY
 from kmsim.mm.pcp_held import hold_while_waiting, moves_many
 from kmsim.mm.wants import FLUSH, GO_ON, LOCK, MUTEX, SLEEP, SLOW_PATH, UNLOCK
 from kmsim.sim.core.costs import cache_lines_ps, no_work, price
@@ -40,12 +41,12 @@ def grant(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     elif wants == GO_ON:
         go_on_without_lock(s, c, ac)
     else:
-        grant_rarely(s, c, ac, wants)
+        grant_to_thread(s, c, ac, wants)
 
 
 @core
-def grant_rarely(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
-    """The same for what only vmalloc wants so far."""
+def grant_to_thread(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
+    """The same for what takes longer than a stage: a mutex, a flush, sleep."""
     if wants == MUTEX:
         if lock_mutex(s, c, ac, int(s.m.contexts[ac].mutex)):
             go_on_without_lock(s, c, ac)
@@ -66,12 +67,13 @@ def grant_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
     if kind == LOCK_IRQSAVE:
         overlapped = moves_many(s.m, ac)
         no_work(s)
-        wants = advance(s, ac)
+        wants = without_slow_path(s, ac, carry_on(s, ac))
         hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, overlapped))
         then(s, c, ac, wants)
     elif kind == LOCK_SPIN:
         grant_spinlock(s, c, ac, n)
     else:
+        assert kind == LOCK_TRY, "a lock of an unknown kind"
         drain_next(s, c, ac)
 
 
@@ -79,20 +81,15 @@ def grant_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
 def go_on_without_lock(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """A stage without a lock."""
     no_work(s)
-    end_stage(s, c, ac, 0, advance(s, ac))
+    end_stage(s, c, ac, 0, carry_on(s, ac))
 
 
 @small
 def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wants: int) -> None:
     """What was done without a lock takes its time, beside that of a path; and what the run wants then."""
+    wants = without_slow_path(s, ac, wants)
     set_stage(s, c, ac, path + price(s, ac), cache_lines_ps(s, False))
     then(s, c, ac, wants)
-
-
-@small
-def advance(s: Core, ac: ContextIdx) -> int:
-    """What the run wanted is granted: let `mm` do what follows; what does it want now?"""
-    return without_slow_path(s, ac, carry_on(s, ac))
 
 
 @small
@@ -133,7 +130,7 @@ def hold_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, taking: int, wait: int) ->
     lock = s.locks[run.lock]
     now = s.state[0].now
     no_work(s)
-    wants = advance(s, ac)
+    wants = without_slow_path(s, ac, carry_on(s, ac))
     hold = s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, False)
     spun = run.lock_wait_ps if wait else 0
     no_parts(s, ac)

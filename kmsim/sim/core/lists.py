@@ -8,8 +8,9 @@ from kmsim.jit import only_with
 from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.page_chain import chain_alloc_begin, chain_free_begin
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin
+from kmsim.mm.page_request import then_prepared
 from kmsim.sim.core.costs import no_work
-from kmsim.sim.core.grant import end_stage, without_slow_path
+from kmsim.sim.core.grant import end_stage
 from kmsim.sim.core.records import OF_LISTS, Core
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import EXACT
@@ -31,8 +32,8 @@ def begin_list(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
             wants = exact_free_begin(s.m, ac, run.block, run.detail << page_shift)
     elif run.kind == ALLOC:
         nr_pages = run.nr_bytes >> page_shift
-        wants = chain_alloc_begin(s.m, ac, request.gfp, nr_pages)
+        wants = then_prepared(s.m, ac, chain_alloc_begin(s.m, ac, request.gfp, nr_pages))
         path += nr_pages * s.prices[0].bulk_page
     else:
         wants = chain_free_begin(s.m, ac, run.block)
-    end_stage(s, c, ac, path, without_slow_path(s, ac, wants))
+    end_stage(s, c, ac, path, wants)

@@ -65,10 +65,12 @@ def look_ahead(s: Core, cursor: int) -> None:
     """
     prefetch(s.ops, cursor + 4)
     prefetch(s.slots, int(s.ops[cursor + 1].handle))
-    block = int(s.slots[s.ops[cursor].handle].block)
-    prefetch(s.m.pages, block)
-    look_ahead_slab(s, block)
-    look_ahead_vm(s, block, cursor + 1)
+    handle = int(s.ops[cursor].handle)
+    if 0 <= handle < len(s.slots):
+        block = int(s.slots[handle].block)
+        prefetch(s.m.pages, block)
+        look_ahead_slab(s, block)
+        look_ahead_vm(s, block, cursor + 1)
 
 
 @small

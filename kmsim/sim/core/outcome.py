@@ -15,8 +15,8 @@ from kmsim.sim.core.records import (
     FAILED,
     HORIZON,
     MAX_PS,
+    NEEDED_SLOW_PATH,
     NO_BLOCK,
-    SLOW_PATH,
     SUM_PS,
     TO_VMALLOC,
     Core,
@@ -73,7 +73,7 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         totals[TO_VMALLOC] += api == KVMALLOC and kv_outcome(detail) == KV_VMALLOC
     if block == NO_BLOCK:
         totals[FAILED] += 1
-        totals[SLOW_PATH] += context.failure == NEEDS_SLOW_PATH
+        totals[NEEDED_SLOW_PATH] += context.failure == NEEDS_SLOW_PATH
         return
     totals[BYTES] += run.nr_bytes
     record(s, class_of(run.request, ALLOC), c, s.state[0].now - run.start_ps)

@@ -10,7 +10,7 @@ Words, here and in all of `sim`:
     due      the time of such a block, in the heap of that task
     holder   the slot of a block, as its page names it (see `sim.core.slot`)
     block    an allocation handle: a pfn, an object or a vmalloc area, as its request says
-    worker   a kworker or a CPU's flusher: a task of the simulator's own, which does work that others schedule
+    worker   a kworker or a CPU's flusher: a task of the kernel's own, which does work that others schedule
     want     what a run wants when its stage ends (see `mm.wants`); `sim.core.grant` grants it
 
 All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in
@@ -59,7 +59,7 @@ WORK = -1  # the kind of a worker's run; streams have no such kind
 HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
 
 # The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
-COUNT, SUM_PS, MAX_PS, FAILED, SLOW_PATH, BYTES, TO_VMALLOC = range(7)
+COUNT, SUM_PS, MAX_PS, FAILED, NEEDED_SLOW_PATH, BYTES, TO_VMALLOC = range(7)
 NR_TOTALS = 7
 
 cpu_t = np.dtype(
@@ -328,7 +328,7 @@ def new_core(
 
 
 def _make_idle(core: Core) -> None:
-    """Every CPU idle, every slot empty."""
+    """Every CPU idle, and every slot of streams and users empty."""
     core.slots["block"] = NO_BLOCK
     core.cpus["time"] = NEVER
     core.cpus["level"] = IDLE

@@ -1,4 +1,4 @@
-"""A recount of all that a run has: pages, and their holders, slabs and vmalloc's addresses where there are any.
+"""A recount of all that a run has: pages, blocks that are due, and, where there are any, holders, slabs and addresses.
 
 Leaves out vmalloc's addresses while any request for some is under way, asleep ones too: a range in a
 request's hands is in no place (see `mm.vm_recount`). Invariant: changes nothing.
@@ -8,6 +8,7 @@ from kmsim.jit import entry, only_with
 from kmsim.mm.recount import validate
 from kmsim.mm.slub_recount import validate_slub
 from kmsim.mm.vm_recount import validate_vm
+from kmsim.sim.core.due import recount_due
 from kmsim.sim.core.records import Core
 from kmsim.sim.core.slot import recount_holders
 
@@ -16,6 +17,7 @@ from kmsim.sim.core.slot import recount_holders
 def recount(s: Core) -> None:
     """Recount everything, between two events; AssertionError where two records disagree."""
     validate(s.m)
+    recount_due(s)
     recount_holders(s.m, s)
     recount_slabs(s)
     if not uses_addresses(s):
@@ -26,7 +28,7 @@ def recount(s: Core) -> None:
 def recount_slabs(s: Core) -> None:
     """Recount the slabs."""
     if s.slub is not None:  # in plain Python all functions are there
-        validate_slub(s.m, s.slub)
+        validate_slub(s.m, s.slub, s.parked.slab_contexts)
 
 
 @only_with("vm")

@@ -25,6 +25,7 @@ from kmsim.workload.plan import THREAD
 @core
 def lock_mutex(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> bool:
     """Ask for mutex n; is it granted at once? Else the task sleeps, and has it when it wakes."""
+    assert s.cpus[c].level == THREAD, "an interrupt takes a mutex"
     lock = s.locks[n]
     k = int(s.runs[ac].task)
     lock.acquisitions += 1
@@ -70,14 +71,16 @@ def sleep_until(s: Core, c: CpuIdx, ac: ContextIdx, until: int) -> None:
 @core
 def wake_up(s: Core, k: TaskIdx) -> None:
     """Wake a task that sleeps."""
+    assert s.tasks[k].parked, "a task is woken that does not sleep"
     s.tasks[k].wake_at = s.state[0].now
     wake_changed(s, k)
 
 
 @core
 def park(s: Core, c: CpuIdx, ac: ContextIdx, until: int) -> None:
-    """Put a thread's operation away, between two stages; the CPU looks for something else."""
+    """Put a thread's operation away, between two stages or within one; the CPU looks for something else."""
     run = s.runs[ac]
+    assert s.cpus[c].level == THREAD, "an interrupt sleeps"
     assert run.lock == NOBODY, "a thread sleeps that holds a spinlock or waits for one"
     assert s.m.contexts[ac].held_pcp == NO_PCP, "a thread sleeps that holds a per-CPU list"
     k = int(run.task)
@@ -126,6 +129,7 @@ def park_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
         s.parked.slab_contexts[k] = context
         for n in range(context.nr_objects if context.stage != SLUB_DONE else 0):
             s.parked.bulk[bulk_row(k) + n] = s.slub.bulk[bulk_row(ac) + n]
+        context.stage = SLUB_DONE
 
 
 @only_with("slub")
@@ -136,6 +140,7 @@ def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
         context = s.slub.contexts[ac]
         for n in range(context.nr_objects if context.stage != SLUB_DONE else 0):
             s.slub.bulk[bulk_row(ac) + n] = s.parked.bulk[bulk_row(k) + n]
+        s.parked.slab_contexts[k].stage = SLUB_DONE
 
 
 @only_with("vm")

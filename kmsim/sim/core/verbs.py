@@ -2,23 +2,23 @@
 
 A run remembers whose they are (`run.verbs`) from its first stage on:
     OF_PAGES     a block of pages                              `mm.page_request`
-    OF_LISTS     exact pages, pages in bulk                    `mm.page_exact`, `mm.page_chain`
+    OF_LISTS     exact pages, pages in bulk                    `mm.page_exact`, `mm.page_request`
     OF_SLAB      objects                                       `mm.slub`
     OF_KMALLOC   krealloc                                      `mm.kmalloc`
     OF_VM        vmalloc, vmap, kvmalloc, and their frees      `mm.vmalloc`
     OF_DRAIN     the emptying of all per-CPU lists             `mm.drain`, granted by `sim.core.drain`
     OF_FLUSH     a flusher: nothing in `mm`
-Kept out of the compiled core is what no request needs. Takes no lock: see `sim.core.grant`.
+Verbs that no request of a run needs are not compiled for it. Takes no lock: see `sim.core.grant`.
 """
 
 from kmsim.jit import core, only_with, small
 from kmsim.mm.indices import ContextIdx
-from kmsim.mm.kmalloc import kmalloc_locked
-from kmsim.mm.page_chain import chain_alloc_locked, chain_free_locked
-from kmsim.mm.page_exact import exact_locked
-from kmsim.mm.page_request import page_locked
-from kmsim.mm.slub import slab_locked
-from kmsim.mm.vmalloc import vm_locked
+from kmsim.mm.kmalloc import kmalloc_resume
+from kmsim.mm.page_chain import chain_free_resume
+from kmsim.mm.page_exact import exact_resume
+from kmsim.mm.page_request import bulk_resume, page_resume
+from kmsim.mm.slub import slab_resume
+from kmsim.mm.vmalloc import vm_resume
 from kmsim.mm.wants import DONE
 from kmsim.sim.core.records import OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core
 from kmsim.workload.op_stream import ALLOC
@@ -29,7 +29,7 @@ from kmsim.workload.plan import EXACT
 def carry_on(s: Core, ac: ContextIdx) -> int:
     """What the run wanted is granted: let `mm` do what follows; what does it want now?"""
     if s.runs[ac].verbs == OF_PAGES:
-        return page_locked(s.m, ac)
+        return page_resume(s.m, ac)
     return carry_on_other(s, ac)
 
 
@@ -50,19 +50,19 @@ def carry_on_other(s: Core, ac: ContextIdx) -> int:
 @only_with("slub", DONE)
 def carry_on_slab(s: Core, ac: ContextIdx) -> int:
     """SLUB's verb."""
-    return slab_locked(s.m, s.slub, ac)
+    return slab_resume(s.m, s.slub, ac)
 
 
 @only_with("vm", DONE)
 def carry_on_vm(s: Core, ac: ContextIdx) -> int:
     """vmalloc's verb."""
-    return vm_locked(s.m, s.slub, s.vm, ac)
+    return vm_resume(s.m, s.slub, s.vm, ac)
 
 
 @only_with("vm", DONE)
 def carry_on_kmalloc(s: Core, ac: ContextIdx) -> int:
     """kmalloc's verb."""
-    return kmalloc_locked(s.m, s.slub, ac)
+    return kmalloc_resume(s.m, s.slub, ac)
 
 
 @only_with("lists", DONE)
@@ -70,5 +70,5 @@ def carry_on_list(s: Core, ac: ContextIdx) -> int:
     """The verb of exact pages, or of pages in bulk."""
     run = s.runs[ac]
     if s.requests[run.request].api == EXACT:
-        return exact_locked(s.m, ac)
-    return chain_alloc_locked(s.m, ac) if run.kind == ALLOC else chain_free_locked(s.m, ac)
+        return exact_resume(s.m, ac)
+    return bulk_resume(s.m, ac) if run.kind == ALLOC else chain_free_resume(s.m, ac)

@@ -45,7 +45,10 @@ def sampler(
 
 
 class Watch:
-    """Finds a livelock: threads that want to run, and for long have not been let (as interrupts take all)."""
+    """Finds a livelock: threads that want to run, and for long have not been let (as interrupts take all).
+
+    One that sleeps until it is woken wants to run; one that sleeps until a given time does not.
+    """
 
     def __init__(self, engine: Engine, plan: Plan) -> None:
         self._engine = engine
@@ -61,7 +64,8 @@ class Watch:
             return f"the simulated clock ends at {NEVER // TIME_UNITS['s']:,} s"
         tasks = self._engine.core.tasks
         nr_done = int(tasks["nr_done"][self._waited_for].sum())
-        want_to_run = (tasks["wake_at"] <= self._since) | (tasks["running"] != 0)
+        sleeps_for_a_time = (tasks["parked"] != 0) & (tasks["wake_at"] < NEVER)
+        want_to_run = (tasks["wake_at"] <= self._since) | ((tasks["running"] != 0) & ~sleeps_for_a_time)
         if nr_done != self._nr_done or not want_to_run[self._waited_for].any():
             self._nr_done = nr_done
             self._since = now

@@ -9,7 +9,7 @@ from kmsim.config.costs import CostsConfig
 from kmsim.jit import entry
 from kmsim.mm.mmzone import work_t
 from kmsim.sim.core.costs import PRICES, cache_lines_ps, instructions_ps, price_t, prices
-from kmsim.sim.core.records import Core
+from kmsim.sim.core.records import SUM_PS, Core
 from kmsim.sim.simulation import new_simulation
 from tests.sim.stories import ONE, cheap, finished
 from tests.sim.stories import prices as listed
@@ -140,3 +140,19 @@ def test_misses_are_exposed_or_overlap_by_where_they_happen(order: int, price: s
     paid = int(core.cpus[0].cache_lines_ps + core.cpus[0].lock_hold_ps)
     assert (paid > 0) == is_paid
     assert np.isclose(paid % 100_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "nr_pages"),
+    [
+        ({"order": 2}, 4),
+        ({"api": "exact", "bytes": "20KiB"}, 8),  # the whole block, of which the tail is given back
+        ({"api": "bulk", "pages": 5}, 5),
+    ],
+)
+def test_zeroing_costs_time_in_every_request_for_pages(request_: dict[str, Any], nr_pages: int) -> None:
+    def latency(gfp: str) -> int:
+        thread: dict[str, Any] = ONE | {"cpus": [0], "requests": [request_ | {"gfp": gfp}]}
+        return int(finished(cheap(thread, costs=listed(zero_byte="1ns"))).core.totals[0, 0, SUM_PS])
+
+    assert latency("GFP_KERNEL | __GFP_ZERO") - latency("GFP_KERNEL") == nr_pages * 4096 * 1000

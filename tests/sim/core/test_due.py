@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.jit import entry
-from kmsim.sim.core.due import SEQUENCE_HIGH_BITS, SEQUENCE_LOW_BITS, first_due_at, pop_due, push_due
-from kmsim.sim.core.records import NEVER, Core, due_t, slot_t
+from kmsim.sim.core.due import SEQUENCE_HIGH_BITS, SEQUENCE_LOW_BITS, first_due_at, pop_due, push_due, recount_due
+from kmsim.sim.core.records import NEVER, NO_BLOCK, Core, due_t, slot_t
 from kmsim.sim.simulation import new_simulation
 from tests.studies import study
 
@@ -34,6 +34,12 @@ def pop(s: Core, k: int) -> int:
 def first_at(s: Core, k: int) -> int:
     """`first_due_at` for Python callers."""
     return first_due_at(s, k)
+
+
+@entry
+def recount(s: Core) -> None:
+    """`recount_due` for Python callers."""
+    recount_due(s)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +131,30 @@ def test_more_blocks_than_the_heap_was_made_for_are_refused(booted: Core) -> Non
     with pytest.raises(AssertionError, match="more blocks wait to be freed"):
         push(core, 0, 0)
     assert first_at(core, 1) == NEVER
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        ("a later parent", "a block is due before its heap's parent"),
+        ("a slot named twice", "a slot is named twice"),
+        ("an empty slot", "the slot of a block that is due is empty"),
+        ("too many", "a heap has more entries than slots"),
+    ],
+)
+def test_a_recount_finds_a_heap_that_is_wrong(booted: Core, how: str, found: str) -> None:
+    core = empty(booted)
+    for time in (5, 3, 4, 1, 2):
+        push(core, 0, time)
+    recount(core)
+    first = int(core.tasks[0].first_due)
+    if how == "a later parent":
+        core.due[first].key = int(core.due[first + 4].key) + 1
+    elif how == "a slot named twice":
+        core.due[first].slot = core.due[first + 1].slot
+    elif how == "an empty slot":
+        core.timed[first + 2].block = NO_BLOCK
+    else:
+        core.tasks[0].nr_due = 6
+    with pytest.raises(AssertionError, match=found):
+        recount(core)

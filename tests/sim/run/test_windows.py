@@ -11,10 +11,11 @@ import pytest
 from kmsim.config import from_mapping
 from kmsim.mm.wants import DONE, GO_ON
 from kmsim.sim.core.counted import LOCK_COUNTS, LOCK_MAXIMA, SPENT, Counted, passed_of_stages
-from kmsim.sim.core.records import COUNT, MAX_PS, SUM_PS, UNPARK, WAITING
+from kmsim.sim.core.records import BEGIN_WORK, COUNT, MAX_PS, START, SUM_PS, UNPARK, WAITING
 from kmsim.sim.run import windows as of_windows
 from kmsim.sim.run.windows import Windows
 from kmsim.sim.simulation import Simulation, new_simulation, run
+from kmsim.workload.op_stream import FREE
 from kmsim.workload.plan import IRQ, THREAD
 from tests.sim.test_modes import check_same, random_study
 from tests.sim.test_modes_of_allocators import random_study as random_study_of_allocators
@@ -232,12 +233,15 @@ def test_no_more_batches_are_kept_than_anybody_needs(monkeypatch: pytest.MonkeyP
 
 
 def of_blocks(simulation: Simulation, asked: dict[int, int]) -> int:
-    """The bytes of all blocks that somebody remembers, by what their requests ask for; block by block."""
+    """The bytes of all blocks that somebody remembers or is freeing, by what their requests ask for; block by block."""
     core = simulation.core
     held = [slot for slot in core.slots if slot["block"] >= 0]
     for task in core.tasks:
         first = int(task["first_due"])
         held += [core.timed[first + entry["slot"]] for entry in core.due[first : first + int(task["nr_due"])]]
+    is_under_way = (core.cpus["busy"].T.ravel() == 1) & ~np.isin(core.runs["then"], (START, BEGIN_WORK, UNPARK))
+    under_way = [*core.runs[is_under_way], *core.parked.runs[core.tasks["parked"] == 1]]
+    held += [run for run in under_way if run["kind"] == FREE]
     return sum(asked[int(entry["request"])] for entry in held)
 
 

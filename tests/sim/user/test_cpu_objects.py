@@ -278,9 +278,9 @@ def test_shrinking_gives_empty_slabs_back() -> None:
         cache = yield from cpu.kmem_cache_create("mine", 1024, flags=["NO_MERGE"])
         allocs = yield from cpu.kmem_cache_alloc_bulk(cache, 200)
         yield from cpu.kmem_cache_free_bulk(cache, allocs[1:])
-        seen.append(int(cpu.held.core.slub.caches[cache.number].nr_slabs))
+        seen.append(int(cpu.held.core.slub.cache_nodes[cache.number].nr_slabs))
         yield from cpu.kmem_cache_shrink(cache)
-        seen.append(int(cpu.held.core.slub.caches[cache.number].nr_slabs))
+        seen.append(int(cpu.held.core.slub.cache_nodes[cache.number].nr_slabs))
         yield from cpu.kmem_cache_free(cache, allocs[0])
 
     doing(part)

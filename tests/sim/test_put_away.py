@@ -1,0 +1,248 @@
+"""Threads are put away in the middle of their operations, at each kind of wait, and taken up again: in every allocator.
+
+Until something sleeps in an allocation, a test does it: it looks at a CPU at a random time, and lets the thread there
+sleep for a while, wherever that may sleep: not with a spinlock, nor with a per-CPU list. Whatever it wants next, and
+whose request it is in, it wants that when it wakes.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Generator
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import simpy
+
+from kmsim.config import from_mapping
+from kmsim.jit import entry
+from kmsim.mm.locks import (
+    CSD_LOCK,
+    FREE_VMAP_AREA_LOCK,
+    LAZY_LOCK,
+    NODE_LIST_LOCK,
+    PAGE_TABLE_LOCK,
+    PCP_LOCK,
+    VMAP_PURGE_LOCK,
+    ZONE_LOCK,
+)
+from kmsim.mm.mmzone import NO_PCP
+from kmsim.mm.wants import DONE, GO_ON, LOCK, NR_WANTS, SLEEP
+from kmsim.sim.core.records import (
+    IDLE,
+    NEVER,
+    NOBODY,
+    OF_DRAIN,
+    OF_LISTS,
+    OF_PAGES,
+    OF_SLAB,
+    OF_VM,
+    STREAM,
+    Core,
+)
+from kmsim.sim.core.recount import recount
+from kmsim.sim.core.sleep import park, wake_up
+from kmsim.sim.run.clock import now_ps
+from kmsim.sim.simulation import Simulation, new_simulation, run
+from kmsim.workload.plan import THREAD
+from tests.sim import test_modes, test_modes_of_allocators
+from tests.sim.test_modes import check_same, seeds
+from tests.studies import Mapping
+
+LOOK_EVERY = 150_000  # at most, in ps
+SLEEP_MAX = 3_000_000
+OFTEN = 5  # that a thread is put away in one and the same kind of wait
+LOOKS_MAX = 3_000
+NR_STUDIES = 10
+NR_AT_ONCE = 2
+ANY = -1
+STUDIES: dict[str, Any] = {"pages": test_modes, "allocators": test_modes_of_allocators}
+
+Process = Generator[simpy.Event, Any, None]
+Kind = tuple[int, int, int]  # by whose verbs a run goes on, what it wants, and the class of the lock or ANY
+
+
+@entry
+def put_away(s: Core, c: int, now: int, until: int) -> None:
+    """Let the thread on a CPU sleep: at the end of its stage, if it would only go on, else in the middle of it."""
+    run = s.runs[c]
+    if run.then == GO_ON:
+        run.then = SLEEP
+        s.m.contexts[c].wake_at = until
+        return
+    run.left_ps = run.end_ps - now
+    s.state[0].now = now
+    park(s, c, c, until)
+
+
+@entry
+def wake(s: Core, k: int, now: int) -> None:
+    """Wake a thread that sleeps until then."""
+    s.state[0].now = now
+    wake_up(s, k)
+
+
+class Sandman:
+    """A process that lets threads sleep, at random times, until it is told to stop; everything is recounted then."""
+
+    def __init__(self, seed: int) -> None:
+        self.log: list[tuple[int, int, int]] = []  # when, the CPU, and the task
+        self.kinds: Counter[Kind] = Counter()
+        self.nr_meanwhile = 0  # operations that other threads of their CPUs have done while they slept
+        self.waited_for: tuple[int, ...] = ()  # how often each of WAITED_FOR was waited for
+        self.is_over = False
+        self._rng = random.Random(f"put away {seed}")
+        self.nr_woken = 0  # that slept until they were woken
+        self._asleep: dict[int, tuple[int, int]] = {}  # by task: its CPU, and what others had done there
+        self._to_wake: dict[int, int] = {}  # by task: when
+
+    def process(self, simulation: Simulation) -> Process:
+        nr_looks = 0
+        while self._to_wake or not (self.is_over or nr_looks == LOOKS_MAX):
+            yield simulation.env.timeout(self._rng.randrange(1, LOOK_EVERY))
+            core, now = simulation.core, now_ps(simulation.env)
+            self._see_who_wakes(core)
+            self._wake(core, now)
+            nr_looks += 1
+            for c in range(len(core.cpus)) if nr_looks < LOOKS_MAX and not self.is_over else ():
+                if self._may_sleep(core, c, now) and self.kinds[kind_of(core, c)] < OFTEN:
+                    self._let_sleep(core, c, now)
+            simulation.engine.moved()
+
+    def _may_sleep(self, core: Core, c: int, now: int) -> bool:
+        cpu, run_ = core.cpus[c], core.runs[c]
+        if cpu.level != THREAD or not cpu.busy[THREAD] or run_.end_ps <= now:
+            return False
+        if run_.then == GO_ON:
+            return True
+        is_put_away = cpu.interruptible and run_.lock == NOBODY and core.m.contexts[c].held_pcp == NO_PCP
+        return bool(is_put_away and run_.then < NR_WANTS and run_.then != SLEEP)
+
+    def _let_sleep(self, core: Core, c: int, now: int) -> None:
+        k = int(core.runs[c].task)
+        self.kinds[kind_of(core, c)] += 1
+        self.log.append((now, c, k))
+        until = now + self._rng.randrange(1, SLEEP_MAX)
+        if core.runs[c].then == GO_ON and self._rng.random() < 0.5:
+            self._to_wake[k] = until
+            until = NEVER
+        put_away(core, c, now, until)
+        if core.tasks[k].parked:
+            self._asleep[k] = (c, others_done(core, c, k))
+        recount(core)
+
+    def _wake(self, core: Core, now: int) -> None:
+        for k, at in list(self._to_wake.items()):
+            if now >= at and core.tasks[k].parked:
+                assert core.tasks[k].wake_at == NEVER
+                wake(core, k, now)
+                self.nr_woken += 1
+                del self._to_wake[k]
+
+    def _see_who_wakes(self, core: Core) -> None:
+        for k, (c, before) in list(self._asleep.items()):
+            if not core.tasks[k].parked:
+                self.nr_meanwhile += others_done(core, c, k) - before
+                del self._asleep[k]
+
+
+def kind_of(core: Core, c: int) -> Kind:
+    """What a thread's run will want when its stage is over."""
+    run_ = core.runs[c]
+    lock = int(core.locks[core.m.contexts[c].lock].lock_class) if run_.then == LOCK else ANY
+    return int(run_.verbs), int(run_.then), lock
+
+
+def others_done(core: Core, c: int, k: int) -> int:
+    """What the other threads of a CPU have done."""
+    tasks = core.tasks[(core.tasks["cpu"] == c) & (core.tasks["level"] == THREAD) & (core.tasks["does"] == STREAM)]
+    return int(tasks["nr_done"].sum() - core.tasks[k].nr_done)
+
+
+def with_sleepers(study: Mapping, seed: int, *, stepwise: bool) -> tuple[Simulation, Sandman]:
+    """A run in which threads are put away, and then what is still under way to its end."""
+    config = from_mapping(study | {"run": study.get("run", {}) | {"stepwise": stepwise}})
+    simulation, sandman = new_simulation(config), Sandman(seed)
+    simulation.env.process(sandman.process(simulation))
+    for _ in run(simulation):
+        pass
+    sandman.is_over = True
+    while simulation.core.tasks["parked"].any() or (simulation.core.cpus["level"] != IDLE).any():
+        simulation.env.run(until=now_ps(simulation.env) + SLEEP_MAX)
+    recount(simulation.core)
+    locks = simulation.core.locks
+    sandman.waited_for = tuple(int(locks["contended"][locks["lock_class"] == of].sum()) for of in WAITED_FOR)
+    return simulation, sandman
+
+
+def that_end(study: Mapping) -> Mapping:
+    """The study with interrupts that end, and several threads on each CPU, which its drains may share."""
+    study = deepcopy(study)
+    for source in study["workload"]["interrupts"]:
+        source["operations"] = 40
+    for thread in study["workload"]["threads"]:
+        thread["per_cpu"] = 2
+    return study
+
+
+def check_sleepers(study: Mapping, seed: int) -> Sandman:
+    """Both modes come to the same; the default one's."""
+    (default, sandman), (other, other_sandman) = (
+        with_sleepers(that_end(study), seed, stepwise=mode) for mode in (False, True)
+    )
+    assert sandman.log == other_sandman.log
+    assert len(sandman.log) > 0
+    assert sandman.kinds == other_sandman.kinds
+    check_same("core", default.core, other.core)
+    assert (np.array([lock.run for lock in default.core.locks]) == NOBODY).all()
+    return sandman
+
+
+# Nothing takes time before a request for a mutex or a flush, and no thread can be put away there: it sleeps, or
+# spins, for that itself.
+KINDS: set[Kind] = {
+    (OF_PAGES, DONE, ANY),
+    (OF_PAGES, GO_ON, ANY),
+    (OF_PAGES, LOCK, ZONE_LOCK),
+    (OF_LISTS, DONE, ANY),
+    (OF_SLAB, DONE, ANY),
+    (OF_SLAB, GO_ON, ANY),
+    (OF_SLAB, LOCK, NODE_LIST_LOCK),
+    (OF_VM, DONE, ANY),
+    (OF_VM, GO_ON, ANY),
+    (OF_VM, LOCK, ZONE_LOCK),
+    (OF_VM, LOCK, NODE_LIST_LOCK),
+    (OF_VM, LOCK, FREE_VMAP_AREA_LOCK),
+    (OF_VM, LOCK, PAGE_TABLE_LOCK),
+    (OF_VM, LOCK, LAZY_LOCK),
+    (OF_DRAIN, LOCK, PCP_LOCK),
+}
+WAITED_FOR = (VMAP_PURGE_LOCK, CSD_LOCK)
+
+
+@cache
+def sleepers(name: str, seed: int) -> Sandman:
+    """How the threads of a random study were put away; it is run once."""
+    return check_sleepers(STUDIES[name].random_study(seed), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
+def test_threads_are_put_away_in_requests_for_pages(seed: int) -> None:
+    assert OF_PAGES in {verbs for verbs, _, _ in sleepers("pages", seed).kinds}
+
+
+@pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
+def test_threads_are_put_away_in_every_allocator(seed: int) -> None:
+    assert {kind[0] for kind in sleepers("allocators", seed).kinds} >= {OF_LISTS, OF_SLAB, OF_VM}
+
+
+@pytest.mark.slow
+def test_threads_are_put_away_at_each_kind_of_wait() -> None:
+    seen = sum((sleepers(name, seed).kinds for name in STUDIES for seed in range(NR_STUDIES)), Counter())
+    assert seen.keys() >= KINDS
+    for counted in ("nr_meanwhile", "nr_woken"):
+        assert sum(getattr(sleepers(name, seed), counted) for name in STUDIES for seed in range(NR_STUDIES)) > 0
+    waited_for = [sleepers("allocators", seed).waited_for for seed in range(NR_STUDIES)]
+    assert all(sum(nr_waits) > 0 for nr_waits in zip(*waited_for, strict=True))
