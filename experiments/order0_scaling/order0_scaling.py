@@ -1,7 +1,7 @@
 """Simulate LLFree's three benchmarks from 1 to 26 cores, as shipped, beside what was measured.
 
-    python experiments/order0_scaling/order0_scaling.py          # all of it, about a minute
-    python experiments/order0_scaling/order0_scaling.py --draw   # figure and README's numbers from results.csv
+python experiments/order0_scaling/order0_scaling.py          # all of it, about a minute
+python experiments/order0_scaling/order0_scaling.py --draw   # figure and README's numbers from results.csv
 """
 
 from __future__ import annotations
