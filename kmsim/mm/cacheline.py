@@ -19,8 +19,6 @@ nr_cpus. Lock order: takes none, and needs none that the caller does not hold fo
 is that of the context `ac`.
 """
 
-import numpy as np
-
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, Order, Pfn
 from kmsim.mm.limits import U32_MAX
@@ -43,7 +41,7 @@ def last_toucher(of_record: int) -> CpuIdx:
 def touch(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """Count a touch of a page's struct page."""
     cpu = int(m.contexts[ac].cpu)
-    now = int(m.cpus[np.uint64(cpu)].nr_misses)  # unsigned, so that compiled code looks for no negative index
+    now = int(m.cpus[cpu].nr_misses)
     page = m.pages[pfn]
     if int(page.toucher) == toucher(cpu) and age(now, int(page.touched)) <= m.params[0].cache_lines:
         page.touched = now & U32_MAX

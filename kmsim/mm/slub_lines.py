@@ -15,8 +15,6 @@ Leaves out what the caller does with the object, and that a new slab's pages may
 lock; the caller owns the object. Invariant: nr_hot >= 0.
 """
 
-import numpy as np
-
 from kmsim.jit import core, small
 from kmsim.mm.cacheline import age, last_toucher, toucher
 from kmsim.mm.indices import CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
@@ -42,8 +40,8 @@ def start_list(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, rest: int) -> N
 @small
 def touch_allocated(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, obj: ObjectIdx) -> None:
     """Count the touch of an object that leaves the free list of cpu slab `c`."""
-    cpu_slab = sl.cpu_slabs[np.uint64(c)]
-    now = int(m.cpus[np.uint64(cpu)].nr_misses)
+    cpu_slab = sl.cpu_slabs[c]
+    now = int(m.cpus[cpu].nr_misses)
     is_young = age(now, int(cpu_slab.touched)) <= m.params[0].cache_lines
     cpu_slab.touched = now & U32_MAX
     nr_hot = int(cpu_slab.nr_hot)
@@ -84,8 +82,8 @@ def touch_cold(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, obj: ObjectIdx,
 @small
 def touch_freed(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, owner: CpuIdx) -> None:
     """Count the touch of an object of CPU `owner` that is freed to the cpu slab `c`; it is now hot."""
-    cpu_slab = sl.cpu_slabs[np.uint64(c)]
-    now = int(m.cpus[np.uint64(cpu)].nr_misses)
+    cpu_slab = sl.cpu_slabs[c]
+    now = int(m.cpus[cpu].nr_misses)
     is_young = age(now, int(cpu_slab.touched)) <= m.params[0].cache_lines
     cpu_slab.touched = now & U32_MAX
     if is_young and owner == cpu & (OWNERS - 1):
