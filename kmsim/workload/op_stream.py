@@ -10,10 +10,11 @@ In an open loop, the free that makes room belongs to the arrival. Timed blocks a
 simulator when they are due, and are not seen here again.
 
 Streams are made in blocks, so that no run holds all of its operations, and from the task's own random
-numbers, so that no task changes another's; the blocks' size changes none either.
+numbers, so that no task changes another's; the blocks' size changes none either. Each block is written to where
+whoever will read it says (the stream's *room*), and over the block before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -27,37 +28,43 @@ from kmsim.workload.sizes import Sizing, sizing_of
 from kmsim.workload.slots import Slots, full_slots, hold_again, in_order, new_slots
 from kmsim.workload.turns import ALLOC, DRAIN, FREE, KIND_NAMES, begin_phase, new_turns, op_t, write_ops
 
-__all__ = ["ALLOC", "BLOCK", "DRAIN", "FREE", "KIND_NAMES", "NO_END", "Block", "OpStream", "blocks", "op_t"]
+__all__ = ["ALLOC", "BLOCK", "DRAIN", "FREE", "KIND_NAMES", "NO_END", "Block", "OpStream", "Room", "block_size", "op_t"]
 
 BLOCK = 16384
 _OPS_OF_ALL_TASKS = 1 << 22  # so that the blocks of many tasks fit into about 100 MB together
 _BLOCK_LEAST = 256
 _HEAP_KEPT = 31 << 20
 
+Room = Callable[[], NDArray[np.void]]  # where a task's operations are to lie, those of its last block still there
+
 
 class Block(NamedTuple):
-    """Some operations of one phase.
+    """Some operations of one phase, the first in the stream's room.
 
     What would start at `until_ps` or later is dropped (and `OpStream.cut` told); `barrier` names the
     barrier that every task of the kind passes before any of them starts on the block; empty: none.
     """
 
-    ops: NDArray[np.void]
+    nr_ops: int
     until_ps: int
     barrier: str
 
 
 class OpStream:
-    """All operations of one task, in blocks; an iterator."""
+    """All operations of one task, in blocks of at most as many as its room has place for; an iterator.
 
-    def __init__(self, plan: Plan, task_index: int, seed: int, nr_ops_max: int) -> None:
+    It has no end if the task has none.
+    """
+
+    def __init__(self, plan: Plan, task_index: int, seed: int, room: Room) -> None:
         self._plan = plan
         self._task = plan.tasks[task_index]
         self._index_of_kind = task_index - self._task.first_of_kind
         self._seed = seed
-        self._nr_ops_max = nr_ops_max
+        self._room = room
+        self._nr_ops_max = len(room())
         self._others = others_of(plan, task_index)
-        self._last: NDArray[np.void] = np.empty(0, op_t)
+        self._nr_last = 0  # operations of the block before
         self._nr_kept: int | None = None
         self._blocks = self._of_all_phases()
 
@@ -69,7 +76,7 @@ class OpStream:
 
     def cut(self, nr_kept: int) -> None:
         """Its `until` ended the phase: of the block before, only the first `nr_kept` operations were made."""
-        assert 0 <= nr_kept <= len(self._last), "more kept than there were"
+        assert 0 <= nr_kept <= self._nr_last, "more kept than there were"
         self._nr_kept = nr_kept
 
     def _of_all_phases(self) -> Iterator[Block]:
@@ -96,8 +103,8 @@ class OpStream:
         self._nr_kept = None
         while left != 0 and self._nr_kept is None:
             nr_ops = self._nr_ops_max if left is None else min(self._nr_ops_max, left)
-            ops = np.empty(nr_ops, op_t)
             drawn = draws(of_phase, phase, sizing, self._others, nr_ops)
+            ops = self._room()[:nr_ops]
             nr_written = write_ops(turns, slots, drawn, sizing.rows, ops)
             if left is not None:
                 left -= nr_ops
@@ -105,9 +112,9 @@ class OpStream:
                     ops["lifetime_ps"][-1:] = NOT_TIMED
             elif nr_written < nr_ops:
                 left = 0
-            self._last = ops[:nr_written]
+            self._nr_last = nr_written
             if nr_written or barrier:
-                yield Block(self._last, phase.until_ps, barrier)
+                yield Block(nr_written, phase.until_ps, barrier)
             barrier = ""
 
     def _of_shared(self, n: int, phase: Phase, sizing: Sizing, of_phase: Generators) -> Iterator[Block]:
@@ -121,12 +128,13 @@ class OpStream:
         phase = phase._replace(free="fifo", remote_frees=0.0)
         begin_phase(turns, phase, task.is_open)
         for block in self._of_phase(phase, sizing, of_phase, turns, slots):
-            block.ops["handle"] = share[block.ops["handle"]]
+            handles_of_block = self._room()["handle"][: block.nr_ops]
+            handles_of_block[:] = share[handles_of_block]
             yield block
 
     def _settle(self, turns: NDArray[np.void], slots: Slots) -> None:
         """Forget what the end of a phase has cut off: dropped operations, and the rest of a request."""
-        turn, last = turns[0], self._last
+        turn, last = turns[0], self._room()[: self._nr_last]
         nr_kept = len(last) if self._nr_kept is None else self._nr_kept
         for i in range(len(last) - 1, nr_kept - 1, -1):
             slot, nth = divmod(int(last["handle"][i]) - self._task.first_slot, self._task.group_max)
@@ -158,10 +166,5 @@ def keep_heap() -> None:
 
 
 def block_size(plan: Plan) -> int:
-    """The most operations in a block: `BLOCK`, or less where there are many tasks."""
+    """The most operations in a block of a run: `BLOCK`, or less where there are many tasks."""
     return max(_BLOCK_LEAST, min(BLOCK, _OPS_OF_ALL_TASKS // len(plan.tasks)))
-
-
-def blocks(plan: Plan, task_index: int, seed: int) -> OpStream:
-    """The operations of a task, in blocks of at most `block_size`; without end if the task has none."""
-    return OpStream(plan, task_index, seed, block_size(plan))

@@ -19,9 +19,9 @@ from kmsim.metrics.histogram import bucket_bounds
 from kmsim.sim import simulation as sim
 from kmsim.sim.core.records import COUNT, FAILED, IDLE, MAX_PS, NEEDED_SLOW_PATH, START, SUM_PS, Core
 from kmsim.sim.run import drivers
-from kmsim.sim.run import task as sim_task
 from kmsim.sim.run.clock import now_ps
-from kmsim.workload.op_stream import ALLOC, FREE, KIND_NAMES, OpStream, blocks
+from kmsim.sim.run.engine import Engine
+from kmsim.workload.op_stream import ALLOC, FREE, KIND_NAMES, block_size
 from tests.sim.stories import PAIR, cheap, finished, told
 from tests.sim.test_modes import random_study
 from tests.studies import study
@@ -200,12 +200,13 @@ def streams_of(config: Study, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
     simulation = sim.new_simulation(config)
     hand = simulation.engine.hand
 
-    def kept(k: int, ops: np.ndarray[Any, Any], *others: int) -> Any:
+    def kept(k: int, nr_ops: int, *others: int) -> Any:
+        ops = simulation.engine.room(k)[:nr_ops]
         asked = [simulation.plan.requests[request] for request in ops["request"]]
         kinds = [KIND_NAMES[kind] for kind in ops["kind"]]
         handles = (ops["handle"] - simulation.plan.tasks[k].first_slot).tolist()
         found[simulation.plan.tasks[k].name] += zip(ops["gap_ps"].tolist(), kinds, handles, asked, strict=True)
-        return hand(k, ops, *others)
+        return hand(k, nr_ops, *others)
 
     monkeypatch.setattr(simulation.engine, "hand", kept)
     list(sim.run(simulation))
@@ -231,14 +232,14 @@ def test_the_size_of_the_blocks_that_are_handed_over_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, nr_ops_max: int
 ) -> None:
     config = from_mapping(random_study(3))
-    whole = finished(config)
+    whole, room = finished(config), Engine.room
     with monkeypatch.context() as patched:
-        patched.setattr(sim_task, "blocks", lambda plan, k, seed: OpStream(plan, k, seed, nr_ops_max))
+        patched.setattr(Engine, "room", lambda engine, k: room(engine, k)[:nr_ops_max])
         in_pieces = finished(config)
     assert now_ps(whole.env) == now_ps(in_pieces.env)
     assert np.array_equal(whole.core.totals, in_pieces.core.totals)
     assert np.array_equal(whole.machine.pages, in_pieces.machine.pages)
-    assert len(next(blocks(whole.plan, 0, 1)).ops) > nr_ops_max
+    assert block_size(whole.plan) > nr_ops_max
 
 
 def bytes_of_a_run(folder: Path, hash_seed: str) -> dict[str, bytes]:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kmsim.workload.op_stream import ALLOC, BLOCK, FREE, NO_END, OpStream, blocks, op_t
+from kmsim.workload.op_stream import ALLOC, BLOCK, FREE, NO_END, op_t
 from kmsim.workload.plan import Plan, plan_of
+from tests.op_blocks import Blocks
 from tests.studies import study
 
 POLICIES = ["random", "fifo", "lifo"]
@@ -31,7 +32,7 @@ def plan(*threads: dict[str, Any], interrupts: Any = (), **machine: Any) -> Plan
 
 
 def ops_of(of: Plan, task: int = 0, seed: int = 1) -> NDArray[np.void]:
-    return np.concatenate([np.empty(0, op_t), *(block.ops for block in blocks(of, task, seed))])
+    return np.concatenate([np.empty(0, op_t), *(block.ops for block in Blocks(of, task, seed))])
 
 
 def story(of: Plan, task: int = 0) -> str:
@@ -162,7 +163,7 @@ def test_no_request_arrives_while_it_is_off() -> None:
 
 def test_an_interrupt_begins_with_the_first_of_its_batch() -> None:
     nic = {"name": "nic", "kind": "irq", "cpus": [1], "arrivals": {"constant": "1us"}, "batch": 3, "lifetime": "1us"}
-    (block,) = islice(blocks(plan({}, interrupts=[nic]), 1, 1), 1)
+    (block,) = islice(Blocks(plan({}, interrupts=[nic]), 1, 1), 1)
     assert block.ops["begins"].tolist()[:7] == [1, 0, 0, 1, 0, 0, 1]
     assert block.ops["gap_ps"].tolist()[:4] == [1_000_000, 0, 0, 1_000_000]
 
@@ -230,32 +231,32 @@ def test_a_phase_overrides_what_its_thread_says() -> None:
 
 def test_barriers_are_named_for_kind_and_phase_and_stand_before_the_first_block() -> None:
     of = phases("fill", {"do": "churn", "operations": BLOCK + 1, "barrier": True}, {"do": "empty", "barrier": True})
-    names = [block.barrier for block in blocks(of, 0, 1)]
+    names = [block.barrier for block in Blocks(of, 0, 1)]
     assert names == ["", "t0/phase/1", "", "t0/phase/2"]
 
 
 def test_a_phase_with_nothing_to_do_still_has_its_barrier() -> None:
     of = phases("fill", {"do": "fill", "barrier": True}, "empty")
-    assert [(len(block.ops), block.barrier) for block in blocks(of, 0, 1)] == [(4, ""), (0, "t0/phase/1"), (4, "")]
+    assert [(len(block.ops), block.barrier) for block in Blocks(of, 0, 1)] == [(4, ""), (0, "t0/phase/1"), (4, "")]
 
 
 def test_tasks_empty_equal_shares_of_what_all_of_them_hold() -> None:
     share = {"do": "empty", "whose": "all", "barrier": True}
     of = phases("fill", share, {"do": "fill", "barrier": True}, cpus=[0, 1], per_cpu=2, live=25)
-    emptied = [list(blocks(of, task, 1))[1].ops["handle"].tolist() for task in range(4)]
+    emptied = [list(Blocks(of, task, 1))[1].ops["handle"].tolist() for task in range(4)]
     assert [len(handles) for handles in emptied] == [25] * 4
     assert sorted(handle for handles in emptied for handle in handles) == list(range(100))
     assert all(len({handle // 25 for handle in handles}) == 4 for handles in emptied)
-    refilled = [list(blocks(of, task, 1))[2].ops["handle"].tolist() for task in range(4)]
+    refilled = [list(Blocks(of, task, 1))[2].ops["handle"].tolist() for task in range(4)]
     assert [sorted(handles) for handles in refilled] == [list(range(k * 25, k * 25 + 25)) for k in range(4)]
 
 
 # ---- until
 
 
-def cut_after(of: Plan, nr_blocks: int, nr_kept: int, seed: int = 1) -> tuple[list[Any], OpStream]:
+def cut_after(of: Plan, nr_blocks: int, nr_kept: int, seed: int = 1) -> tuple[list[Any], Blocks]:
     """The operations that are made when the first phase is cut short in its last block."""
-    ops_stream = blocks(of, 0, seed)
+    ops_stream = Blocks(of, 0, seed)
     made = [next(ops_stream).ops for _ in range(nr_blocks)]
     ops_stream.cut(nr_kept)
     return [*made[:-1], made[-1][:nr_kept]], ops_stream
@@ -263,8 +264,8 @@ def cut_after(of: Plan, nr_blocks: int, nr_kept: int, seed: int = 1) -> tuple[li
 
 def test_a_phase_until_a_time_has_no_end_but_that() -> None:
     of = phases({"do": "churn", "until": "1ms"}, "empty")
-    assert [block.until_ps for block in islice(blocks(of, 0, 1), 3)] == [10**9] * 3
-    assert next(blocks(plan({}), 0, 1)).until_ps == NO_END
+    assert [block.until_ps for block in islice(Blocks(of, 0, 1), 3)] == [10**9] * 3
+    assert next(Blocks(plan({}), 0, 1)).until_ps == NO_END
 
 
 @given(
@@ -313,7 +314,7 @@ def test_numbers_are_those_of_all_versions() -> None:
     of = plan_of(config.workload, config.machine)
     digest = blake2b(digest_size=8)
     for task in range(len(of.tasks)):
-        for block in blocks(of, task, 7):
+        for block in Blocks(of, task, 7):
             for name in ("gap_ps", "lifetime_ps", "handle", "request", "kind", "begins"):
                 digest.update(block.ops[name].astype(np.int64).tobytes())
     assert digest.hexdigest() == "f8740d0423585229"
@@ -345,7 +346,7 @@ def test_the_size_of_blocks_changes_nothing(nr_ops_max: int) -> None:
     churn = {"do": "churn", "operations": 3000, "requests": [PAGES, {"order": 1}, *sized]}
     all_of_them = {"do": "empty", "whose": "all", "barrier": True}
     of = phases("fill", churn, all_of_them, think={"exponential": "1us"}, live=70, cpus=[0, 1], remote_frees=0.5)
-    assert (np.concatenate([block.ops for block in OpStream(of, 0, 1, nr_ops_max)]) == ops_of(of)).all()
+    assert (np.concatenate([block.ops for block in Blocks(of, 0, 1, nr_ops_max)]) == ops_of(of)).all()
 
 
 def test_a_longer_run_begins_like_a_shorter_one() -> None:
@@ -357,28 +358,28 @@ def test_a_longer_run_begins_like_a_shorter_one() -> None:
 
 
 def test_blocks_are_small_whatever_the_number_of_operations() -> None:
-    lengths = [len(block.ops) for block in blocks(plan({"operations": 2 * BLOCK + 1}), 0, 1)]
+    lengths = [len(block.ops) for block in Blocks(plan({"operations": 2 * BLOCK + 1}), 0, 1)]
     assert lengths == [BLOCK, BLOCK, 1]
 
 
 def test_the_blocks_of_many_tasks_are_smaller() -> None:
     of = plan({"per_cpu": 64, "cpus": "all", "live": 1, "operations": BLOCK}, cpus=64)
-    assert len(next(blocks(of, 4095, 1)).ops) == 1024
+    assert len(next(Blocks(of, 4095, 1)).ops) == 1024
 
 
 def test_a_stream_of_many_operations_is_made_piece_by_piece() -> None:
-    first = next(blocks(plan({"operations": 10**12, "live": 2**28}), 0, 1)).ops
+    first = next(Blocks(plan({"operations": 10**12, "live": 2**28}), 0, 1)).ops
     assert first["handle"].tolist() == list(range(BLOCK))
 
 
 def test_a_thread_without_operations_has_no_block() -> None:
-    assert list(blocks(plan({"operations": 0}, {}), 0, 1)) == []
+    assert list(Blocks(plan({"operations": 0}, {}), 0, 1)) == []
 
 
 def test_interrupts_never_end_unless_they_say_so() -> None:
     nic = {"name": "nic", "kind": "softirq", "arrivals": {"poisson": "1us"}, "lifetime": "1us"}
     endless = plan({}, interrupts=[nic])
-    assert [len(block.ops) for block in islice(blocks(endless, 1, 1), 3)] == [BLOCK] * 3
+    assert [len(block.ops) for block in islice(Blocks(endless, 1, 1), 3)] == [BLOCK] * 3
     assert len(ops_of(plan({}, interrupts=[nic | {"operations": 10}]), 1)) == 5
 
 

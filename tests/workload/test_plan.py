@@ -7,7 +7,6 @@ import pytest
 from kmsim.config import ConfigError, loads
 from kmsim.config.shipped import configs_folder, shipped_names
 from kmsim.mm.gfp import GFP_FLAGS
-from kmsim.workload.op_stream import blocks
 from kmsim.workload.plan import (
     API_NAMES,
     BULK,
@@ -22,6 +21,7 @@ from kmsim.workload.plan import (
     nr_operations,
     plan_of,
 )
+from tests.op_blocks import Blocks
 from tests.studies import study
 
 KERNEL = GFP_FLAGS["GFP_KERNEL"]
@@ -257,14 +257,14 @@ def test_more_small_objects_can_wait_than_there_are_frames() -> None:
 )
 def test_as_many_operations_are_announced_as_there_are(thread: dict[str, Any]) -> None:
     of = plan(thread, {"operations": 0, "live": 1})
-    assert nr_operations(of) == sum(len(block.ops) for task in range(4) for block in blocks(of, task, 1))
+    assert nr_operations(of) == sum(len(block.ops) for task in range(4) for block in Blocks(of, task, 1))
 
 
 def test_of_timed_blocks_the_frees_are_announced_as_well() -> None:
     timed = {"do": "churn", "operations": 6, "lifetime": "1us"}
     phased = {"cpus": [0], "live": 2, "phases": [timed, {"do": "fill"}]}
     of = plan(phased, {"cpus": [0], "operations": 9, "lifetime": "1us"})
-    assert [sum(len(block.ops) for block in blocks(of, task, 1)) for task in (0, 1)] == [3 + 2, 5]
+    assert [sum(len(block.ops) for block in Blocks(of, task, 1)) for task in (0, 1)] == [3 + 2, 5]
     assert nr_operations(of) == (6 + 2) + 9
 
 
@@ -281,5 +281,5 @@ def test_every_shipped_workload_has_a_plan_and_a_stream(name: str) -> None:
     assert nr_operations(of) > 0
     for k, task in enumerate(of.tasks):
         only_frees = task.level == THREAD and not task.is_finite
-        assert only_frees == (next(blocks(of, k, 1), None) is None)
+        assert only_frees == (next(Blocks(of, k, 1), None) is None)
     assert (configs_folder() / "workloads" / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")

@@ -2,7 +2,8 @@
 
 An `Engine` is all that SimPy processes share of a run: the clock, the core, and for each task an event that fires
 when its block of operations is done. Who hands operations (`sim.run.task`, a user's process) and who drives the
-core's events (`sim.run.drivers`) meet here and know nothing of each other.
+core's events (`sim.run.drivers`) meet here and know nothing of each other. Operations are written to where the core
+reads them, a task's when it has done those before.
 
 Invariant: `core` is replaced as a whole where an array of it must grow, and only between two events; so nobody
 keeps it, or an array of it, over a `yield`.
@@ -11,6 +12,7 @@ keeps it, or an array of it, over a `yield`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import simpy
@@ -19,13 +21,10 @@ from numpy.typing import NDArray
 from kmsim.mm.indices import CpuIdx, TaskIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.sim.core.event_loop import add_task, hand_block
-from kmsim.sim.core.records import NEVER, Core
+from kmsim.sim.core.records import NEVER, OPS_READ_AHEAD, Core
 from kmsim.sim.run.clock import now_ps
-from kmsim.workload.op_stream import op_t
 from kmsim.workload.phases import NO_END
 from kmsim.workload.plan import THREAD
-
-WORDS_OF_AN_OP = op_t.itemsize // 8
 
 
 class Observer:
@@ -48,11 +47,12 @@ class Engine:
         self.env = env
         self.core = core
         self.nr_tasks = nr_tasks  # those of the plan, and then those of the user's processes
-        self.first_op: list[int] = core.tasks["first_op"].tolist()  # by task, where its operations lie
         self.observers: list[Observer] = []
         self.moved: Callable[[], None] = lambda: None  # tells the drivers that a CPU's next event has moved
         self._block_done: dict[int, simpy.Event] = {}  # by task
-        self._op_words: NDArray[np.uint64] = core.ops.view(np.uint64)  # the operations of all tasks, as plain words
+        first_ops = core.tasks["first_op"][: nr_tasks + len(core.cpus)].tolist()
+        ends = pairwise([*first_ops, len(core.ops) - OPS_READ_AHEAD])
+        self._rooms = [slice(*each) for each in ends]  # by task of the plan, or of a CPU's user
 
     @property
     def machine(self) -> Machine:
@@ -64,12 +64,18 @@ class Engine:
         """How many operations are done."""
         return int(self.core.state[0].nr_done)
 
-    def hand(self, k: TaskIdx, ops: np.ndarray[tuple[int], np.dtype[np.void]], until_ps: int = NO_END) -> simpy.Event:
-        """Give a task operations (of `op_t`), which it begins at once; an event that fires when all are done."""
-        first = self.first_op[k] * WORDS_OF_AN_OP  # copied as words, which is faster than field by field
-        self._op_words[first : first + len(ops) * WORDS_OF_AN_OP] = ops.view(np.uint64)
+    def room(self, k: TaskIdx) -> NDArray[np.void]:
+        """Where a task's operations lie, as of now: to be written while it has none left."""
+        return self.core.ops[self._rooms[k]]
+
+    def nr_begun(self, k: TaskIdx) -> int:
+        """How many operations a task has begun of those that it was handed last: all, or those before their end."""
+        return int(self.core.tasks["end_op"][k]) - int(self._rooms[k].start)
+
+    def hand(self, k: TaskIdx, nr_ops: int, until_ps: int = NO_END) -> simpy.Event:
+        """Let a task begin the operations that lie in its room at once; an event that fires when all are done."""
         done = self.env.event()
-        if hand_block(self.core, k, now_ps(self.env), len(ops), min(until_ps, NEVER)):
+        if hand_block(self.core, k, now_ps(self.env), nr_ops, min(until_ps, NEVER)):
             self._block_done[k] = done
             self.moved()
         else:
@@ -93,5 +99,4 @@ class Engine:
 
     def free(self) -> None:
         """Let go of the machine's memory, which may be gigabytes, without waiting for a collector of cycles."""
-        del self._op_words
         del self.core

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 
 import simpy
 
 from kmsim.mm.indices import TaskIdx
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
-from kmsim.workload.op_stream import blocks
+from kmsim.workload.op_stream import OpStream
 from kmsim.workload.plan import Plan
 
 Process = Generator[simpy.Event, None, None]
@@ -22,14 +23,13 @@ def kernel_task(engine: Engine, plan: Plan, k: TaskIdx, seed: int, barriers: Bar
     if task.start_ps:
         yield env.timeout(task.start_ps)
     engine.core.tasks[k].arrived = now_ps(env)
-    stream = blocks(plan, k, seed)
+    stream = OpStream(plan, k, seed, partial(engine.room, k))
     for block in stream:
         if block.barrier:
             yield barriers.wait(block.barrier, task.nr_of_kind)
-        yield engine.hand(k, block.ops, block.until_ps)
-        nr_begun = engine.core.tasks["end_op"].item(k) - engine.first_op[k]
-        if nr_begun < len(block.ops):
-            stream.cut(nr_begun)
+        yield engine.hand(k, block.nr_ops, block.until_ps)
+        if engine.nr_begun(k) < block.nr_ops:
+            stream.cut(engine.nr_begun(k))
             yield env.timeout(max(0, block.until_ps - now_ps(env)))
             engine.core.tasks[k].arrived = now_ps(env)
 

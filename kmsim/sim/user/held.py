@@ -8,7 +8,6 @@ memory that was allocated there last.
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import simpy
 
 from kmsim.config.machine import MachineConfig
@@ -17,7 +16,6 @@ from kmsim.mm.mmzone import Machine
 from kmsim.sim.core.records import NO_BLOCK, NR_KINDS, Core, grown
 from kmsim.sim.run.engine import Engine
 from kmsim.sim.user.alloc import Alloc
-from kmsim.workload.op_stream import op_t
 from kmsim.workload.phases import NOT_TIMED
 from kmsim.workload.plan import Plan, Request
 from kmsim.workload.turns import NO_SLOT
@@ -56,14 +54,9 @@ class Held:
         self, k: TaskIdx, kind: int, slot: SlotIdx, request: Request | None, nr_bytes: int = 0
     ) -> simpy.Event:
         """Give a task one operation, on a user's slot; an event that fires when it is done."""
-        op = np.zeros(1, op_t)
-        op["lifetime_ps"] = NOT_TIMED
-        op["swap"] = NO_SLOT
-        op["nr_bytes"] = nr_bytes
-        op["handle"] = slot
-        op["request"] = 0 if request is None else self.request_index(request)
-        op["kind"] = kind
-        return self.engine.hand(k, op)
+        number = 0 if request is None else self.request_index(request)  # this may replace the core
+        self.engine.room(k)[0] = (0, NOT_TIMED, nr_bytes, slot, NO_SLOT, number, kind, 0)
+        return self.engine.hand(k, 1)
 
     def request_index(self, request: Request) -> int:
         """Which of the core's requests this is; a new one if none."""

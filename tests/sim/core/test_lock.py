@@ -19,7 +19,7 @@ from kmsim.sim.core.lock import acquire
 from kmsim.sim.core.records import Core
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import new_simulation, run
-from kmsim.workload.op_stream import blocks
+from tests.op_blocks import Blocks
 from tests.studies import lock_prices_only, study
 
 NORMAL = 2
@@ -175,7 +175,7 @@ def test_a_twin_made_of_resources_has_the_same_latencies(seed: int) -> None:
     simulation = new_simulation(study(churn, seed=seed, cpus=4, costs=lock_prices_only()))
     for _ in run(simulation):
         pass
-    gaps = [np.concatenate([block.ops["gap_ps"] for block in blocks(simulation.plan, k, seed)]) for k in range(4)]
+    gaps = [np.concatenate([block.ops["gap_ps"] for block in Blocks(simulation.plan, k, seed)]) for k in range(4)]
     twins = twin_latencies(gaps)
     assert simulation.core.locks["contended"].sum() > 100
     for c in range(4):
