@@ -7,7 +7,6 @@ each operation whether or not it is used: so a stream does not depend on the siz
 A drawn time is at most a day.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,89 +25,81 @@ from kmsim.config.distributions import (
     Uniform,
 )
 from kmsim.config.quantities import TIME_MAX
-from kmsim.workload.phases import NOT_TIMED, Phase
-from kmsim.workload.sizes import Sizing, between, bounds, rows_of
+from kmsim.workload.phases import EMPTY, FILL, NOT_TIMED, Phase
+from kmsim.workload.sizes import Sized, drawn_numbers
 
+Numbers = NDArray[np.float64]
 Times = NDArray[np.int64]
+
+PICK, REQUEST, GAP, LIFETIME, SWAP, SIZES = range(6)  # the purposes; SIZES + n is that of the n-th of these
+NO_NUMBERS, NO_TIMES = np.empty(0), np.empty(0, np.int64)
 
 _JUMPS = 4  # of each phase, for the first four purposes
 _FURTHER = 1 << 32  # jumps to the generators of the other purposes,
 _JUMPS_FURTHER = 1 << 16  # of which a phase has as many as it has requests, and one
 
 
-class Generators(NamedTuple):
-    """One for each purpose, and for the sizes one for each request that draws them."""
+class Generators:
+    """One for each purpose of a task's n-th phase, made when it is first asked for.
 
-    pick: np.random.Generator
-    request: np.random.Generator
-    gap: np.random.Generator
-    lifetime: np.random.Generator
-    swap: np.random.Generator
-    sizes: tuple[np.random.Generator, ...]
+    They are made from the task's stream, which stays where it is.
+    """
+
+    def __init__(self, of_task: np.random.Generator, n: int) -> None:
+        bits = of_task.bit_generator
+        assert isinstance(bits, np.random.PCG64)
+        self._bits, self._n = bits, n
+        self._made: dict[int, np.random.Generator] = {}
+
+    def of(self, purpose: int) -> np.random.Generator:
+        """The generator of PICK, REQUEST, GAP, LIFETIME or SWAP, or of SIZES + n, n-th request that draws its size."""
+        if purpose not in self._made:
+            jumps = self._n * _JUMPS + purpose
+            if purpose >= _JUMPS:
+                jumps = _FURTHER + self._n * _JUMPS_FURTHER + purpose - _JUMPS
+            self._made[purpose] = np.random.Generator(self._bits.jumped(jumps))
+        return self._made[purpose]
 
 
 class Draws(NamedTuple):
-    """One of each for each operation."""
+    """One of each for each operation; empty where there is nothing to draw."""
 
-    pick: NDArray[np.float64]
-    row: Times  # of the phase's `Rows`
-    nr_bytes: Times  # 0 where the row says it
+    pick: Numbers  # which slot is freed, from 0 to 1
+    request: Numbers  # which of the phase's requests is made, from 0 to 1
+    sizes: Numbers  # by request without a fixed size and operation (see `workload.sizes.drawn_numbers`)
     gap: Times
     lifetime: Times
-    swap: Times  # from its slot to that of the task whose block a free takes; 0: it takes its own
+    swap: Numbers  # whose block is freed, from 0 to 1
 
 
-def generators(of_task: np.random.Generator, n: int, nr_sizes: int = 0) -> Generators:
-    """The generators of a task's n-th phase, from its stream, which stays where it is."""
-    bits = of_task.bit_generator
-    assert isinstance(bits, np.random.PCG64)
-    further = _FURTHER + n * _JUMPS_FURTHER
-    jumps = (*range(n * _JUMPS, (n + 1) * _JUMPS), *range(further, further + 1 + nr_sizes))
-    made = [np.random.Generator(bits.jumped(jump)) for jump in jumps]
-    pick, request, gap, lifetime, swap, *sizes = made
-    return Generators(pick, request, gap, lifetime, swap, tuple(sizes))
-
-
-def draws(of_task: Generators, phase: Phase, sizing: Sizing, others: Times, nr_ops: int) -> Draws:
-    """What `nr_ops` operations of a phase need; the slots to free as numbers from 0 to 1.
-
-    `others`: how far away the slots of the tasks are whose blocks it may free.
-    """
-    picks = phase.free == "random" and phase.lifetime is None and not phase.is_shared
-    lifetime = phase.lifetime
-    request = chosen(of_task.request, phase, nr_ops)
-    row, nr_bytes = rows_of(sizing, of_task.sizes, request, same(0, nr_ops))
+def draws(of_phase: Generators, phase: Phase, sized: tuple[Sized, ...], nr_ops: int) -> Draws:
+    """What `nr_ops` operations of a phase need."""
+    allocates, frees, lifetime = phase.do != EMPTY, phase.do != FILL and phase.lifetime is None, phase.lifetime
+    picks = frees and phase.free == "random" and not phase.is_shared
+    chooses = allocates and len(phase.requests) > 1
+    sized = sized if allocates else ()
+    lives = lifetime is not None and always(lifetime) is None
     return Draws(
-        pick=of_task.pick.random(nr_ops) if picks else np.zeros(nr_ops),
-        row=row,
-        nr_bytes=nr_bytes,
-        gap=gaps(of_task.gap, phase.gaps, nr_ops),
-        lifetime=same(NOT_TIMED, nr_ops) if lifetime is None else lifetimes(of_task.lifetime, lifetime, nr_ops),
-        swap=swaps(of_task.swap, phase.remote_frees, others, nr_ops),
+        pick=of_phase.of(PICK).random(nr_ops) if picks else NO_NUMBERS,
+        request=of_phase.of(REQUEST).random(nr_ops) if chooses else NO_NUMBERS,
+        sizes=drawn_numbers([of_phase.of(SIZES + n) for n in range(len(sized))], sized, nr_ops),
+        gap=gaps(of_phase.of(GAP), phase.gaps, nr_ops) if always(phase.gaps) is None else NO_TIMES,
+        lifetime=times(of_phase.of(LIFETIME), lifetime, nr_ops) if lifetime and lives else NO_TIMES,
+        swap=of_phase.of(SWAP).random(nr_ops) if frees and phase.remote_frees else NO_NUMBERS,
     )
 
 
-def chosen(rng: np.random.Generator, phase: Phase, count: int) -> Times:
-    """Which of the phase's requests is made, by their weights."""
-    if len(phase.requests) == 1:
-        return same(0, count)
-    return between(rng, bounds([request.weight for request in phase.requests]), count)
-
-
-def swaps(rng: np.random.Generator, share: float, others: Times, count: int) -> Times:
-    """Whose block is freed: this `share` of the time that of one of the others, drawn evenly."""
-    if not share or not len(others):
-        return same(0, count)
-    nth = rng.random(count)
-    nth *= len(others) / share
-    np.minimum(nth, len(others), out=nth)
-    return np.append(others, 0)[nth.astype(np.int64)]
+def always(of: Distribution | Arrivals | Lifetime) -> int | None:
+    """The time that it is each time, or NOT_TIMED; None where it differs."""
+    if isinstance(of, Steady | Constant):
+        return of.constant
+    if isinstance(of, Immortal):
+        return NOT_TIMED
+    return 0 if isinstance(of, Immediate) else None
 
 
 def gaps(rng: np.random.Generator, of: Distribution | Arrivals, count: int) -> Times:
-    """Pauses, or the intervals of an open loop (of its bursts; while it is switched on)."""
-    if isinstance(of, Steady):
-        return same(of.constant, count)
+    """Pauses, or the intervals of an open loop (of its bursts; while it is switched on), where they differ."""
     if isinstance(of, Poisson):
         return _exponential(rng, of.poisson, count)
     if isinstance(of, Bursts):
@@ -118,38 +109,35 @@ def gaps(rng: np.random.Generator, of: Distribution | Arrivals, count: int) -> T
     return times(rng, of, count)
 
 
-def lifetimes(rng: np.random.Generator, of: Lifetime, count: int) -> Times:
-    """How long blocks are kept, or NOT_TIMED."""
-    if isinstance(of, Immortal):
-        return same(NOT_TIMED, count)
-    if isinstance(of, Immediate):
-        return same(0, count)
-    return times(rng, of, count)
-
-
-def times(rng: np.random.Generator, of: Distribution, count: int) -> Times:
-    """Picoseconds of this distribution."""
-    if isinstance(of, Constant):
-        return same(of.constant, count)
+def times(rng: np.random.Generator, of: Distribution | Lifetime | Arrivals, count: int) -> Times:
+    """Picoseconds of this distribution, which is no constant."""
     if isinstance(of, Exponential):
         return _exponential(rng, of.exponential, count)
     if isinstance(of, Uniform):
         span = of.uniform
-        return span.low + _whole(rng.random(count) * (span.high - span.low))
+        drawn = rng.random(count)
+        drawn *= span.high - span.low
+        whole = _whole(drawn)
+        whole += span.low
+        return whole
     if isinstance(of, Lognormal):
-        return _whole(of.lognormal.median * np.exp(of.lognormal.sigma * rng.standard_normal(count)))
+        drawn = rng.standard_normal(count)
+        drawn *= of.lognormal.sigma
+        np.exp(drawn, out=drawn)
+        drawn *= of.lognormal.median
+        return _whole(drawn)
     assert isinstance(of, Pareto)
-    return _whole(of.pareto.least * np.exp(rng.standard_exponential(count) / of.pareto.shape))
-
-
-@lru_cache(maxsize=64)
-def same(value: int, count: int) -> Times:
-    """An array that holds one value, made once; nobody writes to it."""
-    return np.full(count, value, np.int64)
+    drawn = rng.standard_exponential(count)
+    drawn /= of.pareto.shape
+    np.exp(drawn, out=drawn)
+    drawn *= of.pareto.least
+    return _whole(drawn)
 
 
 def _exponential(rng: np.random.Generator, mean_ps: int, count: int) -> Times:
-    return _whole(rng.standard_exponential(count) * mean_ps)
+    drawn = rng.standard_exponential(count)
+    drawn *= mean_ps
+    return _whole(drawn)
 
 
 def _whole(drawn: NDArray[np.float64]) -> Times:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.workload.draws import Generators, draws, generators
+from kmsim.workload.draws import Generators, draws
 from kmsim.workload.phases import NO_END, NOT_TIMED, Phase
 from kmsim.workload.plan import Plan
 from kmsim.workload.seeds import stream
@@ -64,6 +64,7 @@ class OpStream:
         self._room = room
         self._nr_ops_max = len(room())
         self._others = others_of(plan, task_index)
+        self._nr_others = len(self._others) - 1
         self._nr_last = 0  # operations of the block before
         self._nr_kept: int | None = None
         self._blocks = self._of_all_phases()
@@ -87,13 +88,14 @@ class OpStream:
         for n, phase in enumerate(task.phases):
             if n:
                 self._settle(turns, slots)
-            sizing = sizing_of([self._plan.classes[request] for request in phase.requests], self._plan.requests)
-            of_phase = generators(of_task, n, len(sizing.sized))
+            classes = [self._plan.classes[request] for request in phase.requests]
+            sizing = sizing_of(classes, [request.weight for request in phase.requests], self._plan.requests)
+            of_phase = Generators(of_task, n)
             if phase.is_shared:
                 yield from self._of_shared(n, phase, sizing, of_phase)
                 slots.since[:] = 0
             else:
-                begin_phase(turns, phase, task.is_open)
+                begin_phase(turns, phase, self._nr_others, is_open=task.is_open)
                 yield from self._of_phase(phase, sizing, of_phase, turns, slots)
 
     def _of_phase(
@@ -103,9 +105,9 @@ class OpStream:
         self._nr_kept = None
         while left != 0 and self._nr_kept is None:
             nr_ops = self._nr_ops_max if left is None else min(self._nr_ops_max, left)
-            drawn = draws(of_phase, phase, sizing, self._others, nr_ops)
+            drawn = draws(of_phase, phase, sizing.sized, nr_ops)
             ops = self._room()[:nr_ops]
-            nr_written = write_ops(turns, slots, drawn, sizing.rows, ops)
+            nr_written = write_ops(turns, slots, drawn, sizing.menu, self._others, ops)
             if left is not None:
                 left -= nr_ops
                 if left == 0 and phase.keeps_last:
@@ -126,7 +128,7 @@ class OpStream:
         turns, slots = new_turns(0, 1), full_slots(len(share), self._nr_ops_max)
         turns["count"] = len(share)
         phase = phase._replace(free="fifo", remote_frees=0.0)
-        begin_phase(turns, phase, task.is_open)
+        begin_phase(turns, phase, 0, is_open=task.is_open)
         for block in self._of_phase(phase, sizing, of_phase, turns, slots):
             handles_of_block = self._room()["handle"][: block.nr_ops]
             handles_of_block[:] = share[handles_of_block]
@@ -150,10 +152,11 @@ class OpStream:
 
 
 def others_of(plan: Plan, task_index: int) -> NDArray[np.int64]:
-    """How far the slots of each task of the same kind on another CPU lie from the task's own."""
+    """How far the slots of each task of the same kind on another CPU lie from the task's own, and its own."""
     task = plan.tasks[task_index]
     of_kind = plan.tasks[task.first_of_kind : task.first_of_kind + task.nr_of_kind]
-    return np.array([other.first_slot - task.first_slot for other in of_kind if other.cpu != task.cpu], np.int64)
+    away = [other.first_slot - task.first_slot for other in of_kind if other.cpu != task.cpu]
+    return np.array([*away, 0], np.int64)
 
 
 def keep_heap() -> None:

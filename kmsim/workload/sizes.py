@@ -3,10 +3,13 @@
 Each request that has no fixed size draws from a generator of its own, one number for each operation
 whether or not it is used. A drawn size is a whole number of bytes, at least 1 and at most what its
 allocator can give.
+
+What a number stands for (a request by its weight, an entry of a table by its, a class of sizes) is found among
+ascending bounds by a guide table (Chen and Asau, "On generating random variates from an empirical distribution", 1974).
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,128 +22,163 @@ from kmsim.config.sizes import (
     TableOfSizes,
     UniformSize,
 )
+from kmsim.jit import shared, small
 from kmsim.workload.classes import Classes
 from kmsim.workload.request import Request
 
 Ints = NDArray[np.int64]
 
-_FEW = 100  # bounds with each of which a comparison is faster than a search among them; the sum fits into 8 bits
+CELLS_PER_BOUND = 8  # of a guide table: most cells have no bound within, and one look is enough
 
 
-class Rows(NamedTuple):
-    """What a phase asks for, by row: one for each request, or for each class of those without a fixed size."""
+class Menu(NamedTuple):
+    """What a phase asks for, as compiled functions read it.
 
+    A row is a request of a fixed size, an entry of a table of sizes, or a class of drawn sizes. Search 0 is for which
+    request is made, each further one for a row of a request without a fixed size, by the number that is drawn for it.
+    """
+
+    # By row.
     request: Ints  # the plan's index
     nr_blocks: Ints
-    nr_bytes: Ints  # of each block; 0: drawn
+    nr_bytes: Ints  # of each block; 0: the number that is drawn
+    # By the phase's requests.
+    first_row: Ints
+    search: Ints  # 0: its size is fixed
+    # By search.
+    first_bound: Ints
+    first_cell: Ints
+    cells: NDArray[np.float64]  # how many cells there are from 0 to 1; a power of 2, so that a cell's low end is exact
+    # The bounds of each search, ascending and then infinity, and by cell how many lie at its low end or below.
+    upto: NDArray[np.float64]
+    guide: NDArray[np.int16]
 
 
 class Sized(NamedTuple):
-    """A request of a phase without a fixed size."""
+    """A request of a phase without a fixed size; drawn sizes are at most `limit`."""
 
-    nth: int  # among the phase's requests
     sizes: DistributionOfSizes
-    most: Ints  # the largest size of each of its rows, ascending
-    upto: NDArray[np.float64]  # of a table: the bounds between its entries, as shares; else empty
-    entries: tuple[Ints, Ints]  # of a table: the bytes of each entry, and its row, counted from the first
+    limit: int
 
 
 class Sizing(NamedTuple):
-    """All that a phase has to know of its requests; `first_row` of each of them."""
+    """All that a phase has to know of its requests."""
 
-    rows: Rows
-    first_row: Ints
+    menu: Menu
     sized: tuple[Sized, ...]
 
 
-def sizing_of(classes: list[Classes], requests: tuple[Request, ...]) -> Sizing:
-    """The rows of a phase's requests, whose classes are given in order, among the requests of the plan."""
+def sizing_of(classes: list[Classes], weights: list[float], requests: tuple[Request, ...]) -> Sizing:
+    """The sizes of a phase's requests, whose classes and weights are given in order, among the requests of the plan."""
     index = {request: n for n, request in enumerate(requests)}
-    flat = [(index[request], of.nr_blocks, of.nr_bytes) for of in classes for request in of.requests]
-    nr_rows = [len(of.requests) for of in classes]
-    columns = np.array(flat, np.int64).reshape(-1, 3).T.copy()
-    sized = tuple(_sized(nth, of) for nth, of in enumerate(classes) if of.sizes is not None)
-    return Sizing(Rows(*columns), np.cumsum([0, *nr_rows[:-1]]), sized)
+    rows: list[tuple[int, int, int]] = []
+    first_row, search, searches = [], [], [(bounds(weights), 1.0)]
+    for of in classes:
+        first_row.append(len(rows))
+        search.append(0 if of.sizes is None else len(searches))
+        if isinstance(of.sizes, TableOfSizes):
+            entries = of.sizes.table
+            nth = np.searchsorted(of.most, [entry.size for entry in entries]).tolist()
+            rows += [(index[of.requests[n]], 1, entry.size) for n, entry in zip(nth, entries, strict=True)]
+            searches.append((bounds([entry.weight for entry in entries]), 1.0))
+        else:
+            rows += [(index[request], of.nr_blocks, of.nr_bytes) for request in of.requests]
+            if of.sizes is not None:
+                searches.append((np.array(of.most[:-1], np.float64) + 1, of.most[-1] + 1.0))
+    sized = tuple(Sized(of.sizes, of.most[-1]) for of in classes if of.sizes is not None)
+    columns = tuple(np.array(column) for column in zip(*rows, strict=True))
+    return Sizing(menu_of((*columns, np.array(first_row), np.array(search)), searches), sized)
 
 
-def _sized(nth: int, of: Classes) -> Sized:
-    assert of.sizes is not None
-    most = np.array(of.most, np.int64)
-    entries = of.sizes.table if isinstance(of.sizes, TableOfSizes) else ()
-    nr_bytes = np.array([entry.size for entry in entries], np.int64)
-    upto = bounds([entry.weight for entry in entries])
-    return Sized(nth, of.sizes, most, upto, (nr_bytes, np.searchsorted(most, nr_bytes)))
+def menu_of(fields: tuple[Ints, ...], searches: list[tuple[NDArray[np.float64], float]]) -> Menu:
+    """The menu with these rows and requests; each search is among ascending bounds, for numbers from 0 to its end."""
+    request, nr_blocks, nr_bytes, first_row, search = fields
+    cells, upto, guide = [], [], []
+    for among, end in searches:
+        nr_cells = 1 << (CELLS_PER_BOUND * (len(among) + 1)).bit_length()
+        cells.append(nr_cells / 2.0 ** int(np.ceil(np.log2(end))))
+        upto.append(np.append(among, np.inf))
+        guide.append(np.searchsorted(among, np.arange(nr_cells) / cells[-1], side="right").astype(np.int16))
+    return Menu(
+        request=request,
+        nr_blocks=nr_blocks,
+        nr_bytes=nr_bytes,
+        first_row=first_row,
+        search=search,
+        first_bound=_starts(upto),
+        first_cell=_starts(guide),
+        cells=np.array(cells),
+        upto=np.concatenate(upto),
+        guide=np.concatenate(guide),
+    )
 
 
-def rows_of(sizing: Sizing, rngs: tuple[np.random.Generator, ...], request: Ints, nr_bytes: Ints) -> tuple[Ints, Ints]:
-    """The row of each operation that makes the phase's n-th request, and the bytes that are drawn for it.
-
-    `nr_bytes` holds a zero for each operation and is not written to.
-    """
-    if not sizing.sized:
-        return request, nr_bytes
-    row = sizing.first_row[request]
-    if len(sizing.first_row) == 1:
-        drawn, of_drawn = _drawn(rngs[0], sizing.sized[0], len(request))
-        return of_drawn, drawn
-    nr_bytes = nr_bytes.copy()
-    for rng, sized in zip(rngs, sizing.sized, strict=True):
-        drawn, of_drawn = _drawn(rng, sized, len(request))
-        chosen = request == sized.nth
-        np.add(row, of_drawn, out=row, where=chosen)
-        np.copyto(nr_bytes, drawn, where=chosen)
-    return row, nr_bytes
+def _starts(parts: Sequence[NDArray[Any]]) -> Ints:
+    """Where each part begins when they lie one after another."""
+    return np.cumsum([0, *(len(part) for part in parts[:-1])])
 
 
-def _drawn(rng: np.random.Generator, sized: Sized, count: int) -> tuple[Ints, Ints]:
-    """Sizes in bytes, and the row of each, counted from the request's first."""
-    if isinstance(sized.sizes, TableOfSizes):
-        nr_bytes, rows = sized.entries
-        entry = between(rng, sized.upto, count)
-        return nr_bytes[entry], rows[entry]
-    drawn = drawn_sizes(rng, sized.sizes, int(sized.most[-1]), count)
-    return drawn, _rows(sized.most, drawn)
+@shared
+def found(menu: Menu, search: int, number: float) -> int:
+    """How many of a search's bounds are at most `number`."""
+    n = int(menu.guide[menu.first_cell[search] + int(number * menu.cells[search])])
+    while number >= menu.upto[menu.first_bound[search] + n]:
+        n += 1
+    return n
 
 
-def drawn_sizes(rng: np.random.Generator, of: DistributionOfSizes, limit: int, count: int) -> Ints:
-    """Bytes of this distribution, each at least 1 and at most `limit`; not from a table."""
-    if isinstance(of, ExponentialSize):
-        drawn = rng.standard_exponential(count) * of.exponential
-    elif isinstance(of, UniformSize):
+@small
+def asked_for(menu: Menu, request: NDArray[np.float64], sizes: NDArray[np.float64], i: int) -> tuple[int, int]:
+    """The row of what the i-th operation asks for, and how many bytes that is."""
+    nth = found(menu, 0, request[i]) if len(menu.first_row) > 1 else 0
+    row, search = menu.first_row[nth], menu.search[nth]
+    if search == 0:
+        return row, menu.nr_bytes[row]
+    number = sizes[search - 1, i]
+    row += found(menu, search, number)
+    nr_bytes = menu.nr_bytes[row]
+    return row, nr_bytes if nr_bytes != 0 else int(number)
+
+
+def drawn_numbers(rngs: list[np.random.Generator], sized: tuple[Sized, ...], count: int) -> NDArray[np.float64]:
+    """By request without a fixed size and operation: a size in bytes, or where in its table, from 0 to 1."""
+    numbers = np.empty((len(sized), count))
+    for rng, of, row in zip(rngs, sized, numbers, strict=True):
+        if isinstance(of.sizes, TableOfSizes):
+            rng.random(out=row)
+        else:
+            draw_sizes(rng, of.sizes, of.limit, row)
+    return numbers
+
+
+def draw_sizes(rng: np.random.Generator, of: DistributionOfSizes, limit: int, drawn: NDArray[np.float64]) -> None:
+    """Fill an array with bytes of this distribution, each at least 1 and at most `limit`; not from a table."""
+    if isinstance(of, UniformSize):
         low, high = of.uniform.low, of.uniform.high
-        return low + (rng.random(count) * (high - low + 1)).astype(np.int64)
+        rng.random(out=drawn)
+        drawn *= high - low + 1
+        np.floor(drawn, out=drawn)
+        drawn += low
+        return
+    if isinstance(of, ExponentialSize):
+        rng.standard_exponential(out=drawn)
+        drawn *= of.exponential
     elif isinstance(of, LognormalSize):
-        drawn = of.lognormal.median * np.exp(of.lognormal.sigma * rng.standard_normal(count))
+        rng.standard_normal(out=drawn)
+        drawn *= of.lognormal.sigma
+        np.exp(drawn, out=drawn)
+        drawn *= of.lognormal.median
     else:
         assert isinstance(of, ParetoSize)
-        drawn = of.pareto.least * np.exp(rng.standard_exponential(count) / of.pareto.shape)
+        rng.standard_exponential(out=drawn)
+        drawn /= of.pareto.shape
+        np.exp(drawn, out=drawn)
+        drawn *= of.pareto.least
     np.rint(drawn, out=drawn)
     np.clip(drawn, 1, limit, out=drawn)
-    return drawn.astype(np.int64)
 
 
 def bounds(weights: list[float]) -> NDArray[np.float64]:
     """Where each number's share of 0 to 1 ends, but the last one's."""
     shares = np.array(weights)
     return np.cumsum(shares / shares.sum())[:-1]
-
-
-def between(rng: np.random.Generator, upto: NDArray[np.float64], count: int) -> Ints:
-    """Numbers from 0 on, each as often as its share between two `bounds` says."""
-    drawn = rng.random(count)
-    if len(upto) > _FEW:
-        return np.searchsorted(upto, drawn, side="right")
-    return _counted((drawn >= bound for bound in upto), count)
-
-
-def _rows(most: Ints, sizes: Ints) -> Ints:
-    """The row of each size: how many rows end below it."""
-    return _counted((sizes > end for end in most[:-1]), len(sizes))
-
-
-def _counted(tests: Iterable[NDArray[np.bool_]], count: int) -> Ints:
-    """How many of the tests each of `count` numbers passes."""
-    passed = np.zeros(count, np.int8)
-    for test in tests:
-        passed += test
-    return passed.astype(np.int64)

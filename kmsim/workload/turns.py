@@ -5,7 +5,7 @@ other state but the ages of what is held, the rest of a request for several page
 stands within a burst or an on-time. Random numbers come in from outside, one of each for each operation.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from kmsim.config.arrivals import Bursts, OnOff
 from kmsim.config.quantities import TIME_MAX
 from kmsim.jit import entry, small
-from kmsim.workload.draws import Draws
+from kmsim.workload.draws import Draws, always
 from kmsim.workload.phases import CHURN, EMPTY, FILL, NOT_TIMED, Phase
-from kmsim.workload.sizes import Rows
+from kmsim.workload.sizes import Menu, asked_for
 from kmsim.workload.slots import Slots
 
 ALLOC, FREE, DRAIN = range(3)
@@ -56,6 +56,10 @@ turn_t = np.dtype(
             ("burst", np.int64),
             ("on_ps", np.int64),
             ("off_ps", np.int64),
+            ("gap_ps", np.int64),  # where it is the same each time, as the lifetime below
+            ("kept_ps", np.int64),
+            ("nr_others", np.int64),  # whose blocks it may free,
+            ("others_per_share", np.float64),  # by the share of frees that do; 0: none do
             # The slots: `count` are full, from position `head` of their order on, the oldest first.
             ("first_slot", np.int64),
             ("group_max", np.int64),
@@ -80,6 +84,38 @@ turn_t = np.dtype(
 )
 
 
+class Steps(NamedTuple):
+    """What stays the same in a phase (fields of `turn_t`), as values: those of a record are read again and again."""
+
+    do: int
+    policy: int
+    is_slotted: int
+    frees_for_arrivals: bool  # an arrival makes room for itself
+    is_plain: bool  # each request comes after a pause of its own
+    first_slot: int
+    group_max: int
+    nr_held_max: int
+
+
+class Ring(NamedTuple):
+    """Which slots are full (fields of `turn_t`)."""
+
+    head: int
+    nr_full: int
+    tick: int
+
+
+class Turn(NamedTuple):
+    """The request that is being made or freed (fields of `turn_t`), as it is of each of its blocks."""
+
+    kind: int
+    swap: int
+    request: int
+    nr_bytes: int
+    lifetime_ps: int
+    was: int
+
+
 def new_turns(first_slot: int, group_max: int) -> NDArray[np.void]:
     """The state of a task that holds nothing, as the one element of an array."""
     turns = np.zeros(1, turn_t)
@@ -87,7 +123,7 @@ def new_turns(first_slot: int, group_max: int) -> NDArray[np.void]:
     return turns
 
 
-def begin_phase(turns: NDArray[np.void], phase: Phase, is_open: bool) -> None:
+def begin_phase(turns: NDArray[np.void], phase: Phase, nr_others: int, *, is_open: bool) -> None:
     """The task begins a phase, with what it holds; an open loop starts anew."""
     turn = turns[0]
     turn.do, turn.policy = phase.do, _POLICIES[phase.free]
@@ -98,13 +134,34 @@ def begin_phase(turns: NDArray[np.void], phase: Phase, is_open: bool) -> None:
         turn.burst = phase.gaps.bursts.size
     elif isinstance(phase.gaps, OnOff):
         turn.on_ps, turn.off_ps = phase.gaps.on_off.on, phase.gaps.on_off.off
+    gap_ps, kept_ps = always(phase.gaps), NOT_TIMED if phase.lifetime is None else always(phase.lifetime)
+    turn.gap_ps, turn.kept_ps = gap_ps or 0, kept_ps or 0
+    turn.nr_others = nr_others
+    turn.others_per_share = nr_others / phase.remote_frees if phase.remote_frees else 0.0
     turn.left, turn.kind = 0, ALLOC
     turn.batch_left = turn.burst_left = turn.into_on_ps = 0
 
 
 @small
+def steps_of(turn: Any, nr_held_max: int) -> Steps:
+    """What stays the same in the phase."""
+    frees_for_arrivals = turn.is_open != 0 and turn.do == CHURN
+    is_plain = turn.batch == 1 and turn.burst == 1 and turn.off_ps == 0
+    return Steps(
+        turn.do,
+        turn.policy,
+        turn.is_slotted,
+        frees_for_arrivals,
+        is_plain,
+        turn.first_slot,
+        turn.group_max,
+        nr_held_max,
+    )
+
+
+@small
 def next_gap(turn: Any, gap_ps: int, op: Any) -> None:
-    """The pause before a request, and whether it is the first of its arrival."""
+    """The pause before a request that comes in a batch or a burst, and whether it is the first of its arrival."""
     if turn.batch_left > 0:
         turn.batch_left -= 1
         return
@@ -123,83 +180,112 @@ def next_gap(turn: Any, gap_ps: int, op: Any) -> None:
 
 
 @small
-def empty_slot(turn: Any, slots: Slots, pick: float) -> int:
+def empty_slot(steps: Steps, ring: Ring, slots: Slots, pick: float) -> tuple[Ring, int]:
     """The slot that the policy takes; positions keep the order of age, but for random picks."""
-    nr_slots = len(slots.order)
-    at = turn.head
-    if turn.policy == LIFO:
-        at += turn.count - 1
-    elif turn.policy == RANDOM:
-        at += int(pick * turn.count)
-    if at >= nr_slots:
-        at -= nr_slots
+    head = ring.head
+    at = head
+    if steps.policy == LIFO:
+        at += ring.nr_full - 1
+    elif steps.policy == RANDOM:
+        at += int(pick * ring.nr_full)
+    if at >= steps.nr_held_max:
+        at -= steps.nr_held_max
     slot: int = slots.order[at] ^ at
-    if turn.policy != LIFO:
-        slots.order[at] = (slots.order[turn.head] ^ turn.head) ^ at
-        slots.order[turn.head] = slot ^ turn.head
-        turn.head = turn.head + 1 if turn.head + 1 < nr_slots else 0
-    turn.count -= 1
-    turn.was = slots.since[slot]
-    slots.since[slot] = 0
-    return slot
+    if steps.policy != LIFO:
+        slots.order[at] = (slots.order[head] ^ head) ^ at
+        slots.order[head] = slot ^ head
+        head = head + 1 if head + 1 < steps.nr_held_max else 0
+    return Ring(head, ring.nr_full - 1, ring.tick), slot
 
 
 @small
-def full_slot(turn: Any, slots: Slots) -> int:
+def full_slot(steps: Steps, ring: Ring, slots: Slots, nr_blocks: int) -> tuple[Ring, int]:
     """The slot that the next request fills, which is now the newest."""
-    at = turn.head + turn.count
-    if at >= len(slots.order):
-        at -= len(slots.order)
+    at = ring.head + ring.nr_full
+    if at >= steps.nr_held_max:
+        at -= steps.nr_held_max
     slot: int = slots.order[at] ^ at
-    turn.count += 1
-    turn.tick += 1
-    slots.since[slot] = turn.tick
-    slots.nr_blocks[slot] = turn.left
-    return slot
+    slots.since[slot] = ring.tick + 1
+    slots.nr_blocks[slot] = nr_blocks
+    return Ring(ring.head, ring.nr_full + 1, ring.tick + 1), slot
+
+
+@small
+def whose(turn: Any, drawn: Draws, others: NDArray[np.int64], i: int) -> int:
+    """How far away the slot is whose block the i-th operation frees: its own or, in a share of them, another's."""
+    if turn.others_per_share == 0.0:
+        return 0
+    return int(others[int(min(drawn.swap[i] * turn.others_per_share, float(turn.nr_others)))])
+
+
+@small
+def is_over(steps: Steps, ring: Ring) -> bool:
+    """Has the phase done what it is there for?"""
+    if steps.do == FILL:
+        return ring.nr_full == steps.nr_held_max
+    return steps.do == EMPTY and ring.nr_full == 0
+
+
+@small
+def write_block(op: Any, turn: Turn, handle: int) -> None:
+    """One block of a request as an operation."""
+    op.lifetime_ps = turn.lifetime_ps
+    op.nr_bytes = turn.nr_bytes
+    op.handle = handle
+    op.swap = handle + turn.swap if turn.swap != 0 else NO_SLOT
+    op.request = turn.request
+    op.kind = turn.kind
 
 
 @entry
-def write_ops(turns: NDArray[np.void], slots: Slots, drawn: Draws, rows: Rows, ops: NDArray[np.void]) -> int:
+def write_ops(
+    turns: NDArray[np.void],
+    slots: Slots,
+    drawn: Draws,
+    menu: Menu,
+    others: NDArray[np.int64],
+    ops: NDArray[np.void],
+) -> int:
     """Fill `ops` with what comes next; fewer are written, and their number returned, where the phase is over."""
-    turn = turns[0]
-    nr_held_max = len(slots.order)
+    state = turns[0]
+    steps = steps_of(state, len(slots.order))
+    ring = Ring(state.head, state.count, state.tick)
+    turn = Turn(state.kind, state.swap, state.request, state.nr_bytes, state.lifetime_ps, state.was)
+    left, handle, nr_written = state.left, state.handle, len(ops)
     for i in range(len(ops)):
         op = ops[i]
         op.gap_ps = 0
         op.begins = 0
-        if turn.left == 0:
-            is_full = turn.count == nr_held_max
-            if (turn.do == FILL and is_full) or (turn.do == EMPTY and turn.count == 0):
-                return i
-            made_room = turn.is_open and turn.do == CHURN and turn.kind == FREE
-            turn.kind = FREE if turn.do == EMPTY or (turn.is_slotted and is_full) else ALLOC
-            if not made_room:
-                next_gap(turn, drawn.gap[i], op)
+        if left == 0:
+            if is_over(steps, ring):
+                nr_written = i
+                break
+            if not (steps.frees_for_arrivals and turn.kind == FREE):
+                gap_ps = drawn.gap[i] if len(drawn.gap) else state.gap_ps
+                if steps.is_plain:
+                    op.begins = 1
+                    op.gap_ps = gap_ps
+                else:
+                    next_gap(state, gap_ps, op)
             slot = 0
-            if turn.kind == FREE:
-                slot = empty_slot(turn, slots, drawn.pick[i])
-                turn.left = slots.nr_blocks[slot]
-                turn.swap = drawn.swap[i]
-                turn.request = SLOT_KNOWS
-                turn.nr_bytes = 0
-                turn.lifetime_ps = NOT_TIMED
+            if steps.do == EMPTY or (steps.is_slotted and ring.nr_full == steps.nr_held_max):
+                ring, slot = empty_slot(steps, ring, slots, drawn.pick[i] if len(drawn.pick) else 0.0)
+                turn = Turn(FREE, whose(state, drawn, others, i), SLOT_KNOWS, 0, NOT_TIMED, slots.since[slot])
+                slots.since[slot] = 0
+                left = int(slots.nr_blocks[slot])
             else:
-                row = drawn.row[i]
-                turn.swap = 0
-                turn.request = rows.request[row]
-                turn.left = rows.nr_blocks[row]
-                turn.nr_bytes = rows.nr_bytes[row] + drawn.nr_bytes[i]
-                turn.lifetime_ps = drawn.lifetime[i]
-                if turn.is_slotted:
-                    slot = full_slot(turn, slots)
-            turn.handle = turn.first_slot + slot * turn.group_max if turn.is_slotted else NO_SLOT
-        op.lifetime_ps = turn.lifetime_ps
-        op.nr_bytes = turn.nr_bytes
-        op.handle = turn.handle
-        op.swap = turn.handle + turn.swap if turn.swap != 0 else NO_SLOT
-        op.request = turn.request
-        op.kind = turn.kind
+                row, nr_bytes = asked_for(menu, drawn.request, drawn.sizes, i)
+                lifetime_ps = drawn.lifetime[i] if len(drawn.lifetime) else state.kept_ps
+                turn = Turn(ALLOC, 0, menu.request[row], nr_bytes, lifetime_ps, turn.was)
+                left = menu.nr_blocks[row]
+                if steps.is_slotted:
+                    ring, slot = full_slot(steps, ring, slots, left)
+            handle = steps.first_slot + slot * steps.group_max if steps.is_slotted else NO_SLOT
+        write_block(op, turn, handle)
         slots.was[i] = turn.was
-        turn.left -= 1
-        turn.handle += turn.is_slotted
-    return len(ops)
+        left -= 1
+        handle += steps.is_slotted
+    state.head, state.count, state.tick = ring
+    state.kind, state.swap, state.request, state.nr_bytes, state.lifetime_ps, state.was = turn
+    state.left, state.handle = left, handle
+    return nr_written

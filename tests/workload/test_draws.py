@@ -9,9 +9,8 @@ from pydantic import TypeAdapter
 
 from kmsim.config.distributions import Distribution
 from kmsim.config.quantities import TIME_MAX
-from kmsim.workload.draws import generators, swaps, times
+from kmsim.workload.draws import PICK, SIZES, Generators, times
 from kmsim.workload.seeds import stream
-from kmsim.workload.sizes import between, bounds
 
 NR_DRAWS = 100_000
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Distribution)
@@ -24,7 +23,6 @@ def drawn(written: Any, count: int = NR_DRAWS) -> NDArray[np.int64]:
 @pytest.mark.parametrize(
     "written",
     [
-        "2us",
         {"exponential": "2us"},
         {"uniform": {"low": "1us", "high": "4us"}},
         {"lognormal": {"median": "1us", "sigma": 1}},
@@ -89,34 +87,12 @@ def test_each_phase_and_each_purpose_has_numbers_of_its_own() -> None:
 
 
 def numbers(of_task: np.random.Generator, phase: int) -> list[float]:
-    of_phase = generators(of_task, phase, nr_sizes=2)
-    return [float(rng.random()) for rng in (*of_phase[:-1], *of_phase.sizes)]
+    of_phase = Generators(of_task, phase)
+    return [float(of_phase.of(purpose).random()) for purpose in range(SIZES + 2)]
 
 
-def test_the_size_of_a_phase_with_more_requests_moves_no_other_number() -> None:
-    few, many = (generators(stream(1, "test"), 1, nr_sizes) for nr_sizes in (1, 3))
-    assert [rng.random() for rng in few[:-1]] == [rng.random() for rng in many[:-1]]
-    assert few.sizes[0].random() == many.sizes[0].random()
-
-
-def test_a_share_of_frees_is_remote_and_each_other_as_likely() -> None:
-    others = np.array([-64, 64, 128], np.int64)
-    found = swaps(stream(1, "test"), 0.3, others, NR_DRAWS)
-    shares = [float((found == other).mean()) for other in (0, *others)]
-    assert shares == pytest.approx([0.7, 0.1, 0.1, 0.1], abs=0.004)
-
-
-@pytest.mark.parametrize(("share", "others"), [(0.0, [64]), (1.0, [])], ids=["no share", "no others"])
-def test_without_a_share_or_without_others_nothing_is_remote(share: float, others: list[int]) -> None:
-    assert not swaps(stream(1, "test"), share, np.array(others, np.int64), 100).any()
-
-
-def test_with_a_share_of_1_every_free_is_remote() -> None:
-    assert swaps(stream(1, "test"), 1.0, np.array([64, -64], np.int64), NR_DRAWS).all()
-
-
-def test_weights_are_kept_by_few_and_by_many() -> None:
-    for nr_weights in (1, 2, 30, 102):
-        weights = [float(n + 1) for n in range(nr_weights)]
-        found = np.bincount(between(stream(1, "test"), bounds(weights), NR_DRAWS), minlength=nr_weights)
-        assert found / NR_DRAWS == pytest.approx(np.array(weights) / sum(weights), abs=0.006)
+def test_a_generator_has_the_same_numbers_whichever_others_are_made() -> None:
+    alone, beside = (Generators(stream(1, "test"), 1) for _ in range(2))
+    beside.of(PICK).random(5)
+    beside.of(SIZES).random(5)
+    assert alone.of(SIZES + 1).random() == beside.of(SIZES + 1).random()

@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.workload.op_stream import ALLOC, FREE, op_t
 from kmsim.workload.plan import EXACT, KVMALLOC, LARGE, SLAB, VMALLOC, Plan, Request
+from kmsim.workload.sizes import bounds, found, menu_of
 from tests.workload.test_op_stream import PAGES, ops_of, phases, plan
 
 KERNEL = GFP_FLAGS["GFP_KERNEL"]
@@ -107,6 +110,38 @@ def test_sizes_move_no_other_number() -> None:
     page = fixed["nr_bytes"] == 4096
     assert (page == (drawn["nr_bytes"] == 4096)).all()
     assert page.any()
+
+
+# ---- what a number stands for
+
+NO_ROWS = (np.zeros(0, np.int64),) * 5
+
+
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=120), st.integers(0, 99))
+def test_a_number_stands_for_the_request_in_whose_share_it_lies(weights: list[float], seed: int) -> None:
+    among = bounds(weights)
+    menu = menu_of(NO_ROWS, [(np.array([0.5]), 1.0), (among, 1.0), (among[:1], 1.0)])
+    near = [np.nextafter(among, 0), among, np.nextafter(among, 2), [0.0, np.nextafter(1, 0)]]
+    for number in np.concatenate([*near, np.random.default_rng(seed).random(50)]):
+        if number < 1:
+            assert found(menu, 1, float(number)) == np.searchsorted(among, number, side="right")
+
+
+@given(st.sets(st.integers(2, 1 << 30), min_size=1, max_size=40))
+def test_a_size_stands_for_the_first_class_that_is_large_enough(most: set[int]) -> None:
+    ends = sorted(most)
+    menu = menu_of(NO_ROWS, [(np.array(ends[:-1], np.float64) + 1, ends[-1] + 1.0)])
+    for size in {1, *ends, *(end - 1 for end in ends), *(end + 1 for end in ends[:-1])}:
+        assert found(menu, 0, float(size)) == np.searchsorted(ends, size)
+
+
+def test_weights_are_kept_by_few_and_by_many() -> None:
+    for nr_weights in (1, 2, 30, 102):
+        weights = [float(n + 1) for n in range(nr_weights)]
+        menu = menu_of(NO_ROWS, [(bounds(weights), 1.0)])
+        numbers = np.random.default_rng(1).random(20_000).tolist()
+        shares = np.bincount([found(menu, 0, number) for number in numbers], minlength=nr_weights) / len(numbers)
+        assert shares == pytest.approx(np.array(weights) / sum(weights), abs=0.015)
 
 
 # ---- frees on other CPUs
