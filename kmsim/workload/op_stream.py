@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.workload.draws import Generators, draws
-from kmsim.workload.phases import NO_END, NOT_TIMED, Phase
+from kmsim.workload.phases import CHURN, FILL, NO_END, NOT_TIMED, Phase
 from kmsim.workload.plan import Plan
 from kmsim.workload.seeds import stream
 from kmsim.workload.sizes import Sizing, sizing_of
@@ -31,6 +31,7 @@ from kmsim.workload.turns import ALLOC, DRAIN, FREE, KIND_NAMES, begin_phase, ne
 __all__ = ["ALLOC", "BLOCK", "DRAIN", "FREE", "KIND_NAMES", "NO_END", "Block", "OpStream", "Room", "block_size", "op_t"]
 
 BLOCK = 16384
+FIRST_BLOCK = 1024  # of a phase that ends with its time, or the run; each further block is twice as large
 _OPS_OF_ALL_TASKS = 1 << 22  # so that the blocks of many tasks fit into about 100 MB together
 _BLOCK_LEAST = 256
 _HEAP_KEPT = 31 << 20
@@ -101,19 +102,20 @@ class OpStream:
     def _of_phase(
         self, phase: Phase, sizing: Sizing, of_phase: Generators, turns: NDArray[np.void], slots: Slots
     ) -> Iterator[Block]:
-        barrier, left = phase.barrier, phase.of_stream
+        barrier, left = phase.barrier, nr_left(phase, turns, slots)
+        nr_ops_max = FIRST_BLOCK if left is None else self._nr_ops_max
         self._nr_kept = None
-        while left != 0 and self._nr_kept is None:
-            nr_ops = self._nr_ops_max if left is None else min(self._nr_ops_max, left)
+        while (left != 0 or barrier) and self._nr_kept is None:
+            nr_ops_max = min(nr_ops_max, self._nr_ops_max)
+            nr_ops = nr_ops_max if left is None else min(nr_ops_max, left)
+            nr_ops_max *= 2
             drawn = draws(of_phase, phase, sizing.sized, nr_ops)
             ops = self._room()[:nr_ops]
             nr_written = write_ops(turns, slots, drawn, sizing.menu, self._others, ops)
             if left is not None:
-                left -= nr_ops
+                left = left - nr_ops if nr_written == nr_ops else 0
                 if left == 0 and phase.keeps_last:
                     ops["lifetime_ps"][-1:] = NOT_TIMED
-            elif nr_written < nr_ops:
-                left = 0
             self._nr_last = nr_written
             if nr_written or barrier:
                 yield Block(nr_written, phase.until_ps, barrier)
@@ -149,6 +151,14 @@ class OpStream:
             hold_again(slots, slot, int(turn.was), self._task.group_max)
         turn.left = turn.head = 0
         turn.count = in_order(slots)
+
+
+def nr_left(phase: Phase, turns: NDArray[np.void], slots: Slots) -> int | None:
+    """How many operations a phase has that begins, at most; None if that depends on when it ends."""
+    if phase.do == CHURN:
+        return phase.of_stream
+    turn = turns[0]
+    return int(turn.group_max) * int(len(slots.order) - turn.count if phase.do == FILL else turn.count)
 
 
 def others_of(plan: Plan, task_index: int) -> NDArray[np.int64]:
