@@ -44,7 +44,9 @@ def main(names: list[str]) -> None:
     for name in names:
         design = load_design(STUDIES / f"{name}.yaml", [MODES["default"]])
         users = Users() if name == WITH_USERS else None
-        simulation = new_simulation(design.study_of(design.points[0]), users.processes if users else ())
+        study = design.study_of(design.points[0])
+        at_once = study.run.model_copy(update={"warm_up": 0})  # no pilot run looks for where the warm-up ends
+        simulation = new_simulation(study.model_copy(update={"run": at_once}), users.processes if users else ())
         simulation.engine.core = indexed(simulation.engine.core)
         for _ in run(simulation):
             pass

@@ -6,7 +6,6 @@ blocks that other CPUs and interrupts free, address spaces that are small enough
 
 import random
 from collections import Counter
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,6 @@ def thread(rng: random.Random, cpus: int, asked: list[Mapping]) -> Mapping:
     }
 
 
-@cache
 def random_study(seed: int) -> Mapping:
     """A study with all allocators; half of them on each architecture, a third with a small address space."""
     rng = random.Random(1000 + seed)
