@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kmsim.config import load_design
-from kmsim.sim.simulation import new_simulation, run
+from kmsim.sim.simulation import Simulation
+from kmsim.study.runner import run_point
 from tests.golden.outcome import MODES, STUDIES, WITH_USERS
 from tests.golden.users import Users
 
@@ -39,17 +40,18 @@ def indexed(state: Any) -> Any:
     return state.view(Indexed) if isinstance(state, np.ndarray) else state
 
 
+def attach(simulation: Simulation) -> None:
+    """Let a simulation run on such arrays."""
+    simulation.engine.core = indexed(simulation.engine.core)
+
+
 def main(names: list[str]) -> None:
     """Run these golden studies."""
     for name in names:
         design = load_design(STUDIES / f"{name}.yaml", [MODES["default"]])
         users = Users() if name == WITH_USERS else None
         study = design.study_of(design.points[0])
-        at_once = study.run.model_copy(update={"warm_up": 0})  # no pilot run looks for where the warm-up ends
-        simulation = new_simulation(study.model_copy(update={"run": at_once}), users.processes if users else ())
-        simulation.engine.core = indexed(simulation.engine.core)
-        for _ in run(simulation):
-            pass
+        simulation = run_point(study, processes=users.processes if users else (), attach=attach)
         print(name, simulation.nr_done)
 
 
