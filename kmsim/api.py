@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -67,6 +69,7 @@ def run(
     from kmsim.config import Study, design_of, load_design
     from kmsim.output import named
     from kmsim.plots.figures import draw_all
+    from kmsim.study.compiled_once import compiled_once
     from kmsim.study.runner import run_study, say_nothing
 
     folder = None if out is None else Path(out)
@@ -82,7 +85,18 @@ def run(
             return _run_design(design, folder, progress, jobs)
         config = design.study_of(design.points[0])
     of_events = None if timeline is None else named(timeline)
-    return run_study(config, folder, progress or say_nothing, draw_all, processes, of_events)
+    with _compiling(config), compiled_once(config):
+        return run_study(config, folder, progress or say_nothing, draw_all, processes, of_events)
+
+
+@contextmanager
+def _compiling(study: Study) -> Iterator[None]:
+    """Say on standard error when a run has to be compiled for, and for how long; a command says it itself."""
+    from kmsim.compile_watch import watching
+    from kmsim.study.compiled_once import expected_compile_s
+
+    with watching(lambda line: print(f"kmsim: {line}", file=sys.stderr), expected_compile_s(study)):
+        yield
 
 
 def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int) -> StudyResult:
@@ -101,7 +115,8 @@ def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int)
             progress(counts.done + counts.failed, counts.total)
 
     nr_workers = min(jobs, design.nr_runs)
-    run_whole_study(design, out, Processes(nr_workers) if nr_workers > 1 else Serial(), report)
+    with _compiling(design.study_of(design.points[0])):
+        run_whole_study(design, out, Processes(nr_workers) if nr_workers > 1 else Serial(), report)
     return load_study(out)
 
 

@@ -17,10 +17,9 @@ from kmsim.compile_watch import watching
 def add(a, b):
     return a + b
 
-names = []
-with watching(lambda name, _: names.append(name)):
+with watching(lambda line: None, 0.0) as watch:
     assert add(1, 2) == 3
-print(len(names), repr(str(jit_cache.cache_directory())), jit_cache.CACHE_PROBLEM)
+print(len(watch.names), repr(str(jit_cache.cache_directory())), jit_cache.CACHE_PROBLEM)
 """
 
 

@@ -47,7 +47,7 @@ def size_of_png(path: Path) -> tuple[int, int]:
 
 def complaints(err: str) -> list[str]:
     """What a command says beside its output, but that it compiles, which the first one of a version does."""
-    return [line for line in err.splitlines() if not line.startswith(("compiling ", "compiled in "))]
+    return [line for line in err.splitlines() if not line.startswith(("compiling", "compiled in "))]
 
 
 def test_the_first_two_sh_blocks_are_one_line_each() -> None:

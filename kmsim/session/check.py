@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kmsim.jit_mode import start_again_compiled
 from kmsim.session.console import compiling
 from kmsim.session.pace import NAMED_MAX, duration
+from kmsim.text import nr_of
 
 if TYPE_CHECKING:
     from kmsim.config import Design
@@ -20,11 +22,22 @@ COSTS_MAX = 1_000  # points whose cost is computed; of more, evenly chosen ones
 def check_files(files: list[Path], sets: list[str]) -> bool:
     """Check each file; whether all are fine."""
     from kmsim.config import ConfigError, load_design
+    from kmsim.study.states import has_states
 
-    fine = True
+    found: list[Design | ConfigError] = []
     for file in files:
         try:
-            lines = checked_lines(load_design(file, sets))
+            found.append(load_design(file, sets))
+        except ConfigError as error:
+            found.append(error)
+    if any(not isinstance(one, ConfigError) and has_states(one) for one in found):
+        start_again_compiled()
+    fine = True
+    for file, one in zip(files, found, strict=True):
+        try:
+            if isinstance(one, ConfigError):
+                raise one
+            lines = checked_lines(one)
         except ConfigError as error:
             fine = False
             print(error, file=sys.stderr)
@@ -36,7 +49,6 @@ def check_files(files: list[Path], sets: list[str]) -> bool:
 
 def checked_lines(design: Design) -> list[str]:
     """What is said of a study in which nothing is wrong."""
-    from kmsim.plots.study_terminal import nr_of
     from kmsim.study.expected_cost import expected_cost
     from kmsim.study.states import check_states
     from kmsim.study.yielded import check_yielded

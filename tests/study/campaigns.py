@@ -122,8 +122,7 @@ def of_another_version(study: Study) -> bytes:
 
 def watched(study: Study) -> bytes:
     """Simulate, and note what was compiled for it."""
-    names: list[str] = []
-    with watching(lambda name, _: names.append(name)):
+    with watching(print, 0.0) as watch:
         archive = simulate(study)
-    (Path(os.environ[TRACES]) / f"{os.getpid()}-{study.seed}").write_text("\n".join(names))
+    (Path(os.environ[TRACES]) / f"{os.getpid()}-{study.seed}").write_text("\n".join(watch.names))
     return archive
