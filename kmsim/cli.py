@@ -45,7 +45,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Simulate how the Linux kernel allocates memory under concurrent load.",
 )
@@ -64,6 +64,24 @@ WORSE_BY = (
 )
 TIMELINE = "Write the events of one run here, for the Perfetto UI (ui.perfetto.dev); the run is stepwise then."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from kmsim.session.doctor import say_version
+
+        say_version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version, and on what it runs."),
+    ] = False,
+) -> None:
+    """Options of kmsim itself."""
 
 
 @app.command()
@@ -270,6 +288,25 @@ def waste(
     from kmsim.session.questions import show_waste
 
     show_waste(sizes, machine, as_json=json)
+
+
+@app.command()
+def cache(
+    prune: Annotated[bool, typer.Option("--prune", help="Throw away what other versions have compiled.")] = False,
+) -> None:
+    """Where compiled code is kept, how much of it, and of which versions."""
+    from kmsim.session.doctor import show_cache
+
+    show_cache(prune=prune)
+
+
+@app.command()
+def doctor() -> None:
+    """Does this computer have what kmsim needs: a cache that can be written, memory, disk, cores?"""
+    from kmsim.session.doctor import show_findings
+
+    if not show_findings():
+        raise typer.Exit(EXIT_NO)
 
 
 def main() -> None:
