@@ -60,15 +60,20 @@ class SeenParts:
         return (machine.number, costs, workload, run)
 
     def learn(self, indices: Indices, study: Study) -> Same:
-        """Note the parts of a legal point."""
-        dumped = study.model_dump(mode="json", include=set(PARTS))
-        numbers = {part: self._number(without_names(dumped[part], part)) for part in PARTS}
-        machine = _Machine(numbers["machine"], self._bounds(study.machine))
-        self.machines[self._levels("machine", indices)] = machine
-        self.workloads[self._levels("workload", indices), machine.bounds] = numbers["workload"]
+        """Note the parts of a legal point; most of them are known from other points, as an axis moves few."""
+        at = self._levels("machine", indices)
+        machine = self.machines.get(at)
+        if machine is None:
+            machine = self.machines[at] = _Machine(self._number(study, "machine"), self._bounds(study.machine))
+        of_machine = self._levels("workload", indices), machine.bounds
+        if of_machine not in self.workloads:
+            self.workloads[of_machine] = self._number(study, "workload")
         for part in ("costs", "run"):
-            self.others[part, self._levels(part, indices)] = numbers[part]
-        return tuple(numbers[part] for part in PARTS)
+            if (part, self._levels(part, indices)) not in self.others:
+                self.others[part, self._levels(part, indices)] = self._number(study, part)
+        same = self.same(indices)
+        assert same is not None, "all its parts are known"
+        return same
 
     def told_by(self, indices: Indices) -> Hashable:
         """What decides why a point is illegal: its machine, its workload, and other parts that no legal point had."""
@@ -84,8 +89,9 @@ class SeenParts:
     def _levels(self, part: str, indices: Indices) -> Indices:
         return tuple([indices[n] for n in self.axes[part]])
 
-    def _number(self, part: Any) -> int:
-        digest = hashlib.blake2b(json.dumps(part, sort_keys=True).encode(), digest_size=16).digest()
+    def _number(self, study: Study, part: str) -> int:
+        dumped = without_names(getattr(study, part).model_dump(mode="json"), part)
+        digest = hashlib.blake2b(json.dumps([part, dumped], sort_keys=True).encode(), digest_size=16).digest()
         return self.numbers.setdefault(digest, len(self.numbers))
 
 
