@@ -74,6 +74,10 @@ class Design(Product):
         """The resolved config of one run; only the first replication keeps a map of memory."""
         problems = Problems()
         study = resolved(self.node_of(point.number, problems), self.base.includes, problems)
+        return self.replicated(study, point, replication)
+
+    def replicated(self, study: Study, point: Point, replication: int) -> Study:
+        """The config of a run of a point, of whose first one this is the config."""
         seed = self.seed_of(point, replication)
         run = study.run if replication == 0 else study.run.model_copy(update={"memory_map": 0})
         return study.model_copy(update={"seed": seed, "run": run})

@@ -37,7 +37,7 @@ def check_files(files: list[Path], sets: list[str]) -> bool:
 def checked_lines(design: Design) -> list[str]:
     """What is said of a study in which nothing is wrong."""
     from kmsim.plots.study_terminal import nr_of
-    from kmsim.study.expected_cost import expected_cost
+    from kmsim.study.expected_cost import STUDY_S, expected_cost
     from kmsim.study.states import check_states
     from kmsim.study.yielded import check_yielded
     from kmsim.workload.plan import nr_operations, plan_of
@@ -64,6 +64,6 @@ def checked_lines(design: Design) -> list[str]:
     return [
         *lines,
         f"fine, {of}; {len(design.dropped):,} dropped",
-        f"about {duration(max(seconds / jobs, 1))} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; "
+        f"about {duration(STUDY_S + seconds / jobs)} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; "
         f"{nr_bytes / 1e6:,.0f} MB",
     ]

@@ -14,12 +14,13 @@ from kmsim.config.study import MSER_5
 from kmsim.workload.plan import nr_operations, plan_of
 
 # Measured on the shipped benches and machines.
-_START_S = 0.05  # planning, and writing the results
+STUDY_S = 4.0  # of a study, however many runs it has: to start, to load compiled code, to draw
+_START_S = 0.01  # of a run: its config, and writing and collecting its results
 _OPERATION_S = 0.15e-6
 _SLAB_FACTOR, _VMALLOC_FACTOR, _STEPWISE_FACTOR = 1.2, 6.0, 300.0
 _FRAME_S = 10e-9  # to boot
 _AGED_FRAME_S = 250e-9  # to fragment
-_BYTES, _SLAB_BYTES = 100_000, 50_000
+_BYTES, _SLAB_BYTES = 13_000, 5_000
 
 
 class Expected(NamedTuple):

@@ -1,10 +1,13 @@
 """A run's file: its bytes depend on the result alone; whatever is wrong with it is found."""
 
+import hashlib
 import io
+import json
 import zipfile
 
 import pytest
 
+from kmsim.study import archive
 from kmsim.study.archive import Damaged, Foreign, pack, unpack
 
 MINE, OTHER = "a" * 32, "b" * 32
@@ -13,7 +16,9 @@ PACKED = pack(MEMBERS, MINE, {"seed": 1})
 
 
 def test_what_is_packed_is_unpacked() -> None:
-    assert unpack(PACKED, MINE, "x.zip") == MEMBERS
+    about = unpack(PACKED, MINE, "x.zip")
+    assert json.loads(about.pop("identity.json")) == {"identity": MINE, "of": {"seed": 1}}
+    assert about == MEMBERS
 
 
 def test_equal_members_in_any_order_are_equal_bytes() -> None:
@@ -23,7 +28,7 @@ def test_equal_members_in_any_order_are_equal_bytes() -> None:
 def test_any_zip_program_reads_it() -> None:
     with zipfile.ZipFile(io.BytesIO(PACKED)) as file:
         assert file.testzip() is None
-        assert file.namelist() == sorted([*MEMBERS, "checksums.json", "identity.json"])
+        assert file.namelist() == sorted([*MEMBERS, "identity.json"])
 
 
 def test_every_flipped_bit_is_found() -> None:
@@ -55,18 +60,27 @@ def zipped(members: dict[str, bytes], method: int) -> bytes:
     return buffer.getvalue()
 
 
+def sealed(data: bytes) -> bytes:
+    """The bytes with a checksum that is right."""
+    comment = f"kmsim run {MINE} sha256 ".encode()
+    return data + comment + hashlib.sha256(data + comment).hexdigest().encode()
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"",
         b"not a zip",
         zipped({"mine.txt": b"x"}, zipfile.ZIP_STORED),
-        zipped({"checksums.json": b"[1]", "identity.json": b"1"}, zipfile.ZIP_STORED),
-        zipped({"checksums.json": b"\xff", "identity.json": b"{}"}, zipfile.ZIP_STORED),
-        zipped({"bomb": b"\0" * 10_000_000}, zipfile.ZIP_DEFLATED),
+        sealed(b""),
+        sealed(b"not a zip"),
+        sealed(zipped({"mine.txt": b"x" * 100}, zipfile.ZIP_STORED)[:-30]),
+        sealed(zipped({"mine.txt": b"x" * 100}, zipfile.ZIP_STORED).replace(b"xx", b"yy")),
+        sealed(zipped({"bomb": b"\0" * 10_000_000}, zipfile.ZIP_DEFLATED)),
     ],
-    ids=["empty", "text", "a zip", "no mapping", "no text", "compressed"],
+    ids=["empty", "text", "a zip", "sealed nothing", "sealed text", "a cut zip", "a changed member", "a bomb"],
 )
-def test_what_is_no_run_is_said_to_be_damaged(data: bytes) -> None:
+def test_what_is_no_run_is_said_to_be_damaged(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "UNPACKED_BYTES_MAX", 1_000_000)
     with pytest.raises(Damaged):
         unpack(data, MINE, "x.zip")
