@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kmsim.config import Study
 from kmsim.config.design import Design
 from kmsim.config.points import Point
 from kmsim.study.archive import Damaged, Foreign, check, unpack
@@ -114,7 +113,6 @@ class Campaign:
         self._replications: dict[int, list[Wanted]] = {}  # by point, ascending
         self._seconds: dict[str, float] = {}  # expected, of those that are not done
         self._files: dict[str, str] = {}  # hashes of those that configs name, by path
-        self._resolved: tuple[Point, Study] | None = None  # the point that was resolved last
         self._nr_begun = 0  # runs that the executor has
         self._queue: list[tuple[float, int, str]] = []  # the longest first, then as they were wanted
 
@@ -153,7 +151,7 @@ class Campaign:
 
     def _want(self, point: Point, replication: int) -> None:
         """Note a run that the study needs: take its result if it is there already, else queue it."""
-        study = self._study_of(point, replication)
+        study = self._design.study_of(point, replication)
         machine = study.machine
         self._files |= {str(path): hash_of_file(path) for path in files_of(study).values()}
         orders = machine.max_page_order, machine.pageblock_order
@@ -173,12 +171,6 @@ class Campaign:
         self._seconds[run.identity] = expected_cost(study).seconds
         self.counts.seconds_left += self._seconds[run.identity]
         heapq.heappush(self._queue, (-self._seconds[run.identity], len(self._runs), run.identity))
-
-    def _study_of(self, point: Point, replication: int) -> Study:
-        """The config of a run; that of a point is resolved once for replications that follow on each other."""
-        if self._resolved is None or self._resolved[0] != point:
-            self._resolved = point, self._design.study_of(point)
-        return self._design.replicated(self._resolved[1], point, replication)
 
     def _found(self, identity: str) -> bytes | None:
         """The file of a run that is done already; one that cannot be used is noted."""
@@ -200,7 +192,7 @@ class Campaign:
         while self._queue and self._nr_begun < nr_slots:
             _, _, identity = heapq.heappop(self._queue)
             run = self._runs[identity][0]
-            executor.submit(identity, self._study_of(run.point, run.replication))
+            executor.submit(identity, self._design.study_of(run.point, run.replication))
             self._nr_begun += 1
 
     def _end(self, done: Done) -> None:

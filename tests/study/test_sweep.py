@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kmsim.config import Design, Study
+from kmsim.config import Design, Study, design, door, points
 from kmsim.study import campaign, collect, results
 from kmsim.study.archive import IDENTITY_FILE, pack, unpack
 from kmsim.study.executors import Serial
@@ -109,6 +109,14 @@ def test_a_run_takes_few_calls_besides_its_simulation(tmp_path: Path) -> None:
     each = (many - few) / (MANY - FEW)
     print(f"{each:,.0f} calls a run")
     assert each < CALLS_MAX
+
+
+def test_the_config_of_a_point_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nr_resolved = []
+    for module in (design, points):
+        monkeypatch.setattr(module, "resolved", lambda *of: nr_resolved.append(of) or door.resolved(*of))
+    run(small_design(8, 16, 32, replications=3), tmp_path / "out")
+    assert len(nr_resolved) == 3
 
 
 @pytest.fixture
