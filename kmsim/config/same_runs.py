@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.between import bounds_of
-from kmsim.config.kept_parts import KeptParts
 from kmsim.config.machine import MachineConfig
-from kmsim.config.study import Study
+from kmsim.config.parts import KeptParts
+from kmsim.config.study import PARTS, Study
 
-PARTS = ("machine", "costs", "workload", "run")
 _NAMES = ("notes", "source", "kernel_release")  # wherever they stand
 _NAMED = ("machine", "costs", "reserved", "released", "threads", "interrupts")  # whose `name` is only one
 

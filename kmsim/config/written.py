@@ -11,8 +11,10 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from kmsim.config.parts import remembered
+from kmsim.config.quantities import Model
 from kmsim.config.shipped import configs_folder
-from kmsim.config.study import Study
+from kmsim.config.study import PARTS, Study
 from kmsim.config.yaml_file import plain_scalar
 
 SCHEMA_FILE = "kmsim.schema.json"
@@ -23,7 +25,16 @@ _PLAIN = re.compile(rf"[A-Za-z0-9_/]([A-Za-z0-9_./ ()|\[\]*+=,;-]{{0,{_WIDTH - 2
 
 def dump(study: Study) -> str:
     """The resolved study as YAML, every key spelt out."""
-    return yaml_text(study.model_dump(mode="json", exclude_none=True))
+    texts = [yaml_text({"name": study.name, "seed": study.seed})]
+    return "".join([*texts, *(f"{part}:\n{_text_of(getattr(study, part))}" for part in PARTS)])
+
+
+@remembered
+def _text_of(part: Model) -> str:
+    """The keys of a part of a study, which are never none, as they stand below its own."""
+    lines: list[str] = []
+    _write(part.model_dump(mode="json", exclude_none=True), "", "  ", lines)
+    return "\n".join(lines) + "\n"
 
 
 def yaml_text(value: Any) -> str:

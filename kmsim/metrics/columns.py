@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 INT, REAL, TEXT, BYTES = "int64", "float64", "str", "object"
 
+_DTYPES = {kind: np.dtype(kind) for kind in (INT, REAL, TEXT, BYTES)}
+
 Columns = dict[str, str]
 Array = NDArray[Any]
 
@@ -64,7 +66,7 @@ def table_of(frame: pd.DataFrame) -> Table:
 
 
 def _typed(values: Any, kind: str) -> Array:
-    return np.asarray(values, object if kind == BYTES else np.dtype(kind))
+    return np.asarray(values, _DTYPES[kind])
 
 
 class Tables(Mapping[str, "pd.DataFrame"]):
@@ -78,6 +80,9 @@ class Tables(Mapping[str, "pd.DataFrame"]):
         if name not in self._frames:
             self._frames[name] = self._tables[name].frame()
         return self._frames[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tables
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tables)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import llvmlite.binding
@@ -37,12 +38,16 @@ def kind_of(study: Study) -> str:
     return "-".join([*parts, study.machine.state.kind])
 
 
+@cache
+def _processor() -> str:
+    return str(llvmlite.binding.get_host_cpu_name())
+
+
 @contextmanager
 def compiled_once(study: Study) -> Iterator[None]:
     """Make other runs of the kind wait, within the block, where none ever ran on this kind of processor."""
-    processor = llvmlite.binding.get_host_cpu_name()
     folder = cache_directory()
-    marker = folder / f"{kind_of(study)}.{processor}.compiled"
+    marker = folder / f"{kind_of(study)}.{_processor()}.compiled"
     if _config.DISABLE_JIT or marker.exists():
         yield
         return

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from kmsim.config import Study
+from kmsim.config.parts import remembered
+from kmsim.config.quantities import Model
 from kmsim.config.state import FILE_KEYS
+from kmsim.config.study import PARTS
 from kmsim.input_file import read_input
 from kmsim.procfs.recorded import BYTES_MAX
 from kmsim.study.store import SCHEMA_VERSION, NotAResult, versions
@@ -63,12 +66,6 @@ def _place() -> dict[str, Any]:
     }
 
 
-def point_dump(study: Study) -> dict[str, Any]:
-    """The config that decides a run, without its seed and what the study is called. JSON-ready."""
-    dumped: dict[str, Any] = study.model_dump(mode="json", exclude_none=True, exclude={"name", "seed"})
-    return dumped
-
-
 def identity_facts(study: Study) -> dict[str, Any]:
     """What the identity of a run is a hash of beside its config; `study` is a resolved study of one run. JSON-ready."""
     return {**_place(), "files": {key: hash_of_file(path) for key, path in files_of(study).items()}}
@@ -76,9 +73,15 @@ def identity_facts(study: Study) -> dict[str, Any]:
 
 def identity_of(study: Study) -> str:
     """The identity of a run, 32 hexadecimal digits."""
-    facts = {**identity_facts(study), "seed": study.seed, "point": point_dump(study)}
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:NR_DIGITS]
+    facts = json.dumps({**identity_facts(study), "seed": study.seed}, sort_keys=True)
+    texts = [facts, *(_text_of(getattr(study, part)) for part in PARTS)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:NR_DIGITS]
+
+
+@remembered
+def _text_of(part: Model) -> str:
+    """A part of a config as one line."""
+    return json.dumps(part.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
 
 
 def files_of(study: Study) -> dict[str, Path]:

@@ -34,12 +34,20 @@ def to_npy(table: Table, columns: Mapping[str, str]) -> bytes:
             padded = np.array(values.tolist(), np.bytes_)
             values = padded.view(f"V{padded.itemsize}")
         fields[name] = np.asarray(values, np.str_) if kind == TEXT else values
-    records = np.empty(len(table), [(name, values.dtype) for name, values in fields.items()])
+    head, dtype = _begin(len(table), tuple((name, values.dtype.str) for name, values in fields.items()))
+    records = np.empty(len(table), dtype)
     for name, values in fields.items():
         records[name] = values
+    return head + records.tobytes()
+
+
+@lru_cache(_HEADS_KEPT)
+def _begin(nr_rows: int, described: tuple[tuple[str, str], ...]) -> tuple[bytes, np.dtype[np.void]]:
+    """How the file of so many records begins, and their type."""
     file = io.BytesIO()
-    np.lib.format.write_array(file, records, version=(1, 0), allow_pickle=False)
-    return file.getvalue()
+    facts = {"shape": (nr_rows,), "fortran_order": False, "descr": list(described)}
+    np.lib.format.write_array_header_1_0(file, facts)
+    return file.getvalue(), np.dtype(list(described))
 
 
 def from_npy(content: bytes, columns: Mapping[str, str]) -> Table:

@@ -9,9 +9,8 @@
     lock                            locked while somebody writes here; names that process and its computer
     timing.json                     with `lock` the only file that differs between equal studies; under no checksum
 
-Every file is written under a temporary name and renamed: whenever the writer dies, a file is there as a whole or not at
-all, and so are all files that were there before. All but the runs are made durable, too; of those, a power cut may take
-the latest, which is found by their checksums. The lock is the kernel's (flock),
+Every file is written under a temporary name, made durable and renamed: whenever the writer dies, a file is
+there as a whole or not at all, and so are all files that were there before. The lock is the kernel's (flock),
 which a process that is killed gives back: nothing has to be cleaned up by hand.
 Only files of these names are replaced or removed, and of the figures those that kmsim has drawn. Nothing that stands
 in a file's place and is none (a pipe, a link) is read, written into or replaced; a folder here is no link.
@@ -40,7 +39,6 @@ from kmsim.output import (
     our_folder,
     remove_leftovers,
     replacing,
-    write_below,
 )
 from kmsim.study import checksums
 from kmsim.study.archive import check
@@ -148,15 +146,8 @@ class StudyFolder:
         return data
 
     def keep(self, identity: str, archive: bytes) -> None:
-        """Write the result of a run; one that had failed before has not failed now.
-
-        The disk takes it in its own time: after a power cut, what it had not yet taken is found damaged.
-        """
-        path = self.run_path(identity)
-        try:
-            write_below(path, archive)
-        except OSError as error:
-            raise _not_written(path, error) from error
+        """Write the result of a run; one that had failed before has not failed now."""
+        self.write(f"{_RUNS}/{identity}.zip", archive)
         self.remove(f"{FAILURES}/{identity}.txt")
 
     def keep_failure(self, identity: str, text: str) -> None:

@@ -1,11 +1,12 @@
 """The points of a design: checked part by part as each alone would be, and no two levels that are the same runs."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kmsim.config import ConfigError, Design, design, design_of, dump, kept_parts
+from kmsim.config import ConfigError, Design, design, design_of, dump, parts
 from kmsim.config.door import resolved
 from kmsim.config.node import Problems
 from kmsim.config.points import Dropped
@@ -87,9 +88,18 @@ def test_the_config_of_a_point_is_put_together_as_it_would_be_resolved(
         assert dump(together) == dump(alone)
 
 
+def test_studies_that_are_sent_one_after_another_share_what_they_have_in_common() -> None:
+    of = of_axes({"key": "workload.threads[0].live", "values": [1, 2]})
+    first, second = (pickle.loads(pickle.dumps(of.study_of(point))) for point in of.points)
+    assert [first, second] == [of.study_of(point) for point in of.points]
+    assert first.workload != second.workload
+    assert first.machine is second.machine
+    assert first.costs is second.costs
+
+
 def test_where_there_is_no_room_to_keep_parts_points_are_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = of_axes(CPUS, MEMORY)
-    monkeypatch.setattr(kept_parts, "BYTES_MAX", 10_000)
+    monkeypatch.setattr(parts, "KEPT_BYTES_MAX", 10_000)
     few = of_axes(CPUS, MEMORY)
     none = [few.seen.study(few.indices(point.number)) is None for point in few.points]
     assert any(none)
