@@ -4,11 +4,17 @@ import hashlib
 import io
 import json
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kmsim.config import loads
 from kmsim.study import archive
 from kmsim.study.archive import Damaged, Foreign, pack, unpack
+from kmsim.study.results import load_study
+from kmsim.study.simulate import simulate
+from tests.study.campaigns import archives, run, small_design
 
 MINE, OTHER = "a" * 32, "b" * 32
 MEMBERS = {"config.yaml": b"seed: 1\n", "proc/buddyinfo": b"Node 0\n" * 5, "empty": b""}
@@ -29,6 +35,27 @@ def test_any_zip_program_reads_it() -> None:
     with zipfile.ZipFile(io.BytesIO(PACKED)) as file:
         assert file.testzip() is None
         assert file.namelist() == sorted([*MEMBERS, "identity.json"])
+
+
+def test_a_run_is_read_by_numpy_alone_and_its_config_runs_again(tmp_path: Path) -> None:
+    design = small_design(8, replications=1)
+    run(design, tmp_path / "out")
+    (path,) = archives(tmp_path / "out")
+    with np.load(path) as tables:
+        operations, locks = tables["operations"], tables["locks"]
+        assert {"kind", "count", "mean_ns"} <= set(operations.dtype.names or ())
+        assert len(locks["lock"]) == len(set(locks["lock"])) > 0
+        assert bytes(tables["proc/buddyinfo"]).startswith(b"Node 0, zone")
+        config = bytes(tables["config.yaml"]).decode()
+    assert operations["count"].sum() == load_study(tmp_path / "out").runs["operations"][0]
+    assert loads(config).workload == design.study_of(design.points[0]).workload
+    assert pack_again(path) == path.read_bytes()
+
+
+def pack_again(path: Path) -> bytes:
+    """What a run of the config that is in a run's file makes."""
+    with zipfile.ZipFile(path) as file:
+        return simulate(loads(file.read("config.yaml").decode()))
 
 
 def test_every_flipped_bit_is_found() -> None:
