@@ -37,7 +37,7 @@ PRICES_NS = {
 STEPWISE_FACTOR = 170.0
 STUDY_S = 4.0  # of a study, however many runs it has: to start, to load compiled code, to draw
 PARENT_S = 0.004  # of a run, in the process that keeps its result and collects all
-WORKER_S = 0.005  # of a run, in its worker: to read its config and write its result
+WORKER_S = 0.006  # of a run, in its worker: to read its config and write its result
 
 _BYTES, _SLAB_BYTES = 13_000, 5_000
 _NEAR_MAX = 4_096  # blocks of a thread
