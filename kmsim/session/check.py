@@ -49,7 +49,7 @@ def check_files(files: list[Path], sets: list[str]) -> bool:
 
 def checked_lines(design: Design) -> list[str]:
     """What is said of a study in which nothing is wrong."""
-    from kmsim.study.expected_cost import expected_cost
+    from kmsim.study.expected_cost import expected_cost, study_s
     from kmsim.study.states import check_states
     from kmsim.study.yielded import check_yielded
     from kmsim.workload.plan import nr_operations, plan_of
@@ -73,9 +73,9 @@ def checked_lines(design: Design) -> list[str]:
     most = "at most " if replications.until else ""
     lines += [f"point {dropped.number} is dropped: {dropped.reason}" for dropped in design.dropped[:NAMED_MAX]]
     of = f"{nr_of(len(design.points), 'point')}, {most}{nr_of(design.nr_runs, 'run')}"
+    takes = duration(study_s(seconds, design.nr_runs, jobs))
     return [
         *lines,
         f"fine, {of}; {len(design.dropped):,} dropped",
-        f"about {duration(max(seconds / jobs, 1))} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; "
-        f"{nr_bytes / 1e6:,.0f} MB",
+        f"about {takes} on {nr_of(jobs, 'CPU')} of this computer, once it is compiled; {nr_bytes / 1e6:,.0f} MB",
     ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import llvmlite.binding
@@ -47,7 +48,12 @@ def kind_of(study: Study) -> str:
 
 def _marker(study: Study) -> Path:
     """The file that is there once a run of the kind was compiled for this kind of processor."""
-    return cache_directory() / f"{kind_of(study)}.{llvmlite.binding.get_host_cpu_name()}.compiled"
+    return cache_directory() / f"{kind_of(study)}.{_processor()}.compiled"
+
+
+@cache
+def _processor() -> str:
+    return str(llvmlite.binding.get_host_cpu_name())
 
 
 def seconds_to_compile(study: Study) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kmsim.compile_watch import watching
 from kmsim.config import Design, Study, design_of
-from kmsim.study.archive import pack, unpack
+from kmsim.study.archive import IDENTITY_FILE, pack, unpack
 from kmsim.study.campaign import Outcome
 from kmsim.study.executors import Executor, Serial
 from kmsim.study.identity import identity_facts, identity_of
@@ -111,6 +111,7 @@ def stuck_with_16(study: Study) -> bytes:
     if study.workload.threads[0].live != 16:
         return archive
     members = unpack(archive, identity_of(study), "")
+    del members[IDENTITY_FILE]
     end = json.loads(members["end.json"]) | {"stuck": "livelock: for 100ms no thread has finished an operation"}
     return pack({**members, "end.json": json.dumps(end).encode()}, identity_of(study), identity_facts(study))
 
