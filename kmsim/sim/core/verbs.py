@@ -6,12 +6,13 @@ A run remembers whose they are (`run.verbs`) from its first stage on:
     OF_SLAB      objects                                       `mm.slub`
     OF_KMALLOC   krealloc                                      `mm.kmalloc`
     OF_VM        vmalloc, vmap, kvmalloc, and their frees      `mm.vmalloc`
-    OF_DRAIN     the emptying of all per-CPU lists             `mm.drain`, granted by `sim.core.drain`
+    OF_DRAIN     the emptying of all per-CPU lists             `mm.drain`
     OF_FLUSH     a flusher: nothing in `mm`
 Verbs that no request of a run needs are not compiled for it. Takes no lock: see `sim.core.grant`.
 """
 
 from kmsim.jit import core, only_with, small
+from kmsim.mm.drain import drain_all_resume
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.kmalloc import kmalloc_resume
 from kmsim.mm.page_chain import chain_free_resume
@@ -20,7 +21,7 @@ from kmsim.mm.page_request import bulk_resume, page_resume
 from kmsim.mm.slub import slab_resume
 from kmsim.mm.vmalloc import vm_resume
 from kmsim.mm.wants import DONE
-from kmsim.sim.core.records import OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core
+from kmsim.sim.core.records import OF_DRAIN, OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core, pcp_lock_of
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import EXACT
 
@@ -43,6 +44,8 @@ def carry_on_other(s: Core, ac: ContextIdx) -> int:
         return carry_on_vm(s, ac)
     if verbs == OF_KMALLOC:
         return carry_on_kmalloc(s, ac)
+    if verbs == OF_DRAIN:
+        return drain_all_resume(s.m, ac, pcp_lock_of(s, 0))
     assert verbs == OF_LISTS, "a run that no verb carries on"
     return carry_on_list(s, ac)
 
