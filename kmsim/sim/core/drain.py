@@ -4,7 +4,7 @@ from kmsim.jit import core
 from kmsim.mm.drain import drain_all_begin
 from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.sim.core.costs import no_work
-from kmsim.sim.core.grant import end_stage
+from kmsim.sim.core.grant import first_stage
 from kmsim.sim.core.records import NOBODY, OF_DRAIN, Core
 
 
@@ -15,4 +15,4 @@ def begin_drain(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run.verbs = OF_DRAIN
     run.since = NOBODY
     no_work(s)
-    end_stage(s, c, ac, s.prices[0].free_fast, drain_all_begin(s.m, ac))
+    first_stage(s, c, ac, s.prices[0].free_fast, drain_all_begin(s.m, ac))

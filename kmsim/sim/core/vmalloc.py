@@ -24,7 +24,7 @@ from kmsim.mm.vmalloc import (
 from kmsim.mm.wants import DONE
 from kmsim.sim.core.costs import no_work
 from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
-from kmsim.sim.core.grant import end_stage, then
+from kmsim.sim.core.grant import first_stage, then
 from kmsim.sim.core.pages import begin_pages
 from kmsim.sim.core.rare import begin_rare, is_rare, rare_block, rare_detail, rare_path
 from kmsim.sim.core.records import FLUSHER, NO_BLOCK, NOBODY, OF_FLUSH, OF_VM, WORK, Core
@@ -43,7 +43,7 @@ def begin_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     if is_rare(s, ac):
         no_work(s)
         path = rare_path(s, ac)
-        end_stage(s, c, ac, path, begin_rare(s, ac))
+        first_stage(s, c, ac, path, begin_rare(s, ac))
     elif run.kind == ALLOC:
         begin_vm_alloc(s, c, ac)
     elif kv_outcome(run.detail) == KV_SLAB:
@@ -68,7 +68,7 @@ def begin_vm_alloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     else:
         vm_flags = VM_ALLOW_HUGE_VMAP if request.huge else 0
         wants = vmalloc_begin(s.m, s.slub, s.vm, ac, run.nr_bytes, request.gfp, vm_flags)
-    end_stage(s, c, ac, path, wants)
+    first_stage(s, c, ac, path, wants)
 
 
 @only_with("vm")
@@ -81,7 +81,7 @@ def begin_vfree(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         wants = vfree_begin(s.m, s.slub, s.vm, ac, run.block)
     else:
         wants = vfree_atomic_begin(s.m, s.vm, ac, run.block)
-    end_stage(s, c, ac, 0, wants)
+    first_stage(s, c, ac, 0, wants)
 
 
 @only_with("vm")
@@ -113,7 +113,7 @@ def begin_work(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         assert s.state[0].purger == c, "a kworker was woken for nothing"
         s.state[0].purger = NOBODY
         wants = vm_purge_begin(s.m, s.slub, s.vm, ac)
-    end_stage(s, c, ac, 0, wants)
+    first_stage(s, c, ac, 0, wants)
 
 
 @only_with("vm", NO_BLOCK)
