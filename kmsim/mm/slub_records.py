@@ -147,6 +147,7 @@ slab_context_t = np.dtype(
         [
             ("stage", np.int64),
             ("wants", np.int64),  # what a step that returned SLUB_WAIT wants (see mm.wants)
+            ("zone_locked", np.int64),  # has its request for pages wanted a zone's lock?
             ("obj", np.int64),
             ("cache", np.int64),
             ("node", np.int64),  # whose list_lock it has, or wants
