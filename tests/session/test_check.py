@@ -49,7 +49,7 @@ def test_a_state_that_a_run_would_refuse_is_found(written: Callable[[Path], None
 
 
 def test_what_is_compiled_for_a_state_is_said(kmsim: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kmsim.session.console.CACHE_PROBLEM", "no folder to keep compiled code in")
+    monkeypatch.setattr("kmsim.jit_cache.CACHE_PROBLEM", "no folder to keep compiled code in")
     garbage(kmsim.folder / "state")
     fresh = kmsim("check", kmsim.write("fresh.yaml"))
     aged = kmsim("check", kmsim.write("study.yaml", SMALL.replace("cpus: 2", "cpus: 2\n  state: {buddyinfo: state}")))
