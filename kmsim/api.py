@@ -38,6 +38,8 @@ def run(
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
     timeline: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Result | StudyResult: ...
 
 
@@ -48,6 +50,8 @@ def run(
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
     timeline: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Result | StudyResult:
     """Simulate a config, or all runs of a study, and return the tables as DataFrames.
 
@@ -63,10 +67,13 @@ def run(
     run waits for them; one without end is started by another: `simulation.env.process(...)`.
 
     `timeline` is a file to which the events of one run are written, for the Perfetto UI; the run is stepwise then.
+    `seed` and `overrides` are laid over a file or a mapping, as the options `--seed` and `--set` are:
+    `overrides={"machine.cpus": 4, "workload.threads[0].cpus": [0, 1]}`.
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
-    something else, ValueError where a study has no `out`, or has processes.
+    something else, ValueError where a study has no `out`, or has processes, or a resolved one is to be overridden.
     """
     from kmsim.config import Study, design_of, load_design
+    from kmsim.config.overrides import override_texts
     from kmsim.output import named
     from kmsim.plots.figures import draw_all
     from kmsim.study.compiled_once import compiled_once
@@ -74,7 +81,11 @@ def run(
 
     folder = None if out is None else Path(out)
     if not isinstance(config, Study):
-        design = load_design(config) if isinstance(config, str | Path) else design_of(config)
+        sets = override_texts(overrides or {})
+        if isinstance(config, str | Path):
+            design = load_design(config, sets, seed)
+        else:
+            design = design_of(config, sets, seed)
         if not design.is_single and (folder is not None or design.nr_runs > 1):
             if folder is None:
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: out must be a folder for their results")
@@ -84,6 +95,8 @@ def run(
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: a timeline is of one run only")
             return _run_design(design, folder, progress, jobs)
         config = design.study_of(design.points[0])
+    elif seed is not None or overrides:
+        raise ValueError("seed and overrides are of a config as it is written; this one is resolved")
     of_events = None if timeline is None else named(timeline)
     with _compiling(config), compiled_once(config):
         return run_study(config, folder, progress or say_nothing, draw_all, processes, of_events)

@@ -128,11 +128,11 @@ def merge(
 
 
 @app.command()
-def check(files: list[Path], set_: Sets = None) -> None:
+def check(files: list[Path], set_: Sets = None, json: Json = False) -> None:
     """Say everything that is wrong with configs, or that they are fine; simulates nothing."""
     from kmsim.session.check import check_files
 
-    if not check_files(files, set_ or []):
+    if not check_files(files, set_ or [], as_json=json):
         raise typer.Exit(EXIT_INPUT)
 
 

@@ -4,8 +4,10 @@ The value is YAML (``--set 'workload.threads[0].cpus=[0, 1]'``). A list is enter
 not there is refused, because a list is replaced as a whole and never grows by an override.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kmsim.config.errors import ConfigError
 from kmsim.config.extends import merge, overlay
@@ -31,6 +33,19 @@ def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
             continue  # it is in problems; the other overrides are looked at too
         node = _laid(node, key_steps(match[1]), (), _placed(value, place), problems)
     return node
+
+
+def override_texts(overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    """Overrides from Python as ``KEY=VALUE``; ConfigError where a value is none that a config can have."""
+    problems = Problems()
+    texts = []
+    for key, value in overrides.items():
+        try:
+            texts.append(f"{key}={json.dumps(value, allow_nan=False)}")
+        except (TypeError, ValueError, RecursionError):
+            problems.add("python_value", Place("overrides"), (str(key),), type(value).__name__)
+    problems.stop()
+    return tuple(texts)
 
 
 def keys_of(sets: Iterable[str]) -> list[tuple[str, Place]]:
