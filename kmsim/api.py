@@ -23,6 +23,7 @@ Config = str | Path | Mapping[str, Any]
 def run(
     config: Study,
     out: str | Path | None = None,
+    *,
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
@@ -34,6 +35,7 @@ def run(
 def run(
     config: Config,
     out: str | Path | None = None,
+    *,
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
@@ -46,6 +48,7 @@ def run(
 def run(
     config: Config | Study,
     out: str | Path | None = None,
+    *,
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
