@@ -42,7 +42,7 @@ def run_and_show(study: Study, out: Path | None, timeline: Path | None = None, *
     start = time.perf_counter()
     expected_s = expected_compile_s(study)
     with compiling(quiet=quiet, expected_s=expected_s) as watch, progress(watch, quiet=quiet) as report:
-        result = api.run(study, folder, report, timeline=timeline)
+        result = api.run(study, folder, progress=report, timeline=timeline)
     write_timing(folder, compile_s=watch.seconds if watch else 0.0, total_s=time.perf_counter() - start)
     if as_json:
         print_json(result)
