@@ -60,12 +60,21 @@ class Sizes(NamedTuple):
     rounds: int = 5
     operations: int = 4_096_000
     simpy_operations: int = 1_024_000
+    plain_operations: int = 40_960_000
     worker_rounds: int = 3
     runs: int = 20
     run_operations: int = 16_000_000
 
 
-QUICK = Sizes(rounds=1, operations=25_600, simpy_operations=5_120, worker_rounds=1, runs=2, run_operations=3_200)
+QUICK = Sizes(
+    rounds=1,
+    operations=25_600,
+    simpy_operations=5_120,
+    plain_operations=25_600,
+    worker_rounds=1,
+    runs=2,
+    run_operations=3_200,
+)
 
 
 # ---- measuring
@@ -133,7 +142,7 @@ def _measurements(sizes: Sizes, plain: Path | None) -> Iterator[dict[str, Any]]:
                 "SimPy": time_simpy(nr_cpus, sizes.simpy_operations),
             }
             if plain is not None:
-                timed["C"] = time_plain(plain, nr_cpus, sizes.operations)
+                timed["C"] = time_plain(plain, nr_cpus, sizes.plain_operations)
             for program, (operations, seconds) in timed.items():
                 yield {"round": k, "cpus": nr_cpus, "program": program, "operations": operations, "seconds": seconds}
         print(f"round {k + 1} of {sizes.rounds} of the programs", file=sys.stderr)
