@@ -1,8 +1,8 @@
 """kmsim: a discrete-event simulator of how the Linux kernel allocates memory under concurrent load."""
 
-from kmsim.api import figure, figures, load, run
+from kmsim.api import figure, figures, load, run, walk
 
-__all__ = ["__version__", "figure", "figures", "load", "run"]
+__all__ = ["__version__", "figure", "figures", "load", "run", "walk"]
 
 
 def __getattr__(name: str) -> str:

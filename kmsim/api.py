@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kmsim.config import Design, FigureConfig, Study
     from kmsim.sim.simulation import UserProcess
     from kmsim.study.results import StudyResult
@@ -204,3 +206,32 @@ def _shown(figure: Any) -> Any:
 
     figure._repr_png_ = png
     return figure
+
+
+def walk(*calls: str, machine: str = "x86-laptop", state: str | None = None, cpu: int = 0) -> pd.DataFrame:
+    """What the kernel does for requests such as ``"kmalloc(5000, GFP_KERNEL)", "kfree()"``, one after the other.
+
+    A row for each function that is gone through and for each price that a stage is the sum of: columns `request`,
+    `stage` (a number), `lock`, `depth`, `function`, `says`, `times`, `price`, `ns` and `source`; what a row does not
+    have is empty, `ns` of a function NaN. `machine` and `state` are as for `kmsim walk`, which runs in a process of its
+    own. ValueError says what is wrong with a call.
+    """
+    import json
+    import subprocess
+
+    import pandas as pd
+
+    options = ["--machine", machine, "--cpu", str(cpu), *(["--state", state] if state is not None else [])]
+    command = [sys.executable, "-m", "kmsim", "walk", *options, "--json", "--", *calls]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(done.stderr.strip())
+    rows: list[dict[str, Any]] = []
+    for one in json.loads(done.stdout):
+        for number, stage in enumerate(one["stages"]):
+            at = {"request": one["request"], "stage": number, "lock": stage["lock"]}
+            rows += [at | step for step in stage["steps"]] + [at | part for part in stage["parts"]]
+    columns = ["request", "stage", "lock", "depth", "function", "says", "times", "price", "ns", "source"]
+    table = pd.DataFrame(rows, columns=columns)
+    words = ["lock", "function", "says", "price", "source"]
+    return table.assign(**{name: table[name].fillna("") for name in words}, depth=table["depth"].fillna(0).astype(int))

@@ -24,7 +24,7 @@ EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2,
 
 
 # They ask the model one thing or nothing: it runs as it is written, which is sooner than to load numba.
-AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste")
+AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk")
 
 
 class Interrupted(Exception):
@@ -288,6 +288,22 @@ def waste(
     from kmsim.session.questions import show_waste
 
     show_waste(sizes, machine, as_json=json)
+
+
+@app.command()
+def walk(
+    requests: Annotated[
+        list[str], typer.Argument(help="Such as 'kmalloc(5000, GFP_KERNEL)' 'kfree()'.", metavar="CALL...")
+    ],
+    machine: Annotated[str, typer.Option(help="A shipped machine, or the file of one or of a study.")] = "x86-laptop",
+    state: Annotated[Optional[str], typer.Option(help="As machine.state: '{buddyinfo: FILE}', '{aged: ...}'.")] = None,  # noqa: UP045
+    cpu: Annotated[int, typer.Option(help="The CPU that asks.")] = 0,
+    json: Json = False,
+) -> None:
+    """What the kernel does for one request, function by function, with its numbers and what each step costs."""
+    from kmsim.session.walk import walk_and_show
+
+    walk_and_show(requests, machine, state, cpu, as_json=json)
 
 
 @app.command()

@@ -6,13 +6,13 @@ its first state, which is asked order by order. Leaves out what reclaim and comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from kmsim.config import MachineConfig, from_mapping, load
+from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
 from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
 from kmsim.mm.mmzone import Machine
@@ -57,10 +57,15 @@ class LimitRow(NamedTuple):
 
 def machine_named(name: str, *, command: str = "limits", argument: str = "MACHINE") -> MachineConfig:
     """The machine of that shipped name, or of a file: a machine's, or a study's."""
+    return study_named(name, (), command=command, argument=argument).machine
+
+
+def study_named(name: str, sets: Sequence[str], *, command: str, argument: str) -> Study:
+    """The study of that file, or one on that machine in which nobody does anything; with overrides."""
     file = asked_file("machines", name, command=command, argument=argument)
     if "machine" in _keys(file):
-        return load(file).machine
-    return from_mapping({"machine": str(file), "workload": ANY_THREAD}).machine
+        return load(file, sets)
+    return from_mapping({"machine": str(file), "workload": ANY_THREAD}, sets)
 
 
 def _keys(path: Path) -> set[str]:
