@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -77,20 +78,17 @@ def run(
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
     something else, ValueError where a study has no `out`, or has processes, or a resolved one is to be overridden.
     """
-    from kmsim.config import Study, design_of, load_design
-    from kmsim.config.overrides import override_texts
+    from kmsim.config import Study
     from kmsim.output import named
     from kmsim.plots.figures import draw_all
     from kmsim.study.compiled_once import compiled_once
     from kmsim.study.runner import run_study, say_nothing
 
     folder = None if out is None else Path(out)
+    if type(jobs) is not int or jobs < 1:
+        raise ValueError(f"jobs must be at least 1 worker, found {jobs!r}")
     if not isinstance(config, Study):
-        sets = override_texts(overrides or {})
-        if isinstance(config, str | Path):
-            design = load_design(config, sets, seed)
-        else:
-            design = design_of(config, sets, seed)
+        design = _read(config, overrides, seed)
         if not design.is_single and (folder is not None or design.nr_runs > 1):
             if folder is None:
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: out must be a folder for their results")
@@ -107,6 +105,19 @@ def run(
         return run_study(config, folder, progress or say_nothing, draw_all, processes, of_events)
 
 
+def _read(config: Config, overrides: Mapping[str, Any] | None, seed: int | None) -> Design:
+    """A file or a mapping, with what is laid over it."""
+    from kmsim.config import design_of, load_design
+    from kmsim.config.overrides import override_texts
+
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ValueError("overrides must be a mapping of keys to values, such as {'machine.cpus': 4}")
+    sets, seed = override_texts(overrides or {}), None if seed is None else index(seed)
+    if isinstance(config, str | Path):
+        return load_design(config, sets, seed)
+    return design_of(config, sets, seed)
+
+
 @contextmanager
 def _compiling(study: Study) -> Iterator[None]:
     """Say on standard error when a run has to be compiled for, and for how long; a command says it itself."""
@@ -119,6 +130,7 @@ def _compiling(study: Study) -> Iterator[None]:
 
 def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int) -> StudyResult:
     from kmsim.study.campaign import Counts
+    from kmsim.study.compiled_once import seconds_to_compile
     from kmsim.study.executors import Processes, Serial
     from kmsim.study.results import load_study
     from kmsim.study.states import check_states
@@ -133,7 +145,14 @@ def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int)
             progress(counts.done + counts.failed, counts.total)
 
     nr_workers = min(jobs, design.nr_runs)
-    with _compiling(design.study_of(design.points[0])):
+    first = design.study_of(design.points[0])
+    to_compile = seconds_to_compile(first) if nr_workers > 1 else 0
+    if to_compile:
+        print(
+            f"kmsim: the first worker compiles, as it does once for each version: about {to_compile:.0f} s",
+            file=sys.stderr,
+        )
+    with _compiling(first):
         run_whole_study(design, out, Processes(nr_workers) if nr_workers > 1 else Serial(), report)
     return load_study(out)
 

@@ -1,8 +1,8 @@
 """The commands; no logic.
 
-Exit codes: 0 done, 1 a validation or a comparison says no or could judge nothing, 2 the user's input, 3 the simulated
-machine could not go on, 4 some runs of a study failed or could not go on and the others are kept, 70 our bug, 130
-interrupted (a study can be gone on with).
+Exit codes: 0 done, 1 a validation or a comparison says no or could judge nothing, or the doctor finds a problem, 2 the
+user's input, 3 the simulated machine could not go on, 4 some runs of a study failed or could not go on and the others
+are kept, 70 our bug, 130 interrupted (a study can be gone on with).
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from kmsim.config.errors import ConfigError
 from kmsim.config.extends import merge, overlay
 from kmsim.config.node import DEPTH_MAX, Node, Place, Problems, described, mapping, sequence, shown
@@ -41,11 +43,19 @@ def override_texts(overrides: Mapping[str, Any]) -> tuple[str, ...]:
     texts = []
     for key, value in overrides.items():
         try:
-            texts.append(f"{key}={json.dumps(value, allow_nan=False)}")
+            texts.append(f"{key}={json.dumps(value, allow_nan=False, default=_plain)}")
         except (TypeError, ValueError, RecursionError):
-            problems.add("python_value", Place("overrides"), (str(key),), type(value).__name__)
+            found = repr(value) if isinstance(value, float) else type(value).__name__
+            problems.add("python_value", Place("overrides"), (str(key),), found)
     problems.stop()
     return tuple(texts)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as Python's own; TypeError of all else."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError
 
 
 def keys_of(sets: Iterable[str]) -> list[tuple[str, Place]]:

@@ -48,7 +48,7 @@ def compiling(*, quiet: bool, expected_s: float = ENTRY_S) -> Iterator[CompileWa
             stderr.print(line, soft_wrap=True)
 
     if CACHE_PROBLEM and not quiet:
-        stderr.print(CACHE_PROBLEM, markup=False, soft_wrap=True)
+        stderr.print(f"{CACHE_PROBLEM}; this run compiles for itself", markup=False, soft_wrap=True)
     with watching(say, expected_s) as watch:
         yield watch
     if watch.seconds:

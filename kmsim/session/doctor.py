@@ -8,16 +8,18 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from kmsim import jit_cache
 from kmsim.session.console import stdout
+from kmsim.study.store import NotAResult
 
 PACKAGES = ("numba", "numpy", "pandas", "simpy")
 DISK_BYTES_MIN = 1 << 30  # below which a study of some thousand runs may not fit
-MEMORY_BYTES_MIN = 2 << 30  # what compiling may take
+MEMORY_BYTES_MIN = 1 << 30  # what compiling may take
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -55,16 +57,32 @@ def commit_of(checkout: Path) -> str:
 
 def show_cache(*, prune: bool) -> None:
     """What compiled code is kept, and how large it is; with `prune`, that of other versions goes."""
+    if jit_cache.CACHE_PROBLEM:
+        raise NotAResult(jit_cache.CACHE_PROBLEM)
     kept, now = jit_cache.cache_directory(), time.time()
+    before = _sizes(kept.parent)
     if prune:
         jit_cache.prune(kept, float("inf"))
-    stdout.print(f"compiled code in {kept.parent}", markup=False, soft_wrap=True)
-    for folder in sorted(kept.parent.iterdir()):
-        if jit_cache.is_ours(folder):
-            nr_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    left = _sizes(kept.parent)
+    stdout.print(f"compiled code in {kept.parent}: {sum(left.values()) / 1e6:,.1f} MB", markup=False, soft_wrap=True)
+    for folder, nr_bytes in left.items():
+        with suppress(OSError):  # another process prunes, too
             days = max(0.0, now - jit_cache.last_used(folder)) / 86_400
-            which = "these sources" if folder == kept else f"others, last used {days:.0f} days ago"
+            which = "this version" if folder == kept else f"another version, last used {days:.0f} days ago"
             stdout.print(f"{folder.name}  {nr_bytes / 1e6:7.1f} MB  {which}", markup=False)
+    if prune:
+        gone = sum(before.values()) - sum(left.values())
+        stdout.print(f"thrown away: {gone / 1e6:,.1f} MB of {len(before) - len(left)} other versions", markup=False)
+
+
+def _sizes(root: Path) -> dict[Path, int]:
+    """The bytes in each directory of compiled code."""
+    sizes: dict[Path, int] = {}
+    for folder in sorted(root.iterdir()):
+        with suppress(OSError):
+            if jit_cache.is_ours(folder):
+                sizes[folder] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return sizes
 
 
 def show_findings() -> bool:

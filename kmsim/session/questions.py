@@ -46,10 +46,12 @@ def _is_a_schema(file: Path) -> bool:
 def bench_and_show(name: str | None, operations: int, *, as_json: bool) -> None:
     """Measure the benches and print their rates; as JSON, one object or a list of them."""
     from kmsim.study.bench import bench_names, measure, study_of_bench
+    from kmsim.study.compiled_once import expected_compile_s
 
     studies = [study_of_bench(one, operations) for one in ([name] if name is not None else bench_names())]
     results = []
-    with compiling(quiet=as_json):
+    expected_s = max(expected_compile_s(study) for study in studies)
+    with compiling(quiet=as_json, expected_s=expected_s):
         for study in studies:
             results.append(measure(study))
             if not as_json:

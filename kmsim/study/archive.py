@@ -32,6 +32,7 @@ _MODE = 0o644 << 16
 _UNIX = 3
 _LEVEL = 3  # of zlib: 5 % larger than at 6, in four fifths of the time
 _STORED_MAX = 600  # bytes of a member for which compressing takes longer than it is worth
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")  # of a member: no way out of a folder
 _COMMENT = re.compile(rb"kmsim run ([0-9a-f]{32}) sha256 ([0-9a-f]{64})")
 _COMMENT_BYTES, _SUM_BYTES = 114, 64
 
@@ -82,10 +83,25 @@ def unpack(data: bytes, identity: str, where: str, only: str | None = None) -> d
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             if sum(info.file_size for info in file.infolist()) > UNPACKED_BYTES_MAX:
                 raise ValueError(f"more than {UNPACKED_BYTES_MAX >> 20} MiB when it is unpacked")
-            return {name: file.read(name) for name in ([only] if only is not None else file.namelist())}
+            names = file.namelist()
+            if len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
+                raise ValueError("a name that no result has")
+            return _inflated(file, [only] if only is not None else names)
     except (zipfile.BadZipFile, zlib.error, ValueError, LookupError, EOFError, RuntimeError, OSError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise Damaged(f"{where}: must be a run's result; it is damaged ({why})") from error
+
+
+def _inflated(file: zipfile.ZipFile, names: list[str]) -> dict[str, bytes]:
+    """The members, of whatever size they say that they are."""
+    found, left = {}, UNPACKED_BYTES_MAX
+    for name in names:
+        with file.open(name) as member:
+            found[name] = member.read(left + 1)
+        left -= len(found[name])
+        if left < 0:
+            raise ValueError(f"more than {UNPACKED_BYTES_MAX >> 20} MiB when it is unpacked")
+    return found
 
 
 def _sum(content: bytes) -> bytes:

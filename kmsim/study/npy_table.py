@@ -81,9 +81,21 @@ def _head(head: bytes) -> tuple[int, np.dtype[np.void]]:
         dtype = np.dtype([(str(name), str(kind)) for name, kind in described])
     except (SyntaxError, TypeError, LookupError, RecursionError, MemoryError, ValueError) as error:
         raise ValueError("must be an array in numpy's format") from error
-    if is_fortran or type(nr_rows) is not int or nr_rows < 0 or dtype.hasobject or not dtype.itemsize:
+    if (
+        is_fortran
+        or type(nr_rows) is not int
+        or nr_rows < 0
+        or dtype.hasobject
+        or not dtype.itemsize
+        or _is_nested(dtype)
+    ):
         raise ValueError("must be an array of records in numpy's format")
     return nr_rows, dtype
+
+
+def _is_nested(dtype: np.dtype[np.void]) -> bool:
+    """Is a field an array of its own?"""
+    return any(dtype[name].shape for name in dtype.names or ())
 
 
 def _column(records: Array, name: str, kind: str) -> Array:

@@ -33,9 +33,9 @@ def check_rows(tables: Mapping[str, pd.DataFrame]) -> None:
     _check(
         "samples", is_grid and _once(samples, "zone") == zones, "have one row for each zone and order at every instant"
     )
-    _check("samples", _once(samples, "time_ns") == _once(memory, "time_ns"), "have the instants of memory.parquet")
+    _check("samples", _once(samples, "time_ns") == _once(memory, "time_ns"), "have the instants of the table memory")
     is_of_operations = _counts_the_same(as_arrays(tables, "operations"), as_arrays(tables, "histograms"))
-    _check("histograms", is_of_operations, "count the operations that operations.parquet counts")
+    _check("histograms", is_of_operations, "count the operations that the table operations counts")
     _check("cpus", _counts_up(as_arrays(tables, "cpus")["cpu"]), "have one row for each CPU")
     for name, key in (("vmstat", "name"), ("locks", "lock"), ("slabs", "cache")):
         table = as_arrays(tables, name)

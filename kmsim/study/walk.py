@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 
-import simpy
-
 from kmsim import jit_plain
 from kmsim.config import ConfigError, Study
 from kmsim.config.asked import refused
@@ -86,7 +84,7 @@ def walks_of(study: Study, requests: list[Request], cpu: int) -> list[Walk]:
     refusals: list[str] = []
     walker = Walker(study, cpu)
 
-    def caller(simulation: Simulation) -> Generator[simpy.Event, Any, None]:
+    def caller(simulation: Simulation) -> Generator[Any, Any, None]:
         yield from _ask(simulation, requests, cpu, walker, refusals)
 
     simulation = new_simulation(idle_study(study), (caller,))
@@ -115,7 +113,7 @@ def idle_study(study: Study) -> Study:
 
 def _ask(
     simulation: Simulation, requests: list[Request], cpu: int, walker: Walker, refusals: list[str]
-) -> Generator[simpy.Event, Any, None]:
+) -> Generator[Any, Any, None]:
     """The user's process: one call after the other."""
     calls = simulation.cpus[cpu]
     left: list[str] = []

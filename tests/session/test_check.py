@@ -55,7 +55,7 @@ def test_what_is_compiled_for_a_state_is_said(kmsim: Shell, monkeypatch: pytest.
     fresh = kmsim("check", kmsim.write("fresh.yaml"))
     aged = kmsim("check", kmsim.write("study.yaml", SMALL.replace("cpus: 2", "cpus: 2\n  state: {buddyinfo: state}")))
     assert (fresh.code, fresh.err) == (0, "")
-    assert aged.err.splitlines()[0] == "no folder to keep compiled code in"
+    assert aged.err.splitlines()[0] == "no folder to keep compiled code in; this run compiles for itself"
 
 
 def test_a_state_that_one_level_of_an_axis_has_is_found(kmsim: Shell) -> None:

@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,10 +63,13 @@ def test_the_cache_is_listed_and_pruned_but_for_what_is_not_ours(kmsim: Shell, m
         folder.mkdir(parents=True)
     (root / HASH / "a-1.py311.nbi").write_bytes(bytes(2_000_000))
     assert kmsim("cache").out.splitlines()[1:] == [
-        f"{HASH}      2.0 MB  others, last used 0 days ago",
-        f"{own.name}      0.0 MB  these sources",
+        f"{HASH}      2.0 MB  another version, last used 0 days ago",
+        f"{own.name}      0.0 MB  this version",
     ]
-    assert kmsim("cache", "--prune").out.splitlines()[1:] == [f"{own.name}      0.0 MB  these sources"]
+    assert kmsim("cache", "--prune").out.splitlines()[1:] == [
+        f"{own.name}      0.0 MB  this version",
+        "thrown away: 2.0 MB of 1 other versions",
+    ]
     assert sorted(path.name for path in root.iterdir()) == [own.name, "notes"]
 
 
@@ -77,15 +82,26 @@ def test_a_computer_that_has_all_is_fine(kmsim: Shell) -> None:
 
 
 def test_what_is_missing_is_a_problem(kmsim: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit_cache, "CACHE_PROBLEM", "the cache cannot be written")
+    monkeypatch.setattr(jit_cache, "CACHE_PROBLEM", "'there': must be a folder; read-only")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage())
     monkeypatch.setattr(os, "access", lambda _, __: False)
     done = kmsim("doctor")
     problems = [line.split("  ")[-1] for line in done.out.splitlines() if line.startswith("problem")]
-    assert problems[0] == "the cache cannot be written"
+    assert problems[0] == "'there': must be a folder; read-only"
     assert problems[-2].startswith("0.5 GB free in")
     assert problems[-1].startswith("results can be written into")
     assert done.code == 1
+
+
+def test_a_cache_that_cannot_be_kept_is_said_in_one_line(kmsim: Shell) -> None:
+    (kmsim.folder / "file").write_text("in the way")
+    environment = os.environ | {"KMSIM_CACHE_DIR": str(kmsim.folder / "file")}
+    for arguments in (("cache",), ("cache", "--prune")):
+        command = [sys.executable, "-m", "kmsim", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert "must be a folder that can be written" in line
 
 
 class Usage:

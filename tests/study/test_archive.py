@@ -111,3 +111,32 @@ def test_what_is_no_run_is_said_to_be_damaged(data: bytes, monkeypatch: pytest.M
     monkeypatch.setattr(archive, "UNPACKED_BYTES_MAX", 1_000_000)
     with pytest.raises(Damaged):
         unpack(data, MINE, "x.zip")
+
+
+def repacked(change: dict[str, bytes]) -> bytes:
+    """An archive with a right checksum and these members more."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in {**MEMBERS, **change}.items():
+            file.writestr(name, content)
+        file.comment = f"kmsim run {MINE} sha256 {'0' * 64}".encode()
+    summed = buffer.getvalue()[:-64]
+    return summed + hashlib.sha256(summed).hexdigest().encode()
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../x", "a\\x", "a//x", "a/", "\x1b[31m"])
+def test_a_name_that_leads_out_of_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(Damaged, match="a name that no result has"):
+        unpack(repacked({name: b"1"}), MINE, "x.zip")
+
+
+def test_what_is_larger_than_it_says_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "UNPACKED_BYTES_MAX", 1 << 20)
+    honest = repacked({"large": bytes(3 << 20)})
+    with pytest.raises(Damaged, match="more than 1 MiB when it is unpacked"):
+        unpack(honest, MINE, "x.zip")
+    size = (3 << 20).to_bytes(4, "little")
+    lying = honest[:-64].replace(size, (10).to_bytes(4, "little"))
+    assert lying != honest[:-64]
+    with pytest.raises(Damaged, match="damaged"):
+        unpack(lying + hashlib.sha256(lying).hexdigest().encode(), MINE, "x.zip")

@@ -115,7 +115,7 @@ DAMAGES: dict[Callable[[Path], None], str] = {
     an_empty_table: "samples.parquet: ",
     text_for_a_table: "cpus.parquet: ",
     a_table_of_others: "histograms.parquet: must have the columns kind, api, gfp, order, cache, cpu, low_ns, high_ns",
-    histograms_of_another_run: "histograms.parquet: must count the operations that operations.parquet counts",
+    histograms_of_another_run: "histograms.parquet: must count the operations that the table operations counts",
     an_end_of(batches=True): "end.json: must have batches as it was written, found True",
     an_end_of(batches=-1): "end.json: must have batches as it was written, found -1",
     an_end_of(batches=10**9): "end.json: must have batches as it was written, found 1000000000",

@@ -84,6 +84,8 @@ def headed(head: str) -> bytes:
 
 
 HEADS = [
+    "{'shape': (3,), 'fortran_order': False, 'descr': [('name', '(2,)<U5')]}",
+    "{'shape': (3,), 'fortran_order': False, 'descr': [('count', '(2,)<i8')]}",
     "",
     "1",
     "{}",
