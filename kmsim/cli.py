@@ -23,7 +23,7 @@ from kmsim.session.streams import fit_streams
 EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
 
 
-# They ask the model one thing or nothing: it runs as it is written, which is sooner than to load numba.
+# They need one answer of the model, or none: plain Python gives it sooner than numba is loaded.
 AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk")
 
 

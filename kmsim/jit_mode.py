@@ -1,8 +1,8 @@
 """Whether this process compiles the cores, or runs the same functions as plain Python.
 
-numba's own variable says so, `NUMBA_DISABLE_JIT`: plain Python to look into the model, or for a command that asks the
-model one question, which compiled code would answer later. Where such a command finds that its question takes long,
-as on a machine that has to be aged first, it starts again and compiles.
+numba's own variable says so, `NUMBA_DISABLE_JIT`. Plain Python serves debugging, and commands that need one answer of
+the model, which they have before numba would be loaded. Where the answer takes long in plain Python, as on a machine
+that has to be aged first, such a command starts again and compiles.
 """
 
 import os

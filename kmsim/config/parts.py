@@ -1,7 +1,7 @@
 """The parts of resolved configs: machine, costs, workload and run, of which a sweep moves few.
 
-Runs that follow on each other share the others. So what is made of a part (its bytes, its text) is remembered until
-another comes (`remembered`), and a part that is unpacked from the same bytes as the one before it is the same object.
+Consecutive runs share the other parts. So what is computed from a part (its bytes, its text) is kept until another
+part comes (`remembered`), and a part that is unpacked from the same bytes as the one before it is the same object.
 Parts are frozen: whoever shares one cannot change it. A design keeps those of its points packed (`KeptParts`), a
 kilobyte each, as there may be tens of thousands.
 """

@@ -31,11 +31,13 @@ def beginning(design: Design, counts: Counts) -> list[str]:
     if to_compile:
         lines.append(f"the first run compiles, as it does once for each version of kmsim: about {duration(to_compile)}")
     if counts.reused:
-        lines.append(f"{counts.reused} runs are there already and used again")
+        lines.append(
+            f"used again: {nr_of(counts.reused, 'run')} that {'is' if counts.reused == 1 else 'are'} there already"
+        )
     if counts.nr_earlier:
-        lines.append(f"{counts.nr_earlier} runs of earlier versions of the study are left where they are")
-    lines += _named("are computed again", counts.bad_files)
-    return lines + _named("are none of ours and left", counts.other_files)
+        lines.append(f"left where it is: {nr_of(counts.nr_earlier, 'run')} of earlier versions of the study")
+    lines += _named("computed again", counts.bad_files)
+    return lines + _named("not written by kmsim, and left alone", counts.other_files)
 
 
 @contextmanager
@@ -126,4 +128,4 @@ def _named(what: str, files: list[str]) -> list[str]:
     if not files:
         return []
     more = f", and {len(files) - NAMED_MAX} more" if len(files) > NAMED_MAX else ""
-    return [f"{len(files)} files {what}: {'; '.join(files[:NAMED_MAX])}{more}"]
+    return [f"{what}: {'; '.join(files[:NAMED_MAX])}{more}"]
