@@ -45,7 +45,7 @@ class Step(NamedTuple):
     depth: int
     function: str
     says: str
-    times: int  # one after the other, with other page frames
+    times: int  # one after the other, with other numbers; those of the first are said
 
 
 class Part(NamedTuple):
@@ -254,7 +254,7 @@ class Walker(Observer):
         self._fold(number)
 
     def _fold(self, number: int) -> None:
-        """Of calls that only repeat the one before, with other page frames, one step is left."""
+        """Of calls that only repeat the one before, with other numbers, one step is left."""
         block = self._steps[number:]
         depth = block[0].depth
         before = [n for n in range(number) if self._steps[n].depth <= depth]
@@ -268,7 +268,7 @@ class Walker(Observer):
 
 def _shape(step: Step) -> tuple[int, str, str]:
     """What two steps of one kind have in common."""
-    return step.depth, step.function, re.sub(r"0x[0-9a-f]+|[\d,]+ pages", "", step.says)
+    return step.depth, step.function, re.sub(r", split down to order \d+|0x[0-9a-f]+|\d[\d,]*", "", step.says)
 
 
 def _kernel_name(code: Any) -> str:

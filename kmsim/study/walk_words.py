@@ -12,6 +12,7 @@ from typing import Any
 
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, NO_PAGE, ZONE_NAMES
+from kmsim.mm.slub_steps import ALLOC_SLAB, NEW_OBJECTS
 from kmsim.units import format_size
 
 Locals = Mapping[str, Any]
@@ -69,7 +70,11 @@ def _fallback(_: Locals, pfn: Any) -> str:
 
 
 def _claim(at: Locals, pfn: Any) -> str:
-    return "not worth claiming" if pfn == NO_PAGE else f"claims pageblocks of {MIGRATETYPE_NAMES[int(at['block_mt'])]}"
+    return (
+        "not worth claiming"
+        if pfn == NO_PAGE
+        else f"the pageblock was {MIGRATETYPE_NAMES[int(at['block_mt'])]}, and changes its type"
+    )
 
 
 def _reserve(at: Locals, _: Any) -> str:
@@ -106,6 +111,10 @@ def _cache(at: Locals, _: Any) -> str:
 
 def _object(at: Locals, _: Any) -> str:
     return f"object {int(at['obj']):,}"
+
+
+def _partial(_: Locals, step: Any) -> str:
+    return "the CPU has no partial slab" if step == NEW_OBJECTS else "the first of the CPU's partial slabs"
 
 
 def _slab_pages(at: Locals, _: Any) -> str:
@@ -158,8 +167,10 @@ WORDS: dict[tuple[str, str], Words] = {
     ("slub", "slab_alloc_begin"): _cache,
     ("slub", "slab_free_begin"): _object,
     ("slub", "alloc_slowly"): _plain("the CPU's free list is empty"),
-    ("slub", "new_objects"): _plain("the CPU has no partial slab; the node's list is looked at"),
-    ("slub_alloc", "cpu_partial_slab"): _plain("the CPU's partial slabs"),
+    ("slub", "new_objects"): lambda _, step: (
+        "the node has none: a new slab" if step == ALLOC_SLAB else "the node has some"
+    ),
+    ("slub_alloc", "cpu_partial_slab"): _partial,
     ("slub_new", "alloc_slab_pages"): _slab_pages,
     ("slub_new", "new_slab"): _new_slab,
     ("slub_alloc", "load_freelist"): _plain("the slab is the CPU's, its first object is taken"),
