@@ -298,12 +298,14 @@ def walk(
     machine: Annotated[str, typer.Option(help="A shipped machine, or the file of one or of a study.")] = "x86-laptop",
     state: Annotated[Optional[str], typer.Option(help="As machine.state: '{buddyinfo: FILE}', '{aged: ...}'.")] = None,  # noqa: UP045
     cpu: Annotated[int, typer.Option(help="The CPU that asks.")] = 0,
+    set_: Sets = None,
     json: Json = False,
 ) -> None:
     """What the kernel does for one request, function by function, with its numbers and what each step costs."""
     from kmsim.session.walk import walk_and_show
 
-    walk_and_show(requests, machine, state, cpu, as_json=json)
+    sets = [*([f"machine.state={state}"] if state is not None else []), *(set_ or ())]
+    walk_and_show(requests, machine, sets, cpu, as_json=json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kmsim.study.walk import Walk
 
 
-def walk_and_show(requests: list[str], machine: str, state: str | None, cpu: int, *, as_json: bool) -> None:
+def walk_and_show(requests: list[str], machine: str, sets: list[str], cpu: int, *, as_json: bool) -> None:
     """Take the requests one after the other and print their walks."""
     from kmsim.config import ConfigError
     from kmsim.config.asked import refused
@@ -21,7 +21,6 @@ def walk_and_show(requests: list[str], machine: str, state: str | None, cpu: int
     from kmsim.study.walk_requests import requests_of
 
     asked = requests_of(requests)
-    sets = [] if state is None else [f"machine.state={state}"]
     study = study_named(machine, sets, command="walk", argument="--machine")
     if not 0 <= cpu < study.machine.cpus:
         last = study.machine.cpus - 1
