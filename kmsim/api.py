@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kmsim.config import Design, FigureConfig, Study
     from kmsim.sim.simulation import UserProcess
     from kmsim.study.results import StudyResult
@@ -21,6 +26,7 @@ Config = str | Path | Mapping[str, Any]
 def run(
     config: Study,
     out: str | Path | None = None,
+    *,
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
@@ -32,20 +38,26 @@ def run(
 def run(
     config: Config,
     out: str | Path | None = None,
+    *,
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
     timeline: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Result | StudyResult: ...
 
 
 def run(
     config: Config | Study,
     out: str | Path | None = None,
+    *,
     progress: Progress | None = None,
     processes: Sequence[UserProcess] = (),
     jobs: int = 1,
     timeline: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Result | StudyResult:
     """Simulate a config, or all runs of a study, and return the tables as DataFrames.
 
@@ -61,17 +73,22 @@ def run(
     run waits for them; one without end is started by another: `simulation.env.process(...)`.
 
     `timeline` is a file to which the events of one run are written, for the Perfetto UI; the run is stepwise then.
+    `seed` and `overrides` are laid over a file or a mapping, as the options `--seed` and `--set` are:
+    `overrides={"machine.cpus": 4, "workload.threads[0].cpus": [0, 1]}`.
     Raises `kmsim.config.ConfigError` where the config is wrong, `NotAResult` where `out` holds
-    something else, ValueError where a study has no `out`, or has processes.
+    something else, ValueError where a study has no `out`, or has processes, or a resolved one is to be overridden.
     """
-    from kmsim.config import Study, design_of, load_design
+    from kmsim.config import Study
     from kmsim.output import named
     from kmsim.plots.figures import draw_all
+    from kmsim.study.compiled_once import compiled_once
     from kmsim.study.runner import run_study, say_nothing
 
     folder = None if out is None else Path(out)
+    if type(jobs) is not int or jobs < 1:
+        raise ValueError(f"jobs must be at least 1 worker, found {jobs!r}")
     if not isinstance(config, Study):
-        design = load_design(config) if isinstance(config, str | Path) else design_of(config)
+        design = _read(config, overrides, seed)
         if not design.is_single and (folder is not None or design.nr_runs > 1):
             if folder is None:
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: out must be a folder for their results")
@@ -81,12 +98,39 @@ def run(
                 raise ValueError(f"{design.name} has {design.nr_runs} runs: a timeline is of one run only")
             return _run_design(design, folder, progress, jobs)
         config = design.study_of(design.points[0])
+    elif seed is not None or overrides:
+        raise ValueError("seed and overrides are of a config as it is written; this one is resolved")
     of_events = None if timeline is None else named(timeline)
-    return run_study(config, folder, progress or say_nothing, draw_all, processes, of_events)
+    with _compiling(config), compiled_once(config):
+        return run_study(config, folder, progress or say_nothing, draw_all, processes, of_events)
+
+
+def _read(config: Config, overrides: Mapping[str, Any] | None, seed: int | None) -> Design:
+    """A file or a mapping, with what is laid over it."""
+    from kmsim.config import design_of, load_design
+    from kmsim.config.overrides import override_texts
+
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ValueError("overrides must be a mapping of keys to values, such as {'machine.cpus': 4}")
+    sets, seed = override_texts(overrides or {}), None if seed is None else index(seed)
+    if isinstance(config, str | Path):
+        return load_design(config, sets, seed)
+    return design_of(config, sets, seed)
+
+
+@contextmanager
+def _compiling(study: Study) -> Iterator[None]:
+    """Say on standard error when a run has to be compiled for, and for how long; a command says it itself."""
+    from kmsim.compile_watch import watching
+    from kmsim.study.compiled_once import expected_compile_s
+
+    with watching(lambda line: print(f"kmsim: {line}", file=sys.stderr), expected_compile_s(study)):
+        yield
 
 
 def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int) -> StudyResult:
     from kmsim.study.campaign import Counts
+    from kmsim.study.compiled_once import seconds_to_compile
     from kmsim.study.executors import Processes, Serial
     from kmsim.study.results import load_study
     from kmsim.study.states import check_states
@@ -101,7 +145,15 @@ def _run_design(design: Design, out: Path, progress: Progress | None, jobs: int)
             progress(counts.done + counts.failed, counts.total)
 
     nr_workers = min(jobs, design.nr_runs)
-    run_whole_study(design, out, Processes(nr_workers) if nr_workers > 1 else Serial(), report)
+    first = design.study_of(design.points[0])
+    to_compile = seconds_to_compile(first) if nr_workers > 1 else 0
+    if to_compile:
+        print(
+            f"kmsim: the first worker compiles, as it does once for each version: about {to_compile:.0f} s",
+            file=sys.stderr,
+        )
+    with _compiling(first):
+        run_whole_study(design, out, Processes(nr_workers) if nr_workers > 1 else Serial(), report)
     return load_study(out)
 
 
@@ -173,3 +225,32 @@ def _shown(figure: Any) -> Any:
 
     figure._repr_png_ = png
     return figure
+
+
+def walk(*calls: str, machine: str = "x86-laptop", state: str | None = None, cpu: int = 0) -> pd.DataFrame:
+    """What the kernel does for requests such as ``"kmalloc(5000, GFP_KERNEL)", "kfree()"``, one after the other.
+
+    A row for each function that is gone through and for each price that a stage is the sum of: columns `request`,
+    `stage` (a number), `lock`, `depth`, `function`, `says`, `times`, `price`, `ns` and `source`; what a row does not
+    have is empty, `ns` of a function NaN. `machine` and `state` are as for `kmsim walk`, which runs in a process of its
+    own. ValueError says what is wrong with a call.
+    """
+    import json
+    import subprocess
+
+    import pandas as pd
+
+    options = ["--machine", machine, "--cpu", str(cpu), *(["--state", state] if state is not None else [])]
+    command = [sys.executable, "-m", "kmsim", "walk", *options, "--json", "--", *calls]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(done.stderr.strip())
+    rows: list[dict[str, Any]] = []
+    for one in json.loads(done.stdout):
+        for number, stage in enumerate(one["stages"]):
+            at = {"request": one["request"], "stage": number, "lock": stage["lock"]}
+            rows += [at | step for step in stage["steps"]] + [at | part for part in stage["parts"]]
+    columns = ["request", "stage", "lock", "depth", "function", "says", "times", "price", "ns", "source"]
+    table = pd.DataFrame(rows, columns=columns)
+    words = ["lock", "function", "says", "price", "source"]
+    return table.assign(**{name: table[name].fillna("") for name in words}, depth=table["depth"].fillna(0).astype(int))

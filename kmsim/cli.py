@@ -1,8 +1,8 @@
 """The commands; no logic.
 
-Exit codes: 0 done, 1 a validation or a comparison says no or could judge nothing, 2 the user's input, 3 the simulated
-machine could not go on, 4 some runs of a study failed or could not go on and the others are kept, 70 our bug, 130
-interrupted (a study can be gone on with).
+Exit codes: 0 done, 1 a validation or a comparison says no or could judge nothing, or the doctor finds a problem, 2 the
+user's input, 3 the simulated machine could not go on, 4 some runs of a study failed or could not go on and the others
+are kept, 70 our bug, 130 interrupted (a study can be gone on with).
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperGroup
 
+from kmsim.jit_mode import run_as_written
 from kmsim.output import OutputError, named
 from kmsim.session.streams import fit_streams
 
 EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
+
+
+# They need one answer of the model, or none: plain Python gives it sooner than numba is loaded.
+AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk")
 
 
 class Interrupted(Exception):
@@ -40,7 +45,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Simulate how the Linux kernel allocates memory under concurrent load.",
 )
@@ -59,6 +64,24 @@ WORSE_BY = (
 )
 TIMELINE = "Write the events of one run here, for the Perfetto UI (ui.perfetto.dev); the run is stepwise then."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from kmsim.session.doctor import say_version
+
+        say_version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version, and on what it runs."),
+    ] = False,
+) -> None:
+    """Options of kmsim itself."""
 
 
 @app.command()
@@ -105,11 +128,11 @@ def merge(
 
 
 @app.command()
-def check(files: list[Path], set_: Sets = None) -> None:
+def check(files: list[Path], set_: Sets = None, json: Json = False) -> None:
     """Say everything that is wrong with configs, or that they are fine; simulates nothing."""
     from kmsim.session.check import check_files
 
-    if not check_files(files, set_ or []):
+    if not check_files(files, set_ or [], as_json=json):
         raise typer.Exit(EXIT_INPUT)
 
 
@@ -267,8 +290,47 @@ def waste(
     show_waste(sizes, machine, as_json=json)
 
 
+@app.command()
+def walk(
+    requests: Annotated[
+        list[str], typer.Argument(help="Such as 'kmalloc(5000, GFP_KERNEL)' 'kfree()'.", metavar="CALL...")
+    ],
+    machine: Annotated[str, typer.Option(help="A shipped machine, or the file of one or of a study.")] = "x86-laptop",
+    state: Annotated[Optional[str], typer.Option(help="As machine.state: '{buddyinfo: FILE}', '{aged: ...}'.")] = None,  # noqa: UP045
+    cpu: Annotated[int, typer.Option(help="The CPU that asks.")] = 0,
+    set_: Sets = None,
+    json: Json = False,
+) -> None:
+    """What the kernel does for one request, function by function, with its numbers and what each step costs."""
+    from kmsim.session.walk import walk_and_show
+
+    sets = [*([f"machine.state={state}"] if state is not None else []), *(set_ or ())]
+    walk_and_show(requests, machine, sets, cpu, as_json=json)
+
+
+@app.command()
+def cache(
+    prune: Annotated[bool, typer.Option("--prune", help="Throw away what other versions have compiled.")] = False,
+) -> None:
+    """Where compiled code is kept, how much of it, and of which versions."""
+    from kmsim.session.doctor import show_cache
+
+    show_cache(prune=prune)
+
+
+@app.command()
+def doctor() -> None:
+    """Does this computer have what kmsim needs: a cache that can be written, memory, disk, cores?"""
+    from kmsim.session.doctor import show_findings
+
+    if not show_findings():
+        raise typer.Exit(EXIT_NO)
+
+
 def main() -> None:
     """Run a command; the user's mistakes and our bugs leave by different exit codes."""
+    if sys.argv[1:2] and sys.argv[1] in AS_WRITTEN:
+        run_as_written()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's time limit is like Ctrl-C
     outlet = fit_streams()
     try:

@@ -14,6 +14,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def _compiled_sources() -> dict[str, bytes]:
     return found
 
 
+@cache
 def cache_directory() -> Path:
     """Where the compiled code of exactly these sources is kept."""
     return ROOT / "kmsim" / source_hash()

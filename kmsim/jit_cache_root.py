@@ -27,7 +27,7 @@ def cache_root() -> tuple[Path, str]:
     atexit.register(_remove, temporary, os.getpid())
     os.environ[VARIABLE] = str(temporary)
     must = f"must be a folder that can be written, to keep compiled code in ({VARIABLE} names another)"
-    return temporary, f"{str(usual)!r}: {must}; {why}; this run compiles for itself"
+    return temporary, f"{str(usual)!r}: {must}; {why}"
 
 
 def _usual_root() -> Path:

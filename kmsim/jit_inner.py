@@ -2,8 +2,8 @@
 
 numba optimises and assembles each function that it compiles, with a copy of everything that the function
 calls, before it copies the function into its callers, where all is optimised again. In a chain of calls
-that is most of the time. Only functions that Python calls need machine code of their own: of all others
-numba's first translation is kept, and LLVM optimises it where it is used.
+that is most of the time and of the memory. Only functions that Python calls need machine code of their own: of all
+others numba's first translation is kept, without what they call, and LLVM optimises it where it is used.
 
 An index is taken as an unsigned number there: -1 is not the last record but an error, as in C, and no access asks for
 the sign first, which made order-0 requests 1.2 times as fast. `tests/test_indices.py` sees, in plain Python, that none
@@ -35,16 +35,48 @@ class _NoEnvironment:
 
 
 class _InnerLibrary(codegen.JITCodeLibrary):  # type: ignore[misc]
-    """A function and what it calls, neither optimised nor assembled."""
+    """A function's own translation, neither optimised nor assembled, and the names of the libraries that it calls.
+
+    They are copied into what Python calls, each once, and not into each other.
+    """
 
     codegen = _NoEnvironment()
 
-    def _optimize_final_module(self) -> None:
-        """Left to those that link it."""
-
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        """Nothing more is added."""
+        self._raise_if_finalized()
+        for library in self._linking_libraries:
+            self._reload_init.update(library._reload_init)
         self._finalize_dynamic_globals()
         self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        """The function with all that it calls, for what Python calls."""
+        self._ensure_finalized()
+        module = self._own_module().clone()
+        for library in self._called():
+            own = library._own_module() if isinstance(library, _InnerLibrary) else library._get_module_for_linking()
+            module.link_in(own, preserve=True)
+        return module
+
+    def _own_module(self) -> Any:
+        return super()._get_module_for_linking()
+
+    def _called(self) -> list[Any]:
+        """The libraries that the function calls, and those that these call, each once and after all that call it.
+
+        LLVM leaves out a function that nothing calls yet.
+        """
+        found: dict[Any, None] = {}
+
+        def visit(library: Any) -> None:
+            if library not in found and isinstance(library, _InnerLibrary):
+                for called in library._linking_libraries:
+                    visit(called)
+            found[library] = None
+
+        visit(self)
+        return list(found)[-2::-1]
 
     def get_pointer_to_function(self, _name: str) -> int:
         """The address of its machine code: there is none."""

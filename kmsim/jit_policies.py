@@ -24,17 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
-import numba
-from numba import extending as _extending
-from numba.core import types as _types
-from numba.core.datamodel import models as _models
-
-from kmsim.jit_inner import InnerCompiler
-
-extending: Any = _extending  # untyped, as all of numba's insides
-types: Any = _types
-models: Any = _models
-_config: Any = numba.config
+from kmsim.jit_mode import is_compiled
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,23 +75,17 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
     own = cast(Function, inspect.unwrap(function))
     policy = own.__module__.removeprefix(_HOME)
     _verbs.setdefault(own.__module__, {})[own.__name__] = own
-    if _config.DISABLE_JIT:
+    if is_compiled():
+        from kmsim.jit_verbs import choose_when_compiled
 
-        def plain(m: Any, *args: Any) -> Any:
-            other = m.policies.find(policy, own.__name__) if m.policies else None
-            return (other or own)(m, *args)
+        choose_when_compiled(function, own, lambda name: _functions[name].get((policy, own.__name__)))
+        return cast(Callable[P, R], own)
 
-        return cast(Callable[P, R], update_wrapper(plain, own))
+    def plain(m: Any, *args: Any) -> Any:
+        other = m.policies.find(policy, own.__name__) if m.policies else None
+        return (other or own)(m, *args)
 
-    def typed(m: Any, *args: Any) -> Function:
-        assert args is not None
-        part = m.field_type("policies")
-        other = _functions[part.text].get((policy, own.__name__)) if isinstance(part, PoliciesType) else None
-        return other or own
-
-    options = {"pipeline_class": InnerCompiler} | cast(Any, function).targetoptions
-    extending.overload(own, jit_options=options, strict=False)(typed)
-    return cast(Callable[P, R], own)
+    return cast(Callable[P, R], update_wrapper(plain, own))
 
 
 def _known_policies() -> tuple[str, ...]:
@@ -147,23 +131,7 @@ def _function(module: ModuleType, file: Path, name: str, like: Function) -> Func
     return found
 
 
-class PoliciesType(types.Type):  # type: ignore[misc]
-    """The type of `Policies`: which sources there are."""
+if is_compiled():
+    from kmsim.jit_verbs import register
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        super().__init__(name=f"Policies({text})")
-
-
-def _typeof(policies: Policies, _context: Any) -> PoliciesType:
-    return PoliciesType(policies.name)
-
-
-def _unbox(_type: Any, _found: Any, compiler: Any) -> Any:
-    """Nothing of it is there when compiled code runs."""
-    return extending.NativeValue(compiler.context.get_dummy_value())
-
-
-extending.typeof_impl.register(Policies)(_typeof)
-extending.register_model(PoliciesType)(models.OpaqueModel)
-extending.unbox(PoliciesType)(_unbox)
+    register(Policies)

@@ -33,3 +33,8 @@ def in_one_line(text: str) -> str:
 
 def _spelt(found: re.Match[str]) -> str:
     return ascii(found[0])[1:-1]
+
+
+def nr_of(number: int, what: str) -> str:
+    """A number of things, one or several."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

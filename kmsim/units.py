@@ -5,6 +5,7 @@ floats would cost the bit-identity of results. People read and write ``16GiB`` a
 """
 
 import re
+from functools import lru_cache
 
 PS_PER_NS = 1_000
 
@@ -43,11 +44,13 @@ def _format(value: int, units: dict[str, int]) -> str:
     return f"{value}{next(iter(units))}"
 
 
+@lru_cache(1024)  # the runs of a sweep have most of them in common
 def format_size(size_bytes: int) -> str:
     """The shortest exact spelling of a size: 4096 -> ``4KiB``."""
     return _format(size_bytes, SIZE_UNITS)
 
 
+@lru_cache(1024)
 def format_time(time_ps: int) -> str:
     """The shortest exact spelling of a time: 2_000_000 -> ``2us``."""
     return _format(time_ps, TIME_UNITS)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+import kmsim.jit  # noqa: F401 - commands in this process find the model as the other tests do: compiled
 from kmsim.cli import main
 from tests.patience import PATIENCE_S
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -39,6 +40,41 @@ def test_a_config_of_one_run_gives_a_result(tmp_path: Path) -> None:
     assert loaded.operations.equals(result.operations)
     resolved = loads(result.config_yaml)
     assert kmsim.run(resolved).operations.equals(result.operations)
+
+
+def test_a_seed_and_overrides_are_laid_over_a_config(tmp_path: Path) -> None:
+    overrides = {"machine.cpus": np.int64(1), "workload.threads[0].operations": 20, "run": {"sample_every": "10us"}}
+    result = kmsim.run(mapping(THREAD), seed=np.int64(7), overrides=overrides)
+    study = loads(result.config_yaml)
+    assert (study.seed, study.machine.cpus, study.workload.threads[0].operations) == (7, 1, 20)
+    assert study.run.sample_every == 10_000_000
+    file = tmp_path / "study.yaml"
+    file.write_text(result.config_yaml)
+    assert loads(kmsim.run(file, seed=8).config_yaml).seed == 8
+    for wrong, message in (
+        ({"jobs": 0}, "at least 1 worker"),
+        ({"jobs": "2"}, "found '2'"),
+        ({"overrides": [1]}, "mapping"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kmsim.run(mapping(THREAD), **wrong)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="resolved"):
+        kmsim.run(study, seed=1)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"machine.cpu": 1}, "machine.cpu: must be one of the keys .*; did you mean 'cpus'"),
+        ({"machine.cpus": {1}}, "machine.cpus: must be text, a number, true or false, a list or a mapping, found set"),
+        ({"machine.cpus": float("nan")}, "machine.cpus: must be text, a number.*, found nan"),
+        ({"machine..cpus": 1}, "must be KEY=VALUE"),
+        ({"name": "--set x=1\nseed=3"}, "name: must be"),
+    ],
+)
+def test_wrong_overrides_are_refused_by_their_key(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kmsim.run(mapping(THREAD), overrides=overrides)
 
 
 def test_a_study_gives_a_study_s_result(tmp_path: Path) -> None:

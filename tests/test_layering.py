@@ -13,7 +13,8 @@ LAYERS = ("mm", "procfs", "metrics", "config", "workload", "sim", "study", "vali
 COMMANDS = "session"  # what the commands do: of the layer of the commands
 # Modules beside the layers that any of them may import.
 FOR_ALL = (
-    "jit", "jit_cache", "jit_cache_root", "jit_inner", "jit_policies", "jit_reference",
+    "jit", "jit_cache", "jit_cache_root", "jit_inner", "jit_mode", "jit_numba", "jit_plain", "jit_policies",
+    "jit_reference", "jit_verbs",
     "compile_watch", "input_file", "output", "text", "units",
 )  # fmt: skip
 
@@ -23,7 +24,6 @@ ONLY_IN = {
     "pydantic": ("config",),
     "simpy": ("sim",),
     "typer": ("cli",),
-    "seaborn": ("plots",),
     "matplotlib": ("plots",),
 }
 # The rooms of `sim`, in the same order: the compiled core knows no SimPy, and only the whole knows its parts.

@@ -21,12 +21,22 @@ class Steady(Model):
     kind: ClassVar[str] = "constant"
     constant: Interval
 
+    @property
+    def mean_ps(self) -> float:
+        """The mean time from one request to the next."""
+        return self.constant
+
 
 class Poisson(Model):
     """Independent requests, with this mean interval."""
 
     kind: ClassVar[str] = "poisson"
     poisson: Interval
+
+    @property
+    def mean_ps(self) -> float:
+        """The mean time from one request to the next."""
+        return self.poisson
 
 
 class BurstShape(Model):
@@ -42,6 +52,11 @@ class Bursts(Model):
     kind: ClassVar[str] = "bursts"
     bursts: BurstShape
 
+    @property
+    def mean_ps(self) -> float:
+        """The mean time from one request to the next."""
+        return self.bursts.every / self.bursts.size
+
 
 class OnOffShape(Model):
     """How long requests arrive, how long none does, and their mean interval while they do."""
@@ -56,6 +71,11 @@ class OnOff(Model):
 
     kind: ClassVar[str] = "on_off"
     on_off: OnOffShape
+
+    @property
+    def mean_ps(self) -> float:
+        """The mean time from one request to the next."""
+        return self.on_off.every * (self.on_off.on + self.on_off.off) / self.on_off.on
 
 
 def _checked(value: Any) -> Any:

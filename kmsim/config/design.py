@@ -11,7 +11,7 @@ for, since a design may have a million of them.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from kmsim.config.overrides import key_steps
 from kmsim.config.points import Dropped, Point, sorted_out
 from kmsim.config.product import Axis, Level, Product
 from kmsim.config.quantities import INT_MAX, finding
+from kmsim.config.same_runs import SeenParts
 from kmsim.config.study import Study
 from kmsim.config.validation import add_finding
 
@@ -40,6 +41,7 @@ class Design(Product):
 
     points: tuple[Point, ...]
     dropped: tuple[Dropped, ...]
+    seen: SeenParts = field(compare=False, repr=False)  # what the points' configs are made of
 
     @property
     def name(self) -> str:
@@ -72,8 +74,10 @@ class Design(Product):
 
     def study_of(self, point: Point, replication: int = 0) -> Study:
         """The resolved config of one run; only the first replication keeps a map of memory."""
-        problems = Problems()
-        study = resolved(self.node_of(point.number, problems), self.base.includes, problems)
+        study = self.seen.study(self.indices(point.number))
+        if study is None:
+            problems = Problems()
+            study = resolved(self.node_of(point.number, problems), self.base.includes, problems)
         seed = self.seed_of(point, replication)
         run = study.run if replication == 0 else study.run.model_copy(update={"memory_map": 0})
         return study.model_copy(update={"seed": seed, "run": run})
@@ -117,9 +121,9 @@ def _design(base: Base, *, repeats: bool = False) -> Design:
     for unknown in inquiry.level_findings({axis.name: axis.levels for axis in axes}):
         add_finding(unknown, base.asked, problems)
     problems.stop()
-    points, dropped = sorted_out(Product(base, inquiry, axes, levels), repeats=repeats)
+    points, dropped, seen = sorted_out(Product(base, inquiry, axes, levels), repeats=repeats)
     shown = tuple(_of_points(axis, points) for axis in axes)
-    return Design(base, inquiry, shown, levels, tuple(points), tuple(dropped))
+    return Design(base, inquiry, shown, levels, tuple(points), tuple(dropped), seen)
 
 
 def _check_moved(base: Base, inquiry: Inquiry, levels: tuple[tuple[Level, ...], ...], problems: Problems) -> None:

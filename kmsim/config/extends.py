@@ -44,6 +44,11 @@ def _opened(key: str, node: Node) -> Node:
     return node
 
 
+def _may_name(part: Node | None) -> bool:
+    """May a machine or price list name a file?"""
+    return part is not None and isinstance(part.value, str | dict)
+
+
 @dataclass(slots=True)
 class Includes:
     """Loads the files that a config names, and counts them, so that a loop of files is refused."""
@@ -53,6 +58,7 @@ class Includes:
     missing: bool = False
     read: dict[tuple[str, str], Node] = field(default_factory=dict)  # whole files, by real path and kind
     shipped: dict[str, list[str]] = field(default_factory=dict)  # names of shipped files, by kind
+    latest: dict[str, tuple[Node, Node]] = field(default_factory=dict)  # machine and costs, as given and whole
 
     def study(self, node: Node, chain: tuple[str, ...] = ()) -> Node:
         """A study with what it extends; machine and costs still as they are given."""
@@ -64,15 +70,23 @@ class Includes:
         return self._extended(node, "workloads", ("sweep", "axes", "variants", "extends"), ())
 
     def parts(self, node: Node, problems: Problems) -> Node:
-        """The study with its machine and costs, where they are names, replaced by what these hold."""
+        """The study with its machine and costs, where they are names, replaced by what these hold.
+
+        Points of a sweep share the part that no axis moves: the same node becomes the same node.
+        """
         self.problems, self.files = problems, 0
-        for key, kind in BY_NAME.items():
-            part = node.keys.get(key)
-            if part is not None and isinstance(part.value, str | dict):
-                loc: Loc = (key,) if isinstance(part.value, str) else (key, "extends")
-                whole = self._extended(_opened(key, part), kind, loc, ())
-                node = node.with_keys(**{key: whole.at(part.place)})
-        return node
+        whole = {key: self._part(node, key) for key in BY_NAME if _may_name(node.keys.get(key))}
+        return node.with_keys(**whole) if whole else node
+
+    def _part(self, node: Node, key: str) -> Node:
+        part, nr_found = node.keys[key], len(self.problems.found)
+        given, whole = self.latest.get(key, (None, part))
+        if given is not part:
+            loc: Loc = (key,) if isinstance(part.value, str) else (key, "extends")
+            whole = self._extended(_opened(key, part), BY_NAME[key], loc, ()).at(part.place)
+            if len(self.problems.found) == nr_found:
+                self.latest[key] = part, whole
+        return whole
 
     def _extended(self, node: Node, kind: str, loc: Loc, chain: tuple[str, ...]) -> Node:
         names = node.keys.get("extends")

@@ -4,8 +4,12 @@ The value is YAML (``--set 'workload.threads[0].cpus=[0, 1]'``). A list is enter
 not there is refused, because a list is replaced as a whole and never grows by an override.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 from kmsim.config.errors import ConfigError
 from kmsim.config.extends import merge, overlay
@@ -31,6 +35,27 @@ def apply_sets(node: Node, sets: tuple[str, ...], problems: Problems) -> Node:
             continue  # it is in problems; the other overrides are looked at too
         node = _laid(node, key_steps(match[1]), (), _placed(value, place), problems)
     return node
+
+
+def override_texts(overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    """Overrides from Python as ``KEY=VALUE``; ConfigError where a value is none that a config can have."""
+    problems = Problems()
+    texts = []
+    for key, value in overrides.items():
+        try:
+            texts.append(f"{key}={json.dumps(value, allow_nan=False, default=_plain)}")
+        except (TypeError, ValueError, RecursionError):
+            found = repr(value) if isinstance(value, float) else type(value).__name__
+            problems.add("python_value", Place("overrides"), (str(key),), found)
+    problems.stop()
+    return tuple(texts)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as Python's own; TypeError of all else."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError
 
 
 def keys_of(sets: Iterable[str]) -> list[tuple[str, Place]]:

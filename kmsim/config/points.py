@@ -52,8 +52,8 @@ class _Sorted(NamedTuple):
     left_out: NDArray[np.bool_]  # by sweep.only
 
 
-def sorted_out(product: Product, *, repeats: bool) -> tuple[list[Point], list[Dropped]]:
-    """Every combination, as a point or as dropped; ConfigError where one is illegal and may not be.
+def sorted_out(product: Product, *, repeats: bool) -> tuple[list[Point], list[Dropped], SeenParts]:
+    """Every combination, as a point or as dropped, and the parts of points. ConfigError where one may not be illegal.
 
     Unless ``repeats``, ConfigError, too, where levels of an axis are the same run at every point.
     """
@@ -66,7 +66,7 @@ def sorted_out(product: Product, *, repeats: bool) -> tuple[list[Point], list[Dr
     if not repeats:
         _add_same_levels(product, checks, found, problems)
     problems.stop()
-    return found.points, found.dropped
+    return found.points, found.dropped, checks.seen
 
 
 def _sorted(product: Product, checks: "_Checks") -> _Sorted:

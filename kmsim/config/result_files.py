@@ -16,7 +16,7 @@ from kmsim.config.axes import LEVELS_MAX
 from kmsim.config.inquiry import AXES_MAX, RUNS_MAX
 from kmsim.config.quantities import INT_MAX
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 TEXT_MAX = 10_000
 LIST_MAX = 10_000
 BATCHES_MAX = 1_000_000
@@ -41,7 +41,7 @@ class ResultModel(BaseModel):
 class Provenance(ResultModel):
     """What a plain run's and a study's provenance.json have in common."""
 
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     name: Words
     seed: Number
     versions: Facts
@@ -103,13 +103,14 @@ class DroppedFacts(ResultModel):
 
 
 class DesignFacts(ResultModel):
-    """design.json: the axes of a study and the points that are not run."""
+    """design.json: the axes of a study, the points that are not run, and hashes of the files that its configs name."""
 
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     name: Words
     seed: Number
     axes: Annotated[list[AxisFacts], Field(max_length=AXES_MAX, fail_fast=True)]
     dropped: Annotated[list[DroppedFacts], Field(fail_fast=True)]
+    files: Facts
 
 
 def json_of(content: bytes) -> Any:

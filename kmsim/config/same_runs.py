@@ -5,6 +5,8 @@ workload has to know of its machine (``Bounds``). So a point is legal if each of
 and its workload together with a machine of the same bounds: a design of a million points is checked in as many steps
 as it has different parts.
 
+So a design keeps each part of its points (`KeptParts`) and puts configs together from them: none is resolved twice.
+
 Two points are the same run where their parts are equal without what only names: names of the study's nouns, notes,
 sources, and the release, whose policies are keys. Threads are told by their place: another name only draws other
 random numbers.
@@ -20,9 +22,9 @@ from numpy.typing import NDArray
 
 from kmsim.config.between import bounds_of
 from kmsim.config.machine import MachineConfig
-from kmsim.config.study import Study
+from kmsim.config.parts import KeptParts
+from kmsim.config.study import PARTS, Study
 
-PARTS = ("machine", "costs", "workload", "run")
 _NAMES = ("notes", "source", "kernel_release")  # wherever they stand
 _NAMED = ("machine", "costs", "reserved", "released", "threads", "interrupts")  # whose `name` is only one
 
@@ -46,29 +48,47 @@ class SeenParts:
         self.workloads: dict[tuple[Indices, Hashable], int] = {}
         self.others: dict[tuple[str, Indices], int] = {}
         self.numbers: dict[bytes, int] = {}
+        self.kept = KeptParts()
+        self.first: Study | None = None  # legal point; others differ from it in parts
 
     def same(self, indices: Indices) -> Same | None:
         """What a point is the same run by; None where it has to be checked first."""
         machine = self.machines.get(self._levels("machine", indices))
         if machine is None:
             return None
-        workload = self.workloads.get((self._levels("workload", indices), machine.bounds))
+        workload = self.workloads.get(self._of_workload(indices, machine))
         costs = self.others.get(("costs", self._levels("costs", indices)))
         run = self.others.get(("run", self._levels("run", indices)))
         if workload is None or costs is None or run is None:
             return None
         return (machine.number, costs, workload, run)
 
+    def study(self, indices: Indices) -> Study | None:
+        """The resolved config of a legal point; None where one of its parts is not kept."""
+        machine = self.machines.get(self._levels("machine", indices))
+        if machine is None or self.first is None:
+            return None
+        parts = {part: self.kept.get(part, at) for part, at in self._places(indices, machine)}
+        return None if None in parts.values() else self.first.model_copy(update=parts)
+
     def learn(self, indices: Indices, study: Study) -> Same:
-        """Note the parts of a legal point."""
-        dumped = study.model_dump(mode="json", include=set(PARTS))
-        numbers = {part: self._number(without_names(dumped[part], part)) for part in PARTS}
-        machine = _Machine(numbers["machine"], self._bounds(study.machine))
-        self.machines[self._levels("machine", indices)] = machine
-        self.workloads[self._levels("workload", indices), machine.bounds] = numbers["workload"]
+        """Note the parts of a legal point; most of them are known from other points, as an axis moves few."""
+        at = self._levels("machine", indices)
+        machine = self.machines.get(at)
+        if machine is None:
+            machine = self.machines[at] = _Machine(self._number(study, "machine"), self._bounds(study.machine))
+        of_machine = self._of_workload(indices, machine)
+        if of_machine not in self.workloads:
+            self.workloads[of_machine] = self._number(study, "workload")
         for part in ("costs", "run"):
-            self.others[part, self._levels(part, indices)] = numbers[part]
-        return tuple(numbers[part] for part in PARTS)
+            if (part, self._levels(part, indices)) not in self.others:
+                self.others[part, self._levels(part, indices)] = self._number(study, part)
+        self.first = self.first or study
+        for part, place in self._places(indices, machine):
+            self.kept.keep(part, place, getattr(study, part))
+        same = self.same(indices)
+        assert same is not None, "all its parts are known"
+        return same
 
     def told_by(self, indices: Indices) -> Hashable:
         """What decides why a point is illegal: its machine, its workload, and other parts that no legal point had."""
@@ -81,11 +101,20 @@ class SeenParts:
         caches = frozenset((bounds.caches or {}).items())
         return (*bounds._replace(memory=bounds.memory if self.asks_vmalloc else None, caches=None), caches)
 
+    def _of_workload(self, indices: Indices, machine: _Machine) -> tuple[Indices, Hashable]:
+        return self._levels("workload", indices), machine.bounds
+
+    def _places(self, indices: Indices, machine: _Machine) -> Iterator[tuple[str, Hashable]]:
+        """Each part of a point, and what tells it among the parts of its kind."""
+        for part in PARTS:
+            yield part, self._of_workload(indices, machine) if part == "workload" else self._levels(part, indices)
+
     def _levels(self, part: str, indices: Indices) -> Indices:
         return tuple([indices[n] for n in self.axes[part]])
 
-    def _number(self, part: Any) -> int:
-        digest = hashlib.blake2b(json.dumps(part, sort_keys=True).encode(), digest_size=16).digest()
+    def _number(self, study: Study, part: str) -> int:
+        dumped = without_names(getattr(study, part).model_dump(mode="json"), part)
+        digest = hashlib.blake2b(json.dumps([part, dumped], sort_keys=True).encode(), digest_size=16).digest()
         return self.numbers.setdefault(digest, len(self.numbers))
 
 

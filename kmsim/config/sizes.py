@@ -4,6 +4,7 @@ Spelt as times are (``distributions``): a size alone is constant; else a mapping
 distribution, of which there is one more, a table. Leaves out: how the numbers are drawn (``workload.sizes``).
 """
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -120,6 +121,22 @@ Sizes = Annotated[
     Discriminator(_tag),
     BeforeValidator(_opened),
 ]
+
+
+def mean_bytes(sizes: int | DistributionOfSizes) -> float:
+    """The mean of the sizes, as they are written: what no allocator could give is drawn again, and not counted here."""
+    if isinstance(sizes, int):
+        return sizes
+    if isinstance(sizes, ExponentialSize):
+        return sizes.exponential
+    if isinstance(sizes, UniformSize):
+        return (sizes.uniform.low + sizes.uniform.high) / 2
+    if isinstance(sizes, LognormalSize):
+        return sizes.lognormal.median * math.exp(sizes.lognormal.sigma**2 / 2)
+    if isinstance(sizes, ParetoSize):
+        return sizes.pareto.least * sizes.pareto.shape / (sizes.pareto.shape - 1)
+    whole = sum(entry.weight for entry in sizes.table)
+    return sum(entry.size * entry.weight for entry in sizes.table) / whole
 
 
 def written_sizes(sizes: int | DistributionOfSizes) -> Iterator[tuple[tuple[str | int, ...], int]]:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from kmsim.config.costs import CostsConfig
 from kmsim.config.machine import MachineConfig
+from kmsim.config.parts import pack, unpack
 from kmsim.config.quantities import Bool, Model, Name, WithOptions, count, refused, time
 from kmsim.config.workload import WorkloadConfig
 from kmsim.units import TIME_UNITS, format_time
@@ -40,6 +41,9 @@ WarmUp = Annotated[
 ]
 
 
+PARTS = ("machine", "costs", "workload", "run")
+
+
 class RunConfig(WithOptions):
     """How a point is simulated and watched; nothing here changes what the allocator decides."""
 
@@ -60,3 +64,14 @@ class Study(Model):
     costs: CostsConfig
     workload: WorkloadConfig
     run: RunConfig = RunConfig()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a study is pickled: part by part, so that studies that are sent one after another share what they have in
+        common.
+        """
+        return _unpacked, (self.name, self.seed, *(pack(getattr(self, part)) for part in PARTS))
+
+
+def _unpacked(name: str, seed: int, *packed: bytes) -> Study:
+    parts: dict[str, Any] = {part: unpack(part, content) for part, content in zip(PARTS, packed, strict=True)}
+    return Study.model_construct(name=name, seed=seed, **parts)

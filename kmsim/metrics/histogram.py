@@ -5,6 +5,8 @@ most 1/128 of its values wide and no logarithm is taken. A quantile is read as t
 bucket, less than 0.4 % off.
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,12 +33,14 @@ def bucket_of(value: int) -> int:
     return (exponent << SUB_BITS) + (value >> exponent)
 
 
+@cache
 def bucket_bounds() -> tuple[Counts, Counts]:
-    """The lowest value of each bucket, and of the one after it; int64 arrays of NR_BUCKETS."""
+    """The lowest value of each bucket, and of the one after it; int64 arrays of NR_BUCKETS, not to be written."""
     index = np.arange(NR_BUCKETS + 1, dtype=np.int64)
     exponent = np.maximum((index >> SUB_BITS) - 1, 0)
     mantissa = index - (exponent << SUB_BITS)
     low = np.minimum(mantissa.astype(np.float64) * 2.0**exponent, 2.0**62).astype(np.int64)
+    low.setflags(write=False)
     return low[:-1], low[1:]
 
 

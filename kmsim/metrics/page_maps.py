@@ -7,19 +7,16 @@ alone where one snapshot is asked for. Codes: `metrics.page_map`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.metrics.columns import made_of
+from kmsim.metrics.columns import Table, made_of
 from kmsim.metrics.page_map import FREE, MEMORY_MAP_COLUMNS, ON_PCP_LIST, PAGE_STATES, RESERVED, SLAB, USED
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine, zone_names
 from kmsim.mm.slub_records import SLAB_LIVE, Slub
 from kmsim.units import PS_PER_NS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NR_PAGES_MAX = 1 << 22  # of a zone whose pages are kept one by one: 4 MiB a snapshot (assumed to be enough)
 
@@ -71,7 +68,7 @@ class PageMaps:
         if self._nr_most:
             self.taken.append(snapshot(m, slub, self._is_managed, now_ps))
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """A row for each snapshot, populated zone and pageblock."""
         parts = [(kept.time_ps, zone) for kept in self.taken for zone in kept.zones]
         nr_rows = np.array([len(zone.start_pfn) for _, zone in parts], np.int64)

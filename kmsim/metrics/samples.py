@@ -8,12 +8,12 @@ when one has changed its type.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.metrics.columns import INT, REAL, TEXT, Columns, made_of
+from kmsim.metrics.columns import INT, REAL, TEXT, Columns, Table, made_of
 from kmsim.mm.mmzone import (
     MIGRATE_TYPES,
     MIGRATETYPE_NAMES,
@@ -23,9 +23,6 @@ from kmsim.mm.mmzone import (
 )
 from kmsim.procfs.pagetypeinfo import pageblock_counts
 from kmsim.units import PS_PER_NS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Counts = NDArray[np.int64]
 
@@ -73,7 +70,7 @@ class Samples:
         pcp_pages = m.pcps["count"].reshape(len(m.zones), -1).sum(axis=1)
         self.taken.append(Sample(now_ps, m.zones["nr_free"].copy(), pcp_pages, self._pageblocks))
 
-    def free_blocks_table(self, m: Machine) -> pd.DataFrame:
+    def free_blocks_table(self, m: Machine) -> Table:
         """A row for each sample, populated zone and order; the machine says which there are."""
         nr_free = self._nr_free(m)
         nr_orders = nr_free.shape[2]
@@ -87,7 +84,7 @@ class Samples:
         )
         return made_of(FREE_BLOCKS_COLUMNS, columns)
 
-    def memory_table(self, m: Machine) -> pd.DataFrame:
+    def memory_table(self, m: Machine) -> Table:
         """A row for each sample and populated zone.
 
         `free_pages` are those on the zone's free lists, `pcp_pages` those on per-CPU lists;

@@ -2,16 +2,23 @@
 
 A drain gives back at most batch << batch_scale_max pages per hold of the zone's lock, as the
 kernel does to let others in. Its verbs work like those of
-`mm.page_alloc`; the CPU that runs the drain need not be the one whose list it is. `drain_all_begin`
-starts a walk through all lists.
+`mm.page_alloc`; the CPU that runs the drain need not be the one whose list it is.
+
+The walk through all lists (`drain_all_begin`) is the only one that waits for a list's lock, instead of trying it; the
+others are told that they have it. Leaves out pcpu_drain_mutex. Invariant: a drain that is over holds no list. Lock
+order: a list's lock, then its zone's.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, ZoneIdx
-from kmsim.mm.locks import zone_lock
+from kmsim.mm.locks import pcp_lock, zone_lock
 from kmsim.mm.mmzone import Machine, pcp_index, zone_of_pcp
-from kmsim.mm.pcp import decay_pcp_high, free_pcppages_bulk
-from kmsim.mm.wants import DONE, want_lock
+from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, PREP
+from kmsim.mm.pcp import NO_CPU, decay_pcp_high, free_pcppages_bulk, pcp_lock_holder
+from kmsim.mm.pcp_held import hold_pcp
+from kmsim.mm.wants import DONE, want_lock, want_to_go_on
+
+NEXT_LISTS, LISTS_LOCKED = range(PREP + 1, PREP + 3)  # stages of the walk, behind those of mm.page_alloc
 
 
 @core
@@ -55,33 +62,62 @@ def decay_locked(m: Machine, ac: ContextIdx) -> int:
 
 
 @core
-def drain_all_begin(m: Machine, ac: ContextIdx, first_pcp_lock: LockIdx) -> int:
-    """Start to empty every CPU's lists of every zone; the first one's lock is wanted (kernel: drain_all_pages).
-
-    Which lists, `contexts[ac].pcp` says; the caller holds their lock, which is only here waited for, while it drains.
-    """
+def drain_all_begin(m: Machine, ac: ContextIdx) -> int:
+    """Start to empty every CPU's lists of every zone; what does that want? (kernel: drain_all_pages)"""
     m.contexts[ac].pcp = 0
-    return want_lock(m, ac, first_pcp_lock)
+    m.contexts[ac].stage = NEXT_LISTS
+    return want_to_go_on(m, ac)
 
 
-@small
-def skip_empty(m: Machine, ac: ContextIdx) -> bool:
-    """If the lists that the drain has come to are empty, go on to the next; are they?"""
+@core
+def drain_all_resume(m: Machine, ac: ContextIdx, first_pcp_lock: LockIdx) -> int:
+    """What the drain wanted is granted: go on; what does it want now? The lists' locks begin with `first_pcp_lock`.
+
+    A list's lock, and while that is held its zone's, for one batch; then, without them, to go on.
+    """
     context = m.contexts[ac]
-    if m.pcps[context.pcp].count > 0:
-        context.zone = zone_of_pcp(m, int(context.pcp))
-        return False
-    context.pcp += 1
-    return True
+    if context.stage == NEXT_LISTS:
+        return want_next_lists(m, ac, first_pcp_lock)
+    if context.stage == LISTS_LOCKED:
+        return want_zone(m, ac)
+    assert context.stage == DRAIN_PCP, "a drain that waits for nothing"
+    if drain_locked(m, ac) == DONE:
+        context.pcp += 1
+    context.stage = NEXT_LISTS
+    return want_to_go_on(m, ac)
 
 
 @small
-def drain_all_locked(m: Machine, ac: ContextIdx) -> None:
-    """Give one batch back under the zone's lock, and go on to the next lists where that was all."""
-    pcp_lock = int(m.contexts[ac].lock)
-    if drain_locked(m, ac) == DONE:
-        m.contexts[ac].pcp += 1
-    m.contexts[ac].lock = pcp_lock  # which is wanted again
+def want_next_lists(m: Machine, ac: ContextIdx, first_pcp_lock: LockIdx) -> int:
+    """Want the lock of the next lists that are not empty, or nothing more."""
+    context = m.contexts[ac]
+    while context.pcp < len(m.pcps):
+        if m.pcps[context.pcp].count > 0:
+            context.zone = zone_of_pcp(m, int(context.pcp))
+            context.stage = LISTS_LOCKED
+            return want_lock(m, ac, pcp_lock(first_pcp_lock, int(context.zone)))
+        context.pcp += 1
+    context.stage = PAGES_DONE
+    return DONE
+
+
+@small
+def want_zone(m: Machine, ac: ContextIdx) -> int:
+    """Hold the lists and want their zone's lock; or go on, where they were emptied while it waited for them."""
+    context = m.contexts[ac]
+    if m.pcps[context.pcp].count == 0:
+        context.stage = NEXT_LISTS
+        return want_to_go_on(m, ac)
+    hold_pcp(m, ac, int(context.pcp))
+    context.stage = DRAIN_PCP
+    return want_lock(m, ac, zone_lock(context.zone))
+
+
+@small
+def holder_waited_for(m: Machine, ac: ContextIdx) -> CpuIdx:
+    """The CPU that holds the lists whose lock the drain wants, or NO_CPU: it does not wait for empty ones."""
+    p = int(m.contexts[ac].pcp)
+    return pcp_lock_holder(m, p) if m.pcps[p].count > 0 else NO_CPU
 
 
 @core

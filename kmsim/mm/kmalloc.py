@@ -22,7 +22,7 @@ from kmsim.mm.slub import pages_resume, slab_alloc_begin, slab_free_begin, slab_
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub
 from kmsim.mm.slub_steps import ALLOC_LARGE, FREE_LARGE, LARGE_ALLOCATED, OBJECT_MOVED, SLUB_DONE
-from kmsim.mm.wants import DONE, SLOW_PATH, want_to_go_on
+from kmsim.mm.wants import DONE, LOCK, want_to_go_on
 
 
 class Memory(NamedTuple):
@@ -89,7 +89,7 @@ def alloc_large(m: Machine, sl: Slub, ac: ContextIdx, size: int, gfp: Gfp) -> in
     if wants == DONE:
         return large_allocated(m, sl, ac)
     context.stage = ALLOC_LARGE
-    context.wants = wants
+    context.zone_locked = int(wants == LOCK)
     return wants
 
 
@@ -195,7 +195,7 @@ def large_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     if context.stage == FREE_LARGE:
         context.stage = SLUB_DONE
         return DONE
-    if context.wants == SLOW_PATH:  # no lock was held
+    if not context.zone_locked:
         return large_allocated(m, sl, ac)
     context.stage = LARGE_ALLOCATED
     return want_to_go_on(m, ac)

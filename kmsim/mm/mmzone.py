@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import shared
+from kmsim.jit import Record, shared
 from kmsim.jit_policies import Policies
 from kmsim.mm.indices import CpuIdx, NodeIdx, PcpIdx, ZoneIdx, ZoneType
 
@@ -75,10 +75,10 @@ NO_CACHES = -1  # for cache_lines, while memory is being set up: touches are not
 CACHE_LINES_ASSUMED = 20480  # 1.25 MiB of 64-byte lines (assumed: a server CPU's second-level cache)
 
 # No field may be named as an attribute of np.record (flags, size, base, min, max ...): the same
-# code runs without numba, where records are np.record objects.
+# code runs without numba, where records are objects with these fields as attributes.
 page_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("next", np.int32),
             ("prev", np.int32),
@@ -92,7 +92,7 @@ page_t = np.dtype(
 # A node (kernel: pg_data_t, NODE_DATA).
 node_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("first_zone", np.int64),  # in `zones`
             ("nr_zones", np.int64),
@@ -101,10 +101,10 @@ node_t = np.dtype(
     )
 )
 # An entry of a zonelist; the end of one has NO_ZONE in both (kernel: struct zoneref).
-zoneref_t = np.dtype((np.record, [("zone", np.int64), ("zone_type", np.int64)]))
+zoneref_t = np.dtype((Record, [("zone", np.int64), ("zone_type", np.int64)]))
 zone_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("start_pfn", np.int64),
             ("end_pfn", np.int64),
@@ -127,7 +127,7 @@ zone_t = np.dtype(
 )
 pcp_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("count", np.int64),
             ("high", np.int64),
@@ -148,7 +148,7 @@ pcp_t = np.dtype(
 # A CPU: where it is, and its cache, as far as struct pages are in it.
 cpu_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("nr_misses", np.int64),
             ("last_pfn", np.int64),  # the page whose line came from memory last
@@ -159,7 +159,7 @@ cpu_t = np.dtype(
 # One request under way (kernel: struct alloc_context and the locals of the functions it is in).
 context_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("cpu", np.int64),
             ("stage", np.int64),
@@ -222,12 +222,12 @@ class Params(NamedTuple):
     cache_lines: int = CACHE_LINES_ASSUMED  # how many misses of its CPU a line survives: the cache's capacity
 
 
-params_t = np.dtype((np.record, [(name, np.int64) for name in Params._fields]))
+params_t = np.dtype((Record, [(name, np.int64) for name in Params._fields]))
 
 # What was done, for the price list; the caller sets it to zero.
 work_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("splits", np.int64),
             ("merges", np.int64),
@@ -274,12 +274,6 @@ def pcp_index(m: Machine, z: ZoneIdx, cpu: CpuIdx) -> PcpIdx:
 def zone_of_pcp(m: Machine, p: PcpIdx) -> ZoneIdx:
     """The zone of lists in `pcps`."""
     return p // int(m.params[0].nr_cpus)
-
-
-@shared
-def cpu_of_pcp(m: Machine, p: PcpIdx) -> CpuIdx:
-    """The CPU of lists in `pcps`."""
-    return p % int(m.params[0].nr_cpus)
 
 
 def pcps_of_zone(m: Machine, z: ZoneIdx) -> NDArray[np.void]:

@@ -36,6 +36,8 @@ from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.rmqueue import rmqueue
 
+NO_CPU = -1
+
 
 @small
 def lock_pcp(m: Machine, p: PcpIdx, cpu: CpuIdx) -> None:
@@ -51,7 +53,7 @@ def unlock_pcp(m: Machine, p: PcpIdx) -> None:
 
 @small
 def pcp_lock_holder(m: Machine, p: PcpIdx) -> CpuIdx:
-    """The CPU that holds the lock of these lists."""
+    """The CPU that holds the lock of these lists, or NO_CPU."""
     return int(m.pcps[p].locked) - 1
 
 

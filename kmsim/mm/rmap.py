@@ -12,13 +12,13 @@ its zone's lock.
 
 import numpy as np
 
-from kmsim.jit import only_with
+from kmsim.jit import Record, only_with
 from kmsim.mm.indices import Holder, Pfn
 from kmsim.mm.mmzone import Machine
 
 NO_HOLDER = 0
 
-holder_t = np.dtype((np.record, [("holder", np.int32)]))
+holder_t = np.dtype((Record, [("holder", np.int32)]))
 
 
 def machine_with_holders(m: Machine) -> Machine:

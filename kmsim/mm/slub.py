@@ -89,7 +89,7 @@ from kmsim.mm.slub_steps import (
     SLUB_DONE,
     SLUB_WAIT,
 )
-from kmsim.mm.wants import DONE, LOCK, SLOW_PATH, want_to_go_on
+from kmsim.mm.wants import DONE, LOCK, want_to_go_on
 
 # ---- verbs
 
@@ -217,22 +217,22 @@ def slab_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         if wants != DONE:
             return wants
         step = PAGES_ALLOCATED if stage == PAGES_WANTED else DISCARD
+        if not context.zone_locked:
+            return proceed(m, sl, ac, step)
     else:
         step = critical_section(m, sl, ac, stage)
     if step == DISCARD and context.discards == NO_SLAB:
         step = int(context.then)
-    if context.wants == SLOW_PATH:  # no lock was held
-        return proceed(m, sl, ac, step)
     context.stage = step
     return DONE if step == SLUB_DONE else want_to_go_on(m, ac)
 
 
 @small
 def pages_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
-    """What the page allocator wanted is granted: go on with it. `wants` says LOCK from its first lock on."""
+    """What the page allocator wanted is granted: go on with it."""
     wants = resume(m, ac)
     if wants == LOCK:
-        sl.contexts[ac].wants = LOCK
+        sl.contexts[ac].zone_locked = 1
     return wants
 
 

@@ -46,7 +46,7 @@ from kmsim.mm.slub_steps import (
     RETRY_LOAD_SLAB,
     SLUB_WAIT,
 )
-from kmsim.mm.wants import DONE
+from kmsim.mm.wants import DONE, LOCK
 
 _SLAB_GFP_MASK = GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK  # what of the caller's flags reaches the page allocator
 
@@ -83,6 +83,7 @@ def alloc_slab_pages(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         return PAGES_ALLOCATED
     context.stage = PAGES_WANTED
     context.wants = wants
+    context.zone_locked = int(wants == LOCK)
     return SLUB_WAIT
 
 

@@ -38,7 +38,7 @@ from kmsim.mm.slub_steps import (
     PUT_PARTIALS,
     SLUB_WAIT,
 )
-from kmsim.mm.wants import DONE, want_lock
+from kmsim.mm.wants import DONE, LOCK, want_lock
 from kmsim.mm.zonelist import page_zone
 
 
@@ -288,4 +288,5 @@ def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         return DISCARD
     context.stage = PAGES_FREED
     context.wants = wants
+    context.zone_locked = int(wants == LOCK)
     return SLUB_WAIT

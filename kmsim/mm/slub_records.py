@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import shared, small
+from kmsim.jit import Record, shared, small
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
 from kmsim.mm.indices import CacheIdx, CacheNodeIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, NodeIdx, SlabIdx
 from kmsim.mm.locks import NODE_LIST_LOCK, all_locks, first_of_class, nth_list_lock
@@ -50,7 +50,7 @@ SLAB_LIVE = 1 << 3  # it has pages
 
 kmem_cache_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("object_size", np.int64),
             ("slot_size", np.int64),  # kernel: size
@@ -94,7 +94,7 @@ kmem_cache_t = np.dtype(
 )
 kmem_cache_node_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("partial_first", np.int64),
             ("partial_last", np.int64),
@@ -106,7 +106,7 @@ kmem_cache_node_t = np.dtype(
 )
 kmem_cache_cpu_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("freelist", np.int32),  # the first free object, or NO_OBJECT
             ("slab", np.int32),
@@ -123,7 +123,7 @@ kmem_cache_cpu_t = np.dtype(
 )
 slab_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("pfn", np.int32),
             ("first_object", np.int32),
@@ -143,10 +143,11 @@ slab_t = np.dtype(
 # One request under way (the locals of the kernel's functions that it is in).
 slab_context_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("stage", np.int64),
             ("wants", np.int64),  # what a step that returned SLUB_WAIT wants (see mm.wants)
+            ("zone_locked", np.int64),  # has its request for pages wanted a zone's lock?
             ("obj", np.int64),
             ("cache", np.int64),
             ("node", np.int64),  # whose list_lock it has, or wants
@@ -184,7 +185,7 @@ slab_context_t = np.dtype(
 )
 slab_params_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("nr_cpus", np.int64),
             ("nr_nodes", np.int64),
@@ -197,7 +198,7 @@ slab_params_t = np.dtype(
 # What was done, for the price list; the caller sets it to zero.
 slab_work_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("alloc_slow", np.int64),
             ("free_slow", np.int64),

@@ -6,9 +6,11 @@ hold what an earlier frame has left there.
 
 import numpy as np
 
+from kmsim.jit import Record
+
 vm_frame_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("step", np.int64),
             ("drop", np.int64),  # ranges whose objects are still to be freed: the first and the last

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.jit import Record
 from kmsim.mm.locks import VMALLOC_CLASSES, all_locks, first_of_class
 from kmsim.mm.mmzone import NO_LOCK, Machine
 from kmsim.mm.slab_common import Caches
@@ -76,7 +77,7 @@ NR_VM_EVENTS = 24
 
 vmap_area_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("start", np.int64),  # vpn
             ("end", np.int64),
@@ -96,7 +97,7 @@ vmap_area_t = np.dtype(
 )
 vm_struct_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("nr_bytes", np.int64),  # requested
             ("va", np.int32),
@@ -114,7 +115,7 @@ vm_struct_t = np.dtype(
 )
 vmap_node_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("nr_busy", np.int64),
             ("nr_lazy", np.int64),
@@ -125,11 +126,11 @@ vmap_node_t = np.dtype(
     )
 )
 # A pool of ranges of one length; of node n and length p pages it is number n * MAX_VA_SIZE_PAGES + p - 1.
-vmap_pool_t = np.dtype((np.record, [("head", np.int32), ("tail", np.int32), ("len", np.int32)]))
-vmap_tree_t = np.dtype((np.record, [("root", np.int32), ("first", np.int32), ("nr", np.int64)]))
+vmap_pool_t = np.dtype((Record, [("head", np.int32), ("tail", np.int32), ("len", np.int32)]))
+vmap_tree_t = np.dtype((Record, [("root", np.int32), ("first", np.int32), ("nr", np.int64)]))
 vm_cpu_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("preload", np.int32),  # ne_fit_preload_node
             ("deferred", np.int32),  # vfree_deferred: the area that was added last
@@ -139,7 +140,7 @@ vm_cpu_t = np.dtype(
 )
 vm_params_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("start", np.int64),  # VMALLOC_START and VMALLOC_END, as vpns
             ("end", np.int64),
@@ -168,7 +169,7 @@ vm_params_t = np.dtype(
 )
 vm_context_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("wants", np.int64),  # what the step on top of the stack wants (see mm.wants)
             ("lock", np.int64),  # which lock, where it wants one, or to let go of one
@@ -194,7 +195,7 @@ vm_context_t = np.dtype(
 # What was done, for the price list; the caller sets it to zero.
 vm_work_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("areas_new", np.int64),
             ("areas_gone", np.int64),

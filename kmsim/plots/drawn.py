@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from kmsim.output import write_each
 from kmsim.plots.style import STYLE, UNDATED, styled
@@ -44,4 +45,9 @@ def csv_into(table: pd.DataFrame, file: Path) -> None:
 
 
 def _save(figure: Any, suffix: str, file: Path) -> None:
-    figure.savefig(file, format=suffix, metadata=UNDATED.get(suffix))
+    """Write a figure that is laid out. A PNG by its canvas: `savefig` draws all once before, to lay it out again."""
+    if suffix == "png":
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.print_png(file, metadata=UNDATED["png"])
+    else:
+        figure.savefig(file, format=suffix, metadata=UNDATED.get(suffix))

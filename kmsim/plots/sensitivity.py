@@ -1,4 +1,4 @@
-"""What hangs on assumed prices, as a figure and as tables in a terminal."""
+"""What depends on assumed prices, as a figure and as tables in a terminal."""
 
 from __future__ import annotations
 

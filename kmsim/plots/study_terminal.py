@@ -18,6 +18,7 @@ from rich.table import Table
 
 from kmsim.study.collect import RUNS
 from kmsim.study.results import StudyResult
+from kmsim.text import nr_of
 
 POINTS_MAX = 40  # that are printed
 NAMED_MAX = 10  # points, in a sentence
@@ -70,11 +71,6 @@ def _widest(labels: pd.Series[Any], name: str) -> int:
 def _short(axis: str) -> str:
     """The last part of a dotted key; of a price, its name."""
     return axis.removesuffix(".value").rpartition(".")[2]
-
-
-def nr_of(number: int, what: str) -> str:
-    """A number of things, one or several."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Sequence[str]) -> Table:

@@ -57,15 +57,16 @@ class NodeTypes(NamedTuple):
 
 def pageblock_counts(m: Machine, z: int) -> list[int]:
     """A zone's pageblocks by migratetype (kernel: pagetypeinfo_showblockcount_print)."""
-    zone = m.zones[z]
-    pageblock_order = int(m.params[0].pageblock_order)
-    pfns = np.arange(int(zone.start_pfn), int(zone.end_pfn), 1 << pageblock_order)
-    found = np.bincount(m.pageblocks[pfns >> pageblock_order], minlength=MIGRATE_TYPES)
-    section_order = (29 if m.params[0].page_shift == 16 else 27) - int(m.params[0].page_shift)
-    holes = int(zone.end_pfn - zone.start_pfn - zone.present_pages)
-    absent = holes >> section_order << section_order >> pageblock_order
+    # Every sample asks: field by field, as a record's attributes take a microsecond each.
+    start, end, present = (int(m.zones[name][z]) for name in ("start_pfn", "end_pfn", "present_pages"))
+    pageblock_order, page_shift = (int(m.params[name][0]) for name in ("pageblock_order", "page_shift"))
+    first, nr_blocks = start >> pageblock_order, -(-(end - start) >> pageblock_order)
+    found = np.bincount(m.pageblocks[first : first + nr_blocks], minlength=MIGRATE_TYPES)
+    section_order = (29 if page_shift == 16 else 27) - page_shift
+    absent = (end - start - present) >> section_order << section_order >> pageblock_order
     found[MIGRATE_MOVABLE] -= min(absent, int(found[MIGRATE_MOVABLE]))
-    return [int(blocks) for blocks in found]
+    counted: list[int] = found.tolist()
+    return counted
 
 
 def rows(m: Machine) -> tuple[NodeTypes, ...]:
@@ -78,15 +79,23 @@ def _node_rows(m: Machine, n: int, zones: dict[tuple[int, str], int]) -> NodeTyp
     """What it says of one node."""
     free = []
     pageblocks = []
-    orders = range(int(m.params[0].max_page_order) + 1)
     for name, z in ((name, z) for (node, name), z in zones.items() if node == n):
-        for migratetype, type_name in enumerate(MIGRATETYPE_NAMES):
-            lengths = [len(walk(m, free_list_head(m, z, order, migratetype))) for order in orders]
+        for type_name, lengths in zip(MIGRATETYPE_NAMES, _lengths(m, z), strict=True):
             capped = tuple(length >= COUNTED_MAX for length in lengths)
             counted = tuple(min(length, COUNTED_MAX) for length in lengths)
             free.append(FreeOfType(n, name, type_name, counted, capped))
         pageblocks.append(Pageblocks(n, name, tuple(pageblock_counts(m, z))))
     return NodeTypes(int(m.params[0].pageblock_order), MIGRATETYPE_NAMES, tuple(free), tuple(pageblocks))
+
+
+def _lengths(m: Machine, z: int) -> list[list[int]]:
+    """Free blocks of a zone, by migratetype and order."""
+    heads = np.arange(free_list_head(m, z, 0, 0), free_list_head(m, z, int(m.params[0].max_page_order) + 1, 0))
+    lengths = np.zeros(len(heads), np.int64)
+    for n in np.flatnonzero(m.pages["next"][heads] != heads):
+        lengths[n] = len(walk(m, int(heads[n])))
+    by_type: list[list[int]] = lengths.reshape(-1, MIGRATE_TYPES).T.tolist()
+    return by_type
 
 
 def text(nodes: tuple[NodeTypes, ...]) -> str:

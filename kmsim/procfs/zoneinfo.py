@@ -14,6 +14,7 @@ from kmsim.procfs.text import Once, count, lines_of, refusal, shown
 from kmsim.procfs.vmstat import NODE_STAT_ITEMS, ZONE_STAT_ITEMS
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
+_COUNTERS = ("count", "high", "batch")  # of a pageset
 _SIZES_MUST = ("min", "low", "high", "spanned", "present", "managed")  # what every kernel in use prints
 
 _ZONE = re.compile(r"Node +([0-9]{1,4}), zone +([A-Za-z0-9]{1,16})")
@@ -75,9 +76,11 @@ def rows(m: Machine) -> list[ZoneInfo]:
             with_node_stats.add(info.node)
             info.node_stats = dict.fromkeys(NODE_STAT_ITEMS, 0)
         info.stats = dict.fromkeys(ZONE_STAT_ITEMS, 0) | {"nr_free_pages": info.free}
-        for cpu, pcp in enumerate(pcps_of_zone(m, z)):
-            counters = {name: int(pcp[name]) for name in ("count", "high", "batch")}
-            info.pagesets.append(Pageset(cpu, counters, int(pcp.stat_threshold)))
+        pcps = pcps_of_zone(m, z)
+        columns = (pcps[name].tolist() for name in (*_COUNTERS, "stat_threshold"))
+        for cpu, values in enumerate(zip(*columns, strict=True)):
+            *counters, threshold = values
+            info.pagesets.append(Pageset(cpu, dict(zip(_COUNTERS, counters, strict=True)), threshold))
         info.node_unreclaimable = 0
         info.start_pfn = int(zone.start_pfn)
     return infos

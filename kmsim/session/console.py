@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from kmsim.jit_cache import CACHE_PROBLEM, cache_directory
+from kmsim.jit_mode import is_compiled
 from kmsim.text import harmless
 
 if TYPE_CHECKING:
@@ -31,23 +31,28 @@ stdout = TextConsole(highlight=False, emoji=False)
 stderr = TextConsole(stderr=True, highlight=False, emoji=False)
 
 PLAIN_LINE_SECONDS = 5.0  # between two lines of progress, where there is no terminal
+ENTRY_S = 20.0  # to compile what boots and ages a machine
 
 
 @contextmanager
-def compiling(*, quiet: bool) -> Iterator[CompileWatch]:
-    """Say so when something is compiled, which only the first run of a version does."""
+def compiling(*, quiet: bool, expected_s: float = ENTRY_S) -> Iterator[CompileWatch | None]:
+    """Say so when something is compiled, which only the first run of a version does; None where nothing ever is."""
+    if not is_compiled():
+        yield None
+        return
     from kmsim.compile_watch import watching
+    from kmsim.jit_cache import CACHE_PROBLEM, cache_directory
 
-    def say(name: str, seconds: float) -> None:
+    def say(line: str) -> None:
         if not quiet:
-            stderr.print(f"compiling {name} (first run of this version, {seconds:.0f} s so far)")
+            stderr.print(line, soft_wrap=True)
 
     if CACHE_PROBLEM and not quiet:
-        stderr.print(CACHE_PROBLEM, markup=False, soft_wrap=True)
-    with watching(say) as watch:
+        stderr.print(f"{CACHE_PROBLEM}; this run compiles for itself", markup=False, soft_wrap=True)
+    with watching(say, expected_s) as watch:
         yield watch
-    if watch.seconds and not quiet:
-        stderr.print(f"compiled in {watch.seconds:.1f} s, kept in {cache_directory()}", soft_wrap=True)
+    if watch.seconds:
+        say(f"compiled in {watch.seconds:.1f} s, kept in {cache_directory()}")
 
 
 def print_json(result: Result) -> None:

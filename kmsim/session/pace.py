@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kmsim.session.console import PLAIN_LINE_SECONDS, stderr
+from kmsim.text import nr_of
 
 if TYPE_CHECKING:
     from kmsim.config import Design
@@ -20,18 +21,23 @@ NAMED_MAX = 5  # files or points, of those that are named in a message
 
 def beginning(design: Design, counts: Counts) -> list[str]:
     """What is said when it is known what there is to do."""
-    from kmsim.plots.study_terminal import nr_of
+    from kmsim.study.compiled_once import seconds_to_compile
 
     until = design.inquiry.replications.until
     more = f", more until {until.response} is known to {until.half_width:.1%}" if until else ""
     dropped = f"; {nr_of(len(design.dropped), 'point')} dropped" if design.dropped else ""
     lines = [f"{nr_of(len(design.points), 'point')}, {nr_of(counts.total, 'run')}{more}{dropped}"]
+    to_compile = seconds_to_compile(design.study_of(design.points[0])) if counts.total > counts.reused else 0
+    if to_compile:
+        lines.append(f"the first run compiles, as it does once for each version of kmsim: about {duration(to_compile)}")
     if counts.reused:
-        lines.append(f"{counts.reused} runs are there already and used again")
+        lines.append(
+            f"used again: {nr_of(counts.reused, 'run')} that {'is' if counts.reused == 1 else 'are'} there already"
+        )
     if counts.nr_earlier:
-        lines.append(f"{counts.nr_earlier} runs of earlier versions of the study are left where they are")
-    lines += _named("are computed again", counts.bad_files)
-    return lines + _named("are none of ours and left", counts.other_files)
+        lines.append(f"left where it is: {nr_of(counts.nr_earlier, 'run')} of earlier versions of the study")
+    lines += _named("computed again", counts.bad_files)
+    return lines + _named("not written by kmsim, and left alone", counts.other_files)
 
 
 @contextmanager
@@ -103,7 +109,6 @@ def duration(seconds: float) -> str:
 
 def say_ending(counts: Counts) -> None:
     """Say at the end what should be looked at; in red where runs have no numbers that count."""
-    from kmsim.plots.study_terminal import nr_of
 
     if counts.stuck:
         of = f"{counts.stuck:,} of {nr_of(counts.total, 'run')}"
@@ -123,4 +128,4 @@ def _named(what: str, files: list[str]) -> list[str]:
     if not files:
         return []
     more = f", and {len(files) - NAMED_MAX} more" if len(files) > NAMED_MAX else ""
-    return [f"{len(files)} files {what}: {'; '.join(files[:NAMED_MAX])}{more}"]
+    return [f"{what}: {'; '.join(files[:NAMED_MAX])}{more}"]

@@ -8,11 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from kmsim.session.console import PLAIN_LINE_SECONDS, compiling, print_json, stderr, stdout
 
 if TYPE_CHECKING:
+    from kmsim.compile_watch import CompileWatch
     from kmsim.config import Study
     from kmsim.study.runner import Progress as Report
     from kmsim.study.store import Result
@@ -22,6 +32,7 @@ def run_and_show(study: Study, out: Path | None, timeline: Path | None = None, *
     """Simulate with progress, write, and print the tables."""
     from kmsim import api
     from kmsim.output import check_file
+    from kmsim.study.compiled_once import expected_compile_s
     from kmsim.study.store import check_replaceable, write_timing
 
     folder = out or Path("results") / study.name
@@ -29,9 +40,10 @@ def run_and_show(study: Study, out: Path | None, timeline: Path | None = None, *
     if timeline is not None:
         check_file(timeline)
     start = time.perf_counter()
-    with compiling(quiet=quiet) as watch, progress(quiet=quiet) as report:
-        result = api.run(study, folder, report, timeline=timeline)
-    write_timing(folder, compile_s=watch.seconds, total_s=time.perf_counter() - start)
+    expected_s = expected_compile_s(study)
+    with compiling(quiet=quiet, expected_s=expected_s) as watch, progress(watch, quiet=quiet) as report:
+        result = api.run(study, folder, progress=report, timeline=timeline)
+    write_timing(folder, compile_s=watch.seconds if watch else 0.0, total_s=time.perf_counter() - start)
     if as_json:
         print_json(result)
     elif not quiet:
@@ -47,15 +59,27 @@ def run_and_show(study: Study, out: Path | None, timeline: Path | None = None, *
     return result
 
 
+class Stage(ProgressColumn):
+    """What goes on: compiling, with the seconds so far, or simulating."""
+
+    def __init__(self, watch: CompileWatch | None) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
+        """The words, asked for ten times a second."""
+        return Text((self._watch.line() if self._watch else "") or "simulating")
+
+
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Report]:
+def progress(watch: CompileWatch | None, *, quiet: bool) -> Iterator[Report]:
     """A bar with ETA on a terminal, a plain line now and then otherwise, nothing when quiet."""
     from kmsim.study.runner import say_nothing
 
     if quiet:
         yield say_nothing
     elif stderr.is_terminal:
-        columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+        columns = (Stage(watch), BarColumn(), TextColumn("{task.percentage:.0f} %"))
         with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr) as bar:
             task = bar.add_task("simulating", total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from kmsim.jit_mode import start_again_compiled
 from kmsim.session.console import compiling, stdout
 
 SCHEMA_BYTES_MAX = 1 << 22
@@ -45,10 +46,12 @@ def _is_a_schema(file: Path) -> bool:
 def bench_and_show(name: str | None, operations: int, *, as_json: bool) -> None:
     """Measure the benches and print their rates; as JSON, one object or a list of them."""
     from kmsim.study.bench import bench_names, measure, study_of_bench
+    from kmsim.study.compiled_once import expected_compile_s
 
     studies = [study_of_bench(one, operations) for one in ([name] if name is not None else bench_names())]
     results = []
-    with compiling(quiet=as_json):
+    expected_s = max(expected_compile_s(study) for study in studies)
+    with compiling(quiet=as_json, expected_s=expected_s):
         for study in studies:
             results.append(measure(study))
             if not as_json:
@@ -81,17 +84,24 @@ def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
 def show_limits(name: str | None, *, as_json: bool) -> None:
     """Print the limits of a machine, or of every page size and order."""
     from kmsim.plots import questions
-    from kmsim.study.limits import ANY_MEMORY, every_machine, limits_of, machine_named
+    from kmsim.study.limits import every_machine, formula_of, limits_of, machine_named
 
-    configs = list(every_machine()) if name is None else [machine_named(name)]
+    if name is None:
+        rows = list(map(formula_of, every_machine()))
+        if as_json:
+            print(json.dumps([row._asdict() for row in rows], indent=2))
+        else:
+            questions.show_all_limits(rows, stdout)
+        return
+    config = machine_named(name)
+    if config.state.kind != "fresh":
+        start_again_compiled()
     with compiling(quiet=as_json):
-        rows = [limits_of(config) for config in configs]
+        row = limits_of(config)
     if as_json:
-        print(json.dumps([row._asdict() for row in rows], indent=2))
-    elif name is None:
-        questions.show_all_limits(rows, ANY_MEMORY, stdout)
+        print(json.dumps([row.as_dict()], indent=2))
     else:
-        questions.show_limits(rows[0], stdout)
+        questions.show_limits(row, stdout)
 
 
 def show_waste(words: list[str], name: str, *, as_json: bool) -> None:
@@ -101,6 +111,8 @@ def show_waste(words: list[str], name: str, *, as_json: bool) -> None:
     from kmsim.study.waste import sizes_of, waste_of
 
     sizes, config = sizes_of(words), machine_named(name, command="waste", argument="--machine")
+    if config.state.kind != "fresh":
+        start_again_compiled()
     with compiling(quiet=as_json):
         rows = waste_of(config, sizes)
     if as_json:

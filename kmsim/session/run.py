@@ -15,7 +15,7 @@ from kmsim.session.show import print_study_json
 
 if TYPE_CHECKING:
     from kmsim.config import Design, Study
-    from kmsim.study.campaign import Campaign, Outcome
+    from kmsim.study.campaign import Counts, Outcome
     from kmsim.study.executors import Executor
     from kmsim.study.results import StudyResult
 
@@ -60,9 +60,9 @@ def run_study_and_show(design: Design, out: Path | None, ways: Ways, *, quiet: b
     shard, executor = shard_of(ways.shard), executor_of(design, ways.jobs, ways.scheduler)
     drawn = Drawing()
 
-    def prepared(campaign: Campaign) -> None:
+    def prepared(counts: Counts) -> None:
         if not quiet:
-            for line in beginning(design, campaign.counts):
+            for line in beginning(design, counts):
                 stderr.print(line, markup=False, soft_wrap=True)
 
     with compiling(quiet=quiet), study_progress(quiet=quiet) as report:

@@ -16,7 +16,7 @@ from kmsim.session.run import Ended, executor_of
 
 if TYPE_CHECKING:
     from kmsim.config import Design
-    from kmsim.study.campaign import Campaign
+    from kmsim.study.campaign import Counts
     from kmsim.study.results import StudyResult
 
 VERSIONS, SAMPLED = "one-at-a-time", "sobol"  # folders of the two studies
@@ -109,12 +109,12 @@ def _run(what: str, design: Design, folder: Path, asked: Asked, *, quiet: bool) 
     from kmsim.study.sensitivity import AXIS
     from kmsim.study.whole_study import run_whole_study
 
-    def prepared(campaign: Campaign) -> None:
+    def prepared(counts: Counts) -> None:
         if not quiet:
             nr_versions = len(next(axis.levels for axis in design.axes if axis.name == AXIS))
-            runs = f"{len(design.points):,} points, {campaign.counts.total:,} runs"
+            runs = f"{len(design.points):,} points, {counts.total:,} runs"
             first = f"{what}: {nr_versions:,} versions of the prices, {runs}"
-            for line in (first, *beginning(design, campaign.counts)[1:]):
+            for line in (first, *beginning(design, counts)[1:]):
                 stderr.print(line, markup=False, soft_wrap=True)
 
     with compiling(quiet=quiet), study_progress(quiet=quiet) as report:

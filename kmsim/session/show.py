@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 def show_folder(folder: Path, point: int | None = None, replication: int = 0, *, as_json: bool) -> None:
     """Print the tables of a result, of a study, or of one run of it."""
+    from kmsim.config import ConfigError
+    from kmsim.config.asked import refused
     from kmsim.plots.terminal import show_result
     from kmsim.study.store import load
     from kmsim.study.study_folder import is_study_folder
 
+    if replication and point is None:
+        raise ConfigError([refused("comes_with", str(replication), "show", "--replication", what="--point")])
     if is_study_folder(folder) or point is not None:
         show_study_folder(folder, point, replication, as_json=as_json)
         return

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kmsim.config.design import Design
 from kmsim.config.points import Point
-from kmsim.study.archive import Damaged, Foreign, unpack
+from kmsim.study.archive import Damaged, Foreign, check, unpack
 from kmsim.study.executors import Done, Executor
 from kmsim.study.expected_cost import expected_cost
-from kmsim.study.identity import identity_of
+from kmsim.study.identity import files_of, hash_of_file, identity_of
 from kmsim.study.responses import WHOLE_RUN, responses_of
 from kmsim.study.statistics import sequential_done
-from kmsim.study.store import NotAResult, result_of
+from kmsim.study.store import END_FILE, NotAResult, result_of
 from kmsim.study.study_folder import StudyFolder
 
 
@@ -82,10 +82,11 @@ def say_nothing(counts: Counts) -> None:
 
 
 class Outcome(NamedTuple):
-    """All runs of the study, those that failed included, by point and replication."""
+    """How a campaign ended."""
 
-    runs: tuple[Wanted, ...]
+    runs: tuple[Wanted, ...]  # all, those that failed included, by point and replication; none if all was done before
     counts: Counts
+    files: dict[str, str]  # hashes of the files that the configs of runs name, by path
 
 
 class Campaign:
@@ -111,6 +112,7 @@ class Campaign:
         self._value: dict[str, float] = {}  # of the response that decides how many replications
         self._replications: dict[int, list[Wanted]] = {}  # by point, ascending
         self._seconds: dict[str, float] = {}  # expected, of those that are not done
+        self._files: dict[str, str] = {}  # hashes of those that configs name, by path
         self._nr_begun = 0  # runs that the executor has
         self._queue: list[tuple[float, int, str]] = []  # the longest first, then as they were wanted
 
@@ -143,7 +145,7 @@ class Campaign:
     def outcome(self) -> Outcome:
         """All runs, in the order of points and replications."""
         runs = (run for point in self._points for run in self._replications[point.number])
-        return Outcome(tuple(runs), self.counts)
+        return Outcome(tuple(runs), self.counts, self._files)
 
     # ---- one run
 
@@ -151,6 +153,7 @@ class Campaign:
         """Note a run that the study needs: take its result if it is there already, else queue it."""
         study = self._design.study_of(point, replication)
         machine = study.machine
+        self._files |= {str(path): hash_of_file(path) for path in files_of(study).values()}
         orders = machine.max_page_order, machine.pageblock_order
         run = Wanted(point, replication, identity_of(study), study.seed, machine.page_size, *orders)
         self._replications.setdefault(point.number, []).append(run)
@@ -160,28 +163,27 @@ class Campaign:
         if len(twins) > 1:
             self.counts.done += run.identity in self._ended - self._failed
             return
-        members = self._found(run.identity)
-        if members is not None:
+        archive = self._found(run.identity)
+        if archive is not None:
             self.counts.reused += 1
-            self._keep(run.identity, members)
+            self._keep(run.identity, archive)
             return
         self._seconds[run.identity] = expected_cost(study).seconds
         self.counts.seconds_left += self._seconds[run.identity]
         heapq.heappush(self._queue, (-self._seconds[run.identity], len(self._runs), run.identity))
 
-    def _found(self, identity: str) -> dict[str, bytes] | None:
-        """The members of a run's result that is done already; a file that cannot be used is noted."""
+    def _found(self, identity: str) -> bytes | None:
+        """The file of a run that is done already; one that cannot be used is noted."""
         for folder in (self._folder, *self._sources):
             try:
-                found = folder.run(identity)
+                archive = folder.run(identity)
             except (Damaged, Foreign) as error:
                 self.counts.bad_files.append(str(error))
                 continue
-            if found is not None:
-                archive, members = found
+            if archive is not None:
                 if folder is not self._folder:
                     self._folder.keep(identity, archive)
-                return members
+                return archive
         return None
 
     def _fill(self, executor: Executor) -> None:
@@ -203,26 +205,24 @@ class Campaign:
             self._folder.keep_failure(done.key, done.error)
             self.fail(done.key)
         else:
-            members = self._verified(done.key, done.archive)
+            try:
+                check(done.archive, done.key, "a worker's answer")
+            except (Damaged, Foreign) as error:
+                raise NotAResult(f"{error}; has it the same versions of kmsim, Python and packages as here?") from error
             self._folder.keep(done.key, done.archive)
-            self._keep(done.key, members)
+            self._keep(done.key, done.archive)
             self._decide_all(done.key)
 
-    def _verified(self, identity: str, archive: bytes) -> dict[str, bytes]:
-        try:
-            return unpack(archive, identity, "a worker's answer")
-        except (Damaged, Foreign) as error:
-            raise NotAResult(f"{error}; has it the same versions of kmsim, Python and packages as here?") from error
-
-    def _keep(self, identity: str, members: Mapping[str, bytes]) -> None:
+    def _keep(self, identity: str, archive: bytes) -> None:
         self._ended.add(identity)
         self.counts.done += len(self._runs[identity])
-        is_stuck = bool(json.loads(members["end.json"])["stuck"])
+        where = str(self._folder.run_path(identity))
+        is_stuck = bool(json.loads(unpack(archive, identity, where, END_FILE)[END_FILE])["stuck"])
         self.counts.stuck += len(self._runs[identity]) if is_stuck else 0
         until = self._design.inquiry.replications.until
         if until is not None and not is_stuck:  # its numbers are no estimate of anything
             config = tuple(one for one in self._design.inquiry.responses if one.name == until.response)
-            values = responses_of(result_of(members), config)
+            values = responses_of(result_of(unpack(archive, identity, where)), config)
             self._value[identity] = next(value for *_, batch, value in values if batch == WHOLE_RUN)  # perhaps NaN
 
     def fail(self, identity: str) -> None:

@@ -1,7 +1,7 @@
 """The checksums of a result: of each of its files, in a file of their own, which is written last.
 
-    checksums.json  the sha256 of each member by its name: of a run's archive, of a run's folder, of a study's folder,
-                    and of the figures in a folder
+    checksums.json  the sha256 of each member by its name: of a run's folder, of a study's folder, and of the figures
+                    in a folder; a run's archive has one of its own (`kmsim.study.archive`)
 
 What is read of a result is verified by them. A file that is damaged is named; so is one that the checksums do not
 name, and the checksums themselves if they are not, byte by byte, what `sums_of` writes. They guard against damage, not

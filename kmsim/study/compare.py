@@ -121,7 +121,9 @@ def _asking(study: StudyResult, other: StudyResult) -> StudyResult:
     if study.result is None or other.result is not None:
         return study
     configs = other.responses_config
-    values = response_rows(study.result, configs).assign(run=0, point=0, replication=0)[list(TABLES["responses"])]
+    values = (
+        response_rows(study.result, configs).frame().assign(run=0, point=0, replication=0)[list(TABLES["responses"])]
+    )
     asked = study.inquiry.model_copy(update={"responses": configs})
     return replace(study, responses=values, inquiry=asked)
 

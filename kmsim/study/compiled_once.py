@@ -12,16 +12,25 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import cache
+from pathlib import Path
 
 import llvmlite.binding
-import numba
 
 from kmsim.config import Study
 from kmsim.jit_cache import cache_directory
+from kmsim.jit_mode import is_compiled
 from kmsim.workload.plan import BULK, EXACT, plan_of
 
-_config: Any = numba.config  # its stubs do not know the options
+# Of one core, by the allocators of a kind; `python -m tests.compile_times` measures them again.
+COMPILE_S = {
+    "pages": 20.0,
+    "pages-lists": 22.0,
+    "pages-slabs": 32.0,
+    "pages-slabs-lists": 35.0,
+    "pages-slabs-vmalloc": 60.0,
+}
+STATE_S = 8.0  # for a state that is built from files, or aged
 
 
 def kind_of(study: Study) -> str:
@@ -37,13 +46,33 @@ def kind_of(study: Study) -> str:
     return "-".join([*parts, study.machine.state.kind])
 
 
+def _marker(study: Study) -> Path:
+    """The file that is there once a run of the kind was compiled for this kind of processor."""
+    return cache_directory() / f"{kind_of(study)}.{_processor()}.compiled"
+
+
+@cache
+def _processor() -> str:
+    return str(llvmlite.binding.get_host_cpu_name())
+
+
+def seconds_to_compile(study: Study) -> float:
+    """Seconds that a run of the study is expected to compile for; 0 where another of its kind has done that."""
+    return 0.0 if not is_compiled() or _marker(study).exists() else expected_compile_s(study)
+
+
+def expected_compile_s(study: Study) -> float:
+    """Seconds that the first run of its kind is expected to compile for."""
+    allocators, _, state = kind_of(study).rpartition("-")
+    return COMPILE_S[allocators] + (0 if state == "fresh" else STATE_S)
+
+
 @contextmanager
 def compiled_once(study: Study) -> Iterator[None]:
     """Make other runs of the kind wait, within the block, where none ever ran on this kind of processor."""
-    processor = llvmlite.binding.get_host_cpu_name()
-    folder = cache_directory()
-    marker = folder / f"{kind_of(study)}.{processor}.compiled"
-    if _config.DISABLE_JIT or marker.exists():
+    marker = _marker(study)
+    folder = marker.parent
+    if not is_compiled() or marker.exists():
         yield
         return
     try:

@@ -12,16 +12,20 @@ import hashlib
 import json
 import platform
 import re
+import zlib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from kmsim.config import Study
+from kmsim.config.parts import remembered
+from kmsim.config.quantities import Model
 from kmsim.config.state import FILE_KEYS
+from kmsim.config.study import PARTS
 from kmsim.input_file import read_input
 from kmsim.procfs.recorded import BYTES_MAX
-from kmsim.study.store import PACKAGES, SCHEMA_VERSION, NotAResult
+from kmsim.study.store import SCHEMA_VERSION, NotAResult, versions
 
 NR_DIGITS = 32
 IDENTITY = re.compile(f"[0-9a-f]{{{NR_DIGITS}}}")
@@ -30,8 +34,9 @@ _PACKAGE = Path(__file__).parents[1]
 # Whose sources decide the bytes of a run's result; in `study` only what makes its tables.
 _MODEL = ("mm", "procfs", "metrics", "config", "workload", "sim")
 _TABLES = (
-    *("archive.py", "checksums.py", "identity.py", "largest.py", "parquet_file.py", "rows.py", "runner.py"),
-    *("simulate.py", "slab_tables.py", "statistics.py", "store.py", "tables.py", "timeline_file.py", "warm_up.py"),
+    *("archive.py", "checksums.py", "identity.py", "largest.py", "members.py", "npy_table.py", "parquet_file.py"),
+    *("rows.py", "runner.py", "simulate.py", "slab_tables.py", "statistics.py", "store.py", "tables.py"),
+    *("timeline_file.py", "warm_up.py"),
 )
 
 
@@ -54,36 +59,39 @@ def _place() -> dict[str, Any]:
         "kmsim": version("kmsim"),
         "model": model_hash(),
         "schema_version": SCHEMA_VERSION,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         "python": platform.python_version(),
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
         "host": [platform.system(), platform.machine()],
     }
 
 
-def point_dump(study: Study) -> dict[str, Any]:
-    """The config that decides a run, without its seed and what the study is called. JSON-ready."""
-    dumped: dict[str, Any] = study.model_dump(mode="json", exclude_none=True, exclude={"name", "seed"})
-    return dumped
-
-
 def identity_facts(study: Study) -> dict[str, Any]:
-    """Everything that the identity of a run is a hash of; `study` is a resolved study of one run. JSON-ready."""
-    return {**_place(), "seed": study.seed, "files": _files(study), "point": point_dump(study)}
+    """What the identity of a run is a hash of beside its config; `study` is a resolved study of one run. JSON-ready."""
+    return {**_place(), "files": {key: hash_of_file(path) for key, path in files_of(study).items()}}
 
 
 def identity_of(study: Study) -> str:
     """The identity of a run, 32 hexadecimal digits."""
-    text = json.dumps(identity_facts(study), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:NR_DIGITS]
+    facts = json.dumps({**identity_facts(study), "seed": study.seed}, sort_keys=True)
+    texts = [facts, *(_text_of(getattr(study, part)) for part in PARTS)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:NR_DIGITS]
 
 
-def _files(study: Study) -> dict[str, str]:
-    """Hashes of the files in which the config says that a state is kept. NotAResult where one cannot be read."""
+@remembered
+def _text_of(part: Model) -> str:
+    """A part of a config as one line."""
+    return json.dumps(part.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
+
+
+def files_of(study: Study) -> dict[str, Path]:
+    """The files in which the config says that a state is kept, by their keys."""
     paths = {key: getattr(study.machine.state, key, None) for key in FILE_KEYS}
-    return {key: _hash_of_file(path) for key, path in paths.items() if path is not None}
+    return {key: path for key, path in paths.items() if path is not None}
 
 
-def _hash_of_file(path: Path) -> str:
+def hash_of_file(path: Path) -> str:
+    """A hash of a file that a config names. NotAResult where it cannot be read."""
     try:
         return hashlib.sha256(read_input(path, BYTES_MAX)).hexdigest()
     except OSError as error:

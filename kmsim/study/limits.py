@@ -6,13 +6,13 @@ its first state, which is asked order by order. Leaves out what reclaim and comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kmsim.config import MachineConfig, from_mapping, load
+from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
 from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
 from kmsim.mm.mmzone import Machine
@@ -22,22 +22,18 @@ from kmsim.sim.run.boot import machine_of
 from kmsim.units import format_size
 
 SEED = 1
-ANY_MEMORY = "4GiB"  # enough for a few of the largest blocks of every page size
 ANY_THREAD = {"threads": [{"name": "nobody"}]}  # a study has a workload; nothing of it runs here
 
 
-class LimitRow(NamedTuple):
-    """The limits of one kernel on one machine; bytes, and `largest_success` 0 where nothing succeeds."""
+class FormulaRow(NamedTuple):
+    """The limits of one kernel by the formula, in bytes; what a machine with memory enough gives."""
 
-    machine: str
     page_size: int
     max_page_order: int
     thp: bool
     kmalloc_max_size: int
     kmalloc_max_cache_size: int
     kmalloc_max_order: int
-    largest_success: int
-    why: str
 
     @property
     def max_order_before_6_4(self) -> int:
@@ -45,12 +41,31 @@ class LimitRow(NamedTuple):
         return self.max_page_order + 1
 
 
+class LimitRow(NamedTuple):
+    """The limits of one machine: by the formula, and what the allocator answers; `largest_success` may be 0 bytes."""
+
+    machine: str
+    formula: FormulaRow
+    largest_success: int
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields side by side."""
+        answer = {"largest_success": self.largest_success, "why": self.why}
+        return {"machine": self.machine, **self.formula._asdict(), **answer}
+
+
 def machine_named(name: str, *, command: str = "limits", argument: str = "MACHINE") -> MachineConfig:
     """The machine of that shipped name, or of a file: a machine's, or a study's."""
+    return study_named(name, (), command=command, argument=argument).machine
+
+
+def study_named(name: str, sets: Sequence[str], *, command: str, argument: str) -> Study:
+    """The study of that file, or one on that machine in which nobody does anything; with overrides."""
     file = asked_file("machines", name, command=command, argument=argument)
     if "machine" in _keys(file):
-        return load(file).machine
-    return from_mapping({"machine": str(file), "workload": ANY_THREAD}).machine
+        return load(file, sets)
+    return from_mapping({"machine": str(file), "workload": ANY_THREAD}, sets)
 
 
 def _keys(path: Path) -> set[str]:
@@ -65,7 +80,7 @@ def _keys(path: Path) -> set[str]:
         return {"machine"}
 
 
-def every_machine(memory: str = ANY_MEMORY) -> Iterator[MachineConfig]:
+def every_machine(memory: str = "4GiB") -> Iterator[MachineConfig]:
     """A machine for each page size and each order that the kernel can be built with."""
     for page_size in PAGE_SIZES:
         arch = "x86-64" if page_size == PAGE_SIZES[0] else "arm64"
@@ -84,22 +99,19 @@ def every_machine(memory: str = ANY_MEMORY) -> Iterator[MachineConfig]:
             yield from_mapping({"machine": config, "workload": ANY_THREAD}).machine
 
 
+def formula_of(config: MachineConfig) -> FormulaRow:
+    """The limits that follow from how a machine's kernel is built."""
+    found = Caches(config.slab_build).limits
+    sizes = found.kmalloc_max_size, found.kmalloc_max_cache_size, found.kmalloc_max_order
+    return FormulaRow(config.page_size, config.max_page_order, config.thp.built_in, *sizes)
+
+
 def limits_of(config: MachineConfig) -> LimitRow:
     """The limits of a machine, the largest success asked of it."""
-    caches = Caches(config.slab_build)
     m = machine_of(config, SEED)
-    order = largest_order(m, caches)
-    return LimitRow(
-        machine=config.name,
-        page_size=config.page_size,
-        max_page_order=config.max_page_order,
-        thp=config.thp.built_in,
-        kmalloc_max_size=caches.limits.kmalloc_max_size,
-        kmalloc_max_cache_size=caches.limits.kmalloc_max_cache_size,
-        kmalloc_max_order=caches.limits.kmalloc_max_order,
-        largest_success=config.page_size << order if order >= 0 else 0,
-        why=reason(m, order),
-    )
+    order = largest_order(m, Caches(config.slab_build))
+    largest_success = config.page_size << order if order >= 0 else 0
+    return LimitRow(config.name, formula_of(config), largest_success, reason(m, order))
 
 
 def largest_order(m: Machine, caches: Caches) -> int:

@@ -11,6 +11,7 @@ Source: David and Nagaraja, Order Statistics (2003), section 7.1.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -81,12 +82,16 @@ def histogram_quantiles(
 
 def ranks(n: int, q: Floats, confidence: float = CONFIDENCE) -> tuple[Ints, Ints]:
     """The ranks (from 1) between which the true quantiles lie; 0 and n + 1 where no rank is far enough out."""
+    each = [_ranks(n, share, confidence) for share in q.tolist()]
+    return np.array([low for low, _ in each], np.int64), np.array([high for _, high in each], np.int64)
+
+
+@lru_cache(4096)  # the runs of a sweep have the same numbers of operations
+def _ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
     from scipy.stats import binom
 
     tail = (1 - confidence) / 2
-    low = np.asarray(binom.ppf(tail, n, q), np.int64)
-    high = np.asarray(binom.ppf(1 - tail, n, q), np.int64) + 1
-    return low, high
+    return int(binom.ppf(tail, n, q)), int(binom.ppf(1 - tail, n, q)) + 1
 
 
 def _rank(n: int, q: Floats) -> Ints:

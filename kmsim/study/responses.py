@@ -10,19 +10,21 @@ windows has a value: latencies, counts, locks and time, not what memory is like 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kmsim.config import ResponseConfig
 from kmsim.config.responses import MEASURES
+from kmsim.metrics.columns import Array, Table, as_arrays
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import ranked
 from kmsim.mm.gfp import parse_gfp
 from kmsim.study.store import Result
-from kmsim.study.tables import LARGEST_KMALLOC, Tables
+from kmsim.study.tables import LARGEST_KMALLOC
 from kmsim.units import PS_PER_NS
 
 MIB = 1 << 20
@@ -30,6 +32,8 @@ PS_PER_US, PS_PER_MS, PS_PER_S = 10**6, 10**9, 10**12
 WHOLE_RUN = -1  # the number of no window
 QUANTILES_OF = {"latency_p50": 500, "latency_p90": 900, "latency_p99": 990, "latency_p999": 999}  # in thousandths
 NAN = math.nan
+
+Ints = NDArray[np.int64]
 
 
 class Value(NamedTuple):
@@ -44,13 +48,12 @@ class Value(NamedTuple):
 class Measured(NamedTuple):
     """The tables that a response is computed from."""
 
-    tables: Tables
+    tables: Mapping[str, pd.DataFrame]
     page_size: int
 
-    @property
-    def last(self) -> pd.DataFrame:
-        """Free blocks when the run ended."""
-        return _at_end(self.tables["samples"])
+    def __call__(self, name: str) -> Table:
+        """One of them as arrays."""
+        return as_arrays(self.tables, name)
 
 
 def responses_of(result: Result, configs: Iterable[ResponseConfig]) -> list[Value]:
@@ -69,20 +72,28 @@ def _value(run: Measured, config: ResponseConfig) -> float:
     return float(_OF_RUNS[config.measure](run, config))
 
 
-def quantile_ns(buckets: pd.DataFrame, thousandths: int) -> float:
+def quantile_ns(buckets: Table, thousandths: int) -> float:
     """The middle of the bucket in which a quantile lies, of all these histograms together; NaN of none."""
-    if buckets.empty:
+    if not len(buckets):
         return NAN
-    merged = buckets.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
-    at = merged.iloc[int(ranked(merged["count"].to_numpy(), np.zeros(1, np.int64), thousandths)[0])]
-    low, high = (round(float(at[bound]) * PS_PER_NS) for bound in ("low_ns", "high_ns"))
+    merged = merged_buckets(buckets)
+    at = int(ranked(merged["count"], np.zeros(1, np.int64), thousandths)[0])
+    low, high = (round(float(merged[bound][at]) * PS_PER_NS) for bound in ("low_ns", "high_ns"))
     return (low + high - 1) / 2 / PS_PER_NS
+
+
+def merged_buckets(buckets: Table) -> Table:
+    """One histogram of several: each bucket once, in ascending order."""
+    low, first, bucket = np.unique(buckets["low_ns"], return_index=True, return_inverse=True)
+    count = np.zeros(len(low), np.int64)
+    np.add.at(count, bucket, buckets["count"])
+    return Table({"low_ns": low, "high_ns": buckets["high_ns"][first], "count": count})
 
 
 # ---- of operations
 
 
-def rows_about(table: pd.DataFrame, config: ResponseConfig, *, of_kind: bool = True) -> pd.DataFrame:
+def rows_about(table: Table, config: ResponseConfig, *, of_kind: bool = True) -> Table:
     """The rows of the operations that a response is about, or of those of any kind."""
     wanted = {
         "kind": config.of_kind if of_kind else None,
@@ -91,21 +102,25 @@ def rows_about(table: pd.DataFrame, config: ResponseConfig, *, of_kind: bool = T
         "order": config.order,
         "cache": config.cache,
     }
-    for column, value in wanted.items():
-        if value is not None:
-            table = table[table[column] == value]
-    return table
+    masks = [table[column] == value for column, value in wanted.items() if value is not None]
+    return table.where(np.logical_and.reduce(masks)) if masks else table
 
 
-def _operations(run: Measured, config: ResponseConfig) -> pd.DataFrame:
-    return rows_about(run.tables["operations"], config)
+def _operations(run: Measured, config: ResponseConfig) -> Table:
+    return rows_about(run("operations"), config)
+
+
+def _longest(operations: Table) -> float:
+    latencies = operations["max_ns"]
+    known = latencies[~np.isnan(latencies)]
+    return float(known.max()) if len(known) else NAN
 
 
 def _quantile(thousandths: int) -> Callable[[Measured, ResponseConfig], float]:
     def quantile(run: Measured, config: ResponseConfig) -> float:
-        longest = _operations(run, config)["max_ns"].max()
+        longest = _longest(_operations(run, config))
         # The middle of the last bucket may lie above all that is in it.
-        return float(np.minimum(quantile_ns(rows_about(run.tables["histograms"], config), thousandths), longest))
+        return float(np.minimum(quantile_ns(rows_about(run("histograms"), config), thousandths), longest))
 
     return quantile
 
@@ -117,8 +132,8 @@ def _latency_mean(run: Measured, config: ResponseConfig) -> float:
 
 def _time_per_mib(run: Measured, config: ResponseConfig) -> float:
     """Frees are divided by the bytes that were allocated, too, so that both kinds add up to the whole."""
-    operations = rows_about(run.tables["operations"], config, of_kind=False)
-    of_kind = operations if config.of_kind is None else operations[operations["kind"] == config.of_kind]
+    operations = rows_about(run("operations"), config, of_kind=False)
+    of_kind = operations if config.of_kind is None else operations.where(operations["kind"] == config.of_kind)
     return _ratio(of_kind["sum_ps"].sum(), operations["asked_bytes"].sum(), times=MIB, over=PS_PER_US)
 
 
@@ -142,25 +157,27 @@ def _share_of(column: str) -> Callable[[Measured, ResponseConfig], float]:
 # ---- of time and locks
 
 
-def _whole_ps(times_ns: pd.Series) -> pd.Series:
+def _whole_ps(times_ns: Array) -> Ints:
     """The picoseconds that a table gives as nanoseconds; exact up to 2.5 hours."""
-    return (times_ns * PS_PER_NS).round().astype("int64")
+    whole: Ints = np.rint(times_ns * PS_PER_NS).astype(np.int64)
+    return whole
 
 
 def _simulated_ps(run: Measured) -> int:
-    return int(_whole_ps(run.tables["cpus"]["run_ns"]).max())
+    return int(_whole_ps(run("cpus")["run_ns"]).max())
 
 
 def _lock_wait_share(run: Measured, _: ResponseConfig) -> float:
-    cpus = run.tables["cpus"]
+    cpus = run("cpus")
     return _ratio(_whole_ps(cpus["lock_wait_ns"]).sum(), _whole_ps(cpus["run_ns"]).sum(), times=100)
 
 
-def _locks(run: Measured, config: ResponseConfig) -> pd.DataFrame:
+def _locks(run: Measured, config: ResponseConfig) -> Table:
     """The lock that a response is about, or those of all zones."""
-    locks = run.tables["locks"]
-    of_all_zones = locks["lock"].str.startswith("zone ")
-    return locks[of_all_zones if config.lock is None else locks["lock"] == config.lock]
+    locks = run("locks")
+    if config.lock is not None:
+        return locks.where(locks["lock"] == config.lock)
+    return locks.where(np.array([name.startswith("zone ") for name in locks["lock"].tolist()], np.bool_))
 
 
 def _lock_wait_mean(run: Measured, config: ResponseConfig) -> float:
@@ -176,19 +193,20 @@ def _lock_contended_share(run: Measured, config: ResponseConfig) -> float:
 # ---- of memory at the end
 
 
-def _at_end(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["time_ns"] == table["time_ns"].max()]
+def _at_end(table: Table) -> Table:
+    times = table["time_ns"]
+    return table.where(times == times.max()) if len(table) else table
 
 
-def _of_zone(table: pd.DataFrame, config: ResponseConfig) -> pd.DataFrame:
-    return table if config.zone is None else table[table["zone"] == config.zone]
+def _of_zone(table: Table, config: ResponseConfig) -> Table:
+    return table if config.zone is None else table.where(table["zone"] == config.zone)
 
 
 def _pages_held(run: Measured) -> int:
     """Pages that were taken between the start and the end of the run, and not given back."""
-    memory = run.tables["memory"]
-    unused = (memory["free_pages"] + memory["pcp_pages"]).groupby(memory["time_ns"]).sum()
-    return int(unused.iloc[0] - unused.iloc[-1])
+    memory = run("memory")
+    unused, times = memory["free_pages"] + memory["pcp_pages"], memory["time_ns"]
+    return int(unused[times == times.min()].sum() - unused[times == times.max()].sum())
 
 
 def _memory_held(run: Measured, _: ResponseConfig) -> float:
@@ -196,15 +214,15 @@ def _memory_held(run: Measured, _: ResponseConfig) -> float:
 
 
 def _internal_waste(run: Measured, _: ResponseConfig) -> float:
-    live_bytes = _at_end(run.tables["activity"])["live_bytes"].max()
+    live_bytes = int(_at_end(run("activity"))["live_bytes"].max())
     held = _pages_held(run) * run.page_size
     # Frees that are under way when the run ends have given their pages back and still count as live.
     return _ratio(max(held - live_bytes, 0), held, times=100)
 
 
-def _memory_at_end(run: Measured, config: ResponseConfig) -> pd.DataFrame:
+def _memory_at_end(run: Measured, config: ResponseConfig) -> Table:
     """The rows of the zones that a response is about; none where the machine has not that zone."""
-    return _of_zone(_at_end(run.tables["memory"]), config)
+    return _of_zone(_at_end(run("memory")), config)
 
 
 def _memory(column: str) -> Callable[[Measured, ResponseConfig], float]:
@@ -215,40 +233,43 @@ def _memory(column: str) -> Callable[[Measured, ResponseConfig], float]:
     return mib
 
 
-def _free_blocks(run: Measured, config: ResponseConfig) -> tuple[pd.Series, int]:
-    """Free blocks by order, of one zone or of all together, and the order that the response is about."""
-    blocks = _of_zone(run.last, config).groupby("order")["nr_free"].sum().sort_index()
+def _free_blocks(run: Measured, config: ResponseConfig) -> tuple[Ints, int]:
+    """Free blocks by order when the run ended, of one zone or of all together, and the order that is asked about."""
+    last = _of_zone(_at_end(run("samples")), config)
+    blocks = np.zeros(int(last["order"].max(initial=-1)) + 1, np.int64)
+    np.add.at(blocks, last["order"], last["nr_free"])
     order = config.order
     if config.block is not None:
         order = max(-(-config.block // run.page_size) - 1, 0).bit_length()
     return blocks, order or 0
 
 
-def _pages(blocks: pd.Series) -> int:
-    return int((blocks.to_numpy() << blocks.index.to_numpy()).sum())
+def _pages(blocks: Ints, order: int = 0) -> int:
+    """Pages in the blocks of at least this order."""
+    return int((blocks << np.arange(len(blocks)))[order:].sum())
 
 
 def _free_in_blocks(run: Measured, config: ResponseConfig) -> float:
     blocks, order = _free_blocks(run, config)
-    return _pages(blocks[blocks.index >= order]) * run.page_size / MIB if len(blocks) else NAN
+    return _pages(blocks, order) * run.page_size / MIB if len(blocks) else NAN
 
 
 def _unusable_index(run: Measured, config: ResponseConfig) -> float:
     blocks, order = _free_blocks(run, config)
-    if blocks.empty:
+    if not len(blocks):
         return NAN
     free_pages = _pages(blocks)
-    return _ratio(free_pages - _pages(blocks[blocks.index >= order]), free_pages) if free_pages else 1.0
+    return _ratio(free_pages - _pages(blocks, order), free_pages) if free_pages else 1.0
 
 
 def _fragmentation_index(run: Measured, config: ResponseConfig) -> float:
     """As `mm.vmstat.fragmentation_index`: -1 where a block is free, else towards 1 the less memory is missing."""
     blocks, order = _free_blocks(run, config)
-    if blocks.empty:
+    if not len(blocks):
         return NAN
     if not blocks.sum():
         return 0.0
-    if blocks[blocks.index >= order].any():
+    if blocks[order:].any():
         return -1.0
     return 1 - (1 + _pages(blocks) / (1 << order)) / float(blocks.sum())
 
@@ -260,7 +281,7 @@ def _free_huge_pages(run: Measured, config: ResponseConfig) -> float:
 
 def _largest_free_block(run: Measured, config: ResponseConfig) -> float:
     zones = _memory_at_end(run, config)
-    if zones.empty:
+    if not len(zones):
         return NAN
     order = int(zones["largest_free_order"].max())
     return (run.page_size << order) / MIB if order >= 0 else 0.0
@@ -268,9 +289,9 @@ def _largest_free_block(run: Measured, config: ResponseConfig) -> float:
 
 def _counter(name: str | None, scale: float = 1.0) -> Callable[[Measured, ResponseConfig], float]:
     def counter(run: Measured, config: ResponseConfig) -> float:
-        vmstat = run.tables["vmstat"]
-        found = vmstat.loc[vmstat["name"] == (name or config.counter), "value"]
-        return float(found.iloc[0]) / scale if len(found) else NAN
+        vmstat = run("vmstat")
+        found = vmstat["value"][vmstat["name"] == (name or config.counter)]
+        return float(found[0]) / scale if len(found) else NAN
 
     return counter
 
@@ -283,7 +304,7 @@ def _ratio(part: int, whole: int, times: int = 1, over: int = 1) -> float:
 _OF_WINDOWS: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "latency_mean": _latency_mean,
     **{measure: _quantile(thousandths) for measure, thousandths in QUANTILES_OF.items()},
-    "latency_max": lambda run, config: float(_operations(run, config)["max_ns"].max()),
+    "latency_max": lambda run, config: _longest(_operations(run, config)),
     "time_per_mib": _time_per_mib,
     "operations": _sum_of("count"),
     "throughput": _throughput,

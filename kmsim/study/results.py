@@ -63,6 +63,7 @@ class StudyResult:
     responses: pd.DataFrame
     in_memory: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # of a run that is not on disk
     result: Result | None = None  # of a plain run
+    files: Mapping[str, str] = field(default_factory=dict)  # hashes of those that its configs name
 
     @property
     def question(self) -> str:
@@ -103,15 +104,20 @@ class StudyResult:
         name = str(found["file"].iloc[0])
         if not name:
             raise NotAResult(f"run {number}: must have a result; it failed (see {self.path / 'failures'})")
-        path = self.path / name
-        if not RUN_FILE.fullmatch(name):
-            must = "must name files such as runs/IDENTITY.zip"
-            raise NotAResult(f"{self.path / RUNS_TABLE}: {must}, found {name[:80]!r}")
+        path = self.run_path(name)
         try:
             content = read_input(path, ARCHIVE_BYTES_MAX)
         except OSError as error:
             raise NotAResult(f"{path}: must be a run's result; {error.strerror}") from error
         return result_of(unpack(content, path.stem, str(path)), f"{path}: must be a run's result")
+
+    def run_path(self, name: str) -> Path:
+        """The path of a run's file, by its name in the table of runs; NotAResult where that is no run's."""
+        assert self.path is not None, "a study of several runs is on disk"
+        if not RUN_FILE.fullmatch(name):
+            must = "must name files such as runs/IDENTITY.zip"
+            raise NotAResult(f"{self.path / RUNS_TABLE}: {must}, found {name[:80]!r}")
+        return self.path / name
 
     @property
     def counted_runs(self) -> pd.DataFrame:
@@ -186,7 +192,7 @@ def load_study(path: str | Path) -> StudyResult:
     responses = _read(folder / "responses.parquet", TABLES["responses"])
     _check_together(folder, axes, runs, responses)
     of_study = (folder, design.name, design.seed, facts, text, inquiry)
-    return StudyResult(*of_study, axes, dropped, runs, responses)
+    return StudyResult(*of_study, axes, dropped, runs, responses, files=design.files)
 
 
 def _inquiry(folder: Path, axes: Sequence[Axis]) -> tuple[Inquiry, str]:
@@ -230,9 +236,9 @@ def study_of_result(result: Result) -> StudyResult:
     machine, inquiry = study.machine, Inquiry()
     row = run_row(machine.page_size, (machine.max_page_order, machine.pageblock_order), result)
     runs = pd.DataFrame([{**_PLACE, "seed": study.seed, "file": "", **row}])
-    responses = response_rows(result, inquiry.responses).assign(**_PLACE)[list(TABLES["responses"])]
+    responses = response_rows(result, inquiry.responses).frame().assign(**_PLACE)[list(TABLES["responses"])]
     found = {"histograms": histogram_rows(result), "series": series_rows(result)}
-    tables = {name: table.assign(run=0)[list(TABLES[name])] for name, table in found.items()}
+    tables = {name: table.frame().assign(run=0)[list(TABLES[name])] for name, table in found.items()}
     of_study = (result.path, study.name, study.seed, result.provenance, result.config_yaml, inquiry)
     return StudyResult(*of_study, (), (), runs, responses, tables, result)
 

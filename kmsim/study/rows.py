@@ -7,37 +7,39 @@ number of operations, names and CPUs that come twice. It leaves out the values t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from kmsim.study.tables import KEYS, Tables
+from kmsim.metrics.columns import Array, Table, as_arrays
+from kmsim.study.tables import KEYS
 
 
 class WrongRows(ValueError):
-    """The rows of a table do not fit together; `file` is the table's."""
+    """The rows of a table do not fit together; `table` is its name."""
 
     def __init__(self, table: str, must: str) -> None:
         super().__init__(f"must {must}")
-        self.file = f"{table}.parquet"
+        self.table = table
 
 
-def check_rows(tables: Tables) -> None:
+def check_rows(tables: Mapping[str, pd.DataFrame]) -> None:
     """WrongRows names the first table of a whole run whose rows do not fit together."""
-    samples, memory = tables["samples"], tables["memory"]
+    samples, memory = as_arrays(tables, "samples"), as_arrays(tables, "memory")
     zones = _once(memory, "zone")
     _check("memory", _is_grid(memory, ("time_ns", "zone")), "have one row for each zone at every instant")
     is_grid = _is_grid(samples, ("time_ns", "zone", "order")) and _counts_up(samples["order"])
     _check(
         "samples", is_grid and _once(samples, "zone") == zones, "have one row for each zone and order at every instant"
     )
-    _check("samples", _once(samples, "time_ns") == _once(memory, "time_ns"), "have the instants of memory.parquet")
-    is_of_operations = _counts_the_same(tables["operations"], tables["histograms"])
-    _check("histograms", is_of_operations, "count the operations that operations.parquet counts")
-    _check("cpus", _counts_up(tables["cpus"]["cpu"]), "have one row for each CPU")
-    for table, name in (("vmstat", "name"), ("locks", "lock"), ("slabs", "cache")):
-        _check(table, tables[table][name].is_unique, f"have each {name} once")
+    _check("samples", _once(samples, "time_ns") == _once(memory, "time_ns"), "have the instants of the table memory")
+    is_of_operations = _counts_the_same(as_arrays(tables, "operations"), as_arrays(tables, "histograms"))
+    _check("histograms", is_of_operations, "count the operations that the table operations counts")
+    _check("cpus", _counts_up(as_arrays(tables, "cpus")["cpu"]), "have one row for each CPU")
+    for name, key in (("vmstat", "name"), ("locks", "lock"), ("slabs", "cache")):
+        table = as_arrays(tables, name)
+        _check(name, len(_once(table, key)) == len(table), f"have each {key} once")
 
 
 def _check(table: str, holds: bool, must: str) -> None:
@@ -45,34 +47,35 @@ def _check(table: str, holds: bool, must: str) -> None:
         raise WrongRows(table, must)
 
 
-def _once(table: pd.DataFrame, column: str) -> list[object]:
-    return list(table[column].unique())
+def _once(table: Table, column: str) -> list[object]:
+    """The values of a column in the order in which they first come."""
+    return list(dict.fromkeys(table[column].tolist()))
 
 
-def _counts_up(numbers: pd.Series) -> bool:
+def _counts_up(numbers: Array) -> bool:
     """Are they the numbers from 0 on, each at least once and none beside them?"""
-    found = np.unique(numbers.to_numpy())
+    found = np.unique(numbers)
     return len(found) > 0 and bool((found == np.arange(len(found))).all())
 
 
-def _counts_the_same(operations: pd.DataFrame, histograms: pd.DataFrame) -> bool:
+def _counts_the_same(operations: Table, histograms: Table) -> bool:
     """Are the buckets of each class and CPU together, in the order of the operations, and as many as those?"""
-    has_any = operations["count"].to_numpy() > 0
-    counted = operations["count"].to_numpy()[has_any]
-    of_rows = {key: histograms[key].to_numpy() for key in KEYS}
-    differs = [values[1:] != values[:-1] for values in of_rows.values()]
+    has_any = operations["count"] > 0
+    counted = operations["count"][has_any]
+    differs = [histograms[key][1:] != histograms[key][:-1] for key in KEYS]
     first = np.flatnonzero(np.concatenate([[len(histograms) > 0], np.logical_or.reduce(differs)]))
     if len(first) != len(counted):
         return False
-    in_buckets = np.add.reduceat(histograms["count"].to_numpy(), first) if len(first) else counted
-    is_same = [bool((operations[key].to_numpy()[has_any] == values[first]).all()) for key, values in of_rows.items()]
+    in_buckets = np.add.reduceat(histograms["count"], first) if len(first) else counted
+    is_same = [bool((operations[key][has_any] == histograms[key][first]).all()) for key in KEYS]
     return all(is_same) and bool((in_buckets == counted).all())
 
 
-def _is_grid(table: pd.DataFrame, names: Sequence[str]) -> bool:
+def _is_grid(table: Table, names: Sequence[str]) -> bool:
     """Does a table of at least one row have each combination of these columns once, the first of them slowest?"""
-    codes = [pd.factorize(table[name])[0] for name in names]
-    shape = [code.max(initial=-1) + 1 for code in codes]
-    if table.empty or np.prod(shape) != len(table):
+    levels = [_once(table, name) for name in names]
+    shape = [len(of_column) for of_column in levels]
+    if not len(table) or np.prod(shape) != len(table):
         return False
-    return bool((np.stack(codes) == np.indices(shape).reshape(len(names), -1)).all())
+    grid = np.meshgrid(*(np.array(of_column) for of_column in levels), indexing="ij", copy=False)
+    return all(bool((table[name].reshape(shape) == wanted).all()) for name, wanted in zip(names, grid, strict=True))

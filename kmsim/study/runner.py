@@ -75,7 +75,7 @@ def _warm_up_ps(activity: Activity) -> int:
     from kmsim.study.warm_up import mser_5
 
     table = activity.table()
-    means = table.loc[table["kind"] == "alloc", "mean_ns"].to_numpy()
+    means = table["mean_ns"][table["kind"] == "alloc"]
     return activity.times_ps[mser_5(means[1:-1])]  # the first sample ends no interval, the last one a shorter one
 
 

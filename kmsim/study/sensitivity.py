@@ -1,4 +1,4 @@
-"""How much hangs on prices that nobody measured: which conclusions change if those marked "assumed" are wrong.
+"""How much depends on prices that nobody measured: which conclusions change if those marked "assumed" are wrong.
 
 One at a time: each assumed price is divided and multiplied by a factor at every point, with the same seeds;
 its effect on a response is how far that moves the response's mean. A conclusion is what a row of the study's

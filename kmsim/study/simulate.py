@@ -12,7 +12,7 @@ from kmsim.study.archive import pack
 from kmsim.study.compiled_once import compiled_once
 from kmsim.study.identity import identity_facts, identity_of
 from kmsim.study.runner import result_of_run, run_point
-from kmsim.study.store import members_of, proc_files, provenance
+from kmsim.study.store import packed_members_of, proc_files, provenance
 
 NAME = "run"  # of every run; a study calls it by its point
 
@@ -23,6 +23,6 @@ def simulate(study: Study) -> bytes:
     with compiled_once(study):
         simulation = run_point(study)
         result = result_of_run(simulation, dump(study), provenance(study, []))
-        members = members_of(result, proc_files(simulation))
+        members = packed_members_of(result, proc_files(simulation))
         simulation.free()
     return pack(members, identity_of(study), identity_facts(study))

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from kmsim.config.responses import ResponseConfig
+from kmsim.metrics.columns import table_of
 from kmsim.study.estimates import NO_METHOD, count_runs
 from kmsim.study.quantiles import histogram_quantiles
-from kmsim.study.responses import QUANTILES_OF, rows_about
+from kmsim.study.responses import QUANTILES_OF, merged_buckets, rows_about
 
 BY_ORDER_STATISTICS = "order statistics"
 POINTS_MAX = 1_000  # of more, no histogram is read
@@ -33,16 +34,18 @@ def with_order_statistics(
         return estimates
     ran = runs[count_runs(runs) & runs["point"].isin(points)].set_index("run")["point"]
     found = histograms(ran.index.tolist())
-    by_point = dict(list(found.groupby(found["run"].map(ran))))
-    table = estimates.copy()
-    for row in table.index[once]:
-        config = quantiles[table.at[row, "response"]]
-        mine = rows_about(by_point[table.at[row, "point"]], config)
-        buckets = mine.groupby(["low_ns", "high_ns"], as_index=False)["count"].sum().sort_values("low_ns")
+    rows_of = found.groupby(found["run"].map(ran)).indices
+    all_buckets = table_of(found)
+    of_rows = zip(*(estimates.loc[once, name] for name in ("point", "response", "mean")), strict=True)
+    intervals = []
+    for point, response, mean in of_rows:
+        config = quantiles[response]
+        buckets = merged_buckets(rows_about(all_buckets.where(rows_of[point]), config))
         share = QUANTILES_OF[config.measure] / 1000
         of = histogram_quantiles(buckets["low_ns"], buckets["high_ns"], buckets["count"], share)
-        mean = float(table.at[row, "mean"])
         low, high = min(float(of.low[0]), mean), max(float(of.high[0]), mean)
-        table.loc[row, ["ci_low", "ci_high", "half_width"]] = low, high, (high - low) / 2 / mean
-        table.at[row, "method"] = BY_ORDER_STATISTICS
+        intervals.append((low, high, (high - low) / 2 / mean))
+    table = estimates.copy()
+    table.loc[once, ["ci_low", "ci_high", "half_width"]] = intervals
+    table.loc[once, "method"] = BY_ORDER_STATISTICS
     return table

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from kmsim.metrics.columns import INT, TEXT, Columns, typed
+from kmsim.metrics.columns import INT, TEXT, Columns, Table, made_of
 from kmsim.mm.slub_records import (
     NO_SLAB,
     SLAB_LIVE,
@@ -78,7 +77,7 @@ def cache_names(simulation: Simulation) -> list[str]:
     return [] if caches is None else [geometry.name for geometry in caches.geometries]
 
 
-def slabs_table(slub: Slub | None, names: list[str], start: Reading | None = None) -> pd.DataFrame:
+def slabs_table(slub: Slub | None, names: list[str], start: Reading | None = None) -> Table:
     """One row for each cache that was ever used, numbered as `names`; what SLUB counts begins at `start`."""
     rows: list[tuple[str | int, ...]] = []
     for number, name in enumerate(names if slub is not None else ()):
@@ -93,7 +92,7 @@ def slabs_table(slub: Slub | None, names: list[str], start: Reading | None = Non
         if start is not None and start.slub is not None:
             stats -= _stats(start.slub.caches[number], _of_cpus(start.slub, number))
         rows.append((name, *(int(cache[key]) for key in SHAPE), *counts, *stats.tolist()))
-    return typed(pd.DataFrame(rows, columns=list(SLABS_COLUMNS)), SLABS_COLUMNS)
+    return made_of(SLABS_COLUMNS, zip(*rows, strict=True) if rows else [()] * len(SLABS_COLUMNS))
 
 
 def _stats(cache: np.void, of_cpus: np.ndarray[tuple[int], np.dtype[np.void]]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from kmsim.config import Design, Point
+from kmsim.config import Design, Point, Study
 
 STATES_MAX = 64  # machines that are built
+
+
+def has_states(design: Design) -> bool:
+    """Does a machine of the study start in a state that has to be built?"""
+    return bool(_to_build(design))
 
 
 def check_states(design: Design, building: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
@@ -20,6 +25,17 @@ def check_states(design: Design, building: Callable[[], AbstractContextManager[o
     Looked at are the first point and one with each level of the axes that move the machine, up to STATES_MAX.
     They are built, which may compile, within `building`.
     """
+    built = _to_build(design)
+    if built:
+        from kmsim.sim.run.boot import machine_of  # numba comes with it
+
+        with building():
+            for study in built:
+                machine_of(study.machine, study.seed)
+
+
+def _to_build(design: Design) -> list[Study]:
+    """The studies whose machines are looked at, but for those that are freshly booted."""
     moving = [axis.name for axis, parts in zip(design.axes, design.parts_moved, strict=True) if "machine" in parts]
     seen: set[tuple[str, str]] = set()
     chosen: list[Point] = []
@@ -29,10 +45,4 @@ def check_states(design: Design, building: Callable[[], AbstractContextManager[o
             chosen.append(point)
         seen |= new
     studies = [design.study_of(point) for point in chosen]
-    built = [study for study in studies if study.machine.state.kind != "fresh"]
-    if built:
-        from kmsim.sim.run.boot import machine_of  # numba comes with it
-
-        with building():
-            for study in built:
-                machine_of(study.machine, study.seed)
+    return [study for study in studies if study.machine.state.kind != "fresh"]

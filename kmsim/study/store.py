@@ -7,11 +7,12 @@
     proc/                          the simulated machine's /proc and debugfs files at the end, /sys/kernel/slab as one
     end.json                       how the run ended: whether the simulated machine could go on, what was measured
 
-All of these depend on config and seed only. A folder also has checksums.json, by which they are verified when they are
-read, figures/ (PNG), timing.json (seconds of wall time, compiling included) and, once it was asked for, report.html.
-The last two are under no checksum: nothing reads them again. A folder is written under a temporary name, then renamed,
-so that none is half there; it takes the place of an earlier result only, and never of what kmsim did not write. What is
-read may have been written by anybody: its types and sizes are checked.
+All of these depend on config and seed only; of a run of a study, they are one file (`kmsim.study.archive`). A folder
+also has checksums.json, by which they are verified when they are read, figures/ (PNG), timing.json (seconds of wall
+time, compiling included) and, once it was asked for, report.html. The last two are under no checksum: nothing reads
+them again. A folder is written under a temporary name, then renamed, so that none is half there; it takes the place of
+an earlier result only, and never of what kmsim did not write. What is read may have been written by anybody: its types
+and sizes are checked.
 """
 
 from __future__ import annotations
@@ -23,31 +24,32 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pyarrow import ArrowException
 
 from kmsim.config import Study, dump, result_files
 from kmsim.config.result_files import End, RunProvenance, checked
-from kmsim.input_file import read_input
-from kmsim.metrics.columns import typed
+from kmsim.metrics.columns import Tables, as_arrays
 from kmsim.output import FOLDER, OutputError, check_beside, check_folder, partial_of
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
-from kmsim.study.parquet_file import kinds_of, read_table
+from kmsim.study.members import InArchive, InFolder, Reader
+from kmsim.study.npy_table import to_npy
 from kmsim.study.rows import WrongRows, check_rows
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
-from kmsim.study.tables import BATCH_TABLES, COLUMNS, Tables
+from kmsim.study.tables import BATCH_TABLES, COLUMNS
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
 
 SCHEMA_VERSION = result_files.SCHEMA_VERSION
-MEMBER_BYTES_MAX = 1 << 30
+END_FILE = "end.json"
 WHY_MAX = 500  # characters
 FIGURES = ("latency", "free_memory", "lock_waiting")  # that are drawn of every run
 PROC_FILES = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index")
@@ -71,12 +73,12 @@ class NotAResult(Exception):
 class Result:
     """A finished run: its tables, its resolved config and where it is on disk (or None)."""
 
-    tables: Tables
+    tables: Mapping[str, pd.DataFrame]
     config_yaml: str
     provenance: dict[str, Any]
     path: Path | None = None
     stuck: str = ""  # why the simulated machine could not go on, if it could not
-    batches: tuple[Tables, ...] = ()  # of each window, in the order of time
+    batches: tuple[Mapping[str, pd.DataFrame], ...] = ()  # of each window, in the order of time
     warm_up_ns: float = 0.0  # before which nothing is counted
     remarks: tuple[str, ...] = ()  # what else is to be known: that nothing was measured, or not all of the run
 
@@ -95,6 +97,12 @@ class Result:
         raise AttributeError(name)
 
 
+@cache
+def versions() -> dict[str, str]:
+    """The installed versions of what a result depends on; not to be changed."""
+    return {name: version(name) for name in PACKAGES}
+
+
 def provenance(study: Study, command: list[str], processes: Iterable[object] = ()) -> dict[str, Any]:
     """All that is needed to rebuild the call, without the wall clock: the same run, the same bytes.
 
@@ -106,7 +114,7 @@ def provenance(study: Study, command: list[str], processes: Iterable[object] = (
         "seed": study.seed,
         "page_size_bytes": study.machine.page_size,
         "command": command,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         "python": platform.python_version(),
         "host": {"system": platform.system(), "machine": platform.machine()},
         "notes": list(study.machine.notes),
@@ -194,32 +202,52 @@ def _remove_ours(folder: Path) -> None:
 def write_inputs(folder: Path, study: Study, facts: dict[str, Any]) -> None:
     """Write what is known before the run; `facts` are its provenance."""
     (folder / "config.yaml").write_text(dump(study), encoding="utf-8")
-    (folder / "provenance.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "provenance.json").write_text(_json(facts), encoding="utf-8")
 
 
 def members_of(result: Result, proc: Mapping[str, str]) -> dict[str, bytes]:
-    """A result's members by name, those of `proc` (`proc_files`) in proc/; the same result, the same bytes."""
+    """The members of a result's folder by name, `proc` (`proc_files`) in proc/; the same result, the same bytes."""
+    members = _text_members(result, proc)
+    for folder, tables in _folders(result):
+        for name, table in tables.items():
+            compression = _COMPRESSION.get(name, "snappy")
+            members[f"{folder}{name}.parquet"] = table.to_parquet(index=False, compression=compression)
+    return members
+
+
+def packed_members_of(result: Result, proc: Mapping[str, str]) -> dict[str, bytes]:
+    """The members of a result's archive by name (`kmsim.study.archive`); the same result, the same bytes."""
+    members = _text_members(result, proc)
+    for folder, tables in _folders(result):
+        for name in tables:
+            table = as_arrays(tables, name)
+            if len(table):
+                members[f"{folder}{name}.npy"] = to_npy(table, COLUMNS[name])
+    return members
+
+
+def _text_members(result: Result, proc: Mapping[str, str]) -> dict[str, bytes]:
+    """What both have in common: all but the tables."""
     end = {
         "stuck": result.stuck,
         "warm_up_ns": result.warm_up_ns,
         "remarks": list(result.remarks),
         "batches": len(result.batches),
     }
-    members = {"config.yaml": result.config_yaml.encode(), **_json_members(result.provenance, end)}
-    for folder, tables in _folders(result):
-        for name, table in tables.items():
-            members[f"{folder}{name}.parquet"] = table.to_parquet(
-                index=False, compression=_COMPRESSION.get(name, "snappy")
-            )
-    return members | {f"proc/{name}": text.encode() for name, text in proc.items()}
+    texts = {
+        "config.yaml": result.config_yaml,
+        "provenance.json": _json(result.provenance),
+        END_FILE: json.dumps(end) + "\n",
+        **{f"proc/{name}": text for name, text in proc.items()},
+    }
+    return {name: text.encode() for name, text in texts.items()}
 
 
-def _json_members(facts: Mapping[str, Any], end: Mapping[str, Any]) -> dict[str, bytes]:
-    provenance_text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
-    return {"provenance.json": provenance_text.encode(), "end.json": (json.dumps(end) + "\n").encode()}
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=2, sort_keys=True) + "\n"
 
 
-def _folders(result: Result) -> Iterator[tuple[str, Tables]]:
+def _folders(result: Result) -> Iterator[tuple[str, Mapping[str, pd.DataFrame]]]:
     """The result's tables by the folder that they are in."""
     yield "", result.tables
     for number, tables in enumerate(result.batches):
@@ -267,63 +295,16 @@ def proc_files(simulation: Simulation) -> dict[str, str]:
 def load(path: str | Path) -> Result:
     """Read a result folder back, every file of it verified; NotAResult says what is missing or damaged."""
     folder = Path(path)
-    return _result(_Members(folder), f"{folder}: must be a result folder of kmsim", folder)
-
-
-class _Reader(Protocol):
-    """Reads a result's members by name, wherever they are."""
-
-    def __call__(self, name: str) -> bytes: ...
-
-    def verify(self) -> Iterator[str]:
-        """Every member's name, each before it is verified; none where that is done."""
-        ...
-
-
-class _Members:
-    """The members of a result's folder, each verified when it is read."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._sums: Mapping[str, str] | None = None
-
-    def __call__(self, name: str) -> bytes:
-        content = read_input(self._folder / name, MEMBER_BYTES_MAX)
-        if self._sums is not None:
-            checksums.check(name, content, self._sums)
-        return content
-
-    def verify(self) -> Iterator[str]:
-        """Every member's name, each before it is verified: those that are not read, too."""
-        yield CHECKSUMS_FILE
-        self._sums = checksums.sums_in(self._folder)
-        for name in self._sums:
-            yield name
-            checksums.check_file(self._folder / name, name, self._sums)
-
-
-class _InMemory:
-    """The members of a result in memory, verified when they were unpacked."""
-
-    def __init__(self, members: Mapping[str, bytes]) -> None:
-        self._members = members
-
-    def __call__(self, name: str) -> bytes:
-        if name not in self._members:
-            raise ValueError("must be there")
-        return self._members[name]
-
-    def verify(self) -> Iterator[str]:
-        yield from ()
+    return _result(InFolder(folder), f"{folder}: must be a result folder of kmsim", folder)
 
 
 def result_of(members: Mapping[str, bytes], must: str = "must be a result of kmsim") -> Result:
-    """The result that has these members (`members_of`); NotAResult, which `must` begins, says what is wrong."""
+    """The result that has these members (`packed_members_of`); NotAResult, which `must` begins, says what is wrong."""
 
-    return _result(_InMemory(members), must, None)
+    return _result(InArchive(members), must, None)
 
 
-def _result(read: _Reader, must: str, path: Path | None) -> Result:
+def _result(read: Reader, must: str, path: Path | None) -> Result:
     """The result whose members `read` reads by name; `must` begins the message of NotAResult."""
     file = ""
 
@@ -332,20 +313,25 @@ def _result(read: _Reader, must: str, path: Path | None) -> Result:
         file = name
         return read(name)
 
+    def tables_of(folder: str, names: Iterable[str]) -> Tables:
+        nonlocal file
+        found = {}
+        for name in names:
+            file = f"{folder}{name}.{read.suffix}"
+            found[name] = read.table(file, name)
+        return Tables(found)
+
     try:
         facts = dict(checked(RunProvenance, member("provenance.json")))
         for name in read.verify():
             file = name  # is named if it is damaged
-        tables = {name: _table(member(f"{name}.parquet"), name) for name in COLUMNS}
+        tables = tables_of("", COLUMNS)
         check_rows(tables)
-        end = checked(End, member("end.json"))
-        batches = tuple(
-            {name: _table(member(f"{_batch_folder(number)}{name}.parquet"), name) for name in BATCH_TABLES}
-            for number in range(end.batches)
-        )
+        end = checked(End, member(END_FILE))
+        batches = tuple(tables_of(_batch_folder(number), BATCH_TABLES) for number in range(end.batches))
         config_yaml = member("config.yaml").decode()
     except (OSError, ValueError, ArrowException) as error:
-        named = error.file if isinstance(error, WrongRows) else file
+        named = f"{error.table}.{read.suffix}" if isinstance(error, WrongRows) else file
         raise NotAResult(f"{must}; {named}: {why_not(error)}") from error
     return Result(tables, config_yaml, facts, path, end.stuck, batches, end.warm_up_ns, tuple(end.remarks))
 
@@ -354,8 +340,3 @@ def why_not(error: Exception) -> str:
     """Why something was not read, in one line of bounded length."""
     strerror = error.strerror if isinstance(error, OSError) else None
     return (strerror or (str(error) or repr(error)).splitlines()[0])[:WHY_MAX]
-
-
-def _table(content: bytes, name: str) -> pd.DataFrame:
-    """ValueError unless this is that table, with its columns and their types."""
-    return typed(read_table(content, kinds_of(COLUMNS[name])), COLUMNS[name])

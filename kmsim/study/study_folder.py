@@ -41,7 +41,7 @@ from kmsim.output import (
     replacing,
 )
 from kmsim.study import checksums
-from kmsim.study.archive import unpack
+from kmsim.study.archive import check
 from kmsim.study.identity import IDENTITY
 from kmsim.study.store import NotAResult, why_not
 
@@ -137,11 +137,13 @@ class StudyFolder:
         """Where the result of a run is, or would be."""
         return self.path / _RUNS / f"{identity}.zip"
 
-    def run(self, identity: str) -> tuple[bytes, dict[str, bytes]] | None:
-        """A run's file and its members, verified; None if there is none. Damaged or Foreign says what is there."""
+    def run(self, identity: str) -> bytes | None:
+        """A run's file, verified; None if there is none. Damaged or Foreign says what is there."""
         path = self.run_path(identity)
         data = _content(path)
-        return None if data is None else (data, unpack(data, identity, str(path)))
+        if data is not None:
+            check(data, identity, str(path))
+        return data
 
     def keep(self, identity: str, archive: bytes) -> None:
         """Write the result of a run; one that had failed before has not failed now."""

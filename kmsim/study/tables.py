@@ -28,11 +28,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from kmsim.metrics import samples
-from kmsim.metrics.columns import INT, REAL, TEXT, Columns, typed
+from kmsim.metrics.columns import INT, REAL, TEXT, Columns, Table, Tables, made_of, typed
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
@@ -64,7 +63,6 @@ from kmsim.workload.turns import KIND_NAMES
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
 
-Tables = dict[str, pd.DataFrame]
 Ints = NDArray[np.int64]
 
 CLASS = ("kind", "api", "gfp", "order", "cache")
@@ -113,16 +111,18 @@ def tables_of(simulation: Simulation) -> Tables:
         "memory_map": page_maps.table(),
         "vmstat": _vmstat(core, simulation.study.machine.arch, start),
     }
-    return {name: typed(tables[name], columns) for name, columns in COLUMNS.items()}
+    return Tables({name: tables[name] for name in COLUMNS})
 
 
 def batches_of(simulation: Simulation) -> tuple[Tables, ...]:
     """The tables of each window of one run, in the order of time."""
     caches = cache_names(simulation)
-    return tuple(_counted_tables(simulation.core, batch, caches) for batch in simulation.recorders.windows.batches)
+    return tuple(
+        Tables(_counted_tables(simulation.core, batch, caches)) for batch in simulation.recorders.windows.batches
+    )
 
 
-def _counted_tables(core: Core, counted: Counted, caches: list[str]) -> Tables:
+def _counted_tables(core: Core, counted: Counted, caches: list[str]) -> dict[str, Table]:
     """The tables of what was counted over a stretch of time: BATCH_TABLES."""
     cells = _cells(core, counted, caches)
     tables = {
@@ -159,7 +159,7 @@ def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
         for k, request in enumerate(np.repeat(core.requests[: len(counted.totals) // NR_KINDS], NR_KINDS))
     ]
     columns = {
-        name: np.array([names[n] for names in of_class], np.int64 if name == "order" else object)
+        name: np.array([names[n] for names in of_class], np.int64 if name == "order" else np.str_)
         for n, name in enumerate(CLASS)
     }
     classes = sorted(range(len(of_class)), key=lambda k: of_class[k])
@@ -189,7 +189,7 @@ def _keys(cells: _Cells, row: Ints) -> dict[str, NDArray[Any]]:
     return {**{name: column[k] for name, column in cells.classes.items()}, "cpu": cells.cpu[row]}
 
 
-def _operations(counted: Counted, cells: _Cells) -> pd.DataFrame:
+def _operations(counted: Counted, cells: _Cells) -> dict[str, Any]:
     nr_rows = len(cells.cpu)
     totals = counted.totals[cells.operation_class, cells.cpu]
     count = totals[:, COUNT]
@@ -206,46 +206,40 @@ def _operations(counted: Counted, cells: _Cells) -> pd.DataFrame:
         quantiles[name] = np.full(nr_rows, np.nan)
         # The middle of the last bucket may lie above all that is in it.
         quantiles[name][has_any] = np.minimum(middle, longest[has_any]) / PS_PER_NS
-    return pd.DataFrame(
-        {
-            **_keys(cells, np.arange(nr_rows)),
-            "count": count,
-            "failed": totals[:, FAILED],
-            "needs_slow_path": totals[:, NEEDED_SLOW_PATH],
-            "to_vmalloc": totals[:, TO_VMALLOC],
-            "asked_bytes": totals[:, BYTES],
-            "sum_ps": totals[:, SUM_PS],
-            "mean_ns": np.where(has_any, totals[:, SUM_PS] / np.maximum(count, 1) / PS_PER_NS, np.nan),
-            **quantiles,
-            "max_ns": np.where(has_any, longest / PS_PER_NS, np.nan),
-        }
-    )
+    return {
+        **_keys(cells, np.arange(nr_rows)),
+        "count": count,
+        "failed": totals[:, FAILED],
+        "needs_slow_path": totals[:, NEEDED_SLOW_PATH],
+        "to_vmalloc": totals[:, TO_VMALLOC],
+        "asked_bytes": totals[:, BYTES],
+        "sum_ps": totals[:, SUM_PS],
+        "mean_ns": np.where(has_any, totals[:, SUM_PS] / np.maximum(count, 1) / PS_PER_NS, np.nan),
+        **quantiles,
+        "max_ns": np.where(has_any, longest / PS_PER_NS, np.nan),
+    }
 
 
-def _histograms(cells: _Cells) -> pd.DataFrame:
+def _histograms(cells: _Cells) -> dict[str, Any]:
     low, high = bucket_bounds()
-    return pd.DataFrame(
-        {
-            **_keys(cells, cells.row),
-            "low_ns": low[cells.bucket] / PS_PER_NS,
-            "high_ns": high[cells.bucket] / PS_PER_NS,
-            "count": cells.nr_in_bucket,
-        }
-    )
+    return {
+        **_keys(cells, cells.row),
+        "low_ns": low[cells.bucket] / PS_PER_NS,
+        "high_ns": high[cells.bucket] / PS_PER_NS,
+        "count": cells.nr_in_bucket,
+    }
 
 
-def _locks(core: Core, counted: Counted, caches: list[str]) -> pd.DataFrame:
+def _locks(core: Core, counted: Counted, caches: list[str]) -> dict[str, Any]:
     locks = counted.locks
     taken = np.flatnonzero(locks["acquisitions"])
     names = lock_names(core, caches)
-    return pd.DataFrame(
-        {
-            "lock": [names[n] for n in taken],
-            "acquisitions": locks["acquisitions"][taken],
-            "contended": locks["contended"][taken],
-            **{f"{time}_ns": locks[time][taken] / PS_PER_NS for time in LOCK_TIMES},
-        }
-    )
+    return {
+        "lock": [names[n] for n in taken],
+        "acquisitions": locks["acquisitions"][taken],
+        "contended": locks["contended"][taken],
+        **{f"{time}_ns": locks[time][taken] / PS_PER_NS for time in LOCK_TIMES},
+    }
 
 
 def lock_names(core: Core, caches: list[str]) -> list[str]:
@@ -256,13 +250,13 @@ def lock_names(core: Core, caches: list[str]) -> list[str]:
     return names_of_locks(locks_of(core.m, core.slub, core.vm), zones=zone_names(core.m), lists=lists)
 
 
-def _cpus(counted: Counted) -> pd.DataFrame:
+def _cpus(counted: Counted) -> dict[str, Any]:
     unfinished = counted.unfinished
     assert (unfinished >= 0).all(), "a CPU spent more time than there was"
     columns = ("cpu", *TIME_PARTS, "run_ns")
     length = np.full(len(unfinished), counted.end_ps - counted.start_ps)
     times = (part / PS_PER_NS for part in (*counted.spent, unfinished, length))
-    return pd.DataFrame(dict(zip(columns, (np.arange(len(unfinished)), *times), strict=True)))
+    return dict(zip(columns, (np.arange(len(unfinished)), *times), strict=True))
 
 
 def counter_names(arch: str, uses_vmalloc: bool) -> set[str]:
@@ -271,7 +265,7 @@ def counter_names(arch: str, uses_vmalloc: bool) -> set[str]:
     return listed | {*_OTHER_EVENTS, LARGEST_KMALLOC} | (VM_COUNTERS if uses_vmalloc else set())
 
 
-def _vmstat(core: Core, arch: str, start: Reading | None) -> pd.DataFrame:
+def _vmstat(core: Core, arch: str, start: Reading | None) -> Table:
     m, vm = core.m, core.vm
     if start is not None:
         m = m._replace(events=m.events - start.events)
@@ -282,4 +276,4 @@ def _vmstat(core: Core, arch: str, start: Reading | None) -> pd.DataFrame:
     listed |= {name: int(m.events[event]) for name, event in _OTHER_EVENTS.items()}
     listed |= vm_events(vm)
     listed[LARGEST_KMALLOC] = largest_kmalloc_bytes(m)
-    return pd.DataFrame({"name": list(listed), "value": list(listed.values())})
+    return made_of(COLUMNS["vmstat"], (list(listed), list(listed.values())))

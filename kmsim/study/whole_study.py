@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from kmsim.config.design import Design, load_design, study_text
-from kmsim.study.campaign import ALL, Campaign, Outcome, Report, Shard, Stopped, say_nothing
+from kmsim.study.campaign import ALL, Campaign, Counts, Outcome, Report, Shard, Stopped, say_nothing
 from kmsim.study.checksums import CHECKSUMS_FILE, sums_in
 from kmsim.study.cluster import SchedulerLost
 from kmsim.study.collect import collect
 from kmsim.study.executors import Executor
-from kmsim.study.identity import model_hash
-from kmsim.study.store import PACKAGES, SCHEMA_VERSION, NotAResult
+from kmsim.study.identity import hash_of_file, model_hash
+from kmsim.study.results import load_study
+from kmsim.study.store import SCHEMA_VERSION, NotAResult, versions
 from kmsim.study.study_folder import (
     DESIGN_FILE,
     FAILURES,
@@ -40,12 +41,8 @@ from kmsim.study.study_folder import (
 
 FIGURES, REPORT_FILE = "figures", "report.html"
 
-Prepared = Callable[[Campaign], None]
+Prepared = Callable[[Counts], None]
 Finish = Callable[[Path], None]
-
-
-def say_nothing_of(campaign: Campaign) -> None:
-    """What is told of a quiet campaign that is about to begin."""
 
 
 def draw_nothing(out: Path) -> None:
@@ -59,7 +56,7 @@ def run_whole_study(
     report: Report = say_nothing,
     *,
     shard: Shard = ALL,
-    prepared: Prepared = say_nothing_of,
+    prepared: Prepared = say_nothing,
     finish: Finish = draw_nothing,
 ) -> Outcome:
     """Run what is not yet there of a study, collect it, and `finish` it; a shard is left to `merge`.
@@ -72,18 +69,49 @@ def run_whole_study(
     with executor, StudyFolder(out) as folder:  # a scheduler that does not answer leaves no folder behind
         campaign = Campaign(design, folder, report, shard)
         with _keeping(campaign):
-            write_inputs(design, folder)
-            campaign.prepare()
-            prepared(campaign)
-            outcome = campaign.work(executor)
-            if shard.of == 1:
-                collect(design, folder, outcome.runs)
-                finish(out)
+            outcome = finished(design, folder) if shard.of == 1 else None
+            if outcome is None:
+                write_inputs(design, folder)
+                campaign.prepare()
+                prepared(campaign.counts)
+                outcome = campaign.work(executor)
+                if shard.of == 1:
+                    collect(design, folder, outcome)
+                else:
+                    folder.seal()
             else:
-                folder.seal()
-            facts = {"total_s": round(time.perf_counter() - start, 3), "reused": campaign.counts.reused}
+                prepared(outcome.counts)
+                report(outcome.counts)
+            if shard.of == 1:
+                finish(out)
+            facts = {"total_s": round(time.perf_counter() - start, 3), "reused": outcome.counts.reused}
             folder.write(TIMING_FILE, json.dumps(facts) + "\n")
     return outcome
+
+
+def finished(design: Design, folder: StudyFolder) -> Outcome | None:
+    """The outcome of a study that is finished already; None of one that is not, or in which a run failed.
+
+    Its inputs are those that stand in the folder, so its runs are those of the folder's tables: nothing is resolved,
+    unpacked or computed again, but every file is verified.
+    """
+    if any(folder.text(name) != text for name, text in _inputs(design).items()):
+        return None
+    try:
+        study = load_study(folder.path)
+        if study.runs["failed"].any() or any(hash_of_file(Path(name)) != of for name, of in study.files.items()):
+            return None
+        names = set(study.runs["file"])
+        identities = {study.run_path(name).stem for name in names}
+        if any(folder.run(identity) is None for identity in identities):
+            return None
+    except NotAResult:
+        return None
+    kept, others = folder.kept()
+    counts = Counts(total=len(study.runs), done=len(study.runs), reused=len(identities), other_files=others)
+    counts.stuck = int((study.runs["stuck"] != "").sum())
+    counts.nr_earlier, counts.capped = len(kept - identities), study.imprecise
+    return Outcome((), counts, {})
 
 
 def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing, finish: Finish = draw_nothing) -> Outcome:
@@ -100,7 +128,7 @@ def merge(out: Path, shards: Sequence[Path], report: Report = say_nothing, finis
             _check_complete(campaign, out)
             write_inputs(design, folder)
             outcome = campaign.outcome()
-            collect(design, folder, outcome.runs)
+            collect(design, folder, outcome)
             finish(out)
     return outcome
 
@@ -118,7 +146,7 @@ def _keeping(campaign: Campaign) -> Iterator[None]:
 
 def write_inputs(design: Design, folder: StudyFolder) -> None:
     """Write what is known before the first run; what shows another version of the study is removed before."""
-    inputs = {PROVENANCE_FILE: json.dumps(facts_of(design), indent=2) + "\n", STUDY_FILE: study_text(design)}
+    inputs = _inputs(design)
     if any(folder.text(name) != text for name, text in inputs.items()):
         drawn = [f"{FIGURES}/{name}" for name in (*_drawn(folder.path / FIGURES), CHECKSUMS_FILE)]
         for name in (CHECKSUMS_FILE, DESIGN_FILE, *TABLE_FILES, REPORT_FILE, *drawn):
@@ -126,6 +154,11 @@ def write_inputs(design: Design, folder: StudyFolder) -> None:
         for name, text in inputs.items():
             folder.write(name, text)
         folder.seal()
+
+
+def _inputs(design: Design) -> dict[str, str]:
+    """The files that say what a study is, and their texts."""
+    return {PROVENANCE_FILE: json.dumps(facts_of(design), indent=2) + "\n", STUDY_FILE: study_text(design)}
 
 
 def _drawn(figures: Path) -> tuple[str, ...]:
@@ -142,7 +175,7 @@ def facts_of(design: Design) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "name": design.name,
         "seed": design.seed,
-        "versions": {name: version(name) for name in (*PACKAGES, "scipy")},  # which draws samples and tests
+        "versions": versions() | {"scipy": version("scipy")},  # which draws samples and tests
         "python": platform.python_version(),
         "host": {"system": platform.system(), "machine": platform.machine()},
         "model": model_hash(),

@@ -6,22 +6,19 @@ refused before anything is simulated. Not checked is how often: a lock that exis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pandas as pd
-
 from kmsim.config import Design, Point, ResponseConfig, Study
 from kmsim.config.node import Problems
 from kmsim.config.quantities import finding
 from kmsim.config.responses import MEASURES, OF_CLASS
 from kmsim.config.validation import add_finding
+from kmsim.metrics.columns import Table, made_of
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.mm.locks import all_locks, names_of_locks
 from kmsim.mm.memblock import overlap, zone_bounds
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.sim.run.boot import boot_of
 from kmsim.study.responses import rows_about
-from kmsim.study.tables import counter_names
+from kmsim.study.tables import KEYS, counter_names
 from kmsim.workload.plan import API_NAMES, Plan, plan_of
 
 _ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
@@ -78,7 +75,7 @@ class _Yielded:
     def has(self, config: ResponseConfig) -> bool:
         """Can a response be about anything here?"""
         if MEASURES[config.measure].filters == OF_CLASS:
-            return not rows_about(self._operations, config).empty
+            return len(rows_about(self._operations, config)) > 0
         named = ((config.zone, self._zones), (config.lock, self._locks), (config.counter, self._counters))
         return all(name is None or name in there for name, there in named)
 
@@ -100,12 +97,12 @@ def _cache_names(plan: Plan) -> list[str]:
     return [] if plan.caches is None else [geometry.name for geometry in plan.caches.geometries]
 
 
-def _asked(plan: Plan) -> pd.DataFrame:
+def _asked(plan: Plan) -> Table:
     """What the operations of a point can be: the key columns of `operations`."""
     names = _cache_names(plan)
-    rows: Iterator[tuple[str, str, str, int, str]] = (
+    rows = [
         (kind, API_NAMES[of.api], gfp_names(of.gfp), of.order, names[of.cache] if of.cache >= 0 else "")
         for of in plan.requests
         for kind in ("alloc", "free")
-    )
-    return pd.DataFrame(rows, columns=list(OF_CLASS))
+    ]
+    return made_of({name: KEYS[name] for name in OF_CLASS}, zip(*rows, strict=True))

@@ -180,4 +180,4 @@ def keep_heap() -> None:
 
 def block_size(plan: Plan) -> int:
     """The most operations in a block of a run: `BLOCK`, or less where there are many tasks."""
-    return max(_BLOCK_LEAST, min(BLOCK, _OPS_OF_ALL_TASKS // len(plan.tasks)))
+    return max(_BLOCK_LEAST, min(BLOCK, _OPS_OF_ALL_TASKS // max(len(plan.tasks), 1)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kmsim.config.arrivals import Bursts, OnOff
 from kmsim.config.quantities import TIME_MAX
-from kmsim.jit import entry, small
+from kmsim.jit import Record, entry, small
 from kmsim.workload.draws import Draws, always
 from kmsim.workload.phases import CHURN, EMPTY, FILL, NOT_TIMED, Phase
 from kmsim.workload.sizes import Menu, asked_for
@@ -28,7 +28,7 @@ _POLICIES = {"random": RANDOM, "fifo": FIFO, "lifo": LIFO}
 
 op_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("gap_ps", np.int64),  # the pause before it: after the end, or the arrival, of the operation before
             ("lifetime_ps", np.int64),  # how long the block is kept, or NOT_TIMED
@@ -45,7 +45,7 @@ assert op_t.itemsize == 32
 
 turn_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             # The phase.
             ("do", np.int64),

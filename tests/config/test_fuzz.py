@@ -16,7 +16,7 @@ import pytest
 from kmsim.config import ConfigError, Design, design_of, dump, load_design, loads
 from kmsim.config.door import base_of_file
 from kmsim.config.shipped import configs_folder
-from kmsim.session.check import checked_lines
+from kmsim.session.check import checked
 from tests.mutations import JUNK, TEXT_JUNK, mutated, mutated_text
 from tests.patience import little_work
 
@@ -57,7 +57,7 @@ def looked_at(load: Callable[[], Design]) -> str:
                 return ""
             studies = [design.study_of(point) for point in design.points]
             if all(study.machine.memory <= MEMORY_MAX for study in studies):
-                assert all(line.isprintable() for line in checked_lines(design))
+                assert all(line.isprintable() for line in checked(design, quiet=True).lines())
     except ConfigError as error:
         return str(error)
     if design.is_single:

@@ -1,11 +1,12 @@
 """The points of a design: checked part by part as each alone would be, and no two levels that are the same runs."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kmsim.config import ConfigError, Design, design_of
+from kmsim.config import ConfigError, Design, design, design_of, dump, parts
 from kmsim.config.door import resolved
 from kmsim.config.node import Problems
 from kmsim.config.points import Dropped
@@ -62,6 +63,48 @@ def test_only_what_was_in_no_legal_point_is_resolved(monkeypatch: pytest.MonkeyP
     sampled = {"key": "run.sample_every", "range": {"from": "1ms", "to": "20ms", "step": "1ms"}}
     assert len(of_axes(MEMORY, live, sampled).points) == 1200
     assert len(learnt) == 1 + 19 + 19 + 2, "the first, and one for each part that is new"
+
+
+EVERYWHERE = {
+    "name": "everywhere",
+    "variants": {"no": {"workload": {"threads": [{"name": "a", "operations": 10, "cpus": [0]}]}}, "yes": None},
+}
+
+
+@pytest.mark.parametrize(
+    "axes", [(CPUS, EVERYWHERE, PRICE), (MEMORY, ASKED, PRICE), (ORDER, CPUS, EVERYWHERE)], ids=str
+)
+def test_the_config_of_a_point_is_put_together_as_it_would_be_resolved(
+    axes: tuple[dict[str, Any], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = of_axes(*axes)
+    for point in of.points:
+        problems = Problems()
+        alone = resolved(of.node_of(point.number, problems), of.base.includes, problems)
+        with monkeypatch.context() as patched:
+            patched.setattr(design, "resolved", None)
+            together = of.study_of(point)
+        assert together == alone
+        assert dump(together) == dump(alone)
+
+
+def test_studies_that_are_sent_one_after_another_share_what_they_have_in_common() -> None:
+    of = of_axes({"key": "workload.threads[0].live", "values": [1, 2]})
+    first, second = (pickle.loads(pickle.dumps(of.study_of(point))) for point in of.points)
+    assert [first, second] == [of.study_of(point) for point in of.points]
+    assert first.workload != second.workload
+    assert first.machine is second.machine
+    assert first.costs is second.costs
+
+
+def test_where_there_is_no_room_to_keep_parts_points_are_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = of_axes(CPUS, MEMORY)
+    monkeypatch.setattr(parts, "KEPT_BYTES_MAX", 10_000)
+    few = of_axes(CPUS, MEMORY)
+    none = [few.seen.study(few.indices(point.number)) is None for point in few.points]
+    assert any(none)
+    assert not all(none)
+    assert [few.study_of(point) for point in few.points] == [kept.study_of(point) for point in kept.points]
 
 
 def test_levels_that_are_the_same_at_some_points_only_are_two() -> None:

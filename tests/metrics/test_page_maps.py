@@ -5,7 +5,6 @@ import pytest
 
 from kmsim.config import from_mapping
 from kmsim.metrics import page_maps
-from kmsim.metrics.columns import typed
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, PAGE_STATES, states_of
 from kmsim.metrics.page_maps import PageMaps, page_states
 from kmsim.mm.mmzone import PG_BUDDY, PG_PCP, ZONE_DMA, Machine
@@ -63,10 +62,10 @@ def test_every_page_is_in_the_state_that_its_records_say(state: object) -> None:
 def test_a_row_is_a_pageblock_of_a_zone_with_its_counts_and_a_byte_for_each_page() -> None:
     simulation = finished(nr_most=4)
     assert simulation.recorders.page_maps is not None
-    table = simulation.recorders.page_maps.table()
+    table = simulation.recorders.page_maps.table().frame()
     assert list(table.columns) == list(MEMORY_MAP_COLUMNS)
     m = simulation.machine
-    memory = simulation.recorders.samples.memory_table(m).set_index(["time_ns", "zone"])
+    memory = simulation.recorders.samples.memory_table(m).frame().set_index(["time_ns", "zone"])
     last = one_by_one(simulation)
     for (time_ns, zone), rows in table.groupby(["time_ns", "zone"]):
         sampled = memory.loc[(time_ns, zone)]
@@ -90,7 +89,7 @@ def test_pages_of_other_zones_in_a_pageblock_count_as_reserved() -> None:
     m.zones[1].start_pfn = 67
     maps = PageMaps(1, np.ones(256, np.bool_))
     maps.take_last(m, None, 0)
-    table = maps.table()
+    table = maps.table().frame()
     of_dma, of_dma32 = (table[table["zone"] == zone].set_index("start_pfn") for zone in ("DMA", "DMA32"))
     assert of_dma.index.tolist() == [8 * n for n in range(9)]
     assert of_dma["nr_reserved"].tolist() == [1, *[0] * 7, 5]
@@ -102,7 +101,7 @@ def test_of_a_zone_with_too_many_pages_only_the_counts_are_kept(monkeypatch: pyt
     monkeypatch.setattr(page_maps, "NR_PAGES_MAX", 63)
     maps = PageMaps(1, np.ones(256, np.bool_))
     maps.take_last(machine_with({ZONE_DMA: {}}), None, 0)
-    table = maps.table()
+    table = maps.table().frame()
     assert table["pages"].tolist() == [b""] * 8
     assert table["nr_used"].tolist() == [8] * 8
 
@@ -147,6 +146,6 @@ def test_never_are_more_kept_than_asked_for(nr_most: int, monkeypatch: pytest.Mo
 
 
 def test_a_run_without_a_memory_map_has_an_empty_table_of_the_same_columns() -> None:
-    table = PageMaps(0, np.zeros(0, np.bool_)).table()
-    assert typed(table, MEMORY_MAP_COLUMNS).dtypes.equals(table.dtypes)
+    table = PageMaps(0, np.zeros(0, np.bool_)).table().frame()
+    assert table.astype(MEMORY_MAP_COLUMNS).dtypes.equals(table.dtypes)
     assert finished(nr_most=0).recorders.page_maps is None

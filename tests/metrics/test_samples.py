@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from kmsim.metrics import samples as of_samples
-from kmsim.metrics.columns import typed
 from kmsim.metrics.samples import FREE_BLOCKS_COLUMNS, MEMORY_COLUMNS, Samples
 from kmsim.mm import vmstat
 from kmsim.mm.mmzone import (
@@ -38,7 +37,7 @@ def one_sample(free: dict[int, dict[int, int]]) -> pd.DataFrame:
     samples = Samples()
     m = machine_with(free)
     samples.take(m, 1_500)
-    return samples.free_blocks_table(m)
+    return samples.free_blocks_table(m).frame()
 
 
 def test_a_zone_without_memory_has_no_rows() -> None:
@@ -77,34 +76,34 @@ def test_a_second_sample_at_one_instant_replaces_the_first() -> None:
     samples.take(m, 1000)
     m.zones[ZONE_DMA].nr_free[0] = 7
     samples.take(m, 1000)
-    table = samples.free_blocks_table(m)
+    table = samples.free_blocks_table(m).frame()
     assert table[table["order"] == 0]["nr_free"].tolist() == [1, 7]
     assert table["time_ns"].tolist() == [0.0] * 4 + [1.0] * 4
-    assert samples.memory_table(m)["free_pages"].tolist() == [1, 7]
+    assert samples.memory_table(m).frame()["free_pages"].tolist() == [1, 7]
 
 
 def test_a_sample_is_not_changed_by_what_happens_later() -> None:
     samples = Samples()
     m = machine_with({ZONE_DMA: {0: 1}})
     samples.take(m, 0)
-    before = samples.free_blocks_table(m), samples.memory_table(m)
+    before = samples.free_blocks_table(m).frame(), samples.memory_table(m).frame()
     m.zones[ZONE_DMA].nr_free[0] = 7
     m.pcps["count"] = 3
     m.pageblocks[0] = MIGRATE_UNMOVABLE
     samples.take(m, 1)
-    after = samples.free_blocks_table(m), samples.memory_table(m)
+    after = samples.free_blocks_table(m).frame(), samples.memory_table(m).frame()
     for old, new in zip(before, after, strict=True):
         pd.testing.assert_frame_equal(old, new[new["time_ns"] == 0])
-    assert samples.memory_table(m)["pageblocks_unmovable"].tolist() == [0, 1]
+    assert samples.memory_table(m).frame()["pageblocks_unmovable"].tolist() == [0, 1]
 
 
 def test_the_tables_of_no_samples_have_their_columns() -> None:
     m = machine_with({ZONE_DMA: {0: 1}})
     nothing = {"free_blocks_table": FREE_BLOCKS_COLUMNS, "memory_table": MEMORY_COLUMNS}
     for made, columns in nothing.items():
-        table = getattr(Samples(), made)(m)
-        assert typed(table, columns).dtypes.equals(table.dtypes)
-    assert len(Samples().free_blocks_table(m)) == len(Samples().memory_table(m)) == 0
+        table = getattr(Samples(), made)(m).frame()
+        assert table.astype(columns).dtypes.equals(table.dtypes)
+    assert len(Samples().free_blocks_table(m).frame()) == len(Samples().memory_table(m).frame()) == 0
 
 
 def test_memory_says_where_each_zones_pages_and_pageblocks_are() -> None:
@@ -115,7 +114,7 @@ def test_memory_says_where_each_zones_pages_and_pageblocks_are() -> None:
     m.pageblocks[8] = MIGRATE_HIGHATOMIC
     samples = Samples()
     samples.take(m, 2_000_000)
-    assert samples.memory_table(m).to_dict("list") == {
+    assert samples.memory_table(m).frame().to_dict("list") == {
         "time_ns": [2000.0, 2000.0],
         "zone": ["DMA", "DMA32"],
         "free_pages": [5 + 12 + 8, 0],
@@ -133,7 +132,7 @@ def test_a_machine_whose_blocks_are_smaller_than_a_huge_page_has_none_free() -> 
     m = machine_with({ZONE_DMA: {3: 4}}, pmd_order=9)
     samples = Samples()
     samples.take(m, 0)
-    assert samples.memory_table(m)["free_huge_frames"].tolist() == [0]
+    assert samples.memory_table(m).frame()["free_huge_frames"].tolist() == [0]
 
 
 def test_the_indices_of_many_samples_are_those_of_the_kernels_arithmetic() -> None:

@@ -22,7 +22,7 @@ from kmsim.study.store import Result
 from tests.plots.results import churned, drawn_from, kernel, waited
 
 PROVENANCE = {
-    "schema_version": 5,
+    "schema_version": 6,
     "seed": 17,
     "command": ["kmsim", "run", "study.yaml"],
     "versions": {"kmsim": "0.1.0", "numpy": "2.0.0"},

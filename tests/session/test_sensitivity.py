@@ -65,8 +65,8 @@ def test_the_same_command_goes_on_and_leaves_the_same(shell: Shell) -> None:
     (out / "effects.csv").unlink()
     done = shell(*COMMAND, "--samples", "2")
     assert done.code == 0
-    assert "19 runs are there already and used again" in done.err
-    assert "4 runs are there already and used again" in done.err, "of one price, B and AB are the same runs"
+    assert "used again: 19 runs that are there already" in done.err
+    assert "used again: 4 runs that are there already" in done.err, "of one price, B and AB are the same runs"
     assert contents(out) == before
 
 

@@ -54,8 +54,8 @@ def test_the_same_command_says_what_it_uses_again_and_what_was_wrong(kmsim: Shel
     damaged.write_bytes(damaged.read_bytes()[:-1])
     done = kmsim(*RUN)
     assert done.code == 0
-    assert "5 runs are there already and used again" in done.err
-    assert f"1 files are computed again: results/small/runs/{damaged.name}: must be a run's result; it" in done.err
+    assert "used again: 5 runs that are there already" in done.err
+    assert f"computed again: results/small/runs/{damaged.name}: must be a run's result; it" in done.err
     assert contents(out) == before
 
 
@@ -235,7 +235,7 @@ def test_a_changed_study_leaves_the_same_files_as_one_run_at_once(kmsim: Shell) 
     kmsim(*RUN, "--quiet")
     changed = small_design(8, 16, replications=2, responses=["latency_p99"])
     kmsim.write("small.yaml", study_text(changed))
-    assert "4 runs are there already and used again" in kmsim(*RUN).err
+    assert "used again: 4 runs that are there already" in kmsim(*RUN).err
     kmsim(*RUN, "--quiet", "--out", "at-once")
     again, at_once = (contents(kmsim.folder / name) for name in ("results/small", "at-once"))
     assert {name: again[name] for name in at_once} == at_once

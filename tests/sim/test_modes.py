@@ -158,7 +158,7 @@ def check_both_modes(study: Mapping, prepare: Callable[[Simulation], None] = unc
     assert default.stuck == stepwise.stuck == ""
     assert now_ps(default.env) == now_ps(stepwise.env)
     for table in ("free_blocks_table", "memory_table"):
-        tables = [getattr(each.recorders.samples, table)(each.machine) for each in (default, stepwise)]
+        tables = [getattr(each.recorders.samples, table)(each.machine).frame() for each in (default, stepwise)]
         assert tables[0].equals(tables[1])
     check_same("core", default.core, stepwise.core)
     return default

@@ -1,13 +1,13 @@
 """Threads are put away in the middle of their operations, at each kind of wait, and taken up again: in every allocator.
 
-Until something sleeps in an allocation, a test does it: it looks at a CPU at a random time, and lets the thread there
-sleep for a while, wherever that may sleep: not with a spinlock, nor with a per-CPU list. Whatever it wants next, and
-whose request it is in, it wants that when it wakes.
+Until something sleeps in an allocation, a test does it: it looks at the CPUs, mostly when one has begun a stage, and
+lets a thread sleep for a while, wherever that may sleep: not with a spinlock, nor with a per-CPU list. Whatever it
+wants next, and whose request it is in, it wants that when it wakes. Everything is recounted each time.
 """
 
 import random
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -19,12 +19,14 @@ import simpy
 from kmsim.config import from_mapping
 from kmsim.jit import entry
 from kmsim.mm.locks import (
+    BUSY_LOCK,
     CSD_LOCK,
     FREE_VMAP_AREA_LOCK,
     LAZY_LOCK,
     NODE_LIST_LOCK,
     PAGE_TABLE_LOCK,
     PCP_LOCK,
+    POOL_LOCK,
     VMAP_PURGE_LOCK,
     ZONE_LOCK,
 )
@@ -35,33 +37,44 @@ from kmsim.sim.core.records import (
     NEVER,
     NOBODY,
     OF_DRAIN,
+    OF_KMALLOC,
     OF_LISTS,
     OF_PAGES,
     OF_SLAB,
     OF_VM,
     STREAM,
+    WORK,
     Core,
 )
 from kmsim.sim.core.recount import recount
 from kmsim.sim.core.sleep import park, wake_up
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, new_simulation, run
-from kmsim.workload.plan import THREAD
-from tests.sim import test_modes, test_modes_of_allocators
+from kmsim.workload.op_stream import KIND_NAMES
+from kmsim.workload.plan import API_NAMES, THREAD
+from tests.sim import test_modes, test_modes_of_allocators, users_of_all
 from tests.sim.test_modes import check_same, seeds
+from tests.sim.users_of_all import CPUS_MAX, UserOfAll
 from tests.studies import Mapping
 
 LOOK_EVERY = 150_000  # at most, in ps
+SHARE_AT_RANDOM = 0.1  # of looks; the others follow an event
 SLEEP_MAX = 3_000_000
 OFTEN = 5  # that a thread is put away in one and the same kind of wait
-LOOKS_MAX = 3_000
+LOOKS_MAX = 20_000
 NR_STUDIES = 10
 NR_AT_ONCE = 2
+MODES = (False, True)  # stepwise?
 ANY = -1
-STUDIES: dict[str, Any] = {"pages": test_modes, "allocators": test_modes_of_allocators}
+STUDIES = {
+    "pages": test_modes.random_study,
+    "allocators": test_modes_of_allocators.random_study,
+    "users": users_of_all.random_study,
+}
 
 Process = Generator[simpy.Event, Any, None]
-Kind = tuple[int, int, int]  # by whose verbs a run goes on, what it wants, and the class of the lock or ANY
+Wait = tuple[int, int]  # what a run wants, and the class of the lock or ANY
+Kind = tuple[str, int, Wait]  # what it does, and by whose verbs it goes on
 
 
 @entry
@@ -101,7 +114,7 @@ class Sandman:
     def process(self, simulation: Simulation) -> Process:
         nr_looks = 0
         while self._to_wake or not (self.is_over or nr_looks == LOOKS_MAX):
-            yield simulation.env.timeout(self._rng.randrange(1, LOOK_EVERY))
+            yield simulation.env.timeout(self._next_look(simulation.core, now_ps(simulation.env)))
             core, now = simulation.core, now_ps(simulation.env)
             self._see_who_wakes(core)
             self._wake(core, now)
@@ -110,6 +123,12 @@ class Sandman:
                 if self._may_sleep(core, c, now) and self.kinds[kind_of(core, c)] < OFTEN:
                     self._let_sleep(core, c, now)
             simulation.engine.moved()
+
+    def _next_look(self, core: Core, now: int) -> int:
+        """When to look again, in so many ps: mostly as soon as a CPU has begun something else."""
+        if self._rng.random() < SHARE_AT_RANDOM:
+            return self._rng.randrange(1, LOOK_EVERY)
+        return min(max(int(core.cpus["time"].min()) - now, 0) + 1, LOOK_EVERY)
 
     def _may_sleep(self, core: Core, c: int, now: int) -> bool:
         cpu, run_ = core.cpus[c], core.runs[c]
@@ -149,10 +168,20 @@ class Sandman:
 
 
 def kind_of(core: Core, c: int) -> Kind:
-    """What a thread's run will want when its stage is over."""
+    """What a thread does, and what it will want when its stage is over."""
     run_ = core.runs[c]
     lock = int(core.locks[core.m.contexts[c].lock].lock_class) if run_.then == LOCK else ANY
-    return int(run_.verbs), int(run_.then), lock
+    return does(core, c), int(run_.verbs), (int(run_.then), lock)
+
+
+def does(core: Core, c: int) -> str:
+    """What a thread does: an API of an operation, a drain, or a worker's work."""
+    run_ = core.runs[c]
+    if run_.verbs == OF_DRAIN:
+        return "drain"
+    if run_.kind == WORK:
+        return "work"
+    return f"{KIND_NAMES[int(run_.kind)]} {API_NAMES[int(core.requests[run_.request].api)]}"
 
 
 def others_done(core: Core, c: int, k: int) -> int:
@@ -161,10 +190,12 @@ def others_done(core: Core, c: int, k: int) -> int:
     return int(tasks["nr_done"].sum() - core.tasks[k].nr_done)
 
 
-def with_sleepers(study: Mapping, seed: int, *, stepwise: bool) -> tuple[Simulation, Sandman]:
+def with_sleepers(
+    study: Mapping, users: Sequence[UserOfAll], seed: int, *, stepwise: bool
+) -> tuple[Simulation, Sandman]:
     """A run in which threads are put away, and then what is still under way to its end."""
     config = from_mapping(study | {"run": study.get("run", {}) | {"stepwise": stepwise}})
-    simulation, sandman = new_simulation(config), Sandman(seed)
+    simulation, sandman = new_simulation(config, users), Sandman(seed)
     simulation.env.process(sandman.process(simulation))
     for _ in run(simulation):
         pass
@@ -172,9 +203,15 @@ def with_sleepers(study: Mapping, seed: int, *, stepwise: bool) -> tuple[Simulat
     while simulation.core.tasks["parked"].any() or (simulation.core.cpus["level"] != IDLE).any():
         simulation.env.run(until=now_ps(simulation.env) + SLEEP_MAX)
     recount(simulation.core)
+    assert not any(done for record in work_of_objects(simulation.core) for done in record.item())
     locks = simulation.core.locks
     sandman.waited_for = tuple(int(locks["contended"][locks["lock_class"] == of].sum()) for of in WAITED_FOR)
     return simulation, sandman
+
+
+def work_of_objects(core: Core) -> list[Any]:
+    """What SLUB and vmalloc have done that is not priced yet."""
+    return [part.work[0] for part in (core.slub, core.vm) if part is not None]
 
 
 def that_end(study: Mapping) -> Mapping:
@@ -187,11 +224,14 @@ def that_end(study: Mapping) -> Mapping:
     return study
 
 
-def check_sleepers(study: Mapping, seed: int) -> Sandman:
+def check_sleepers(name: str, seed: int) -> Sandman:
     """Both modes come to the same; the default one's."""
+    study = that_end(STUDIES[name](seed))
+    users = [[UserOfAll(seed, c) for c in range(CPUS_MAX if name == "users" else 0)] for _ in MODES]
     (default, sandman), (other, other_sandman) = (
-        with_sleepers(that_end(study), seed, stepwise=mode) for mode in (False, True)
+        with_sleepers(study, of_mode, seed, stepwise=mode) for of_mode, mode in zip(users, MODES, strict=True)
     )
+    assert [user.log for user in users[0]] == [user.log for user in users[1]]
     assert sandman.log == other_sandman.log
     assert len(sandman.log) > 0
     assert sandman.kinds == other_sandman.kinds
@@ -200,24 +240,31 @@ def check_sleepers(study: Mapping, seed: int) -> Sandman:
     return sandman
 
 
-# Nothing takes time before a request for a mutex or a flush, and no thread can be put away there: it sleeps, or
-# spins, for that itself.
-KINDS: set[Kind] = {
-    (OF_PAGES, DONE, ANY),
-    (OF_PAGES, GO_ON, ANY),
-    (OF_PAGES, LOCK, ZONE_LOCK),
-    (OF_LISTS, DONE, ANY),
-    (OF_SLAB, DONE, ANY),
-    (OF_SLAB, GO_ON, ANY),
-    (OF_SLAB, LOCK, NODE_LIST_LOCK),
-    (OF_VM, DONE, ANY),
-    (OF_VM, GO_ON, ANY),
-    (OF_VM, LOCK, ZONE_LOCK),
-    (OF_VM, LOCK, NODE_LIST_LOCK),
-    (OF_VM, LOCK, FREE_VMAP_AREA_LOCK),
-    (OF_VM, LOCK, PAGE_TABLE_LOCK),
-    (OF_VM, LOCK, LAZY_LOCK),
-    (OF_DRAIN, LOCK, PCP_LOCK),
+NOTHING, ON = (DONE, ANY), (GO_ON, ANY)
+ZONE, LIST = (LOCK, ZONE_LOCK), (LOCK, NODE_LIST_LOCK)
+ADDRESS, TABLE, POOL = (LOCK, FREE_VMAP_AREA_LOCK), (LOCK, PAGE_TABLE_LOCK), (LOCK, POOL_LOCK)
+BUSY, LAZY = (LOCK, BUSY_LOCK), (LOCK, LAZY_LOCK)
+
+# At what waits threads must have been put away, by the verbs by which they go on. Nothing takes time before a request
+# for a mutex or a flush, and no thread can be put away there: it sleeps, or spins, for that itself (WAITED_FOR).
+OF_VERBS: dict[int, set[Wait]] = {
+    OF_PAGES: {NOTHING, ON, ZONE},
+    OF_LISTS: {NOTHING, ON, ZONE},
+    OF_SLAB: {NOTHING, ON, ZONE, LIST},
+    OF_KMALLOC: {NOTHING, ON, ZONE, LIST},
+    OF_VM: {NOTHING, ON, ZONE, LIST, ADDRESS, TABLE, BUSY, LAZY, POOL},
+    OF_DRAIN: {ON, (LOCK, PCP_LOCK)},
+}
+# And in what only users' processes ask for.
+OF_USERS: dict[str, set[Wait]] = {
+    "alloc krealloc": {NOTHING, ON, ZONE, LIST},
+    "alloc kvrealloc": {NOTHING, ON, ZONE},
+    "alloc vmap": {NOTHING, ON, ZONE, ADDRESS, TABLE, POOL},
+    "free vmap": {ON, LAZY},
+    "alloc objects": {NOTHING, ON, ZONE, LIST},
+    "free objects": {NOTHING, ON, LIST},
+    "alloc cache_shrink": {NOTHING, ON, LIST},
+    "alloc cache_destroy": {NOTHING, ON, ZONE, LIST},
 }
 WAITED_FOR = (VMAP_PURGE_LOCK, CSD_LOCK)
 
@@ -225,23 +272,36 @@ WAITED_FOR = (VMAP_PURGE_LOCK, CSD_LOCK)
 @cache
 def sleepers(name: str, seed: int) -> Sandman:
     """How the threads of a random study were put away; it is run once."""
-    return check_sleepers(STUDIES[name].random_study(seed), seed)
+    return check_sleepers(name, seed)
+
+
+def verbs_of(name: str, seed: int) -> set[int]:
+    """By whose verbs threads went on that were put away."""
+    return {verbs for _, verbs, _ in sleepers(name, seed).kinds}
 
 
 @pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_threads_are_put_away_in_requests_for_pages(seed: int) -> None:
-    assert OF_PAGES in {verbs for verbs, _, _ in sleepers("pages", seed).kinds}
+    assert OF_PAGES in verbs_of("pages", seed)
 
 
 @pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_threads_are_put_away_in_every_allocator(seed: int) -> None:
-    assert {kind[0] for kind in sleepers("allocators", seed).kinds} >= {OF_LISTS, OF_SLAB, OF_VM}
+    assert verbs_of("allocators", seed) >= {OF_LISTS, OF_SLAB, OF_VM}
+
+
+@pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
+def test_threads_are_put_away_in_what_only_users_ask_for(seed: int) -> None:
+    assert verbs_of("users", seed) >= {OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN}
 
 
 @pytest.mark.slow
 def test_threads_are_put_away_at_each_kind_of_wait() -> None:
     seen = sum((sleepers(name, seed).kinds for name in STUDIES for seed in range(NR_STUDIES)), Counter())
-    assert seen.keys() >= KINDS
+    for verbs, waits in OF_VERBS.items():
+        assert {wait for _, of, wait in seen if of == verbs} >= waits, verbs
+    for what, waits in OF_USERS.items():
+        assert {wait for of, _, wait in seen if of == what} >= waits, what
     for counted in ("nr_meanwhile", "nr_woken"):
         assert sum(getattr(sleepers(name, seed), counted) for name in STUDIES for seed in range(NR_STUDIES)) > 0
     waited_for = [sleepers("allocators", seed).waited_for for seed in range(NR_STUDIES)]

@@ -137,7 +137,7 @@ def test_the_parts_of_each_cpus_time_add_up_to_the_run(seed: int) -> None:
 @pytest.mark.parametrize("sample_every", ["1ms", "100ns", "188ns", "376ns"])
 def test_a_run_ends_with_its_last_operation_whatever_the_interval_of_samples(sample_every: str) -> None:
     simulation = finished(cheap(PAIR, run={"sample_every": sample_every}))
-    times = simulation.recorders.samples.free_blocks_table(simulation.machine)["time_ns"]
+    times = simulation.recorders.samples.free_blocks_table(simulation.machine).frame()["time_ns"]
     assert now_ps(simulation.env) == 376_000
     assert (times.min(), times.max()) == (0, 376)
     assert times.value_counts().nunique() == 1  # no moment is sampled twice

@@ -9,7 +9,7 @@ from typing import Any
 
 from kmsim.compile_watch import watching
 from kmsim.config import Design, Study, design_of
-from kmsim.study.archive import pack, unpack
+from kmsim.study.archive import IDENTITY_FILE, pack, unpack
 from kmsim.study.campaign import Outcome
 from kmsim.study.executors import Executor, Serial
 from kmsim.study.identity import identity_facts, identity_of
@@ -111,6 +111,7 @@ def stuck_with_16(study: Study) -> bytes:
     if study.workload.threads[0].live != 16:
         return archive
     members = unpack(archive, identity_of(study), "")
+    del members[IDENTITY_FILE]
     end = json.loads(members["end.json"]) | {"stuck": "livelock: for 100ms no thread has finished an operation"}
     return pack({**members, "end.json": json.dumps(end).encode()}, identity_of(study), identity_facts(study))
 
@@ -122,8 +123,7 @@ def of_another_version(study: Study) -> bytes:
 
 def watched(study: Study) -> bytes:
     """Simulate, and note what was compiled for it."""
-    names: list[str] = []
-    with watching(lambda name, _: names.append(name)):
+    with watching(print, 0.0) as watch:
         archive = simulate(study)
-    (Path(os.environ[TRACES]) / f"{os.getpid()}-{study.seed}").write_text("\n".join(names))
+    (Path(os.environ[TRACES]) / f"{os.getpid()}-{study.seed}").write_text("\n".join(watch.names))
     return archive

@@ -37,7 +37,7 @@ def remove_provenance(folder: Path) -> None:
 
 
 def cut_provenance(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 5, ')
+    (folder / "provenance.json").write_text('{"schema_version": 6, ')
 
 
 def binary_provenance(folder: Path) -> None:
@@ -53,7 +53,7 @@ def deep(folder: Path) -> None:
 
 
 def of_another_program(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 5}')
+    (folder / "provenance.json").write_text('{"schema_version": 6}')
 
 
 def of_an_earlier_version(folder: Path) -> None:
@@ -107,15 +107,15 @@ def remove_a_batch(folder: Path) -> None:
 DAMAGES: dict[Callable[[Path], None], str] = {
     cut_provenance: "provenance.json: Expecting property name",
     binary_provenance: "provenance.json: ",
-    a_list: "provenance.json: must have schema_version 5, found None",
+    a_list: "provenance.json: must have schema_version 6, found None",
     deep: "provenance.json: must not be nested so deeply",
     of_another_program: "provenance.json: must have name",
-    of_an_earlier_version: "provenance.json: must have schema_version 5, found 1",
+    of_an_earlier_version: "provenance.json: must have schema_version 6, found 1",
     cut_a_table: "locks.parquet: ",
     an_empty_table: "samples.parquet: ",
     text_for_a_table: "cpus.parquet: ",
     a_table_of_others: "histograms.parquet: must have the columns kind, api, gfp, order, cache, cpu, low_ns, high_ns",
-    histograms_of_another_run: "histograms.parquet: must count the operations that operations.parquet counts",
+    histograms_of_another_run: "histograms.parquet: must count the operations that the table operations counts",
     an_end_of(batches=True): "end.json: must have batches as it was written, found True",
     an_end_of(batches=-1): "end.json: must have batches as it was written, found -1",
     an_end_of(batches=10**9): "end.json: must have batches as it was written, found 1000000000",

@@ -22,7 +22,7 @@ AREA, EXACT = ({"api": api, "bytes": "9KiB"} for api in ("vmalloc", "exact"))
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of compiled code, in which nothing is yet; as if code were compiled."""
     monkeypatch.setattr(compiled_once, "cache_directory", lambda: tmp_path / "cache")
-    monkeypatch.setattr(compiled_once._config, "DISABLE_JIT", 0)
+    monkeypatch.setattr(compiled_once, "is_compiled", lambda: True)
     return tmp_path / "cache"
 
 

@@ -9,6 +9,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ import pandas as pd
 import pytest
 from pandas.api.types import is_numeric_dtype
 
-from kmsim.study.checksums import CHECKSUMS_FILE, read_sums, seal, sums_of
+from kmsim.study.archive import IDENTITY_FILE, pack, unpack
+from kmsim.study.checksums import CHECKSUMS_FILE, read_sums, seal
 from kmsim.study.runner import run_study
 from tests.commands import Shell
 from tests.mutations import JUNK, mutated, mutated_text
@@ -65,6 +67,8 @@ def changed(name: str, content: bytes, rng: np.random.Generator) -> tuple[bytes,
         return json.dumps(document).encode(), what
     if name.endswith(".parquet"):
         return changed_table(content, rng)
+    if name.endswith(".npy"):
+        return changed_records(content, rng)
     if name.endswith(".zip"):
         return changed_archive(content, rng)
     return mutated_text(content, rng)
@@ -97,21 +101,40 @@ def changed_table(content: bytes, rng: np.random.Generator) -> tuple[bytes, str]
     return table.to_parquet(index=False), f"{change} of {column}"
 
 
-def changed_archive(content: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    """A run's archive with a member changed, whose checksums are right again, as it is written."""
-    with zipfile.ZipFile(io.BytesIO(content)) as file:
-        members = {info: file.read(info) for info in file.infolist()}
-    names = [info for info in members if info.filename != CHECKSUMS_FILE]
-    chosen = names[int(rng.integers(len(names)))]
-    members[chosen], what = changed(chosen.filename, members[chosen], rng)
-    sums = sums_of({info.filename: members[info] for info in names})
+def changed_records(content: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
+    """An array of records with a cell, a field or a row changed."""
+    records = np.load(io.BytesIO(content))
+    change = str(rng.choice(["cell", "cell", "cell", "drop", "type", "rows", "twice", "byte"]))
+    field = str(rng.choice(records.dtype.names))
+    if change == "cell":
+        is_text = records.dtype[field].kind == "U"
+        junk = str(JUNK[int(rng.integers(len(JUNK)))]) if is_text else NUMBERS[int(rng.integers(len(NUMBERS)))]
+        with suppress(ValueError, OverflowError):  # NaN is no whole number
+            records[field][int(rng.integers(len(records)))] = junk
+    elif change == "drop":
+        records = records[[name for name in records.dtype.names if name != field]].copy()
+    elif change == "type":
+        kinds = [(name, "<f4" if name == field else records.dtype[name]) for name in records.dtype.names]
+        records = np.zeros(len(records), kinds)
+    elif change in ("rows", "twice"):
+        records = records[rng.integers(len(records), size=int(rng.integers(2 * len(records))))]
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        for info, of_member in members.items():
-            new = zipfile.ZipInfo(info.filename, info.date_time)
-            new.create_system, new.external_attr = info.create_system, info.external_attr
-            file.writestr(new, sums if info.filename == CHECKSUMS_FILE else of_member)
-    return buffer.getvalue(), f"{chosen.filename}: {what}"
+    np.save(buffer, records)
+    changed_bytes = bytearray(buffer.getvalue())
+    if change == "byte":
+        changed_bytes[int(rng.integers(len(changed_bytes)))] ^= 1 << int(rng.integers(8))
+    return bytes(changed_bytes), f"{change} of {field}"
+
+
+def changed_archive(content: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
+    """A run's archive with a member changed, whose checksum is right again, as it is written."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        identity = file.comment.split()[2].decode()
+    members = unpack(content, identity, "")
+    about = json.loads(members.pop(IDENTITY_FILE))
+    chosen = str(rng.choice(sorted(members)))
+    members[chosen], what = changed(chosen, members[chosen], rng)
+    return pack(members, identity, about["of"]), f"{chosen}: {what}"
 
 
 def seal_again(folder: Path) -> None:

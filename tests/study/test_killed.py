@@ -86,7 +86,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own that holds a few runs; for those who may not mount one, none."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
     if os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0:
         yield folder
         subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -130,11 +130,11 @@ def test_a_quota_of_files_is_said_like_a_full_disk(whole: Path, tmp_path: Path) 
 
 
 def with_small_files(arguments: list[str], folder: Path) -> Done:
-    """A run that may write files of 20 kB at most, less than any run's."""
+    """A run that may write files of 5 kB at most, less than any run's."""
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
 
     run = [sys.executable, "-m", "kmsim", *arguments]
     done = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=False, preexec_fn=limit)
@@ -142,7 +142,7 @@ def with_small_files(arguments: list[str], folder: Path) -> Done:
 
 
 def test_two_runs_on_one_folder_the_second_is_refused(tmp_path: Path) -> None:
-    with started(tmp_path, command(tmp_path, "--jobs", "1", replications=40)) as first:
+    with started(tmp_path, command(tmp_path, "--jobs", "1", replications=1_000)) as first:
         until(lambda: archives(tmp_path / "out"), "a run is kept")
         first.send_signal(signal.SIGSTOP)  # so that it is not done before the second has begun
         second = in_own_process(*command(tmp_path), folder=tmp_path)
@@ -154,10 +154,10 @@ def test_two_runs_on_one_folder_the_second_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_says_what_is_kept_and_ends_with_130(jobs: str, tmp_path: Path) -> None:
-    arguments = command(tmp_path, "--jobs", jobs, replications=60)
-    done = on_terminal(*arguments, folder=tmp_path, interrupt_at=r"\b([3-9]|[1-9]\d+) of 180 runs done")
+    arguments = command(tmp_path, "--jobs", jobs, replications=1_000)
+    done = on_terminal(*arguments, folder=tmp_path, interrupt_at=r"\b([3-9]|[1-9]\d+) of 3000 runs done")
     assert done.code == 130
-    assert f"interrupted; {len(archives(tmp_path / 'out'))} of 180 runs are kept; the same command goes" in done.err
+    assert f"interrupted; {len(archives(tmp_path / 'out'))} of 3000 runs are kept; the same command goes" in done.err
     assert "Traceback" not in done.err
 
 

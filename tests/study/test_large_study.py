@@ -73,7 +73,7 @@ def large_study(out: Path) -> None:
         {"name": name, "levels": of, "values": [float(label) for label in of], "unit": ""}
         for name, of in zip("ab", levels, strict=True)
     ]
-    design = {"schema_version": SCHEMA_VERSION, "name": "large", "seed": 1, "axes": axes, "dropped": []}
+    design = {"schema_version": SCHEMA_VERSION, "name": "large", "seed": 1, "axes": axes, "dropped": [], "files": {}}
     (out / "design.json").write_text(json.dumps(design))
     facts = {"name": "large", "seed": 1, "versions": {}, "python": "3", "host": {}, "model": "0", "nr_dropped": 0}
     facts |= {"schema_version": SCHEMA_VERSION, "nr_points": NR_POINTS}

@@ -68,7 +68,7 @@ def test_rows_that_do_not_fit_are_refused_and_their_table_named(case: str, resul
     tables[table] = change(tables[table])
     with pytest.raises(WrongRows, match=r"^must (have|count) ") as refused:
         check_rows(tables)
-    assert refused.value.file == f"{table}.parquet"
+    assert refused.value.table == table
 
 
 def test_a_folder_with_such_rows_is_no_result(tmp_path: Path) -> None:

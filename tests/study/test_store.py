@@ -15,12 +15,20 @@ from pandas.testing import assert_frame_equal
 
 from kmsim.config import dump
 from kmsim.config import load as load_config
-from kmsim.metrics.columns import typed
 from kmsim.procfs import slabinfo, vmallocinfo
 from kmsim.study import runner, store
 from kmsim.study.checksums import CHECKSUMS_FILE, read_sums
 from kmsim.study.runner import run_study
-from kmsim.study.store import NotAResult, Result, check_replaceable, load, members_of, result_folder, result_of
+from kmsim.study.store import (
+    NotAResult,
+    Result,
+    check_replaceable,
+    load,
+    members_of,
+    packed_members_of,
+    result_folder,
+    result_of,
+)
 from kmsim.study.tables import BATCH_TABLES, COLUMNS
 from tests.studies import study
 
@@ -79,12 +87,19 @@ def test_a_result_is_its_members_and_they_are_the_folders_files(result: Result) 
     assert read_sums((result.path / CHECKSUMS_FILE).read_bytes()).keys() == members.keys()
     assert members == {str(path.relative_to(result.path)): path.read_bytes() for path in files}
     assert {"config.yaml", "end.json", "operations.parquet", "batches/001/locks.parquet"} < set(members)
+
+
+def test_a_result_is_what_its_archive_holds_and_empty_tables_are_left_out(result: Result) -> None:
+    members = packed_members_of(result, {"vmstat": "nr_free_pages 1\n"})
+    assert {"config.yaml", "end.json", "proc/vmstat", "operations.npy", "batches/001/locks.npy"} < set(members)
     check_same(result_of(members), replace(result, path=None))
+    none = replace(result, tables={**result.tables, "slabs": result.tables["slabs"].head(0)})
+    assert packed_members_of(none, {}).keys() == packed_members_of(result, {}).keys() - {"slabs.npy"}
 
 
 def test_a_member_that_is_missing_is_named(result: Result) -> None:
-    members = members_of(result, {})
-    for name in members:
+    members = packed_members_of(result, {})
+    for name in (name for name in members if not name.endswith(".npy")):
         with pytest.raises(NotAResult, match=rf"must be a result of kmsim; {name}: must be there"):
             result_of({other: content for other, content in members.items() if other != name})
 
@@ -97,7 +112,7 @@ def test_the_tables_are_attributes_and_others_are_not(result: Result) -> None:
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_table_has_the_columns_it_is_known_for(result: Result, name: str) -> None:
     table = result.tables[name]
-    assert table.dtypes.equals(typed(table, COLUMNS[name]).dtypes)
+    assert table.dtypes.equals(table.astype(COLUMNS[name]).dtypes)
     assert len(result.tables[name]) > 0
 
 

@@ -78,7 +78,7 @@ def test_runs_are_kept_and_read_back_verified(tmp_path: Path) -> None:
         folder.keep_failure(RUN, "why")
         assert folder.failure(RUN) == "why"
         folder.keep(RUN, ARCHIVE)
-        assert folder.run(RUN) == (ARCHIVE, {"end.json": b"{}"})
+        assert folder.run(RUN) == ARCHIVE
         assert folder.failure(RUN) is None
         folder.run_path(RUN).write_bytes(ARCHIVE[:-1])
         with pytest.raises(Damaged):

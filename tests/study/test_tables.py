@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmsim.metrics.columns import typed
 from kmsim.metrics.samples import Samples
 from kmsim.mm.mmzone import (
     EXTFRAG,
@@ -45,7 +44,7 @@ def test_a_table_has_its_columns_and_their_types_also_where_nothing_happened(nam
         table(hand_made_core(), name, end_ps=0),
         table(hand_made_core(), name, samples=Samples()),
     ):
-        assert typed(made, COLUMNS[name]).dtypes.equals(made.dtypes)
+        assert made.astype(COLUMNS[name]).dtypes.equals(made.dtypes)
 
 
 # ---- operations and histograms

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.costs import CostsConfig, Price
-from kmsim.jit import only_with, small
+from kmsim.jit import Record, only_with, small
 from kmsim.mm.indices import ContextIdx
 from kmsim.sim.core.records import OF_PAGES, OF_VM, Core
 
 PRICES = tuple(name for name, field in CostsConfig.model_fields.items() if field.annotation is Price)
-price_t = np.dtype((np.record, [(name, np.int64) for name in PRICES]))
+price_t = np.dtype((Record, [(name, np.int64) for name in PRICES]))
 
 
 def prices(costs: CostsConfig) -> NDArray[np.void]:

@@ -10,7 +10,7 @@ one more for each lock, pause and interruption. In an event a CPU ends its stage
 level that has something to do is found (`pick`) and begins its next stage (`go_on`).
 """
 
-from kmsim.jit import core, entry, small
+from kmsim.jit import entry, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, TaskIdx
 from kmsim.mm.pcp_held import let_go
 from kmsim.mm.wants import DONE
@@ -111,28 +111,26 @@ def go_on(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     if run.then == WAITING:
         spin_on(s, c, ac)
     elif run.left_ps > 0:
-        run.end_ps = s.state[0].now + run.left_ps
-        set_next_event(s, c, ac)
+        finish_stage(s, c, ac)
     elif run.then == START:
         start(s, c, ac)
     elif run.then == BEGIN_WORK:
         begin_work(s, c, ac)
-    elif run.then == UNPARK:
-        unpark(s, ac)
-        go_on_after_sleep(s, c, ac)
     else:
+        if run.then == UNPARK:
+            unpark(s, ac)
+            if run.left_ps > 0:
+                finish_stage(s, c, ac)
+                return
         grant(s, c, ac)
 
 
-@core
-def go_on_after_sleep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """Go on with an operation that was put away: with the rest of its stage, or with what it wants after that."""
+@small
+def finish_stage(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """Go on with the rest of a stage."""
     run = s.runs[ac]
-    if run.left_ps > 0:
-        run.end_ps = s.state[0].now + run.left_ps
-        set_next_event(s, c, ac)
-    else:
-        grant(s, c, ac)
+    run.end_ps = s.state[0].now + run.left_ps
+    set_next_event(s, c, ac)
 
 
 def step_once(s: Core, c: CpuIdx) -> int:

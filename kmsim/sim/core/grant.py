@@ -4,11 +4,11 @@ A stage ends, and its run wants something (`run.then`). What is granted begins t
 that takes its time, and at its end the run wants the next thing.
     GO_ON       a stage without a lock
     LOCK        by the lock's kind (`mm.locks`): a timestamp where interrupts are off (`sim.core.lock`), else a queue of
-                runs that spin (`sim.core.spinlock`); that of per-CPU lists, which only drains wait for, is tried until
-                it is had, and its zone's is asked for in the same instant (`sim.core.drain`)
+                runs that spin (`sim.core.spinlock`); that of a per-CPU list, which only drains wait for, is asked for
+                until it is had (`sim.core.pcp_lock`), and with it, in the same instant, its zone's
     MUTEX, UNLOCK, SLEEP    the thread gives its CPU to others meanwhile (`sim.core.sleep`)
     FLUSH       every other CPU serves an interrupt (`sim.core.flush`)
-    SLOW_PATH   until there is one, a failure at once, in the stage that wants it (`without_slow_path`)
+    SLOW_PATH   until there is one, a failure, in the stage that wants it (`sim.core.verbs`); no stage ends with it
     DONE        the operation is over (`sim.core.outcome`)
 
 State changes at the beginning of a stage, which is exact: see `sim.core.lock`. Invariant: a run holds at most one
@@ -16,19 +16,21 @@ spinlock, for one stage; a list's lock does not count. Lock order: `mm.locks` ha
 """
 
 from kmsim.jit import core, only_with, small
+from kmsim.mm.drain import holder_waited_for
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_SPIN, LOCK_TRY
+from kmsim.mm.pcp import NO_CPU
 from kmsim.mm.pcp_held import hold_while_waiting, moves_many
-from kmsim.mm.wants import FLUSH, GO_ON, LOCK, MUTEX, SLEEP, SLOW_PATH, UNLOCK
+from kmsim.mm.wants import FLUSH, GO_ON, LOCK, MUTEX, SLEEP, UNLOCK
 from kmsim.sim.core.costs import cache_lines_ps, no_work, price
-from kmsim.sim.core.drain import drain_next
 from kmsim.sim.core.flush import flush
 from kmsim.sim.core.lock import hold_lock_for
+from kmsim.sim.core.pcp_lock import count_taken, look_again
 from kmsim.sim.core.records import NOBODY, OF_VM, Core, cpu_of, level_of
 from kmsim.sim.core.sleep import lock_mutex, sleep_until, unlock_mutex
 from kmsim.sim.core.spinlock import leave, request, stop_spinning
 from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
-from kmsim.sim.core.verbs import carry_on
+from kmsim.sim.core.verbs import carry_on, without_slow_path
 from kmsim.sim.core.worker import wake_for_scheduled
 
 
@@ -65,16 +67,40 @@ def grant_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
     """Let the run have a spinlock, now or in its turn."""
     kind = s.locks[n].kind
     if kind == LOCK_IRQSAVE:
-        overlapped = moves_many(s.m, ac)
-        no_work(s)
-        wants = without_slow_path(s, ac, carry_on(s, ac))
-        hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, overlapped))
-        then(s, c, ac, wants)
+        hold_lock(s, c, ac, n)
     elif kind == LOCK_SPIN:
         grant_spinlock(s, c, ac, n)
     else:
         assert kind == LOCK_TRY, "a lock of an unknown kind"
-        drain_next(s, c, ac)
+        grant_pcp_lock(s, c, ac, n)
+
+
+@small
+def hold_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
+    """Hold a spinlock as soon as it is the run's turn, interrupts off."""
+    overlapped = moves_many(s.m, ac)
+    no_work(s)
+    wants = carry_on(s, ac)
+    hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, overlapped))
+    then(s, c, ac, wants)
+
+
+@core
+def grant_pcp_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
+    """Let the run have the lock of a per-CPU list, and its zone's at once, if nobody holds the list."""
+    holder = holder_waited_for(s.m, ac)
+    if holder != NO_CPU:
+        look_again(s, c, ac, holder)
+        return
+    no_work(s)
+    wants = carry_on(s, ac)
+    held = 0
+    if wants == LOCK:
+        hold_lock(s, c, ac, int(s.m.contexts[ac].lock))
+        held = s.runs[ac].end_ps - s.state[0].now
+    else:
+        end_stage(s, c, ac, 0, wants)
+    count_taken(s, ac, n, held)
 
 
 @small
@@ -85,19 +111,16 @@ def go_on_without_lock(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 
 
 @small
-def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wants: int) -> None:
-    """What was done without a lock takes its time, beside that of a path; and what the run wants then."""
-    wants = without_slow_path(s, ac, wants)
-    set_stage(s, c, ac, path + price(s, ac), cache_lines_ps(s, False))
-    then(s, c, ac, wants)
+def first_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, begun: int) -> None:
+    """The stage that an operation begins with, which holds no lock: `begun` is what its first verb has wanted."""
+    end_stage(s, c, ac, path, without_slow_path(s, ac, begun))
 
 
 @small
-def without_slow_path(s: Core, ac: ContextIdx, wants: int) -> int:
-    """Answer a request for the slow path, which is a failure here: what does it want then?"""
-    while wants == SLOW_PATH:
-        wants = carry_on(s, ac)
-    return wants
+def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wants: int) -> None:
+    """What was done without a lock takes its time, beside that of a path; and what the run wants then."""
+    set_stage(s, c, ac, path + price(s, ac), cache_lines_ps(s, False))
+    then(s, c, ac, wants)
 
 
 @small
@@ -130,7 +153,7 @@ def hold_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, taking: int, wait: int) ->
     lock = s.locks[run.lock]
     now = s.state[0].now
     no_work(s)
-    wants = without_slow_path(s, ac, carry_on(s, ac))
+    wants = carry_on(s, ac)
     hold = s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, False)
     spun = run.lock_wait_ps if wait else 0
     no_parts(s, ac)

@@ -10,7 +10,7 @@ from kmsim.mm.page_chain import chain_alloc_begin, chain_free_begin
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin
 from kmsim.mm.page_request import then_prepared
 from kmsim.sim.core.costs import no_work
-from kmsim.sim.core.grant import end_stage
+from kmsim.sim.core.grant import first_stage
 from kmsim.sim.core.records import OF_LISTS, Core
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import EXACT
@@ -36,4 +36,4 @@ def begin_list(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         path += nr_pages * s.prices[0].bulk_page
     else:
         wants = chain_free_begin(s.m, ac, run.block)
-    end_stage(s, c, ac, path, wants)
+    first_stage(s, c, ac, path, wants)

@@ -9,9 +9,10 @@ from kmsim.mm.page_alloc import alloc_begin, free_begin
 from kmsim.mm.page_request import then_prepared
 from kmsim.mm.pcp_held import hold_if_used
 from kmsim.sim.core.costs import cache_lines_ps, no_light_work
-from kmsim.sim.core.grant import then, without_slow_path
+from kmsim.sim.core.grant import then
 from kmsim.sim.core.records import OF_PAGES, Core
 from kmsim.sim.core.stage import set_stage
+from kmsim.sim.core.verbs import without_slow_path
 from kmsim.workload.op_stream import ALLOC
 
 

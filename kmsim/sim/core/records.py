@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import shared
+from kmsim.jit import Record, shared
 from kmsim.metrics.histogram import NR_BUCKETS
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, ZoneIdx
 from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
@@ -64,7 +64,7 @@ NR_TOTALS = 7
 
 cpu_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("time", np.int64),
             ("level", np.int64),  # what runs, or IDLE
@@ -90,7 +90,7 @@ cpu_t = np.dtype(
 )
 run_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("task", np.int64),
             ("kind", np.int64),
@@ -119,7 +119,7 @@ run_t = np.dtype(
 )
 task_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("cpu", np.int64),
             ("level", np.int64),
@@ -149,10 +149,10 @@ task_t = np.dtype(
     )
 )
 # `detail` is what a free needs beside the request (see `sim.core.detail`).
-slot_t = np.dtype((np.record, [("block", np.int32), ("request", np.uint16), ("detail", np.uint16)]))
+slot_t = np.dtype((Record, [("block", np.int32), ("request", np.uint16), ("detail", np.uint16)]))
 due_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("key", np.int64),  # the time, and behind it the high bits of the sequence number (see `sim.core.due`)
             ("sequence", np.uint32),  # the low bits
@@ -160,10 +160,10 @@ due_t = np.dtype(
         ],
     )
 )
-request_t = np.dtype((np.record, [(name, np.int64) for name in Request._fields]))
+request_t = np.dtype((Record, [(name, np.int64) for name in Request._fields]))
 lock_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("free_at", np.int64),
             ("holder", np.int64),  # the CPU that took it last
@@ -184,7 +184,7 @@ lock_t = np.dtype(
 )
 state_t = np.dtype(
     (
-        np.record,
+        Record,
         [
             ("now", np.int64),
             ("nr_done", np.int64),

@@ -9,9 +9,10 @@ from kmsim.mm.indices import ContextIdx, CpuIdx, ObjectIdx
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin
 from kmsim.mm.slub_records import CHUNK_SHIFT
 from kmsim.sim.core.costs import cache_lines_ps, no_light_work, slab_price
-from kmsim.sim.core.grant import then, without_slow_path
+from kmsim.sim.core.grant import then
 from kmsim.sim.core.records import OF_SLAB, Core
 from kmsim.sim.core.stage import set_stage
+from kmsim.sim.core.verbs import without_slow_path
 from kmsim.workload.op_stream import ALLOC
 
 

@@ -11,8 +11,7 @@ holds no spinlock and no per-CPU list.
 from kmsim.jit import core, only_with
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
 from kmsim.mm.mmzone import NO_PCP
-from kmsim.mm.slub_records import bulk_row
-from kmsim.mm.slub_steps import SLUB_DONE
+from kmsim.mm.slub_asleep import put_away, take_up
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
 from kmsim.mm.wants import GO_ON
 from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core
@@ -123,24 +122,16 @@ def park_pages(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
 
 @only_with("slub")
 def park_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
-    """Put away its request to SLUB, and the objects of a bulk request that is under way."""
+    """Put away its request to SLUB."""
     if s.slub is not None:  # in plain Python all functions are there
-        context = s.slub.contexts[ac]
-        s.parked.slab_contexts[k] = context
-        for n in range(context.nr_objects if context.stage != SLUB_DONE else 0):
-            s.parked.bulk[bulk_row(k) + n] = s.slub.bulk[bulk_row(ac) + n]
-        context.stage = SLUB_DONE
+        put_away(s.slub, ac, s.parked.slab_contexts, s.parked.bulk, k)
 
 
 @only_with("slub")
 def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Take that up again."""
     if s.slub is not None:
-        s.slub.contexts[ac] = s.parked.slab_contexts[k]
-        context = s.slub.contexts[ac]
-        for n in range(context.nr_objects if context.stage != SLUB_DONE else 0):
-            s.slub.bulk[bulk_row(ac) + n] = s.parked.bulk[bulk_row(k) + n]
-        s.parked.slab_contexts[k].stage = SLUB_DONE
+        take_up(s.slub, ac, s.parked.slab_contexts, s.parked.bulk, k)
 
 
 @only_with("vm")

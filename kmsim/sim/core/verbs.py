@@ -6,12 +6,14 @@ A run remembers whose they are (`run.verbs`) from its first stage on:
     OF_SLAB      objects                                       `mm.slub`
     OF_KMALLOC   krealloc                                      `mm.kmalloc`
     OF_VM        vmalloc, vmap, kvmalloc, and their frees      `mm.vmalloc`
-    OF_DRAIN     the emptying of all per-CPU lists             `mm.drain`, granted by `sim.core.drain`
+    OF_DRAIN     the emptying of all per-CPU lists             `mm.drain`
     OF_FLUSH     a flusher: nothing in `mm`
+Here, too, is the one place where a request for the slow path is answered (`without_slow_path`).
 Verbs that no request of a run needs are not compiled for it. Takes no lock: see `sim.core.grant`.
 """
 
 from kmsim.jit import core, only_with, small
+from kmsim.mm.drain import drain_all_resume
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.kmalloc import kmalloc_resume
 from kmsim.mm.page_chain import chain_free_resume
@@ -19,54 +21,70 @@ from kmsim.mm.page_exact import exact_resume
 from kmsim.mm.page_request import bulk_resume, page_resume
 from kmsim.mm.slub import slab_resume
 from kmsim.mm.vmalloc import vm_resume
-from kmsim.mm.wants import DONE
-from kmsim.sim.core.records import OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core
+from kmsim.mm.wants import DONE, SLOW_PATH
+from kmsim.sim.core.records import OF_DRAIN, OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core, pcp_lock_of
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import EXACT
 
 
 @small
 def carry_on(s: Core, ac: ContextIdx) -> int:
-    """What the run wanted is granted: let `mm` do what follows; what does it want now?"""
+    """What the run wanted is granted: let `mm` do what follows; what does it want now? Not the slow path."""
+    return without_slow_path(s, ac, resume_run(s, ac))
+
+
+@small
+def without_slow_path(s: Core, ac: ContextIdx, wants: int) -> int:
+    """Answer a request for the slow path, which is a failure until there is one: what does the run want then?"""
+    while wants == SLOW_PATH:
+        wants = resume_run(s, ac)
+    return wants
+
+
+@small
+def resume_run(s: Core, ac: ContextIdx) -> int:
+    """Call the verb by which the run goes on."""
     if s.runs[ac].verbs == OF_PAGES:
         return page_resume(s.m, ac)
-    return carry_on_other(s, ac)
+    return resume_other(s, ac)
 
 
 @core
-def carry_on_other(s: Core, ac: ContextIdx) -> int:
+def resume_other(s: Core, ac: ContextIdx) -> int:
     """The same for all but blocks of pages."""
     verbs = s.runs[ac].verbs
     if verbs == OF_SLAB:
-        return carry_on_slab(s, ac)
+        return resume_slab(s, ac)
     if verbs == OF_VM:
-        return carry_on_vm(s, ac)
+        return resume_vm(s, ac)
     if verbs == OF_KMALLOC:
-        return carry_on_kmalloc(s, ac)
+        return resume_kmalloc(s, ac)
+    if verbs == OF_DRAIN:
+        return drain_all_resume(s.m, ac, pcp_lock_of(s, 0))
     assert verbs == OF_LISTS, "a run that no verb carries on"
-    return carry_on_list(s, ac)
+    return resume_list(s, ac)
 
 
 @only_with("slub", DONE)
-def carry_on_slab(s: Core, ac: ContextIdx) -> int:
+def resume_slab(s: Core, ac: ContextIdx) -> int:
     """SLUB's verb."""
     return slab_resume(s.m, s.slub, ac)
 
 
 @only_with("vm", DONE)
-def carry_on_vm(s: Core, ac: ContextIdx) -> int:
+def resume_vm(s: Core, ac: ContextIdx) -> int:
     """vmalloc's verb."""
     return vm_resume(s.m, s.slub, s.vm, ac)
 
 
 @only_with("vm", DONE)
-def carry_on_kmalloc(s: Core, ac: ContextIdx) -> int:
+def resume_kmalloc(s: Core, ac: ContextIdx) -> int:
     """kmalloc's verb."""
     return kmalloc_resume(s.m, s.slub, ac)
 
 
 @only_with("lists", DONE)
-def carry_on_list(s: Core, ac: ContextIdx) -> int:
+def resume_list(s: Core, ac: ContextIdx) -> int:
     """The verb of exact pages, or of pages in bulk."""
     run = s.runs[ac]
     if s.requests[run.request].api == EXACT:

@@ -22,9 +22,9 @@ from kmsim.mm.vmalloc import (
     vmalloc_begin,
 )
 from kmsim.mm.wants import DONE
-from kmsim.sim.core.costs import no_slab_work, no_vm_work, no_work
+from kmsim.sim.core.costs import no_work
 from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
-from kmsim.sim.core.grant import end_stage, then
+from kmsim.sim.core.grant import first_stage, then
 from kmsim.sim.core.pages import begin_pages
 from kmsim.sim.core.rare import begin_rare, is_rare, rare_block, rare_detail, rare_path
 from kmsim.sim.core.records import FLUSHER, NO_BLOCK, NOBODY, OF_FLUSH, OF_VM, WORK, Core
@@ -41,9 +41,9 @@ def begin_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run = s.runs[ac]
     s.m.contexts[ac].failure = NOPAGE  # unless a request for pages says otherwise
     if is_rare(s, ac):
-        no_vm_stage(s)
+        no_work(s)
         path = rare_path(s, ac)
-        end_stage(s, c, ac, path, begin_rare(s, ac))
+        first_stage(s, c, ac, path, begin_rare(s, ac))
     elif run.kind == ALLOC:
         begin_vm_alloc(s, c, ac)
     elif kv_outcome(run.detail) == KV_SLAB:
@@ -60,7 +60,7 @@ def begin_vm_alloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run = s.runs[ac]
     run.verbs = OF_VM
     request = s.requests[run.request]
-    no_vm_stage(s)
+    no_work(s)
     path = 0
     if request.api == KVMALLOC:
         path = s.prices[0].slab_alloc_fast if request.cache != NO_CACHE else s.prices[0].alloc_fast
@@ -68,7 +68,7 @@ def begin_vm_alloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     else:
         vm_flags = VM_ALLOW_HUGE_VMAP if request.huge else 0
         wants = vmalloc_begin(s.m, s.slub, s.vm, ac, run.nr_bytes, request.gfp, vm_flags)
-    end_stage(s, c, ac, path, wants)
+    first_stage(s, c, ac, path, wants)
 
 
 @only_with("vm")
@@ -76,20 +76,12 @@ def begin_vfree(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The first stage of the free of an area; from an interrupt that is all."""
     run = s.runs[ac]
     run.verbs = OF_VM
-    no_vm_stage(s)
+    no_work(s)
     if s.cpus[c].level == THREAD:
         wants = vfree_begin(s.m, s.slub, s.vm, ac, run.block)
     else:
         wants = vfree_atomic_begin(s.m, s.vm, ac, run.block)
-    end_stage(s, c, ac, 0, wants)
-
-
-@only_with("vm")
-def no_vm_stage(s: Core) -> None:
-    """A new stage: nothing done yet by any allocator."""
-    no_work(s)
-    no_slab_work(s)
-    no_vm_work(s)
+    first_stage(s, c, ac, 0, wants)
 
 
 @only_with("vm")
@@ -114,14 +106,14 @@ def begin_work(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         then(s, c, ac, DONE)
         return
     run.verbs = OF_VM
-    no_vm_stage(s)
+    no_work(s)
     if s.vm.cpus[c].vfree_scheduled:
         wants = deferred_vfree_begin(s.m, s.slub, s.vm, ac, c)
     else:
         assert s.state[0].purger == c, "a kworker was woken for nothing"
         s.state[0].purger = NOBODY
         wants = vm_purge_begin(s.m, s.slub, s.vm, ac)
-    end_stage(s, c, ac, 0, wants)
+    first_stage(s, c, ac, 0, wants)
 
 
 @only_with("vm", NO_BLOCK)

@@ -6,19 +6,15 @@ A run may take 100,000 samples, so a sample copies a few numbers, and the table 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.metrics.columns import INT, REAL, TEXT, Columns, made_of
+from kmsim.metrics.columns import INT, REAL, TEXT, Columns, Table, made_of
 from kmsim.sim.core.records import BYTES, COUNT, FAILED, NR_KINDS, NR_TOTALS, SUM_PS, Core
 from kmsim.units import PS_PER_NS
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.turns import KIND_NAMES
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ACTIVITY_COLUMNS: Columns = {
     "time_ns": REAL,
@@ -61,7 +57,7 @@ class Activity:
         self._live_bytes.append(live_bytes(by_class))
         self._latest.clear()
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """A row for each sample and kind; counts, latencies' sum and mean are of the time since the sample before.
 
         `live_bytes` are those asked for by what is allocated then: exact where all blocks of a request are of

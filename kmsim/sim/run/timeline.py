@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level
 from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_TRY, LOCK_WAIT
-from kmsim.mm.mmzone import zone_of_pcp
 from kmsim.mm.wants import LOCK
 from kmsim.sim.core.records import (
     BEGIN_WORK,
@@ -40,7 +39,6 @@ from kmsim.sim.core.records import (
     cpu_of,
     csd_lock_of,
     level_of,
-    pcp_lock_of,
 )
 from kmsim.sim.core.worker import is_worker
 from kmsim.sim.run.engine import Observer
@@ -193,7 +191,7 @@ class Timeline(Observer):
             del self._draining[ac]
             self._wait(core, ac, *before, now)
         if since != NOBODY:
-            lock = pcp_lock_of(core, zone_of_pcp(core.m, int(core.m.contexts[ac].pcp)))
+            lock = int(core.m.contexts[ac].lock)
             self._draining.setdefault(ac, (lock, since))
 
     def _note_stage(self, core: Core, c: CpuIdx, taken: list[int], now: int) -> None:

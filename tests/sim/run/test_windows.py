@@ -39,9 +39,12 @@ class Seen(NamedTuple):
 @cache
 def _watched(number: int, warm_up_ps: int, batch_ps: int, *, stepwise: bool) -> Seen:
     simulation = finished(configured(number, warm_up_ps, batch_ps, stepwise=stepwise))
-    windows, memory = simulation.recorders.windows, simulation.recorders.samples.memory_table(simulation.machine)
+    windows, memory = (
+        simulation.recorders.windows,
+        simulation.recorders.samples.memory_table(simulation.machine).frame(),
+    )
     remarks = list(windows.remarks())
-    return Seen(windows.batches, measured(simulation), remarks, simulation.recorders.activity.table(), memory)
+    return Seen(windows.batches, measured(simulation), remarks, simulation.recorders.activity.table().frame(), memory)
 
 
 def watched(number: int, warm_up_ps: int = 0, batch_ps: int = 0, *, stepwise: bool = False) -> Seen:
@@ -266,13 +269,13 @@ def test_live_bytes_are_those_of_the_blocks_that_are_held(seed: int) -> None:
     asked = {n: int(totals[2 * n, 5]) // max(int(totals[2 * n, 0]), 1) for n in range(len(totals) // 2)}
     sizes = {nr_bytes for _, nr_bytes in FIXED if nr_bytes}
     assert sizes <= set(asked.values())
-    live = simulation.recorders.activity.table()["live_bytes"].iloc[-1]
+    live = simulation.recorders.activity.table().frame()["live_bytes"].iloc[-1]
     assert live == of_blocks(simulation, asked) > 0
 
 
 def test_activity_is_that_since_the_sample_before() -> None:
     simulation = finished(STUDIES[1])
-    table = simulation.recorders.activity.table()
+    table = simulation.recorders.activity.table().frame()
     assert table["time_ns"].iloc[0] == 0
     assert (table["kind"].to_numpy().reshape(-1, 2) == ["alloc", "free"]).all()
     totals = simulation.core.totals.sum(axis=1)

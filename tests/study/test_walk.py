@@ -1,0 +1,180 @@
+"""`kmsim walk`: the simulator tells what it does, and the sum of what it tells is what a run counts."""
+
+import json
+import math
+from collections.abc import Generator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kmsim
+from kmsim.config import ConfigError, from_mapping
+from kmsim.sim.simulation import Simulation
+from kmsim.study.amount import Amount, price_of
+from kmsim.study.runner import run_study
+from kmsim.study.walk import idle_study
+from kmsim.study.walk_requests import requests_of
+from kmsim.study.walk_words import WORDS
+from tests.commands import Shell, in_own_process
+
+MACHINE = "{name: small, arch: x86-64, memory: 64MiB, cpus: 2, slab: {freelist_random: false}}\n"
+PAIRS = [
+    ("alloc_pages(GFP_KERNEL)", "free_pages()"),
+    ("alloc_pages(GFP_HIGHUSER_MOVABLE, 4)", "free_pages()"),
+    ("alloc_pages(GFP_ATOMIC, 3)", "free_pages()"),
+    ("alloc_pages_exact(20KiB, GFP_KERNEL)", "free_pages_exact()"),
+    ("kmalloc(100, GFP_KERNEL)", "kfree()"),
+    ("kmalloc(5000, GFP_ATOMIC)", "kfree()"),
+    ("kzalloc(40KiB, GFP_KERNEL)", "kfree()"),
+    ("vmalloc(33KiB)", "vfree()"),
+    ("vzalloc(5KiB)", "vfree()"),
+    ("kvmalloc(9MiB, GFP_KERNEL)", "kvfree()"),
+    ("kvzalloc(9KiB, GFP_KERNEL)", "kvfree()"),
+]
+STATES = {"fresh": "fresh", "aged": "{aged: {order: 9, unusable_index: 0.8}}"}
+
+
+def caller(pair: tuple[str, str]) -> Any:
+    """A user's process that makes the two calls."""
+
+    def process(simulation: Simulation) -> Generator[Any, Any, None]:
+        cpu = simulation.cpus[0]
+        first, second = requests_of(list(pair))
+        arguments = dict(first.arguments)
+        sizes = [arguments.pop("size")] if "size" in arguments else []
+        alloc = yield from getattr(cpu, first.name)(*sizes, **arguments)
+        assert alloc is not None
+        extra = [alloc.nr_bytes] if second.name == "free_pages_exact" else []
+        yield from getattr(cpu, second.name)(alloc, *extra)
+
+    return process
+
+
+def counted_ns(state: str, pair: tuple[str, str], machine: Path) -> list[float]:
+    """What a compiled run on the same machine counts as the latency of the two."""
+    workload = {"threads": [{"name": "a"}]}
+    study = from_mapping({"machine": str(machine), "workload": workload}, [f"machine.state={STATES[state]}"])
+    table = run_study(idle_study(study), processes=(caller(pair),)).operations
+    assert table["count"].sum() == 2
+    return [float(table.loc[table["kind"] == kind, "mean_ns"].dropna().iloc[0]) for kind in ("alloc", "free")]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("walk") / "machine.yaml"
+    path.write_text(MACHINE)
+    return path
+
+
+@pytest.mark.parametrize("state", ["fresh", pytest.param("aged", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
+def test_the_sum_of_the_parts_is_the_latency_that_a_run_counts(
+    pair: tuple[str, str], state: str, machine: Path
+) -> None:
+    done = in_own_process(
+        "walk", *pair, "--machine", str(machine), "--state", STATES[state], "--json", folder=machine.parent
+    )
+    assert (done.code, done.err) == (0, "")
+    walks = json.loads(done.out)[:2]  # the next are of the kernel's workers
+    assert [walk["request"] for walk in walks] == list(pair)
+    for walk, counted in zip(walks, counted_ns(state, pair, machine), strict=True):
+        assert math.isclose(walk["ns"], counted, abs_tol=1e-3)
+        assert math.isclose(walk["ns"], sum(stage["ns"] for stage in walk["stages"]), abs_tol=1e-3)
+        assert any(stage["steps"] for stage in walk["stages"])
+        for stage in walk["stages"]:
+            assert math.isclose(stage["ns"], sum(part["ns"] for part in stage["parts"]), abs_tol=1e-3)
+            assert all(part["price"] != "waiting" and part["source"] for part in stage["parts"])
+
+
+def test_the_walk_of_a_kmalloc_that_needs_a_new_slab(tmp_path: Path) -> None:
+    done = in_own_process("walk", "kmalloc(5000, GFP_KERNEL)", "kfree()", folder=tmp_path)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("kmalloc(5000, GFP_KERNEL): cache kmalloc-8k, address 0x")
+    words = [line.split(":")[0].strip() for line in lines]
+    path = ["slab_alloc_node", "__slab_alloc", "__alloc_pages", "zone_watermark_fast", "rmqueue_bulk", "allocate_slab"]
+    assert [words.index(function) for function in path] == sorted(words.index(function) for function in path)
+    assert any("holding zone Normal" in line for line in lines)
+    assert any("rmqueue_bulk: 7 blocks of order 3" in line for line in lines)
+    assert "prices, in ns" in lines
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("kmaloc(3)", "did you mean 'kmalloc'"),
+        ("kmalloc()", "must be a call: kmalloc(size, gfp)"),
+        ("kmalloc(x, GFP_KERNEL)", "a whole number as size"),
+        ("kfree()", "after a call of kmalloc or kzalloc"),
+        ("alloc_pages(GFP_KERNL)", "is not a GFP flag"),
+        ("alloc_pages(GFP_KERNEL, 99)", "an order is 0 to 10"),
+        ("__import__('os').system('x')", "one such as kmalloc(5000, GFP_KERNEL)"),
+        ("kmalloc(1", "one such as kmalloc(5000, GFP_KERNEL)"),
+        ("kmalloc(" + "(" * 150 + ")", "one such as kmalloc(5000, GFP_KERNEL)"),
+        ("kmalloc(" + "1" * 300 + ")", "at most 200 characters"),
+    ],
+)
+def test_a_wrong_call_is_refused_in_one_line(
+    call: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kmsim.study.walk.is_compiled", lambda: False)  # refused before, or by, the simulated CPU
+    done = Shell(tmp_path, monkeypatch, capsys)("walk", call)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert line.startswith("kmsim walk: REQUEST: must be a call")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--cpu", "8", "0 to 7"), ("--machine", "nosuch", "shipped name"), ("--state", "nosuch", "must be fresh")],
+)
+def test_a_wrong_option_is_refused_in_one_line(option: str, value: str, message: str, tmp_path: Path) -> None:
+    done = in_own_process("walk", "kmalloc(5)", option, value, folder=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert message in line
+
+
+def test_a_free_gives_back_the_last_that_is_left_of_its_kind() -> None:
+    calls = ["kmalloc(8)", "alloc_pages(GFP_KERNEL)", "kfree()", "free_pages()"]
+    assert [request.name for request in requests_of(calls)] == ["kmalloc", "alloc_pages", "kfree", "free_pages"]
+    with pytest.raises(ConfigError, match="after a call of kmalloc"):
+        requests_of([*calls, "kfree()"])
+    with pytest.raises(ConfigError, match="at most 100 calls"):
+        requests_of(["kmalloc(8)"] * 101)
+
+
+def test_from_python_it_is_a_table() -> None:
+    table = kmsim.walk("alloc_pages(GFP_KERNEL)", "free_pages()")
+    assert set(table["request"]) == {"alloc_pages(GFP_KERNEL)", "free_pages()"}
+    assert "__alloc_pages" in set(table["function"])
+    prices = table[table["price"] != ""]
+    assert (prices["source"] != "").all()
+    assert prices["ns"].gt(0).all()
+    with pytest.raises(ValueError, match="must be a call"):
+        kmsim.walk("kmaloc(8)")
+
+
+def test_words_are_of_functions_that_stand_for_the_kernel_s() -> None:
+    for module, name in WORDS:
+        function = getattr(import_module(f"kmsim.mm.{module}"), name)
+        doc = getattr(function, "py_func", function).__doc__
+        assert "(kernel:" in doc, (module, name)
+
+
+def test_an_amount_keeps_its_parts() -> None:
+    a, b = price_of("a", 3), price_of("b", 5)
+    total = np.int64(4) * a + 2 * b + a - b + 7
+    assert isinstance(total, Amount)
+    assert total == 4 * 3 + 2 * 5 + 3 - 5 + 7
+    assert total.counts == {"a": 5, "b": 1, "": 7}
+    assert max(np.int64(2), a) is a
+    assert (a < b, a > np.int64(2), a <= 3, b >= 6) == (True, True, True, False)
+    record = np.zeros(1, np.int64)
+    record[0] = total
+    assert record[0] == 27

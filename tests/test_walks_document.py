@@ -1,0 +1,31 @@
+"""docs/walks.md shows what `kmsim walk` says, and the ten walks reach what their headings promise."""
+
+import pytest
+
+from tests.walks_document import DOCUMENT, commands, said, shown
+
+PROMISED = {
+    1: ["rmqueue_bulk", "holding zone"],
+    2: ["__rmqueue_pcplist: page frame", "free_unref_page_commit"],
+    3: ["rmqueue_buddy", "__free_one_page: becomes a block of order 10"],
+    4: ["__rmqueue_claim: page frame", "try_to_steal_block: the pageblock was Movable"],
+    5: ["reserve_highatomic_pageblock"],
+    6: ["failed: there is no memory for it", "wake_all_kswapds", ": no"],
+    7: ["cache kmalloc-8k", "allocate_slab", "slab_free"],
+    8: ["prep_new_page", "zero_byte"],
+    9: ["__pte_alloc_kernel", "free_vmap_area_noflush"],
+    10: ["__kvmalloc_node", "vm_area_alloc_pages"],
+}
+
+
+@pytest.mark.parametrize("number", PROMISED)
+def test_a_walk_is_shown_as_it_is_said(number: int) -> None:
+    command = commands()[number - 1]
+    output = said(command)
+    assert shown(command) == output
+    assert [words for words in PROMISED[number] if words not in output] == []
+
+
+def test_there_are_ten() -> None:
+    assert len(commands()) == len(set(commands())) == len(PROMISED) == 10
+    assert DOCUMENT.read_text(encoding="utf-8").count("\n## ") == 10
