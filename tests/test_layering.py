@@ -2,7 +2,11 @@
 
 import ast
 import graphlib
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -31,6 +35,8 @@ ROOMS = ("core", "run", "user", "simulation")
 NOT_IN_ROOM = {"core": ("simpy",)}
 # What a layer must not do although it stands below: plots read results and never simulate.
 NEVER = {"plots": ("sim", "mm")}
+# Libraries that another one brings along and documents as its own.
+PART_OF = {"pydantic_core": "pydantic"}
 # mm knows no time, no random numbers, no I/O.
 MM_MAY_IMPORT = ("collections", "dataclasses", "math", "numpy", "typing")
 
@@ -181,3 +187,18 @@ def test_an_import_downwards_is_found(file: str, source: str) -> None:
 )
 def test_an_import_upwards_is_not(file: str, source: str) -> None:
     assert problems(PACKAGE / file, source) == []
+
+
+def test_each_library_that_is_imported_is_a_dependency() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    needs = {"kmsim": [*project["dependencies"], *optional["cluster"]]}
+    needs["tests"] = [*needs["kmsim"], *optional["test"]]
+    named = {folder: {re.split(r"[\[<>=]", need)[0] for need in of_folder} for folder, of_folder in needs.items()}
+    projects = packages_distributions()
+    for folder in needs:
+        for path in sorted((PACKAGE.parent / folder).rglob("*.py")):
+            tops = {module.partition(".")[0] for module in imported(path.read_text(encoding="utf-8"), folder)}
+            for top in tops - sys.stdlib_module_names - {"kmsim", "tests", "experiments"}:
+                found = {PART_OF.get(name, name) for name in projects[top]}
+                assert named[folder] & found, f"{path} imports {top}"

@@ -19,6 +19,7 @@ _ENTRY_BYTES = 300  # of one that is kept, besides what is packed
 
 V = TypeVar("V")
 
+_packed: dict[type[Model], tuple[Model, bytes]] = {}  # the latest of each type
 _unpacked: dict[str, tuple[bytes, Model]] = {}  # the latest of each kind
 
 
@@ -35,19 +36,22 @@ def remembered(make: Callable[[Model], V]) -> Callable[[Model], V]:
     return of
 
 
-@remembered
 def pack(part: Model) -> bytes:
-    """A part as bytes, for this program alone."""
-    return pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
+    """A part as bytes, for this program alone; one that was unpacked comes back as the bytes that it came from."""
+    known = _packed.get(type(part))
+    if known is None or known[0] is not part:
+        known = _packed[type(part)] = part, pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
+    return known[1]
 
 
 def unpack(kind: str, packed: bytes) -> Model:
     """The part of a kind (machine, costs, workload, run) that is packed; others may have it, too."""
     known = _unpacked.get(kind)
     if known is None or known[0] != packed:
-        part: Model = pickle.loads(packed)
-        known = _unpacked[kind] = packed, part
-    return known[1]
+        known = _unpacked[kind] = packed, pickle.loads(packed)
+    part = known[1]
+    _packed[type(part)] = part, packed  # pickled anew, its bytes might be others
+    return part
 
 
 class KeptParts:

@@ -18,6 +18,7 @@ import pytest
 from kmsim.config import ConfigError, from_mapping, load, load_design, loads
 from kmsim.config.errors import RULES
 from kmsim.mm import gfp
+from kmsim.study.walk_requests import CALLS, requests_of
 from kmsim.study.yielded import check_yielded
 from tests.patience import little_work
 
@@ -165,6 +166,10 @@ def a_negative_seed(_: Path) -> None:
     loads(VALID_TEXT, seed=-1)
 
 
+def a_call_with_a_misspelt_name(_: Path) -> None:
+    requests_of(["kmaloc(5000, GFP_KERNEL)"])
+
+
 BUILT: dict[Callable[[Path], None], str] = {
     missing: "nosuch.yaml: must be a file that exists",
     a_directory: "study.yaml: must be a file, not a directory",
@@ -192,6 +197,8 @@ BUILT: dict[Callable[[Path], None], str] = {
     ),
     half_a_character_on_the_command_line: "--set name=\\udcff: must be UTF-8 text without control characters",
     a_negative_seed: "--seed -1: seed: must be at least 0, found -1",
+    a_call_with_a_misspelt_name: f"kmsim walk: REQUEST: must be a call: one of {', '.join(CALLS)}, "
+    "found 'kmaloc(5000, GFP_KERNEL)'; did you mean 'kmalloc'?",
 }
 
 
