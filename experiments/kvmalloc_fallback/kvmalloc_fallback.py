@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 import kmsim
 from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
+from kmsim.metrics.columns import table_of
 from kmsim.plots.style import DASHES, PLAIN, styled
 from kmsim.study.responses import quantile_ns
 from kmsim.study.store import Result
@@ -77,7 +78,7 @@ def row_of(page_kib: int, index: float, size_kib: int, seed: int, operations: in
     events = dict(zip(result.vmstat["name"], result.vmstat["value"], strict=True))
     ways = {way: events[f"kmsim:kvmalloc_{way}"] for way in WAYS}
     allocs = result.operations[result.operations["kind"] == "alloc"]
-    buckets = result.histograms[result.histograms["kind"] == "alloc"]
+    buckets = table_of(result.histograms[result.histograms["kind"] == "alloc"])
     return {
         "page_kib": page_kib,
         "unusable_index": index,

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 import kmsim
 from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
+from kmsim.metrics.columns import table_of
 from kmsim.plots.style import PLAIN, styled
 from kmsim.sim.simulation import Simulation, UserProcess
 from kmsim.study.responses import quantile_ns
@@ -82,7 +83,7 @@ def row_of(work: str, lists: str, cpus: int, operations: int | None = None) -> d
     processes: tuple[UserProcess, ...] = (watched.watch,)
     result: Result = kmsim.run(study_of(work, lists, cpus, operations), processes=processes)
     done = result.operations
-    buckets = result.histograms[result.histograms["kind"] == "alloc"]
+    buckets = table_of(result.histograms[result.histograms["kind"] == "alloc"])
     nr_operations = int(done["count"].sum())
     allocs = done[done["kind"] == "alloc"]
     return {
