@@ -1,6 +1,7 @@
 """The marks of `kmsim.jit` in a process that compiles nothing: each leaves the function as it is written."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -31,9 +32,16 @@ small = shared = entry = core
 
 
 def only_with(field: str, otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """The function; nothing calls it where there is no such field."""
-    assert isinstance(field, str) or otherwise is not None
-    return core
+    """The function where what it is handed first has that field, not None; elsewhere a call comes to `otherwise`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return function(*args, **kwargs) if getattr(args[0], field) is not None else otherwise
+
+        return called
+
+    return decorate
 
 
 def prefetch(array: Any, index: int) -> None:

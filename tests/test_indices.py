@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SLOW = ("addresses", "aged", "interrupts", "large_pages", "objects", "pcp_sizes", "phases", "timed_frees", "users")
+FAST = ("lists", "pages", "pcp_sizes")
+SLOW = ("addresses", "aged", "interrupts", "large_pages", "objects", "phases", "timed_frees", "users")
 
 
-@pytest.mark.parametrize("name", ["lists", "pages", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_no_index_is_below_0(name: str) -> None:
     command = [sys.executable, "-m", "tests.indices", name]
     plain = os.environ | {"NUMBA_DISABLE_JIT": "1"}
