@@ -31,7 +31,7 @@ and gives none: where a lock is wanted, the verb says how much to move, and `mm.
 
 What rows cannot say yet, because `mm` does it in one way: how large per-CPU lists are, and which orders they hold;
 the watermarks, and how a request is checked against them; what is reserved for highatomic requests; when
-NR_FREE_PAGES changes within a refill.
+NR_FREE_PAGES changes within a refill; how a request falls back to another type (a file may replace it).
 
 To add a release: a row here, and recordings that show it. To add a field to the rows: `Params`; where a config is to
 say it, its key in `kmsim.config.releases`.

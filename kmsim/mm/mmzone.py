@@ -201,7 +201,8 @@ class Params(NamedTuple):
     """What a machine is and how its kernel was built, in whole numbers: all that `mm` is told before it starts.
 
     The one way in for parameters: `new_machine` writes this record field for field into `params_t`, whose
-    fields are these. `nr_frames` and `mobility_disabled` are found by the boot, or stand in a recording.
+    fields are these. `nr_frames` and `mobility_disabled` are found by the boot, or stand in a recording; one machine
+    state serves runs with several price lists, so a run sets `cache_lines` from its own.
     """
 
     page_shift: int

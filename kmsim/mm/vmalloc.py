@@ -20,7 +20,7 @@ from kmsim.mm.mmzone import NO_LOCK, Machine
 from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, resume
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_resume, chain_free_begin, chain_free_resume
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
-from kmsim.mm.slub_records import NO_OBJECT, Slub
+from kmsim.mm.slub_records import CHUNK_SHIFT, NO_OBJECT, Slub
 from kmsim.mm.vfree import step_of_free
 from kmsim.mm.vm_area import step_of_area
 from kmsim.mm.vm_frame import (
@@ -102,7 +102,7 @@ def fetch_ahead(m: Machine, sl: Slub, vm: Vm, area: AreaIdx) -> None:
     prefetch(m.pages, int(record.first_pfn))
     for obj in (int(record.obj), int(record.pages_obj)):
         if obj != NO_OBJECT:
-            prefetch(sl.slabs, int(sl.slab_of_chunk[obj >> 3]))
+            prefetch(sl.slabs, int(sl.slab_of_chunk[obj >> CHUNK_SHIFT]))
 
 
 @small

@@ -22,6 +22,7 @@ from kmsim.config.responses import MEASURES
 from kmsim.metrics.columns import Array, Table, as_arrays
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import ranked
+from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.gfp import parse_gfp
 from kmsim.study.store import Result
 from kmsim.study.tables import LARGEST_KMALLOC
@@ -240,7 +241,7 @@ def _free_blocks(run: Measured, config: ResponseConfig) -> tuple[Ints, int]:
     np.add.at(blocks, last["order"], last["nr_free"])
     order = config.order
     if config.block is not None:
-        order = max(-(-config.block // run.page_size) - 1, 0).bit_length()
+        order = get_order(config.block, ilog2(run.page_size))
     return blocks, order or 0
 
 

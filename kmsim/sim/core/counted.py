@@ -24,6 +24,7 @@ from kmsim.sim.core.records import (
     IDLE,
     MAX_PS,
     NOBODY,
+    NOT_WAITING,
     NR_LEVELS,
     OF_DRAIN,
     START,
@@ -81,7 +82,7 @@ def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None
         run = core.runs[ac]
         if run.then == WAITING:
             n = int(run.lock) if run.lock != NOBODY else csd_lock_of(core)
-        elif run.verbs == OF_DRAIN and run.then == LOCK and run.since != NOBODY:
+        elif run.verbs == OF_DRAIN and run.then == LOCK and run.since != NOT_WAITING:
             n = int(core.m.contexts[ac].lock)
         else:
             continue

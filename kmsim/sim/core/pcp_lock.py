@@ -7,7 +7,7 @@ only a drain's acquisitions are counted, in one record for each zone. The lock's
 
 from kmsim.jit import core
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
-from kmsim.sim.core.records import NOBODY, Core
+from kmsim.sim.core.records import NOT_WAITING, Core
 from kmsim.sim.core.spinlock import count_wait
 from kmsim.sim.core.stage import no_parts, set_next_event
 
@@ -17,7 +17,7 @@ def look_again(s: Core, c: CpuIdx, ac: ContextIdx, holder: CpuIdx) -> None:
     """Spin until the CPU that holds the lock does its next thing, and ask for it again."""
     now = s.state[0].now
     run = s.runs[ac]
-    if run.since == NOBODY:
+    if run.since == NOT_WAITING:
         run.since = now
     again = s.cpus[holder].time
     no_parts(s, ac)
@@ -34,6 +34,6 @@ def count_taken(s: Core, ac: ContextIdx, n: LockIdx, held: int) -> None:
     lock.acquisitions += 1
     lock.hold_total += held
     lock.hold_max = max(lock.hold_max, held)
-    if run.since != NOBODY:
+    if run.since != NOT_WAITING:
         count_wait(s, n, s.state[0].now - run.since)
-        run.since = NOBODY
+        run.since = NOT_WAITING

@@ -41,6 +41,7 @@ NR_LEVELS = IRQ + 1
 OPS_READ_AHEAD = 2  # operations behind the last one that may be read
 IDLE = -1
 NOBODY = -1
+NOT_WAITING = -1  # no time
 NO_BLOCK = -1  # as mm's NO_PAGE, NO_OBJECT and NO_AREA
 NOT_FILLED = (1 << 16) - 1  # the request of a slot whose allocation has not come out yet
 NR_KINDS = 2  # of operations that are counted: ALLOC and FREE
@@ -107,7 +108,7 @@ run_t = np.dtype(
             ("then", np.int64),  # what it wants, or START and the like
             ("verbs", np.int64),  # by which it goes on
             ("lock", np.int64),  # the lock with interrupts on that it holds or waits for
-            ("since", np.int64),  # when it began to wait for a lock; NOBODY: a drain that does not
+            ("since", np.int64),  # when it began to wait for a lock; NOT_WAITING: a drain that does not
             ("spun_from", np.int64),  # when it began to spin, or to spin on
             ("next_waiter", np.int64),  # the run behind it in the lock's queue
             ("instructions_ps", np.int64),  # what the stage consists of

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.jit import entry
+from kmsim.mm.rmap import holder_t
 from kmsim.sim.core.due import SEQUENCE_HIGH_BITS, SEQUENCE_LOW_BITS, first_due_at, pop_due, push_due, recount_due
 from kmsim.sim.core.records import NEVER, NO_BLOCK, Core, due_t, slot_t
 from kmsim.sim.simulation import new_simulation
@@ -122,6 +123,10 @@ def test_what_is_due_after_the_clock_s_end_is_never_due(booted: Core) -> None:
 
 def test_a_timed_block_takes_24_bytes() -> None:
     assert due_t.itemsize + slot_t.itemsize == 24
+
+
+def test_the_holder_of_a_page_takes_4_bytes() -> None:
+    assert holder_t.itemsize == 4
 
 
 def test_more_blocks_than_the_heap_was_made_for_are_refused(booted: Core) -> None:
