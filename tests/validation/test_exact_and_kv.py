@@ -7,7 +7,8 @@ import pytest
 
 from kmsim.mm.memblock import recount
 from kmsim.procfs.buddyinfo import rows
-from kmsim.procfs.recorded import RawState, Recording, read
+from kmsim.procfs.recorded import Recording, read
+from kmsim.procfs.recorded_state import RawState
 from kmsim.validate.counted import machine_in
 from kmsim.validate.exact import exact_section
 from kmsim.validate.files import sections_of
