@@ -103,7 +103,7 @@ RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
 
 @small
 def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
-    """Start an allocation near the CPU; what does it want? (kernel: alloc_pages)
+    """Start an allocation near the CPU; what does it want? (kernel: __alloc_pages)
 
     When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
     """
@@ -112,7 +112,7 @@ def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
 
 @small
 def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> int:
-    """The same, near a node (kernel: __alloc_pages, alloc_pages_node)."""
+    """The same, near a node (kernel: __alloc_pages_node)."""
     assert 0 <= order <= m.params[0].max_page_order
     context = m.contexts[ac]
     context.gfp = gfp
