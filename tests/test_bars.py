@@ -29,7 +29,7 @@ from kmsim.mm.mmzone import (
     Machine,
     page_t,
 )
-from kmsim.mm.page_alloc import alloc_pages, free_pages
+from kmsim.mm.page_alone import alloc_pages, free_pages
 from kmsim.sim.run.boot import machine_of
 from kmsim.sim.simulation import new_simulation, run
 from tests.studies import study

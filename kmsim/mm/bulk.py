@@ -14,12 +14,13 @@ from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
+from kmsim.mm.numastat import zone_statistics
 from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, resume
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
-from kmsim.mm.zonelist import first_zoneref, is_remote, next_zoneref
+from kmsim.mm.zonelist import first_zoneref, is_remote, next_zoneref, numa_node_id
 
 
 @core
@@ -51,7 +52,8 @@ def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> int
 def bulk_zone(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> ZoneIdx:
     """The first zone of the node that stays above its low watermark, or NO_ZONE."""
     highest_zoneidx = gfp_zone(gfp)
-    preferred_zoneref = first_zoneref(m, m.contexts[ac].cpu, highest_zoneidx)
+    preferred_zoneref = first_zoneref(m, numa_node_id(m, m.contexts[ac].cpu), gfp, highest_zoneidx)
+    m.contexts[ac].preferred_zoneref = preferred_zoneref
     zoneref = preferred_zoneref
     zone = int(m.zonerefs[zoneref].zone)
     while zone != NO_ZONE and not is_remote(m, zone, preferred_zoneref):
@@ -93,6 +95,7 @@ def bulk_done(m: Machine, ac: ContextIdx) -> int:
     """Count what a bulk request got, and end it."""
     context = m.contexts[ac]
     m.events[PGALLOC + m.zones[context.zone].zone_type] += context.nr_populated
+    zone_statistics(m, ac, int(context.nr_populated))
     context.stage = PAGES_DONE
     return DONE
 

@@ -83,6 +83,7 @@ GFP_MEMALLOC = GFP_FLAGS["__GFP_MEMALLOC"]
 GFP_COMP = GFP_FLAGS["__GFP_COMP"]
 GFP_NOMEMALLOC = GFP_FLAGS["__GFP_NOMEMALLOC"]
 GFP_RECLAIM = GFP_FLAGS["__GFP_RECLAIM"]
+GFP_THISNODE = GFP_FLAGS["__GFP_THISNODE"]
 GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
 
 # Which flags of a caller go along to requests that are made on its behalf (kernel: mm/internal.h).
@@ -98,7 +99,7 @@ GFP_RECLAIM_MASK = (
     | GFP_MEMALLOC
     | GFP_NOMEMALLOC
 )
-GFP_CONSTRAINT_MASK = GFP_FLAGS["__GFP_HARDWALL"] | GFP_FLAGS["__GFP_THISNODE"]
+GFP_CONSTRAINT_MASK = GFP_FLAGS["__GFP_HARDWALL"] | GFP_THISNODE
 
 GFP_MOVABLE_SHIFT = 3  # from the mask of mobility to the migratetype
 

@@ -38,6 +38,13 @@ NO_ZONE = -1
 NO_NODE = -1
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 
+NR_NODES_MAX = 16
+LOCAL_DISTANCE, REMOTE_DISTANCE = 10, 20  # what the kernel takes where firmware says nothing
+
+# What is counted of an allocation on a kernel built with NUMA (kernel: enum numa_stat_item).
+NUMA_HIT, NUMA_MISS, NUMA_FOREIGN, NUMA_INTERLEAVE_HIT, NUMA_LOCAL, NUMA_OTHER = range(6)
+NR_VM_NUMA_EVENT_ITEMS = 6
+
 MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_HIGHATOMIC = range(4)
 MIGRATE_PCPTYPES = 3
 MIGRATE_TYPES = 4
@@ -97,6 +104,8 @@ node_t = np.dtype(
             ("first_zone", np.int64),  # in `zones`
             ("nr_zones", np.int64),
             ("zoneref", np.int64, (MAX_NR_ZONES,)),  # by the highest type of zone: where a request begins in `zonerefs`
+            ("thisnode_zoneref", np.int64, (MAX_NR_ZONES,)),  # where one begins that may not leave the node
+            ("distance", np.int64, (NR_NODES_MAX,)),  # to each node (kernel: node_distance)
         ],
     )
 )
@@ -122,6 +131,7 @@ zone_t = np.dtype(
             ("nr_free", np.int64, (NR_PAGE_ORDERS_MAX,)),
             ("node", np.int64),  # kernel: zone_to_nid
             ("zone_type", np.int64),  # kernel: zone_idx
+            ("vm_numa_event", np.int64, (NR_VM_NUMA_EVENT_ITEMS,)),  # of all CPUs
         ],
     )
 )
@@ -220,6 +230,7 @@ class Params(NamedTuple):
     mobility_disabled: bool = False  # page_group_by_mobility_disabled
     nr_frames: int = 0
     nr_nodes: int = 1
+    numa: bool = False  # CONFIG_NUMA: where allocations land is counted
     cache_lines: int = CACHE_LINES_ASSUMED  # how many misses of its CPU a line survives: the cache's capacity
 
 
@@ -295,12 +306,12 @@ def zones_of_node(m: Machine, n: NodeIdx) -> NDArray[np.void]:
 
 def zone_names(m: Machine) -> list[str]:
     """The names of all zones in messages and results, in the order of `zones`."""
-    return [ZONE_NAMES[zone.zone_type] + node_suffixes(m)[zone.node] for zone in m.zones]
+    return [name_on_node(m, ZONE_NAMES[zone.zone_type], zone.node) for zone in m.zones]
 
 
-def node_suffixes(m: Machine) -> list[str]:
-    """What tells names of several nodes apart, by node; nothing where there is one."""
-    return [f" of node {n}" for n in range(len(m.nodes))] if len(m.nodes) > 1 else [""]
+def name_on_node(m: Machine, name: str, n: NodeIdx) -> str:
+    """The name of something that each node has, and which node's it is where there are several."""
+    return f"{name} of node {n}" if len(m.nodes) > 1 else name
 
 
 def populated_zones(m: Machine) -> dict[tuple[int, str], ZoneIdx]:
@@ -322,6 +333,7 @@ def new_machine(params: Params, nr_contexts: int | None = None, policies: Polici
     nr_contexts = nr_contexts or CONTEXTS_PER_CPU * nr_cpus
     largest = 1 << params.max_page_order
     nr_frames = -(-params.nr_frames // largest) * largest
+    assert 1 <= params.nr_nodes <= NR_NODES_MAX
     nr_zones = params.nr_nodes * MAX_NR_ZONES
     nr_free_lists = nr_zones * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
     nr_pcp_lists = nr_zones * nr_cpus * NR_PCP_LISTS
@@ -343,6 +355,8 @@ def _lay_out_zones(m: Machine) -> None:
     m.nodes["first_zone"] = np.arange(len(m.nodes)) * MAX_NR_ZONES
     m.zones["node"] = np.repeat(np.arange(len(m.nodes)), MAX_NR_ZONES)
     m.zones["zone_type"] = np.tile(np.arange(MAX_NR_ZONES), len(m.nodes))
+    m.nodes["distance"] = REMOTE_DISTANCE
+    np.fill_diagonal(m.nodes["distance"], LOCAL_DISTANCE)
     m.zonerefs["zone"] = m.zonerefs["zone_type"] = NO_ZONE
 
 
@@ -353,7 +367,7 @@ def _empty_arrays(params: Params, nr_zones: int, nr_heads: int, nr_contexts: int
         pages=np.zeros(nr_frames + nr_heads, page_t),
         pageblocks=np.full(nr_frames >> params.pageblock_order, MIGRATE_MOVABLE, np.uint8),
         nodes=np.zeros(params.nr_nodes, node_t),
-        zonerefs=np.zeros((params.nr_nodes + 1) * (nr_zones + 1), zoneref_t),
+        zonerefs=np.zeros((2 * params.nr_nodes + 1) * (nr_zones + 1), zoneref_t),
         zones=np.zeros(nr_zones, zone_t),
         pcps=np.zeros(nr_zones * nr_cpus, pcp_t),
         cpus=np.zeros(nr_cpus, cpu_t),

@@ -4,7 +4,7 @@ A request is a small chain of stages; a stage ends where a zone's lock is reques
 up to the first request (or to the end: most order-0 requests take no lock), `resume` runs the critical section that was
 asked for and goes on to the next request or the end. Each returns what it wants (see `mm.wants`): a zone's lock, the
 slow path, or nothing more; the caller grants that before it calls `resume`, and at the end it calls `after_lock`.
-`alloc_pages` and `free_pages` do all of it at once, for a machine on which nothing else runs. A request that finds its
+`mm.page_alone` does all of it at once, for a machine on which nothing else runs. A request that finds its
 pcp `locked` goes to the zone (the kernel's trylock has failed).
 
 The ladder of an allocation (each rung may want the lock):
@@ -53,7 +53,7 @@ from kmsim.mm.gfp import (
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
-from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx, ZonerefIdx
+from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn, ZoneIdx, ZonerefIdx
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
@@ -76,6 +76,7 @@ from kmsim.mm.mmzone import (
     pcp_index,
 )
 from kmsim.mm.new_pages import check_new_pages
+from kmsim.mm.numastat import zone_statistics
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import (
     free_pcppages_bulk,
@@ -91,7 +92,7 @@ from kmsim.mm.pcp import (
 from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
 from kmsim.mm.watermark import wake_all_kswapds, wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
-from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, page_zone
+from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, numa_node_id, page_zone
 
 # What a context does next; PAGES_DONE: nothing.
 PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, AT_SLOW_PATH, PREP = range(8)  # PREP: see mm.page_request
@@ -102,10 +103,16 @@ RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
 
 @small
 def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
-    """Start an allocation; what does it want? (kernel: __alloc_pages)
+    """Start an allocation near the CPU; what does it want? (kernel: __alloc_pages)
 
     When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
     """
+    return alloc_node_begin(m, ac, gfp, order, numa_node_id(m, m.contexts[ac].cpu))
+
+
+@small
+def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> int:
+    """The same, near a node (kernel: __alloc_pages_node)."""
     assert 0 <= order <= m.params[0].max_page_order
     context = m.contexts[ac]
     context.gfp = gfp
@@ -113,7 +120,7 @@ def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
     context.migratetype = gfp_migratetype(m, gfp)
     highest_zoneidx = gfp_zone(gfp)
     context.highest_zoneidx = highest_zoneidx
-    preferred_zoneref = first_zoneref(m, context.cpu, highest_zoneidx)
+    preferred_zoneref = first_zoneref(m, preferred_nid, gfp, highest_zoneidx)
     context.preferred_zoneref = preferred_zoneref
     context.attempt = RUNG_FAST
     context.alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM) | alloc_flags_nofragment(m, preferred_zoneref)
@@ -241,6 +248,7 @@ def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> int:
     context = m.contexts[ac]
     z = int(context.zone)
     m.events[PGALLOC + m.zones[z].zone_type] += 1 << context.order
+    zone_statistics(m, ac, 1)
     context.pfn = pfn
     m.pages[pfn].order = context.order
     wake_for_boost(m, ac)
@@ -379,22 +387,3 @@ def prep_new_pages(m: Machine, ac: ContextIdx) -> None:
     if context.gfp & GFP_ZERO:
         nr_blocks = context.nr_populated if context.attempt == RUNG_BULK else int(context.pfn != NO_PAGE)
         m.work[0].bytes_zeroed += nr_blocks << (context.order + m.params[0].page_shift)
-
-
-@small
-def alloc_pages(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
-    """A block of 2^order pages, or NO_PAGE, on a machine where every lock is free (kernel: alloc_pages)."""
-    wanted = alloc_begin(m, ac, gfp, order)
-    while wanted:
-        wanted = resume(m, ac)
-    after_lock(m, ac)
-    return int(m.contexts[ac].pfn)
-
-
-@small
-def free_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
-    """Free a block on a machine where every lock is free (kernel: __free_pages)."""
-    wanted = free_begin(m, ac, pfn, order)
-    while wanted:
-        wanted = resume(m, ac)
-    after_lock(m, ac)

@@ -66,6 +66,7 @@ class ZoneState:
     pageblocks: NDArray[np.uint8]
     lists: dict[tuple[int, int], Pfns]
     pcps: list[PcpState]
+    vm_numa_event: list[int] = field(default_factory=list)  # empty: none counted
 
     def nr_free_pages(self) -> int:
         """Pages on the free lists."""
@@ -86,6 +87,7 @@ def load(m: Machine, states: list[ZoneState]) -> None:
         zone.lowmem_reserve[:] = state.lowmem_reserve
         zone.zone_flags = state.zone_flags
         zone.nr_reserved_highatomic = state.nr_reserved_highatomic
+        zone.vm_numa_event[: len(state.vm_numa_event)] = state.vm_numa_event
         first = state.start_pfn >> int(m.params[0].pageblock_order)
         m.pageblocks[first : first + len(state.pageblocks)] = state.pageblocks
         for (order, migratetype), pfns in state.lists.items():
@@ -173,6 +175,7 @@ def save(m: Machine) -> list[ZoneState]:
                 pageblocks=m.pageblocks[first : last + 1].copy(),
                 lists=lists,
                 pcps=pcps,
+                vm_numa_event=zone.vm_numa_event.tolist(),
             )
         )
     return states

@@ -137,7 +137,8 @@ def start_vmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     if frame.nr_bytes >> page_shift > params.total_pages:
         return failed(vm, ac, EXCEEDS_MEMORY)
     pmd_order = int(params.pmd_order)
-    is_huge = frame.vm_flags & VM_ALLOW_HUGE_VMAP and frame.nr_bytes >= 1 << (page_shift + pmd_order)
+    bytes_per_node = frame.nr_bytes // len(m.nodes)
+    is_huge = frame.vm_flags & VM_ALLOW_HUGE_VMAP and bytes_per_node >= 1 << (page_shift + pmd_order)
     frame.order = pmd_order if params.allow_huge and is_huge else 0
     frame.vm_flags |= VM_ALLOC | VM_UNINITIALIZED
     set_nr_pages(m, vm, ac)

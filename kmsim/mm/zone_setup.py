@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kmsim.mm.indices import Order
+from kmsim.mm.indices import NodeIdx, Order
 from kmsim.mm.mmzone import (
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
@@ -107,11 +107,16 @@ def zone_highsize(zone: Any, batch: int, nr_cpus: int, high_fraction: int) -> in
     return max(total_pages // nr_cpus, batch << 2)
 
 
+def nr_split_cpus(m: Machine, n: NodeIdx) -> int:
+    """How many CPUs share a zone's pages: those of its node, or all where that has none (kernel: zone_highsize)."""
+    return int((m.cpus["node"] == n).sum()) or len(m.cpus)
+
+
 def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
     """Set the sizes of every per-CPU list (kernel: zone_set_pageset_high_and_batch)."""
     params = m.params[0]
-    nr_cpus = int(params.nr_cpus)
     for z, zone in enumerate(m.zones):
+        nr_cpus = nr_split_cpus(m, int(zone.node))
         batch = int(params.pcp_batch) or zone_batchsize(int(zone.managed_pages), int(params.page_shift))
         high_min = zone_highsize(zone, batch, nr_cpus, high_fraction)
         high_max = high_min

@@ -1,30 +1,41 @@
 """Which zone a page is in, and through which zones a request goes (kernel: mmzone.h, build_all_zonelists).
 
-A zonelist is a row of entries of `zonerefs`, ended by one with NO_ZONE. A node has one: its own populated zones,
-the highest type first, then those of the node with the next number, and so on, round. A request goes down that of its
-CPU's node, and leaves out zones of a higher type than it may use. One more list, at the beginning of `zonerefs`, has
-all populated zones, the highest address first; by it the zone of a page is found.
+A zonelist is a row of entries of `zonerefs`, ended by one with NO_ZONE. A node has two: one of its own populated zones
+alone, the highest type first, for requests with __GFP_THISNODE, and one in which those of the other nodes follow, the
+nearest node first. A request goes down that of the node that it prefers, and leaves out zones of a higher type than it
+may use. One more list, at the beginning of `zonerefs`, has all populated zones, the highest address first; by it the
+zone of a page is found.
 
-Leaves out distances between nodes, policies (mempolicy), cpusets and __GFP_THISNODE. Invariant: the lists name exactly
-the zones with present pages; who gives pages to a zone builds them anew.
+Leaves out policies (mempolicy) and cpusets. Invariant: the lists name exactly the zones with present pages; who gives
+pages to a zone builds them anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from kmsim.jit import small
-from kmsim.mm.gfp import ALLOC_NOFRAGMENT
-from kmsim.mm.indices import ContextIdx, CpuIdx, Pfn, ZoneIdx, ZonerefIdx, ZoneType
+from kmsim.mm.gfp import ALLOC_NOFRAGMENT, GFP_THISNODE
+from kmsim.mm.indices import ContextIdx, CpuIdx, Gfp, NodeIdx, Pfn, ZoneIdx, ZonerefIdx, ZoneType
 from kmsim.mm.mmzone import NO_ZONE, ZONE_DMA32, ZONE_NORMAL, Machine, node_zone
 
 ALL_ZONES = 0  # where the list of all zones begins
+MAX_NUMNODES = 64  # of a kernel built with NODES_SHIFT 6, x86-64's default
 
 
 @small
-def first_zoneref(m: Machine, cpu: CpuIdx, highest_zoneidx: ZoneType) -> ZonerefIdx:
-    """Where a request of a CPU begins (kernel: first_zones_zonelist)."""
-    return int(m.nodes[m.cpus[cpu].node].zoneref[highest_zoneidx])
+def numa_node_id(m: Machine, cpu: CpuIdx) -> NodeIdx:
+    """The node that a CPU is on, with or without memory (kernel: numa_node_id)."""
+    return int(m.cpus[cpu].node)
+
+
+@small
+def first_zoneref(m: Machine, n: NodeIdx, gfp: Gfp, highest_zoneidx: ZoneType) -> ZonerefIdx:
+    """Where a request that prefers a node begins (kernel: node_zonelist, first_zones_zonelist)."""
+    node = m.nodes[n]
+    if gfp & GFP_THISNODE:
+        return int(node.thisnode_zoneref[highest_zoneidx])
+    return int(node.zoneref[highest_zoneidx])
 
 
 @small
@@ -80,12 +91,37 @@ def build_all_zonelists(m: Machine) -> None:
     m.zonerefs["zone"] = m.zonerefs["zone_type"] = NO_ZONE
     by_address = np.argsort(-m.zones["start_pfn"], kind="stable").tolist()
     place = _write(m, ALL_ZONES, by_address)
-    nr_nodes = len(m.nodes)
+    node_load = [0] * len(m.nodes)
     for n, node in enumerate(m.nodes):
-        first = place
-        place = _write(m, first, (z for i in range(nr_nodes) for z in _zones_downwards(m, (n + i) % nr_nodes)))
-        for zone_type in range(int(node.nr_zones)):
-            node.zoneref[zone_type] = _first(m, first, zone_type)
+        by_distance = list(fallback_order(m, n, node_load))
+        for lists, nodes in ((node.zoneref, by_distance), (node.thisnode_zoneref, [n])):
+            first = place
+            place = _write(m, first, (z for other in nodes for z in _zones_downwards(m, other)))
+            for zone_type in range(int(node.nr_zones)):
+                lists[zone_type] = _first(m, first, zone_type)
+
+
+def fallback_order(m: Machine, n: NodeIdx, node_load: list[int]) -> Iterator[NodeIdx]:
+    """The nodes with memory as a node's requests turn to them, the nearest first (kernel: build_zonelists).
+
+    `node_load` says how often each node came first of those at its distance, for the nodes before this one; of two
+    at one distance the less loaded comes first, or else the next by number.
+    """
+    distance = m.nodes[n].distance
+    left = [other for other in range(len(m.nodes)) if has_memory(m, other)]
+    before = n
+    while left:
+        nearest = n if n in left else min(left, key=lambda o: (distance[o] + (o < n)) * MAX_NUMNODES + node_load[o])
+        if distance[nearest] != distance[before]:
+            node_load[nearest] += 1
+        left.remove(nearest)
+        before = nearest
+        yield nearest
+
+
+def has_memory(m: Machine, n: NodeIdx) -> bool:
+    """Has a node a populated zone? (kernel: node_state, N_MEMORY)"""
+    return any(m.zones[z].present_pages for z in _zones_downwards(m, n))
 
 
 def _zones_downwards(m: Machine, n: int) -> Iterable[ZoneIdx]:

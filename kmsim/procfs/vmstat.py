@@ -1,15 +1,18 @@
 """/proc/vmstat: the machine's counters by name (kernel: vmstat_text, vmstat_show).
 
-The names are those of a 6.12 kernel without NUMA, CMA, swap and the other options that the
-reference configuration lacks; architecture and THP decide some of them. What kmsim does not model
+The names are those of a 6.12 kernel without CMA, swap and the other options that the reference
+configuration lacks; architecture, THP and NUMA decide some of them. What kmsim does not model
 is printed as 0. NR_FREE_PAGES is without the CPUs' pending deltas, as the kernel's counter is.
-`ZONE_STAT_ITEMS` and `NODE_STAT_ITEMS` are also the lines of /proc/zoneinfo.
+`ZONE_STAT_ITEMS`, `NUMA_STAT_ITEMS` and `NODE_STAT_ITEMS` are also the lines of /proc/zoneinfo.
 """
 
 import re
 from typing import NamedTuple
 
-from kmsim.mm.mmzone import PGALLOC, PGFREE, ZONE_NAMES, Machine
+import numpy as np
+from numpy.typing import NDArray
+
+from kmsim.mm.mmzone import NR_VM_NUMA_EVENT_ITEMS, PGALLOC, PGFREE, ZONE_NAMES, Machine
 from kmsim.procfs.text import count, lines_of, refusal, shown
 
 
@@ -21,6 +24,7 @@ ZONE_STAT_ITEMS = _names(
     """nr_free_pages nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file nr_zone_active_file
     nr_zone_unevictable nr_zone_write_pending nr_mlock nr_bounce nr_free_cma"""
 )
+NUMA_STAT_ITEMS = _names("numa_hit numa_miss numa_foreign numa_interleave numa_local numa_other")
 NODE_STAT_ITEMS = _names(
     """nr_inactive_anon nr_active_anon nr_inactive_file nr_active_file nr_unevictable nr_slab_reclaimable
     nr_slab_unreclaimable nr_isolated_anon nr_isolated_file workingset_nodes workingset_refault_anon
@@ -46,6 +50,8 @@ _EVENTS = _names(
     unevictable_pgs_scanned unevictable_pgs_rescued unevictable_pgs_mlocked unevictable_pgs_munlocked
     unevictable_pgs_cleared unevictable_pgs_stranded"""
 )
+_NUMA_EVENTS = ("zone_reclaim_success", "zone_reclaim_failed")
+_BEHIND_NUMA_EVENTS = "pginodesteal"
 _THP_EVENTS = _names(
     """thp_fault_alloc thp_fault_fallback thp_fault_fallback_charge thp_collapse_alloc
     thp_collapse_alloc_failed thp_file_alloc thp_file_fallback thp_file_fallback_charge thp_file_mapped
@@ -66,13 +72,17 @@ class VmStat(NamedTuple):
     counters: dict[str, int]
 
 
-def names(*, arch: str, thp_built_in: bool) -> list[str]:
+def names(*, arch: str, thp_built_in: bool, numa: bool = False) -> list[str]:
     """The file's names, in order, for `arch` "x86-64" or "arm64"."""
     x86 = arch == "x86-64"
     by_zone = [f"{event}_{zone.lower()}" for event in _EVENTS_BY_ZONE for zone in ZONE_NAMES]
-    listed = [*ZONE_STAT_ITEMS, *NODE_STAT_ITEMS, *VM_STAT_ITEMS, *by_zone, *_EVENTS]
+    numa_items = NUMA_STAT_ITEMS if numa else ()
+    listed = [*ZONE_STAT_ITEMS, *numa_items, *NODE_STAT_ITEMS, *VM_STAT_ITEMS, *by_zone, *_EVENTS]
     first_event = listed.index(by_zone[0])
     listed[first_event:first_event] = ["pgpgin", "pgpgout", "pswpin", "pswpout"]
+    if numa:
+        place = listed.index(_BEHIND_NUMA_EVENTS)
+        listed[place:place] = _NUMA_EVENTS
     if thp_built_in:
         listed += [event for event in _THP_EVENTS if x86 or event not in _X86_THP_EVENTS]
     if x86:
@@ -82,12 +92,21 @@ def names(*, arch: str, thp_built_in: bool) -> list[str]:
 
 def rows(m: Machine, arch: str = "x86-64") -> VmStat:
     """What the file says of this machine; the machine itself does not know its architecture."""
-    counters = dict.fromkeys(names(arch=arch, thp_built_in=bool(m.params[0].thp_built_in)), 0)
+    params = m.params[0]
+    counters = dict.fromkeys(names(arch=arch, thp_built_in=bool(params.thp_built_in), numa=bool(params.numa)), 0)
+    if params.numa:
+        counters |= numa_events(m.zones)
     counters["nr_free_pages"] = max(0, int(m.zones["nr_free_pages"].sum()))
     for zone_type, name in enumerate(ZONE_NAMES):
         counters[f"pgalloc_{name.lower()}"] = int(m.events[PGALLOC + zone_type])
     counters["pgfree"] = int(m.events[PGFREE])
     return VmStat(counters)
+
+
+def numa_events(zones: NDArray[np.void]) -> dict[str, int]:
+    """Where the allocations from some zones landed, by name (kernel: sum_vm_numa_events)."""
+    totals = zones["vm_numa_event"].sum(axis=0).tolist()
+    return dict(zip(NUMA_STAT_ITEMS, totals, strict=True))
 
 
 def text(vmstat: VmStat) -> str:
@@ -113,3 +132,6 @@ def parse(content: str) -> VmStat:
     if _LAST not in counters:
         raise refusal(len(counters) + 1, f"cut off before {_LAST!r}, the kernel's last line")
     return VmStat(counters)
+
+
+assert len(NUMA_STAT_ITEMS) == NR_VM_NUMA_EVENT_ITEMS

@@ -2,8 +2,8 @@
 
 All zones are listed; of one without pages only the marks, sizes and protection. The first
 populated zone carries the node's counters. Marks are shown with the boost in them. What kmsim
-does not model is printed as 0. `parse` also takes the counters of kernels built with NUMA, CMA or
-other options, and the high_min and high_max that later kernels print.
+does not model is printed as 0. `parse` also takes the counters of kernels built with CMA or other
+options, and the high_min and high_max that later kernels print.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
 from kmsim.procfs.text import Once, count, lines_of, refusal, shown
-from kmsim.procfs.vmstat import NODE_STAT_ITEMS, ZONE_STAT_ITEMS
+from kmsim.procfs.vmstat import NODE_STAT_ITEMS, ZONE_STAT_ITEMS, numa_events
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
 _COUNTERS = ("count", "high", "batch")  # of a pageset
@@ -76,6 +76,8 @@ def rows(m: Machine) -> list[ZoneInfo]:
             with_node_stats.add(info.node)
             info.node_stats = dict.fromkeys(NODE_STAT_ITEMS, 0)
         info.stats = dict.fromkeys(ZONE_STAT_ITEMS, 0) | {"nr_free_pages": info.free}
+        if m.params[0].numa:
+            info.stats |= numa_events(m.zones[z : z + 1])
         pcps = pcps_of_zone(m, z)
         columns = (pcps[name].tolist() for name in (*_COUNTERS, "stat_threshold"))
         for cpu, values in enumerate(zip(*columns, strict=True)):

@@ -37,7 +37,7 @@ from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
 from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.locks import names_of_locks
-from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, node_suffixes, zone_names
+from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, name_on_node, zone_names
 from kmsim.procfs import vmstat
 from kmsim.sim.core.counted import SPENT, Counted
 from kmsim.sim.core.records import (
@@ -246,7 +246,7 @@ def lock_names(core: Core, caches: list[str]) -> list[str]:
     """The names of all locks, in the order of `core.locks`."""
     nr_caches = 0 if core.slub is None else len(core.slub.caches)
     of_caches = [*caches, *["of no cache"] * (nr_caches - len(caches))]
-    lists = [name + node for name in of_caches for node in node_suffixes(core.m)]
+    lists = [name_on_node(core.m, name, n) for name in of_caches for n in range(len(core.m.nodes))]
     return names_of_locks(locks_of(core.m, core.slub, core.vm), zones=zone_names(core.m), lists=lists)
 
 

@@ -3,14 +3,15 @@
 An item has a name that a person understands, such as `DMA32 free list 3U` or `Normal cpu 2 pcp
 list 5`, and a value; lists are compared in order, head first. A recorded list that ends in -1 was
 cut there, and only its recorded part is compared. Not compared: the pcp's own tuning (rows do that)
-and the flags that kswapd sets, since other tasks run between a script's last row and the dump.
+and the flags that kswapd sets, since other tasks run between a script's last row and the dump. Of kernels
+built with NUMA boosts, ZONE_BELOW_HIGH and where allocations landed are compared too.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kmsim.mm.mmzone import NR_PCP_LISTS, ZONE_NAMES, Machine, pcp_index
+from kmsim.mm.mmzone import NR_PCP_LISTS, ZONE_BELOW_HIGH, Machine, name_on_node, pcp_index, zone_names
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import walk
 
@@ -18,14 +19,18 @@ TYPE_LETTERS = "UMRH"
 Items = dict[str, Any]
 
 
-def recorded_items(state: list[dict[str, Any]]) -> Items:
-    """What a recorded state says; lists only where they were recorded."""
+def recorded_items(m: Machine, state: list[dict[str, Any]]) -> Items:
+    """What a recorded state of such a machine says; lists only where they were recorded."""
     items: Items = {}
     for zone in state:
-        name = zone["name"]
+        name = name_on_node(m, zone["name"], zone.get("nid", 0))
         items[f"{name} nr_free"] = tuple(zone["nr_free"])
         items[f"{name} pageblocks"] = zone["blocks"]
         items[f"{name} highatomic"] = zone["highatomic"]
+        if m.params[0].numa:
+            items[f"{name} boost"] = zone["boost"]
+            items[f"{name} below high"] = zone["zflags"] & ZONE_BELOW_HIGH
+            items[f"{name} numa"] = tuple(zone["numa"])
         for key, pfns in zone.get("lists", {}).items():
             items[f"{name} free list {key}"] = tuple(pfns)
         for pcp in zone["pcp"]:
@@ -40,13 +45,18 @@ def machine_items(m: Machine, *, lists: bool) -> Items:
     items: Items = {}
     nr_cpus = int(m.params[0].nr_cpus)
     orders = int(m.params[0].max_page_order) + 1
+    names = zone_names(m)
     for z, zone in enumerate(m.zones):
         if not zone.present_pages:
             continue
-        name = ZONE_NAMES[zone.zone_type]
+        name = names[z]
         items[f"{name} nr_free"] = tuple(int(count) for count in zone.nr_free[:orders])
         items[f"{name} pageblocks"] = pageblock_letters(m, z)
         items[f"{name} highatomic"] = int(zone.nr_reserved_highatomic)
+        if m.params[0].numa:
+            items[f"{name} boost"] = int(zone.watermark_boost)
+            items[f"{name} below high"] = int(zone.zone_flags) & ZONE_BELOW_HIGH
+            items[f"{name} numa"] = tuple(zone.vm_numa_event.tolist())
         for order in range(orders if lists else 0):
             for migratetype, letter in enumerate(TYPE_LETTERS):
                 pfns = walk(m, free_list_head(m, z, order, migratetype))

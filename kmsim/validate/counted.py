@@ -15,16 +15,8 @@ from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_TYPES, Machine
 from kmsim.mm.snapshot import Pfns
 from kmsim.procfs.pageblock_types import UNDECIDED, Wanted
 from kmsim.procfs.placement import Area, place
-from kmsim.procfs.recorded import (
-    MIGRATETYPE_LETTERS,
-    RawState,
-    Recording,
-    RecordingError,
-    build_machine,
-    has_lists,
-    is_cut,
-    states_of,
-)
+from kmsim.procfs.recorded import Recording, RecordingError
+from kmsim.procfs.recorded_state import MIGRATETYPE_LETTERS, RawState, build_machine, has_lists, is_cut, states_of
 
 SEED = 0
 

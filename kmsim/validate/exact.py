@@ -15,7 +15,8 @@ from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_resume
-from kmsim.procfs.recorded import Recording, params_of
+from kmsim.procfs.recorded import Recording
+from kmsim.procfs.recorded_state import params_of
 from kmsim.sim.core.ask import allocate, free
 from kmsim.validate.replay import is_row
 from kmsim.validate.report import Section

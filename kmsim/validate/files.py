@@ -12,15 +12,19 @@ from pathlib import Path
 from kmsim.mm.kernels import KERNELS, kernel_of
 from kmsim.procfs.recorded import Recording, RecordingError, read
 from kmsim.validate.exact import exact_section
+from kmsim.validate.fill import fill_sections
 from kmsim.validate.index import INDICES, index_section
 from kmsim.validate.kvmalloc import kv_sections
+from kmsim.validate.node_script import node_script_sections
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
 from kmsim.validate.slab import SLAB_SECTIONS
 from kmsim.validate.slub import slub_sections
 from kmsim.validate.state import fault, state_section
 from kmsim.validate.steal import steal_sections
+from kmsim.validate.topology import topology_section
 from kmsim.validate.vm import vm_sections
+from kmsim.validate.wmark import wmark_section
 from kmsim.validate.zones import fresh_section, sweep_section
 
 SUFFIXES = (".json", ".json.gz")
@@ -30,7 +34,6 @@ FILE_SECTIONS = ("fresh.zoneinfo", "fresh.slabinfo")
 # Why a kind of section has no rows, by the first word of its name.
 PRESSURE = "a machine under memory pressure: reclaim and compaction are not modelled"
 NOT_YET = {
-    "topology": "a list of nodes and CPUs",
     "pnames": "names of events",
     "pfresh": PRESSURE,
     "compact": PRESSURE,
@@ -40,7 +43,6 @@ NOT_YET = {
     "oom": PRESSURE,
     "kswapd": PRESSURE,
     "steal": "a state to start from, not a run",
-    "wmark": "watermark stops are not supported yet",
     "frag": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
     "frag60": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
 }
@@ -95,12 +97,6 @@ def unsupported(recording: Recording) -> str:
     """Why kmsim has no model of the kernel that was recorded; empty if it has one."""
     if kernel_of(recording.release) is None:
         return f"kernel {recording.release}; Linux {', '.join(KERNELS)} is modelled"
-    nodes = recording.consts.get("numa_nodes", 1)
-    if nodes != 1:
-        return f"{nodes} NUMA nodes; one is modelled"
-    topology = recording.lab.get("topology")
-    if isinstance(topology, dict) and "nodes" in topology:
-        return "a kernel built with NUMA; one without is modelled"
     return ""
 
 
@@ -138,6 +134,8 @@ def fault_of(recording: Recording, name: str) -> str:
 
 def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[Section]] | None:
     """What compares sections of this kind."""
+    if name.startswith("script.node."):
+        return node_script_sections
     if name.startswith("script."):
         return script_sections
     if name.startswith("steal.") and "runs" in recording.lab[name]:
@@ -152,6 +150,12 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
         return kv_sections
     if name.startswith("vm."):
         return vm_sections
+    if name == "numa":
+        return fill_sections
+    if name == "topology":
+        return lambda recording, name: [topology_section(recording, name)]
+    if name.partition(".")[0] == "wmark":
+        return lambda recording, name: [wmark_section(recording, name)]
     if name == "fresh.state":
         return lambda recording, name: [state_section(recording, name)]
     if name == "fresh.zoneinfo":

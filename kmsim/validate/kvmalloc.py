@@ -23,7 +23,7 @@ from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_KERNEL, GFP_NORETRY
 from kmsim.mm.kvmalloc import kvmalloc_begin
 from kmsim.mm.limits import INT_MAX
-from kmsim.mm.mmzone import WMARK_HIGH, ZONE_NORMAL, Machine
+from kmsim.mm.mmzone import WMARK_HIGH, ZONE_NAMES, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_CACHE, Slub, new_slub
 from kmsim.mm.vm_layout import vmalloc_space
@@ -92,7 +92,7 @@ def moment_of(recording: Recording, state: list[dict[str, Any]]) -> Moment:
 
 @dataclass(frozen=True)
 class FreeBlocks:
-    """The free blocks of a moment, by zone: what can be had for certain, and what there is at most."""
+    """The free blocks of a moment, by zone that GFP_KERNEL may use: what can be had for certain, and at most."""
 
     zones: list[dict[str, Any]]
 
@@ -125,6 +125,7 @@ class Build:
     page_shift: int
     pmd_order: int
     max_page_order: int
+    nr_nodes: int
 
     def kmalloc_has(self, blocks: FreeBlocks, size: int) -> bool | None:
         """Does kmalloc have the size? None: at the edge."""
@@ -137,7 +138,7 @@ class Build:
 
     def mapping_order(self, blocks: FreeBlocks, size: int) -> int | None:
         """The order of vmalloc's mappings. None: at the edge."""
-        if size < 1 << (self.page_shift + self.pmd_order) or self.pmd_order > self.max_page_order:
+        if size // self.nr_nodes < 1 << (self.page_shift + self.pmd_order) or self.pmd_order > self.max_page_order:
             return 0
         nr_wanted = -(-size >> (self.page_shift + self.pmd_order))
         if 2 * blocks.surely(self.pmd_order) >= 3 * nr_wanted:
@@ -160,10 +161,11 @@ def kv_sections(recording: Recording, name: str) -> list[Section]:
     moment = recording.lab.get(MOMENTS.get(name, ""))
     if moment is None:
         return [skipped(name, "the free blocks of that moment were not recorded")]
-    blocks = FreeBlocks(moment["state"])
+    blocks = FreeBlocks([zone for zone in moment["state"] if ZONE_NAMES.index(zone["name"]) <= ZONE_NORMAL])
     consts = recording.consts
-    build = Build(int(consts["PAGE_SHIFT"]), recording.pmd_order, int(consts["max_order_inclusive"]))
     asked = moment_of(recording, moment["state"])
+    nr_nodes = len(asked.m.nodes)
+    build = Build(int(consts["PAGE_SHIFT"]), recording.pmd_order, int(consts["max_order_inclusive"]), nr_nodes)
     section = Section(name)
     edges: list[int] = []
     for row in recording.lab[name]["rows"]:

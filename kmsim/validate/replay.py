@@ -19,7 +19,7 @@ from kmsim.jit import core, entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_FLAGS
 from kmsim.mm.mmzone import NO_PAGE, PG_BUDDY, PG_PCP, Machine, pcp_index
-from kmsim.mm.page_alloc import alloc_pages, free_pages
+from kmsim.mm.page_alone import alloc_pages, free_pages
 from kmsim.mm.zonelist import page_zone
 
 OP, ORDER, MIGRATETYPE, PFN = range(4)

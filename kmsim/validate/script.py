@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, ZONE_NAMES, Machine
+from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine, zone_names
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import order_of_pcp_list, walk
-from kmsim.procfs.recorded import RawState, Recording, RecordingError, build_machine, has_lists, integer, is_cut
+from kmsim.procfs.recorded import Recording, RecordingError, integer
+from kmsim.procfs.recorded_state import RawState, build_machine, has_lists, is_cut
 from kmsim.validate.compare import differences, machine_items, recorded_items
 from kmsim.validate.foreign import Foreign, explain
 from kmsim.validate.replay import (
@@ -39,7 +40,7 @@ NR_COLUMNS = 9
 def script_sections(recording: Recording, name: str) -> list[Section]:
     """The rows of one script, its `after` and its `after_drain`."""
     script = recording.lab[name]
-    log = checked_log(recording, script["log"])
+    log = checked_log(recording, script["log"], NR_COLUMNS)
     cpu = integer(script, name, "cpu", 0, recording.nr_cpus - 1)
     start = script.get("mid") or script["before"]
     if is_cut(start):
@@ -61,9 +62,9 @@ def script_sections(recording: Recording, name: str) -> list[Section]:
     return [rows, after, drained_section(f"{name}.after_drain", m, cpu, script["after_drain"])]
 
 
-def checked_log(recording: Recording, raw: Any) -> Rows:
+def checked_log(recording: Recording, raw: Any, nr_columns: int) -> Rows:
     """A recorded log as a table; ValueError where a row asks for what nobody can."""
-    log = as_rows(raw, NR_COLUMNS)
+    log = as_rows(raw, nr_columns)
     if not np.isin(log[:, OP], (1, -1)).all():
         raise ValueError("op must be 1 (allocated) or -1 (freed)")
     if not np.isin(log[:, MIGRATETYPE], range(len(SCRIPT_GFPS))).all():
@@ -125,11 +126,12 @@ def explain_row(m: Machine, log: Rows, got: Rows, row: int, *, not_allocated: bo
 def lists_at(m: Machine, pfn: int, order: int) -> str:
     """What kmsim's lists of this order hold, and where it has the pfn."""
     parts = []
+    names = zone_names(m)
     for z, zone in enumerate(m.zones):
         if zone.present_pages:
             heads = [walk(m, free_list_head(m, z, order, mt))[:3] for mt in range(MIGRATE_TYPES)]
             lists = ", ".join(f"{order}{letter} {pfns}" for letter, pfns in zip("UMRH", heads, strict=True) if pfns)
-            parts.append(f"{ZONE_NAMES[zone.zone_type]} free lists: {lists or 'none'}")
+            parts.append(f"{names[z]} free lists: {lists or 'none'}")
     if 0 <= pfn < int(m.params[0].nr_frames):
         page_flags = int(m.pages[pfn].page_flags)
         where = {PG_BUDDY: "on a free list", PG_PCP: "on a per-CPU list"}.get(page_flags, "heads no free block")
@@ -174,7 +176,13 @@ def state_section(name: str, m: Machine, raw: RawState, held: Frames | None) -> 
 
 def differing(m: Machine, raw: RawState) -> tuple[int, list[str]]:
     """How many items of a recorded state were compared, and a line for each that differs."""
-    return differences(recorded_items(raw), machine_items(m, lists=has_lists(raw)))
+    return differences(recorded_items(m, raw), machine_items(m, lists=has_lists(raw)))
+
+
+def silent_section(name: str, m: Machine, raw: RawState) -> Section:
+    """A machine against a recorded state between which and its last row nothing else can have run."""
+    rows, lines = differing(m, raw)
+    return Section(name, rows=rows, equal=rows - len(lines), why="; ".join(lines[:3]))
 
 
 def disturbed(name: str, rows: int, foreign: Foreign, when: str) -> Section:

@@ -28,7 +28,8 @@ from kmsim.mm.slab_geometry import (
     new_geometry,
 )
 from kmsim.procfs import slabinfo
-from kmsim.procfs.recorded import Recording, build_machine, has_lists, is_cut
+from kmsim.procfs.recorded import Recording
+from kmsim.procfs.recorded_state import build_machine, has_lists, is_cut
 from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.report import Section, skipped
 from kmsim.validate.script import no_list_holds

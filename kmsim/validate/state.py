@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from kmsim.mm.memblock import recount
-from kmsim.procfs.recorded import Recording, RecordingError, build_machine, has_lists, is_cut, is_state
+from kmsim.procfs.recorded import Recording, RecordingError
+from kmsim.procfs.recorded_state import build_machine, has_lists, is_cut, is_state
 from kmsim.validate.compare import differences, machine_items, recorded_items
 from kmsim.validate.report import Section, skipped
 
@@ -38,5 +39,5 @@ def state_section(recording: Recording, name: str) -> Section:
         recount(m)
     except (RecordingError, AssertionError) as error:
         return Section(name, rows=rows, why=str(error))
-    _, lines = differences(recorded_items(raw), machine_items(m, lists=True))
+    _, lines = differences(recorded_items(m, raw), machine_items(m, lists=True))
     return Section(name, rows=rows, equal=0 if lines else rows, why="; ".join(lines[:3]))

@@ -1,8 +1,8 @@
 """Sections `steal.*`: one long run of equal requests that drains the zones, pfn by pfn.
 
-Interrupts were on: a foreign allocation may stand between two requests. It is looked for where kmsim
-and the recording part, and accepted only if both then agree for the rest of the run or up to the
-next one; at most `FOREIGN_MAX` a section.
+Interrupts were on, but where the recording says that all else was `silent`: a foreign allocation may stand between two
+requests. It is looked for where kmsim and the recording part, and accepted only if both then agree for the rest of the
+run or up to the next one; at most `FOREIGN_MAX` a section.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from kmsim.mm.mmzone import Machine
-from kmsim.procfs.recorded import Recording, RecordingError, build_machine, integer, is_cut
+from kmsim.procfs.recorded import Recording, RecordingError, integer
+from kmsim.procfs.recorded_state import build_machine, is_cut
 from kmsim.validate.foreign import Foreign, allocations
 from kmsim.validate.replay import STEAL_GFPS, Rows, allocate_until, as_rows, copy_machine
 from kmsim.validate.report import Section, skipped
-from kmsim.validate.script import lists_at, state_section
+from kmsim.validate.script import lists_at, silent_section, state_section
 
 FOREIGN_MAX = 4
 PFNS_MAX = 1 << 24  # assumed: no driver takes more pages in one run
@@ -47,9 +48,10 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
         m = build_machine(recording, steal["before"])
     except RecordingError as error:
         return [Section(name, rows=len(expected), why=f"its first state: {error}")]
-    cpu = recording.nr_cpus - 1
+    cpu = integer(steal, name, "cpu", 0, recording.nr_cpus - 1) if "cpu" in steal else recording.nr_cpus - 1
+    is_silent = bool(steal.get("silent"))
     gfp = int(STEAL_GFPS[mt])
-    m, equal, foreign, got = follow(m, cpu, gfp, order, expected)
+    m, equal, foreign, got = follow(m, cpu, gfp, order, expected, 0 if is_silent else FOREIGN_MAX)
     section = Section(name, rows=len(expected), equal=equal, skipped=len(foreign))
     notes = [str(one) for one in foreign]
     if equal < len(expected):
@@ -59,13 +61,17 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
     if nr_got < wanted:
         notes.append(f"that the run failed after {nr_got} requests is not scored")
     section.why = "; ".join(notes)
+    if is_silent:
+        return [section, silent_section(f"{name}.after", m, steal["after"])]
     held = np.zeros(int(m.params[0].nr_frames), np.uint8)
     for pfn in expected.tolist():
         held[pfn : pfn + (1 << order)] = 1
     return [section, state_section(f"{name}.after", m, steal["after"], held)[1]]
 
 
-def follow(m: Machine, cpu: int, gfp: int, order: int, expected: Rows) -> tuple[Machine, int, list[Foreign], int]:
+def follow(
+    m: Machine, cpu: int, gfp: int, order: int, expected: Rows, foreign_max: int
+) -> tuple[Machine, int, list[Foreign], int]:
     """Allocate along the expected pfns: the machine, how many agree, the foreign ones, and kmsim's last pfn."""
     foreign: list[Foreign] = []
     done = 0
@@ -75,7 +81,7 @@ def follow(m: Machine, cpu: int, gfp: int, order: int, expected: Rows) -> tuple[
         agreed = allocate_until(m, cpu, gfp, order, expected[done:], got[done:])
         last = int(got[done + agreed]) if done + agreed < len(expected) else -1
         done += agreed
-        if done == len(expected) or len(foreign) == FOREIGN_MAX:
+        if done == len(expected) or len(foreign) == foreign_max:
             return m, done, foreign, last
         allocate_until(before, cpu, gfp, order, expected[done - agreed : done], got[done - agreed : done])
         found = _foreign_before(before, cpu, gfp, order, expected[done:])

@@ -1,18 +1,28 @@
 """Sections `fresh.zoneinfo` and `sweep.*`: watermarks, reserves and per-CPU list sizes by formula.
 
-The kernel computes them from the managed pages at that moment. At boot the initrd and the init
-sections have not been given back yet; how many pages those are is the one unknown of a file, and
-`fresh.zoneinfo` agrees if one value of it explains every mark and every high_max at once. Counts
-and the self-tuned `high` are not compared.
+The kernel computes them from the managed pages at that moment. At boot the init sections, in a low zone, and the
+initrd, in the last one below 4 GiB, have not been given back yet; how many pages those are is unknown, and
+`fresh.zoneinfo` agrees if one pair of numbers (one number, where both lie in one zone) explains every mark, every size
+of a per-CPU list and every threshold of pending counts at once. Counts and the self-tuned `high` are not compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice, product
 from typing import Any
 
-from kmsim.mm.indices import ZoneType
-from kmsim.mm.mmzone import ZONE_DMA32, ZONE_NAMES, Machine, new_machine, node_zone, pcps_of_zone
+from kmsim.mm.indices import NodeIdx, ZoneIdx
+from kmsim.mm.mmzone import (
+    ZONE_DMA32,
+    ZONE_NAMES,
+    Machine,
+    name_on_node,
+    new_machine,
+    node_zone,
+    pcps_of_zone,
+    zone_names,
+)
 from kmsim.mm.zone_setup import (
     MIN_PERCPU_PAGELIST_HIGH_FRACTION,
     Sysctl,
@@ -21,33 +31,55 @@ from kmsim.mm.zone_setup import (
     zone_set_pageset_high_and_batch,
 )
 from kmsim.procfs import zoneinfo
-from kmsim.procfs.recorded import Recording, params_of
+from kmsim.procfs.recorded import Recording
+from kmsim.procfs.recorded_state import lay_out_nodes, params_of
 from kmsim.procfs.zoneinfo import ZoneInfo
 from kmsim.validate.report import Section, skipped
 
 MARKS = ("boost", "min", "low", "high", "promo")
 Values = dict[str, Any]
 
+INITRD_BELOW = 4 << 30  # where boot loaders put it
 RELEASED_BYTES_MAX = 256 << 20  # assumed: no initrd with init sections is larger
+TRIES_MAX = 1 << 16  # numbers of pages, or pairs of them, that are tried
 
 
-def recorded_values(infos: list[ZoneInfo]) -> Values:
-    """What is scored of a recorded zoneinfo."""
+def recorded_values(m: Machine, infos: list[ZoneInfo]) -> Values:
+    """What is scored of a zoneinfo of such a machine."""
     values: Values = {}
     for info in infos:
+        name = name_on_node(m, info.zone, info.node)
         for mark in MARKS:
-            values[f"{info.zone} {mark}"] = info.sizes[mark]
-        values[f"{info.zone} protection"] = info.protection
+            values[f"{name} {mark}"] = info.sizes[mark]
+        values[f"{name} protection"] = info.protection
         if info.pagesets:
-            values[f"{info.zone} batch"] = tuple(pageset.counters["batch"] for pageset in info.pagesets)
+            values[f"{name} batch"] = tuple(pageset.counters["batch"] for pageset in info.pagesets)
     return values
+
+
+def state_values(m: Machine, state: list[dict[str, Any]]) -> Values:
+    """What is scored of the boot's state."""
+    values: Values = {}
+    for zone in state:
+        name = name_on_node(m, zone["name"], zone.get("nid", 0))
+        for limit in ("high_min", "high_max"):
+            values[f"{name} {limit}"] = tuple(pcp[limit] for pcp in zone["pcp"])
+        if "threshold" in zone:
+            values[f"{name} threshold"] = zone["threshold"]
+    return values
+
+
+def zone_named(m: Machine, name: str, n: NodeIdx) -> ZoneIdx:
+    """A node's zone, by the name of its type."""
+    return node_zone(m, n, ZONE_NAMES.index(name))
 
 
 def zones_machine(recording: Recording, infos: list[ZoneInfo]) -> Machine:
     """A machine of the recorded zones' sizes, without pages to allocate."""
     m = new_machine(params_of(recording)._replace(nr_frames=1))
+    lay_out_nodes(m, recording)
     for info in infos:
-        zone = m.zones[node_zone(m, info.node, ZONE_NAMES.index(info.zone))]
+        zone = m.zones[zone_named(m, info.zone, info.node)]
         zone.present_pages = info.sizes["present"]
         zone.managed_pages = info.sizes["managed"]
     return m
@@ -68,87 +100,95 @@ def fresh_section(recording: Recording) -> Section:
     """The marks that the boot set, with the list sizes of `fresh.state`."""
     name = "fresh.zoneinfo"
     infos = zoneinfo.parse(recording.files[name])
-    expected = recorded_values(infos)
+    m = zones_machine(recording, infos)
     state = recording.lab.get("fresh.state", {}).get("state", [])
-    boosts = {zone["name"]: zone["boost"] for zone in state}
-    for zone in state:
-        for limit in ("high_min", "high_max"):
-            expected[f"{zone['name']} {limit}"] = tuple(pcp[limit] for pcp in zone["pcp"])
+    boosts = {zone_named(m, zone["name"], zone.get("nid", 0)): zone["boost"] for zone in state}
+    expected = recorded_values(m, infos) | state_values(m, state)
     if "fresh.min_free_kbytes" in recording.files:
         expected["min_free_kbytes"] = int(recording.files["fresh.min_free_kbytes"])
-    best, best_released = {}, -1
+    unknown = released_zones(recording, infos, m)
+    if len(unknown) > 1 and not state:
+        return skipped(name, "what two zones were given back later cannot be told without the boot's state")
+    of_zone = {z: list(released_pages(m, z, expected)) for z in unknown}
+    best, best_released = {}, tuple(-1 for _ in of_zone)
     most = -1
-    for released in released_pages(recording, infos, expected):
-        values = boot_values(recording, infos, boosts, released)
+    for released in islice(product(*of_zone.values()), TRIES_MAX):
+        values = boot_values(recording, infos, boosts, dict(zip(of_zone, released, strict=True)))
         equal = sum(values.get(key) == value for key, value in expected.items())
         if equal > most:
             most, best, best_released = equal, values, released
         if equal == len(expected):
             break
     section = Section(name, rows=len(expected), equal=max(most, 0))
-    section.why = f"{best_released} pages were given back after the marks had been computed"
+    numbers = " and ".join(map(str, best_released))
+    section.why = f"{numbers} pages were given back after the marks had been computed"
     if most < len(expected):
         section.why += "; " + _first_difference(expected, best)
     return section
 
 
-def boot_values(recording: Recording, infos: list[ZoneInfo], boosts: dict[str, int], released: int) -> Values:
-    """What the boot sets on these zones, `released` pages of which are not yet there."""
+def boot_values(
+    recording: Recording, infos: list[ZoneInfo], boosts: dict[ZoneIdx, int], released: dict[ZoneIdx, int]
+) -> Values:
+    """What the boot sets on these zones, of which the pages `released` later are not yet there."""
     m = zones_machine(recording, infos)
-    m.zones[node_zone(m, 0, released_zone(recording, infos))].managed_pages -= released
+    for z, nr_pages in released.items():
+        m.zones[z].managed_pages -= nr_pages
     # A kernel without THP has no such file.
     thp_enabled = "[never]" not in recording.files.get("fresh.thp_enabled", "[never]")
     chosen = init_watermarks(m, thp_enabled=thp_enabled)
-    for zone in m.zones:
-        zone.watermark_boost = boosts.get(ZONE_NAMES[zone.zone_type], 0)
+    for z, boost in boosts.items():
+        m.zones[z].watermark_boost = boost
     return machine_values(m) | {"min_free_kbytes": chosen}
 
 
 def machine_values(m: Machine) -> Values:
-    """A machine's values in the words of `recorded_values`."""
-    values = recorded_values(zoneinfo.rows(m))
+    """A machine's values in the words of `recorded_values` and `state_values`."""
+    values = recorded_values(m, zoneinfo.rows(m))
+    names = zone_names(m)
     for z, zone in enumerate(m.zones):
         if zone.present_pages:
+            pcps = pcps_of_zone(m, z)
             for limit in ("high_min", "high_max"):
-                column = pcps_of_zone(m, z)[limit]
-                values[f"{ZONE_NAMES[zone.zone_type]} {limit}"] = tuple(int(value) for value in column)
+                values[f"{names[z]} {limit}"] = tuple(int(value) for value in pcps[limit])
+            values[f"{names[z]} threshold"] = int(pcps["stat_threshold"][0])
     return values
 
 
-def released_zone(recording: Recording, infos: list[ZoneInfo]) -> ZoneType:
-    """The type of the zone that the initrd and the init sections lie in: DMA32 on x86, else the lowest."""
-    populated = [ZONE_NAMES.index(info.zone) for info in infos if info.sizes["present"]]
-    if recording.arch == "x86-64" and ZONE_DMA32 in populated:
-        return ZONE_DMA32
-    return populated[0]
+def released_zones(recording: Recording, infos: list[ZoneInfo], m: Machine) -> list[ZoneIdx]:
+    """The zones of the init sections (on x86 the lowest DMA32, else the lowest) and of the initrd, each once."""
+    populated = sorted((info for info in infos if info.start_pfn is not None), key=lambda info: info.start_pfn or 0)
+    dma32 = [info for info in populated if info.zone == ZONE_NAMES[ZONE_DMA32]]
+    init = (dma32 if recording.arch == "x86-64" and dma32 else populated)[0]
+    limit = INITRD_BELOW >> recording.consts["PAGE_SHIFT"]
+    initrd = [info for info in populated if (info.start_pfn or 0) < limit][-1]
+    return list(dict.fromkeys(zone_named(m, info.zone, info.node) for info in (init, initrd)))
 
 
-def released_pages(recording: Recording, infos: list[ZoneInfo], expected: Values) -> Iterator[int]:
-    """The numbers of pages that the zone's high_max allows: it falls as they rise."""
-    zone_type = released_zone(recording, infos)
-    m = zones_machine(recording, infos)
-    zone = node_zone(m, 0, zone_type)
-    managed = int(m.zones[zone].managed_pages)
-    most = RELEASED_BYTES_MAX >> recording.consts["PAGE_SHIFT"]
-    if f"{ZONE_NAMES[zone_type]} high_max" not in expected:
+def released_pages(m: Machine, z: ZoneIdx, expected: Values) -> Iterator[int]:
+    """The numbers of pages that a zone's high_max allows: it falls as they rise."""
+    managed = int(m.zones[z].managed_pages)
+    most = RELEASED_BYTES_MAX >> int(m.params[0].page_shift)
+    limits = expected.get(f"{zone_names(m)[z]} high_max")
+    if limits is None:
         yield from range(min(managed, most))
         return
-    wanted = expected[f"{ZONE_NAMES[zone_type]} high_max"][0]
 
     def high_max(released: int) -> int:
-        m.zones[zone].managed_pages = managed - released
+        m.zones[z].managed_pages = managed - released
         zone_set_pageset_high_and_batch(m, MIN_PERCPU_PAGELIST_HIGH_FRACTION)
-        return int(pcps_of_zone(m, zone)["high_max"][0])
+        m.zones[z].managed_pages = managed
+        return int(pcps_of_zone(m, z)["high_max"][0])
 
     low, high = 0, managed  # the first number of pages with high_max <= wanted
     while low < high:
         middle = (low + high) // 2
-        if high_max(middle) <= wanted:
+        if high_max(middle) <= limits[0]:
             high = middle
         else:
             low = middle + 1
     for released in range(low, min(managed, low + most)):
-        if high_max(released) != wanted:
+        if high_max(released) != limits[0]:
             return
         yield released
 
@@ -166,7 +206,7 @@ def sweep_section(recording: Recording, name: str) -> Section:
     settings[key] = numbers if key == "lowmem_reserve_ratio" else numbers[0]
     m = zones_machine(recording, infos)
     apply_sysctl(m, Sysctl(**settings), settings["min_free_kbytes"])
-    expected = recorded_values(infos)
+    expected = recorded_values(m, infos)
     values = machine_values(m)
     equal = sum(values.get(key) == value for key, value in expected.items())
     section = Section(name, rows=len(expected), equal=equal)

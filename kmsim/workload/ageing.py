@@ -23,7 +23,7 @@ from kmsim.jit import entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import BOOT_CPU, NO_CACHES, NO_PAGE, PAGE_ALLOC_COSTLY_ORDER, PG_BUDDY, Machine, pcps_of_zone
-from kmsim.mm.page_alloc import alloc_pages, free_pages
+from kmsim.mm.page_alone import alloc_pages, free_pages
 from kmsim.mm.snapshot import PCP_FIELDS
 from kmsim.mm.vmstat import unusable_free_index
 

@@ -18,7 +18,8 @@ from kmsim.mm.bulk import (
 from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_begin, drain_locked
 from kmsim.mm.list import list_del, list_empty, list_first
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.page_alloc import after_lock, alloc_pages, free_pages
+from kmsim.mm.page_alloc import after_lock
+from kmsim.mm.page_alone import alloc_pages, alloc_pages_node, free_pages
 from kmsim.mm.recount import validate
 
 Pfns = NDArray[np.int64]
@@ -28,6 +29,12 @@ Pfns = NDArray[np.int64]
 def alloc(m: Machine, cpu: int, gfp: int, order: int) -> int:
     """A block of 2^order pages, or NO_PAGE."""
     return alloc_pages(m, cpu, gfp, order)
+
+
+@entry
+def alloc_near(m: Machine, cpu: int, gfp: int, order: int, node: int) -> int:
+    """A block of 2^order pages near a node, or NO_PAGE."""
+    return alloc_pages_node(m, cpu, gfp, order, node)
 
 
 @entry

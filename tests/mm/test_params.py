@@ -23,6 +23,7 @@ UNLIKE = Params(
     mobility_disabled=True,
     nr_frames=5 << 8,
     nr_nodes=2,
+    numa=True,
     cache_lines=555,
 )
 

@@ -133,6 +133,15 @@ def test_huge_mappings_as_the_kernel_chooses_them() -> None:
     assert int(kmsim.vm.areas[plain].page_order) == 0
 
 
+def test_a_huge_mapping_needs_a_pmds_size_for_each_node_with_or_without_memory() -> None:
+    kmsim = ready(ram=(PfnRange(0, 16_384),), nr_nodes=3, numa=True)
+    orders = []
+    for nr_bytes in ((6 << 20) - 4096, 6 << 20):
+        area = kmsim.vmalloc(nr_bytes, vm_flags=VM_ALLOW_HUGE_VMAP)
+        orders.append(int(kmsim.vm.areas[area].page_order))
+    assert orders == [0, 9]
+
+
 def test_without_blocks_for_huge_mappings_it_takes_pages() -> None:
     kmsim = ready(ram=(PfnRange(0, 9_000),))
     held = []

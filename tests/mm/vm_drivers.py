@@ -156,7 +156,7 @@ def _three(what: Sequence[int]) -> tuple[int, int, int]:
     return first, second, third
 
 
-def ready(space: Space | None = None, nr_nodes: int | None = None, **changes: Any) -> Ready:
+def ready(space: Space | None = None, nr_vmap_nodes: int | None = None, **changes: Any) -> Ready:
     """`plain_machine` with all of kmalloc's caches and an empty space."""
     m = plain_machine(**changes)
     params = m.params[0]
@@ -168,7 +168,7 @@ def ready(space: Space | None = None, nr_nodes: int | None = None, **changes: An
         caches,
         space=space or vmalloc_space("x86-64", int(params.page_shift)),
         nr_list_locks=len(sl.cache_nodes),
-        nr_nodes=nr_nodes,
+        nr_nodes=nr_vmap_nodes,
         nr_areas=4000,
     )
     return Ready(m, sl, vm, caches)

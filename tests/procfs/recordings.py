@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kmsim.mm.memblock import Boot, PfnRange
 from kmsim.mm.mmzone import Machine
-from kmsim.procfs import recorded
+from kmsim.procfs import recorded, recorded_state
 from tests.params import params
 
 DATA = Path(__file__).parents[1] / "data"
@@ -23,7 +23,7 @@ def recording(name: str) -> recorded.Recording:
 
 
 def machine(name: str, section: str = "fresh.state", moment: str = "state") -> Machine:
-    return recorded.build_machine(recording(name), recorded.raw_state(recording(name), section, moment))
+    return recorded_state.build_machine(recording(name), recorded_state.raw_state(recording(name), section, moment))
 
 
 def file(name: str, file_name: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from kmsim.mm.memblock import recount
 from kmsim.mm.mmzone import WMARK_PROMO
 from kmsim.mm.snapshot import save
-from kmsim.procfs import recorded
+from kmsim.procfs import recorded, recorded_state
 from kmsim.procfs.recorded import RecordingError
 from tests.procfs.recordings import NAMES, WITH_SCRIPT, machine, path, recording
 
@@ -26,9 +26,9 @@ def document() -> dict[str, Any]:
     return content
 
 
-def changed(change: Callable[[dict[str, Any]], object]) -> tuple[recorded.Recording, recorded.RawState]:
+def changed(change: Callable[[dict[str, Any]], object]) -> tuple[recorded.Recording, recorded_state.RawState]:
     """The recording and its fresh state, with the zone DMA32 of the state changed."""
-    raw = copy.deepcopy(recorded.raw_state(recording(NAME), "fresh.state", "state"))
+    raw = copy.deepcopy(recorded_state.raw_state(recording(NAME), "fresh.state", "state"))
     change(raw[1])
     return recording(NAME), raw
 
@@ -37,17 +37,17 @@ def changed(change: Callable[[dict[str, Any]], object]) -> tuple[recorded.Record
 def test_a_recorded_state_fits_together(name: str) -> None:
     m = machine(name)
     recount(m)
-    raw = recorded.raw_state(recording(name), "fresh.state", "state")
+    raw = recorded_state.raw_state(recording(name), "fresh.state", "state")
     assert [int(zone.nr_free_pages) for zone in m.zones if zone.present_pages] == [zone["free"] for zone in raw]
     assert m.params[0].mobility_disabled == raw[0]["group_disabled"]
 
 
 @pytest.mark.parametrize("name", WITH_SCRIPT)
 def test_a_machine_holds_what_was_recorded_list_by_list(name: str) -> None:
-    raw = recorded.raw_state(recording(name), "script.mix_all", "after")
-    m = recorded.build_machine(recording(name), raw)
+    raw = recorded_state.raw_state(recording(name), "script.mix_all", "after")
+    m = recorded_state.build_machine(recording(name), raw)
     recount(m)
-    states = recorded.states_of(recording(name), raw)
+    states = recorded_state.states_of(recording(name), raw)
     for ours, theirs in zip(save(m), states, strict=True):
         assert ours.lists.keys() == theirs.lists.keys()
         assert all(np.array_equal(pfns, theirs.lists[key]) for key, pfns in ours.lists.items())
@@ -66,30 +66,30 @@ def test_the_mark_that_is_not_recorded_is_as_far_from_high_as_low_is() -> None:
 
 
 def test_a_state_without_zone_flags_has_none_set() -> None:
-    assert recorded.build_machine(*changed(lambda zone: zone.pop("zflags"))).zones[1].zone_flags == 0
+    assert recorded_state.build_machine(*changed(lambda zone: zone.pop("zflags"))).zones[1].zone_flags == 0
 
 
 def test_a_machine_that_does_not_group_by_mobility_is_one() -> None:
     where, raw = changed(lambda zone: zone.update(group_disabled=1))
     raw[0]["group_disabled"] = 1
-    assert recorded.build_machine(where, raw).params[0].mobility_disabled
+    assert recorded_state.build_machine(where, raw).params[0].mobility_disabled
 
 
 def test_a_state_that_only_counts_says_so() -> None:
-    raw = recorded.raw_state(recording(NAME), "script.mix_all", "after_drain")
-    assert not recorded.has_lists(raw)
+    raw = recorded_state.raw_state(recording(NAME), "script.mix_all", "after_drain")
+    assert not recorded_state.has_lists(raw)
     with pytest.raises(RecordingError, match="a state without lists"):
-        recorded.states_of(recording(NAME), raw)
+        recorded_state.states_of(recording(NAME), raw)
 
 
 def test_a_list_that_was_cut_is_read_but_makes_no_machine() -> None:
     where, raw = changed(lambda zone: zone["lists"]["10M"].append(-1))
-    assert recorded.is_cut(raw)
-    uncut = recorded.raw_state(where, "fresh.state", "state")
-    (key,) = [key for key in recorded.states_of(where, raw)[1].lists if key == (10, 1)]
-    assert list(recorded.states_of(where, raw)[1].lists[key]) == uncut[1]["lists"]["10M"]
+    assert recorded_state.is_cut(raw)
+    uncut = recorded_state.raw_state(where, "fresh.state", "state")
+    (key,) = [key for key in recorded_state.states_of(where, raw)[1].lists if key == (10, 1)]
+    assert list(recorded_state.states_of(where, raw)[1].lists[key]) == uncut[1]["lists"]["10M"]
     with pytest.raises(RecordingError, match="too long to be recorded whole"):
-        recorded.build_machine(where, raw)
+        recorded_state.build_machine(where, raw)
 
 
 def test_a_pageblock_in_two_zones_has_the_type_that_its_owner_gave_it() -> None:
@@ -103,7 +103,7 @@ def test_a_pageblock_in_two_zones_has_the_type_that_its_owner_gave_it() -> None:
     raw[0]["present"] = raw[0]["managed"] = 3600
     raw[0]["lists"] = {}
     raw[0]["blocks"] = raw[0]["blocks"][:-1] + "R"
-    dma, dma32 = recorded.states_of(where, raw)
+    dma, dma32 = recorded_state.states_of(where, raw)
     assert dma.pageblocks[-1] == dma32.pageblocks[0] == 2
 
 
@@ -113,12 +113,12 @@ def test_a_pageblock_in_two_zones_has_the_type_that_its_owner_gave_it() -> None:
         (lambda zone: zone.pop("start_pfn"), "zone 'DMA32' has no 'start_pfn'"),
         (lambda zone: zone.update(start_pfn="4096"), "'start_pfn' is not an integer from 0 to"),
         (lambda zone: zone.update(start_pfn=True), "'start_pfn' is not an integer from 0 to"),
-        (lambda zone: zone.update(start_pfn=recorded.FRAMES_MAX), "'spanned' is not an integer from 1 to 0"),
+        (lambda zone: zone.update(start_pfn=recorded_state.FRAMES_MAX), "'spanned' is not an integer from 1 to 0"),
         (lambda zone: zone.update(spanned=1 << 40), "'spanned' is not an integer from 1 to"),
         (lambda zone: zone.update(present=-1), "'present' is not an integer from 1 to 61407"),
         (
             lambda zone: zone.update(start_pfn=2048, spanned=63455, blocks="M" * 124),
-            "zone DMA32 is not behind DMA",
+            "zone DMA32 of node 0 is not behind DMA of node 0",
         ),
         (lambda zone: zone.update(name="Normal "), "zone 'Normal ' of node 0: not one of DMA"),
         (lambda zone: zone.update(name=["DMA32"]), "'name' is not of the kind str"),
@@ -157,18 +157,18 @@ def test_a_pageblock_in_two_zones_has_the_type_that_its_owner_gave_it() -> None:
 )
 def test_a_state_that_cannot_be_is_refused(change: Callable[[dict[str, Any]], object], why: str) -> None:
     with pytest.raises(RecordingError) as caught:
-        recorded.build_machine(*changed(change))
+        recorded_state.build_machine(*changed(change))
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_section_or_moment_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(RecordingError, match=r"no states in section 'x'; .* in: fresh.state, frag.do, script.mix_all$"):
-        recorded.raw_state(recording(NAME), "x", "state")
+        recorded_state.raw_state(recording(NAME), "x", "state")
     with pytest.raises(RecordingError, match=r"'script.mix_all' has no 'mid' but: before, after, after_drain"):
-        recorded.raw_state(recording(NAME), "script.mix_all", "mid")
+        recorded_state.raw_state(recording(NAME), "script.mix_all", "mid")
     with pytest.raises(RecordingError, match="no states in section 'consts'"):
-        recorded.raw_state(recording(NAME), "consts", "state")
+        recorded_state.raw_state(recording(NAME), "consts", "state")
 
 
 def test_plain_json_is_read_as_zipped_json_is(tmp_path: Path) -> None:

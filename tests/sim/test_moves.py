@@ -18,7 +18,7 @@ from kmsim.jit import entry
 from kmsim.mm.buddy import page_del_and_expand, split_large_buddy
 from kmsim.mm.indices import Pfn
 from kmsim.mm.mmzone import PG_BUDDY, PG_PCP, PGALLOC, PGFREE, ZONE_NAMES, Machine
-from kmsim.mm.page_alloc import free_pages
+from kmsim.mm.page_alone import free_pages
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.rmap import NO_HOLDER
 from kmsim.mm.zonelist import page_zone

@@ -10,6 +10,7 @@ from kmsim.procfs.recorded import Recording, read
 FOLDER = Path(__file__).parent / "recordings"
 FULL = FOLDER / "x86-612-4k-256M-c2-full.json.gz"
 PARTS = FOLDER / "parts"
+NODES = FOLDER / "nodes"
 ROWS = 60  # of a script
 
 
@@ -20,6 +21,15 @@ def documents() -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, document(full, name, ("fresh.state",) if name in ("kmax", "kv.fresh") else ())
     for name in ("fresh.zoneinfo", "fresh.slabinfo", "frag.unusable_index", "sweep.min_free_kbytes=5000.zoneinfo"):
         yield name, document(full, "fresh.state", ("caches", "frag.do"), (name, *knobs(full)))
+    two = read(NODES / "x86-612-4k-numa-1G-c4-full.json.gz")
+    yield "script.node.this_o3", document(two, "script.node.this_o3", ("topology",))
+    four = read(NODES / "x86-612-4k-numa-n4-1G-c8-proc_numa.json.gz")
+    yield "topology", document(four, "topology", files=("fresh.zoneinfo",))
+    boot = ("fresh.zoneinfo", *knobs(four))
+    yield "fresh.zoneinfo of four nodes", document(four, "topology", ("fresh.state",), boot)
+    yield "numa", document(four, "numa", ("topology",))
+    marks = read(FOLDER / "x86-612-4k-256M-c2-wmark_nb.json.gz")
+    yield "wmark.drain", document(marks, "wmark.drain", files=tuple(knobs(marks)))
     for path, names in (
         ("slub", ("slub.4096.mix",)),
         ("tight", ("script.tight_o3", "script.tight_all")),

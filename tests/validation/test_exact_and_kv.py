@@ -7,7 +7,8 @@ import pytest
 
 from kmsim.mm.memblock import recount
 from kmsim.procfs.buddyinfo import rows
-from kmsim.procfs.recorded import RawState, Recording, read
+from kmsim.procfs.recorded import Recording, read
+from kmsim.procfs.recorded_state import RawState
 from kmsim.validate.counted import machine_in
 from kmsim.validate.exact import exact_section
 from kmsim.validate.files import sections_of
@@ -72,7 +73,7 @@ def test_a_size_that_nobody_can_ask_for_is_damage(size: object) -> None:
 
 
 ZONE = {"free": 20_000, "highatomic": 0, "boost": 0, "wm": [30, 40, 50], "lowmem_reserve": [0, 0, 0, 0]}
-BUILD = Build(page_shift=12, pmd_order=9, max_page_order=10)
+BUILD = Build(page_shift=12, pmd_order=9, max_page_order=10, nr_nodes=1)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,12 @@ BUILD = Build(page_shift=12, pmd_order=9, max_page_order=10)
 def test_which_sizes_are_at_the_edge(nr_free: list[int], size: int, at_edge: bool) -> None:
     zone = ZONE | {"nr_free": nr_free, "free": sum(count << order for order, count in enumerate(nr_free))}
     assert BUILD.at_edge(FreeBlocks([zone]), size) == at_edge
+
+
+def test_on_several_nodes_a_huge_mapping_needs_a_pmds_size_for_each() -> None:
+    blocks = FreeBlocks([ZONE | {"nr_free": [0] * 10 + [15]}])
+    build = Build(page_shift=12, pmd_order=9, max_page_order=10, nr_nodes=3)
+    assert [build.mapping_order(blocks, size) for size in ((6 << 20) - 1, 6 << 20)] == [0, 9]
 
 
 def counted(raw: RawState, *nr_free: list[int]) -> RawState:

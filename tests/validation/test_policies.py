@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kmsim.jit_policies import Policies
-from kmsim.procfs.recorded import build_machine, read
+from kmsim.procfs.recorded import read
+from kmsim.procfs.recorded_state import build_machine
 from kmsim.validate import script
 from kmsim.validate.report import Section
 from tests.mm.test_policies import POLICIES, copied

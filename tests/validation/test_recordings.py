@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmsim.procfs.recorded import VALUES_MAX, Recording, build_machine, read
+from kmsim.procfs.recorded import VALUES_MAX, Recording, read
+from kmsim.procfs.recorded_state import build_machine
 from kmsim.validate.files import PRESSURE, NoRecording, recordings, sections_of, validate_files
 from kmsim.validate.replay import SCRIPT_GFPS, as_rows, free_frames, replay
 from kmsim.validate.report import Section
@@ -255,7 +256,6 @@ def test_the_order_of_a_list_is_compared(x86: Recording) -> None:
     ("const", "value", "why"),
     [
         ("release", "6.1.0-lab", "kernel 6.1.0-lab; Linux 6.12 is modelled"),
-        ("numa_nodes", 2, "2 NUMA nodes; one is modelled"),
     ],
 )
 def test_what_is_not_modelled_is_listed_with_the_reason(x86: Recording, const: str, value: object, why: str) -> None:
@@ -287,14 +287,6 @@ def test_a_damaged_run_does_not_agree(x86: Recording, damage: dict[str, Any]) ->
     (section,) = by_name(changed).values()
     assert (section.rows, section.equal) == (1, 0)
     assert section.why.startswith("damaged: ")
-
-
-def test_a_kernel_built_with_numa_is_not_compared(x86: Recording) -> None:
-    changed = only(x86, "script.ab0")
-    changed.lab["topology"] = {"nodes": [{"nid": 0}]}
-    assert {section.why for section in by_name(changed).values()} == {
-        "a kernel built with NUMA; one without is modelled"
-    }
 
 
 @pytest.mark.parametrize("name", ["slow.0", "reclaim.noswap.01_o0_kernel", "compact.alt.node", "thp.never", "pfresh"])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kmsim.mm.mmzone import ZONE_DMA32
-from kmsim.procfs.recorded import Recording, RecordingError, build_machine, read
+from kmsim.procfs.recorded import Recording, RecordingError, read
+from kmsim.procfs.recorded_state import build_machine
 from kmsim.validate import slub
 from kmsim.validate.files import sections_of
 from kmsim.validate.report import Section

@@ -10,7 +10,7 @@ from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_COMP, GFP_KERNEL
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn
 from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, Machine
-from kmsim.mm.page_alloc import alloc_pages, free_pages
+from kmsim.mm.page_alone import alloc_pages, free_pages
 from kmsim.mm.slab_common import Caches
 
 

@@ -24,7 +24,7 @@ from kmsim.jit_policies import Policies
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
 from kmsim.mm.mmzone import Machine, Params
 from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
-from kmsim.procfs import recorded
+from kmsim.procfs import recorded, recorded_state
 from kmsim.procfs.text import line_and_why, read_text
 from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
 from kmsim.units import format_size
@@ -126,8 +126,8 @@ def recorded_machine(config: MachineConfig, state: Recorded, policies: Policies 
     except recorded.RecordingError as error:
         refuse("state_recording", path, key, str(error), line=error.line)
     try:
-        raw = recorded.raw_state(recording, state.section, state.moment)
-        m = recorded.build_machine(recording, raw, params_of(config), policies)
+        raw = recorded_state.raw_state(recording, state.section, state.moment)
+        m = recorded_state.build_machine(recording, raw, params_of(config), policies)
     except recorded.RecordingError as error:
         refuse("state_moment", path, "machine.state", str(error), section=state.section, moment=state.moment)
     disagreements = list(_disagreements(config, recording, m, path))
@@ -149,6 +149,7 @@ def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Mach
         ("page_size", format_size(config.page_size), format_size(1 << consts["PAGE_SHIFT"])),
         ("max_page_order", config.max_page_order, consts["max_order_inclusive"]),
         ("cpus", config.cpus, consts["nr_cpu_ids"]),
+        ("nodes", 1, len(m.nodes)),
         ("thp.built_in", config.thp.built_in, bool(consts["THP"])),
     ]
     if all(wanted == found for _, wanted, found in pairs):

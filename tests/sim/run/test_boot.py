@@ -15,7 +15,7 @@ from kmsim.mm import memblock
 from kmsim.mm.memblock import boot_machine, recount
 from kmsim.mm.mmzone import Machine, Params, new_machine
 from kmsim.mm.vmstat import unusable_free_index
-from kmsim.procfs import buddyinfo, pagetypeinfo, recorded
+from kmsim.procfs import buddyinfo, pagetypeinfo, recorded_state
 from kmsim.sim.run import boot
 from kmsim.sim.run.boot import boot_of, machine_of, params_of
 from tests.mm.machines import params_of as params_of_machine
@@ -185,7 +185,7 @@ UNLIKE = {
 OF_THE_RECORDING = ("page_shift", "max_page_order", "pageblock_order", "pmd_order", "thp_built_in", "nr_cpus")
 FOUND = ("nr_frames", "mobility_disabled")
 OF_THE_COMPUTER = ("cache_lines",)
-OF_NO_CONFIG = ("nr_nodes",)  # a config has one node
+OF_NO_CONFIG = ("nr_nodes", "numa")  # a config has one node
 
 
 def test_every_parameter_comes_from_the_config_or_is_told_otherwise() -> None:
@@ -228,7 +228,7 @@ class FirstCall(Exception):
     [
         (memblock, "free_range", "fresh"),  # the boot's first block
         (boot, "age", {"aged": {"order": 3, "unusable_index": 0.5}}),
-        (recorded, "load", {"recorded": str(RECORDED)}),
+        (recorded_state, "load", {"recorded": str(RECORDED)}),
     ],
     ids=["boot", "ageing", "recording"],
 )

@@ -1,0 +1,36 @@
+"""Whole requests for pages on a machine on which nothing else runs, so every lock is free (kernel: mm/page_alloc.c).
+
+For replays, boots and tests; on a clock, the stage loop of the event core asks `mm.page_alloc` step by step. Leaves out
+the slow path: a request that wants it fails. Invariant and lock order: as in `mm.page_alloc`.
+"""
+
+from kmsim.jit import small
+from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.page_alloc import after_lock, alloc_node_begin, free_begin, resume
+from kmsim.mm.zonelist import numa_node_id
+
+
+@small
+def alloc_pages(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
+    """A block of 2^order pages near the CPU, or NO_PAGE (kernel: alloc_pages)."""
+    return alloc_pages_node(m, ac, gfp, order, numa_node_id(m, m.contexts[ac].cpu))
+
+
+@small
+def alloc_pages_node(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> Pfn:
+    """A block of 2^order pages near a node, or NO_PAGE (kernel: alloc_pages_node)."""
+    wanted = alloc_node_begin(m, ac, gfp, order, preferred_nid)
+    while wanted:
+        wanted = resume(m, ac)
+    after_lock(m, ac)
+    return int(m.contexts[ac].pfn)
+
+
+@small
+def free_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
+    """Free a block (kernel: __free_pages)."""
+    wanted = free_begin(m, ac, pfn, order)
+    while wanted:
+        wanted = resume(m, ac)
+    after_lock(m, ac)
