@@ -122,12 +122,15 @@ def show(
     folder: Folder,
     point: Annotated[Optional[int], typer.Option(min=0, help="Of a study, this point's run.")] = None,  # noqa: UP045
     replication: Annotated[int, typer.Option(min=0, help="Of the point, this replication.")] = 0,
+    has_all: Annotated[
+        bool, typer.Option("--all", help="All tables of the run, with all quantiles and locks.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Print the tables of a result, of a study, or of one run of it."""
+    """What came out: what was asked for and given, what failed and why, what was slow; of a study, its estimates."""
     from kmsim.session.show import show_folder
 
-    show_folder(folder, point, replication, as_json=json)
+    show_folder(folder, point, replication, as_json=json, has_all=has_all)
 
 
 @app.command()
