@@ -32,7 +32,7 @@ def test_a_run_prints_its_tables_and_writes_its_folder(kmsim: Shell) -> None:
     done = kmsim("run", kmsim.write("small.yaml"))
     assert done.code == 0
     said = re.findall(r"^(\w[^│]*?) *$", done.out, re.MULTILINE)
-    assert said[0] == "small, seed 1: 40 requests, 40 given, 0 failed"
+    assert said[0] == "small, seed 1: 48 requests, 48 given, 0 failed"
     assert [line.partition(":")[0] for line in said[1:-2]] == ["slowest", said[2].partition(":")[0]]
     assert said[2].startswith(("waited most for: zone", "locks: nobody waited"))
     assert said[-2].startswith("where the CPUs' time went: ")

@@ -60,13 +60,12 @@ def show_all_limits(rows: list[FormulaRow], console: Console) -> None:
         page: str(min(row.max_page_order for row in rows if row.page_size == page and row.thp)) for page in page_sizes
     }
     console.print(f"huge pages (THP) can be built in from order: {each(huge)}", soft_wrap=True)
-    _show_meanings(console, "MAX_ORDER, one more than that", "MAX_ORDER", "MAX_PAGE_ORDER")
+    _show_meanings(console, "MAX_ORDER", "MAX_ORDER", "MAX_PAGE_ORDER")
 
 
 def _show_meanings(console: Console, before: str, between: str, now: str) -> None:
     """What the largest order is called, by release."""
-    one_more = "" if "one more" in before else ", one more than the largest order"
-    console.print(f"before Linux 6.4: {before}{one_more}")
+    console.print(f"before Linux 6.4: {before}, one more than the largest order")
     console.print(f"Linux 6.4 to 6.7: {between}, the largest order")
     console.print(f"from Linux 6.8 on: {now}, the largest order; MAX_ORDER is gone")
 
