@@ -1,69 +1,46 @@
-"""The commands; no logic.
-
-Exit codes: 0 done, 1 a validation or a comparison says no or could judge nothing, or the doctor finds a problem, 2 the
-user's input, 3 the simulated machine could not go on, 4 some runs of a study failed or could not go on and the others
-are kept, 70 our bug, 130 interrupted (a study can be gone on with).
-"""
+"""The commands; no logic. Their exit codes stand in `session.ending`."""
 
 from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
-from typer.core import TyperGroup
 
 from kmsim.jit_mode import run_as_written
-from kmsim.output import OutputError, named
+from kmsim.output import named
+from kmsim.session.ending import EXIT_FAILED, EXIT_INPUT, EXIT_NO, EXIT_STUCK, Commands, exit_code, say
+from kmsim.session.options import (
+    TIMELINE,
+    WORSE_BY,
+    File,
+    Folder,
+    Jobs,
+    Json,
+    Machine,
+    Out,
+    Quiet,
+    Seed,
+    Sets,
+    State,
+    state_sets,
+)
 from kmsim.session.streams import fit_streams
-
-EXIT_NO, EXIT_INPUT, EXIT_STUCK, EXIT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
-
 
 # They need one answer of the model, or none: plain Python gives it sooner than numba is loaded.
 AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk")
 
 
-class Interrupted(Exception):
-    """The user has pressed Ctrl-C."""
-
-
-class Commands(TyperGroup):
-    """Typer's own way to leave on Ctrl-C depends on its version, and says nothing."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise Interrupted from error
-
-
 app = typer.Typer(
     cls=Commands,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    help="Simulate how the Linux kernel allocates memory under concurrent load.",
+    help="Simulate how the Linux kernel allocates memory (pages, slabs, kmalloc, vmalloc) under concurrent load. "
+    "Why does kmalloc fail, how much can it give, and what is wasted: limits, waste, walk. "
+    "What do page size, MAX_ORDER and other settings do to latency and fragmentation: new, run.",
 )
-
-Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")]  # noqa: UP045
-Seed = Annotated[Optional[int], typer.Option(help="Override the study's seed.")]  # noqa: UP045
-Out = Annotated[
-    Path | None, typer.Option(parser=named, metavar="PATH", help="Result folder; results/NAME if not given.")
-]
-Folder = Annotated[Path, typer.Argument(parser=named, metavar="FOLDER")]
-Jobs = Annotated[Optional[int], typer.Option(min=1, help="Worker processes; one per CPU if not given.")]  # noqa: UP045
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
-WORSE_BY = (
-    "Exit code 1 if a response is worse by more than this share of A's mean, 0.05 or 5%, or RESPONSE=SHARE: "
-    "if the lower end of its 95 % interval is (n = 1: the value itself); also if nothing could be judged."
-)
-TIMELINE = "Write the events of one run here, for the Perfetto UI (ui.perfetto.dev); the run is stepwise then."
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 def _say_version(asked: bool) -> None:
@@ -86,7 +63,7 @@ def options(
 
 @app.command()
 def run(
-    file: Path,
+    file: File,
     set_: Sets = None,
     seed: Seed = None,
     out: Out = None,
@@ -116,7 +93,7 @@ def run(
 @app.command()
 def merge(
     out: Annotated[Path, typer.Argument(parser=named, metavar="OUT", help="The folder of the whole study.")],
-    shards: Annotated[list[Path], typer.Argument(help="The folders of all its shards.")],
+    shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="The folders of all its shards.")],
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -128,7 +105,11 @@ def merge(
 
 
 @app.command()
-def check(files: list[Path], set_: Sets = None, json: Json = False) -> None:
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Configs or studies, in YAML.")],
+    set_: Sets = None,
+    json: Json = False,
+) -> None:
     """Say everything that is wrong with configs, or that they are fine; simulates nothing."""
     from kmsim.session.check import check_files
 
@@ -141,12 +122,15 @@ def show(
     folder: Folder,
     point: Annotated[Optional[int], typer.Option(min=0, help="Of a study, this point's run.")] = None,  # noqa: UP045
     replication: Annotated[int, typer.Option(min=0, help="Of the point, this replication.")] = 0,
+    has_all: Annotated[
+        bool, typer.Option("--all", help="All tables of the run, with all quantiles and locks.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Print the tables of a result, of a study, or of one run of it."""
+    """What came out: what was asked for and given, what failed and why, what was slow; of a study, its estimates."""
     from kmsim.session.show import show_folder
 
-    show_folder(folder, point, replication, as_json=json)
+    show_folder(folder, point, replication, as_json=json, has_all=has_all)
 
 
 @app.command()
@@ -181,7 +165,7 @@ def report(
 
 @app.command()
 def sensitivity(
-    file: Path,
+    file: File,
     set_: Sets = None,
     out: Annotated[
         Path | None,
@@ -203,9 +187,7 @@ def sensitivity(
 
 @app.command()
 def plot(
-    folder: Annotated[
-        Path, typer.Argument(parser=named, metavar="FOLDER", help="The result folder of a run or of a study.")
-    ],
+    folder: Folder,
     figure: Annotated[Optional[list[str]], typer.Option(help="Draw only this one; may be repeated.")] = None,  # noqa: UP045
     format_: Annotated[str, typer.Option("--format", help="png, pdf or both.")] = "png,pdf",
     out: Annotated[
@@ -249,14 +231,19 @@ def bench(
     operations: Annotated[int, typer.Option(min=1, help="Simulated operations of the run, all CPUs together.")] = 10**7,
     json: Json = False,
 ) -> None:
-    """Measure how fast kmsim itself is on this computer."""
+    """How fast is kmsim itself on this computer, in simulated operations a second?"""
     from kmsim.session.questions import bench_and_show
 
     bench_and_show(name, operations, as_json=json)
 
 
 @app.command()
-def validate(paths: list[Path], json: Json = False) -> None:
+def validate(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RECORDING...", help="Recordings of real kernels, or folders of them.")
+    ],
+    json: Json = False,
+) -> None:
     """Compare the allocators' decisions with those that real kernels were recorded to take."""
     from kmsim.session.questions import validate_paths
 
@@ -268,26 +255,44 @@ def validate(paths: list[Path], json: Json = False) -> None:
 def limits(
     machine: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="A shipped machine or a file; else all that can be.", metavar="MACHINE"),
+        typer.Argument(
+            help="A shipped machine or a file; else the kmalloc limit by page size and MAX_ORDER.", metavar="MACHINE"
+        ),
     ] = None,
+    gfp: Annotated[str, typer.Option(help="The GFP flags of the request.")] = "GFP_KERNEL",
+    state: State = None,
     json: Json = False,
 ) -> None:
-    """How much one kmalloc can give, and what sets the limit."""
+    """How much memory can one request get? The limit of kmalloc, alloc_pages, vmalloc, kvmalloc, and what sets it."""
     from kmsim.session.questions import show_limits
 
-    show_limits(machine, as_json=json)
+    show_limits(machine, state_sets(state), gfp, as_json=json)
 
 
 @app.command()
 def waste(
-    sizes: Annotated[list[str], typer.Argument(help="Sizes in bytes, or such as 4KiB.", metavar="SIZE...")],
-    machine: Annotated[str, typer.Option(help="A shipped machine or a file.")] = "x86-laptop",
+    sizes: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(help="Sizes in bytes, or such as 33KiB: how much is wasted?", metavar="SIZE..."),
+    ] = None,
+    machine: Machine = "x86-laptop",
+    state: State = None,
+    first: Annotated[Optional[str], typer.Option("--from", metavar="SIZE", help="All sizes from here,")] = None,  # noqa: UP045
+    last: Annotated[Optional[str], typer.Option("--to", metavar="SIZE", help="to here,")] = None,  # noqa: UP045
+    step: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SIZE", help="each so much larger; if not given, as many as show every tooth."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(parser=named, metavar="FILE", help="Draw the saw-tooth: FILE.png or FILE.pdf.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """What requests of some sizes really take, by kmalloc, a cache, exact pages, vmalloc."""
+    """How much memory is wasted? What requests of some sizes really take, by kmalloc, pages, vmalloc, kvmalloc."""
     from kmsim.session.questions import show_waste
+    from kmsim.study.waste_sizes import Range
 
-    show_waste(sizes, machine, as_json=json)
+    show_waste(sizes or [], Range(first, last, step), state_sets(state), machine, plot, as_json=json)
 
 
 @app.command()
@@ -295,17 +300,16 @@ def walk(
     requests: Annotated[
         list[str], typer.Argument(help="Such as 'kmalloc(5000, GFP_KERNEL)' 'kfree()'.", metavar="CALL...")
     ],
-    machine: Annotated[str, typer.Option(help="A shipped machine, or the file of one or of a study.")] = "x86-laptop",
-    state: Annotated[Optional[str], typer.Option(help="As machine.state: '{buddyinfo: FILE}', '{aged: ...}'.")] = None,  # noqa: UP045
-    cpu: Annotated[int, typer.Option(help="The CPU that asks.")] = 0,
+    machine: Machine = "x86-laptop",
+    state: State = None,
+    cpu: Annotated[int, typer.Option(help="The CPU that asks for memory.")] = 0,
     set_: Sets = None,
     json: Json = False,
 ) -> None:
-    """What the kernel does for one request, function by function, with its numbers and what each step costs."""
+    """Why is one request slow, or why does it fail? What the kernel does for it, step by step, and what each costs."""
     from kmsim.session.walk import walk_and_show
 
-    sets = [*([f"machine.state={state}"] if state is not None else []), *(set_ or ())]
-    walk_and_show(requests, machine, sets, cpu, as_json=json)
+    walk_and_show(requests, machine, [*state_sets(state), *(set_ or ())], cpu, as_json=json)
 
 
 @app.command()
@@ -334,55 +338,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's time limit is like Ctrl-C
     outlet = fit_streams()
     try:
-        code = exit_code()
+        code = exit_code(app, sys.argv[1:])
         sys.stdout.flush()
     finally:
         error = None if outlet is None else outlet.error
     if error is not None:
         say(f"standard output: must be a file that can be written; {error.strerror}")
     sys.exit(code or (EXIT_INPUT if error is not None else 0))
-
-
-def exit_code() -> int:
-    """Run a command; the code with which it ends."""
-    try:
-        app()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except (Interrupted, KeyboardInterrupt):
-        say("interrupted; nothing was written")
-        return EXIT_INTERRUPTED
-    except Exception as error:
-        if is_users_mistake(error):
-            say(str(error))
-            return EXIT_INPUT
-        if is_stopped(error):
-            say(str(error))
-            return EXIT_INTERRUPTED
-        traceback.print_exc()
-        say("this is a bug of kmsim, not of your config; please report the lines above")
-        return EXIT_BUG
-    return 0
-
-
-def say(text: str) -> None:
-    """Print an error; what it quotes of the user's input is not obeyed by a terminal."""
-    from kmsim.text import harmless
-
-    typer.echo(harmless(text), err=True)
-
-
-def is_users_mistake(error: Exception) -> bool:
-    """Does the error say what the user should do otherwise? (imported late: most commands need no pydantic)"""
-    from kmsim.config.errors import ConfigError
-    from kmsim.study.store import NotAResult
-    from kmsim.validate.files import NoRecording
-
-    return isinstance(error, ConfigError | NotAResult | NoRecording | OutputError)
-
-
-def is_stopped(error: Exception) -> bool:
-    """Does the error say that a study was stopped before it was finished?"""
-    from kmsim.study.campaign import Stopped
-
-    return isinstance(error, Stopped)

@@ -31,13 +31,12 @@ def is_refusal(done: Done) -> bool:
 def test_a_run_prints_its_tables_and_writes_its_folder(kmsim: Shell) -> None:
     done = kmsim("run", kmsim.write("small.yaml"))
     assert done.code == 0
-    assert re.findall(r"^(\w[^│]*?) *$", done.out, re.MULTILINE) == [
-        "small, seed 1",
-        "where the CPUs' time went",
-        "zone locks",
-        "free memory at the end",
-        "written to results/small",
-    ]
+    said = re.findall(r"^(\w[^│]*?) *$", done.out, re.MULTILINE)
+    assert said[0] == "small, seed 1: 48 requests, 48 given, 0 failed"
+    assert [line.partition(":")[0] for line in said[1:-2]] == ["slowest", said[2].partition(":")[0]]
+    assert said[2].startswith(("waited most for: zone", "locks: nobody waited"))
+    assert said[-2].startswith("where the CPUs' time went: ")
+    assert said[-1] == "written to results/small; all tables: kmsim show --all results/small"
     assert "simulated 80 of 80 operations" in done.err
     written = {Path(name).name for name in kmsim.files()}
     assert {"config.yaml", "provenance.json", "operations.parquet", "buddyinfo", "latency.png", "timing.json"} < written
@@ -106,7 +105,18 @@ def test_json_is_one_document_and_the_same_from_run_and_show(kmsim: Shell) -> No
 def test_show_prints_what_run_printed(kmsim: Shell) -> None:
     ran = kmsim("run", kmsim.write("small.yaml"))
     shown = kmsim("show", "results/small")
-    assert shown == (0, ran.out.replace("written to results/small\n", ""), "")
+    assert shown == (0, "".join(ran.out.splitlines(keepends=True)[:-1]), "")
+
+
+def test_show_all_prints_every_table(kmsim: Shell) -> None:
+    kmsim("run", kmsim.write("small.yaml"), "--quiet")
+    done = kmsim("show", "--all", "results/small")
+    assert re.findall(r"^(\w[^│]*?) *$", done.out, re.MULTILINE) == [
+        "small, seed 1",
+        "where the CPUs' time went",
+        "zone locks",
+        "free memory at the end",
+    ]
 
 
 def test_a_second_run_replaces_the_first(kmsim: Shell) -> None:

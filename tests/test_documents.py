@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("configs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("configs/*.md"), *ROOT.glob("docs/*.md")])
 FOLDERS = ("", "kmsim", "kmsim/sim", "kmsim/mm", "configs", "tests")  # where a path in a document may begin
 PATH = re.compile(r"`((?:kmsim|tests|configs|experiments|mm|sim|core|study|workload|config|session|plots)/[\w/.-]+)`")
 MODULE = re.compile(r"`(kmsim(?:\.\w+)+)`")

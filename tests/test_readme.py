@@ -10,14 +10,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from kmsim.validate.files import validate_files
 from tests.commands import Shell, in_own_process
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-EXPERIMENTS = sorted(path for path in (ROOT / "experiments").iterdir() if path.is_dir())
-READMES = [README, ROOT / "configs" / "README.md", *(folder / "README.md" for folder in EXPERIMENTS)]
+EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("[a-z]*") if path.is_dir())
+USING = ROOT / "docs" / "using.md"
+STUDIES = ROOT / "docs" / "studies.md"
+DECISIONS = ROOT / "docs" / "decisions.csv"
+FITTED = [ROOT / "experiments" / name / "fit.csv" for name in ("calibration", "calibration_slab_vmalloc")]
+READMES = [
+    README,
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "configs" / "README.md",
+    *(folder / "README.md" for folder in EXPERIMENTS),
+]
 RECORDING = ROOT / "tests" / "validation" / "recordings" / "a64-612-64k-1G-c2-frag.json.gz"
 SECTIONS = ("**Question.**", "**Command.**", "**What it shows.**")
 NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "results", "*.egg-info", "dist", "build")
@@ -54,32 +65,71 @@ def test_the_first_two_sh_blocks_are_one_line_each() -> None:
     install, test = blocks(README, "sh")[:2]
     for block in (install, test):
         assert block.count("\n") == 1
+        assert len(block) <= 130
         assert block.startswith("python3 -m venv .venv && .venv/bin/pip install -q ")
-    assert "kmsim run experiments/page_size_and_max_order/study.yaml" in install
+        assert "{" not in block
+    assert "kmsim run experiments/page_size_and_max_order/small.yaml" in install
     assert "pytest" in test
 
 
 def test_the_first_block_is_a_part_of_the_headline_study(shell: Shell) -> None:
     program, verb, study, *options = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
     assert (program, verb) == (".venv/bin/kmsim", "run")
+    assert "extends: study.yaml" in (ROOT / study).read_text(encoding="utf-8")
     done = shell("check", study, *options)
     assert (done.code, complaints(done.err)) == (0, [])
 
 
 @pytest.mark.slow
-def test_the_first_block_runs_a_part_of_the_headline_study(shell: Shell) -> None:
+def test_the_first_block_prints_what_readme_shows(shell: Shell) -> None:
     command = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
-    assert command[0] == ".venv/bin/kmsim"
     done = shell(*command[1:])
     assert done.code == 0
-    out = shell.folder / "results" / "page_size_and_max_order"
+    out = shell.folder / "results" / "small"
     assert f"report: {out.relative_to(shell.folder)}/report.html" in done.out
     assert (out / "report.html").stat().st_size < 10_000_000
-    (shown,) = re.findall(r"!\[[^]]+\]\(experiments/page_size_and_max_order/(\w+)\.png\)", README.read_text())
-    for suffix in ("png", "pdf", "csv"):
-        assert (out / "figures" / f"{shown}.{suffix}").is_file()
+    shown = blocks(README, "text")[0].splitlines()
+    assert [line.rstrip() for line in done.out.splitlines() if line.strip()][: len(shown)] == shown
     seconds = json.loads((out / "timing.json").read_text())["total_s"]
     print(f"\nthe first block: {seconds:.1f} s for the runs")
+
+
+def test_commands_print_what_readme_shows(shell: Shell) -> None:
+    """Blank lines are left out."""
+    shown = [block for block in blocks(README, "text") if block.startswith("$ kmsim ")]
+    assert [block.splitlines()[0].split()[2] for block in shown] == ["limits", "waste"]
+    for block in shown:
+        first, *expected = block.splitlines()
+        done = shell(*shlex.split(first)[2:])
+        assert [line.rstrip() for line in done.out.splitlines() if line.strip()] == expected
+
+
+def test_readme_says_how_far_it_may_be_believed() -> None:
+    """From what is stored: the rows that were compared, and all points with their errors."""
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    decisions = pd.read_csv(DECISIONS).iloc[0]
+    assert f"{decisions['equal']:,} of {decisions['rows']:,} rows" in text
+    errors = pd.concat([pd.read_csv(file)["error_percent"].abs() for file in FITTED])
+    assert f"{len(errors)} published points" in text
+    assert f"half of them within {errors.median():.1f} %, the worst {errors.max():.1f} %" in text
+
+
+@pytest.mark.slow
+def test_as_many_rows_equal_real_kernels_as_readme_says() -> None:
+    reports = list(validate_files([ROOT / "tests" / "validation" / "recordings"]))
+    sections = [section for report in reports for section in report.sections]
+    stored = pd.read_csv(DECISIONS).iloc[0]
+    assert stored["files"] == len(reports)
+    assert stored["rows"] == sum(section.rows for section in sections)
+    assert stored["equal"] == sum(section.equal for section in sections)
+
+
+def test_readme_is_for_a_newcomer() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    for name in ("MAX_ORDER", "page allocation failure", "kmalloc", "limits", "waste"):
+        assert name in text
+    assert text.index("How much memory") < text.index("```sh")
 
 
 def test_the_second_block_selects_every_test() -> None:
@@ -111,12 +161,12 @@ def test_the_first_block_works_in_a_fresh_clone(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "written to results/page_size_and_max_order" in done.stdout
-    assert (clone / "results" / "page_size_and_max_order" / "report.html").is_file()
+    assert "written to results/small" in done.stdout
+    assert (clone / "results" / "small" / "report.html").is_file()
 
 
 def test_the_console_commands_work_one_after_the_other(shell: Shell) -> None:
-    (console,) = blocks(README, "console")
+    (console,) = blocks(USING, "console")
     lines = [line.partition("#")[0] for line in console.splitlines()]
     commands = [shlex.split(line.replace("RECORDING...", str(RECORDING))) for line in lines]
     shown = {command[2] for command in commands}
@@ -135,7 +185,7 @@ def test_python_snippets_run(path: Path, shell: Shell) -> None:
     for snippet in blocks(path, "python"):
         exec(compile(snippet, str(path), "exec"), {})
         assert shell.capsys.readouterr().out.strip()
-    assert path != README or blocks(path, "python")
+    assert path != USING or blocks(path, "python")
 
 
 @each_readme
@@ -144,7 +194,7 @@ def test_printed_configs_are_fine(path: Path, shell: Shell) -> None:
     for block in printed:
         done = shell("check", shell.write("printed.yaml", block))
         assert (done.code, complaints(done.err)) == (0, [])
-    assert printed or path not in READMES[:2]
+    assert printed or path not in (STUDIES, ROOT / "configs" / "README.md")
 
 
 @each_readme
@@ -152,7 +202,7 @@ def test_every_relative_link_leads_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (path.parent / link).exists()] == []
-    assert local or path == ROOT / "configs" / "README.md"
+    assert local or path in (ROOT / "configs" / "README.md", ROOT / "docs" / "walks.md")
 
 
 @each_experiment

@@ -228,17 +228,35 @@ def sentences(success: pd.DataFrame, results: pd.DataFrame) -> str:
         return shown(ends[0]) if len(ends) == 1 else f"{shown(ends[0])} to {shown(ends[-1])}"
 
     half, worse = (span(int(found[(*point, state)]) for point in points) for state in ("half", "worse"))
-    plain = results[(results["state"] == "fresh") & ~results["zero"]].set_index(["page_kib", "size"])["p50_ns"]
+    plain = results[~results["zero"]].set_index(["state", "page_kib", "size"]).sort_index()
     zeroed = results[results["zero"]].set_index(["page_kib", "size"])["p50_ns"]
     most = limits[4, DEFAULTS[4]]
-    small, block, limit = (f"{plain[4, size]:.0f} ns for {shown(size)}" for size in (64, 1 << 16, most))
+    medians = plain.loc["fresh", 4]["p50_ns"]
+    small, block, limit = (f"{medians[size]:.0f} ns for {shown(size)}" for size in (64, 1 << 16, most))
     return f"""On paper one kmalloc gives {span(limits.values())}, by page size and largest block, and in fresh memory
 {reached} of {len(points)} machines give just as much, and not a byte more.
 In fragmented memory the largest success has to do with neither: where half of what is free lies in blocks
 below {AGED_KIB} KiB it is {half} on every machine, and {worse} where nine tenths do.
-With 4 KiB pages and fresh memory the median kmalloc takes {small}, {block} and {limit}:
-the size costs little, unless the memory is zeroed, which makes the last {zeroed[4, most]:,.0f} ns.
-"""
+With 4 KiB pages and fresh memory the median kmalloc takes {small}, {block} and {limit};
+zeroed, the last takes {zeroed[4, most]:,.0f} ns.
+The tails depend on the size far more than the medians do, and on the state of memory:
+
+{tails(plain)}"""
+
+
+def tails(plain: pd.DataFrame) -> str:
+    """A table of the slowest requests: by page size and state, the size whose p99 is highest."""
+    lines = ["| pages | memory | size with the slowest p99 | median | p99 | p99 / median | longest |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for page_kib in ARCHS:
+        for state, name in LABELS.items():
+            part = plain.loc[state, page_kib]
+            size = int(part["p99_ns"].idxmax())
+            row = part.loc[size]
+            p50, p99, longest = (f"{row[column]:,.0f} ns" for column in ("p50_ns", "p99_ns", "max_ns"))
+            ratio = f"{row['p99_ns'] / row['p50_ns']:,.1f}"
+            lines.append(f"| {page_kib} KiB | {name} | {shown(size)} | {p50} | {p99} | {ratio} | {longest} |")
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str]) -> None:

@@ -41,7 +41,7 @@ from kmsim.study.bench import measure
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-README, MAIN_README = HERE / "README.md", ROOT / "README.md"
+README, DOCUMENT = HERE / "README.md", ROOT / "docs" / "speed.md"
 RESULTS, WORKERS, MACHINE = HERE / "results.csv", HERE / "workers.csv", HERE / "machine.csv"
 FIGURE = HERE / "speed.png"
 BENCH = ROOT / "configs" / "bench" / "order0.yaml"
@@ -318,13 +318,13 @@ def numbers(measured: Measured) -> str:
 
 
 def short_numbers(measured: Measured) -> str:
-    """The main README's: a column for each number of CPUs."""
+    """The document's: a column for each number of CPUs."""
     rates = measured.rates() / 1e6
     rows: dict[str, Any] = {LABELS[name]: rates[name] for name in PROGRAMS if name in rates}
     rows["kmsim / SimPy model"] = measured.ratios("kmsim", "SimPy")
     lines = [
         f"Million operations a second by simulated CPUs, single pages ({where(measured)}).",
-        f"{workers(measured)} [How this was measured](experiments/speed/README.md)",
+        f"{workers(measured)} [How this was measured](../experiments/speed/README.md)",
         "",
         f"| simulated CPUs | {' | '.join(map(str, rates.index))} |",
         f"|---|{'---|' * len(rates)}",
@@ -369,7 +369,7 @@ def main(arguments: list[str]) -> None:
         store(measured)
     save_figure(draw(stored()), FIGURE)
     write_numbers(README, numbers(stored()))
-    write_numbers(MAIN_README, short_numbers(stored()))
+    write_numbers(DOCUMENT, short_numbers(stored()))
 
 
 if __name__ == "__main__":

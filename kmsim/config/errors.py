@@ -99,7 +99,7 @@ RULES: dict[str, str] = {
     "order_or_block": "have either order or block",
     "response_twice": "have another name than the responses before it",
     "response_name": "be the name of a response: {names}",
-    "response_yielded": "be about something that a run has: none has this zone or lock, or makes such requests",
+    "response_yielded": "be about something that a run has: {there}",
     "named_twice": "have another name than the ones before it",
     "axis_name": "be the name of an axis: {names}",
     "level_name": "be a level of this axis: {names}",

@@ -4,6 +4,8 @@ The names are tried from those of most bits to those of one, composites before t
 same value; each that is contained is printed and taken away, so `parse_gfp` reads the same mask back.
 """
 
+from functools import lru_cache
+
 from kmsim.mm.gfp import GFP_FLAGS
 
 _BY_SIZE = sorted(
@@ -24,3 +26,13 @@ def gfp_names(gfp: int) -> str:
     if gfp:
         words.append(f"{gfp:#x}")
     return "|".join(words) or "none"
+
+
+@lru_cache(1024)  # tables have few different ones, in many rows
+def gfp_of_names(names: str) -> int:
+    """The mask that `gfp_names` has printed."""
+    words = [] if names == "none" else names.split("|")
+    mask = 0
+    for word in words:
+        mask |= GFP_FLAGS[word] if word in GFP_FLAGS else int(word, 16)
+    return mask

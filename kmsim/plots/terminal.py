@@ -1,4 +1,4 @@
-"""A result as tables in a terminal."""
+"""All tables of a result in a terminal; what it has answered says `plots.answer`."""
 
 from __future__ import annotations
 
@@ -74,10 +74,7 @@ LOCK_COLUMNS = {
 def show_result(result: Result, console: Console) -> None:
     """Print the tables of a run."""
     facts = result.provenance
-    for note in facts["notes"]:
-        console.print(f"note: {escape(note)}", style="yellow")
-    for remark in result.remarks:
-        console.print(f"note: {escape(remark)}", style="yellow")
+    show_notes(result, console)
     operations = operations_summary(result)
     # A flag a line: several in a row have no room.
     by_line = operations.assign(gfp=operations["gfp"].str.replace("|", "\n|"), what=what_is_asked_for(operations))
@@ -102,6 +99,12 @@ def show_result(result: Result, console: Console) -> None:
     frag = fragmentation_summary(result)
     headings = {name: str(name).replace("_", " ") for name in frag.columns}
     console.print(_table("free memory at the end", frag, headings))
+
+
+def show_notes(result: Result, console: Console) -> None:
+    """Print what is to be known of a run before its tables are read."""
+    for note in (*result.provenance["notes"], *result.remarks):
+        console.print(f"note: {escape(note)}", style="yellow")
 
 
 def kernel_messages(result: Result) -> list[str]:

@@ -47,10 +47,10 @@ def run_and_show(study: Study, out: Path | None, timeline: Path | None = None, *
     if as_json:
         print_json(result)
     elif not quiet:
-        from kmsim.plots.terminal import show_result
+        from kmsim.plots.answer import show_answer
 
-        show_result(result, stdout)
-        stdout.print(f"written to {folder}", markup=False)
+        show_answer(result, stdout)
+        stdout.print(f"written to {folder}; all tables: kmsim show --all {folder}", markup=False, soft_wrap=True)
         if timeline is not None:
             stdout.print(f"timeline: {timeline}, to be opened in ui.perfetto.dev", markup=False, soft_wrap=True)
     if result.stuck:

@@ -6,9 +6,13 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmsim.jit_mode import start_again_compiled
 from kmsim.session.console import compiling, stdout
+
+if TYPE_CHECKING:
+    from kmsim.study.waste_sizes import Range
 
 SCHEMA_BYTES_MAX = 1 << 22
 
@@ -81,11 +85,12 @@ def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
     return is_scored and all(report.agrees for report in reports)
 
 
-def show_limits(name: str | None, *, as_json: bool) -> None:
+def show_limits(name: str | None, sets: list[str], gfp: str, *, as_json: bool) -> None:
     """Print the limits of a machine, or of every page size and order."""
     from kmsim.plots import questions
-    from kmsim.study.limits import every_machine, formula_of, limits_of, machine_named
+    from kmsim.study.limits import every_machine, formula_of, limits_of, study_named
 
+    _check_gfp(gfp)
     if name is None:
         rows = list(map(formula_of, every_machine()))
         if as_json:
@@ -93,29 +98,57 @@ def show_limits(name: str | None, *, as_json: bool) -> None:
         else:
             questions.show_all_limits(rows, stdout)
         return
-    config = machine_named(name)
+    config = study_named(name, sets, command="limits", argument="MACHINE").machine
     if config.state.kind != "fresh":
         start_again_compiled()
     with compiling(quiet=as_json):
-        row = limits_of(config)
+        row = limits_of(config, gfp)
     if as_json:
         print(json.dumps([row.as_dict()], indent=2))
     else:
         questions.show_limits(row, stdout)
 
 
-def show_waste(words: list[str], name: str, *, as_json: bool) -> None:
-    """Print what requests of these sizes take on a machine."""
-    from kmsim.plots import questions
-    from kmsim.study.limits import machine_named
-    from kmsim.study.waste import sizes_of, waste_of
+def _check_gfp(text: str) -> None:
+    """ConfigError where these are no flags that one may ask for memory with."""
+    from kmsim.config import ConfigError
+    from kmsim.config.asked import refused
+    from kmsim.mm.gfp import gfp_problem, parse_gfp
 
-    sizes, config = sizes_of(words), machine_named(name, command="waste", argument="--machine")
+    try:
+        why = gfp_problem(parse_gfp(text), 0)
+    except ValueError:
+        raise ConfigError([refused("gfp", text, "limits", "--gfp")]) from None
+    if why is not None:
+        raise ConfigError([refused("gfp_problem", text, "limits", "--gfp", why=why)])
+
+
+def show_waste(words: list[str], span: Range, sets: list[str], name: str, plot: Path | None, *, as_json: bool) -> None:
+    """Print what requests of these sizes take on a machine, or draw it."""
+    from kmsim.output import check_file, write_file
+    from kmsim.plots import questions
+    from kmsim.study.limits import study_named
+    from kmsim.study.waste import waste_of
+    from kmsim.study.waste_sizes import sizes_asked
+
+    config = study_named(name, sets, command="waste", argument="--machine").machine
+    sizes = sizes_asked(words, span, config.page_size)
+    if plot is not None:
+        from kmsim.plots.waste import check_suffix, picture
+
+        check_suffix(plot.suffix)
+        check_file(plot)
     if config.state.kind != "fresh":
         start_again_compiled()
     with compiling(quiet=as_json):
         rows = waste_of(config, sizes)
+    if plot is not None:
+        write_file(plot, picture(rows, config.name, plot.suffix, is_logarithmic=span.step is None))
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=2))
+    elif plot is not None:
+        stdout.print(f"wrote {plot}: {len(sizes):,} sizes", markup=False, soft_wrap=True)
+    elif span.is_asked:
+        questions.show_waste_of_range(rows, config.name, stdout)
     else:
         questions.show_waste(rows, config.name, stdout)

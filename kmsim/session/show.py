@@ -10,32 +10,42 @@ from kmsim.session.console import print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from kmsim.study.results import StudyResult
+    from kmsim.study.store import Result
 
 
-def show_folder(folder: Path, point: int | None = None, replication: int = 0, *, as_json: bool) -> None:
-    """Print the tables of a result, of a study, or of one run of it."""
+def show_folder(
+    folder: Path, point: int | None = None, replication: int = 0, *, as_json: bool, has_all: bool = False
+) -> None:
+    """Print the answer of a result, or all its tables; of a study, or of one run of it."""
     from kmsim.config import ConfigError
     from kmsim.config.asked import refused
-    from kmsim.plots.terminal import show_result
     from kmsim.study.store import load
     from kmsim.study.study_folder import is_study_folder
 
     if replication and point is None:
         raise ConfigError([refused("comes_with", str(replication), "show", "--replication", what="--point")])
     if is_study_folder(folder) or point is not None:
-        show_study_folder(folder, point, replication, as_json=as_json)
+        show_study_folder(folder, point, replication, as_json=as_json, has_all=has_all)
         return
     result = load(folder)
     if as_json:
         print_json(result)
     else:
-        show_result(result, stdout)
+        show_run(result, has_all=has_all)
 
 
-def show_study_folder(folder: Path, point: int | None, replication: int, *, as_json: bool) -> None:
+def show_run(result: Result, *, has_all: bool) -> None:
+    """Print the answer of a run, or all its tables."""
+    from kmsim.plots.answer import show_answer
+    from kmsim.plots.terminal import show_result
+
+    show = show_result if has_all else show_answer
+    show(result, stdout)
+
+
+def show_study_folder(folder: Path, point: int | None, replication: int, *, as_json: bool, has_all: bool) -> None:
     """Print the tables of a study, or of one run of it."""
     from kmsim.plots.study_terminal import show_study
-    from kmsim.plots.terminal import show_result
     from kmsim.study.results import load_study
     from kmsim.study.store import NotAResult
 
@@ -53,7 +63,7 @@ def show_study_folder(folder: Path, point: int | None, replication: int, *, as_j
         labels = ", ".join(f"{axis.name} {found[axis.name].iloc[0]}" for axis in study.axes)
         about = f"point {point}" + (f" ({labels})" if labels else "")
         stdout.print(f"{study.name}: {about}, replication {replication}", markup=False)
-        show_result(result, stdout)
+        show_run(result, has_all=has_all)
 
 
 def print_study_json(study: StudyResult) -> None:

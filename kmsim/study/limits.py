@@ -1,12 +1,13 @@
-"""How much one kmalloc can give, and what sets that limit: the formula, and what the allocator answers.
+"""How much one request can give, by each way to ask, and what sets that limit.
 
-The formula is the kernel's (KMALLOC_MAX_SIZE and its kin). The answer comes from a simulated machine in
-its first state, which is asked order by order. Leaves out what reclaim and compaction could still free.
+On paper it is the kernel's formulas (KMALLOC_MAX_SIZE and its kin, INT_MAX, the memory that there is). What is given
+now a simulated machine in its first state says, which is asked order by order; of vmalloc it is the pages above the min
+watermark, less those that its own records take. Leaves out what reclaim and compaction could still free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,17 @@ import numpy as np
 from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
 from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_DMA, GFP_DMA32, parse_gfp
+from kmsim.mm.limits import INT_MAX
+from kmsim.mm.mmzone import WMARK_MIN, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
-from kmsim.sim.core.ask import can_kmalloc
+from kmsim.mm.vm_records import POINTER_BYTES
+from kmsim.sim.core.ask import can_allocate, can_kmalloc
 from kmsim.sim.run.boot import machine_of
 from kmsim.units import format_size
 
 SEED = 1
+NO_ORDER = -1  # of no block
 ANY_THREAD = {"threads": [{"name": "nobody"}]}  # a study has a workload; nothing of it runs here
 
 
@@ -41,18 +46,38 @@ class FormulaRow(NamedTuple):
         return self.max_page_order + 1
 
 
+class ApiLimit(NamedTuple):
+    """The largest request that one API can serve, in bytes: on paper, and now; `now` may be 0."""
+
+    api: str
+    on_paper: int
+    now: int
+    sets_it: str
+    use_instead: str
+
+
 class LimitRow(NamedTuple):
-    """The limits of one machine: by the formula, and what the allocator answers; `largest_success` may be 0 bytes."""
+    """The limits of one machine: by the formula, and what each API gives now to a request with these flags."""
 
     machine: str
     formula: FormulaRow
-    largest_success: int
-    why: str
+    gfp: str
+    apis: tuple[ApiLimit, ...]
+
+    @property
+    def largest_success(self) -> int:
+        """Bytes of the largest kmalloc that succeeds now; may be 0."""
+        return self.apis[0].now
+
+    @property
+    def why(self) -> str:
+        """Why no larger one does."""
+        return self.apis[0].sets_it
 
     def as_dict(self) -> dict[str, Any]:
         """All fields side by side."""
-        answer = {"largest_success": self.largest_success, "why": self.why}
-        return {"machine": self.machine, **self.formula._asdict(), **answer}
+        answer = {"gfp": self.gfp, "largest_success": self.largest_success, "why": self.why}
+        return {"machine": self.machine, **self.formula._asdict(), **answer, "apis": [a._asdict() for a in self.apis]}
 
 
 def machine_named(name: str, *, command: str = "limits", argument: str = "MACHINE") -> MachineConfig:
@@ -106,27 +131,66 @@ def formula_of(config: MachineConfig) -> FormulaRow:
     return FormulaRow(config.page_size, config.max_page_order, config.thp.built_in, *sizes)
 
 
-def limits_of(config: MachineConfig) -> LimitRow:
-    """The limits of a machine, the largest success asked of it."""
-    m = machine_of(config, SEED)
-    order = largest_order(m, Caches(config.slab_build))
-    largest_success = config.page_size << order if order >= 0 else 0
-    return LimitRow(config.name, formula_of(config), largest_success, reason(m, order))
+def limits_of(config: MachineConfig, gfp: str = "GFP_KERNEL") -> LimitRow:
+    """The limits of a machine for requests with these flags, what is given now asked of it."""
+    m, caches = machine_of(config, SEED), Caches(config.slab_build)
+    flags = parse_gfp(gfp)
+    block = config.page_size << config.max_page_order
+    of_slab = _blocks(m, config, lambda order: can_kmalloc(m, caches, config.page_size << order, flags))
+    of_pages = _blocks(m, config, lambda order: can_allocate(m, order, flags))
+    area = _vmalloc_limit(m, config, flags)
+    rows = (
+        ApiLimit("kmalloc", block, *of_slab, "kvmalloc"),
+        ApiLimit("alloc_pages", block, *of_pages, "vmalloc"),
+        ApiLimit("alloc_pages_exact", block, *of_pages, "vmalloc"),
+        area,
+        _kvmalloc_limit(of_slab[0], area, config.page_size),
+    )
+    return LimitRow(config.name, formula_of(config), gfp, rows)
 
 
-def largest_order(m: Machine, caches: Caches) -> int:
-    """The largest order whose kmalloc succeeds now; -1 where none does."""
-    page_size = caches.build.page_size
-    for order in range(caches.build.max_page_order + 1, -1, -1):
-        if can_kmalloc(m, caches, page_size << order):
-            return order
-    return -1
+def _blocks(m: Machine, config: MachineConfig, is_given: Callable[[int], bool]) -> tuple[int, str]:
+    """Bytes of the largest block that is given now, and what sets that."""
+    orders = range(config.max_page_order, -1, -1)
+    order = next((order for order in orders if is_given(order)), NO_ORDER)
+    return (config.page_size << order if order >= 0 else 0), reason(m, order)
 
 
 def reason(m: Machine, order: int) -> str:
     """Why the next order fails."""
     if order == m.params[0].max_page_order:
-        return "MAX_PAGE_ORDER"
+        return f"MAX_PAGE_ORDER {order}"
     if np.any(m.zones["nr_free"][:, order + 1 :]):
         return "watermarks"
     return f"no free block of order {order + 1}"
+
+
+def _vmalloc_limit(m: Machine, config: MachineConfig, flags: int) -> ApiLimit:
+    """vmalloc refuses more pages than there are, and takes them one by one; each costs an entry of two tables."""
+    on_paper = int(m.zones["managed_pages"].sum()) * config.page_size
+    if not flags & GFP_DIRECT_RECLAIM:
+        return ApiLimit("vmalloc", on_paper, 0, "flags forbid to sleep", "kmalloc")
+    nr_pages = free_above_min(m, flags) * config.page_size // (config.page_size + 2 * POINTER_BYTES)
+    return ApiLimit("vmalloc", on_paper, nr_pages * config.page_size, "the min watermark", "-")
+
+
+def _kvmalloc_limit(by_kmalloc: int, area: ApiLimit, page_size: int) -> ApiLimit:
+    """kvmalloc is kmalloc, and from more than a page on vmalloc where that fails, up to INT_MAX."""
+    on_paper = min(INT_MAX, area.on_paper)
+    if not area.now:
+        return ApiLimit("kvmalloc", on_paper, by_kmalloc, "flags forbid vmalloc", "-")
+    if area.now >= INT_MAX:
+        return ApiLimit("kvmalloc", on_paper, INT_MAX, "INT_MAX", "vmalloc")
+    now = max(area.now, by_kmalloc, page_size)
+    return ApiLimit("kvmalloc", on_paper, now, area.sets_it, area.use_instead)
+
+
+def free_above_min(m: Machine, flags: int) -> int:
+    """Pages that requests for one page each can still take (kernel: __zone_watermark_ok, ALLOC_WMARK_MIN)."""
+    highest = ZONE_DMA if flags & GFP_DMA else ZONE_DMA32 if flags & GFP_DMA32 else ZONE_NORMAL
+    found = 0
+    for zone in m.zones:
+        if zone.zone_type <= highest and zone.present_pages:
+            mark = int(zone.watermark[WMARK_MIN] + zone.watermark_boost + zone.lowmem_reserve[highest])
+            found += max(int(zone.nr_free_pages - zone.nr_free_highatomic) - mark, 0)
+    return found

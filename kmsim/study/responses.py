@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kmsim.config import ResponseConfig
 from kmsim.config.responses import MEASURES
 from kmsim.metrics.columns import Array, Table, as_arrays
-from kmsim.metrics.gfp_names import gfp_names
+from kmsim.metrics.gfp_names import gfp_of_names
 from kmsim.metrics.histogram import ranked
 from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.gfp import parse_gfp
@@ -99,11 +99,13 @@ def rows_about(table: Table, config: ResponseConfig, *, of_kind: bool = True) ->
     wanted = {
         "kind": config.of_kind if of_kind else None,
         "api": config.of_api,
-        "gfp": None if config.gfp is None else gfp_names(parse_gfp(config.gfp)),
         "order": config.order,
         "cache": config.cache,
     }
     masks = [table[column] == value for column, value in wanted.items() if value is not None]
+    if config.gfp is not None:
+        flags = parse_gfp(config.gfp)
+        masks.append(np.array([flags & gfp_of_names(str(names)) == flags for names in table["gfp"]], bool))
     return table.where(np.logical_and.reduce(masks)) if masks else table
 
 

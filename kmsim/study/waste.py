@@ -1,38 +1,46 @@
 """What a request of some bytes really takes, by the way it is asked for: the internal fragmentation.
 
-Sizes of kmalloc and of a cache of one's own come from SLUB's geometry; whether there is memory for them
-is asked of a simulated machine in its first state. What a slab has left over behind its last object is
-shared by its objects. Leaves out page tables, struct page, and the guard page of vmalloc, which is an
-address and no memory.
+*Taken* is all memory that others lose to the request; *waste* is the share of it that nobody asked for, as the
+response `internal_waste` counts it. Sizes of kmalloc and of a cache of one's own come from SLUB's geometry; what a slab
+has left over behind its last object is shared by its objects. An area of vmalloc takes its pages, the array that lists
+them, its vm_struct and vmap_area, and an entry of a page table for each page. Whether there is memory is asked of a
+simulated machine in its first state. Leaves out struct page, which the boot has taken for every page, the guard page,
+which is an address and no memory, and that a page table may be the first of its neighbourhood.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
-from kmsim.config import ConfigError, MachineConfig, Problem
-from kmsim.config.asked import refused
+from kmsim.config import MachineConfig
 from kmsim.mm.getorder import get_order
+from kmsim.mm.gfp import GFP_KERNEL
+from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slab_geometry import Geometry, SlabError, new_geometry
-from kmsim.sim.core.ask import can_allocate, can_kmalloc
+from kmsim.mm.vm_records import POINTER_BYTES, VM_STRUCT_BYTES, VMAP_AREA_BYTES
+from kmsim.sim.core.ask import can_allocate
 from kmsim.sim.run.boot import machine_of
-from kmsim.study.limits import SEED
-from kmsim.units import SIZE_UNITS, format_size, parse_size
+from kmsim.study.limits import SEED, free_above_min
+from kmsim.text import nr_of
 
-SIZE_MAX = SIZE_UNITS["TiB"]
 OWN_CACHE = "own"
+VMAP_AREA_CACHE = "vmap_area"
+PTE_BYTES = 8  # of a page table's entry, on both architectures
+APIS = ("kmalloc", "own cache", "alloc_pages", "alloc_pages_exact", "vmalloc", "kvmalloc")
 
 
 class WasteRow(NamedTuple):
-    """One size asked for in one way; `taken_bytes` is 0 where the request fails, `waste_percent` of the request."""
+    """One size asked for in one way; `usable_bytes` and `taken_bytes` are 0 where the request fails."""
 
     size: int
     api: str
+    usable_bytes: int  # that the caller may use: of kmalloc what ksize says
     taken_bytes: float
-    waste_percent: float
+    waste_percent: float  # of what is taken
     source: str  # the cache, or the order of the block, or the number of pages
 
     @property
@@ -41,77 +49,100 @@ class WasteRow(NamedTuple):
         return self.taken_bytes == 0
 
 
-def sizes_of(words: list[str]) -> list[int]:
-    """Bytes of sizes as a user writes them: ``200100``, ``4KiB``; ConfigError names all that are none."""
-    problems = [problem for problem in map(_size_problem, words) if problem is not None]
-    if problems:
-        raise ConfigError(problems)
-    return [_parsed(word) for word in words]
-
-
-def _parsed(word: str) -> int:
-    return int(word) if word.isdecimal() and word.isascii() else parse_size(word)
-
-
-def _size_problem(word: str) -> Problem | None:
-    try:
-        size = _parsed(word[:40])
-    except ValueError as error:
-        return _refused("size_whole" if "whole" in str(error) else "size", word)
-    if size < 1:
-        return _refused("at_least", word, limit="1B")
-    if size > SIZE_MAX:
-        return _refused("at_most", word, limit=format_size(SIZE_MAX))
-    return None
-
-
-def _refused(rule: str, word: str, **context: str) -> Problem:
-    return refused(rule, word, "waste", "SIZE", **context)
-
-
 def waste_of(config: MachineConfig, sizes: list[int]) -> list[WasteRow]:
     """Every size asked of the machine in every way."""
-    m, caches = machine_of(config, SEED), Caches(config.slab_build)
-    return [row for size in sizes for row in rows_of(m, caches, size)]
+    asked = Asked(config)
+    return [row for size in sizes for row in asked.rows_of(size)]
 
 
-def rows_of(m: Machine, caches: Caches, size: int) -> Iterator[WasteRow]:
-    """One size, asked for in every way."""
-    build = caches.build
-    order = get_order(size, build.page_shift)
-    block = build.page_size << order
-    nr_pages = -(-size // build.page_size)
-    has_block = can_allocate(m, order)
-    yield kmalloc_row(m, caches, size)
-    yield own_cache_row(m, caches, size)
-    yield _row(size, "alloc_pages", block if has_block else 0, f"order {order}")
-    yield _row(size, "alloc_pages_exact", nr_pages * build.page_size if has_block else 0, _pages(nr_pages))
-    # The kernel refuses more pages than there are, and else finds out while it takes them one by one.
-    there = nr_pages <= int(m.zones["nr_free_pages"].sum())
-    yield _row(size, "vmalloc", nr_pages * build.page_size if there else 0, _pages(nr_pages))
+class Asked:
+    """A machine in its first state, which is asked for memory in several ways and keeps none."""
 
+    def __init__(self, config: MachineConfig) -> None:
+        self._m: Machine = machine_of(config, SEED)
+        self._caches = Caches(config.slab_build)
+        self._page_size = config.page_size
+        self._page_shift = config.page_shift
+        self._huge_bytes = config.page_size << config.pmd_order
+        self._free_pages = free_above_min(self._m, GFP_KERNEL)
+        self._has_block = lru_cache(lambda order: can_allocate(self._m, order))
 
-def kmalloc_row(m: Machine, caches: Caches, size: int) -> WasteRow:
-    """kmalloc: from one of its caches, or from the page allocator."""
-    fits = can_kmalloc(m, caches, size)
-    index = caches.kmalloc_index(size, 0)
-    if index is None:
-        order = caches.kmalloc_large_order(size)
-        return _row(size, "kmalloc", caches.kmalloc_size_roundup(size) if fits else 0, f"order {order}")
-    cache = caches.geometries[index]
-    return _row(size, "kmalloc", slab_share(caches, cache) if fits else 0, cache.name)
+    def rows_of(self, size: int) -> Iterator[WasteRow]:
+        """One size, asked for in every way."""
+        order = get_order(size, self._page_shift)
+        block = self._page_size << order
+        nr_pages = -(-size // self._page_size)
+        yield self.kmalloc(size)
+        yield self._own_cache(size)
+        has_block = self._has_block(order)
+        yield _row(size, "alloc_pages", block if has_block else 0, source=f"order {order}")
+        exact = nr_pages * self._page_size if has_block else 0
+        yield _row(size, "alloc_pages_exact", exact, source=nr_of(nr_pages, "page"))
+        yield self._vmalloc(size)
+        yield self._kvmalloc(size)
 
+    def kmalloc(self, size: int) -> WasteRow:
+        """kmalloc: from one of its caches, or from the page allocator."""
+        index = self._caches.kmalloc_index(size, 0)
+        if index is None:
+            order = self._caches.kmalloc_large_order(size)
+            block = self._page_size << order if self._has_block(order) else 0
+            return _row(size, "kmalloc", block, source=f"order {order}")
+        cache = self._caches.geometries[index]
+        return self._object(size, "kmalloc", cache, cache.name)
 
-def own_cache_row(m: Machine, caches: Caches, size: int) -> WasteRow:
-    """A cache of one's own, not merged with any other."""
-    try:
-        cache = new_geometry(caches.build, OWN_CACHE, size)
-    except SlabError:
-        return _row(size, "own cache", 0, "no slab is as large")
-    fits = can_allocate(m, cache.order) or can_allocate(m, cache.min_order)
-    slots = "object" if cache.objects == 1 else "objects"
-    source = f"{cache.objects} {slots} in order {cache.order}"
-    return _row(size, "own cache", slab_share(caches, cache) if fits else 0, source)
+    def _own_cache(self, size: int) -> WasteRow:
+        """A cache of one's own, not merged with any other."""
+        try:
+            cache = new_geometry(self._caches.build, OWN_CACHE, size)
+        except SlabError:
+            return _row(size, "own cache", 0, source="no slab is as large")
+        return self._object(size, "own cache", cache, f"{nr_of(cache.objects, 'object')}, order {cache.order}")
+
+    def _object(self, size: int, api: str, cache: Geometry, source: str) -> WasteRow:
+        if not (self._has_block(cache.order) or self._has_block(cache.min_order)):
+            return _row(size, api, 0, source=source)
+        return _row(size, api, cache.size, slab_share(self._caches, cache), source=source)
+
+    def _vmalloc(self, size: int, api: str = "vmalloc", *, may_be_huge: bool = False) -> WasteRow:
+        """vmalloc; kvmalloc lets it take huge pages (kernel: VM_ALLOW_HUGE_VMAP)."""
+        is_huge = may_be_huge and self._huge_bytes <= size
+        unit = self._huge_bytes if is_huge else self._page_size
+        usable = -(-size // unit) * unit
+        nr_pages = usable // self._page_size
+        taken = usable + self._vmalloc_structs(nr_pages) + usable // unit * PTE_BYTES
+        there = taken <= self._free_pages * self._page_size
+        return _row(size, api, usable if there else 0, taken, source=nr_of(nr_pages, "page"))
+
+    def _vmalloc_structs(self, nr_pages: int) -> float:
+        """Bytes of an area's records: vm_struct, vmap_area, and the array of its pages (kernel: mm/vmalloc.c).
+
+        An array of more than a page is an area itself.
+        """
+        records = self._share_of(VM_STRUCT_BYTES)
+        records += slab_share(self._caches, new_geometry(self._caches.build, VMAP_AREA_CACHE, VMAP_AREA_BYTES))
+        array = nr_pages * POINTER_BYTES
+        if array <= self._page_size:
+            return records + self._share_of(array)
+        array_pages = -(-array // self._page_size)
+        below = self._vmalloc_structs(array_pages) + array_pages * PTE_BYTES
+        return records + array_pages * self._page_size + below
+
+    def _share_of(self, size: int) -> float:
+        """What kmalloc takes for a record of at most a page."""
+        index = self._caches.kmalloc_index(size, 0)
+        assert index is not None, "a record is no large block"
+        return slab_share(self._caches, self._caches.geometries[index])
+
+    def _kvmalloc(self, size: int) -> WasteRow:
+        """kvmalloc: as kmalloc while that gives memory, else as vmalloc, from more than a page on."""
+        by_kmalloc = self.kmalloc(size)
+        if not by_kmalloc.fails or size <= self._page_size:
+            return by_kmalloc._replace(api="kvmalloc")
+        if size > INT_MAX:
+            return _row(size, "kvmalloc", 0, source="above INT_MAX")
+        row = self._vmalloc(size, "kvmalloc", may_be_huge=True)
+        return row._replace(source=f"vmalloc, {row.source}")
 
 
 def slab_share(caches: Caches, cache: Geometry) -> float:
@@ -119,9 +150,6 @@ def slab_share(caches: Caches, cache: Geometry) -> float:
     return (caches.build.page_size << cache.order) / cache.objects
 
 
-def _pages(nr_pages: int) -> str:
-    return "1 page" if nr_pages == 1 else f"{nr_pages:,} pages"
-
-
-def _row(size: int, api: str, taken: float, source: str) -> WasteRow:
-    return WasteRow(size, api, taken, 100 * (taken - size) / size if taken else 0.0, source)
+def _row(size: int, api: str, usable: int, taken: float | None = None, *, source: str) -> WasteRow:
+    taken = (usable if taken is None else taken) if usable else 0
+    return WasteRow(size, api, usable, taken, 100 * (taken - size) / taken if taken else 0.0, source)

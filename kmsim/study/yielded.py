@@ -6,6 +6,9 @@ refused before anything is simulated. Not checked is how often: a lock that exis
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from kmsim.config import Design, Point, ResponseConfig, Study
 from kmsim.config.node import Problems
 from kmsim.config.quantities import finding
@@ -18,10 +21,12 @@ from kmsim.mm.memblock import overlap, zone_bounds
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.sim.run.boot import boot_of
 from kmsim.study.responses import rows_about
+from kmsim.study.summary import what_is_asked_for
 from kmsim.study.tables import KEYS, counter_names
 from kmsim.workload.plan import API_NAMES, Plan, plan_of
 
 _ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
+NAMES_MAX = 6  # that a message lists
 _NAMED = ("zone", "lock", "counter")  # what a response is about by a name
 
 
@@ -30,6 +35,7 @@ def check_yielded(design: Design) -> None:
     left = {n: config for n, config in enumerate(design.inquiry.responses) if _is_restricted(config)}
     asking = [axis for axis, parts in zip(design.axes, design.parts_moved, strict=True) if parts & _ASKING]
     seen: set[tuple[str, ...]] = set()
+    all_there: list[_Yielded] = []
     for point in design.points:
         if not left:
             return
@@ -38,11 +44,13 @@ def check_yielded(design: Design) -> None:
             continue
         seen.add(told_by)
         there = _Yielded(design, point)
+        all_there.append(there)
         left = {n: config for n, config in left.items() if not there.has(config)}
     if left:
         problems = Problems()
         for n, config in left.items():
-            found = finding(("responses", n), "response_yielded", found=_about(config))
+            names = dict.fromkeys(name for there in all_there for name in there.names(config))
+            found = finding(("responses", n), "response_yielded", found=_about(config), there=_listed(config, names))
             add_finding(found, design.base.asked, problems)
         problems.stop()
 
@@ -51,6 +59,14 @@ def _about(config: ResponseConfig) -> str:
     """What a response is about, as a user has written it; its name, where it is about some of the operations."""
     named = [f"{word} {getattr(config, word)}" for word in _NAMED if getattr(config, word) is not None]
     return ", ".join(named) or config.name
+
+
+def _listed(config: ResponseConfig, names: Iterable[str]) -> str:
+    """Some of what a response could be about; first what is spelt as what it is about."""
+    asked = next((str(getattr(config, word)) for word in _NAMED if getattr(config, word) is not None), "")
+    close = difflib.get_close_matches(asked, names, n=NAMES_MAX, cutoff=0.5) if asked else []
+    chosen = list(dict.fromkeys([*close, *names])) or ["nothing is asked for"]
+    return ", ".join(chosen[:NAMES_MAX]) + (", ..." if len(chosen) > NAMES_MAX else "")
 
 
 def _is_restricted(config: ResponseConfig) -> bool:
@@ -78,6 +94,14 @@ class _Yielded:
             return len(rows_about(self._operations, config)) > 0
         named = ((config.zone, self._zones), (config.lock, self._locks), (config.counter, self._counters))
         return all(name is None or name in there for name, there in named)
+
+    def names(self, config: ResponseConfig) -> list[str]:
+        """What such a response can be about here."""
+        if MEASURES[config.measure].filters == OF_CLASS:
+            asked = self._operations.frame()
+            return [f"{what} with {gfp}" for what, gfp in zip(what_is_asked_for(asked), asked["gfp"], strict=True)]
+        of = {"zone": sorted(self._zones), "lock": sorted(self._locks), "counter": sorted(self._counters)}
+        return next(of[word] for word in _NAMED if getattr(config, word) is not None)
 
 
 def _zones(study: Study) -> set[str]:

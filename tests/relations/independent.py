@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
+from kmsim.mm.gfp import parse_gfp
+
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
@@ -52,10 +54,12 @@ def recomputed(measure: str, tables: Tables, page_size: int, **filters: Any) -> 
 
 
 def _about(rows: list[Row], filters: Row, kind: str | None) -> Iterator[Row]:
-    wanted = {key: value for key, value in filters.items() if key in ("api", "gfp", "order", "cache")}
+    wanted = {key: value for key, value in filters.items() if key in ("api", "order", "cache")}
+    flags = parse_gfp(filters["gfp"]) if "gfp" in filters else 0
     for row in rows:
         if all(row[key] == value for key, value in wanted.items()) and kind in (None, row["kind"]):
-            yield row
+            if not flags & ~parse_gfp(row["gfp"]):  # all of them are among the row's
+                yield row
 
 
 def _sum(tables: Tables, filters: Row, column: str, kind: str | None) -> int:

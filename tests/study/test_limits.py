@@ -1,10 +1,15 @@
 """How much one kmalloc can give: by the formula, and asked of machines."""
 
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kmsim.config import ConfigError
+import kmsim
+from kmsim.config import ConfigError, from_mapping
+from kmsim.mm.limits import INT_MAX
+from kmsim.sim.simulation import Simulation
 from kmsim.study.limits import every_machine, limits_of, machine_named
 
 MACHINE = "{name: mine, arch: arm64, page_size: 64KiB, memory: %s, cpus: 2}\n"
@@ -14,7 +19,11 @@ def test_a_recorded_machine_gives_what_its_kernel_gave() -> None:
     """x86-64, 256 MiB: `kmax` of its recording says 4 MiB."""
     row = limits_of(machine_named("x86-612-4k-256M-c2"))
     assert row.formula.kmalloc_max_size == row.largest_success == 4 << 20
-    assert (row.formula.kmalloc_max_cache_size, row.formula.kmalloc_max_order, row.why) == (8192, 10, "MAX_PAGE_ORDER")
+    assert (row.formula.kmalloc_max_cache_size, row.formula.kmalloc_max_order, row.why) == (
+        8192,
+        10,
+        "MAX_PAGE_ORDER 10",
+    )
     assert (row.formula.page_size, row.formula.max_page_order, row.formula.max_order_before_6_4, row.formula.thp) == (
         4096,
         10,
@@ -39,7 +48,7 @@ def test_fragmented_memory_sets_the_limit(tmp_path: Path) -> None:
     )
     row = limits_of(machine_named(str(file)))
     assert row.largest_success < row.formula.kmalloc_max_size == 4 << 20
-    assert row.why != "MAX_PAGE_ORDER"
+    assert "MAX_PAGE_ORDER" not in row.why
 
 
 def test_watermarks_may_keep_the_largest_blocks(tmp_path: Path) -> None:
@@ -86,3 +95,50 @@ def test_a_fresh_machine_with_memory_enough_gives_the_formulas_limit() -> None:
         if config.max_page_order in (3, 8) and config.page_size != 4096:
             row = limits_of(config)
             assert row.largest_success == row.formula.kmalloc_max_size == config.page_size << config.max_page_order
+
+
+def test_every_way_to_ask_has_a_limit_of_its_own() -> None:
+    row = limits_of(machine_named("x86-612-4k-256M-c2"))
+    found = {api.api: api for api in row.apis}
+    assert [api.on_paper for api in row.apis[:3]] == [api.now for api in row.apis[:3]] == [4 << 20] * 3
+    assert found["kvmalloc"].on_paper == found["vmalloc"].on_paper < 256 << 20
+    assert found["kvmalloc"].now == found["vmalloc"].now < found["vmalloc"].on_paper
+    assert {api: found[api].use_instead for api in found} == {
+        "kmalloc": "kvmalloc",
+        "alloc_pages": "vmalloc",
+        "alloc_pages_exact": "vmalloc",
+        "vmalloc": "-",
+        "kvmalloc": "-",
+    }
+
+
+def test_kvmalloc_gives_no_more_than_int_max_where_there_is_more() -> None:
+    kvmalloc = limits_of(machine_named("x86-laptop")).apis[-1]
+    assert (kvmalloc.on_paper, kvmalloc.now, kvmalloc.sets_it) == (INT_MAX, INT_MAX, "INT_MAX")
+    assert kvmalloc.use_instead == "vmalloc"
+
+
+def test_flags_that_forbid_to_sleep_leave_kmalloc() -> None:
+    *_, vmalloc, kvmalloc = limits_of(machine_named("x86-laptop"), "GFP_ATOMIC").apis
+    assert (vmalloc.now, vmalloc.sets_it) == (0, "flags forbid to sleep")
+    assert (kvmalloc.now, kvmalloc.sets_it) == (4 << 20, "flags forbid vmalloc")
+
+
+def test_dma_flags_ask_the_lowest_zone() -> None:
+    of_dma = limits_of(machine_named("x86-laptop"), "GFP_KERNEL | __GFP_DMA").apis
+    assert 0 < of_dma[3].now < 16 << 20
+
+
+@pytest.mark.parametrize("more", [-0.1, 0.01])
+def test_a_simulated_vmalloc_ends_where_its_limit_is_said_to_be(more: float) -> None:
+    """Not above, and not a tenth below: fallbacks boost the watermark on the way."""
+    machine = {"extends": "x86-laptop", "memory": "64MiB", "cpus": 1}
+    study = from_mapping({"machine": machine, "workload": {"threads": [{"name": "nobody"}]}})
+    now = limits_of(study.machine).apis[3].now
+    given = []
+
+    def caller(simulation: Simulation) -> Generator[Any, Any, None]:
+        given.append((yield from simulation.cpus[0].vmalloc(int(now * (1 + more)))))
+
+    kmsim.run(study, processes=[caller])
+    assert (given[0] is not None) == (more < 0)

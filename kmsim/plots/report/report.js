@@ -72,7 +72,7 @@ function chooseTheme() {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
   const follow = () => {
-    button.setAttribute("aria-pressed", isDark());
+    button.textContent = isDark() ? "Light colours" : "Dark colours"; // what it does
     shownMap?.resize();
   };
   button.addEventListener("click", () => {

@@ -13,7 +13,7 @@ import simpy
 
 from kmsim.jit import entry
 from kmsim.mm.indices import CacheIdx, CpuIdx, ObjectIdx, SlotIdx
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_object import address_of, free_problem, slab_owner
 from kmsim.mm.slub_records import Slub
@@ -22,6 +22,7 @@ from kmsim.sim.core.detail import kv_outcome
 from kmsim.sim.core.records import Core
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
+from kmsim.text import nr_of
 from kmsim.units import PS_PER_NS
 from kmsim.workload.request import EXACT, KVMALLOC, LARGE, PAGES, SLAB, VMALLOC, VMAP, Request
 
@@ -34,6 +35,7 @@ VERBS = {
     VMAP: ("vmap", "vunmap"),
 }
 _LINE = 77
+ZERO_SIZE_ADDRESS = 16  # kernel: ZERO_SIZE_PTR, ((void *)16)
 
 
 class Site(NamedTuple):
@@ -88,6 +90,7 @@ class Alloc:
         self.nr_bytes = nr_bytes  # asked for
         self.allocated = allocated
         self.freed: Site | None = None
+        self.mapped: tuple[Alloc, ...] = ()  # by vmap
         self._address = address(engine.core, self.api, self.block)
         self._cache = self.cache
 
@@ -140,6 +143,39 @@ class Alloc:
         assert slub is not None, "an object without slabs"
         return object_cache(slub, self.block)
 
+    @property
+    def pages(self) -> list[int]:
+        """The page frames that it lies in, in the order of its addresses; ValueError once it is freed."""
+        core, block, api = self.engine.core, self.block, self.api
+        if api == VMAP:
+            return [pfn for mapped in self.mapped for pfn in mapped.pages]
+        if api == VMALLOC:
+            assert core.vm is not None, "an area without vmalloc"
+            return _chain(core.m, int(core.vm.areas[block].first_pfn))
+        if api == SLAB:
+            assert core.slub is not None, "an object without slabs"
+            last = address(core, api, block) + int(core.slub.caches[self.cache_number].object_size) - 1
+            return list(range(self.pfn, (last >> int(core.m.params[0].page_shift)) + 1))
+        nr_pages = int(core.slots[self.slot].detail) if api == EXACT else 1 << int(core.m.pages[block].order)
+        return list(range(block, block + nr_pages))
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Are its page frames physically contiguous? Those of vmalloc need not be; ValueError once it is freed."""
+        pages = self.pages
+        return pages == list(range(pages[0], pages[0] + len(pages)))
+
+    def __repr__(self) -> str:
+        if self.is_freed:
+            return f"<{nr_of(self.nr_bytes, 'byte')} at {self._address:#x}, freed in {self.freed}>"
+        what = {SLAB: f"object of {self.cache}", VMALLOC: "area of vmalloc", VMAP: "area of vmap"}
+        given = what.get(self.api, f"block of {VERBS[self.api][0]}")
+        first, nr_pages = self.pages[0], len(self.pages)
+        frames = f"page frame {first:#x}" if nr_pages == 1 else f"{nr_pages:,} page frames from {first:#x} on"
+        if not self.is_contiguous:
+            frames = f"{nr_pages:,} page frames, not contiguous"
+        return f"<{nr_of(self.nr_bytes, 'byte')}, {given} at {self.address:#x}, {frames}>"
+
     def refused(self, problem: str, asked: Site) -> BadFree:
         """The report of a bad free of this memory."""
         return BadFree(problem, self.address, asked, self.cache, self.allocated, self.freed)
@@ -152,6 +188,62 @@ class Alloc:
     def take_back(self) -> None:
         """Undo `give_back`: it is still allocated."""
         self.freed = None
+
+
+class ZeroSizePtr(Alloc):
+    """What a request for 0 bytes gives: no memory, and not None; its free does nothing (kernel: ZERO_SIZE_PTR)."""
+
+    def __init__(self) -> None:
+        self.nr_bytes = 0
+        self.freed = None
+
+    @property
+    def block(self) -> int:
+        """It has none."""
+        raise ValueError("a request for 0 bytes has no page frame")
+
+    @property
+    def address(self) -> int:
+        """One that no memory has."""
+        return ZERO_SIZE_ADDRESS
+
+    @property
+    def cache(self) -> str | None:
+        """It is no object."""
+        return None
+
+    @property
+    def pages(self) -> list[int]:
+        """It has none."""
+        return []
+
+    @property
+    def is_contiguous(self) -> bool:
+        """There is nothing that could be apart."""
+        return True
+
+    def __repr__(self) -> str:
+        return "<ZERO_SIZE_PTR: 0 bytes>"
+
+
+ZERO_SIZE_PTR = ZeroSizePtr()
+
+
+def is_nothing(alloc: Alloc | int | None) -> bool:
+    """Is there nothing to free: NULL or ZERO_SIZE_PTR, as a handle or an address? (kernel: ZERO_OR_NULL_PTR)"""
+    if isinstance(alloc, int):
+        return 0 <= alloc <= ZERO_SIZE_ADDRESS
+    return alloc is None or alloc is ZERO_SIZE_PTR
+
+
+def _chain(m: Machine, first_pfn: int) -> list[int]:
+    """The pages of a chain (see `mm.page_chain`)."""
+    found = []
+    pfn = first_pfn
+    while pfn != NO_PAGE:
+        found.append(pfn)
+        pfn = int(m.pages[pfn].next)
+    return found
 
 
 def site(env: simpy.Environment, cpu: CpuIdx) -> Site:

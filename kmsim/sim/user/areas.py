@@ -25,8 +25,8 @@ from kmsim.mm.vm_records import (
     VM_USERMAP,
 )
 from kmsim.sim.core.detail import kv_detail
-from kmsim.sim.user.alloc import Alloc
-from kmsim.sim.user.calls import Allocating, Call, check_size
+from kmsim.sim.user.alloc import ZERO_SIZE_PTR, Alloc, is_nothing
+from kmsim.sim.user.calls import Allocating, Call, check_size, is_zero
 from kmsim.sim.user.objects import ObjectCalls, array_size
 from kmsim.workload.request import EXACT, KVMALLOC, KVREALLOC, LARGE, PAGES, SLAB, VMALLOC, VMAP, Request
 
@@ -35,7 +35,7 @@ class AreaCalls(ObjectCalls):
     """Memory whose addresses are contiguous and whose pages need not be."""
 
     def vmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate `size` bytes (kernel: vmalloc, and __vmalloc with other flags)."""
+        """Allocate `size` bytes; None for 0 bytes, of which the kernel warns (kernel: vmalloc, __vmalloc)."""
         return self._vmalloc(size, gfp)
 
     def vzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -68,7 +68,10 @@ class AreaCalls(ObjectCalls):
             self._to_free(block, PAGES, EXACT, LARGE)
         nr_bytes = sum(-(-block.nr_bytes // self._page_size) * self._page_size for block in blocks)
         check_size(nr_bytes)
-        return (yield from self._allocate(Request(GFP_KERNEL, 0, VMAP), nr_bytes))
+        alloc = yield from self._allocate(Request(GFP_KERNEL, 0, VMAP), nr_bytes)
+        if alloc is not None:
+            alloc.mapped = tuple(blocks)
+        return alloc
 
     def vunmap(self, alloc: Alloc | int | None) -> Call:
         """Unmap what vmap has mapped; None is nothing (kernel: vunmap)."""
@@ -94,15 +97,16 @@ class AreaCalls(ObjectCalls):
     def kvrealloc(self, alloc: Alloc | int | None, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
         """Make memory larger or smaller: the same handle where it stays in place, another where it moves.
 
-        None where there is no memory, which leaves the old, or where the size is 0, which frees it.
-        (kernel: kvrealloc)
+        None where there is no memory, which leaves the old. A size of 0 frees it; ZERO_SIZE_PTR is given for an object
+        then, and None for an area (kernel: kvrealloc, krealloc, vrealloc).
         """
-        if alloc is None:
+        if alloc is None or is_nothing(alloc):
             return (yield from self.kvmalloc(size, gfp))
         old = self._to_free(alloc, SLAB, LARGE, VMALLOC)
         if size == 0:
+            is_area = old.api == VMALLOC
             yield from self._free(old)
-            return None
+            return None if is_area else ZERO_SIZE_PTR
         new = self._kvmalloc_request(size, self._gfp(gfp))
         if new is None:
             return None
@@ -110,18 +114,23 @@ class AreaCalls(ObjectCalls):
         return (yield from self._resized(old, asked, None if self._has_room(old, size) else new, _detail(old), size))
 
     def kvfree(self, alloc: Alloc | int | None) -> Call:
-        """Free what kvmalloc, kmalloc or vmalloc gave; None is nothing (kernel: kvfree)."""
-        if alloc is not None:
+        """Free what kvmalloc, kmalloc or vmalloc gave; None and ZERO_SIZE_PTR are nothing (kernel: kvfree)."""
+        if alloc is not None and not is_nothing(alloc):
             yield from self._free(self._to_free(alloc, SLAB, LARGE, VMALLOC))
 
     def _vmalloc(self, size: int, gfp: str | int, *, zero: int = 0, huge: int = 0) -> Allocating:
+        if is_zero(size):
+            return None
         check_size(size)
         flags = self._gfp(gfp, zero=zero, refuse=0)
         request = Request(flags, get_order(size, self._page_shift), VMALLOC, huge=huge)
         return (yield from self._allocate(request, size))
 
     def _kvmalloc(self, size: int | None, gfp: str | int, zero: int) -> Allocating:
-        request = self._kvmalloc_request(size, self._gfp(gfp, zero=zero))
+        flags = self._gfp(gfp, zero=zero)
+        if size is not None and is_zero(size):
+            return ZERO_SIZE_PTR
+        request = self._kvmalloc_request(size, flags)
         if size is None or request is None:
             return None
         return (yield from self._allocate(request, size))

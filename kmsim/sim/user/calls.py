@@ -103,6 +103,11 @@ class Calls:
         return flags
 
 
+def is_zero(nr_bytes: int) -> bool:
+    """Is this the size 0, at which the kernel's allocators ask for nothing? (an int, and not False)"""
+    return type(nr_bytes) is int and nr_bytes == 0
+
+
 def check_size(nr_bytes: int, most: int = INT_MAX) -> None:
     """ValueError unless it is a size that can be asked for; an operation counts its bytes in an int."""
     if type(nr_bytes) is not int or not 1 <= nr_bytes <= most:

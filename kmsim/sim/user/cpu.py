@@ -25,12 +25,14 @@ from kmsim.mm.indices import Order
 from kmsim.sim.user.alloc import Alloc
 from kmsim.sim.user.areas import AreaCalls
 from kmsim.sim.user.caches import CacheCalls
-from kmsim.sim.user.calls import Allocating, Call, check_size
+from kmsim.sim.user.calls import Allocating, Call, check_size, is_zero
+from kmsim.sim.user.not_made import says_what_is_not_made
 from kmsim.workload.op_stream import DRAIN
 from kmsim.workload.request import EXACT, PAGES, Request
 from kmsim.workload.turns import NO_SLOT
 
 
+@says_what_is_not_made
 class Cpu(CacheCalls, AreaCalls):
     """One simulated CPU."""
 
@@ -47,12 +49,21 @@ class Cpu(CacheCalls, AreaCalls):
         nr_bytes = 1 << (order + int(self.held.machine.params[0].page_shift))
         return (yield from self._allocate(Request(flags, order), nr_bytes))
 
-    def free_pages(self, alloc: Alloc | int) -> Call:
-        """Free a block here, wherever it was allocated; BadFree where it is no block, or freed already."""
-        yield from self._free(self._to_free(alloc, PAGES))
+    def free_pages(self, alloc: Alloc | int | None) -> Call:
+        """Free a block here, wherever it was allocated; BadFree where it is no block, or freed already.
+
+        None and the address 0 are nothing (kernel: free_pages).
+        """
+        if alloc is not None and alloc != 0:
+            yield from self._free(self._to_free(alloc, PAGES))
 
     def alloc_pages_exact(self, nr_bytes: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate as many pages as the bytes take, one after the other (kernel: alloc_pages_exact)."""
+        """Allocate as many pages as the bytes take, one after the other (kernel: alloc_pages_exact).
+
+        None for 0 bytes: the kernel's get_order(0) is an order that no machine has.
+        """
+        if is_zero(nr_bytes):
+            return None
         check_size(nr_bytes)
         order = get_order(nr_bytes, self._page_shift)
         flags = self._gfp(gfp, order=order, refuse=GFP_COMP | GFP_HIGHMEM)

@@ -10,9 +10,10 @@ from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.kmalloc import kmalloc_array_size
 from kmsim.mm.limits import SIZE_MAX
 from kmsim.mm.slab_common import Caches
+from kmsim.mm.slab_geometry import SLAB_TYPESAFE_BY_RCU
 from kmsim.sim.core.detail import OF_LARGE_BLOCK, OF_OBJECT
-from kmsim.sim.user.alloc import Alloc
-from kmsim.sim.user.calls import Allocating, Call, Calls, check_size
+from kmsim.sim.user.alloc import ZERO_SIZE_PTR, Alloc, is_nothing
+from kmsim.sim.user.calls import Allocating, Call, Calls, check_size, is_zero
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.request import KREALLOC, LARGE, SLAB, Request
 
@@ -21,7 +22,7 @@ class ObjectCalls(Calls):
     """Objects of any size."""
 
     def kmalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """Allocate `size` bytes; a size of 0 is refused, as it allocates nothing (kernel: kmalloc)."""
+        """Allocate `size` bytes; for 0 bytes it is ZERO_SIZE_PTR, as in the kernel (kernel: kmalloc)."""
         return self._kmalloc(size, gfp, 0)
 
     def kzalloc(self, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
@@ -39,31 +40,40 @@ class ObjectCalls(Calls):
     def krealloc(self, alloc: Alloc | int | None, size: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
         """Make an object larger or smaller: the same handle where it stays in place, another where it moves.
 
-        None where there is no memory, which leaves the object, or where the size is 0, which frees it.
+        None where there is no memory, which leaves the object. A size of 0 frees it and gives ZERO_SIZE_PTR.
         (kernel: krealloc)
         """
-        if alloc is None:
+        if alloc is None or is_nothing(alloc):
             return (yield from self.kmalloc(size, gfp))
         old = self._to_free(alloc, SLAB, LARGE)
         if size == 0:
             yield from self._free(old)
-            return None
+            return ZERO_SIZE_PTR
         new = self._kmalloc_request(size, self._gfp(gfp))
         if new is None:
             return None
-        stays = self.ksize(old) >= size
+        stays = self._room(old) >= size
         detail = OF_LARGE_BLOCK if old.api == LARGE else OF_OBJECT
         asked = Request(new.gfp, new.order, KREALLOC, new.cache)
         return (yield from self._resized(old, asked, None if stays else new._replace(api=new.api), detail, size))
 
     def kfree(self, alloc: Alloc | int | None) -> Call:
-        """Free what kmalloc gave, or any object; None is nothing (kernel: kfree)."""
-        if alloc is not None:
+        """Free what kmalloc gave, or any object; None and ZERO_SIZE_PTR are nothing (kernel: kfree)."""
+        if alloc is not None and not is_nothing(alloc):
             yield from self._free(self._to_free(alloc, SLAB, LARGE))
 
-    def ksize(self, alloc: Alloc) -> int:
-        """The bytes that an object can really hold (kernel: ksize)."""
+    def ksize(self, alloc: Alloc | None) -> int:
+        """The bytes that an object can really hold; 0 of None and ZERO_SIZE_PTR (kernel: ksize, slab_ksize)."""
+        if alloc is None or is_nothing(alloc):
+            return 0
         alloc = self._to_free(alloc, SLAB, LARGE)
+        if alloc.api == LARGE:
+            return self._room(alloc)
+        geometry = self._caches.geometries[alloc.cache_number]
+        return geometry.inuse if geometry.flags & SLAB_TYPESAFE_BY_RCU else geometry.size
+
+    def _room(self, alloc: Alloc) -> int:
+        """The bytes up to which krealloc leaves memory in place (see `mm.kmalloc.ksize`)."""
         core = self.held.core
         if alloc.api == LARGE:
             return self._page_size << int(core.m.pages[alloc.block].order)
@@ -74,6 +84,8 @@ class ObjectCalls(Calls):
         flags = self._gfp(gfp, zero=zero)
         if size is None:
             return None
+        if is_zero(size):
+            return ZERO_SIZE_PTR
         request = self._kmalloc_request(size, flags)
         if request is None:
             return None
@@ -127,8 +139,8 @@ class ObjectCalls(Calls):
 
 
 def array_size(nr: int, size: int) -> int | None:
-    """The bytes of an array, or None where they overflow; ValueError if one is not a positive integer."""
+    """The bytes of an array, or None where they overflow; ValueError where one is no number of things."""
     for number in (nr, size):
-        if type(number) is not int or number < 1:
-            raise ValueError(f"an array has 1 element of 1 byte at least, not {nr!r} of {size!r}")
+        if type(number) is not int or number < 0:
+            raise ValueError(f"an array has 0 or more elements of 0 or more bytes, not {nr!r} of {size!r}")
     return kmalloc_array_size(nr, size)

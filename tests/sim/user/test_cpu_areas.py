@@ -281,17 +281,15 @@ def test_both_modes_tell_the_same_story_of_all_verbs() -> None:
 @pytest.mark.parametrize(
     ("verb", "arguments", "why"),
     [
-        ("alloc_pages_exact", (0,), "a size is 1 to"),
+        ("alloc_pages_exact", (-1,), "a size is 1 to"),
         ("alloc_pages_exact", (8, "GFP_KERNEL | __GFP_COMP"), "no flag that this allocator has to drop"),
         ("alloc_pages_exact", (1 << 20, "GFP_KERNEL | __GFP_NOFAIL"), "order 0 or 1"),
-        ("vmalloc", (0,), "a size is 1 to"),
         ("vmalloc", (1 << 31,), "a size is 1 to 2147483647 bytes"),
         ("vzalloc", (-3,), "a size is 1 to"),
         ("vmalloc_huge", (True,), "a size is 1 to"),
-        ("vmalloc_user", (0,), "a size is 1 to"),
-        ("kvmalloc", (0,), "a size is 1 to"),
+        ("kvmalloc", (-1,), "a size is 1 to"),
         ("kvmalloc", (8, "__GFP_MOVABLE | __GFP_RECLAIMABLE"), "not both"),
-        ("kvcalloc", (0, 1), "an array has 1 element"),
+        ("kvcalloc", (-1, 1), "an array has 0 or more"),
     ],
 )
 def test_a_request_that_cannot_be_is_refused(verb: str, arguments: tuple[Any, ...], why: str) -> None:
