@@ -5,7 +5,8 @@ per-CPU lists near the marks, so that a refill did not overshoot them. A row is 
 counter, as the kernel's check reads it, stopped within its threshold of pending deltas, and one page, of the most free
 pages at which kmsim refuses. Scored are phases of order 0 that took something, from zones without a boost, on kernels
 that ran with watermark_boost_factor 0, since kswapd ran, too, and takes boosts back at any time. The plain variant,
-without draining, and what ignores the marks are not scored.
+without draining, and what ignores the marks are not scored, nor is a phase that left a zone full which it may not use:
+the driver saw by all that was free whether it was near the marks (one such phase overshot them by a refill).
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def zones_of_state(recording: Recording, state: list[dict[str, Any]]) -> Machine
 
 def _add_phase(section: Section, m: Machine, phase: Phase) -> None:
     gfp = integer(phase, "phase", "gfp_val")
-    if phase["order"] or not phase["allocs"] or gfp & GFP_MEMALLOC:
+    if phase["order"] or not phase["allocs"] or gfp & GFP_MEMALLOC or leaves_memory(m, phase, zone_type_of(gfp)):
         return
     for z, zone in enumerate(m.zones):
         type_name = ZONE_NAMES[zone.zone_type]
@@ -85,6 +86,15 @@ def _add_phase(section: Section, m: Machine, phase: Phase) -> None:
             where = f"{phase['gfp']}, {name_on_node(m, type_name, zone.node)}"
             found = f"recorded a stop at {after['free_nosnap']} free pages, kmsim {mark}, {allowed} more or less"
             section.why = section.why or f"{where}: {found}"
+
+
+def leaves_memory(m: Machine, phase: Phase, highest: int) -> bool:
+    """Is a zone that the request may not use above its high mark when it fails?"""
+    for zone in m.zones:
+        counted = phase["after"].get(f"{zone.node}:{ZONE_NAMES[zone.zone_type]}")
+        if counted and zone.zone_type > highest and counted["free_nosnap"] > zone.watermark[WMARK_HIGH]:
+            return True
+    return False
 
 
 def zone_type_of(gfp: int) -> int:

@@ -181,6 +181,15 @@ def test_zones_of_a_node_that_is_not_there_are_refused(two: Recording) -> None:
         build_machine(changed, state)
 
 
+def test_stops_are_scored_where_the_driver_could_see_that_it_was_near_the_marks() -> None:
+    """With ZONE_MOVABLE left full it could not; of this kernel only zones that were not boosted are looked at."""
+    movable = read(of_file("x86-612-4k-numa-movable-1G-c2-full"))
+    movable.files["fresh.watermark_boost_factor"] = "0\n"
+    names = ("wmark", "wmark.drain", "wmark.drain_noboost", "wmark.order2_noboost")
+    sections = by_name(only(movable, *names, files=("fresh.watermark_boost_factor",)))
+    assert [(sections[name].rows, sections[name].equal) for name in names] == [(0, 0), (5, 5), (5, 5), (0, 0)]
+
+
 def test_a_stop_away_from_its_mark_disagrees() -> None:
     changed = read(MARKS)
     after = changed.lab["wmark.drain"]["phases"][0]["after"]["0:DMA32"]
