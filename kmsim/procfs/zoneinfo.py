@@ -77,7 +77,7 @@ def rows(m: Machine) -> list[ZoneInfo]:
             info.node_stats = dict.fromkeys(NODE_STAT_ITEMS, 0)
         info.stats = dict.fromkeys(ZONE_STAT_ITEMS, 0) | {"nr_free_pages": info.free}
         if m.params[0].numa:
-            info.stats |= numa_events(m.zones[z : z + 1])
+            info.stats |= numa_events(m.zones[[z]])
         pcps = pcps_of_zone(m, z)
         columns = (pcps[name].tolist() for name in (*_COUNTERS, "stat_threshold"))
         for cpu, values in enumerate(zip(*columns, strict=True)):
