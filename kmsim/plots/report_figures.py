@@ -84,6 +84,8 @@ def figures_of(study: StudyResult) -> Figures:
         title = _title(file.stem, config)
         alt = _alt(title, config, study.question)
         made.shown.append({"name": name, "title": title, "alt": alt, "csv": csv, **_image(png)})
+    drawn = {file.stem for file in files}
+    made.left_out.extend(f"figure {name}: no run yields what it shows" for name in configs if name not in drawn)
     return made
 
 

@@ -54,7 +54,10 @@ DEFAULT_RESPONSES_MAX = 3  # that a study without `figures` gets a figure of eac
 def draw_study(
     result: Any, folder: Path, formats: Iterable[str] = ("png", "pdf"), names: Iterable[str] | None = None
 ) -> list[Path]:
-    """Draw the figures of a study (or those named) into `folder`; the files written, each figure's data as CSV too."""
+    """Draw the figures of a study (or those named) into `folder`; the files written, each figure's data as CSV too.
+
+    One that shows no run's values, as of arms that were not run, is left out unless it is named.
+    """
     wanted = None if names is None else set(names)
     written: list[Path] = []
     for config in figures_of(result):
@@ -62,8 +65,16 @@ def draw_study(
             continue
         with styled(PAPER):
             drawn = DRAW[config.kind](result, config)
+        if wanted is None and drawn.data.empty:
+            continue
         written += write_drawn(drawn, folder, config.name, formats, PAPER)
     return written
+
+
+def names_left_out(result: Any, written: Iterable[Path]) -> list[str]:
+    """The figures that `draw_study` has not written."""
+    there = {path.stem for path in written}
+    return [config.name for config in figures_of(result) if config.name not in there]
 
 
 def figure_of(result: Any, config: FigureConfig) -> Any:

@@ -46,7 +46,7 @@ def exit_code(app: App, arguments: list[str]) -> int:
     """Run a command; the code with which it ends."""
     try:
         code = app(args=arguments or ["--help"], prog_name="kmsim", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return code if isinstance(code, int) and code else 0 if arguments else EXIT_INPUT
     except (Interrupted, KeyboardInterrupt):
         say("interrupted; nothing was written")
         return EXIT_INTERRUPTED

@@ -88,12 +88,13 @@ class Drawing:
     """A study that is run, drawn and then shown: read, and its intervals computed, once."""
 
     study: StudyResult
+    left_out: list[str]  # figures
 
     def draw(self, folder: Path) -> None:
         """Read the study, draw its figures and write its report."""
         from kmsim.output import our_folder
         from kmsim.plots.report import write_report
-        from kmsim.plots.study_figures import draw_study
+        from kmsim.plots.study_figures import draw_study, names_left_out
         from kmsim.study.checksums import seal_more
         from kmsim.study.results import load_study
         from kmsim.study.study_folder import NotWritten
@@ -101,9 +102,11 @@ class Drawing:
 
         self.study = load_study(folder)
         try:
-            seal_more(folder / FIGURES, draw_study(self.study, our_folder(folder / FIGURES)))
+            written = draw_study(self.study, our_folder(folder / FIGURES))
+            seal_more(folder / FIGURES, written)
         except OSError as error:
             raise NotWritten(f"{folder / FIGURES}: must be a folder that can be written; {error.strerror}") from error
+        self.left_out = names_left_out(self.study, written)
         try:
             write_report(self.study)
         except OSError as error:
@@ -120,6 +123,9 @@ def _show(drawn: Drawing, folder: Path, outcome: Outcome, *, quiet: bool, as_jso
     elif not quiet:
         show_study(drawn.study, stdout)
         stdout.print(f"written to {folder}", markup=False)
+        if drawn.left_out:
+            names = ", ".join(drawn.left_out)
+            stdout.print(f"left out, as no run yields what they show: {names}", markup=False, soft_wrap=True)
         stdout.print(f"figures in {folder / FIGURES}, report: {folder / REPORT_FILE}", markup=False, soft_wrap=True)
     return _ended(outcome)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsim.metrics.gfp_names import gfp_names
+from kmsim.metrics.gfp_names import gfp_names, gfp_of_names
 from kmsim.mm.gfp import GFP_FLAGS, parse_gfp
 
 NAMED = sorted({name for name in GFP_FLAGS if GFP_FLAGS[name]})
@@ -47,3 +47,8 @@ def test_the_words_are_read_back_as_the_same_mask(names: set[str]) -> None:
     words = gfp_names(mask)
     assert (parse_gfp(words) if mask else 0) == mask
     assert len(words.split("|")) <= max(mask.bit_count(), 1)  # composites take the place of their flags
+
+
+@given(st.integers(0, (1 << 30) - 1))
+def test_names_are_read_back(gfp: int) -> None:
+    assert gfp_of_names(gfp_names(gfp)) == gfp

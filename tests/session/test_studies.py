@@ -30,6 +30,20 @@ def refused(done: Done, message: str) -> bool:
     return done.code == 2 and done.out == "" and message in done.err and "Traceback" not in done.err
 
 
+def test_figures_of_arms_that_were_not_run_are_left_out_with_a_line(kmsim: Shell) -> None:
+    figures = (
+        "[{kind: line, name: all, y: latency_mean}, {kind: line, name: of_8, y: latency_mean, where: {live: '8'}}]"
+    )
+    only = ("--set", "sweep.only.live=[16, 32]", "--set", f"figures={figures}")
+    done = kmsim(*RUN, *only)
+    assert done.code == 0
+    assert "left out, as no run yields what they show: of_8" in done.out.splitlines()
+    assert {Path(name).stem for name in kmsim.files() if name.startswith("results/small/figures/")} == {
+        ".checksums",
+        "all",
+    }
+
+
 def test_a_study_prints_what_it_does_and_its_estimates_and_writes_its_folder(kmsim: Shell) -> None:
     done = kmsim(*RUN)
     assert done.code == 0

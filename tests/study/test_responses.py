@@ -37,6 +37,24 @@ def test_the_time_for_each_mib_is_that_of_allocations_and_of_frees_together() ->
     assert value_of(result, "time_per_mib", kind="free") == pytest.approx(400 * us_per_mib, rel=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("gfp", "count"),
+    [
+        ("GFP_KERNEL", 3),
+        ("__GFP_ZERO", 1),
+        ("GFP_KERNEL | __GFP_ZERO", 1),
+        ("__GFP_DIRECT_RECLAIM", 3),
+        ("GFP_ATOMIC", 0),
+    ],
+)
+def test_a_response_is_about_operations_whose_flags_contain_its_own(gfp: str, count: int) -> None:
+    core = hand_made_core(("GFP_KERNEL", 0), ("GFP_KERNEL | __GFP_ZERO", 0), ("GFP_NOWAIT", 0))
+    observe(core, "alloc", 0, 0, [300, 500])
+    observe(core, "alloc", 1, 0, [300])
+    observe(core, "alloc", 2, 0, [300])
+    assert value_of(result_of_core(core), "operations", gfp=gfp) == count
+
+
 def test_shares_are_of_all_that_was_tried_and_rates_of_what_was_done() -> None:
     result = result_of_core(two_kinds())
     assert value_of(result, "failed_share") == value_of(result, "slow_path_share") == 100 / 3
