@@ -163,8 +163,8 @@ def _cause(verdicts: tuple[ZoneVerdict, ...], order: int) -> str:
     if all(v.held.most_usable <= v.held.needed for v in verdicts):
         short = max(verdicts, key=lambda v: v.zone.free)
         has = any(block.number for block in short.zone.blocks[order:])
-        there = "has a" if has else "has no"
-        return f"lack of memory: no zone is above its mark (the one with most free pages {there} block of order {order} or more)"
+        there = f"{'has a' if has else 'has no'} block of order {order} or more"
+        return f"lack of memory: no zone is above its mark (the one with most free pages {there})"
     parts = []
     for verdict in verdicts:
         counts = [block.number for block in verdict.zone.blocks]
