@@ -1,0 +1,294 @@
+"""What a kernel writes into its log when memory runs short: a failed request, or an OOM kill, and what each zone had.
+
+    page allocation failure   the request, and what every zone held then (kernel: warn_alloc, __show_mem)
+    OOM kill                  the request that could not go on, the zones, the tasks, who was killed (dump_header)
+    memory cgroup OOM         the group, its usage and its limit: the machine itself was not short
+
+Read as people paste it: behind a prefix of dmesg, journald or syslog, quoted or indented, with CRLF, with other lines
+in between. The log of several reports gives several. Counts are in pages of the machine's page size, which the first
+list of blocks says (its order 0 is one page). Kernels before 3.10 print no types of blocks, those before 5.12 no boost.
+
+Leaves out hugetlb, swap, and kernels of 32 bits, which have a zone HighMem: they are refused.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kmsim.procfs.text import TEXT_MAX, refusal, shown
+
+LETTERS = {
+    "U": "Unmovable",
+    "M": "Movable",
+    "E": "Reclaimable",
+    "R": "Reserve",
+    "H": "HighAtomic",
+    "C": "CMA",
+    "I": "Isolate",
+}
+ZONES = ("DMA", "DMA32", "Normal", "Movable", "Device")  # in the order in which they lie
+
+_REQUEST = re.compile(
+    r"(?P<comm>\S[^:\[\]]*?)(?:\(\d+\))?:? (?P<what>page allocation failure(?:: |\. )|"
+    r"invoked oom-killer: )(?P<rest>.*)"
+)
+_ORDER = re.compile(r"\border[:=](-?\d+)")
+_MODE = re.compile(r"\b(?:mode|gfp_mask)[:=](0x[0-9a-fA-F]{1,8})(?:\(([A-Z_0-9a-z|]*)\))?")
+_NODEMASK = re.compile(r"nodemask=(\(null\)|[0-9,-]+)")
+_ALLOWED = re.compile(r"mems_allowed=([0-9,-]+)")
+_RELEASE = re.compile(r"\b(?:Not tainted|Tainted: [A-Z ()]+?),?\s+(?:\[[^\]]*\]=[A-Z_]+,? )*(\d+\.\d+(?:\.\d+)?\S*)")
+_ZONE = re.compile(r"(?:\bNode (\d+) )?\b(DMA|DMA32|Normal|HighMem|Movable|Device) free:(\d+)kB (.*)")
+_FIELD = re.compile(r"\b([a-z_]+):(\d+)[kK]B")
+_RESERVE = re.compile(r"lowmem_reserve\[\]:((?: \d+)+)")
+_BLOCKS = re.compile(
+    r"(?:\bNode (\d+) )?\b(DMA|DMA32|Normal|HighMem|Movable|Device): ((?:>?\d+\*\d+kB (?:\([A-Z]+\) )?)+)= (\d+)kB"
+)
+_BLOCK = re.compile(r"(>?)(\d+)\*(\d+)kB (?:\(([A-Z]+)\))?")
+_CGROUP = re.compile(r"\bMemory cgroup out of memory\b|\bTask in (\S+) killed as a result of limit of (\S+)")
+_USAGE = re.compile(r"\bmemory: usage (\d+)kB, limit (\d+)kB")
+_OOM_MEMCG = re.compile(r"\boom_memcg=([^,\s]+)")
+_KILLED = re.compile(r"\bKilled? process (\d+) \(([^)]*)\)|\bKilled process (\d+)(?:, UID \d+,)? \(([^)]*)\)")
+_TASK = re.compile(r"\[\s*(\d+)\]\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+((?:\d+\s+)+)(-?\d+)\s+(\S.*)$")
+_TOTALS = (
+    re.compile(r"\b(\d+) pages RAM\b"),
+    re.compile(r"\b(\d+) pages reserved\b"),
+    re.compile(r"\bTotal swap = (\d+)kB"),
+)
+_TRACE = re.compile(r"\b(\w+)\+0x[0-9a-f]+/0x[0-9a-f]+")
+
+
+class Blocks(NamedTuple):
+    """Free blocks of an order in a zone."""
+
+    number: int
+    types: str  # the letters of the types that have some; empty: not printed, or there are none
+    at_least: bool  # the kernel stopped counting (">100000")
+
+
+class ZoneReport(NamedTuple):
+    """A zone as the report has it, in pages; None: this kernel does not print it."""
+
+    node: int
+    name: str
+    free: int
+    low: int
+    min: int
+    high: int
+    boost: int | None
+    reserved_highatomic: int | None
+    present: int | None
+    managed: int | None
+    free_cma: int
+    lowmem_reserve: tuple[int, ...]
+    blocks: tuple[Blocks, ...]  # by order; empty: the report has no such line
+    line: int
+
+
+class Request(NamedTuple):
+    """The request that failed, or for which something was killed."""
+
+    comm: str
+    order: int
+    mode: int
+    names: tuple[str, ...]  # of its GFP flags; empty: this kernel prints the number alone
+    nodemask: str  # "" : any node
+    mems_allowed: str
+    is_oom: bool
+    line: int
+
+
+class Task(NamedTuple):
+    """A line of an OOM report's task table; memory in pages."""
+
+    pid: int
+    comm: str
+    rss: int
+    swap: int
+    pgtables: int  # bytes; up to 4.14, page tables
+    score_adj: int
+
+
+class Cgroup(NamedTuple):
+    """The memory cgroup that was at its limit, in kB; None: not printed."""
+
+    name: str
+    usage_kb: int | None
+    limit_kb: int | None
+
+
+class MemReport(NamedTuple):
+    """One report of a log."""
+
+    request: Request
+    release: str  # "" where the report does not say it
+    page_size: int  # in bytes; 0 where no list of blocks tells it
+    zones: tuple[ZoneReport, ...]
+    trace: tuple[str, ...]  # the functions of the call trace, innermost first
+    tasks: tuple[Task, ...]
+    killed: tuple[int, str] | None  # pid and name
+    cgroup: Cgroup | None
+    total_pages: int | None  # RAM and swap, by which scores of tasks are scaled
+
+
+def parse(text: str) -> list[MemReport]:
+    """Every report of a log, in its order; a ValueError names the line that cannot be."""
+    if len(text) > TEXT_MAX:
+        raise ValueError(f"more than {TEXT_MAX >> 20} MiB of text")
+    lines = text.splitlines()
+    starts = [n for n, line in enumerate(lines) if _request_of(line, n + 1) is not None]
+    if not starts:
+        raise refusal(max(len(lines), 1), "no report: no line has 'page allocation failure' or 'invoked oom-killer'")
+    ends = [*starts[1:], len(lines)]
+    return [_report(lines, start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def _request_of(line: str, number: int) -> Request | None:
+    found = _REQUEST.search(line)
+    if found is None:
+        return None
+    rest = found["rest"]
+    order, mode = _ORDER.search(rest), _MODE.search(rest)
+    if order is None or mode is None:
+        raise refusal(number, f"a report without order and mode: {shown(rest)}")
+    if not -1 <= int(order[1]) <= 30:
+        raise refusal(number, f"an order of {order[1]}")
+    nodemask, allowed = _NODEMASK.search(rest), _ALLOWED.search(rest)
+    return Request(
+        found["comm"].split("] ")[-1].split(": ")[-1].strip(),
+        max(int(order[1]), 0),  # -1: the administrator asked for an OOM kill (sysrq)
+        int(mode[1], 16),
+        tuple(mode[2].split("|")) if mode[2] else (),
+        "" if nodemask is None or nodemask[1] == "(null)" else nodemask[1],
+        "" if allowed is None else allowed[1],
+        "oom-killer" in found["what"],
+        number,
+    )
+
+
+def _report(lines: list[str], start: int, end: int) -> MemReport:
+    request = _request_of(lines[start], start + 1)
+    assert request is not None
+    mine = lines[start:end]
+    release = next((found[1] for found in map(_RELEASE.search, mine) if found), "")
+    page_kb = _page_kb(mine, start + 1)
+    zones = tuple(_zones(mine, start + 1, page_kb)) if page_kb else ()
+    return MemReport(
+        request,
+        release,
+        page_kb << 10,
+        zones,
+        tuple(found[1] for found in map(_TRACE.search, mine) if found),
+        tuple(_tasks(mine)),
+        _killed(mine),
+        _cgroup(mine),
+        _total_pages(mine, page_kb),
+    )
+
+
+def _page_kb(lines: list[str], first: int) -> int:
+    """The size of a page, which the lists of blocks say; 0 where there are none."""
+    for number, line in enumerate(lines, first):
+        found = _BLOCKS.search(line)
+        if found is not None:
+            block = _BLOCK.search(found[3])
+            assert block is not None
+            size = int(block[3])
+            if size not in (4, 16, 64):
+                raise refusal(number, f"pages of {size} kB")
+            return size
+    return 0
+
+
+def _zones(lines: list[str], first: int, page_kb: int) -> Iterator[ZoneReport]:
+    """The zones, each with the reserve that the line behind it says and its list of blocks."""
+    blocks: dict[tuple[int, str], tuple[Blocks, ...]] = {}
+    for number, line in enumerate(lines, first):
+        found = _BLOCKS.search(line)
+        if found is not None:
+            blocks[int(found[1] or 0), found[2]] = _blocks(found[3], page_kb, number)
+    found_zones: list[ZoneReport] = []
+    for number, line in enumerate(lines, first):
+        found, reserve = _ZONE.search(line), _RESERVE.search(line)
+        if found is not None:
+            if found[2] == "HighMem":
+                raise refusal(number, "a zone HighMem: kernels of 32 bits are not modelled")
+            key = int(found[1] or 0), found[2]
+            found_zones.append(_zone(key, found, blocks.get(key, ()), page_kb, number))
+        elif reserve is not None and found_zones and not found_zones[-1].lowmem_reserve:
+            found_zones[-1] = found_zones[-1]._replace(lowmem_reserve=tuple(map(int, reserve[1].split())))
+    yield from found_zones
+
+
+def _zone(
+    key: tuple[int, str], found: re.Match[str], blocks: tuple[Blocks, ...], page_kb: int, number: int
+) -> ZoneReport:
+    fields = {name: int(value) // page_kb for name, value in _FIELD.findall(found[4])}
+    missing = [name for name in ("min", "low", "high") if name not in fields]
+    if missing:
+        raise refusal(number, f"zone {key[1]} without {', '.join(missing)}")
+    return ZoneReport(
+        *key,
+        free=int(found[3]) // page_kb,
+        min=fields["min"],
+        low=fields["low"],
+        high=fields["high"],
+        boost=fields.get("boost"),
+        reserved_highatomic=fields.get("reserved_highatomic"),
+        present=fields.get("present"),
+        managed=fields.get("managed"),
+        free_cma=fields.get("free_cma", 0),
+        lowmem_reserve=(),
+        blocks=blocks,
+        line=number,
+    )
+
+
+def _blocks(words: str, page_kb: int, number: int) -> tuple[Blocks, ...]:
+    by_order = []
+    for order, block in enumerate(_BLOCK.finditer(words)):
+        if int(block[3]) != page_kb << order:
+            raise refusal(number, f"blocks of {block[3]} kB, where those of {page_kb << order} kB should be")
+        unknown = set(block[4] or "") - set(LETTERS)
+        if unknown:
+            raise refusal(number, f"blocks of type {''.join(sorted(unknown))}, not of {''.join(LETTERS)}")
+        by_order.append(Blocks(int(block[2]), block[4] or "", block[1] == ">"))
+    return tuple(by_order)
+
+
+def _tasks(lines: list[str]) -> Iterator[Task]:
+    """The task table: its columns changed with the kernel, but for the first five and the last two."""
+    for line in lines:
+        found = _TASK.search(line)
+        if found is None:
+            continue
+        more = [int(word) for word in found[6].split()]  # nr_ptes or pgtables_bytes, ..., swapents
+        if len(more) >= 5:  # since 6.8, rss is followed by its anonymous, file and shared parts
+            more = more[3:]
+        yield Task(int(found[1]), found[8].strip(), int(found[5]), more[-1], more[0], int(found[7]))
+
+
+def _total_pages(lines: list[str], page_kb: int) -> int | None:
+    """RAM that is not reserved, and swap; None where the report does not say it."""
+    ram, reserved, swap = (next((found for found in map(one.search, lines) if found), None) for one in _TOTALS)
+    if ram is None or reserved is None or not page_kb:
+        return None
+    return int(ram[1]) - int(reserved[1]) + (int(swap[1]) // page_kb if swap else 0)
+
+
+def _killed(lines: list[str]) -> tuple[int, str] | None:
+    for line in lines:
+        found = _KILLED.search(line)
+        if found is not None:
+            return (int(found[1]), found[2]) if found[1] else (int(found[3]), found[4])
+    return None
+
+
+def _cgroup(lines: list[str]) -> Cgroup | None:
+    """The group at its limit, where the report is of one."""
+    said = [found for found in map(_CGROUP.search, lines) if found]
+    if not said:
+        return None
+    names = [found[2] for found in said if found[2]] + [found[1] for found in map(_OOM_MEMCG.search, lines) if found]
+    usage = next((found for found in map(_USAGE.search, lines) if found), None)
+    limits = (None, None) if usage is None else (int(usage[1]), int(usage[2]))
+    return Cgroup(names[0] if names else "", *limits)

@@ -1,0 +1,124 @@
+"""What `kmsim explain` does: reads the reports of a kernel log, and says on one screen why the request failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kmsim.config.errors import ConfigError, Problem, must
+from kmsim.input_file import InputFileError, read_input
+from kmsim.procfs.mem_report import MemReport, parse
+from kmsim.procfs.text import TEXT_MAX, line_and_why
+from kmsim.session.console import stdout
+from kmsim.study.oom_badness import scored
+from kmsim.units import format_size
+
+if TYPE_CHECKING:
+    from kmsim.study.explain import Explanation, Other, ZoneVerdict
+
+TASKS_SHOWN = 3
+SAID = {True: "yes", False: "no", None: "the report does not say"}
+
+
+def explain_and_show(path: Path, which: int, *, as_json: bool) -> None:
+    """Explain one report of a log: the first is 1; ConfigError where the log has none, or not so many."""
+    from kmsim.study.explain import explain, facts
+
+    reports = reports_of(path)
+    if not 1 <= which <= len(reports):
+        raise ConfigError(
+            [Problem("report_which", str(path), None, "--which", must("report_which", last=len(reports)), str(which))]
+        )
+    found = explain(reports[which - 1])
+    if as_json:
+        print(json.dumps({**facts(found), "report": which, "reports": len(reports)}, indent=2))
+        return
+    for line in lines_of(found):
+        stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+    if len(reports) > 1:
+        stdout.print(f"report {which} of {len(reports)}; --which N explains another", markup=False)
+
+
+def reports_of(path: Path) -> list[MemReport]:
+    """The reports of a log; ConfigError says what is wrong with it, and where."""
+    try:
+        text = read_input(path, TEXT_MAX).decode("utf-8", "replace")
+    except InputFileError as error:
+        raise ConfigError([Problem(f"file_{error.rule}", str(path), None, "", error.must)]) from None
+    try:
+        return parse(text)
+    except ValueError as error:
+        line, why = line_and_why(error)
+        raise ConfigError([Problem("report", str(path), line, "", must("report", why=why))]) from None
+
+
+def lines_of(found: Explanation) -> list[str]:
+    """The explanation as plain text, a screen long."""
+    report, by = found.report, found.asked
+    request = report.request
+    size = f" ({format_size(report.page_size << request.order)})" if report.page_size else ""
+    flags = " | ".join(request.names) or f"{request.mode:#x}: {' | '.join(sorted(by.flags))}"
+    what = "an OOM kill: asked for" if request.is_oom else "asked for"
+    kernel = f"Linux {report.release}" if report.release else "a kernel without a name"
+    lines = [f"{request.comm}, {kernel}: {what} order {request.order}{size}, {flags}"]
+    if report.cgroup is not None:
+        return [*lines, *_of_cgroup(report)]
+    lines.append(f"it may {'' if by.may_reclaim else 'not '}wait for reclaim; zones up to {by.zone}")
+    lines += [line for verdict in found.zones for line in _of_zone(verdict, request.order)]
+    if found.out_of_reach:
+        lines.append(f"not for this request: {'; '.join(found.out_of_reach)}")
+    lines.append(f"so it fails: {SAID[found.fails]}. {found.cause[:1].upper()}{found.cause[1:]}.")
+    lines.append(f"the kernel tried {', '.join(found.tried)}")
+    lines += [_of_other(other) for other in found.others]
+    lines += _of_tasks(found)
+    lines += [f"not known: {what}" for what in found.unknown]
+    return lines
+
+
+def _of_zone(verdict: ZoneVerdict, order: int) -> list[str]:
+    """The arithmetic of one zone, in pages."""
+    zone, held = verdict.zone, verdict.held
+    usable = f"{zone.free:,} free"
+    for pages, what in (((1 << order) - 1, "of the block itself"), (held.cma, "CMA"), (held.highatomic, "highatomic")):
+        if pages:
+            at_most = "up to " if what == "highatomic" and held.most_usable != held.least_usable else ""
+            usable += f" - {at_most}{pages:,} {what}"
+    span = f"{held.most_usable:,}"
+    if held.most_usable != held.least_usable:
+        span = f"{held.least_usable:,} to {held.most_usable:,}"
+    mark = f"min {held.mark:,}"
+    if zone.boost:
+        mark += f", of which boost {zone.boost:,}"
+    allowed = held.needed - held.reserve
+    if allowed != held.mark:
+        mark += f"; its flags let it go down to {allowed:,}"
+    needs = f"needs more than {held.needed:,} ({mark}; lowmem reserve {held.reserve:,})"
+    passes = {True: "serves", False: "refuses", None: "?"}[verdict.passes]
+    return [f"node {zone.node} {zone.name} {passes}: {usable} = {span}; {needs}: {verdict.why}"]
+
+
+def _of_other(other: Other) -> str:
+    return f"{other.what}: {SAID[other.served]} ({other.where})"
+
+
+def _of_cgroup(report: MemReport) -> list[str]:
+    group = report.cgroup
+    assert group is not None
+    name = f" {group.name}" if group.name else ""
+    usage = "" if group.usage_kb is None else f": {group.usage_kb:,} kB used of {group.limit_kb:,} kB"
+    killed = [] if report.killed is None else [f"killed: {report.killed[1]}, pid {report.killed[0]}"]
+    return [f"the memory cgroup{name} was at its limit{usage}; the machine was not short of memory", *killed]
+
+
+def _of_tasks(found: Explanation) -> list[str]:
+    """Who was killed, and who had most points."""
+    report = found.report
+    if report.killed is None and not report.tasks:
+        return []
+    lines = [] if report.killed is None else [f"killed: {report.killed[1]}, pid {report.killed[0]}"]
+    for one in scored(report, found.release)[:TASKS_SHOWN]:
+        task = one.task
+        pages = f"{task.rss:,} pages in RAM, {task.swap:,} in swap, oom_score_adj {task.score_adj}"
+        lines.append(f"points {one.points:,}: {task.comm}, pid {task.pid} ({pages})")
+    return lines
