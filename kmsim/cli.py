@@ -30,7 +30,7 @@ from kmsim.session.options import (
 from kmsim.session.streams import fit_streams
 
 # They need one answer of the model, or none: plain Python gives it sooner than numba is loaded.
-AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk")
+AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk", "explain")
 
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Simulate how the Linux kernel allocates memory (pages, slabs, kmalloc, vmalloc) under concurrent load. "
-    "Why does kmalloc fail, how much can it give, and what is wasted: limits, waste, walk. "
+    "Why does kmalloc fail, how much can it give, and what is wasted: limits, waste, walk, explain. "
     "What do page size, MAX_ORDER and other settings do to latency and fragmentation: new, run.",
 )
 
@@ -310,6 +310,18 @@ def walk(
     from kmsim.session.walk import walk_and_show
 
     walk_and_show(requests, machine, [*state_sets(state), *(set_ or ())], cpu, as_json=json)
+
+
+@app.command()
+def explain(
+    log: Annotated[Path, typer.Argument(help="A kernel log with a report.", metavar="REPORT")],
+    which: Annotated[int, typer.Option(help="Which report of the log, counted from 1.")] = 1,
+    json: Json = False,
+) -> None:
+    """Why did an allocation fail, by the report in the kernel's log (page allocation failure, OOM), and what helps?"""
+    from kmsim.session.explain import explain_and_show
+
+    explain_and_show(log, which, as_json=json)
 
 
 @app.command()

@@ -30,6 +30,7 @@ READMES = [
     *(folder / "README.md" for folder in EXPERIMENTS),
 ]
 RECORDING = ROOT / "tests" / "validation" / "recordings" / "a64-612-64k-1G-c2-frag.json.gz"
+REPORT = ROOT / "tests" / "procfs" / "reports" / "order5-6.7.txt"
 SECTIONS = ("**Question.**", "**Command.**", "**What it shows.**")
 NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "results", "*.egg-info", "dist", "build")
 
@@ -168,7 +169,8 @@ def test_the_first_block_works_in_a_fresh_clone(tmp_path: Path) -> None:
 def test_the_console_commands_work_one_after_the_other(shell: Shell) -> None:
     (console,) = blocks(USING, "console")
     lines = [line.partition("#")[0] for line in console.splitlines()]
-    commands = [shlex.split(line.replace("RECORDING...", str(RECORDING))) for line in lines]
+    files = {"RECORDING...": str(RECORDING), "REPORT": str(REPORT)}
+    commands = [[files.get(word, word) for word in shlex.split(line)] for line in lines]
     shown = {command[2] for command in commands}
     used_on_results = {"show", "plot", "report", "compare"}
     assert shown >= {"new", "check", "run", "bench", "limits", "waste", "validate"} | used_on_results

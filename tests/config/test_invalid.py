@@ -18,11 +18,13 @@ import pytest
 from kmsim.config import ConfigError, from_mapping, load, load_design, loads
 from kmsim.config.errors import RULES
 from kmsim.mm import gfp
+from kmsim.session.explain import explain_and_show
 from kmsim.study.walk_requests import CALLS, requests_of
 from kmsim.study.yielded import check_yielded
 from tests.patience import little_work
 
 INVALID = Path(__file__).parent / "invalid"
+REPORT = Path(__file__).parents[1] / "procfs" / "reports" / "order5-6.7.txt"
 FILES = sorted(path.name for path in INVALID.glob("*.yaml"))
 VALID_TEXT = "machine: x86-laptop\nworkload: {threads: [{name: a}]}\n"
 VALID = {"machine": "x86-laptop", "workload": {"threads": [{"name": "a"}]}}
@@ -166,6 +168,15 @@ def a_negative_seed(_: Path) -> None:
     loads(VALID_TEXT, seed=-1)
 
 
+def a_log_without_a_report(folder: Path) -> None:
+    (folder / "log.txt").write_text("nothing\n", encoding="utf-8")
+    explain_and_show(Path("log.txt"), 1, as_json=False)
+
+
+def a_report_that_is_not_there(_: Path) -> None:
+    explain_and_show(REPORT, 2, as_json=False)
+
+
 def a_call_with_a_misspelt_name(_: Path) -> None:
     requests_of(["kmaloc(5000, GFP_KERNEL)"])
 
@@ -197,6 +208,9 @@ BUILT: dict[Callable[[Path], None], str] = {
     ),
     half_a_character_on_the_command_line: "--set name=\\udcff: must be UTF-8 text without control characters",
     a_negative_seed: "--seed -1: seed: must be at least 0, found -1",
+    a_log_without_a_report: "log.txt:1: must be a kernel log with a report of a failed allocation or an OOM kill: "
+    "no report: no line has 'page allocation failure' or 'invoked oom-killer'",
+    a_report_that_is_not_there: f"{REPORT}: --which: must be the number of a report in the log, 1 to 1, found 2",
     a_call_with_a_misspelt_name: f"kmsim walk: REQUEST: must be a call: one of {', '.join(CALLS)}, "
     "found 'kmaloc(5000, GFP_KERNEL)'; did you mean 'kmalloc'?",
 }

@@ -12,6 +12,7 @@ from kmsim.cli import AS_WRITTEN
 from tests.commands import SMALL, Shell
 from tests.patience import PATIENCE_S
 
+REPORT = Path(__file__).parents[1] / "procfs" / "reports" / "order5-6.7.txt"
 SAYS_NUMBA = """\
 import atexit, sys
 atexit.register(lambda: print("numba" if "numba" in sys.modules else "no numba", file=sys.stderr))
@@ -48,6 +49,7 @@ def in_new_process(kmsim: Shell, *arguments: str) -> subprocess.CompletedProcess
         ("schema",),
         ("limits", "small.yaml", "--json"),
         ("walk", "kmalloc(5000, GFP_KERNEL)", "--machine", "small.yaml", "--json"),
+        ("explain", str(REPORT), "--json"),
         ("waste", "33KiB", "5MiB", "--machine", "small.yaml", "--json"),
     ],
 )

@@ -35,6 +35,8 @@ WRONG_VALUES = [
     ("waste", "4KB"),
     ("walk", "kmaloc(5)"),
     ("walk", "kmalloc(5)", "--cpu", "99"),
+    ("explain", "missing.txt"),
+    ("explain", "small.yaml"),
     ("cache", "--prune=3"),
 ]
 
