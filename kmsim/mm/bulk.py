@@ -17,7 +17,7 @@ from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_i
 from kmsim.mm.numastat import zone_statistics
 from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, resume
 from kmsim.mm.pageblock import gfp_migratetype
-from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, rmqueue_bulk
+from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, pcp_trylock, rmqueue_bulk
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zonelist import first_zoneref, is_remote, next_zoneref, numa_node_id
@@ -35,7 +35,7 @@ def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> int
     context.nr_populated = 0
     context.nr_wanted = nr_pages
     zone = bulk_zone(m, ac, gfp, nr_pages) if nr_pages > 1 else NO_ZONE
-    if zone == NO_ZONE or m.pcps[pcp_index(m, zone, context.cpu)].locked:
+    if zone == NO_ZONE or not pcp_trylock(m, ac, pcp_index(m, zone, context.cpu)):
         return bulk_single(m, ac, gfp)
     context.attempt = RUNG_BULK
     context.gfp = gfp

@@ -10,9 +10,9 @@ order: a list's lock, then its zone's.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, ZoneIdx
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, PcpIdx, ZoneIdx
 from kmsim.mm.locks import pcp_lock, zone_lock
-from kmsim.mm.mmzone import Machine, pcp_index, zone_of_pcp
+from kmsim.mm.mmzone import NO_PCP, Machine, cpu_of_pcp, pcp_index, zone_of_pcp
 from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, PREP
 from kmsim.mm.pcp import NO_CPU, decay_pcp_high, free_pcppages_bulk, pcp_lock_holder
 from kmsim.mm.pcp_held import hold_pcp
@@ -82,7 +82,7 @@ def drain_all_resume(m: Machine, ac: ContextIdx, first_pcp_lock: LockIdx) -> int
         return want_zone(m, ac)
     assert context.stage == DRAIN_PCP, "a drain that waits for nothing"
     if drain_locked(m, ac) == DONE:
-        context.pcp += 1
+        context.pcp = lists_after(m, int(context.pcp))
     context.stage = NEXT_LISTS
     return want_to_go_on(m, ac)
 
@@ -91,14 +91,25 @@ def drain_all_resume(m: Machine, ac: ContextIdx, first_pcp_lock: LockIdx) -> int
 def want_next_lists(m: Machine, ac: ContextIdx, first_pcp_lock: LockIdx) -> int:
     """Want the lock of the next lists that are not empty, or nothing more."""
     context = m.contexts[ac]
-    while context.pcp < len(m.pcps):
+    while context.pcp != NO_PCP:
         if m.pcps[context.pcp].count > 0:
             context.zone = zone_of_pcp(m, int(context.pcp))
             context.stage = LISTS_LOCKED
             return want_lock(m, ac, pcp_lock(first_pcp_lock, int(context.zone)))
-        context.pcp += 1
+        context.pcp = lists_after(m, int(context.pcp))
     context.stage = PAGES_DONE
     return DONE
+
+
+@small
+def lists_after(m: Machine, p: PcpIdx) -> PcpIdx:
+    """The lists that the walk comes to next, CPU by CPU and of each zone after zone, or NO_PCP."""
+    cpu = cpu_of_pcp(m, p)
+    z = zone_of_pcp(m, p) + 1
+    if z == len(m.zones):
+        z = 0
+        cpu += 1
+    return pcp_index(m, z, cpu) if cpu < m.params[0].nr_cpus else NO_PCP
 
 
 @small

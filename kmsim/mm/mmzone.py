@@ -288,6 +288,12 @@ def zone_of_pcp(m: Machine, p: PcpIdx) -> ZoneIdx:
     return p // int(m.params[0].nr_cpus)
 
 
+@shared
+def cpu_of_pcp(m: Machine, p: PcpIdx) -> CpuIdx:
+    """The CPU whose lists these are, in `pcps`."""
+    return p % int(m.params[0].nr_cpus)
+
+
 def pcps_of_zone(m: Machine, z: ZoneIdx) -> NDArray[np.void]:
     """All CPUs' lists of a zone, by CPU; a view."""
     return m.pcps[pcp_index(m, z, 0) : pcp_index(m, z + 1, 0)]

@@ -87,6 +87,7 @@ from kmsim.mm.pcp import (
     pcp_allowed_order,
     pcp_put,
     pcp_take,
+    pcp_trylock,
     rmqueue_bulk,
 )
 from kmsim.mm.rmqueue import rmqueue
@@ -172,7 +173,7 @@ def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
     order = context.order
     context.zone = z
     p = pcp_index(m, z, context.cpu)
-    if not pcp_allowed_order(m, order) or m.pcps[p].locked:
+    if not pcp_allowed_order(m, order) or not pcp_trylock(m, ac, p):
         context.stage = BUDDY
         return want_lock(m, ac, zone_lock(z))
     note_alloc(m, p)
@@ -330,7 +331,7 @@ def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> int:
     context.gfp = context.to_check = 0
     m.events[PGFREE] += 1 << order
     p = pcp_index(m, z, context.cpu)
-    if not pcp_allowed_order(m, order) or m.pcps[p].locked:
+    if not pcp_allowed_order(m, order) or not pcp_trylock(m, ac, p):
         touch(m, ac, pfn)  # kernel: free_pages_prepare; of other blocks, `pcp_put` touches the page
         context.pfn = pfn
         context.order = order

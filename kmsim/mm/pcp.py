@@ -58,6 +58,12 @@ def pcp_lock_holder(m: Machine, p: PcpIdx) -> CpuIdx:
 
 
 @small
+def pcp_trylock(m: Machine, ac: ContextIdx, p: PcpIdx) -> bool:
+    """May the context use these lists? Nobody has locked them, or it did itself, for what went before."""
+    return bool(m.pcps[p].locked == 0 or m.contexts[ac].held_pcp == p)
+
+
+@small
 def pcp_allowed_order(m: Machine, order: Order) -> bool:
     """Do per-CPU lists hold blocks of this order? (kernel: pcp_allowed_order)"""
     return order <= PAGE_ALLOC_COSTLY_ORDER or (m.params[0].thp_built_in != 0 and order == m.params[0].pmd_order)

@@ -74,3 +74,15 @@ def test_a_drain_that_follows_one_of_another_zone_leaves_no_list_locked(zones: t
     assert not m.pcps["locked"].any()
     assert m.contexts[CPU].held_pcp == NO_PCP
     drivers.recount(m)
+
+
+def test_the_page_after_a_drain_goes_to_the_list_that_its_request_still_holds() -> None:
+    m = plain_machine(arch="x86-64", auto_tune=False, ram=(PfnRange(0, 16384),))
+    wants = begin_free(m, CPU, chain_of(m, (ZONE_DMA32, ZONE_DMA32, ZONE_DMA32)))
+    stages = []
+    while wants != DONE:
+        stages.append((wants, int(m.contexts[CPU].stage)))
+        wants = go_on(m, CPU, wants)
+    assert stages == [(LOCK, DRAIN_PCP)] * 3  # none of them goes to the zone (FREE_BUDDY)
+    end(m, CPU)
+    drivers.recount(m)
