@@ -100,6 +100,7 @@ RULES: dict[str, str] = {
     "response_value": "be {choice}, or left out, where measure is {measure}",
     "order_or_block": "have either order or block",
     "response_twice": "have another name than the responses before it",
+    "response_primary": "be of one response only: {first} is primary",
     "response_name": "be the name of a response: {names}",
     "response_yielded": "be about something that a run has: {there}",
     "named_twice": "have another name than the ones before it",

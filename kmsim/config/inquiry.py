@@ -202,6 +202,9 @@ class Inquiry(WithOptions):
                 yield found._replace(loc=("sweep", "axes", n, *found.loc))
         yield from _twice(("sweep", "axes"), [axis.title for axis in self.sweep.axes], "axis_twice")
         yield from _twice(("responses",), [response.name for response in self.responses], "response_twice")
+        primary = [n for n, response in enumerate(self.responses) if response.primary]
+        for n in primary[1:]:
+            yield finding(("responses", n, "primary"), "response_primary", first=self.responses[primary[0]].name)
         yield from _twice(("comparisons",), [comparison.name for comparison in self.comparisons], "named_twice")
         yield from _twice(("figures",), [figure.name for figure in self.figures], "named_twice")
         responses = [response.name for response in self.responses]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from kmsim.config.errors import nearest
-from kmsim.config.quantities import Finding, Gfp, Name, SomeText, WithOptions, count, finding, refused, size
+from kmsim.config.quantities import Bool, Finding, Gfp, Name, SomeText, WithOptions, count, finding, refused, size
 
 OF_CLASS = ("kind", "api", "gfp", "order", "cache")
 OF_BLOCKS = ("zone", "order", "block")
@@ -34,14 +34,17 @@ class Measure(NamedTuple):
     kinds: tuple[Kind, ...] = ()  # the kinds of operations that it can tell anything of
     kind: Kind | None = None  # the one that it is about where none is said; None: all of `kinds`
     api: str | None = None  # the one that it is about in any case; None: all
+    of_served: bool = False  # is it a time or a rate of the operations that did not fail?
 
 
 def _of_latency(meaning: str) -> Measure:
-    return Measure("ns", meaning, "higher", OF_CLASS, BOTH, "alloc")
+    return Measure("ns", meaning, "higher", OF_CLASS, BOTH, "alloc", of_served=True)
 
 
-def _of_both(unit: str, meaning: str, worse: Literal["higher", "lower", ""] = "") -> Measure:
-    return Measure(unit, meaning, worse, OF_CLASS, BOTH)
+def _of_both(
+    unit: str, meaning: str, worse: Literal["higher", "lower", ""] = "", *, of_served: bool = False
+) -> Measure:
+    return Measure(unit, meaning, worse, OF_CLASS, BOTH, of_served=of_served)
 
 
 def _of_allocs(unit: str, meaning: str, worse: Literal["higher", "lower", ""] = "", api: str | None = None) -> Measure:
@@ -55,9 +58,9 @@ MEASURES: dict[str, Measure] = {
     "latency_p99": _of_latency("99th percentile of latency"),
     "latency_p999": _of_latency("99.9th percentile of latency"),
     "latency_max": _of_latency("longest latency"),
-    "time_per_mib": _of_both("us", "time of operations for each MiB that allocations got", "higher"),
+    "time_per_mib": _of_both("us", "time of operations for each MiB that allocations got", "higher", of_served=True),
     "operations": _of_both("count", "operations that did not fail"),
-    "throughput": _of_both("operations/s", "operations a simulated second", "lower"),
+    "throughput": _of_both("operations/s", "operations a simulated second", "lower", of_served=True),
     "failed": _of_allocs("count", "failed allocations", "higher"),
     "failed_share": _of_allocs("%", "failed allocations", "higher"),
     "slow_path_share": _of_allocs("%", "allocations that failed where a kernel would reclaim or compact", "higher"),
@@ -117,6 +120,7 @@ class ResponseConfig(WithOptions):
     zone: Literal["DMA", "DMA32", "Normal", "Movable"] | None = None
     block: Annotated[int, size(1)] | None = None
     counter: SomeText | None = None
+    primary: Bool = False
 
     @property
     def unit(self) -> str:

@@ -1,7 +1,8 @@
 """The differences of a comparison: a row for each, with its 95 % confidence interval, around a line at zero.
 
 Rows are relative to the baseline (in percent) where they are of several units, absolute where all have one. Filled
-marks differ after Holm's correction over all rows of the comparison; open ones may be chance.
+marks differ after Holm's correction over all rows of the response; open ones may be chance. Rows of a response that is
+the same everywhere are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kmsim.plots.responses import said
 from kmsim.plots.roles import axis_titles, roles_of
 from kmsim.plots.sheet import Sheet, finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import MARKERS, entry, numbers, shade
+from kmsim.study.estimates import same_everywhere
 
 ROWS_MAX = 40
 ROW_INCHES = 0.145
@@ -33,7 +35,9 @@ def forest(result: Any, config: Any) -> Drawn:
     rows = whole[whole["comparison"] == name]
     rows = rows[rows["response"] == config.y] if config.y else rows
     rows = roles_of(result, rows, config, (), rest_held=False).rows
-    rows = rows[rows["difference"].notna()]
+    same = list(dict.fromkeys(rows[same_everywhere(rows)]["response"]))
+    said_same = [f"the same everywhere: {plain(', '.join(same), 120)}"] if same else []
+    rows = rows[rows["difference"].notna() & ~same_everywhere(rows)]
     axis = str(rows["axis"].iloc[0]) if len(rows) else name
     baseline = str(rows["baseline"].iloc[0]) if len(rows) else ""
     several = rows["response"].nunique() > 1
@@ -47,7 +51,7 @@ def forest(result: Any, config: Any) -> Drawn:
     question = f"{what} with {titles.get(axis, axis)}, from {baseline}?"
     sheet = new_sheet(config.title or question, said(config, "size"), [""], panel_inches=inches)
     if data.empty:
-        say_nothing(sheet, f"no run yields the differences of {name}")
+        say_nothing(sheet, *(said_same or [f"no run yields the differences of {name}"]))
         finish(sheet, ["n = 0 pairs"])
         return Drawn(sheet.figure, data)
     if len(data) < len(kept):
@@ -58,11 +62,18 @@ def forest(result: Any, config: Any) -> Drawn:
     what = "relative difference (%)" if several else with_unit("difference", unit)
     label_axes(sheet, what, "")
     numbers(sheet.panels[0].xaxis)
-    tests = f"Holm over {int((whole['comparison'] == name).sum()):,} rows"
+    nr_tested = int(((whole["comparison"] == name) & whole["response"].isin(rows["response"])).sum())
+    tests = "Holm within each response" if several else f"Holm over {nr_tested:,} rows"
     paired = next(comparison.paired for comparison in result.comparisons_config if comparison.name == name)
     of_t, what_of = ("t", "pairs") if paired else ("Welch's t", "runs of the side with fewer")
     method = f"95 % CI by {of_t}, {counted(data['n'], what_of)} per row; filled: differs (p < 0.05, {tests})"
-    notes = [f"level minus {plain(baseline, LEVEL_MAX)}", method, told and f"rows: {plain(told, 120)}", *notes]
+    notes = [
+        f"level minus {plain(baseline, LEVEL_MAX)}",
+        method,
+        told and f"rows: {plain(told, 120)}",
+        *said_same,
+        *notes,
+    ]
     finish(sheet, notes, handles, plain(titles.get(axis, axis)))
     return Drawn(sheet.figure, data)
 

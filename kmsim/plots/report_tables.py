@@ -38,6 +38,8 @@ HEADINGS = {
     "boot_high": "bootstrap high",
     "relative": "difference / baseline",
     "p_holm": "p (Holm)",
+    "baseline_failed_share": "failed at the baseline (%)",
+    "failed_share": "failed (%)",
     "lag_1_p": "p of independent batches",
     "variance_ratio": "variance, paired / unpaired",
     "p50_ns": "p50 (ns)",
@@ -48,9 +50,10 @@ HEADINGS = {
 # In which order the columns are read: what is found first, then what it is made of.
 COMPARISON_ENDS = (
     *("baseline_mean", "difference", "ci_low", "ci_high", "relative", "p_holm", "significant"),
+    *("baseline_failed_share", "failed_share"),
     *("n", "p", "boot_low", "boot_high", "variance_ratio", "axis"),
 )
-ESTIMATE_ENDS = ("mean", "ci_low", "ci_high", "half_width", "n", "sd", "method", "lag_1_p")
+ESTIMATE_ENDS = ("mean", "ci_low", "ci_high", "half_width", "failed_share", "n", "sd", "method", "lag_1_p")
 UNITS = {"ns": "ns", "bytes": "bytes"}
 
 

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kmsim.study.collect import RUNS
+from kmsim.study.estimates import same_everywhere
 from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
 
@@ -26,10 +27,14 @@ COMPARED_MAX = 12  # differences of a comparison that are printed
 LABEL_MAX = 24
 CELL_WIDTH = 15  # of a response
 LEAST_DIGITS = 3
+ONE_SEED = "one replication is no result: how far other seeds are from it is not known"
+SERVED_ONLY = "latencies are of the requests that were served: where other shares failed, they do not compare"
 
 
 def show_study(study: StudyResult, console: Console) -> None:
     """Print the estimates of a study, and the clearest of the differences that it asks for."""
+    if study.runs["replication"].nunique() == 1 and not (study.responses["batch"] >= 0).any():
+        console.print(ONE_SEED, style="bold red", soft_wrap=True)
     failed, stuck = int(study.runs["failed"].sum()), int((study.runs["stuck"] != "").sum())
     said = [f"{nr_of(len(study.runs), 'run')} of {nr_of(study.runs['point'].nunique(), 'point')}"]
     said += [f"{failed} failed"] if failed else []
@@ -86,8 +91,15 @@ def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Sequence[s
         of = {row["response"]: row for row in rows.to_dict("records")}
         first = next(iter(of.values()))
         cells = [str(point), *(str(first[name]) for name in varied)]
-        table.add_row(*map(escape, cells), *(estimate(of[response]) for response in responses))
+        table.add_row(*map(escape, cells), *(estimate(of[response]) + _failed(of[response]) for response in responses))
+    if (estimates[estimates["response"].isin(responses)]["failed_share"] > 0).any():
+        table.caption = SERVED_ONLY
     return table
+
+
+def _failed(row: dict[str, Any]) -> str:
+    """The share of the requests that failed, below the latency of those that did not."""
+    return f"\n{row['failed_share']:.2g} % failed" if row["failed_share"] > 0 else ""
 
 
 def estimate(row: dict[str, Any]) -> str:
@@ -109,12 +121,21 @@ def _show_comparisons(study: StudyResult, console: Console) -> None:
     compared = study.comparisons
     if compared.empty:
         return
+    primary = {response.name for response in study.responses_config if response.primary}
     for name, rows in compared.groupby("comparison", sort=False):
         tested = rows[rows["p_holm"].notna()]
         shown = tested[tested["significant"].astype(bool)]
-        of = f"{len(shown):,} of {len(tested):,} differences are shown (Holm)"
+        of = f"{len(shown):,} of {len(tested):,} differences are shown (Holm, within each response)"
         console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}", markup=False)
-        surest = shown.sort_values("p", kind="stable").head(COMPARED_MAX)
+        for response, of_primary in tested[tested["response"].isin(primary)].groupby("response"):
+            nr_shown = int(of_primary["significant"].sum())
+            told = f"of {response}, which is primary: {nr_shown:,} of {len(of_primary):,}"
+            console.print(told, markup=False)
+        same = list(dict.fromkeys(rows[same_everywhere(rows)]["response"]))
+        if same:
+            console.print(f"the same everywhere, and not tested: {', '.join(same)}", markup=False)
+        by_role = shown.assign(secondary=~shown["response"].isin(primary))
+        surest = by_role.sort_values(["secondary", "p"], kind="stable").head(COMPARED_MAX)
         if len(surest):
             console.print(_compared(study, surest))
         if len(surest) < len(shown):
@@ -127,12 +148,22 @@ def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0)
     for heading in (_short(axis), *map(_short, others), "response"):
         table.add_column(escape(heading), overflow="fold", max_width=LABEL_MAX)
-    for heading in ("difference", "95 % interval", "relative"):
+    some_failed = bool((rows[["baseline_failed_share", "failed_share"]] > 0).any(axis=None))
+    for heading in ("difference", "95 % interval", "relative", *(["failed\n%"] if some_failed else [])):
         table.add_column(heading, justify="right")
     for row in rows.to_dict("records"):
         unit = f" {row['unit']}" if row["unit"] else ""
         relative = "-" if math.isnan(row["relative"]) else f"{row['relative']:+.1%}"
         labels = [str(row[name]) for name in ("level", *others, "response")]
         interval = f"{row['ci_low']:+,.3g} to {row['ci_high']:+,.3g}"
-        table.add_row(*map(escape, labels), escape(f"{row['difference']:+,.3g}{unit}"), interval, relative)
+        cells = [escape(f"{row['difference']:+,.3g}{unit}"), interval, relative]
+        table.add_row(*map(escape, labels), *cells, *([failed_of_both(row)] if some_failed else []))
+    if some_failed:
+        table.caption = SERVED_ONLY
     return table
+
+
+def failed_of_both(row: dict[str, Any]) -> str:
+    """The shares of allocations that failed, baseline and level, where the response is of those that did not."""
+    shares = (row["baseline_failed_share"], row["failed_share"])
+    return "" if all(map(math.isnan, shares)) else " -> ".join(f"{share:.3g}" for share in shares)

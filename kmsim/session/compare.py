@@ -130,8 +130,10 @@ def _short(text: str) -> str:
 
 def _show_rows(compared: Compared) -> None:
     from kmsim.plots.roles import axis_titles
+    from kmsim.study.estimates import same_everywhere
 
-    rows, axes, titles = compared.rows, compared.axes, axis_titles(compared.both.axes)
+    same = same_everywhere(compared.rows)
+    rows, axes, titles = compared.rows[~same], compared.axes, axis_titles(compared.both.axes)
     shown = rows
     if len(rows) > ROWS_MAX:
         surest = rows.sort_values(["worse", "p"], ascending=[False, True], kind="stable").head(ROWS_MAX).index
@@ -150,7 +152,12 @@ def _show_rows(compared: Compared) -> None:
     stdout.print(table)
     if len(shown) < len(rows):
         stdout.print(f"the {ROWS_MAX} surest of {len(rows):,} rows")
-    stdout.print("*: differs after Holm's correction over all rows; worse: by more than its bound", soft_wrap=True)
+    if same.any():
+        left_out = ", ".join(dict.fromkeys(compared.rows[same]["response"]))
+        stdout.print(f"the same in A and B: {left_out}", markup=False, soft_wrap=True)
+    stdout.print(
+        "*: differs after Holm's correction within its response; worse: by more than its bound", soft_wrap=True
+    )
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -197,7 +204,7 @@ def _worse(row: dict[str, Any], axes: list[str]) -> str:
     by = f"by {row['worsening']:.2%}" if math.isfinite(row["worsening"]) else "than nothing"
     low = f"at least {row['worsening_low']:.2%}" if math.isfinite(row["worsening_low"]) else "more than nothing"
     surely = "n = 1, no interval" if math.isnan(row["ci_low"]) else f"{low} by the 95 % interval"
-    return f"worse: {row['response']}{f' at {at}' if at else ''} {by} ({surely}), bound {row['bound']:.2%}"
+    return f"{f'{at}: ' if at else ''}{row['response']} is worse {by} ({surely}), bound {row['bound']:.2%}"
 
 
 def _facts(sides: tuple[StudyResult, StudyResult], compared: Compared) -> dict[str, Any]:

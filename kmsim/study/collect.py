@@ -2,7 +2,7 @@
 
     runs        run, point, replication, seed, file, stuck, failed, what the machine was, the level of each axis,
                 and the value of each key of an axis that moves several
-    responses   run, point, replication, batch (-1: the whole run), response, unit, value
+    responses   run, point, replication, batch (-1: the whole run), response, unit, value, failed_share
     histograms  run, kind, api, gfp, order, cache, low_ns, high_ns, count: latencies, all CPUs together
     series      run, series (its unit last), zone, time_ns, value
 
@@ -50,7 +50,7 @@ RUNS = {
     "simulated_ns": _REAL,
 }
 TABLES = {
-    "responses": {**_KEYS, "batch": _INT, "response": _TEXT, "unit": _TEXT, "value": _REAL},
+    "responses": {**_KEYS, "batch": _INT, "response": _TEXT, "unit": _TEXT, "value": _REAL, "failed_share": _REAL},
     "histograms": {
         "run": _INT,
         **{name: _INT if name == "order" else _TEXT for name in CLASS},
@@ -120,6 +120,7 @@ def response_rows(result: Result, configs: Iterable[Any]) -> Table:
             "unit": np.array([value.unit for value in values], np.str_),
             "batch": np.array([value.batch for value in values], np.int64),
             "value": np.array([value.value for value in values], np.float64),
+            "failed_share": np.array([value.failed_share for value in values], np.float64),
         }
     )
 

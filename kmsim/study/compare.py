@@ -2,7 +2,7 @@
 
 Points are matched by the labels of the axes that both have; an axis that one of them has alone must have a single
 level there. Both become one study with one more axis, the *side*, and what is said of its levels is what
-`kmsim.study.estimates` says of any: differences B - A, with intervals by t and by bootstrap, Holm over all rows.
+`kmsim.study.estimates` says of any: differences B - A, with intervals by t and by bootstrap, Holm within each response.
 
 Runs are paired by replication where equal replications have equal seeds at all points; otherwise they have nothing
 in common, and the intervals are Welch's. Batches of single runs are paired likewise.

@@ -10,9 +10,13 @@ values that are not finite are left out, and `n` says how many observations are 
 that independent batches show so much correlation between neighbours: below 0.05, the batches are too short for the
 interval.
 
+`failed_share` is the mean share of allocations that failed, in percent, of what a response is about: a latency is of
+those that were served, so latencies are comparable where as many failed.
+
 In a comparison, pairs are of the same replication (or batch) and the same levels of the other axes; a point
-whose baseline was dropped has no row. All rows of a comparison are tested together (Holm). Of comparisons of
-more than `BOOTSTRAP_ROWS_MAX` rows, the bootstrap is left out (NaN).
+whose baseline was dropped has no row. The rows of one response are tested together (Holm): responses are different
+questions, and of several a study says which is the primary one. A response of which every difference is nothing is
+not tested (`p_holm` is NaN). Of comparisons of more than `BOOTSTRAP_ROWS_MAX` rows, the bootstrap is left out (NaN).
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from kmsim.study.paired import (
     Differences,
     Observations,
     bootstrap_intervals,
-    holm,
+    holm_in_each,
     paired_differences,
     unpaired_differences,
 )
@@ -49,7 +53,7 @@ if TYPE_CHECKING:
 
 BOOTSTRAP_ROWS_MAX = 5_000  # about 5 s of 10 replications
 BY_REPLICATIONS, BY_BATCHES, NO_METHOD = "t over replications", "batch means", ""
-OUTCOMES = ("n", "mean", "sd", "ci_low", "ci_high", "half_width", "method", "lag_1_p")
+OUTCOMES = ("n", "mean", "sd", "ci_low", "ci_high", "half_width", "method", "lag_1_p", "failed_share")
 COMPARED = ("comparison", "response", "unit", "axis", "baseline", "level")
 DIFFERENCE = (
     "n",
@@ -64,6 +68,8 @@ DIFFERENCE = (
     "p_holm",
     "significant",
     "variance_ratio",
+    "baseline_failed_share",
+    "failed_share",
 )
 
 
@@ -76,6 +82,7 @@ class _Observed(NamedTuple):
     number: Ints  # the replication, or the batch
     value: Floats
     by_batches: NDArray[np.bool_]  # by cell
+    failed_share: Floats  # by cell, in percent
 
     @property
     def nr_cells(self) -> int:
@@ -91,7 +98,7 @@ def estimates(runs: pd.DataFrame, responses: pd.DataFrame, axes: Sequence[Axis])
     p = von_neumann(found.cell[in_batches], found.value[in_batches], found.nr_cells)[1]
     method = np.where(found.by_batches, BY_BATCHES, np.where(n > 1, BY_REPLICATIONS, NO_METHOD))
     which = np.divmod(np.arange(found.nr_cells), max(len(found.responses), 1))
-    outcomes = (n, mean, sd, mean - width, mean + width, relative_width(mean, width), method, p)
+    outcomes = (n, mean, sd, mean - width, mean + width, relative_width(mean, width), method, p, found.failed_share)
     return pd.DataFrame(
         {
             **_taken(found.points, which[0]),
@@ -114,6 +121,11 @@ def comparisons(
         return pd.DataFrame(columns=columns)
     found = _observed(runs, responses, names)
     return pd.concat([_comparison(found, axes, config)[columns] for config in configs], ignore_index=True)
+
+
+def same_everywhere(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Of each row of a comparison: was its response left out of the tests, as it does not differ anywhere?"""
+    return rows["p"].notna() & rows["p_holm"].isna()
 
 
 # ---- observations
@@ -140,10 +152,12 @@ def _observed(runs: pd.DataFrame, responses: pd.DataFrame, names: list[str]) -> 
     batch = responses["batch"].to_numpy(np.int64)
     is_batch = batch >= 0
     cell = point_of_run[place] * len(distinct) + code
-    kept = ran[place] & np.isfinite(value)
+    counted = ran[place]
+    kept = counted & np.isfinite(value)
     nr_batches = np.bincount(cell[kept & is_batch], minlength=nr_cells)
     by_batches = (nr_batches > 1) & np.repeat(nr_ran == 1, len(distinct))
-    rows = np.flatnonzero(kept & (is_batch == by_batches[cell]))
+    of_method = is_batch == by_batches[cell]
+    rows = np.flatnonzero(kept & of_method)
     number = np.where(is_batch, batch, runs["replication"].to_numpy(np.int64)[place])[rows]
     order = np.lexsort((number, cell[rows]))
     return _Observed(
@@ -153,7 +167,15 @@ def _observed(runs: pd.DataFrame, responses: pd.DataFrame, names: list[str]) -> 
         number[order],
         value[rows][order],
         by_batches,
+        _failed_share(responses, counted & of_method, cell, nr_cells),
     )
+
+
+def _failed_share(responses: pd.DataFrame, counted: NDArray[np.bool_], cell: Ints, nr_cells: int) -> Floats:
+    """Of each cell the mean share that failed, those included of which nothing was served and the value is NaN."""
+    share = responses["failed_share"].to_numpy(np.float64)
+    known = np.flatnonzero(counted & np.isfinite(share))
+    return moments(cell[known], share[known], nr_cells).mean
 
 
 def _taken(table: pd.DataFrame, rows: Ints) -> dict[str, Any]:
@@ -192,18 +214,28 @@ def _comparison(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig
         boot = bootstrap_intervals(config.name, samples, nr_rows)
     labels = _taken(found.points, plan.point)
     about = {"comparison": config.name, "axis": config.axis, "baseline": baseline, "level": labels[config.axis]}
-    table = {**labels, **about, **_taken(found.responses, plan.response), **_outcome(compared, boot)}
+    p_holm = holm_in_each(plan.response, np.where(_varies(plan, compared), compared.p, np.nan))
+    failed = tuple(found.failed_share[cells] for cells in (plan.baseline_cell, plan.cell))
+    table = {**labels, **about, **_taken(found.responses, plan.response), **_outcome(compared, boot, p_holm, failed)}
     return pd.DataFrame(table, index=range(nr_rows))
 
 
-def _outcome(of: Differences, boot: tuple[Floats, Floats]) -> dict[str, Any]:
+def _varies(plan: _Plan, compared: Differences) -> NDArray[np.bool_]:
+    """Of each row: is there a difference in any row of its response, or a chance of one?"""
+    nothing = (compared.difference == 0) & (compared.low == 0) & (compared.high == 0)
+    varying = plan.response[~nothing & np.isfinite(compared.p)]
+    return np.isin(plan.response, varying)
+
+
+def _outcome(
+    of: Differences, boot: tuple[Floats, Floats], p_holm: Floats, failed: tuple[Floats, ...]
+) -> dict[str, Any]:
     """The columns of `DIFFERENCE`."""
     nothing = np.full(len(of.n), np.nan)
     relative = np.divide(of.difference, of.baseline_mean, out=nothing, where=of.baseline_mean != 0)
-    p_holm = holm(of.p)
     significant = p_holm < 1 - CONFIDENCE
     means = (of.n, of.baseline_mean, of.difference, of.low, of.high, *boot)
-    columns = (*means, relative, of.p, p_holm, significant, of.variance_ratio)
+    columns = (*means, relative, of.p, p_holm, significant, of.variance_ratio, *failed)
     return dict(zip(DIFFERENCE, columns, strict=True))
 
 

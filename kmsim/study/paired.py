@@ -134,12 +134,20 @@ def _p_of_no_difference(apart: Floats, error: Floats, freedom: Floats) -> Floats
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm-adjusted p-values: in at most 5 % of studies is any below 0.05 by chance alone; NaN is not a test."""
+    """Holm-adjusted p-values: in at most 5 % of families is any below 0.05 by chance alone; NaN is not a test."""
     given = np.asarray(p, np.float64)
     tested = np.flatnonzero(~np.isnan(given))
     order = tested[np.argsort(given[tested], kind="stable")]
     found = np.full(len(given), np.nan)
     found[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1)
+    return found
+
+
+def holm_in_each(family: Ints, p: Floats) -> Floats:
+    """The same within each family of tests (Holm, A simple sequentially rejective multiple test procedure, 1979)."""
+    found = np.full(len(p), np.nan)
+    for one in np.unique(family):
+        found[family == one] = holm(p[family == one])
     return found
 
 

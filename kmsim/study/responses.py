@@ -44,6 +44,7 @@ class Value(NamedTuple):
     unit: str
     batch: int
     value: float
+    failed_share: float  # of the allocations whose latency or rate it is, in percent; NaN where it is about none
 
 
 class Measured(NamedTuple):
@@ -61,16 +62,19 @@ def responses_of(result: Result, configs: Iterable[ResponseConfig]) -> list[Valu
     """Every response of the run, then, window by window, those that are measured in windows."""
     wanted = list(configs)
     run = Measured(result.tables, result.page_size_bytes)
-    values = [Value(config.name, config.unit, WHOLE_RUN, _value(run, config)) for config in wanted]
+    values = [_value(run, config, WHOLE_RUN) for config in wanted]
     for number, tables in enumerate(result.batches):
         window = Measured(tables, result.page_size_bytes)
         of_window = [config for config in wanted if config.measure in _OF_WINDOWS]
-        values += [Value(config.name, config.unit, number, _value(window, config)) for config in of_window]
+        values += [_value(window, config, number) for config in of_window]
     return values
 
 
-def _value(run: Measured, config: ResponseConfig) -> float:
-    return float(_OF_RUNS[config.measure](run, config))
+def _value(run: Measured, config: ResponseConfig, batch: int) -> Value:
+    value = float(_OF_RUNS[config.measure](run, config))
+    of_served = MEASURES[config.measure].of_served and config.of_kind != "free"
+    asking = config.model_copy(update={"kind": "alloc"})
+    return Value(config.name, config.unit, batch, value, _failed_share(run, asking) if of_served else NAN)
 
 
 def quantile_ns(buckets: Table, thousandths: int) -> float:
@@ -155,6 +159,9 @@ def _share_of(column: str) -> Callable[[Measured, ResponseConfig], float]:
         return _ratio(operations[column].sum(), (operations["count"] + operations["failed"]).sum(), times=100)
 
     return share
+
+
+_failed_share = _share_of("failed")
 
 
 # ---- of time and locks
@@ -312,7 +319,7 @@ _OF_WINDOWS: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "operations": _sum_of("count"),
     "throughput": _throughput,
     "failed": _sum_of("failed"),
-    "failed_share": _share_of("failed"),
+    "failed_share": _failed_share,
     "slow_path_share": _share_of("needs_slow_path"),
     "vmalloc_share": _share_of("to_vmalloc"),
     "asked": lambda run, config: float(_operations(run, config)["asked_bytes"].sum()) / MIB,

@@ -1,13 +1,14 @@
 """A study in a terminal: every number with its interval, nothing wider than the screen."""
 
 import math
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from kmsim.plots.study_terminal import estimate, show_study
-from tests.plots.studies import made_up_study
+from kmsim.plots.study_terminal import ONE_SEED, SERVED_ONLY, estimate, show_study
+from tests.plots.studies import MadeUpStudy, made_up_study
 
 
 def row(mean: float, width: float) -> dict[str, float]:
@@ -42,3 +43,41 @@ def test_every_estimate_is_there_at_any_width(width: int) -> None:
     words = " ".join(out.getvalue().split())
     assert all(estimate(one) in words for one in shown.to_dict("records"))
     assert lines[0].startswith(f"{study.name}: {len(study.runs):,} runs of ")
+
+
+def said_of(study: MadeUpStudy) -> str:
+    out = StringIO()
+    show_study(study, Console(file=out, width=200, highlight=False))
+    return " ".join(out.getvalue().split())
+
+
+def with_primary(study: MadeUpStudy, name: str) -> MadeUpStudy:
+    responses = [one.model_copy(update={"primary": one.name == name}) for one in study.inquiry.responses]
+    return replace(study, inquiry=study.inquiry.model_copy(update={"responses": tuple(responses)}))
+
+
+def test_the_share_that_failed_stands_below_a_latency_and_beside_a_difference() -> None:
+    study = made_up_study()
+    assert SERVED_ONLY not in said_of(study)
+    of_latency = study.responses["response"] == "latency_p999"
+    failed = study.responses.assign(failed_share=study.responses["failed_share"].mask(of_latency, 12.5))
+    said = said_of(replace(with_primary(study, "latency_p999"), responses=failed))
+    assert "12 % failed" in said
+    assert "12.5 -> 12.5" in said
+    assert SERVED_ONLY in said
+
+
+def test_what_is_primary_is_said_first_and_what_is_the_same_is_named() -> None:
+    study = made_up_study()
+    held = study.responses["value"].mask(study.responses["response"] == "memory_held", 3.0)
+    said = said_of(replace(with_primary(study, "unusable_index"), responses=study.responses.assign(value=held)))
+    assert "of unusable_index, which is primary: " in said
+    assert "the same everywhere, and not tested: memory_held" in said
+
+
+def test_one_replication_is_no_result() -> None:
+    study = made_up_study()
+    assert ONE_SEED not in said_of(study)
+    first = study.runs[study.runs["replication"] == 0]
+    alone = study.responses[study.responses["run"].isin(first["run"])]
+    assert ONE_SEED in said_of(replace(study, runs=first, responses=alone))

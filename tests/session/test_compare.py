@@ -41,7 +41,7 @@ def test_what_is_worse_decides_the_exit_code(shell: Shell) -> None:
     assert "costs.alloc_fast.value" in dear.out
     assert "600ns" in dear.out
     assert "runs are paired by replication and equal seed" in dear.out
-    assert "worse: latency_mean at live 16 by" in dear.out
+    assert "live 16: latency_mean is worse by" in dear.out
     assert shell("compare", "study", "dear").code == 0
     assert shell("compare", "dear", "study", "--worse-by", "latency_mean=5%").code == 0
     assert shell("compare", "study", "dear", "--worse-by", "9.99", "--worse-by", "lock_wait_share=50").code == 0

@@ -22,6 +22,7 @@ from kmsim.study.estimates import (
     OUTCOMES,
     comparisons,
     estimates,
+    same_everywhere,
 )
 from kmsim.study.paired import paired_difference
 from kmsim.study.statistics import batch_mean_interval, mean_interval
@@ -55,6 +56,7 @@ def collected(seed: int = 1, replications: int = 4, batches: int = 0, axes: tupl
                     value = 100 + 5 * point + common[replication, k] + rng.normal()
                     about = {"run": run, "point": point, "replication": replication, "batch": batch}
                     rows.append({**about, "response": response, "unit": unit, "value": value})
+                    rows[-1]["failed_share"] = float(point) if response == "latency" else math.nan
     return Tables(pd.DataFrame(runs), pd.DataFrame(rows))
 
 
@@ -209,10 +211,10 @@ def test_rows_come_by_response_and_then_by_point() -> None:
     assert found["level"].unique().tolist() == ["8"]
 
 
-def test_all_rows_of_one_comparison_are_tested_together() -> None:
+def test_all_rows_of_one_response_of_a_comparison_are_tested_together() -> None:
     configs = ({"axis": "page_size"}, {"axis": "max_page_order", "responses": ["waste"]})
     found = compare(collected(), *configs)
-    for _, rows in found.groupby("comparison"):
+    for _, rows in found.groupby(["comparison", "response"]):
         # As statsmodels and R do it: p.adjust(method = "holm").
         p = rows["p"].sort_values()
         expected = np.minimum(np.maximum.accumulate(p * np.arange(len(p), 0, -1)), 1)
@@ -236,6 +238,63 @@ def test_a_comparison_of_some_points(where: dict[str, object], rows: set[tuple[s
     found = compare(collected(), {"axis": "page_size", "where": where})
     assert set(zip(found["page_size"], found["max_page_order"], strict=True)) == rows
     assert len(found) == 2 * len(rows)
+
+
+def test_a_response_that_is_the_same_everywhere_is_not_tested_and_costs_the_others_nothing() -> None:
+    tables = collected()
+    of_waste = tables.responses["response"] == "waste"
+    constant = Tables(tables.runs, tables.responses.assign(value=tables.responses["value"].mask(of_waste, 7.0)))
+    found = compare(constant, {"axis": "page_size"})
+    same = found["response"] == "waste"
+    assert found.loc[same, "p_holm"].isna().all()
+    assert not found.loc[same, "significant"].any()
+    assert same_everywhere(found).tolist() == same.tolist()
+    alone = compare(collected(), {"axis": "page_size", "responses": ["latency"]})
+    assert found.loc[~same, "p_holm"].tolist() == alone["p_holm"].tolist()
+
+
+def test_a_large_difference_of_one_response_is_not_hidden_by_many_others() -> None:
+    """One of +66 %, n = 4, beside 100 responses that differ by chance alone."""
+    tables = collected(axes=(PAGES,))
+    rows = tables.responses[tables.responses["response"] == "latency"]
+    rng = np.random.default_rng(3)
+    noise = [rows.assign(response=f"r{k}", value=100 + rng.normal(size=len(rows))) for k in range(100)]
+    worse = rows.assign(value=100 + 66 * (rows["point"] > 0) + rng.normal(scale=5, size=len(rows)))
+    found = compare(Tables(tables.runs, pd.concat([worse, *noise])), {"axis": "page_size"}, axes=(PAGES,))
+    assert found.loc[found["response"] == "latency", "significant"].all()
+
+
+def test_within_a_response_at_most_one_null_study_of_twenty_shows_a_difference() -> None:
+    shown = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        tables = collected(axes=(PAGES,))
+        rows = tables.responses[tables.responses["response"] == "latency"]
+        null = Tables(tables.runs, rows.assign(value=rng.normal(size=len(rows))))
+        shown += bool(compare(null, {"axis": "page_size", "paired": False}, axes=(PAGES,))["significant"].any())
+    # 20 are expected at most; 33 or more come in one of a thousand tries.
+    assert shown <= 32
+
+
+def test_the_share_that_failed_stands_beside_what_is_of_those_that_did_not() -> None:
+    tables = collected()
+    of_points = estimates(tables.runs, tables.responses, AXES)
+    latency = of_points[of_points["response"] == "latency"]
+    assert latency["failed_share"].tolist() == latency["point"].tolist()
+    assert of_points.loc[of_points["response"] == "waste", "failed_share"].isna().all()
+    found = compare(tables, {"axis": "max_page_order", "responses": ["latency"]})
+    assert (found["failed_share"] - found["baseline_failed_share"]).tolist() == [1.0] * 3
+
+
+def test_a_point_at_which_nothing_was_served_has_failed_altogether() -> None:
+    tables = collected()
+    of_first = (tables.responses["point"] == 0) & (tables.responses["response"] == "latency")
+    none = tables.responses.assign(
+        value=tables.responses["value"].mask(of_first),
+        failed_share=tables.responses["failed_share"].mask(of_first, 100),
+    )
+    row = only(estimates(tables.runs, none, AXES), point=0, response="latency")
+    assert (row["n"], row["failed_share"]) == (0, 100)
 
 
 def test_a_point_without_its_baseline_has_no_row() -> None:
@@ -330,7 +389,8 @@ def test_a_hundred_thousand_points_are_little_work() -> None:
     responses = pd.DataFrame({**about, "value": np.arange(len(run), dtype=np.float64)})
     tracemalloc.start()
     with little_work():
-        found = estimates(runs, responses, axes)
+        responses["failed_share"] = math.nan
+    found = estimates(runs, responses, axes)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found["mean"].tolist() == responses["value"].tolist()

@@ -67,6 +67,7 @@ def large_study(out: Path) -> None:
         "response": np.tile(np.array(names), NR_POINTS),
         "unit": np.full(NR_POINTS * NR_RESPONSES, "ns"),
         "value": rng.lognormal(5, 0.2, NR_POINTS * NR_RESPONSES),
+        "failed_share": np.zeros(NR_POINTS * NR_RESPONSES),
     }
     pq.write_table(pa.table({name: values[name] for name in TABLES["responses"]}), out / "responses.parquet")
     axes = [

@@ -55,6 +55,20 @@ def test_a_response_is_about_operations_whose_flags_contain_its_own(gfp: str, co
     assert value_of(result_of_core(core), "operations", gfp=gfp) == count
 
 
+def failed_beside(result: Result, measure: str, **filters: Any) -> float:
+    (found,) = responses_of(result, [ResponseConfig.model_validate({"measure": measure, **filters})])
+    return found.failed_share
+
+
+def test_beside_what_is_of_those_that_were_served_stands_the_share_that_was_not() -> None:
+    result = result_of_core(two_kinds())
+    for measure in ("latency_mean", "latency_p99", "latency_max", "time_per_mib", "throughput"):
+        assert failed_beside(result, measure) == 100 / 3
+    assert math.isnan(failed_beside(result, "latency_mean", kind="free"))
+    assert math.isnan(failed_beside(result, "failed_share"))
+    assert math.isnan(failed_beside(result, "memory_held"))
+
+
 def test_shares_are_of_all_that_was_tried_and_rates_of_what_was_done() -> None:
     result = result_of_core(two_kinds())
     assert value_of(result, "failed_share") == value_of(result, "slow_path_share") == 100 / 3
