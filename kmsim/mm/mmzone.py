@@ -244,7 +244,8 @@ work_t = np.dtype(
             ("lines_memory", np.int64),
             ("lines_shared", np.int64),  # lines of a zone that another CPU has read (see mm.zone_lines)
             ("watermark_checks", np.int64),  # zones whose marks were compared
-            ("pages_checked", np.int64),  # one by one, in walks over a block
+            ("pages_checked", np.int64),
+            ("tails_walked", np.int64),  # pages behind the first of a block (see mm.tail_pages)
             ("bytes_zeroed", np.int64),
             ("pages_freed", np.int64),  # one by one, as parts of one request
         ],

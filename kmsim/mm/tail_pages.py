@@ -19,7 +19,7 @@ from kmsim.mm.mmzone import Machine
 @core
 def free_tail_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Take the flags of a block's other pages away (kernel: free_pages_prepare)."""
-    m.work[0].pages_checked += (1 << order) - 1
+    m.work[0].tails_walked += (1 << order) - 1
     if m.params[0].tails_written:
         touch_block(m, ac, pfn, order)
 
@@ -28,5 +28,5 @@ def free_tail_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
 @core
 def prep_compound_page(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Make each of a block's other pages name the first (kernel: prep_compound_page)."""
-    m.work[0].pages_checked += (1 << order) - 1
+    m.work[0].tails_walked += (1 << order) - 1
     touch_tails(m, ac, pfn, order)

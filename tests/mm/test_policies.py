@@ -173,7 +173,7 @@ def test_a_copy_of_a_policy_decides_the_same_compiled(policy: str, tmp_path: Pat
 def test_the_scenario_asks_every_policy() -> None:
     newest, old = scenario.play_both()
     assert newest["handed_out"] != old["handed_out"]
-    assert 0 < newest["checked"] < old["checked"]
+    assert newest["checked"] == 0 != old["checked"]
 
 
 # ---- files that cannot

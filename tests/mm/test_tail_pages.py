@@ -31,7 +31,7 @@ def freed(*, tails_written: bool, order: int) -> tuple[int, int]:
         pfn = drivers.alloc(m, 0, MOVABLE, order)
         m.work[0] = 0
         drivers.free(m, 0, pfn, order)
-        found.append((int(m.work[0].pages_checked), lines(m)))
+        found.append((int(m.work[0].tails_walked), lines(m)))
     return found[0][0], found[0][1] - found[1][1]
 
 
@@ -52,6 +52,6 @@ def test_a_compound_page_is_walked_once_more(order: int) -> None:
     for gfp in (MOVABLE, COMPOUND):
         m = machine()
         drivers.alloc(m, 0, gfp, order)
-        found.append((int(m.work[0].pages_checked), lines(m)))
+        found.append((int(m.work[0].tails_walked), lines(m)))
     nr_tails = (1 << order) - 1
     assert found[1] == (found[0][0] + nr_tails, found[0][1] + nr_tails)

@@ -50,6 +50,7 @@ def no_light_work(s: Core) -> None:
     work = s.m.work[0]
     work.watermark_checks = 0
     work.pages_checked = 0
+    work.tails_walked = 0
     work.lines_hot = 0
     work.lines_other = 0
     work.lines_sequential = 0
@@ -80,7 +81,7 @@ def instructions_ps(s: Core) -> int:
         + work.blocks_moved * price.page_moved
         + work.frames_scanned * price.frame_scanned
         + work.watermark_checks * price.watermark_check
-        + work.pages_checked * price.page_check
+        + (work.pages_checked + work.tails_walked) * price.page_check
         + work.bytes_zeroed * price.zero_byte
         + work.pages_freed * price.free_fast
     )
@@ -161,7 +162,8 @@ def light_instructions_ps(s: Core) -> int:
     """The instructions of what is done outside locks."""
     work = s.m.work[0]
     price = s.prices[0]
-    return int(work.watermark_checks * price.watermark_check + work.pages_checked * price.page_check)
+    nr_walked = work.pages_checked + work.tails_walked
+    return int(work.watermark_checks * price.watermark_check + nr_walked * price.page_check)
 
 
 @small

@@ -23,6 +23,7 @@ INSTRUCTIONS = {
     "frames_scanned": "frame_scanned",
     "watermark_checks": "watermark_check",
     "pages_checked": "page_check",
+    "tails_walked": "page_check",
     "bytes_zeroed": "zero_byte",
     "pages_freed": "free_fast",
 }
