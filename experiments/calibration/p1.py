@@ -25,7 +25,7 @@ MEASURED = Path(__file__).parent / "p1.csv"
 MACHINE = COSTS = "xeon-gold-5320"
 GFP = "GFP_HIGHUSER_MOVABLE|__GFP_THISNODE"
 SEED = 1
-ERROR_BARS = {0: 15.0, 4: 25.0, 9: 25.0}  # percent, by order
+ERROR_BARS = {0: 15.0, 2: 25.0, 4: 25.0, 7: 25.0, 9: 25.0}  # percent, by order
 
 # The workload that each curve is of, and what is added up in it.
 CURVES = {
@@ -35,7 +35,8 @@ CURVES = {
     "rand": ("rand", ("free",)),
 }
 WORKLOADS = {"bulk": ("bulk get", "bulk put"), "repeat": ("repeat",), "rand": ("rand",)}
-LINES_PER_CACHE = 10  # struct pages that each thread's blocks have, over those that its cache keeps
+PAGES = 1_290_555  # that each of P1's threads took
+PAGES_OF_MANY, MANY = 645_277, 14  # from so many cores on
 BLOCKS_MIN = 2520  # what P1's threads took of order 9
 
 
@@ -48,9 +49,9 @@ class Run(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """How large a run is: its cache, of which a thread's blocks are a multiple; None is the price list's own."""
+    """How large a run is: one in so many of P1's pages, and of the lines that a cache keeps."""
 
-    cache_lines: int | None = None
+    one_in: int = 1
 
 
 def measured() -> pd.DataFrame:
@@ -67,7 +68,6 @@ def runs_of(points: pd.DataFrame) -> list[Run]:
 def settings(run: Run, prices: Mapping[str, float], scale: Scale) -> list[str]:
     """What a run changes in the shipped workload; prices in ns."""
     thread = "workload.threads[0]"
-    lines = scale.cache_lines
     sets = [
         f"machine={MACHINE}",
         f"costs={COSTS}",
@@ -77,16 +77,17 @@ def settings(run: Run, prices: Mapping[str, float], scale: Scale) -> list[str]:
         f"{thread}.requests[0].order={run.order}",
     ]
     sets += [f"costs.{name}.value={round(PS_PER_NS * price)}ps" for name, price in prices.items()]
-    if lines is not None:
-        sets.append(f"costs.cache_lines.value={lines}")
+    if scale.one_in > 1:
+        sets.append(f"costs.cache_lines.value={shipped_costs().cache_lines.value // scale.one_in}")
     if run.workload != "repeat":
-        sets.append(f"{thread}.live={nr_blocks(run.order, lines or shipped_costs().cache_lines.value)}")
+        sets.append(f"{thread}.live={nr_blocks(run, scale)}")
     return sets
 
 
-def nr_blocks(order: int, cache_lines: int) -> int:
+def nr_blocks(run: Run, scale: Scale) -> int:
     """How many blocks each thread takes."""
-    return max(LINES_PER_CACHE * cache_lines >> order, BLOCKS_MIN)
+    nr_pages = (PAGES_OF_MANY if run.cores >= MANY else PAGES) // scale.one_in
+    return max(nr_pages >> run.order, BLOCKS_MIN)
 
 
 def shipped_costs() -> CostsConfig:

@@ -163,6 +163,7 @@ class MachineConfig(Model):
     caches: Annotated[tuple[CacheConfig, ...], Field(max_length=CACHES_MAX)] = ()
     vmalloc: VmallocConfig = VmallocConfig()
     check_pages: Bool = NEWEST.check_pages
+    tails_written: Bool = NEWEST.tails_written
     timeslice: Annotated[int, time(TIME_UNITS["us"])] = 3 * TIME_UNITS["ms"]
     sysctl: SysctlConfig = SysctlConfig()
     state: State = Fresh()

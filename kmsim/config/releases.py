@@ -15,6 +15,7 @@ _SERIES = re.compile(r"([1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,3})(?![0-9])")
 POLICY_KEYS = {
     "auto_tune": ("pcp", "auto_tune"),
     "check_pages": ("check_pages",),
+    "tails_written": ("tails_written",),
     "batch_scale_max": ("pcp", "batch_scale_max"),
 }
 

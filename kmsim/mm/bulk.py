@@ -15,11 +15,13 @@ from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.numastat import zone_statistics
-from kmsim.mm.page_alloc import PAGES_DONE, REFILL, RUNG_BULK, alloc_begin, free_begin, resume
+from kmsim.mm.page_alloc import PAGES_DONE, REFILL, alloc_begin, free_begin, resume
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, pcp_trylock, rmqueue_bulk
+from kmsim.mm.prep_new_page import RUNG_BULK
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
+from kmsim.mm.zone_lines import read_count
 from kmsim.mm.zonelist import first_zoneref, is_remote, next_zoneref, numa_node_id
 
 
@@ -58,6 +60,7 @@ def bulk_zone(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> ZoneIdx:
     zone = int(m.zonerefs[zoneref].zone)
     while zone != NO_ZONE and not is_remote(m, zone, preferred_zoneref):
         m.work[0].watermark_checks += 1
+        read_count(m, ac, zone)
         mark = wmark_pages(m, zone, WMARK_LOW) + nr_pages
         # The kernel reads the reserve for the preferred zone's type here, not for the request's.
         if zone_watermark_fast(m, zone, 0, mark, m.zonerefs[preferred_zoneref].zone_type, ALLOC_WMARK_LOW):

@@ -7,10 +7,11 @@ more. So a touch is one of four:
     other       another CPU touched it last, and that CPU's cache still has it
     sequential  no cache has it, but it is beside the line that this CPU last fetched: prefetched
     memory      no cache has it otherwise
-All but the first are misses. Every touch refreshes the line's age (least recently used goes first)
-and takes it away from other CPUs, as a write does.
+All but the first are misses. The first pages of blocks of order k are 2^k lines apart, and so share one in 2^k of the
+cache's sets: in a request of that order each miss counts as 2^k misses. Every touch refreshes the line's age (least
+recently used goes first) and takes it away from other CPUs, as a write does.
 
-Leaves out: levels of cache, sharing of lines that are only read, associativity, other data that
+Leaves out: levels of cache, sharing of lines that are only read, what else depends on sets, other data that
 competes for the cache, pages of the memory itself. List heads are lines of the zone or of the pcp,
 whose lock's price covers them. While memory is being set up `cache_lines` is NO_CACHES: no touch is
 seen then, so that every line starts in no cache, without a write to every page record. Ages are
@@ -23,6 +24,8 @@ from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, Order, Pfn
 from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
+
+SET_BITS = 10  # a cache of 2^10 sets (assumed: a server CPU's second-level cache, 1.25 MiB in 20 ways)
 
 
 @small
@@ -47,7 +50,7 @@ def touch(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
         page.touched = now & U32_MAX
         m.work[0].lines_hot += 1
     else:
-        miss(m, cpu, pfn)
+        miss(m, ac, cpu, pfn)
 
 
 @small
@@ -59,18 +62,22 @@ def touch_neighbour(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
 
 @core
 def touch_block(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
-    """Count a walk over all struct pages of a block: those behind the first are as hot as the last.
+    """Count a walk over all struct pages of a block; whoever took it off a list has just touched the first."""
+    touch(m, ac, pfn)
+    if order:
+        touch_tails(m, ac, pfn, order)
 
-    The first has its own record, and whoever took the block off a list has just touched it; of the
-    others only the last one's is read and stamped, since 2^order writes would cost too much. Where
-    no cache has that, they come by the prefetcher.
+
+@core
+def touch_tails(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
+    """Count a walk over the struct pages of a block of order > 0 behind the first: they are as hot as the last.
+
+    Only that one's record is read and stamped, since 2^order writes would cost too much. Where no cache
+    has it, they come by the prefetcher.
     """
     if m.params[0].cache_lines == NO_CACHES:
         return
-    touch(m, ac, pfn)
     nr_others = (1 << order) - 1
-    if nr_others == 0:
-        return
     cpu = int(m.contexts[ac].cpu)
     last = pfn + nr_others
     if is_cached(m, cpu, last):
@@ -115,7 +122,7 @@ def stamp(m: Machine, cpu: CpuIdx, pfn: Pfn) -> None:
 
 
 @small
-def miss(m: Machine, cpu: CpuIdx, pfn: Pfn) -> None:
+def miss(m: Machine, ac: ContextIdx, cpu: CpuIdx, pfn: Pfn) -> None:
     """Count a touch that is not hot."""
     if m.params[0].cache_lines == NO_CACHES:
         return
@@ -127,5 +134,5 @@ def miss(m: Machine, cpu: CpuIdx, pfn: Pfn) -> None:
         else:
             m.work[0].lines_memory += 1
         m.cpus[cpu].last_pfn = pfn
-    m.cpus[cpu].nr_misses += 1
+    m.cpus[cpu].nr_misses += 1 << min(int(m.contexts[ac].order), SET_BITS)
     stamp(m, cpu, pfn)

@@ -8,6 +8,7 @@ Each is one file of `mm`; the rest of `mm` calls its *verbs* and nothing else of
     pcp_tuned    note_alloc, nr_pcp_alloc, nr_to_drain, decay_pcp_high     where params.auto_tune is on
     pcp_fixed    the same                                                  where it is off
     new_pages    check_new_pages                                           where params.check_pages is on
+    tail_pages   free_tail_pages, prep_compound_page                       of blocks of order > 0
     fallback     rmqueue_fallback                                          always
 
 A row says, by data, what a release does: its fields are those fields of `mm.mmzone.Params` that follow from the
@@ -48,11 +49,12 @@ class Kernel(NamedTuple):
 
     auto_tune: bool
     check_pages: bool
+    tails_written: bool = True
     batch_scale_max: int = 5
 
 
 # The policies: files of `mm` by these names.
-POLICIES = ("fallback", "new_pages", "pcp_fixed", "pcp_tuned")
+POLICIES = ("fallback", "new_pages", "pcp_fixed", "pcp_tuned", "tail_pages")
 
 # The releases that are built in, by major and minor number.
 KERNELS = {

@@ -17,7 +17,8 @@ from kmsim.mm.gfp import GFP_COMP
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, Pfn
 from kmsim.mm.limits import SIZE_MAX
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
-from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin
+from kmsim.mm.page_alloc import alloc_begin, free_begin
+from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.slub import pages_resume, slab_alloc_begin, slab_free_begin, slab_resume
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub

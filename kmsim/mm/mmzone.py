@@ -132,6 +132,8 @@ zone_t = np.dtype(
             ("node", np.int64),  # kernel: zone_to_nid
             ("zone_type", np.int64),  # kernel: zone_idx
             ("vm_numa_event", np.int64, (NR_VM_NUMA_EVENT_ITEMS,)),  # of all CPUs
+            ("count_version", np.int64),  # of the lines that CPUs read without the lock (see mm.zone_lines)
+            ("lists_version", np.int64),
         ],
     )
 )
@@ -152,6 +154,8 @@ pcp_t = np.dtype(
             ("lists", np.int64),  # the first of its NR_PCP_LISTS list heads in `pages`
             ("vm_stat_diff", np.int64),  # per_cpu_zonestat: this CPU's pending delta of NR_FREE_PAGES
             ("stat_threshold", np.int64),
+            ("count_seen", np.int64),  # the versions of the zone's lines that this CPU has seen last
+            ("lists_seen", np.int64),
         ],
     )
 )
@@ -223,6 +227,7 @@ class Params(NamedTuple):
     nr_cpus: int
     auto_tune: bool  # per-CPU lists size themselves (mm.pcp_tuned), or have a fixed size (mm.pcp_fixed)
     check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
+    tails_written: bool  # a free writes every page of its block, or only counts them (see mm.tail_pages)
     batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it
@@ -249,8 +254,10 @@ work_t = np.dtype(
             ("lines_other", np.int64),
             ("lines_sequential", np.int64),
             ("lines_memory", np.int64),
+            ("lines_shared", np.int64),  # lines of a zone that another CPU has read (see mm.zone_lines)
             ("watermark_checks", np.int64),  # zones whose marks were compared
             ("pages_checked", np.int64),
+            ("tails_walked", np.int64),  # pages behind the first of a block (see mm.tail_pages)
             ("bytes_zeroed", np.int64),
             ("pages_freed", np.int64),  # one by one, as parts of one request
         ],

@@ -48,7 +48,6 @@ from kmsim.mm.gfp import (
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_NOMEMALLOC,
-    GFP_ZERO,
     gfp_to_alloc_flags,
     gfp_zone,
 )
@@ -75,7 +74,6 @@ from kmsim.mm.mmzone import (
     Machine,
     pcp_index,
 )
-from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.numastat import zone_statistics
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import (
@@ -90,16 +88,16 @@ from kmsim.mm.pcp import (
     pcp_trylock,
     rmqueue_bulk,
 )
+from kmsim.mm.prep_new_page import RUNG_ADJUSTED, RUNG_FAILED, RUNG_FAST, RUNG_RETRY
 from kmsim.mm.rmqueue import rmqueue
+from kmsim.mm.tail_pages import free_tail_pages
 from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
 from kmsim.mm.watermark import wake_all_kswapds, wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
+from kmsim.mm.zone_lines import read_count, read_lists, write_lists
 from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, numa_node_id, page_zone
 
 # What a context does next; PAGES_DONE: nothing.
 PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, AT_SLOW_PATH, PREP = range(8)  # PREP: see mm.page_request
-
-# How far down the ladder an allocation is.
-RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
 
 
 @small
@@ -153,6 +151,9 @@ def zone_allows(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
     context = m.contexts[ac]
     zone = m.zones[z]
     order = context.order
+    read_count(m, ac, z)
+    if order:
+        read_lists(m, ac, z)
     alloc_flags = context.alloc_flags
     highest_zoneidx = context.highest_zoneidx
     if not zone.zone_flags & ZONE_BELOW_HIGH:
@@ -315,6 +316,7 @@ def rmqueue_buddy(m: Machine, ac: ContextIdx) -> int:
     if pfn == NO_PAGE and context.alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
         pfn = rmqueue_smallest(m, ac, context.order, MIGRATE_HIGHATOMIC)
     if pfn != NO_PAGE:
+        write_lists(m, ac, 1)
         context.to_check = m.params[0].check_pages << context.order
         return allocated(m, ac, pfn)
     wake_for_boost(m, ac)
@@ -329,12 +331,14 @@ def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> int:
     z = page_zone(m, pfn)
     context.zone = z
     context.gfp = context.to_check = 0
+    context.order = order
     m.events[PGFREE] += 1 << order
+    if order:
+        free_tail_pages(m, ac, pfn, order)
     p = pcp_index(m, z, context.cpu)
     if not pcp_allowed_order(m, order) or not pcp_trylock(m, ac, p):
         touch(m, ac, pfn)  # kernel: free_pages_prepare; of other blocks, `pcp_put` touches the page
         context.pfn = pfn
-        context.order = order
         context.stage = FREE_BUDDY
         return want_lock(m, ac, zone_lock(z))
     pindex = pcp_put(m, ac, p, pfn, order)
@@ -353,6 +357,7 @@ def free_buddy_locked(m: Machine, ac: ContextIdx) -> int:
     """Free a block that the per-CPU lists do not hold (kernel: free_one_page)."""
     context = m.contexts[ac]
     split_large_buddy(m, ac, context.pfn, context.order, False)
+    write_lists(m, ac, 1)
     context.stage = PAGES_DONE
     return DONE
 
@@ -370,21 +375,3 @@ def drain_locked(m: Machine, ac: ContextIdx) -> int:
             zone.zone_flags &= ~ZONE_BELOW_HIGH
     context.stage = PAGES_DONE
     return DONE
-
-
-@small
-def after_lock(m: Machine, ac: ContextIdx) -> None:
-    """Check and zero new pages, once for each request that is done; after a free or a failure it does nothing."""
-    if m.contexts[ac].to_check or m.contexts[ac].gfp & GFP_ZERO:
-        prep_new_pages(m, ac)
-
-
-@core
-def prep_new_pages(m: Machine, ac: ContextIdx) -> None:
-    """Check the context's new block, and zero it, or its pages of a bulk request (kernel: prep_new_page)."""
-    context = m.contexts[ac]
-    if context.to_check:
-        check_new_pages(m, ac, int(context.pfn), int(context.order))
-    if context.gfp & GFP_ZERO:
-        nr_blocks = context.nr_populated if context.attempt == RUNG_BULK else int(context.pfn != NO_PAGE)
-        m.work[0].bytes_zeroed += nr_blocks << (context.order + m.params[0].page_shift)

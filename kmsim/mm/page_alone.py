@@ -7,7 +7,8 @@ the slow path: a request that wants it fails. Invariant and lock order: as in `m
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.page_alloc import after_lock, alloc_node_begin, free_begin, resume
+from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
+from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.zonelist import numa_node_id
 
 

@@ -6,11 +6,11 @@ Leaves out all else: see `mm.page_alloc`. Invariant: PREP follows a block, never
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.mm.page_alloc import PAGES_DONE, PREP, after_lock, resume
+from kmsim.mm.page_alloc import PAGES_DONE, PREP, resume
 from kmsim.mm.page_chain import chain_alloc_resume
+from kmsim.mm.prep_new_page import after_lock, is_to_be_prepared
 from kmsim.mm.wants import DONE, want_to_go_on
 
 
@@ -18,7 +18,7 @@ from kmsim.mm.wants import DONE, want_to_go_on
 def then_prepared(m: Machine, ac: ContextIdx, wants: int) -> int:
     """What the request wants: as the page allocator says, and to go on where its new pages are to be prepared."""
     context = m.contexts[ac]
-    if wants == DONE and (context.to_check or context.gfp & GFP_ZERO) and context.pfn != NO_PAGE:
+    if wants == DONE and is_to_be_prepared(m, ac) and context.pfn != NO_PAGE:
         context.stage = PREP
         return want_to_go_on(m, ac)
     return wants

@@ -35,6 +35,7 @@ from kmsim.mm.mmzone import (
 from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.rmqueue import rmqueue
+from kmsim.mm.zone_lines import write_lists
 
 NO_CPU = -1
 
@@ -147,6 +148,7 @@ def rmqueue_bulk(m: Machine, ac: ContextIdx) -> None:
     p = pcp_index(m, context.zone, context.cpu)
     head = int(m.pcps[p].lists) + int(context.pindex)
     mode = RMQUEUE_NORMAL
+    nr_blocks = 0
     for _ in range(context.nr_pages):
         pfn, mode = rmqueue(m, ac, mode)
         if pfn == NO_PAGE:
@@ -156,7 +158,9 @@ def rmqueue_bulk(m: Machine, ac: ContextIdx) -> None:
         mark_pcp(m, pfn, order)
         list_add_tail(m, ac, pfn, head)
         m.pcps[p].count += 1 << order
-        m.work[0].blocks_moved += 1
+        nr_blocks += 1
+    m.work[0].blocks_moved += nr_blocks
+    write_lists(m, ac, nr_blocks)
 
 
 @small
@@ -183,6 +187,7 @@ def free_pcppages_bulk(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pin
     pcp = m.pcps[p]
     nr_pages = min(pcp.count, nr_pages)
     pindex -= 1
+    nr_blocks = 0
     while nr_pages > 0:
         pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
         head = int(pcp.lists) + pindex
@@ -197,4 +202,6 @@ def free_pcppages_bulk(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pin
             nr_pages -= 1 << order
             pcp.count -= 1 << order
             free_one_page(m, ac, pfn, order, pageblock_migratetype(m, pfn), False)
-            m.work[0].blocks_moved += 1
+            nr_blocks += 1
+    m.work[0].blocks_moved += nr_blocks
+    write_lists(m, ac, nr_blocks)

@@ -44,14 +44,12 @@ def hold_while_waiting(m: Machine, ac: ContextIdx, wants: int) -> None:
 
 
 @small
-def hold_if_used(m: Machine, ac: ContextIdx, is_alloc: bool) -> bool:
-    """Hold the list that a request has just begun on, unless it goes to the zone; does it hold one?"""
+def hold_if_used(m: Machine, ac: ContextIdx, is_alloc: bool) -> None:
+    """Hold the list that a request has just begun on, unless it goes to the zone."""
     context = m.contexts[ac]
     is_done = context.stage == PAGES_DONE and (not is_alloc or context.pfn != NO_PAGE)
-    if not is_done and not moves_many(m, ac):
-        return False
-    hold_pcp(m, ac, pcp_index(m, context.zone, context.cpu))
-    return True
+    if is_done or moves_many(m, ac):
+        hold_pcp(m, ac, pcp_index(m, context.zone, context.cpu))
 
 
 @small

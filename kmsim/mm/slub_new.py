@@ -24,7 +24,8 @@ from kmsim.mm.gfp import (
 )
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, SlabIdx
 from kmsim.mm.mmzone import NO_PAGE, PG_SLAB, Machine
-from kmsim.mm.page_alloc import after_lock, alloc_begin
+from kmsim.mm.page_alloc import alloc_begin
+from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.slub_lines import LINE_HOT, stamp_slab, touch_set_up
 from kmsim.mm.slub_partial import slab_nid
 from kmsim.mm.slub_records import (

@@ -17,8 +17,9 @@ from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx, Gfp
 from kmsim.mm.kvmalloc_steps import step_of_kv
 from kmsim.mm.mmzone import NO_LOCK, Machine
-from kmsim.mm.page_alloc import after_lock, alloc_begin, free_begin, resume
+from kmsim.mm.page_alloc import alloc_begin, free_begin, resume
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_resume, chain_free_begin, chain_free_resume
+from kmsim.mm.prep_new_page import after_lock, is_to_be_prepared
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
 from kmsim.mm.slub_records import CHUNK_SHIFT, NO_OBJECT, Slub
 from kmsim.mm.vfree import step_of_free
@@ -275,7 +276,7 @@ def settle(m: Machine, sl: Slub, vm: Vm, ac: ContextIdx, inner: int) -> bool:
         return False
     if inner in (PAGES_ALLOC, CHAIN_ALLOC):
         pages = m.contexts[ac]
-        if pages.to_check or pages.gfp & GFP_ZERO:
+        if is_to_be_prepared(m, ac):
             if context.held:
                 context.settles = 1
                 return True

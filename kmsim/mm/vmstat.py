@@ -12,6 +12,7 @@ The caller holds the zone's lock.
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, Migratetype, Order, ZoneIdx
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, WMARK_HIGH, WMARK_LOW, WMARK_MIN, Machine, pcp_index, pcps_of_zone
+from kmsim.mm.zone_lines import write_count
 
 MAX_THRESHOLD = 125
 
@@ -24,6 +25,7 @@ def mod_zone_free_pages(m: Machine, ac: ContextIdx, delta: int) -> None:
     pending = pcp.vm_stat_diff + delta
     if abs(pending) > pcp.stat_threshold:
         m.zones[context.zone].nr_free_pages += pending
+        write_count(m, ac)
         pending = 0
     pcp.vm_stat_diff = pending
 

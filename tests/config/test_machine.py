@@ -118,7 +118,8 @@ def test_several_problems_of_one_machine_are_said_at_once_and_nothing_that_only_
 @pytest.mark.parametrize("release", ["6.12", "6.12.117-lab", "6.12.1"])
 def test_a_release_that_is_built_in_brings_its_policies_and_a_key_says_more(release: str) -> None:
     plain = machine_of(extends="x86-laptop", kernel_release=release)
-    assert (plain.pcp.auto_tune, plain.check_pages, plain.pcp.batch_scale_max) == KERNELS["6.12"]
+    policies = (plain.pcp.auto_tune, plain.check_pages, plain.tails_written, plain.pcp.batch_scale_max)
+    assert policies == KERNELS["6.12"]
     assert machine_of(extends="x86-laptop", kernel_release=release, check_pages=True).check_pages
     assert not machine_of(extends="x86-laptop", kernel_release=release, pcp={"auto_tune": False}).pcp.auto_tune
 

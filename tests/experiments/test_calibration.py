@@ -15,7 +15,7 @@ CORES = (1, 4, 13)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", [0, 4, 9])
+@pytest.mark.parametrize("order", [0, 2, 4, 7, 9])
 def test_the_shipped_prices_meet_what_was_measured(order: int) -> None:
     points = measured()
     points = points[(points["order"] == order) & (points["cores"].isin(CORES) | (order > 0))]
@@ -37,6 +37,20 @@ def test_fitted_prices_are_shipped() -> None:
     assert shipped["line_other"] >= shipped["line_other_overlapped"]
 
 
+@pytest.mark.parametrize(("name", "median"), [("curve", 15.0), ("order", 15.0), ("benchmark", 15.0), ("cores", 15.0)])
+def test_points_are_predicted_from_others(name: str, median: float) -> None:
+    error = calibrate.left_out_errors(pd.read_csv(calibrate.LEFT_OUT), name)
+    assert error.median() < median
+    assert error.quantile(0.9) < 35.0
+
+
+def test_no_price_is_on_a_bound_and_a_lock_is_no_cheaper_where_it_is_waited_for() -> None:
+    shipped = shipped_prices()
+    for name, price in FITTED.items():
+        assert price.low < shipped[name] < price.high, name
+    assert shipped["lock_handover"] >= shipped["lock_uncontended"]
+
+
 def readme_is_filled(readme: Path, text: str) -> bool:
     """Does README hold these numbers, and no others between its marks?"""
     written = readme.read_text(encoding="utf-8")
@@ -44,7 +58,7 @@ def readme_is_filled(readme: Path, text: str) -> bool:
 
 
 def test_readmes_say_what_the_results_hold() -> None:
-    fit = calibrate.numbers(pd.read_csv(calibrate.FIT), pd.read_csv(calibrate.PRICES))
+    fit = calibrate.numbers(*(pd.read_csv(file) for file in (calibrate.FIT, calibrate.PRICES, calibrate.LEFT_OUT)))
     assert readme_is_filled(calibrate.README, fit)
     assert readme_is_filled(order0_scaling.README, order0_scaling.numbers(pd.read_csv(order0_scaling.RESULTS)))
 

@@ -18,8 +18,8 @@ from kmsim.mm.bulk import (
 from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_begin, drain_locked
 from kmsim.mm.list import list_del, list_empty, list_first
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.page_alloc import after_lock
 from kmsim.mm.page_alone import alloc_pages, alloc_pages_node, free_pages
+from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.recount import validate
 
 Pfns = NDArray[np.int64]

@@ -115,6 +115,7 @@ def boots(draw: st.DrawFn) -> Boot:
         nr_cpus=draw(st.integers(1, 4)),
         auto_tune=draw(st.booleans()),
         check_pages=draw(st.booleans()),
+        tails_written=draw(st.booleans()),
         batch_scale_max=draw(st.sampled_from((5, 5, 0, 1, 6))),
         pcp_batch=draw(st.sampled_from((0, 0, 1, 7, 96))),
         pcp_high=draw(st.sampled_from((0, 0, 40, 400))),

@@ -206,10 +206,12 @@ def test_a_merge_looks_at_each_buddy_and_a_split_writes_each_half() -> None:
     m = machine_with({(4, M): [16]})
     drivers.free(m, 0, 0, 4)
     # The block, its buddy 16, that again as it leaves its list, the buddy 32, and 64 for the likely
-    # merge; the merged block 0 as it is listed.
-    assert lines(m) == {"memory": 4, "hot": 2}
+    # merge; the merged block 0 as it is listed. Before that, all pages of the block that is freed, of
+    # which the last is beside 16.
+    assert lines(m) == {"memory": 3, "hot": 3, "sequential": 16}
     assert drivers.alloc(m, 1, MOVABLE, 4) == 0
-    assert lines(m) == {"other": 2}  # the block of order 5 and its high half, 16
+    # The block of order 5 and its high half, 16; and the zone's count and lists, which CPU 0 has written.
+    assert lines(m) == {"other": 4}
 
 
 def test_a_booted_machines_lines_are_in_no_cache_and_nothing_is_counted() -> None:
@@ -235,3 +237,10 @@ def test_a_page_record_is_aligned() -> None:
     assert fields is not None
     assert page_t.itemsize == 16
     assert all(offset % np.dtype(kind).itemsize == 0 for kind, offset, *_ in fields.values())
+
+
+@pytest.mark.parametrize(("order", "weight"), [(0, 1), (3, 8), (10, 1024), (13, 1024)])
+def test_in_a_request_of_a_higher_order_a_miss_takes_more_of_the_cache(m: Machine, order: int, weight: int) -> None:
+    m.contexts[0].order = order
+    assert touched(m, 0, 700) == ["memory"]
+    assert m.cpus[0].nr_misses == weight

@@ -16,6 +16,7 @@ UNLIKE = Params(
     nr_cpus=3,
     auto_tune=False,
     check_pages=True,
+    tails_written=False,
     batch_scale_max=4,
     pcp_batch=9,
     pcp_high=77,

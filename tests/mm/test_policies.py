@@ -182,7 +182,7 @@ def test_the_scenario_asks_every_policy() -> None:
 @pytest.mark.parametrize(
     ("policy", "text", "why"),
     [
-        ("buddy", "", "must be in place of one of fallback, new_pages, pcp_fixed, pcp_tuned, found buddy"),
+        ("buddy", "", "must be in place of one of fallback, new_pages, pcp_fixed, pcp_tuned, tail_pages, found buddy"),
         ("new_pages", None, "must be a file that can be read, found No such file or directory"),
         ("new_pages", "def f(:", "must run as Python, found SyntaxError"),
         ("new_pages", "import kmsim.nothing", "must run as Python, found ModuleNotFoundError"),

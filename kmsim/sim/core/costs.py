@@ -2,8 +2,13 @@
 
 Mechanism and price are separate: no price is known in `mm`, and a sweep over prices touches no
 allocator code. What was done is a record of `mm.mmzone.work_t`. The first miss of a stage is exposed
-and the others overlap with it; inside per-CPU-list and bulk loops all overlap: two prices. What SLUB and
-vmalloc have done is forgotten when it is priced, and what the page allocator has done when a stage begins.
+and the others overlap with it: two prices. A lock's line that comes from another CPU, and a zone's that
+others have read, are always waited for. What SLUB and vmalloc have done is forgotten when it is priced,
+and what the page allocator has done when a stage begins.
+
+A lock that is handed to a CPU that waits costs no less than a free one that another CPU held last: both have to
+fetch its line. An operation that meets no contention has one latency: interrupts of other devices, misses of the TLB
+and of data that is not in the model add nothing to its tail.
 """
 
 import numpy as np
@@ -11,7 +16,7 @@ from numpy.typing import NDArray
 
 from kmsim.config.costs import CostsConfig, Price
 from kmsim.jit import Record, only_with, small
-from kmsim.mm.indices import ContextIdx
+from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.sim.core.records import OF_PAGES, OF_VM, Core
 
 PRICES = tuple(name for name, field in CostsConfig.model_fields.items() if field.annotation is Price)
@@ -34,7 +39,6 @@ def no_work(s: Core) -> None:
     work.merges = 0
     work.blocks_moved = 0
     work.frames_scanned = 0
-    work.pages_checked = 0
     work.bytes_zeroed = 0
     work.pages_freed = 0
     no_light_work(s)
@@ -45,10 +49,13 @@ def no_light_work(s: Core) -> None:
     """The same for what is done outside locks, which is all that most stages do."""
     work = s.m.work[0]
     work.watermark_checks = 0
+    work.pages_checked = 0
+    work.tails_walked = 0
     work.lines_hot = 0
     work.lines_other = 0
     work.lines_sequential = 0
     work.lines_memory = 0
+    work.lines_shared = 0
 
 
 @small
@@ -74,7 +81,7 @@ def instructions_ps(s: Core) -> int:
         + work.blocks_moved * price.page_moved
         + work.frames_scanned * price.frame_scanned
         + work.watermark_checks * price.watermark_check
-        + work.pages_checked * price.page_check
+        + (work.pages_checked + work.tails_walked) * price.page_check
         + work.bytes_zeroed * price.zero_byte
         + work.pages_freed * price.free_fast
     )
@@ -151,14 +158,38 @@ def no_vm_work(s: Core) -> None:
 
 
 @small
-def cache_lines_ps(s: Core, overlapped: bool) -> int:
-    """The struct pages' cache lines that were touched; where not all misses overlap, one is exposed."""
+def light_instructions_ps(s: Core) -> int:
+    """The instructions of what is done outside locks."""
+    work = s.m.work[0]
+    price = s.prices[0]
+    nr_walked = work.pages_checked + work.tails_walked
+    return int(work.watermark_checks * price.watermark_check + nr_walked * price.page_check)
+
+
+@small
+def cache_lines_ps(s: Core) -> int:
+    """The cache lines that were touched: the first miss is exposed, and each line that others have read."""
     work = s.m.work[0]
     price = s.prices[0]
     near = work.lines_hot * price.line_hot + work.lines_sequential * price.line_sequential
     far = work.lines_other * price.line_other_overlapped + work.lines_memory * price.line_memory_overlapped
-    if not overlapped and work.lines_memory:
+    if work.lines_memory:
         far += price.line_memory - price.line_memory_overlapped
-    elif not overlapped and work.lines_other:
+    elif work.lines_other:
         far += price.line_other - price.line_other_overlapped
-    return int(near + far)
+    return int(near + far + work.lines_shared * price.line_other)
+
+
+@small
+def handover_ps(s: Core) -> int:
+    """From a lock's release to its next holder, who waits for it: its line comes from another CPU."""
+    return int(s.prices[0].lock_handover + s.prices[0].line_other)
+
+
+@small
+def taking_ps(s: Core, n: LockIdx, c: CpuIdx) -> int:
+    """To take a lock that nobody holds: its line may be with the CPU that held it last."""
+    taking = s.prices[0].lock_uncontended
+    if s.locks[n].holder != c:
+        taking += s.prices[0].line_other
+    return int(taking)

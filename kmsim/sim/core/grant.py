@@ -20,9 +20,9 @@ from kmsim.mm.drain import holder_waited_for
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_SPIN, LOCK_TRY
 from kmsim.mm.pcp import NO_CPU
-from kmsim.mm.pcp_held import hold_while_waiting, moves_many
+from kmsim.mm.pcp_held import hold_while_waiting
 from kmsim.mm.wants import FLUSH, GO_ON, LOCK, MUTEX, SLEEP, UNLOCK
-from kmsim.sim.core.costs import cache_lines_ps, no_work, price
+from kmsim.sim.core.costs import cache_lines_ps, handover_ps, no_work, price, taking_ps
 from kmsim.sim.core.flush import flush
 from kmsim.sim.core.lock import hold_lock_for
 from kmsim.sim.core.pcp_lock import count_taken, look_again
@@ -78,10 +78,9 @@ def grant_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
 @small
 def hold_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
     """Hold a spinlock as soon as it is the run's turn, interrupts off."""
-    overlapped = moves_many(s.m, ac)
     no_work(s)
     wants = carry_on(s, ac)
-    hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, overlapped))
+    hold_lock_for(s, c, ac, n, s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s))
     then(s, c, ac, wants)
 
 
@@ -119,7 +118,7 @@ def first_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, begun: int) -> No
 @small
 def end_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, wants: int) -> None:
     """What was done without a lock takes its time, beside that of a path; and what the run wants then."""
-    set_stage(s, c, ac, path + price(s, ac), cache_lines_ps(s, False))
+    set_stage(s, c, ac, path + price(s, ac), cache_lines_ps(s))
     then(s, c, ac, wants)
 
 
@@ -140,10 +139,7 @@ def then(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
 def grant_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
     """Ask for a spinlock; if it is free, hold it."""
     if request(s, c, ac, n):
-        taking = s.prices[0].lock_uncontended
-        if s.locks[n].holder != c:
-            taking += s.prices[0].line_other
-        hold_spinlock(s, c, ac, taking, 0)
+        hold_spinlock(s, c, ac, taking_ps(s, n, c), 0)
 
 
 @only_with("vm")
@@ -154,7 +150,7 @@ def hold_spinlock(s: Core, c: CpuIdx, ac: ContextIdx, taking: int, wait: int) ->
     now = s.state[0].now
     no_work(s)
     wants = carry_on(s, ac)
-    hold = s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s, False)
+    hold = s.prices[0].lock_hold + price(s, ac) + cache_lines_ps(s)
     spun = run.lock_wait_ps if wait else 0
     no_parts(s, ac)
     run.instructions_ps = taking
@@ -177,4 +173,4 @@ def leave_spinlock(s: Core, ac: ContextIdx) -> None:
         c = cpu_of(s, heir)
         if s.cpus[c].level == level_of(s, heir):
             stop_spinning(s, heir)
-        hold_spinlock(s, c, heir, 0, s.prices[0].lock_handover)
+        hold_spinlock(s, c, heir, 0, handover_ps(s))

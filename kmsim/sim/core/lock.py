@@ -11,6 +11,7 @@ Invariant: free_at never falls. A lock is never reserved ahead of the time at wh
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
+from kmsim.sim.core.costs import handover_ps, taking_ps
 from kmsim.sim.core.records import Core
 from kmsim.sim.core.winner_tree import set_time
 
@@ -24,18 +25,15 @@ def acquire(s: Core, n: LockIdx, c: CpuIdx, hold: int) -> tuple[int, int, int]:
     """
     lock = s.locks[n]
     now = s.state[0].now
-    price = s.prices[0]
     wait = 0
     taking = 0
     if lock.free_at > now:
-        wait = lock.free_at - now + price.lock_handover
+        wait = lock.free_at - now + handover_ps(s)
         lock.contended += 1
         lock.wait_total += wait
         lock.wait_max = max(lock.wait_max, wait)
     else:
-        taking = price.lock_uncontended
-        if lock.holder != c:
-            taking += price.line_other
+        taking = taking_ps(s, n, c)
     lock.holder = c
     lock.acquisitions += 1
     lock.hold_total += hold

@@ -8,7 +8,7 @@ from kmsim.mm.indices import ContextIdx, CpuIdx, Order, Pfn
 from kmsim.mm.page_alloc import alloc_begin, free_begin
 from kmsim.mm.page_request import then_prepared
 from kmsim.mm.pcp_held import hold_if_used
-from kmsim.sim.core.costs import cache_lines_ps, no_light_work
+from kmsim.sim.core.costs import cache_lines_ps, light_instructions_ps, no_light_work
 from kmsim.sim.core.grant import then
 from kmsim.sim.core.records import OF_PAGES, Core
 from kmsim.sim.core.stage import set_stage
@@ -25,13 +25,12 @@ def begin_pages(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> N
     no_light_work(s)
     if run.kind == ALLOC:
         wants = alloc_begin(m, ac, s.requests[run.request].gfp, order)
-        on_pcp = hold_if_used(m, ac, True)
+        hold_if_used(m, ac, True)
         wants = without_slow_path(s, ac, then_prepared(m, ac, wants))
         path = s.prices[0].alloc_fast
     else:
         wants = free_begin(m, ac, pfn, order)
-        on_pcp = hold_if_used(m, ac, False)
+        hold_if_used(m, ac, False)
         path = s.prices[0].free_fast
-    checks = m.work[0].watermark_checks * s.prices[0].watermark_check
-    set_stage(s, c, ac, path + checks, cache_lines_ps(s, on_pcp))
+    set_stage(s, c, ac, path + light_instructions_ps(s), cache_lines_ps(s))
     then(s, c, ac, wants)

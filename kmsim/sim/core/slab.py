@@ -33,7 +33,7 @@ def begin_slab(s: Core, c: CpuIdx, ac: ContextIdx, obj: ObjectIdx) -> None:
     work = s.slub.work[0]
     if wants or work.alloc_slow or work.free_slow:
         path += slab_price(s, ac)
-    set_stage(s, c, ac, path, cache_lines_ps(s, False))
+    set_stage(s, c, ac, path, cache_lines_ps(s))
     then(s, c, ac, wants)
 
 

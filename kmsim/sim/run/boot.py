@@ -57,6 +57,7 @@ def params_of(config: MachineConfig) -> Params:
         nr_cpus=config.cpus,
         auto_tune=pcp.auto_tune,
         check_pages=config.check_pages,
+        tails_written=config.tails_written,
         batch_scale_max=pcp.batch_scale_max,
         pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
         pcp_high=0 if pcp.high == "auto" else pcp.high,

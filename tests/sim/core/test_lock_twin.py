@@ -48,7 +48,8 @@ def sections(seed: int) -> tuple[list[list[Section]], int, int]:
             released[c] = now_ps(simulation.env) + sum(parts)
 
     watch(simulation, note)
-    return found, int(core.prices[0].lock_handover), int(core.prices[0].lock_uncontended)
+    price = core.prices[0]
+    return found, int(price.lock_handover + price.line_other), int(price.lock_uncontended)
 
 
 def twin_waits(asked: list[list[Section]], handover: int) -> list[list[int]]:

@@ -58,7 +58,7 @@ class Story:
         for n in changed:
             if s.locks[n].run != NOBODY:
                 holder, of = s.runs[s.locks[n].run], int(s.locks[n].run) % nr_cpus
-                price = holder.instructions_ps if n in asked and of == c else s.prices[0].lock_handover
+                price = holder.instructions_ps if n in asked and of == c else handover(s)
                 self._granted[of] = (int(price + holder.lock_hold_ps), now)
         if s.cpus[c].level > THREAD:
             self._above.setdefault(c, now)
@@ -68,6 +68,11 @@ class Story:
     def _close(self, c: int, now: int) -> None:
         lock, at = self._asked.pop(c)
         self.sections[c].append(Section(lock, at, *self._granted.pop(c), now))
+
+
+def handover(core: Core) -> int:
+    """From a release to the next holder, the lock's line included."""
+    return int(core.prices[0].lock_handover + core.prices[0].line_other)
 
 
 def spinlocks_of(core: Core) -> list[int]:
@@ -147,7 +152,7 @@ def test_every_section_waits_and_lasts_as_in_a_queue_of_interrupted_cpus(seed: i
     assert twin(story) == expected
     spinlocks = spinlocks_of(core)
     assert sum(int(core.locks[n].contended) for n in spinlocks) >= len(waited)
-    handovers = len(waited) * int(core.prices[0].lock_handover)
+    handovers = len(waited) * handover(core)
     waits = sum(section.granted - section.at for section in waited)
     assert sum(int(core.locks[n].wait_total) for n in spinlocks) >= waits + handovers
 

@@ -179,6 +179,7 @@ def test_an_index_that_the_memory_cannot_have_is_refused() -> None:
 UNLIKE = {
     "pcp": {"auto_tune": False, "batch": 9, "high": 77, "batch_scale_max": 4},
     "check_pages": True,
+    "tails_written": False,
     "sysctl": {"watermark_boost_factor": 12_000},
 }
 # Parameters by where else they come from.

@@ -1,0 +1,42 @@
+"""What is done with new pages before they are handed out: checks, zeroing, compound pages (kernel: prep_new_page).
+
+It is the last step of a request, when no lock is held any more; `mm.page_alloc` says when. Leaves out debug options and
+init_on_alloc. Invariant: nothing is changed but cache lines and the count of work. Lock order: takes none.
+"""
+
+from kmsim.jit import core, small
+from kmsim.mm.gfp import GFP_COMP, GFP_ZERO
+from kmsim.mm.indices import ContextIdx
+from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.new_pages import check_new_pages
+from kmsim.mm.tail_pages import prep_compound_page
+
+# How far down the ladder an allocation is.
+RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
+
+
+@small
+def after_lock(m: Machine, ac: ContextIdx) -> None:
+    """Check, zero and join new pages, once for each request that is done; after a free or a failure it does nothing."""
+    if is_to_be_prepared(m, ac):
+        prep_new_pages(m, ac)
+
+
+@small
+def is_to_be_prepared(m: Machine, ac: ContextIdx) -> bool:
+    """Is there more to do with the pages of the request than to hand them out?"""
+    context = m.contexts[ac]
+    return bool(context.to_check or context.gfp & GFP_ZERO or (context.gfp & GFP_COMP and context.order))
+
+
+@core
+def prep_new_pages(m: Machine, ac: ContextIdx) -> None:
+    """Check, zero and join the context's new block, or its pages of a bulk request (kernel: prep_new_page)."""
+    context = m.contexts[ac]
+    if context.to_check:
+        check_new_pages(m, ac, int(context.pfn), int(context.order))
+    if context.gfp & GFP_ZERO:
+        nr_blocks = context.nr_populated if context.attempt == RUNG_BULK else int(context.pfn != NO_PAGE)
+        m.work[0].bytes_zeroed += nr_blocks << (context.order + m.params[0].page_shift)
+    if context.gfp & GFP_COMP and context.order and context.pfn != NO_PAGE:
+        prep_compound_page(m, ac, int(context.pfn), int(context.order))
