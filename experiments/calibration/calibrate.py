@@ -74,7 +74,7 @@ def write_prices(fitted: dict[str, float]) -> None:
     text = file.read_text(encoding="utf-8")
     for name, price in fitted.items():
         value = f"{price:g}ns" if price >= 1 else f"{round(1000 * price)}ps"
-        source = f"calibrated on P1: fitted to all its points; most by {FITTED_BY[name]}"
+        source = f"fitted to all points of LLFree's benchmarks; most by {FITTED_BY[name]}"
         line = f'{name}: {{value: {value}, source: "{source}"}}'
         text, nr_lines = re.subn(rf"^{name}: .*$", lambda _, line=line: line, text, flags=re.MULTILINE)
         assert nr_lines == 1, name

@@ -44,13 +44,14 @@ FIGURE = HERE / "rows.png"
 README = HERE / "README.md"
 
 CALIBRATED_ON = {
-    "e5-1650-v4": "P2 (2021) and P3",
-    "page-bench-2017": "P2 (2017) and P3",
-    "slab-test-3.19": "P3, slab_test",
-    "graviton3": "P4",
+    "e5-1650-v4": "page_bench of 2021 and SLUB's bulk benchmarks",
+    "page-bench-2017": "page_bench of 2017 and SLUB's bulk benchmarks",
+    "slab-test-3.19": "slab_test of Linux 3.19",
+    "graviton3": "test_vmalloc",
 }
 # A machine without measurements of slabs and vmalloc takes these prices by the clock, and from which list.
 SCALED_TO, SCALED_CLOCK_GHZ = "xeon-gold-5320", 2.2
+BY_THE_CLOCK = f"assumed: {SCALED_TO} by the clock"
 SCALED_FROM = {
     "e5-1650-v4": ("bulk_page", "slab_alloc_fast", "slab_free_fast", "bulk_object"),
     "slab-test-3.19": (
@@ -80,13 +81,31 @@ def write_prices(prices: pd.DataFrame) -> None:
         file = shipped_file("costs", costs)
         text = file.read_text(encoding="utf-8")
         for name, price in zip(of_list["price"], of_list["ns"], strict=True):
-            text = replaced(text, name, price, f"calibrated on {CALIBRATED_ON[costs]}: fitted to all its rows")
+            text = replaced(text, name, price, f"fitted to all rows of {CALIBRATED_ON[costs]}")
         file.write_text(text, encoding="utf-8")
     file = shipped_file("costs", SCALED_TO)
     text = file.read_text(encoding="utf-8")
     for (costs, name), price in scaled_prices().items():
         text = replaced(text, name, price, f"assumed: that of {costs} by the clock, {SCALED_CLOCK_GHZ} GHz")
     file.write_text(text, encoding="utf-8")
+
+
+def set_by_the_clock() -> None:
+    """Let the lists of the other machines follow the one whose prices they take by the clock."""
+    for costs in CLOCK_GHZ:
+        file = shipped_file("costs", costs)
+        text = file.read_text(encoding="utf-8")
+        for name, price in by_the_clock(costs).items():
+            text = replaced(text, name, price, BY_THE_CLOCK)
+        file.write_text(text, encoding="utf-8")
+
+
+def by_the_clock(costs: str) -> dict[str, float]:
+    """What the prices of a list should be that say so, in ns."""
+    text = shipped_file("costs", costs).read_text(encoding="utf-8")
+    names = re.findall(rf'^(\w+): .*"{re.escape(BY_THE_CLOCK)}"', text, flags=re.MULTILINE)
+    prices = shipped_prices(SCALED_TO)
+    return {name: float(f"{prices[name] * SCALED_CLOCK_GHZ / CLOCK_GHZ[costs]:.3g}") for name in names}
 
 
 def scaled_prices() -> dict[tuple[str, str], float]:
@@ -184,10 +203,13 @@ def main(arguments: list[str]) -> None:
     mpl.use("Agg")
     if "--draw" not in arguments:
         points = measured()
+        if "--write" in arguments:
+            set_by_the_clock()
         prices = shipped() if "--shipped" in arguments else fitted(points)
         table = compared(points, simulated(points, by_list(prices)))
         if "--write" in arguments:
             write_prices(prices)
+            set_by_the_clock()
         table.to_csv(FIT, index=False, lineterminator="\n")
         prices.to_csv(PRICES, index=False, lineterminator="\n")
     table, prices = pd.read_csv(FIT), pd.read_csv(PRICES)

@@ -66,6 +66,15 @@ def test_a_machine_without_measurements_has_the_others_prices_by_the_clock() -> 
         assert of_the_other[name] == pytest.approx(price, abs=0.001), name
 
 
+@pytest.mark.parametrize("costs", CLOCK_GHZ)
+def test_what_is_taken_by_the_clock_follows_the_list_that_it_is_of(costs: str) -> None:
+    prices = shipped_prices(costs)
+    expected = calibrate.by_the_clock(costs)
+    assert len(expected) > 5
+    for name, price in expected.items():
+        assert prices[name] == pytest.approx(price, abs=0.001), name
+
+
 def test_readme_says_what_the_tables_hold() -> None:
     text = calibrate.README.read_text(encoding="utf-8")
     table, prices = written(), pd.read_csv(calibrate.PRICES)
