@@ -267,10 +267,15 @@ def nodes_of_cache(sl: Slub, cache: CacheIdx) -> NDArray[np.void]:
     return sl.cache_nodes[cache_node_index(sl, cache, 0) : cache_node_index(sl, cache + 1, 0)]
 
 
-@small
+@shared
 def cpu_slab_index(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> CpuSlabIdx:
     """Where a CPU's slabs of a cache are in `cpu_slabs`."""
     return cache * int(sl.params[0].nr_cpus) + cpu
+
+
+def cpu_slabs_of(sl: Slub, cache: CacheIdx) -> NDArray[np.void]:
+    """All CPUs' slabs of a cache, by CPU; a view."""
+    return sl.cpu_slabs[cpu_slab_index(sl, cache, 0) : cpu_slab_index(sl, cache + 1, 0)]
 
 
 def new_slub(

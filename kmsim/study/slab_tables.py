@@ -15,6 +15,7 @@ from kmsim.mm.slub_records import (
     SLAB_LIVE,
     SLAB_NODE_PARTIAL,
     Slub,
+    cpu_slabs_of,
     kmem_cache_cpu_t,
     kmem_cache_t,
     nodes_of_cache,
@@ -88,9 +89,9 @@ def slabs_table(slub: Slub | None, names: list[str], start: Reading | None = Non
         nodes = nodes_of_cache(slub, number)
         totals = (int(nodes[key].sum()) for key in ("total_objects", "nr_slabs", "nr_partial"))
         counts = (nr_live_objects(slub, number), *totals)
-        stats = _stats(cache, _of_cpus(slub, number))
+        stats = _stats(cache, cpu_slabs_of(slub, number))
         if start is not None and start.slub is not None:
-            stats -= _stats(start.slub.caches[number], _of_cpus(start.slub, number))
+            stats -= _stats(start.slub.caches[number], cpu_slabs_of(start.slub, number))
         rows.append((name, *(int(cache[key]) for key in SHAPE), *counts, *stats.tolist()))
     return made_of(SLABS_COLUMNS, zip(*rows, strict=True) if rows else [()] * len(SLABS_COLUMNS))
 
@@ -144,7 +145,7 @@ def _live_attributes(slub: Slub, number: int) -> dict[str, str]:
     partial = slabs[(slabs["cache"] == number) & (slabs["slab_flags"] & listed == listed)]
     in_use, on_list = int(partial["inuse"].sum()), int(partial["objects"].sum())
     nr_cpu_slabs, nr_cpu_partial, of_cpus = 0, 0, ""
-    for cpu, record in enumerate(_of_cpus(slub, number)):
+    for cpu, record in enumerate(cpu_slabs_of(slub, number)):
         first = int(record["partial"])
         nr_slabs = 0 if first == NO_SLAB else int(slub.slabs[first]["prev"])
         nr_cpu_partial += nr_slabs
@@ -166,8 +167,3 @@ def _live_attributes(slub: Slub, number: int) -> dict[str, str]:
 def _half_full(cache: np.void, nr_slabs: int) -> str:
     """A CPU's partial slabs as the kernel prints them: the objects if each is half full, and the slabs."""
     return f"{nr_slabs * int(cache['objects']) // 2}({nr_slabs})"
-
-
-def _of_cpus(slub: Slub, cache: int) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    nr_cpus = int(slub.params[0]["nr_cpus"])
-    return slub.cpu_slabs[cache * nr_cpus : (cache + 1) * nr_cpus]

@@ -46,10 +46,10 @@ from kmsim.sim.core.records import (
     FAILED,
     MAX_PS,
     NEEDED_SLOW_PATH,
-    NR_KINDS,
     SUM_PS,
     TO_VMALLOC,
     Core,
+    kind_and_request,
     locks_of,
 )
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
@@ -148,16 +148,7 @@ class _Cells(NamedTuple):
 def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
     """What was counted, sorted by class, CPU and latency."""
     nothing = np.zeros(0, np.int64)
-    of_class = [
-        (
-            KIND_NAMES[k & 1],
-            API_NAMES[int(request["api"])],
-            gfp_names(int(request["gfp"])),
-            int(request["order"]),
-            caches[int(request["cache"])] if request["cache"] >= 0 else "",
-        )
-        for k, request in enumerate(np.repeat(core.requests[: len(counted.totals) // NR_KINDS], NR_KINDS))
-    ]
+    of_class = [_names_of_class(core, caches, *kind_and_request(k)) for k in range(len(counted.totals))]
     columns = {
         name: np.array([names[n] for names in of_class], np.int64 if name == "order" else np.str_)
         for n, name in enumerate(CLASS)
@@ -181,6 +172,19 @@ def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
     operation_class, cpu = map(np.concatenate, zip(*rows, strict=True))
     row, bucket, count = map(np.concatenate, zip(*buckets, strict=True))
     return _Cells(columns, operation_class, cpu, row, bucket, count)
+
+
+def _names_of_class(core: Core, caches: list[str], kind: int, number: int) -> tuple[str, str, str, int, str]:
+    """What `CLASS` says of a kind of operation of a request."""
+    request = core.requests[number]
+    cache = caches[int(request["cache"])] if request["cache"] >= 0 else ""
+    return (
+        KIND_NAMES[kind],
+        API_NAMES[int(request["api"])],
+        gfp_names(int(request["gfp"])),
+        int(request["order"]),
+        cache,
+    )
 
 
 def _keys(cells: _Cells, row: Ints) -> dict[str, NDArray[Any]]:

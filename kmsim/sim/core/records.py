@@ -267,6 +267,11 @@ def class_of(request: int, kind: int) -> int:
     return NR_KINDS * request + kind
 
 
+def kind_and_request(of_class: int) -> tuple[int, int]:
+    """The kind and the request of a class."""
+    return of_class % NR_KINDS, of_class // NR_KINDS
+
+
 @shared
 def pcp_lock_of(s: Core, z: ZoneIdx) -> LockIdx:
     """The number under which the locks of a zone's per-CPU lists are counted."""
