@@ -156,7 +156,7 @@ class MachineConfig(Model):
         default_factory=lambda got: default_memory_map(got["arch"], got["memory"], got["page_size"])
     )
     reserved: Reserved = Field(default_factory=lambda got: default_reserved(_shape(got)))
-    released: Reserved = Field(default_factory=lambda got: default_released(_shape(got)))
+    released: Reserved = Field(default_factory=lambda got: default_released(_shape(got), got["reserved"]))
     cache_slice: Annotated[int, size(0, GIB)] = 2 * MIB
     pcp: PcpConfig = PcpConfig()
     slab: SlabConfig = SlabConfig()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from kmsim.config.quantities import Model, Name, size
+from kmsim.mm.memblock import PfnRange, subtract
 from kmsim.units import SIZE_UNITS
 
 Arch = Literal["x86-64", "arm64"]
@@ -99,10 +100,15 @@ def default_reserved(shape: BootShape) -> tuple[ReservedRange, ...]:
     return tuple(ReservedRange.between(start, start + size, name=name) for name, start, size in taken)
 
 
-def default_released(shape: BootShape) -> tuple[ReservedRange, ...]:
-    """What the boot reserves and gives back at its end: the parts of the image used only by it."""
+def default_released(shape: BootShape, reserved: tuple[ReservedRange, ...]) -> tuple[ReservedRange, ...]:
+    """What the boot reserves and gives back at its end: the parts of the image used only by it, but what is kept."""
+    kept = tuple(sorted(PfnRange(entry.start, entry.end) for entry in reserved))  # in bytes
     parts = _released(shape) if shape.memory_map else []
-    return tuple(ReservedRange.between(start, start + size, name=name) for name, start, size in parts)
+    return tuple(
+        ReservedRange.between(piece.start, piece.end, name=name)
+        for name, start, size in parts
+        for piece in subtract((PfnRange(start, start + size),), kept)
+    )
 
 
 def _released(shape: BootShape) -> list[tuple[str, int, int]]:

@@ -95,7 +95,8 @@ def boot_machine(boot: Boot) -> Machine:
     )
     m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies)
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
-    late = subtract(boot.released, boot.reserved)
+    outside = subtract(boot.released, boot.ram)
+    late = subtract(boot.released, tuple(sorted((*boot.reserved, *outside))))
     lay_out_node(m, BOOT_NODE, bounds, boot.ram, early)
     build_all_zonelists(m)
     for piece in early:

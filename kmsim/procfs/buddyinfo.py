@@ -49,6 +49,8 @@ def parse(content: str) -> tuple[FreeBlocks, ...]:
     zones: list[FreeBlocks] = []
     once = Once()
     for number, line in enumerate(lines_of(content), 1):
+        if not line:
+            continue
         match = _LINE.fullmatch(line)
         if match is None:
             raise refusal(number, f"not 'Node N, zone NAME COUNTS': {shown(line)}")

@@ -32,7 +32,7 @@ from kmsim.mm.snapshot import Pfns, link
 from kmsim.procfs import buddyinfo, pagetypeinfo
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
 from kmsim.procfs.placement import Area, place
-from kmsim.procfs.text import line_and_why
+from kmsim.procfs.text import line_and_why, pasted
 
 
 class UserMachineError(ValueError):
@@ -64,7 +64,7 @@ def apply_buddyinfo(m: Machine, buddyinfo_text: str, pagetypeinfo_text: str | No
 def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
     """Free blocks by order of each zone, checked against the machine."""
     try:
-        zones = buddyinfo.parse(text)
+        zones = buddyinfo.parse(pasted(text))
     except ValueError as error:
         line, why = line_and_why(error)
         raise UserMachineError("buddyinfo", why, line) from None
@@ -103,7 +103,7 @@ def _check_zones(m: Machine, file: str, listed: Iterable[tuple[int, str]]) -> No
 def _read_pagetypeinfo(m: Machine, text: str) -> pagetypeinfo.NodeTypes:
     """The file, checked against the machine."""
     try:
-        nodes = pagetypeinfo.parse(text)
+        nodes = pagetypeinfo.parse(pasted(text))
     except ValueError as error:
         line, why = line_and_why(error)
         raise UserMachineError("pagetypeinfo", why, line) from None

@@ -22,6 +22,7 @@ _FREE = re.compile(r"  pages free +(\S+)")
 _SIZE = re.compile(r"        ([a-z]+) +(\S+)")
 _PROTECTION = re.compile(r"        protection: \(([0-9, ]+)\)")
 _STAT = re.compile(r"      ([a-z][a-z0-9_]*) +(\S+)")
+_NAMELESS = re.compile(r" {8,}[0-9]{1,20}")  # a counter of 4.17 to 4.19, which print no name for it
 _CPU = re.compile(r"    cpu: ([0-9]{1,6})")
 _PCP = re.compile(r"              ([a-z_]+): +(\S+)")
 _THRESHOLD = re.compile(r"  vm stats threshold: (\S+)")
@@ -168,6 +169,8 @@ def _take(info: ZoneInfo, line: str, number: int) -> bool:
     match = _SIZE.fullmatch(line)
     if match is not None:
         return _new(info.sizes, match, number)
+    if _NAMELESS.fullmatch(line):
+        return True
     match = _STAT.fullmatch(line)
     return match is not None and _new(info.stats if info.protection else info.node_stats, match, number)
 

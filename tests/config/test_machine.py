@@ -127,3 +127,12 @@ def test_a_release_that_is_built_in_brings_its_policies_and_a_key_says_more(rele
 def test_another_release_of_a_shipped_machine_that_is_described_is_accepted() -> None:
     machine = machine_of(extends="xeon-gold-5320", kernel_release="5.19")
     assert (machine.kernel_release, machine.pcp.auto_tune, machine.check_pages) == ("5.19", False, True)
+
+
+def test_what_is_released_leaves_out_what_is_kept() -> None:
+    kept = [{"start": "16MiB", "size": "12MiB", "name": "kernel"}]
+    machine = machine_of(arch="x86-64", cpus=1, memory="1GiB", reserved=kept)
+    assert machine.released == ()
+    part = [{"start": "16MiB", "size": "1MiB", "name": "kernel"}]
+    plain = machine_of(arch="x86-64", cpus=1, memory="1GiB").released
+    assert machine_of(arch="x86-64", cpus=1, memory="1GiB", reserved=part).released == plain

@@ -143,3 +143,11 @@ def test_no_block_lies_in_two_zones_even_where_frame_0_is_free() -> None:
     m = boot_machine(boot_of(arch="x86-64", max_page_order=14, ram=(PfnRange(0, 40_000),)))
     assert [int(zone.nr_free_pages) for zone in m.zones] == [4096, 35_904, 0, 0]
     recount(m)
+
+
+def test_what_is_released_outside_of_ram_gives_nothing() -> None:
+    ram = ranges((4096, 16384))
+    m = plain_machine(ram=ram, released=ranges((0, 512), (4000, 4608), (16000, 17000)))
+    whole = plain_machine(ram=ram)
+    assert m.zones["managed_pages"].tolist() == whole.zones["managed_pages"].tolist()
+    recount(m)

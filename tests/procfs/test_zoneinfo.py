@@ -95,3 +95,9 @@ def test_what_is_no_zoneinfo_is_refused(old: str, new: str, why: str) -> None:
     with pytest.raises(ValueError, match=r"^line") as caught:
         zoneinfo.parse(content.replace(old, new, 1))
     assert why in str(caught.value)
+
+
+def test_a_counter_without_a_name_is_passed_over() -> None:
+    content = file("x86-4k-256M", "fresh.zoneinfo")
+    line = next(line for line in content.splitlines(keepends=True) if line.startswith("      nr_written"))
+    assert zoneinfo.parse(content.replace(line, line + f"{'537792':>25}\n", 1)) == zoneinfo.parse(content)
