@@ -11,8 +11,8 @@ numbers. Takes no lock.
 SLUB_WAIT = -1
 SLUB_DONE = 0
 
-# Steps that hold no lock. The names of those that are labels in ___slab_alloc are the kernel's.
 (
+    # Steps that hold no lock. The names of those that are labels in ___slab_alloc are the kernel's.
     REREAD_SLAB,
     NEW_SLAB,  # the CPU's partial list
     NEW_OBJECTS,  # the node's list
@@ -31,26 +31,22 @@ SLUB_DONE = 0
     FLUSH_CPU,
     FLUSH_PARTIALS,
     FLUSHED,
-) = range(1, 19)
-
-# Steps under the cache's list_lock.
-FIRST_LOCKED = 20
-(
+    # Steps under the cache's list_lock.
     LOCKED_GET_PARTIAL,
     LOCKED_ADD_PARTIAL,
     LOCKED_PUT_PARTIALS,
     LOCKED_FREE,
     LOCKED_SHRINK,
     LOCKED_DESTROY,
-) = range(FIRST_LOCKED, FIRST_LOCKED + 6)
-
-# A request for pages, or the free of some, is under way in the page allocator.
-PAGES_WANTED = 30
-PAGES_FREED = 31
-ALLOC_LARGE = 32  # these four for mm.kmalloc
-FREE_LARGE = 33
-LARGE_ALLOCATED = 34
-OBJECT_MOVED = 35
+    # A request for pages, or the free of some, is under way in the page allocator.
+    PAGES_WANTED,
+    PAGES_FREED,
+    ALLOC_LARGE,  # these four for mm.kmalloc
+    FREE_LARGE,
+    LARGE_ALLOCATED,
+    OBJECT_MOVED,
+) = range(1, 31)
+FIRST_LOCKED = LOCKED_GET_PARTIAL
 
 # What the request is.
 OP_ALLOC, OP_FREE, OP_ALLOC_BULK, OP_FREE_BULK, OP_SHRINK, OP_DESTROY = range(6)
