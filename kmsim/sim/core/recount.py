@@ -27,15 +27,13 @@ def recount(s: Core) -> None:
 @only_with("slub")
 def recount_slabs(s: Core) -> None:
     """Recount the slabs."""
-    if s.slub is not None:  # in plain Python all functions are there
-        validate_slub(s.m, s.slub, s.parked.slab_contexts)
+    validate_slub(s.m, s.slub, s.parked.slab_contexts)
 
 
 @only_with("vm")
 def recount_addresses(s: Core) -> None:
     """Recount vmalloc's addresses."""
-    if s.vm is not None:
-        validate_vm(s.m, s.vm)
+    validate_vm(s.m, s.vm)
 
 
 @only_with("vm", True)

@@ -46,6 +46,5 @@ def object_got(s: Core, ac: ContextIdx) -> ObjectIdx:
 @only_with("slub")
 def look_ahead_slab(s: Core, obj: ObjectIdx) -> None:
     """Fetch what a free of this object will need."""
-    if s.slub is not None:  # in plain Python all functions are there
-        prefetch(s.slub.links, obj)
-        prefetch(s.slub.slab_of_chunk, obj >> CHUNK_SHIFT)
+    prefetch(s.slub.links, obj)
+    prefetch(s.slub.slab_of_chunk, obj >> CHUNK_SHIFT)

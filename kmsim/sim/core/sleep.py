@@ -123,31 +123,27 @@ def park_pages(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
 @only_with("slub")
 def park_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Put away its request to SLUB."""
-    if s.slub is not None:  # in plain Python all functions are there
-        put_away(s.slub, ac, s.parked.slab_contexts, s.parked.bulk, k)
+    put_away(s.slub, ac, s.parked.slab_contexts, s.parked.bulk, k)
 
 
 @only_with("slub")
 def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Take that up again."""
-    if s.slub is not None:
-        take_up(s.slub, ac, s.parked.slab_contexts, s.parked.bulk, k)
+    take_up(s.slub, ac, s.parked.slab_contexts, s.parked.bulk, k)
 
 
 @only_with("vm")
 def park_vm(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Put away its request to vmalloc, with all functions that it is in."""
-    if s.vm is not None:
-        s.parked.vm_contexts[k] = s.vm.contexts[ac]
-        for n in range(FRAMES_PER_CONTEXT):
-            s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n] = s.vm.frames[ac * FRAMES_PER_CONTEXT + n]
-        s.vm.contexts[ac].depth = 0
+    s.parked.vm_contexts[k] = s.vm.contexts[ac]
+    for n in range(FRAMES_PER_CONTEXT):
+        s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n] = s.vm.frames[ac * FRAMES_PER_CONTEXT + n]
+    s.vm.contexts[ac].depth = 0
 
 
 @only_with("vm")
 def unpark_vm(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Take that up again."""
-    if s.vm is not None:
-        s.vm.contexts[ac] = s.parked.vm_contexts[k]
-        for n in range(FRAMES_PER_CONTEXT):
-            s.vm.frames[ac * FRAMES_PER_CONTEXT + n] = s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n]
+    s.vm.contexts[ac] = s.parked.vm_contexts[k]
+    for n in range(FRAMES_PER_CONTEXT):
+        s.vm.frames[ac * FRAMES_PER_CONTEXT + n] = s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n]

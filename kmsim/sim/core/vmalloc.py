@@ -87,12 +87,11 @@ def begin_vfree(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 @only_with("vm")
 def look_ahead_vm(s: Core, area: AreaIdx, cursor: int) -> None:
     """Fetch what a free of this area will need, and the area that the operation behind it may free."""
-    if s.vm is not None:  # in plain Python all functions are there
-        if 0 <= area < len(s.vm.areas):
-            fetch_ahead(s.m, s.slub, s.vm, area)
-        handle = int(s.ops[cursor].handle)
-        if 0 <= handle < len(s.slots):
-            prefetch(s.vm.areas, int(s.slots[handle].block))
+    if 0 <= area < len(s.vm.areas):
+        fetch_ahead(s.m, s.slub, s.vm, area)
+    handle = int(s.ops[cursor].handle)
+    if 0 <= handle < len(s.slots):
+        prefetch(s.vm.areas, int(s.slots[handle].block))
 
 
 @only_with("vm")
