@@ -1,8 +1,8 @@
 """The differences of a comparison: a row for each, with its 95 % confidence interval, around a line at zero.
 
 Rows are relative to the baseline (in percent) where they are of several units, absolute where all have one. Filled
-marks differ after Holm's correction over all rows of the response; open ones may be chance. Rows of a response that is
-the same everywhere are left out.
+marks differ after Holm's correction over all rows of the response, and by more than the model's error; open ones may
+be chance, or the model's. Rows of a response that is the same everywhere are left out.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def forest(result: Any, config: Any) -> Drawn:
     tests = "Holm within each response" if several else f"Holm over {nr_tested:,} rows"
     paired = next(comparison.paired for comparison in result.comparisons_config if comparison.name == name)
     of_t, what_of = ("t", "pairs") if paired else ("Welch's t", "runs of the side with fewer")
-    method = f"95 % CI by {of_t}, {counted(data['n'], what_of)} per row; filled: differs (p < 0.05, {tests})"
+    model = ", by more than the model's error" if (data["model_error"] > 0).any() else ""
+    method = f"95 % CI by {of_t}, {counted(data['n'], what_of)} per row; filled: differs (p < 0.05, {tests}{model})"
     notes = [
         f"level minus {plain(baseline, LEVEL_MAX)}",
         method,
@@ -127,7 +128,8 @@ def _draw(sheet: Sheet, data: pd.DataFrame, labels: list[str], levels: list[str]
         bars = np.nan_to_num(np.maximum(reach, 0))
         axes.errorbar(part["difference"], at, xerr=bars, fmt="none", ecolor=colour, lw=1, capsize=1.5, zorder=2)
         for filled in (True, False):
-            some = part[part["significant"].astype(bool) == filled]
+            shown = part["significant"].astype(bool) & ~part["within_model_error"].astype(bool)
+            some = part[shown == filled]
             look = {"color": colour, "mfc": colour if filled else "w", "mew": 0.9, "zorder": 3}
             axes.plot(some["difference"], some.index, marker, **look)
         shown = plain(level, LEVEL_MAX)

@@ -156,7 +156,8 @@ def _values(
     for name, (_, middle, first, second, spread) in responses.items():
         noise = spread * (0.8 * of_seed[runs["replication"]] + 0.6 * rng.normal(size=len(runs)))
         value = middle * np.exp(first * steps[0] + second * steps[1] + 0.1 * steps[2] * (1 + steps[0]) + noise)
-        facts = {"batch": -1, "response": name, "unit": units[name], "value": value, "failed_share": np.nan}
+        beside = {"failed_share": np.nan, "model_error": np.nan}
+        facts = {"batch": -1, "response": name, "unit": units[name], "value": value, **beside}
         parts.append(runs[["run", "point", "replication"]].assign(**facts))
     return pd.concat(parts, ignore_index=True)
 
