@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kmsim.study.collect import RUNS
-from kmsim.study.estimates import same_everywhere
+from kmsim.study.estimates import is_shown, same_everywhere
 from kmsim.study.model_error import in_words, said_of_errors
 from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
@@ -66,7 +66,7 @@ def show_study(study: StudyResult, console: Console) -> None:
     for first in range(0, len(responses), at_once):
         console.print(_table(shown, varied, responses[first : first + at_once]))
     for line in said_of_errors(study.estimates):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
     if len(points) < estimates["point"].nunique():
         console.print(f"the first {len(points)} of {estimates['point'].nunique():,} points; all are in the report")
     _show_comparisons(study, console)
@@ -127,14 +127,13 @@ def _show_comparisons(study: StudyResult, console: Console) -> None:
     primary = {response.name for response in study.responses_config if response.primary}
     for name, rows in compared.groupby("comparison", sort=False):
         tested = rows[rows["p_holm"].notna()]
-        significant = tested[tested["significant"].astype(bool)]
-        within = significant["within_model_error"].astype(bool)
-        shown = significant[~within]
+        shown = tested[is_shown(tested)]
+        nr_within = int(tested["significant"].sum()) - len(shown)
         of = f"{len(shown):,} of {len(tested):,} differences are shown (Holm, within each response)"
-        also = f"; {within.sum():,} more are within the model's error" if within.any() else ""
-        console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}{also}", markup=False, soft_wrap=True)
+        also = f"; {nr_within:,} more are within the model's error" if nr_within else ""
+        console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}{also}", markup=False)
         for response, of_primary in tested[tested["response"].isin(primary)].groupby("response"):
-            nr_shown = int((of_primary["significant"] & ~of_primary["within_model_error"]).sum())
+            nr_shown = int(is_shown(of_primary).sum())
             told = f"of {response}, which is primary: {nr_shown:,} of {len(of_primary):,}"
             console.print(told, markup=False)
         same = list(dict.fromkeys(rows[same_everywhere(rows)]["response"]))

@@ -136,6 +136,11 @@ def same_everywhere(rows: pd.DataFrame) -> pd.Series[bool]:
     return rows["p"].notna() & rows["p_holm"].isna()
 
 
+def is_shown(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Of each row of a comparison: does it differ, by Holm's correction, and by more than the model's error?"""
+    return rows["significant"].astype(bool) & ~rows["within_model_error"].astype(bool)
+
+
 # ---- observations
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from kmsim.config.design import Dropped
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
 from kmsim.config.product import Axis
-from kmsim.config.responses import MEASURES, ResponseConfig
+from kmsim.config.responses import FILTERS, MEASURES, ResponseConfig
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, ON_PCP_LIST, PAGE_STATES, RESERVED, USED
 from kmsim.study.results import StudyResult
 
@@ -115,7 +115,8 @@ def made_up_study(
 
 def _response(name: str, measure: str) -> Any:
     if measure not in MEASURES:
-        return SimpleNamespace(name=name, unit=measure, measure=name, meaning=f"a made-up {name}", kind=None)
+        named = {"name": name, "unit": measure, "measure": name, "meaning": f"a made-up {name}", "of_kind": None}
+        return SimpleNamespace(**dict.fromkeys(FILTERS), **named)
     at = {"order": 9} if measure == "unusable_index" else {}
     return ResponseConfig(name=name, measure=measure, **at)
 
