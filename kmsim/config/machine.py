@@ -47,8 +47,9 @@ from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
 from kmsim.mm.getorder import ilog2
-from kmsim.mm.kernels import NEWEST, NEWEST_RELEASE
-from kmsim.mm.slab_geometry import SlabBuild
+from kmsim.mm.kernels import NEWEST, NEWEST_RELEASE, kernel_of
+from kmsim.mm.slab_geometry import MINALIGN, SlabBuild
+from kmsim.mm.slab_kernels import slab_kernel_of
 from kmsim.units import TIME_UNITS, format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
@@ -196,8 +197,18 @@ class MachineConfig(Model):
     @property
     def slab_build(self) -> SlabBuild:
         """What SLUB sees of this machine."""
+        kernel = slab_kernel_of(self.kernel_release)
+        minalign = kernel.arm64_minalign if self.arch == "arm64" else MINALIGN
         return SlabBuild(
-            self.page_shift, self.cpus, self.max_page_order, memcg=self.slab.memcg, buckets=self.slab.buckets
+            self.page_shift,
+            self.cpus,
+            self.max_page_order,
+            arch_kmalloc_minalign=minalign,
+            kmalloc_minalign=minalign,
+            memcg=self.slab.memcg,
+            buckets=self.slab.buckets,
+            kernel=kernel,
+            partial_counts_objects=(kernel_of(self.kernel_release) or NEWEST).partial_counts_objects,
         )
 
     @property

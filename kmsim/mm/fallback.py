@@ -175,11 +175,15 @@ def try_to_steal_block(m: Machine, ac: ContextIdx, pfn: Pfn, current_order: Orde
 def is_worth_claiming(m: Machine, start_pfn: Pfn, block_mt: Migratetype, start_mt: Migratetype) -> bool:
     """Is at least half of the pageblock free or of a compatible type? (kernel: try_to_steal_block)"""
     nr_free, nr_movable = count_free_and_movable(m, start_pfn)
-    pageblock_nr_pages = 1 << m.params[0].pageblock_order
+    nr_alike = nr_free + nr_compatible(m, nr_free, nr_movable, block_mt, start_mt)
+    return bool(nr_alike >= 1 << (m.params[0].pageblock_order - 1) or m.params[0].mobility_disabled != 0)
+
+
+@small
+def nr_compatible(m: Machine, nr_free: int, nr_movable: int, block_mt: Migratetype, start_mt: Migratetype) -> int:
+    """How many allocated pages of a pageblock may be of the request's type."""
     if start_mt == MIGRATE_MOVABLE:
-        nr_alike = nr_movable
-    elif block_mt == MIGRATE_MOVABLE:
-        nr_alike = pageblock_nr_pages - (nr_free + nr_movable)
-    else:
-        nr_alike = 0  # unmovable and reclaimable cannot be told apart here
-    return bool(nr_free + nr_alike >= pageblock_nr_pages // 2 or m.params[0].mobility_disabled != 0)
+        return nr_movable
+    if block_mt == MIGRATE_MOVABLE:
+        return (1 << int(m.params[0].pageblock_order)) - (nr_free + nr_movable)
+    return 0  # unmovable and reclaimable cannot be told apart here

@@ -12,8 +12,10 @@ from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
 from kmsim.mm.pageblock import (
     change_pageblock_range,
     move_freepages_block,
+    move_freepages_from,
     pageblock_migratetype,
     pageblock_start,
+    set_pageblock_migratetype,
     zone_spans_pageblock,
 )
 
@@ -23,6 +25,8 @@ def may_reserve_highatomic(m: Machine, z: ZoneIdx) -> bool:
     """Is the zone large enough, and its reserve not yet full? (kernel: reserve_highatomic_pageblock)"""
     one_percent = m.zones[z].managed_pages // 100
     pageblock_nr_pages = 1 << m.params[0].pageblock_order
+    if not m.params[0].highatomic_to_the_page:
+        return bool(m.zones[z].nr_reserved_highatomic < one_percent + pageblock_nr_pages)
     if one_percent < pageblock_nr_pages:
         return False
     limit = (one_percent + pageblock_nr_pages - 1) & ~(pageblock_nr_pages - 1)
@@ -40,6 +44,11 @@ def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
     if not may_reserve_highatomic(m, z) or migratetype >= MIGRATE_PCPTYPES:
         return
     pageblock_order = m.params[0].pageblock_order
+    if not m.params[0].lists_by_pageblock:
+        set_pageblock_migratetype(m, pfn >> pageblock_order, MIGRATE_HIGHATOMIC)
+        move_freepages_from(m, ac, pfn, MIGRATE_HIGHATOMIC)
+        m.zones[z].nr_reserved_highatomic += 1 << pageblock_order
+        return
     if order >= pageblock_order:
         change_pageblock_range(m, pfn, order, MIGRATE_HIGHATOMIC)
         m.zones[z].nr_reserved_highatomic += 1 << order

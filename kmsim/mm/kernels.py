@@ -51,20 +51,60 @@ class Kernel(NamedTuple):
     check_pages: bool
     tails_written: bool = True
     batch_scale_max: int = 5
+    high_order_lists: bool = True
+    lists_by_pageblock: bool = True
+    merges_reserved: bool = False
+    reserves_by_high: bool = True
+    boost_by_high: bool = True
+    highatomic_to_the_page: bool = True
+    exact_tail_listed: bool = False
+    movable_has_mark: bool = True
+    thp_off_recomputes: bool = True
+    partial_counts_objects: bool = False
+    vmalloc_huge: bool = True
+    vmalloc_bulk: bool = True
+    vmap_nodes: bool = True
 
 
 # The policies: files of `mm` by these names.
-POLICIES = ("fallback", "new_pages", "pcp_fixed", "pcp_tuned", "tail_pages")
+POLICIES = ("fallback", "fallback_moves", "new_pages", "pcp_fixed", "pcp_order0", "pcp_tuned", "tail_pages")
+
+LINUX_6_1 = Kernel(
+    auto_tune=False,
+    check_pages=True,
+    lists_by_pageblock=False,
+    boost_by_high=False,
+    highatomic_to_the_page=False,
+    movable_has_mark=False,
+    vmap_nodes=False,
+)
+LINUX_5_10 = LINUX_6_1._replace(
+    high_order_lists=False,
+    merges_reserved=True,
+    reserves_by_high=False,
+    exact_tail_listed=True,
+    thp_off_recomputes=False,
+    partial_counts_objects=True,
+    vmalloc_huge=False,
+    vmalloc_bulk=False,
+)
 
 # The releases that are built in, by major and minor number.
 KERNELS = {
+    "5.10": LINUX_5_10,
+    "6.1": LINUX_6_1,
     "6.12": Kernel(auto_tune=True, check_pages=False),
 }
 NEWEST_RELEASE = "6.12"
 NEWEST = KERNELS[NEWEST_RELEASE]
 
 
+def series_of(release: str) -> str:
+    """The first two numbers of a release: 6.12 of ``6.12.117-lab``."""
+    version = release.split("-", maxsplit=1)[0].split(".")
+    return ".".join(version[:2])
+
+
 def kernel_of(release: str) -> Kernel | None:
     """The row of a release such as 6.12.117-lab; None where it is not built in."""
-    version = release.split("-", maxsplit=1)[0].split(".")
-    return KERNELS.get(".".join(version[:2]))
+    return KERNELS.get(series_of(release))

@@ -62,6 +62,7 @@ PG_BUDDY = 1 << 0
 PG_PCP = 1 << 1
 PG_LRU = 1 << 2
 PG_SLAB = 1 << 3  # the head of a slab; its `next` is the slab's number
+PCP_MT_SHIFT = 4  # of a page with PG_PCP: the migratetype that it had when it was put there (kernel: page->index)
 
 # max_page_order + page_shift <= SECTION_SIZE_BITS allows at most 15 (4 KiB pages, 27 bits).
 NR_PAGE_ORDERS_MAX = 16
@@ -205,6 +206,7 @@ context_t = np.dtype(
             ("exact_stage", np.int64),
             ("exact_next", np.int64),  # of an exact request: the next page to be given back, and the end
             ("exact_end", np.int64),
+            ("exact_first", np.int64),  # the page that it keeps from, while its tail goes to the per-CPU lists
             ("excess_pages", np.int64),  # exact pages: freed that were not part of them; below 0: left behind
         ],
     )
@@ -229,6 +231,23 @@ class Params(NamedTuple):
     check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
     tails_written: bool  # a free writes every page of its block, or only counts them (see mm.tail_pages)
     batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
+    high_order_lists: (
+        bool  # per-CPU lists hold orders above 0, too (since Linux 5.14), or order 0 alone (mm.pcp_order0)
+    )
+    lists_by_pageblock: bool  # a free block is on the list of its pageblock's type (since 6.10), or of the one it got
+    merges_reserved: bool  # a block of highatomic pageblocks merges with others (before 5.18)
+    reserves_by_high: (
+        bool  # __GFP_HIGH of who cannot wait opens the reserves most (since 6.3 and 6.1.y), or __GFP_ATOMIC
+    )
+    boost_by_high: bool  # the boost does not stop __GFP_HIGH (since 6.3), or __GFP_ATOMIC
+    highatomic_to_the_page: bool  # what is kept for highatomic requests is a hundredth, and counted by the free page
+    exact_tail_listed: bool  # what exact requests do not need goes to the per-CPU lists (before 6.0)
+    movable_has_mark: bool  # ZONE_MOVABLE has a min mark of its own (since 6.5), or a share like any other
+    thp_off_recomputes: bool  # the reserve is computed again where THP is off (since 5.17)
+    partial_counts_objects: bool  # a CPU's partial slabs are counted by their free objects (before 5.16)
+    vmalloc_huge: bool  # vmalloc maps whole PMDs where it may (since 5.13)
+    vmalloc_bulk: bool  # vmalloc asks for many pages at once (since 5.14)
+    vmap_nodes: bool  # the space of vmalloc is dealt out to nodes, with pools of their own (since 6.9)
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it
     watermark_boost_factor: int = 15000

@@ -56,6 +56,7 @@ kmem_cache_t = np.dtype(
             ("objects", np.int64),
             ("min_order", np.int64),
             ("min_objects", np.int64),
+            ("cpu_partial", np.int64),  # free objects that a CPU's partial slabs should have
             ("cpu_partial_slabs", np.int64),
             ("min_partial", np.int64),
             ("allocflags", np.int64),
@@ -362,8 +363,10 @@ def _set_up_cache(cache: np.void, geometry: Geometry) -> None:
     """A cache without slabs."""
     assert 0 < geometry.objects <= END, "more objects in a slab than a link can name"
     assert geometry.min_objects <= geometry.objects, "the smallest slab is larger than the usual one"
-    for name in ("object_size", "order", "objects", "min_order", "min_objects", "min_partial", "cpu_partial_slabs"):
+    for name in ("object_size", "order", "objects", "min_order", "min_objects", "min_partial"):
         cache[name] = getattr(geometry, name)
+    cache["cpu_partial"] = geometry.cpu_partial
+    cache["cpu_partial_slabs"] = geometry.cpu_partial_slabs
     cache["slot_size"] = geometry.size
     cache["has_ctor"] = geometry.has_ctor
     cache["nr_chunks"] = _chunks(geometry)
