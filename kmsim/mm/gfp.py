@@ -99,6 +99,7 @@ GFP_RECLAIM_MASK = (
     | GFP_NORETRY
     | GFP_MEMALLOC
     | GFP_NOMEMALLOC
+    | GFP_ATOMIC_BIT
 )
 GFP_CONSTRAINT_MASK = GFP_FLAGS["__GFP_HARDWALL"] | GFP_THISNODE
 
@@ -194,10 +195,16 @@ def gfp_to_alloc_flags(gfp: Gfp, order: Order) -> int:
 
 
 @small
+def is_atomic(gfp: Gfp) -> bool:
+    """Does a request up to Linux 6.2 say __GFP_ATOMIC? One that has all else of GFP_ATOMIC is taken for it."""
+    return gfp & GFP_ATOMIC_BIT != 0 or gfp & (GFP_HIGH | GFP_RECLAIM) == GFP_HIGH | GFP_KSWAPD_RECLAIM
+
+
+@small
 def gfp_to_alloc_flags_by_atomic(gfp: Gfp, order: Order) -> int:
     """The same up to Linux 6.2, where __GFP_ATOMIC says who may not wait."""
     alloc_flags = ALLOC_WMARK_MIN | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
-    if gfp & GFP_ATOMIC_BIT and not gfp & GFP_NOMEMALLOC:
+    if is_atomic(gfp) and not gfp & GFP_NOMEMALLOC:
         alloc_flags |= ALLOC_HARDER
         if order > 0:
             alloc_flags |= ALLOC_HIGHATOMIC

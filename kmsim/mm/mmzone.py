@@ -231,14 +231,10 @@ class Params(NamedTuple):
     check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
     tails_written: bool  # a free writes every page of its block, or only counts them (see mm.tail_pages)
     batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
-    high_order_lists: (
-        bool  # per-CPU lists hold orders above 0, too (since Linux 5.14), or order 0 alone (mm.pcp_order0)
-    )
+    high_order_lists: bool  # per-CPU lists hold more than order 0 (since Linux 5.14), or not (mm.pcp_order0)
     lists_by_pageblock: bool  # a free block is on the list of its pageblock's type (since 6.10), or of the one it got
     merges_reserved: bool  # a block of highatomic pageblocks merges with others (before 5.18)
-    reserves_by_high: (
-        bool  # __GFP_HIGH of who cannot wait opens the reserves most (since 6.3 and 6.1.y), or __GFP_ATOMIC
-    )
+    reserves_by_high: bool  # __GFP_HIGH that cannot wait opens the reserves most (since 6.1.y), or __GFP_ATOMIC
     boost_by_high: bool  # the boost does not stop __GFP_HIGH (since 6.3), or __GFP_ATOMIC
     highatomic_to_the_page: bool  # what is kept for highatomic requests is a hundredth, and counted by the free page
     exact_tail_listed: bool  # what exact requests do not need goes to the per-CPU lists (before 6.0)
@@ -248,6 +244,7 @@ class Params(NamedTuple):
     vmalloc_huge: bool  # vmalloc maps whole PMDs where it may (since 5.13)
     vmalloc_bulk: bool  # vmalloc asks for many pages at once (since 5.14)
     vmap_nodes: bool  # the space of vmalloc is dealt out to nodes, with pools of their own (since 6.9)
+    series: int  # the release whose files are printed: 6012 is 6.12
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it
     watermark_boost_factor: int = 15000

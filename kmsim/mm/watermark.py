@@ -18,9 +18,9 @@ from kmsim.mm.gfp import (
     ALLOC_RESERVES,
     ALLOC_WMARK_MASK,
     ALLOC_WMARK_MIN,
-    GFP_ATOMIC_BIT,
     gfp_to_alloc_flags,
     gfp_to_alloc_flags_by_atomic,
+    is_atomic,
 )
 from kmsim.mm.indices import Gfp, NodeIdx, Order, ZoneIdx, ZonerefIdx, ZoneType
 from kmsim.mm.list import list_empty
@@ -76,7 +76,7 @@ def alloc_flags_of(m: Machine, gfp: Gfp, order: Order) -> int:
         alloc_flags = gfp_to_alloc_flags(gfp, order)
     else:
         alloc_flags = gfp_to_alloc_flags_by_atomic(gfp, order)
-    return alloc_flags | ALLOC_NO_BOOST if gfp & GFP_ATOMIC_BIT else alloc_flags
+    return alloc_flags | ALLOC_NO_BOOST if is_atomic(gfp) else alloc_flags
 
 
 @small

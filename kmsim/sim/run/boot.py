@@ -21,7 +21,7 @@ from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
 from kmsim.config.state import Aged, BuddyInfo, Recorded
 from kmsim.jit_policies import Policies
-from kmsim.mm.kernels import NEWEST, kernel_of
+from kmsim.mm.kernels import KERNELS
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
 from kmsim.mm.mmzone import Machine, Params
 from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
@@ -49,7 +49,12 @@ _HERE = "config"  # the place of a problem that is in no file of a state
 def params_of(config: MachineConfig) -> Params:
     """The machine's parameters; those that the boot finds are still open."""
     pcp = config.pcp
-    row = kernel_of(config.kernel_release) or NEWEST
+    given = KERNELS[config.policies_of]._replace(
+        auto_tune=pcp.auto_tune,
+        check_pages=config.check_pages,
+        tails_written=config.tails_written,
+        batch_scale_max=pcp.batch_scale_max,
+    )
     return Params(
         page_shift=config.page_shift,
         max_page_order=config.max_page_order,
@@ -57,23 +62,7 @@ def params_of(config: MachineConfig) -> Params:
         pmd_order=config.pmd_order,
         thp_built_in=config.thp.built_in,
         nr_cpus=config.cpus,
-        auto_tune=pcp.auto_tune,
-        check_pages=config.check_pages,
-        tails_written=config.tails_written,
-        batch_scale_max=pcp.batch_scale_max,
-        high_order_lists=row.high_order_lists,
-        lists_by_pageblock=row.lists_by_pageblock,
-        merges_reserved=row.merges_reserved,
-        reserves_by_high=row.reserves_by_high,
-        boost_by_high=row.boost_by_high,
-        highatomic_to_the_page=row.highatomic_to_the_page,
-        exact_tail_listed=row.exact_tail_listed,
-        movable_has_mark=row.movable_has_mark,
-        thp_off_recomputes=row.thp_off_recomputes,
-        partial_counts_objects=row.partial_counts_objects,
-        vmalloc_huge=row.vmalloc_huge,
-        vmalloc_bulk=row.vmalloc_bulk,
-        vmap_nodes=row.vmap_nodes,
+        **given._asdict(),
         pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
         pcp_high=0 if pcp.high == "auto" else pcp.high,
         watermark_boost_factor=config.sysctl.watermark_boost_factor,

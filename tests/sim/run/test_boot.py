@@ -177,6 +177,7 @@ def test_an_index_that_the_memory_cannot_have_is_refused() -> None:
 
 # Every key of a config that is a parameter, at another value than the default.
 UNLIKE = {
+    "kernel_release": "5.10",
     "pcp": {"auto_tune": False, "batch": 9, "high": 77, "batch_scale_max": 4},
     "check_pages": True,
     "tails_written": False,
