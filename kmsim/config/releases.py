@@ -30,8 +30,7 @@ SIMULATED_AS = {"5.4": "5.10"}
 NOT_RECORDED = {
     "6.1": "pages per-CPU lists return to the type they came from, fallback's choice of blocks, merges of pageblocks, "
     "highatomic pages that do not count as free, vmalloc's addresses",
-    "5.10": "a boost by a single stolen page, highatomic blocks that merge, exact pages' tails, vmalloc's addresses, "
-    "kvmalloc's flags",
+    "5.10": "a boost by a single stolen page, highatomic blocks that merge, exact pages' tails, vmalloc's addresses, ",
 }
 
 assert set(POLICY_KEYS) <= set(Kernel._fields)
@@ -82,6 +81,7 @@ def notes_of(release: str, row_name: str) -> list[str]:
     notes = [f"Linux {series} is simulated as {row_name}: not recorded"] if series != row_name else []
     if row_name in NOT_RECORDED:
         notes.append(f"Linux {row_name}, from its source, not recorded: {NOT_RECORDED[row_name]}")
+        notes.append(f"Linux {row_name}: prices are the list's for every release; no source says that they differ")
     return notes
 
 

@@ -1,12 +1,13 @@
 """Pageblocks kept for high-order requests that cannot wait (kernel: MIGRATE_HIGHATOMIC).
 
 When a GFP_ATOMIC request of order > 0 is served below the low watermark, its pageblock becomes
-highatomic, until about 1 % of the zone is. Only such requests, and a last resort of order-0
+highatomic, until about 1 % of the zone is (where `params.highatomic_to_the_page` is off, that and up to a pageblock
+more, of small zones, too). Only such requests, and a last resort of order-0
 atomic ones, may then use it. Giving the reserve back belongs to the slow path, which is left out.
 The caller holds the zone's lock. Invariant: nr_reserved_highatomic is the pages of those blocks.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
 from kmsim.mm.indices import ContextIdx, ZoneIdx
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
 from kmsim.mm.pageblock import (
@@ -18,6 +19,16 @@ from kmsim.mm.pageblock import (
     set_pageblock_migratetype,
     zone_spans_pageblock,
 )
+
+
+@shared
+def nr_kept_highatomic(m: Machine, z: ZoneIdx) -> int:
+    """The pages of a zone that do not count as free for other requests: the reserve's free ones, or all of it.
+
+    (kernel: __zone_watermark_unusable_free)
+    """
+    zone = m.zones[z]
+    return int(zone.nr_free_highatomic if m.params[0].highatomic_to_the_page else zone.nr_reserved_highatomic)
 
 
 @small

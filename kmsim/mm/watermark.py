@@ -22,6 +22,7 @@ from kmsim.mm.gfp import (
     gfp_to_alloc_flags_by_atomic,
     is_atomic,
 )
+from kmsim.mm.highatomic import nr_kept_highatomic
 from kmsim.mm.indices import Gfp, NodeIdx, Order, ZoneIdx, ZonerefIdx, ZoneType
 from kmsim.mm.list import list_empty
 from kmsim.mm.mmzone import (
@@ -87,15 +88,8 @@ def uses_highatomic(m: Machine, alloc_flags: int) -> bool:
 
 @small
 def kept_highatomic(m: Machine, z: ZoneIdx, alloc_flags: int) -> int:
-    """The pages of a zone that are kept for highatomic requests, and not for this one.
-
-    What is free of the kept pageblocks, or all of them (kernel: __zone_watermark_unusable_free).
-    """
-    if uses_highatomic(m, alloc_flags):
-        return 0
-    if m.params[0].highatomic_to_the_page:
-        return int(m.zones[z].nr_free_highatomic)
-    return int(m.zones[z].nr_reserved_highatomic)
+    """The pages of a zone that are kept for highatomic requests, and not for this one."""
+    return 0 if uses_highatomic(m, alloc_flags) else nr_kept_highatomic(m, z)
 
 
 @small
