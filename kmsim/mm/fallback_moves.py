@@ -17,7 +17,7 @@ that of the context `ac`.
 from kmsim.jit import core, small
 from kmsim.jit_policies import verb
 from kmsim.mm.buddy import rmqueue_smallest
-from kmsim.mm.fallback import boost_watermark, can_steal_fallback, find_suitable_fallback, nr_compatible
+from kmsim.mm.fallback_types import boost_watermark, can_steal_fallback, find_suitable_fallback, nr_compatible
 from kmsim.mm.gfp import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
 from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn
 from kmsim.mm.list import list_first

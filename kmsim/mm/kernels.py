@@ -13,7 +13,7 @@ Each is one file of `mm`; the rest of `mm` calls its *verbs* and nothing else of
     fallback        rmqueue_fallback                                          where params.lists_by_pageblock is on
     fallback_moves  rmqueue_fallback                                          where it is off
 
-A row says, by data, what a release does: its fields are those fields of `mm.mmzone.Params` that follow from the
+A row says, by data, what a release does: its fields are those fields of `mm.params.Params` that follow from the
 release. Explicit keys of a config (`pcp.auto_tune`, `check_pages` ...) override the row, and describe a kernel
 that has none (`kmsim.config.releases`). Policies of one noun stand side by side in the compiled code, and a
 param chooses: one branch.

@@ -21,7 +21,7 @@ left out could serve it, so its failure is NOPAGE.
 Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
 
-To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mmzone.Params`; where
+To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mm.params.Params`; where
 it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
 file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, where it is used; (3) its key in
 `config/machine.py` and its line in `sim.run.boot.params_of`: recorded machines need no more; (4) its line in

@@ -12,7 +12,13 @@ says, and its own share. Lock order: as in `mm.slub_partial`, which calls these.
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slub_records import SLAB_FROZEN, SLAB_LIVE, Slub, set_slabs_from
+from kmsim.mm.slub_records import SLAB_FROZEN, SLAB_LIVE, Slub
+
+
+@small
+def noted_from(sl: Slub, slab: SlabIdx) -> int:
+    """What a slab says of the list from it on: slabs, or objects; kept in `prev` (kernel: slab->slabs, in a union)."""
+    return int(sl.slabs[slab].prev)
 
 
 @small
@@ -30,9 +36,9 @@ def note_on_list(m: Machine, sl: Slub, slab: SlabIdx, noted: int) -> None:
     if m.params[0].partial_counts_objects:
         record = sl.slabs[slab]
         record.slab_flags = int(record.slab_flags) | SLAB_FROZEN
-        set_slabs_from(sl, slab, noted + int(record.objects) - int(record.inuse))
+        record.prev = noted + int(record.objects) - int(record.inuse)
     else:
-        set_slabs_from(sl, slab, noted + 1)
+        sl.slabs[slab].prev = noted + 1
 
 
 @small

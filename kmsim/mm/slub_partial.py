@@ -15,7 +15,7 @@ from kmsim.mm.cacheline import touch
 from kmsim.mm.indices import CacheNodeIdx, ContextIdx, CpuSlabIdx, NodeIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
-from kmsim.mm.slub_cpu_list import is_full_list, leave_list, note_on_list
+from kmsim.mm.slub_cpu_list import is_full_list, leave_list, note_on_list, noted_from
 from kmsim.mm.slub_lines import stamp_slab
 from kmsim.mm.slub_records import (
     END,
@@ -27,7 +27,6 @@ from kmsim.mm.slub_records import (
     cache_node_index,
     cpu_slab_index,
     list_lock_of,
-    slabs_from,
 )
 from kmsim.mm.slub_steps import (
     DEACTIVATE,
@@ -137,7 +136,7 @@ def put_cpu_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, may_dra
     to_put = NO_SLAB
     if oldest != NO_SLAB:
         touch_slab(m, sl, ac, oldest)
-        noted = slabs_from(sl, oldest)
+        noted = noted_from(sl, oldest)
         if may_drain and is_full_list(m, sl, ac, noted):
             to_put = oldest
             oldest = NO_SLAB

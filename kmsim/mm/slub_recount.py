@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kmsim.jit import core
 from kmsim.mm.indices import CacheIdx, CpuIdx, NodeIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
-from kmsim.mm.slub_cpu_list import flags_on_list, may_note
+from kmsim.mm.slub_cpu_list import flags_on_list, may_note, noted_from
 from kmsim.mm.slub_partial import slab_nid
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
@@ -30,7 +30,6 @@ from kmsim.mm.slub_records import (
     cache_node_index,
     cpu_slab_index,
     nodes_of_cache,
-    slabs_from,
 )
 from kmsim.mm.slub_steps import SLUB_DONE
 
@@ -102,8 +101,8 @@ def recount_cpu(m: Machine, sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
         assert int(record.cache) == cache, "a slab is on the list of another cache"
         assert int(record.freelist) != END, "a full slab is on a CPU's list"
         following = int(record.next)
-        noted = slabs_from(sl, following) if following != NO_SLAB else 0
-        assert may_note(m, slabs_from(sl, slab) - noted), "a CPU's partial list is not as long as it says"
+        noted = noted_from(sl, following) if following != NO_SLAB else 0
+        assert may_note(m, noted_from(sl, slab) - noted), "a CPU's partial list is not as long as it says"
         nr_slabs += 1
         slab = following
     return nr_slabs

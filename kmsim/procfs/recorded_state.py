@@ -20,11 +20,11 @@ from kmsim.mm.mmzone import (
     NR_VM_NUMA_EVENT_ITEMS,
     ZONE_NAMES,
     Machine,
-    Params,
     new_machine,
     node_zone,
     pcps_of_zone,
 )
+from kmsim.mm.params import Params
 from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
 from kmsim.mm.vmstat import MAX_THRESHOLD, refresh_zone_stat_thresholds
 from kmsim.procfs.recorded import COUNT_MAX, Recording, RecordingError, field, integer, integers

@@ -24,6 +24,7 @@ from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import Geometry
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
+from kmsim.mm.slub_cpu_list import noted_from
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import (
     NO_OBJECT,
@@ -33,7 +34,6 @@ from kmsim.mm.slub_records import (
     cache_node_index,
     cpu_slab_index,
     new_slub,
-    slabs_from,
 )
 from kmsim.mm.slub_recount import count_links
 from kmsim.procfs.recorded import Recording
@@ -89,7 +89,7 @@ def note_lists(sl: Slub, row: Rows, frames: Rows, page_of_slab: Rows) -> None:
     if int(cpu_slab.freelist) != NO_OBJECT:
         row[3] = count_links(sl, slab, int(cpu_slab.freelist) - int(cpu_slab.first_object))
     slab = int(cpu_slab.partial)
-    row[5] = slabs_from(sl, slab) if slab != NO_SLAB else 0
+    row[5] = noted_from(sl, slab) if slab != NO_SLAB else 0
     row[4] = 0
     while slab != NO_SLAB:
         row[4] += 1

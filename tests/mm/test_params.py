@@ -1,7 +1,8 @@
 """A machine's parameters: one record, written field for field."""
 
 from kmsim.mm.memblock import boot_machine
-from kmsim.mm.mmzone import Params, new_machine, params_t
+from kmsim.mm.mmzone import new_machine
+from kmsim.mm.params import Params, params_t
 from tests.params import params
 
 from .machines import boot_of, params_of

@@ -23,7 +23,8 @@ from kmsim.config.state import Aged, BuddyInfo, Recorded
 from kmsim.jit_policies import Policies
 from kmsim.mm.kernels import KERNELS
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
-from kmsim.mm.mmzone import Machine, Params
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.params import Params
 from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
 from kmsim.procfs import recorded, recorded_state
 from kmsim.procfs.text import line_and_why, read_text

@@ -13,7 +13,8 @@ from kmsim.config import ConfigError, Study, from_mapping
 from kmsim.jit_policies import Policies
 from kmsim.mm import memblock
 from kmsim.mm.memblock import boot_machine, recount
-from kmsim.mm.mmzone import Machine, Params, new_machine
+from kmsim.mm.mmzone import Machine, new_machine
+from kmsim.mm.params import Params
 from kmsim.mm.vmstat import unusable_free_index
 from kmsim.procfs import buddyinfo, pagetypeinfo, recorded_state
 from kmsim.sim.run import boot
