@@ -3,7 +3,7 @@
 from typing import Any
 
 from kmsim.mm.kernels import NEWEST
-from kmsim.mm.mmzone import Params
+from kmsim.mm.params import Params
 
 
 def params(**changes: Any) -> Params:

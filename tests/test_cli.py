@@ -266,12 +266,12 @@ def test_validate_says_no_to_a_tampered_recording_and_where(kmsim: Shell) -> Non
 def test_validate_says_that_it_could_compare_nothing(kmsim: Shell) -> None:
     """A recording of another release, with a name that a terminal must not be sent."""
     recording = json.loads(gzip.decompress(RECORDING.read_bytes()))
-    recording["lab"]["consts"]["release"] = "5.10.262\x1b[2J"
+    recording["lab"]["consts"]["release"] = "5.15.262\x1b[2J"
     recording["lab"]["script.\ud800"] = {}
     (kmsim.folder / "other.json").write_text(json.dumps(recording))
     done = kmsim("validate", "other.json")
     assert (done.code, done.err) == (1, "")
-    assert "kernel 5.10.262\\x1b[2J; Linux 6.12 is modelled" in done.out
+    assert "kernel 5.15.262\\x1b[2J; Linux 5.10, 6.1, 6.12 is modelled" in done.out
     assert "script.\\ud800" in done.out
     assert done.out.rstrip().endswith("nothing could be scored")
 

@@ -109,7 +109,8 @@ RULES: dict[str, str] = {
     "comparison_name": "be the name of a comparison: {names}",
     # Machine.
     "release": "be a Linux release such as 6.12",
-    "release_built_in": "be a release that is built in ({names}) or described by policy keys (not given: {keys})",
+    "release_built_in": "be a release that is built in ({names}), or described by policies_of or policy keys "
+    "(not given: {keys})",
     "page_size_arch": "be 4KiB on x86-64",
     "max_order_both": "be left out where max_page_order is given",
     "max_order_release": "come with written_for, the release of its file, because its meaning changed in 6.4",

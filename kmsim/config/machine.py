@@ -47,8 +47,9 @@ from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
 from kmsim.mm.getorder import ilog2
-from kmsim.mm.kernels import NEWEST, NEWEST_RELEASE
-from kmsim.mm.slab_geometry import SlabBuild
+from kmsim.mm.kernels import KERNELS, NEWEST, NEWEST_RELEASE
+from kmsim.mm.slab_geometry import MINALIGN, SlabBuild
+from kmsim.mm.slab_kernels import slab_kernel_of
 from kmsim.units import TIME_UNITS, format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
@@ -76,6 +77,12 @@ def _release(value: object) -> str:
     return value
 
 
+def _policies_of(value: str) -> str:
+    if value not in KERNELS:
+        raise refused("one_of", choices=", ".join(KERNELS))
+    return value
+
+
 PageSize = Annotated[
     int,
     size(1),
@@ -87,6 +94,11 @@ Release = Annotated[
     str,
     BeforeValidator(_release),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["6.12"]}),
+]
+PoliciesOf = Annotated[
+    str,
+    AfterValidator(_policies_of),
+    WithJsonSchema({"enum": [*KERNELS, *map(float, KERNELS)]}),
 ]
 
 
@@ -138,6 +150,7 @@ class MachineConfig(Model):
     name: Name = "machine"
     notes: tuple[SomeText, ...] = ()
     kernel_release: Release = NEWEST_RELEASE
+    policies_of: PoliciesOf = NEWEST_RELEASE
     arch: Arch
     page_size: PageSize = 4 * KIB
     thp: ThpConfig = ThpConfig()
@@ -196,8 +209,18 @@ class MachineConfig(Model):
     @property
     def slab_build(self) -> SlabBuild:
         """What SLUB sees of this machine."""
+        kernel = slab_kernel_of(self.policies_of)
+        minalign = kernel.arm64_minalign if self.arch == "arm64" else MINALIGN
         return SlabBuild(
-            self.page_shift, self.cpus, self.max_page_order, memcg=self.slab.memcg, buckets=self.slab.buckets
+            self.page_shift,
+            self.cpus,
+            self.max_page_order,
+            arch_kmalloc_minalign=minalign,
+            kmalloc_minalign=minalign,
+            memcg=self.slab.memcg,
+            buckets=self.slab.buckets,
+            kernel=kernel,
+            partial_counts_objects=KERNELS[self.policies_of].partial_counts_objects,
         )
 
     @property

@@ -1,13 +1,17 @@
 """What a kernel release brings: its row of policies (`kmsim.mm.kernels`), where the config does not say its own.
 
 A row has a value for each of POLICY_KEYS. A key in the config overrides the row. A release without a row is
-simulated only where the config itself gives every policy key; build options have a default.
+simulated only where the config itself gives every policy key (build options have a default), or names the row whose
+policies hold, by `policies_of`; what no key says is then as in that row, or as in the newest.
+
+A note says of a machine which of its kernel's policies no recording has shown.
 """
 
 import re
 
-from kmsim.config.node import Node, Problems, described, mapping, scalar
-from kmsim.mm.kernels import KERNELS, NEWEST_RELEASE, Kernel, kernel_of
+from kmsim.config.node import Node, Problems, described, mapping, scalar, sequence
+from kmsim.mm.kernels import KERNELS, NEWEST_RELEASE, Kernel
+from kmsim.mm.kernels import series_of as series_name
 
 _SERIES = re.compile(r"([1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,3})(?![0-9])")
 
@@ -17,6 +21,16 @@ POLICY_KEYS = {
     "check_pages": ("check_pages",),
     "tails_written": ("tails_written",),
     "batch_scale_max": ("pcp", "batch_scale_max"),
+}
+
+# Releases that are simulated by the row of another, whose allocator is close to theirs.
+SIMULATED_AS = {"5.4": "5.10"}
+
+# What of a row stands on the kernel's source alone; no recording depends on it.
+NOT_RECORDED = {
+    "6.1": "pages per-CPU lists return to the type they came from, fallback's choice of blocks, merges of pageblocks, "
+    "highatomic pages that do not count as free, vmalloc's addresses",
+    "5.10": "a boost by a single stolen page, highatomic blocks that merge, exact pages' tails, vmalloc's addresses, ",
 }
 
 assert set(POLICY_KEYS) <= set(Kernel._fields)
@@ -29,24 +43,57 @@ def series_of(release: str) -> tuple[int, int] | None:
 
 
 def with_policies(machine: Node, problems: Problems) -> Node:
-    """The machine with its release's policies, where it does not say its own."""
+    """The machine with its release's policies, where it does not say its own, and a note of what was not recorded."""
     release = machine.keys.get("kernel_release")
     named = str(release.value) if release is not None else NEWEST_RELEASE
     if series_of(named) is None:
         return machine  # the model refuses what is no release
-    row = kernel_of(named)
+    given = machine.keys.get("policies_of")
+    row_name = str(given.value) if given is not None else row_of(named)
+    if row_name is not None and row_name not in KERNELS:
+        return machine  # the model refuses what is no row
     open_policies = [policy for policy, steps in POLICY_KEYS.items() if not _is_given(machine, steps)]
     needed = [policy for policy in open_policies if policy not in Kernel._field_defaults]
-    if row is None and needed:
+    if row_name is None and needed:
         assert release is not None
         keys = ", ".join(".".join(POLICY_KEYS[policy]) for policy in needed)
         names = ", ".join(KERNELS)
         loc = ("machine", "kernel_release")
         problems.add("release_built_in", release.place, loc, described(release), names=names, keys=keys)
-    if row is not None:
-        for policy in open_policies:
-            machine = _with_value(machine, POLICY_KEYS[policy], getattr(row, policy))
-    return machine
+    if row_name is None:
+        return machine
+    for policy in open_policies:
+        machine = _with_value(machine, POLICY_KEYS[policy], getattr(KERNELS[row_name], policy))
+    if given is None:
+        machine = machine.with_keys(policies_of=scalar(row_name, machine.place))
+    return noted(machine, *notes_of(named, row_name))
+
+
+def row_of(release: str) -> str | None:
+    """The row of a release, by its name; None where it is not built in."""
+    series = series_name(release)
+    return series if series in KERNELS else SIMULATED_AS.get(series)
+
+
+def notes_of(release: str, row_name: str) -> list[str]:
+    """What is said of a machine of a release with the policies of a row."""
+    series = series_name(release)
+    notes = [f"Linux {series} is simulated as {row_name}: not recorded"] if series != row_name else []
+    if row_name in NOT_RECORDED:
+        notes.append(f"Linux {row_name}, from its source, not recorded: {NOT_RECORDED[row_name]}")
+        notes.append(f"Linux {row_name}: prices are the list's for every release; no source says that they differ")
+    return notes
+
+
+def noted(node: Node, *more: str) -> Node:
+    """The machine with more notes, each once."""
+    notes = node.keys.get("notes")
+    if notes is not None and not notes.items and notes.value is not None:
+        return node  # the model refuses what is no list
+    before = notes.items if notes is not None else []
+    there = {str(note.value) for note in before}
+    added = [scalar(note, node.place) for note in more if note not in there]
+    return node.with_keys(notes=sequence([*before, *added], node.place)) if added else node
 
 
 def _is_given(node: Node, steps: tuple[str, ...]) -> bool:

@@ -6,11 +6,11 @@ brings its policies.
 """
 
 from kmsim.config.memory_map import MIB
-from kmsim.config.node import Node, Problems, described, scalar, sequence
-from kmsim.config.releases import series_of, with_policies
+from kmsim.config.node import Node, Problems, described, scalar
+from kmsim.config.releases import noted, series_of, with_policies
 from kmsim.units import format_size, parse_size
 
-RELEASE_KEYS = ("kernel_release", "written_for")
+RELEASE_KEYS = ("kernel_release", "policies_of", "written_for")
 
 
 def translated(machine: Node, problems: Problems) -> Node:
@@ -65,11 +65,5 @@ def _translate_max_order(node: Node, problems: Problems) -> Node:
         order = old.value - 1 if exclusive else old.value
         meaning = "exclusive" if exclusive else "inclusive"
         note = f"MAX_ORDER {old.value} of Linux {release.value} is {meaning}: max_page_order {order}"
-        return _noted(rest.with_keys(max_page_order=scalar(order, old.place)), note)
+        return noted(rest.with_keys(max_page_order=scalar(order, old.place)), note)
     return rest
-
-
-def _noted(node: Node, note: str) -> Node:
-    notes = node.keys.get("notes")
-    before = notes.items if notes is not None else []
-    return node.with_keys(notes=sequence([*before, scalar(note, node.place)], node.place))

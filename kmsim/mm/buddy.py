@@ -17,7 +17,7 @@ from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add, list_add_tail, list_del, list_first
 from kmsim.mm.mmzone import MIGRATE_PCPTYPES, NO_PAGE, PG_BUDDY, Machine
 from kmsim.mm.pageblock import change_pageblock_range, free_list_head, pageblock_migratetype
-from kmsim.mm.vmstat import account_freepages
+from kmsim.mm.vmstat import account_freepages, mod_zone_free_pages
 from kmsim.mm.zonelist import page_zone
 
 
@@ -95,9 +95,11 @@ def free_one_page(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, migratetyp
             buddy_mt = pageblock_migratetype(m, buddy_pfn)
             if buddy_mt != migratetype:
                 # Only types that fall back to each other may share a block; reserves stay apart.
-                if migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES:
+                is_reserved = migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES
+                if is_reserved and not m.params[0].merges_reserved:
                     break
-                change_pageblock_range(m, buddy_pfn, order, migratetype)
+                if m.params[0].lists_by_pageblock:
+                    change_pageblock_range(m, buddy_pfn, order, migratetype)
         del_page_from_free_list(m, ac, buddy_pfn, order)
         m.work[0].merges += 1
         pfn &= buddy_pfn
@@ -109,9 +111,14 @@ def free_one_page(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, migratetyp
 
 @small
 def split_large_buddy(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, to_tail: bool) -> None:
-    """Free a block pageblock by pageblock, since each may have a type of its own (kernel: split_large_buddy)."""
+    """Free a block pageblock by pageblock, since each may have a type of its own (kernel: split_large_buddy).
+
+    Up to Linux 6.9 in one piece, as one of its first pageblock's type (kernel: __free_pages_ok).
+    """
     end_pfn = pfn + (1 << order)
-    part_order = min(order, m.params[0].pageblock_order)
+    part_order = order
+    if m.params[0].lists_by_pageblock:
+        part_order = min(order, m.params[0].pageblock_order)
     while pfn < end_pfn:
         free_one_page(m, ac, pfn, part_order, pageblock_migratetype(m, pfn), to_tail)
         pfn += 1 << part_order
@@ -131,10 +138,21 @@ def expand(m: Machine, ac: ContextIdx, pfn: Pfn, low: int, high: int, migratetyp
 
 @small
 def page_del_and_expand(m: Machine, ac: ContextIdx, pfn: Pfn, low: int, high: int, migratetype: Migratetype) -> None:
-    """Take a block of order `high` off its list and keep its lowest 2^low pages (kernel: page_del_and_expand)."""
+    """Take a block of order `high` off its list and keep its lowest 2^low pages (kernel: page_del_and_expand).
+
+    Up to Linux 6.9 `account_taken` is called for it later.
+    """
     del_page_from_free_list(m, ac, pfn, high)
     nr_taken = (1 << high) - expand(m, ac, pfn, low, high, migratetype)
-    account_freepages(m, ac, -nr_taken, migratetype)
+    if m.params[0].lists_by_pageblock:
+        account_freepages(m, ac, -nr_taken, migratetype)
+
+
+@small
+def account_taken(m: Machine, ac: ContextIdx, nr_pages: int) -> None:
+    """Count the pages that one hold of the zone's lock took off the lists, where that was not done one by one."""
+    if not m.params[0].lists_by_pageblock:
+        mod_zone_free_pages(m, ac, -nr_pages)
 
 
 @small

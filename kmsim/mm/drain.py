@@ -14,7 +14,7 @@ from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, PcpIdx, ZoneIdx
 from kmsim.mm.locks import pcp_lock, zone_lock
 from kmsim.mm.mmzone import NO_PCP, Machine, cpu_of_pcp, pcp_index, zone_of_pcp
 from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, PREP
-from kmsim.mm.pcp import NO_CPU, decay_pcp_high, free_pcppages_bulk, pcp_lock_holder
+from kmsim.mm.pcp import NO_CPU, decay_pcp_high, free_pcppages_bulk, nr_drained_at_once, pcp_lock_holder
 from kmsim.mm.pcp_held import hold_pcp
 from kmsim.mm.wants import DONE, want_lock, want_to_go_on
 
@@ -36,7 +36,7 @@ def drain_locked(m: Machine, ac: ContextIdx) -> int:
     context = m.contexts[ac]
     pcp = m.pcps[context.pcp]
     nr_left = pcp.count
-    nr_pages = min(nr_left, pcp.batch << m.params[0].batch_scale_max)
+    nr_pages = nr_drained_at_once(m, int(context.pcp))
     free_pcppages_bulk(m, ac, context.pcp, nr_pages, 0)
     return want_lock(m, ac, zone_lock(context.zone)) if nr_left > nr_pages and pcp.count > 0 else DONE
 

@@ -12,22 +12,24 @@ served. Lock order: the caller holds the zone's lock.
 The request (zone, order, migratetype, alloc_flags) is that of the context `ac`.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core
 from kmsim.jit_policies import verb
 from kmsim.mm.buddy import del_page_from_free_list, expand, page_del_and_expand, rmqueue_smallest
+from kmsim.mm.fallback_types import (
+    boost_watermark,
+    can_steal_fallback,
+    find_suitable_fallback,
+    nr_compatible,
+)
 from kmsim.mm.gfp import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
-from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn, ZoneIdx
-from kmsim.mm.list import list_empty, list_first
+from kmsim.mm.indices import ContextIdx, Migratetype, Order, Pfn
+from kmsim.mm.list import list_first
 from kmsim.mm.mmzone import (
     EXTFRAG,
     MIGRATE_HIGHATOMIC,
-    MIGRATE_MOVABLE,
-    MIGRATE_RECLAIMABLE,
-    MIGRATE_UNMOVABLE,
     NO_MIGRATETYPE,
     NO_PAGE,
     RMQUEUE_NORMAL,
-    WMARK_HIGH,
     ZONE_BOOSTED_WATERMARK,
     Machine,
 )
@@ -43,13 +45,6 @@ from kmsim.mm.pageblock import (
 from kmsim.mm.vmstat import account_freepages
 
 RMQUEUE_STEAL = 2  # the mode after a steal; 1 would be that of a claim, which begins anew
-
-# Which types a type falls back to, best first (kernel: fallbacks).
-FALLBACKS = (
-    (MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE),  # for MIGRATE_UNMOVABLE
-    (MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE),  # for MIGRATE_MOVABLE
-    (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE),  # for MIGRATE_RECLAIMABLE
-)
 
 
 @verb
@@ -107,43 +102,6 @@ def rmqueue_steal(m: Machine, ac: ContextIdx) -> int:
 
 
 @core
-def find_suitable_fallback(m: Machine, z: ZoneIdx, order: Order, migratetype: Migratetype) -> Migratetype:
-    """The best other type with a block of this order, or NO_MIGRATETYPE (kernel: find_suitable_fallback)."""
-    if m.zones[z].nr_free[order] == 0:
-        return NO_MIGRATETYPE
-    for fallback_mt in FALLBACKS[migratetype]:
-        if not list_empty(m, free_list_head(m, z, order, fallback_mt)):
-            return fallback_mt
-    return NO_MIGRATETYPE
-
-
-@small
-def can_steal_fallback(m: Machine, order: Order, start_mt: Migratetype) -> bool:
-    """May more than the block itself be taken? (kernel: can_steal_fallback)"""
-    return (
-        order >= m.params[0].pageblock_order // 2
-        or start_mt in (MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE)
-        or m.params[0].mobility_disabled != 0
-    )
-
-
-@core
-def boost_watermark(m: Machine, z: ZoneIdx) -> bool:
-    """Raise the zone's watermarks by a pageblock, up to a limit (kernel: boost_watermark)."""
-    zone = m.zones[z]
-    factor = m.params[0].watermark_boost_factor
-    pageblock_nr_pages = 1 << m.params[0].pageblock_order
-    if not factor or pageblock_nr_pages * 4 > zone.managed_pages:
-        return False
-    high = zone.watermark[WMARK_HIGH]
-    max_boost = high // 10000 * factor + high % 10000 * factor // 10000
-    if not max_boost:
-        return False
-    zone.watermark_boost = min(zone.watermark_boost + pageblock_nr_pages, max(pageblock_nr_pages, max_boost))
-    return True
-
-
-@core
 def try_to_steal_block(m: Machine, ac: ContextIdx, pfn: Pfn, current_order: Order) -> int:
     """Claim the pageblock(s) of a free block of another type, if that is worth it (kernel: try_to_steal_block).
 
@@ -175,11 +133,5 @@ def try_to_steal_block(m: Machine, ac: ContextIdx, pfn: Pfn, current_order: Orde
 def is_worth_claiming(m: Machine, start_pfn: Pfn, block_mt: Migratetype, start_mt: Migratetype) -> bool:
     """Is at least half of the pageblock free or of a compatible type? (kernel: try_to_steal_block)"""
     nr_free, nr_movable = count_free_and_movable(m, start_pfn)
-    pageblock_nr_pages = 1 << m.params[0].pageblock_order
-    if start_mt == MIGRATE_MOVABLE:
-        nr_alike = nr_movable
-    elif block_mt == MIGRATE_MOVABLE:
-        nr_alike = pageblock_nr_pages - (nr_free + nr_movable)
-    else:
-        nr_alike = 0  # unmovable and reclaimable cannot be told apart here
-    return bool(nr_free + nr_alike >= pageblock_nr_pages // 2 or m.params[0].mobility_disabled != 0)
+    nr_alike = nr_free + nr_compatible(m, nr_free, nr_movable, block_mt, start_mt)
+    return bool(nr_alike >= 1 << (m.params[0].pageblock_order - 1) or m.params[0].mobility_disabled != 0)

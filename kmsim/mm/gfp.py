@@ -85,6 +85,7 @@ GFP_NOMEMALLOC = GFP_FLAGS["__GFP_NOMEMALLOC"]
 GFP_RECLAIM = GFP_FLAGS["__GFP_RECLAIM"]
 GFP_THISNODE = GFP_FLAGS["__GFP_THISNODE"]
 GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
+GFP_ATOMIC_BIT = 1 << 9  # __GFP_ATOMIC, up to Linux 6.2
 
 # Which flags of a caller go along to requests that are made on its behalf (kernel: mm/internal.h).
 GFP_RECLAIM_MASK = (
@@ -98,6 +99,7 @@ GFP_RECLAIM_MASK = (
     | GFP_NORETRY
     | GFP_MEMALLOC
     | GFP_NOMEMALLOC
+    | GFP_ATOMIC_BIT
 )
 GFP_CONSTRAINT_MASK = GFP_FLAGS["__GFP_HARDWALL"] | GFP_THISNODE
 
@@ -132,6 +134,9 @@ ALLOC_NOFRAGMENT = 0x100
 ALLOC_HIGHATOMIC = 0x200
 ALLOC_KSWAPD = 0x800
 ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
+# Of kernels up to 6.2; bits of kmsim's own, as the kernel's are ALLOC_NON_BLOCK's and none.
+ALLOC_HARDER = 0x1000
+ALLOC_NO_BOOST = 0x2000  # the boost is ignored at the min mark
 
 assert ALLOC_MIN_RESERVE == GFP_HIGH  # so that gfp_to_alloc_flags can mask, as the kernel's build checks
 assert ALLOC_KSWAPD == GFP_KSWAPD_RECLAIM
@@ -186,4 +191,21 @@ def gfp_to_alloc_flags(gfp: Gfp, order: Order) -> int:
             alloc_flags |= ALLOC_NON_BLOCK
             if order > 0 and gfp & GFP_HIGH:
                 alloc_flags |= ALLOC_HIGHATOMIC
+    return alloc_flags
+
+
+@small
+def is_atomic(gfp: Gfp) -> bool:
+    """Does a request up to Linux 6.2 say __GFP_ATOMIC? One that has all else of GFP_ATOMIC is taken for it."""
+    return gfp & GFP_ATOMIC_BIT != 0 or gfp & (GFP_HIGH | GFP_RECLAIM) == GFP_HIGH | GFP_KSWAPD_RECLAIM
+
+
+@small
+def gfp_to_alloc_flags_by_atomic(gfp: Gfp, order: Order) -> int:
+    """The same up to Linux 6.2, where __GFP_ATOMIC says who may not wait."""
+    alloc_flags = ALLOC_WMARK_MIN | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
+    if is_atomic(gfp) and not gfp & GFP_NOMEMALLOC:
+        alloc_flags |= ALLOC_HARDER
+        if order > 0:
+            alloc_flags |= ALLOC_HIGHATOMIC
     return alloc_flags

@@ -1,21 +1,34 @@
 """Pageblocks kept for high-order requests that cannot wait (kernel: MIGRATE_HIGHATOMIC).
 
 When a GFP_ATOMIC request of order > 0 is served below the low watermark, its pageblock becomes
-highatomic, until about 1 % of the zone is. Only such requests, and a last resort of order-0
+highatomic, until about 1 % of the zone is (where `params.highatomic_to_the_page` is off, that and up to a pageblock
+more, of small zones, too). Only such requests, and a last resort of order-0
 atomic ones, may then use it. Giving the reserve back belongs to the slow path, which is left out.
 The caller holds the zone's lock. Invariant: nr_reserved_highatomic is the pages of those blocks.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
 from kmsim.mm.indices import ContextIdx, ZoneIdx
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
 from kmsim.mm.pageblock import (
     change_pageblock_range,
     move_freepages_block,
+    move_freepages_from,
     pageblock_migratetype,
     pageblock_start,
+    set_pageblock_migratetype,
     zone_spans_pageblock,
 )
+
+
+@shared
+def nr_kept_highatomic(m: Machine, z: ZoneIdx) -> int:
+    """The pages of a zone that do not count as free for other requests: the reserve's free ones, or all of it.
+
+    (kernel: __zone_watermark_unusable_free)
+    """
+    zone = m.zones[z]
+    return int(zone.nr_free_highatomic if m.params[0].highatomic_to_the_page else zone.nr_reserved_highatomic)
 
 
 @small
@@ -23,6 +36,8 @@ def may_reserve_highatomic(m: Machine, z: ZoneIdx) -> bool:
     """Is the zone large enough, and its reserve not yet full? (kernel: reserve_highatomic_pageblock)"""
     one_percent = m.zones[z].managed_pages // 100
     pageblock_nr_pages = 1 << m.params[0].pageblock_order
+    if not m.params[0].highatomic_to_the_page:
+        return bool(m.zones[z].nr_reserved_highatomic < one_percent + pageblock_nr_pages)
     if one_percent < pageblock_nr_pages:
         return False
     limit = (one_percent + pageblock_nr_pages - 1) & ~(pageblock_nr_pages - 1)
@@ -40,6 +55,11 @@ def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
     if not may_reserve_highatomic(m, z) or migratetype >= MIGRATE_PCPTYPES:
         return
     pageblock_order = m.params[0].pageblock_order
+    if not m.params[0].lists_by_pageblock:
+        set_pageblock_migratetype(m, pfn >> pageblock_order, MIGRATE_HIGHATOMIC)
+        move_freepages_from(m, ac, pfn, MIGRATE_HIGHATOMIC)
+        m.zones[z].nr_reserved_highatomic += 1 << pageblock_order
+        return
     if order >= pageblock_order:
         change_pageblock_range(m, pfn, order, MIGRATE_HIGHATOMIC)
         m.zones[z].nr_reserved_highatomic += 1 << order

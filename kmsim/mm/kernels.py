@@ -4,14 +4,16 @@ A *policy* is a decision that kernels make differently, and that somebody may wa
 per-CPU list holds and moves, whether new pages are looked at, what is taken where a migratetype has no block left.
 Each is one file of `mm`; the rest of `mm` calls its *verbs* and nothing else of it:
 
-    file         verbs                                                     it decides
-    pcp_tuned    note_alloc, nr_pcp_alloc, nr_to_drain, decay_pcp_high     where params.auto_tune is on
-    pcp_fixed    the same                                                  where it is off
-    new_pages    check_new_pages                                           where params.check_pages is on
-    tail_pages   free_tail_pages, prep_compound_page                       of blocks of order > 0
-    fallback     rmqueue_fallback                                          always
+    file            verbs                                                     it decides
+    pcp_tuned       note_alloc, nr_pcp_alloc, nr_to_drain, decay_pcp_high     where params.auto_tune is on
+    pcp_fixed       the same                                                  where it is off
+    pcp_order0      the same                                                  where params.high_order_lists is off, too
+    new_pages       check_new_pages                                           where params.check_pages is on
+    tail_pages      free_tail_pages, prep_compound_page                       of blocks of order > 0
+    fallback        rmqueue_fallback                                          where params.lists_by_pageblock is on
+    fallback_moves  rmqueue_fallback                                          where it is off
 
-A row says, by data, what a release does: its fields are those fields of `mm.mmzone.Params` that follow from the
+A row says, by data, what a release does: its fields are those fields of `mm.params.Params` that follow from the
 release. Explicit keys of a config (`pcp.auto_tune`, `check_pages` ...) override the row, and describe a kernel
 that has none (`kmsim.config.releases`). Policies of one noun stand side by side in the compiled code, and a
 param chooses: one branch.
@@ -30,9 +32,9 @@ nothing. Invariant: `mm.recount.validate` holds before and after.
 Lock order: pcp lock, then the zone's lock. A verb is called under the locks that its module head names, and takes
 and gives none: where a lock is wanted, the verb says how much to move, and `mm.page_alloc` asks for the lock.
 
-What rows cannot say yet, because `mm` does it in one way: how large per-CPU lists are, and which orders they hold;
-the watermarks, and how a request is checked against them; what is reserved for highatomic requests; when
-NR_FREE_PAGES changes within a refill; how a request falls back to another type (a file may replace it).
+What a release does otherwise in a line or two is no file of its own, but a param that is asked where it matters
+(`mm.watermark`, `mm.highatomic`, `mm.buddy`, `mm.zone_setup`, `mm.slub_cpu_list` ...). Where slab caches are created,
+`mm.slab_kernels` has the rows.
 
 To add a release: a row here, and recordings that show it. To add a field to the rows: `Params`; where a config is to
 say it, its key in `kmsim.config.releases`.
@@ -51,20 +53,63 @@ class Kernel(NamedTuple):
     check_pages: bool
     tails_written: bool = True
     batch_scale_max: int = 5
+    high_order_lists: bool = True
+    lists_by_pageblock: bool = True
+    merges_reserved: bool = False
+    reserves_by_high: bool = True
+    boost_by_high: bool = True
+    highatomic_to_the_page: bool = True
+    exact_tail_listed: bool = False
+    movable_has_mark: bool = True
+    thp_off_recomputes: bool = True
+    partial_counts_objects: bool = False
+    vmalloc_huge: bool = True
+    vmalloc_bulk: bool = True
+    vmap_nodes: bool = True
+    series: int = 6_012
 
 
 # The policies: files of `mm` by these names.
-POLICIES = ("fallback", "new_pages", "pcp_fixed", "pcp_tuned", "tail_pages")
+POLICIES = ("fallback", "fallback_moves", "new_pages", "pcp_fixed", "pcp_order0", "pcp_tuned", "tail_pages")
+
+LINUX_6_1 = Kernel(
+    auto_tune=False,
+    check_pages=True,
+    lists_by_pageblock=False,
+    boost_by_high=False,
+    highatomic_to_the_page=False,
+    movable_has_mark=False,
+    vmap_nodes=False,
+    series=6_001,
+)
+LINUX_5_10 = LINUX_6_1._replace(
+    high_order_lists=False,
+    merges_reserved=True,
+    reserves_by_high=False,
+    exact_tail_listed=True,
+    thp_off_recomputes=False,
+    partial_counts_objects=True,
+    vmalloc_huge=False,
+    vmalloc_bulk=False,
+    series=5_010,
+)
 
 # The releases that are built in, by major and minor number.
 KERNELS = {
+    "5.10": LINUX_5_10,
+    "6.1": LINUX_6_1,
     "6.12": Kernel(auto_tune=True, check_pages=False),
 }
 NEWEST_RELEASE = "6.12"
 NEWEST = KERNELS[NEWEST_RELEASE]
 
 
+def series_of(release: str) -> str:
+    """The first two numbers of a release: 6.12 of ``6.12.117-lab``."""
+    version = release.split("-", maxsplit=1)[0].split(".")
+    return ".".join(version[:2])
+
+
 def kernel_of(release: str) -> Kernel | None:
     """The row of a release such as 6.12.117-lab; None where it is not built in."""
-    version = release.split("-", maxsplit=1)[0].split(".")
-    return KERNELS.get(".".join(version[:2]))
+    return KERNELS.get(series_of(release))

@@ -15,7 +15,8 @@ from kmsim.jit import entry
 from kmsim.jit_policies import Policies
 from kmsim.mm.buddy import split_large_buddy
 from kmsim.mm.indices import NodeIdx
-from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, Params, new_machine, zones_of_node
+from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, new_machine, zones_of_node
+from kmsim.mm.params import Params
 from kmsim.mm.recount import validate
 from kmsim.mm.zone_setup import Sysctl, has_few_pageblocks, init_watermarks, set_cacheinfo, write_sysctl
 from kmsim.mm.zonelist import build_all_zonelists, page_zone

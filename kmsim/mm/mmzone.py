@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.jit_policies import Policies
 from kmsim.mm.indices import CpuIdx, NodeIdx, PcpIdx, ZoneIdx, ZoneType
+from kmsim.mm.params import Params, params_t
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = 4
@@ -62,6 +63,7 @@ PG_BUDDY = 1 << 0
 PG_PCP = 1 << 1
 PG_LRU = 1 << 2
 PG_SLAB = 1 << 3  # the head of a slab; its `next` is the slab's number
+PCP_MT_SHIFT = 4  # of a page with PG_PCP: the migratetype that it had when it was put there (kernel: page->index)
 
 # max_page_order + page_shift <= SECTION_SIZE_BITS allows at most 15 (4 KiB pages, 27 bits).
 NR_PAGE_ORDERS_MAX = 16
@@ -79,7 +81,6 @@ BOOT_CPU = 0  # who asks where it makes no difference
 CONTEXTS_PER_CPU = 3  # a thread may be interrupted by a softirq, and that by an irq
 FAR_FROM_ALL = -2  # a pfn that is no page's neighbour
 NO_CACHES = -1  # for cache_lines, while memory is being set up: touches are not seen
-CACHE_LINES_ASSUMED = 20480  # 1.25 MiB of 64-byte lines (assumed: a server CPU's second-level cache)
 
 # No field may be named as an attribute of np.record (flags, size, base, min, max ...): the same
 # code runs without numba, where records are objects with these fields as attributes.
@@ -205,41 +206,12 @@ context_t = np.dtype(
             ("exact_stage", np.int64),
             ("exact_next", np.int64),  # of an exact request: the next page to be given back, and the end
             ("exact_end", np.int64),
+            ("exact_first", np.int64),  # the page that it keeps from, while its tail goes to the per-CPU lists
             ("excess_pages", np.int64),  # exact pages: freed that were not part of them; below 0: left behind
         ],
     )
 )
 
-
-class Params(NamedTuple):
-    """What a machine is and how its kernel was built, in whole numbers: all that `mm` is told before it starts.
-
-    The one way in for parameters: `new_machine` writes this record field for field into `params_t`, whose
-    fields are these. `nr_frames` and `mobility_disabled` are found by the boot, or stand in a recording; one machine
-    state serves runs with several price lists, so a run sets `cache_lines` from its own.
-    """
-
-    page_shift: int
-    max_page_order: int
-    pageblock_order: int
-    pmd_order: int
-    thp_built_in: bool
-    nr_cpus: int
-    auto_tune: bool  # per-CPU lists size themselves (mm.pcp_tuned), or have a fixed size (mm.pcp_fixed)
-    check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
-    tails_written: bool  # a free writes every page of its block, or only counts them (see mm.tail_pages)
-    batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
-    pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
-    pcp_high: int = 0  # pages; 0: as zone_highsize finds it
-    watermark_boost_factor: int = 15000
-    mobility_disabled: bool = False  # page_group_by_mobility_disabled
-    nr_frames: int = 0
-    nr_nodes: int = 1
-    numa: bool = False  # CONFIG_NUMA: where allocations land is counted
-    cache_lines: int = CACHE_LINES_ASSUMED  # how many misses of its CPU a line survives: the cache's capacity
-
-
-params_t = np.dtype((Record, [(name, np.int64) for name in Params._fields]))
 
 # What was done, for the price list; the caller sets it to zero.
 work_t = np.dtype(

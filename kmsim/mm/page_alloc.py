@@ -21,7 +21,7 @@ left out could serve it, so its failure is NOPAGE.
 Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
 
-To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mmzone.Params`; where
+To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mm.params.Params`; where
 it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
 file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, where it is used; (3) its key in
 `config/machine.py` and its line in `sim.run.boot.params_of`: recorded machines need no more; (4) its line in
@@ -32,7 +32,7 @@ count parameters: UNLIKE in `tests/mm/test_params.py`, and `tests/sim/run/test_b
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.buddy import rmqueue_smallest, split_large_buddy
+from kmsim.mm.buddy import account_taken, rmqueue_smallest, split_large_buddy
 from kmsim.mm.cacheline import touch
 from kmsim.mm.gfp import (
     ALLOC_HIGHATOMIC,
@@ -48,7 +48,6 @@ from kmsim.mm.gfp import (
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_NOMEMALLOC,
-    gfp_to_alloc_flags,
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
@@ -92,7 +91,14 @@ from kmsim.mm.prep_new_page import RUNG_ADJUSTED, RUNG_FAILED, RUNG_FAST, RUNG_R
 from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.tail_pages import free_tail_pages
 from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
-from kmsim.mm.watermark import wake_all_kswapds, wakeup_kswapd, wmark_pages, zone_watermark_fast, zone_watermark_ok
+from kmsim.mm.watermark import (
+    alloc_flags_of,
+    wake_all_kswapds,
+    wakeup_kswapd,
+    wmark_pages,
+    zone_watermark_fast,
+    zone_watermark_ok,
+)
 from kmsim.mm.zone_lines import read_count, read_lists, write_lists
 from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, numa_node_id, page_zone
 
@@ -201,7 +207,7 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
         no_page(m, ac, NOPAGE)
         return False
     if context.attempt == RUNG_ADJUSTED:
-        context.alloc_flags = gfp_to_alloc_flags(gfp, context.order)
+        context.alloc_flags = alloc_flags_of(m, gfp, context.order)
     elif context.attempt == RUNG_RETRY and not compacts_first(m, ac):
         if may_ignore_watermarks(gfp):
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
@@ -300,8 +306,18 @@ def refill_locked(m: Machine, ac: ContextIdx) -> int:
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, context.order)
     if pfn != NO_PAGE:
         return allocated(m, ac, pfn)
+    if not m.params[0].high_order_lists:
+        return try_next_zone(m, ac)
     context.stage = BUDDY
     return want_lock(m, ac, zone_lock(context.zone))
+
+
+@small
+def try_next_zone(m: Machine, ac: ContextIdx) -> int:
+    """The zone had no block after all: go on to the next one."""
+    context = m.contexts[ac]
+    wake_for_boost(m, ac)
+    return get_page_from_freelist(m, ac, next_zoneref(m, context.zoneref, context.highest_zoneidx))
 
 
 @small
@@ -316,11 +332,11 @@ def rmqueue_buddy(m: Machine, ac: ContextIdx) -> int:
     if pfn == NO_PAGE and context.alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
         pfn = rmqueue_smallest(m, ac, context.order, MIGRATE_HIGHATOMIC)
     if pfn != NO_PAGE:
+        account_taken(m, ac, 1 << context.order)
         write_lists(m, ac, 1)
         context.to_check = m.params[0].check_pages << context.order
         return allocated(m, ac, pfn)
-    wake_for_boost(m, ac)
-    return get_page_from_freelist(m, ac, next_zoneref(m, context.zoneref, context.highest_zoneidx))
+    return try_next_zone(m, ac)
 
 
 @small

@@ -1,7 +1,8 @@
 """Exact pages: as many pages as the bytes need, cut from a block whose tail is given back (kernel: alloc_pages_exact).
 
 The block of the next order is taken, split, and its tail given back page by page, in ascending order, each to the
-tail of its list under the zone's lock: the per-CPU lists see none of them (__free_pages_ok with FPI_TO_TAIL).
+tail of its list under the zone's lock: the per-CPU lists see none of them (__free_pages_ok with FPI_TO_TAIL). Where
+`params.exact_tail_listed` is on, they are freed like any other page.
 `exact_free_begin` frees page by page (kernel: free_pages_exact, __free_page).
 
 A request wants what `mm.page_request` wants: the whole block is checked and zeroed before it is split, as in the
@@ -27,7 +28,7 @@ from kmsim.mm.prep_new_page import RUNG_FAILED
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.zonelist import page_zone
 
-EXACT_IDLE, EXACT_ALLOC, EXACT_TAIL, EXACT_FREE = range(4)
+EXACT_IDLE, EXACT_ALLOC, EXACT_TAIL, EXACT_TAIL_LISTED, EXACT_FREE = range(5)
 
 
 @small
@@ -89,7 +90,26 @@ def make_alloc_exact(m: Machine, ac: ContextIdx) -> int:
     context.exact_next = pfn + nr_pages
     context.exact_end = pfn + (1 << int(context.order))
     m.events[EXACT_SAVED] += context.exact_end - context.exact_next
+    if m.params[0].exact_tail_listed:
+        context.exact_first = pfn
+        return list_tail(m, ac)
     return next_of_tail(m, ac)
+
+
+@small
+def list_tail(m: Machine, ac: ContextIdx) -> int:
+    """Free the tail as single pages, up to the next one that wants a lock (kernel: make_alloc_exact, before 6.0)."""
+    context = m.contexts[ac]
+    context.exact_stage = EXACT_TAIL_LISTED
+    while context.exact_next < context.exact_end:
+        pfn = int(context.exact_next)
+        context.exact_next = pfn + 1
+        wanted = free_begin(m, ac, pfn, 0)
+        if wanted:
+            return wanted
+    context.pfn = context.exact_first
+    context.exact_stage = EXACT_IDLE
+    return DONE
 
 
 @small
@@ -118,6 +138,9 @@ def exact_resume(m: Machine, ac: ContextIdx) -> int:
         free_one_page(m, ac, pfn, 0, pageblock_migratetype(m, pfn), True)
         context.exact_next = pfn + 1
         return next_of_tail(m, ac)
+    if context.exact_stage == EXACT_TAIL_LISTED:
+        wanted = resume(m, ac)
+        return wanted if wanted else list_tail(m, ac)
     assert context.exact_stage == EXACT_FREE, "a context that waits for no lock"
     wanted = resume(m, ac)
     return wanted if wanted else free_next(m, ac)

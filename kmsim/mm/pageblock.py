@@ -106,3 +106,41 @@ def move_freepages_block(m: Machine, ac: ContextIdx, start_pfn: Pfn, old_mt: Mig
         account_freepages(m, ac, 1 << order, new_mt)
         pfn += 1 << order
     set_pageblock_migratetype(m, start_pfn >> m.params[0].pageblock_order, new_mt)
+
+
+@small
+def list_block_move(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order, migratetype: Migratetype) -> None:
+    """Move a free block to the tail of another type's list, without accounting (kernel: move_to_free_list)."""
+    list_del(m, ac, pfn)
+    list_add_tail(m, ac, pfn, free_list_head(m, int(m.contexts[ac].zone), order, migratetype))
+
+
+@core
+def move_freepages_from(m: Machine, ac: ContextIdx, page: Pfn, migratetype: Migratetype) -> tuple[int, int]:
+    """Move the free pages of a page's pageblock to the tails of a type's lists, up to Linux 6.9.
+
+    Where the pageblock begins before the zone, from the page on; none where it ends behind it. Returns how many pages
+    moved, and how many more could be migrated (kernel: move_freepages_block).
+    """
+    zone = m.zones[m.contexts[ac].zone]
+    pfn = pageblock_start(m, page)
+    end_pfn = pfn + (1 << m.params[0].pageblock_order)
+    nr_moved = 0
+    nr_movable = 0
+    if end_pfn > zone.end_pfn:
+        return nr_moved, nr_movable
+    if pfn < zone.start_pfn:
+        pfn = page
+    while pfn < end_pfn:
+        m.work[0].frames_scanned += 1
+        page_flags = int(m.pages[pfn].page_flags)
+        if page_flags & PG_BUDDY:
+            order = int(m.pages[pfn].order)
+            list_block_move(m, ac, pfn, order, migratetype)
+            nr_moved += 1 << order
+            pfn += 1 << order
+        else:
+            if page_flags & PG_LRU:
+                nr_movable += 1
+            pfn += 1
+    return nr_moved, nr_movable

@@ -15,18 +15,20 @@ keep their own hold of it. A request that goes on to further pages after a drain
 still finds its own hold there, and the next page goes to the zone; the kernel lets go and tries again.
 """
 
-from kmsim.jit import small
-from kmsim.mm import pcp_fixed, pcp_tuned
-from kmsim.mm.buddy import free_one_page
+from kmsim.jit import core, small
+from kmsim.mm import pcp_fixed, pcp_order0, pcp_tuned
+from kmsim.mm.buddy import account_taken, free_one_page
 from kmsim.mm.indices import ContextIdx, CpuIdx, Migratetype, Order, PcpIdx, PcpListIdx, Pfn, ZoneIdx
 from kmsim.mm.list import list_add, list_add_tail, list_del, list_empty, list_first, list_last
 from kmsim.mm.mmzone import (
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
+    MIGRATE_UNMOVABLE,
     NO_PAGE,
     NR_LOWORDER_PCP_LISTS,
     NR_PCP_LISTS,
     PAGE_ALLOC_COSTLY_ORDER,
+    PCP_MT_SHIFT,
     PG_PCP,
     RMQUEUE_NORMAL,
     Machine,
@@ -67,6 +69,8 @@ def pcp_trylock(m: Machine, ac: ContextIdx, p: PcpIdx) -> bool:
 @small
 def pcp_allowed_order(m: Machine, order: Order) -> bool:
     """Do per-CPU lists hold blocks of this order? (kernel: pcp_allowed_order)"""
+    if not m.params[0].high_order_lists:
+        return order == 0
     return order <= PAGE_ALLOC_COSTLY_ORDER or (m.params[0].thp_built_in != 0 and order == m.params[0].pmd_order)
 
 
@@ -91,8 +95,10 @@ def note_alloc(m: Machine, p: PcpIdx) -> None:
     """Note an allocation from the lists (kernel: rmqueue_pcplist)."""
     if m.params[0].auto_tune:
         pcp_tuned.note_alloc(m, p)
-    else:
+    elif m.params[0].high_order_lists:
         pcp_fixed.note_alloc(m, p)
+    else:
+        pcp_order0.note_alloc(m, p)
 
 
 @small
@@ -100,7 +106,9 @@ def nr_pcp_alloc(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """How many blocks the next refill takes."""
     if m.params[0].auto_tune:
         return pcp_tuned.nr_pcp_alloc(m, z, p, order)
-    return pcp_fixed.nr_pcp_alloc(m, z, p, order)
+    if m.params[0].high_order_lists:
+        return pcp_fixed.nr_pcp_alloc(m, z, p, order)
+    return pcp_order0.nr_pcp_alloc(m, z, p, order)
 
 
 @small
@@ -108,7 +116,9 @@ def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     """After a free: how many pages to give back to the zone, 0 for none."""
     if m.params[0].auto_tune:
         return pcp_tuned.nr_to_drain(m, z, p, order)
-    return pcp_fixed.nr_to_drain(m, z, p, order)
+    if m.params[0].high_order_lists:
+        return pcp_fixed.nr_to_drain(m, z, p, order)
+    return pcp_order0.nr_to_drain(m, z, p, order)
 
 
 @small
@@ -116,7 +126,9 @@ def decay_pcp_high(m: Machine, p: PcpIdx) -> int:
     """How many pages vmstat's periodic worker drains."""
     if m.params[0].auto_tune:
         return pcp_tuned.decay_pcp_high(m, p)
-    return pcp_fixed.decay_pcp_high(m, p)
+    if m.params[0].high_order_lists:
+        return pcp_fixed.decay_pcp_high(m, p)
+    return pcp_order0.decay_pcp_high(m, p)
 
 
 @small
@@ -133,11 +145,22 @@ def pcp_take(m: Machine, ac: ContextIdx, p: PcpIdx, pindex: PcpListIdx, order: O
 
 
 @small
-def mark_pcp(m: Machine, pfn: Pfn, order: Order) -> None:
-    """Say in its record that a block is on a per-CPU list."""
+def mark_pcp(m: Machine, pfn: Pfn, order: Order, migratetype: Migratetype) -> None:
+    """Say in its record that a block of a type is on a per-CPU list (kernel: set_pcppage_migratetype)."""
     page = m.pages[pfn]
-    page.page_flags = PG_PCP
+    page.page_flags = PG_PCP | migratetype << PCP_MT_SHIFT
     page.order = order
+
+
+@small
+def pcp_migratetype(m: Machine, pfn: Pfn) -> Migratetype:
+    """The type of whose lists a block on a per-CPU list is, once it is given back.
+
+    Its pageblock's; up to Linux 6.9, the one that it had when it was put there (kernel: get_pcppage_migratetype).
+    """
+    if m.params[0].lists_by_pageblock:
+        return pageblock_migratetype(m, pfn)
+    return int(m.pages[pfn].page_flags) >> PCP_MT_SHIFT
 
 
 @small
@@ -149,16 +172,18 @@ def rmqueue_bulk(m: Machine, ac: ContextIdx) -> None:
     head = int(m.pcps[p].lists) + int(context.pindex)
     mode = RMQUEUE_NORMAL
     nr_blocks = 0
+    migratetype = int(context.migratetype)
     for _ in range(context.nr_pages):
         pfn, mode = rmqueue(m, ac, mode)
         if pfn == NO_PAGE:
             break
         if m.params[0].check_pages:
             check_new_pages(m, ac, pfn, order)  # kernel: check_pcp_refill
-        mark_pcp(m, pfn, order)
+        mark_pcp(m, pfn, order, migratetype)
         list_add_tail(m, ac, pfn, head)
         m.pcps[p].count += 1 << order
         nr_blocks += 1
+    account_taken(m, ac, nr_blocks << order)
     m.work[0].blocks_moved += nr_blocks
     write_lists(m, ac, nr_blocks)
 
@@ -167,12 +192,12 @@ def rmqueue_bulk(m: Machine, ac: ContextIdx) -> None:
 def pcp_put(m: Machine, ac: ContextIdx, p: PcpIdx, pfn: Pfn, order: Order) -> int:
     """Put a freed block at the head of its list; which list it was (kernel: free_unref_page_commit)."""
     pcp = m.pcps[p]
-    migratetype = pageblock_migratetype(m, pfn)
+    migratetype = block_mt = pageblock_migratetype(m, pfn)
     if migratetype >= MIGRATE_PCPTYPES:
         migratetype = MIGRATE_MOVABLE  # a reserved (highatomic) page is handed to whoever comes
     pindex = order_to_pindex(migratetype, order)
     list_add(m, ac, pfn, int(pcp.lists) + pindex)
-    mark_pcp(m, pfn, order)
+    mark_pcp(m, pfn, order, block_mt)
     pcp.count += 1 << order
     return pindex
 
@@ -184,8 +209,19 @@ def free_pcppages_bulk(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pin
     `p` is the pcp to drain, which need not be that of the context's CPU; the caller holds the lock
     of the context's zone.
     """
+    nr_pages = min(int(m.pcps[p].count), nr_pages)
+    if m.params[0].high_order_lists:
+        nr_blocks = drain_list_by_list(m, ac, p, nr_pages, pindex)
+    else:
+        nr_blocks = drain_round_robin(m, ac, p, nr_pages)
+    m.work[0].blocks_moved += nr_blocks
+    write_lists(m, ac, nr_blocks)
+
+
+@small
+def drain_list_by_list(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pindex: PcpListIdx) -> int:
+    """Give pages back from one list until it is empty, then from the next; how many blocks that were."""
     pcp = m.pcps[p]
-    nr_pages = min(pcp.count, nr_pages)
     pindex -= 1
     nr_blocks = 0
     while nr_pages > 0:
@@ -196,12 +232,51 @@ def free_pcppages_bulk(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pin
             head = int(pcp.lists) + pindex
         order = pindex_to_order(m, pindex)
         while nr_pages > 0 and not list_empty(m, head):
-            pfn = list_last(m, head)
-            list_del(m, ac, pfn)
-            m.pages[pfn].page_flags = 0
+            give_back(m, ac, p, head, order)
             nr_pages -= 1 << order
-            pcp.count -= 1 << order
-            free_one_page(m, ac, pfn, order, pageblock_migratetype(m, pfn), False)
             nr_blocks += 1
-    m.work[0].blocks_moved += nr_blocks
-    write_lists(m, ac, nr_blocks)
+    return nr_blocks
+
+
+@core
+def drain_round_robin(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int) -> int:
+    """Give pages back where lists hold order 0 alone, more from each list the more were empty; how many.
+
+    From MIGRATE_MOVABLE on; all that is left where the other lists are empty (kernel: free_pcppages_bulk of 5.10).
+    """
+    lists = int(m.pcps[p].lists)
+    migratetype = MIGRATE_UNMOVABLE
+    nr_here = 0  # kernel: batch_free; what a list was too short for counts for the next
+    nr_left = nr_pages
+    while nr_left > 0:
+        nr_here += 1
+        migratetype = migratetype + 1 if migratetype < MIGRATE_PCPTYPES - 1 else 0
+        if list_empty(m, lists + migratetype):
+            continue
+        if nr_here == MIGRATE_PCPTYPES:  # the only list with pages
+            nr_here = nr_left
+        while nr_here > 0 and nr_left > 0 and not list_empty(m, lists + migratetype):
+            give_back(m, ac, p, lists + migratetype, 0)
+            nr_here -= 1
+            nr_left -= 1
+    return nr_pages
+
+
+@small
+def give_back(m: Machine, ac: ContextIdx, p: PcpIdx, head: int, order: Order) -> None:
+    """Give the block at the tail of a list back to the zone."""
+    pfn = list_last(m, head)
+    migratetype = pcp_migratetype(m, pfn)
+    list_del(m, ac, pfn)
+    m.pages[pfn].page_flags = 0
+    m.pcps[p].count -= 1 << order
+    free_one_page(m, ac, pfn, order, migratetype, False)
+
+
+@small
+def nr_drained_at_once(m: Machine, p: PcpIdx) -> int:
+    """How many pages a drain of whole lists gives back in one hold of the zone's lock (kernel: drain_pages_zone)."""
+    pcp = m.pcps[p]
+    if m.params[0].high_order_lists:
+        return int(min(pcp.count, pcp.batch << m.params[0].batch_scale_max))
+    return int(pcp.count)

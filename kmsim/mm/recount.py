@@ -15,6 +15,7 @@ from kmsim.mm.mmzone import (
     MIGRATE_TYPES,
     NO_PAGE,
     NR_PCP_LISTS,
+    PCP_MT_SHIFT,
     PG_BUDDY,
     PG_PCP,
     Machine,
@@ -23,6 +24,8 @@ from kmsim.mm.mmzone import (
 from kmsim.mm.pageblock import free_list_head, pageblock_migratetype
 from kmsim.mm.pcp import pindex_to_order
 from kmsim.mm.zonelist import page_zone
+
+LOW_FLAGS = (1 << PCP_MT_SHIFT) - 1
 
 
 @core
@@ -47,7 +50,7 @@ def recount_list(m: Machine, z: ZoneIdx, head: int, order: Order, page_flags: in
         page = m.pages[pfn]
         assert 0 <= pfn < m.params[0].nr_frames, "a list runs into another list's head"
         assert int(page.prev) == before, "a list's links disagree"
-        assert int(page.page_flags) == page_flags, "a page is on a list that its flags do not name"
+        assert int(page.page_flags) & LOW_FLAGS == page_flags, "a page is on a list that its flags do not name"
         assert int(page.order) == order, "a block is on the list of another order"
         assert pfn & ((1 << order) - 1) == 0, "a block is not aligned to its size"
         assert page_zone(m, pfn) == z, "a block is on the list of another zone"
@@ -83,7 +86,8 @@ def recount_zone(m: Machine, z: ZoneIdx) -> int:
     for cpu in range(m.params[0].nr_cpus):
         pending += m.pcps[pcp_index(m, z, cpu)].vm_stat_diff
     assert zone.nr_free_pages + pending == nr_pages, "NR_FREE_PAGES differs from the lists"
-    assert zone.nr_free_highatomic == nr_highatomic, "nr_free_highatomic differs from the lists"
+    counted = zone.nr_free_highatomic if m.params[0].lists_by_pageblock else nr_highatomic
+    assert counted == nr_highatomic, "nr_free_highatomic differs from the lists"
     assert nr_pages <= zone.managed_pages, "more pages are free than are managed"
     return nr_blocks
 
@@ -93,7 +97,7 @@ def check_blocks(m: Machine, z: ZoneIdx, head: int, order: Order, migratetype: M
     """Check the blocks of a free list against their pageblocks and their buddies."""
     pfn = list_first(m, head)
     while pfn != head:
-        if not m.params[0].mobility_disabled:
+        if m.params[0].lists_by_pageblock and not m.params[0].mobility_disabled:
             last = pfn + (1 << order) - 1
             assert pageblock_migratetype(m, pfn) == migratetype, "on the list of another migratetype"
             assert pageblock_migratetype(m, last) == migratetype, "on the list of another migratetype"
@@ -101,10 +105,18 @@ def check_blocks(m: Machine, z: ZoneIdx, head: int, order: Order, migratetype: M
             buddy_pfn = free_buddy_pfn(m, z, pfn, order)
             if buddy_pfn != NO_PAGE:
                 buddy_mt = pageblock_migratetype(m, buddy_pfn)
-                kept_apart = migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES
+                kept_apart = may_stay_apart(m, migratetype, buddy_mt)
                 assert kept_apart, "two free buddies left apart"
                 assert order >= m.params[0].pageblock_order, "two types in one pageblock"
         pfn = int(m.pages[pfn].next)
+
+
+@core
+def may_stay_apart(m: Machine, migratetype: Migratetype, buddy_mt: Migratetype) -> bool:
+    """May two free buddies of a pageblock or more stay apart?"""
+    if m.params[0].merges_reserved:
+        return False
+    return migratetype >= MIGRATE_PCPTYPES or buddy_mt >= MIGRATE_PCPTYPES
 
 
 @core

@@ -7,8 +7,8 @@ alloc_flags) is that of the context `ac`.
 """
 
 from kmsim.jit import small
+from kmsim.mm import fallback, fallback_moves
 from kmsim.mm.buddy import rmqueue_smallest
-from kmsim.mm.fallback import rmqueue_fallback
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import NO_PAGE, RMQUEUE_NORMAL, Machine
 
@@ -24,4 +24,6 @@ def rmqueue(m: Machine, ac: ContextIdx, mode: int) -> tuple[int, int]:
         pfn = rmqueue_smallest(m, ac, context.order, context.migratetype)
         if pfn != NO_PAGE:
             return pfn, RMQUEUE_NORMAL
-    return rmqueue_fallback(m, ac, mode)
+    if m.params[0].lists_by_pageblock:
+        return fallback.rmqueue_fallback(m, ac, mode)
+    return fallback_moves.rmqueue_fallback(m, ac, mode)

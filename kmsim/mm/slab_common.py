@@ -39,9 +39,7 @@ from kmsim.mm.slab_geometry import (
 
 GFP_ACCOUNT = GFP_FLAGS["__GFP_ACCOUNT"]
 
-# Bytes of the two structures in the reference configuration, one node; as recorded kernels have them.
-KMEM_CACHE_SIZE = 192
-KMEM_CACHE_NODE_SIZE = 64
+KMEM_CACHE_NODE_SIZE = 64  # bytes of the structure in the reference configuration, as recorded kernels have it
 
 SLAB_NEVER_MERGE = SLAB_TYPESAFE_BY_RCU | SLAB_NOLEAKTRACE | SLAB_NO_MERGE
 SLAB_MERGE_SAME = SLAB_RECLAIM_ACCOUNT | SLAB_CACHE_DMA | SLAB_CACHE_DMA32 | SLAB_ACCOUNT
@@ -103,17 +101,24 @@ def short_size(size: int) -> str:
     return f"{size >> 10}k" if size < 1 << 20 else f"{size >> 20}M"
 
 
+def has_accounted(build: SlabBuild) -> bool:
+    """Has kmalloc a family of caches for objects that are accounted to a memory cgroup?"""
+    return build.memcg and build.kernel.accounted_kmalloc
+
+
 def kmalloc_type(build: SlabBuild, gfp: Gfp) -> int:
     """The family that a request's flags choose: DMA before reclaimable before accounted (kernel: kmalloc_type)."""
     if gfp & GFP_DMA:
         return KMALLOC_DMA
     if gfp & GFP_RECLAIMABLE:
         return KMALLOC_RECLAIM
-    return KMALLOC_CGROUP if build.memcg and gfp & GFP_ACCOUNT else KMALLOC_NORMAL
+    return KMALLOC_CGROUP if has_accounted(build) and gfp & GFP_ACCOUNT else KMALLOC_NORMAL
 
 
-def can_merge(cache: Geometry) -> bool:
+def can_merge(build: SlabBuild, cache: Geometry) -> bool:
     """May other caches' objects live in this one? (kernel: slab_unmergeable)"""
+    if cache.flags & SLAB_KMALLOC and not build.kernel.kmalloc_merges:
+        return False
     return not cache.flags & SLAB_NEVER_MERGE and not cache.has_ctor
 
 
@@ -136,9 +141,9 @@ class Caches:
         self.refcounts: list[int] = []
         self._numbers: dict[str, int] = {}
         self._requests: dict[str, tuple[object, ...]] = {}
-        for name, size in (("kmem_cache", KMEM_CACHE_SIZE), ("kmem_cache_node", KMEM_CACHE_NODE_SIZE)):
+        for name, size in (("kmem_cache", build.kernel.kmem_cache_size), ("kmem_cache_node", KMEM_CACHE_NODE_SIZE)):
             self._create_boot_cache(name, size, SLAB_HWCACHE_ALIGN, refcount=-1)
-        types = range(KMALLOC_CGROUP + 1 if build.memcg else KMALLOC_CGROUP)
+        types = range(KMALLOC_CGROUP + 1 if has_accounted(build) else KMALLOC_CGROUP)
         self._kmalloc = [self._create_family(type_) for type_ in types]
         if build.buckets:
             self._create_buckets()
@@ -196,7 +201,7 @@ class Caches:
         index = self.index_of(name)
         cache = self.geometries[index]
         self.geometries[index] = replace(
-            cache, cpu_partial=nr_objects, cpu_partial_slabs=cpu_partial_slabs(nr_objects, cache.objects)
+            cache, cpu_partial=nr_objects, cpu_partial_slabs=cpu_partial_slabs(self.build, nr_objects, cache.objects)
         )
 
     def destroy(self, name: str) -> bool:
@@ -234,9 +239,11 @@ class Caches:
         numbers = [-1] * (high + 1)
         entries = [*([1] if least <= 32 else []), *([2] if least <= 64 else [])]
         flags = _FAMILY_FLAGS[type_]
-        if build.memcg and type_ == KMALLOC_NORMAL:
+        if has_accounted(build) and type_ == KMALLOC_NORMAL:
             flags |= SLAB_NO_MERGE
-        for entry in [*entries, *range(least.bit_length() - 1, high + 1)]:
+        entries += range(least.bit_length() - 1, high + 1)
+        odd_first = build.kernel.dma_odd_sizes_first if type_ == KMALLOC_DMA else build.kernel.odd_sizes_first
+        for entry in entries if odd_first else sorted(entries, key=kmalloc_info_size):
             size = kmalloc_info_size(entry)
             served_by = entry
             if build.kmalloc_minalign > build.arch_kmalloc_minalign:
@@ -252,7 +259,9 @@ class Caches:
         """A cache that is not merged with others on creation (kernel: create_boot_cache)."""
         align = self.build.arch_kmalloc_minalign
         if flags & SLAB_KMALLOC:
-            align = max(align, size & -size)  # an object is aligned to the largest power of two that divides it
+            # An object is aligned to the largest power of two that divides it, or only where it is one.
+            if self.build.kernel.naturally_aligned or not size & (size - 1):
+                align = max(align, size & -size)
         return self._add(new_geometry(self.build, name, size, align=align, flags=flags), refcount)
 
     def _create_buckets(self) -> None:
@@ -272,10 +281,10 @@ class Caches:
 
     def _find_mergeable(self, layout: Geometry, align: int) -> int | None:
         """The oldest cache that the new one can merge with."""
-        if not self.build.merge or not can_merge(layout):
+        if not self.build.merge or not can_merge(self.build, layout):
             return None
         for index, cache in enumerate(self.geometries):
-            if self.refcounts[index] <= 0 or not can_merge(cache):
+            if self.refcounts[index] <= 0 or not can_merge(self.build, cache):
                 continue
             if is_mergeable(self.build, cache, layout.object_size, align, layout.flags):
                 return index

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kmsim.mm.getorder import get_order
+from kmsim.mm.slab_kernels import NEWEST_SLAB, SlabKernel
 
 # The kernel's bits without CONFIG_MEMCG, FAILSLAB, KASAN, KFENCE and DEBUG_OBJECTS. Where MEMCG is built
 # in, SLAB_ACCOUNT stands before NO_USER_FLAGS and moves what follows; here it has a bit of its own, and
@@ -43,9 +44,11 @@ SLAB_RECLAIM_ACCOUNT = SLAB_FLAGS["SLAB_RECLAIM_ACCOUNT"]
 SLAB_ACCOUNT = SLAB_FLAGS["SLAB_ACCOUNT"]
 CMPXCHG_DOUBLE = 1 << 16  # set by SLUB itself where the CPU can exchange two words at once
 
+MINALIGN = 8  # ARCH_KMALLOC_MINALIGN of x86-64
 WORD = 8  # sizeof(void *) on 64-bit machines
 SLUB_MAX_ORDER = 3  # PAGE_ALLOC_COSTLY_ORDER
 MAX_OBJS_PER_PAGE = 32767
+NO_SLAB_LIMIT = -1
 MIN_PARTIAL = 5
 MAX_PARTIAL = 10
 
@@ -66,14 +69,16 @@ class SlabBuild:
     nr_cpus: int
     max_page_order: int
     cache_line_size: int = 64
-    arch_kmalloc_minalign: int = 8
-    kmalloc_minalign: int = 8
+    arch_kmalloc_minalign: int = MINALIGN
+    kmalloc_minalign: int = MINALIGN
     slab_minalign: int = 8
     cmpxchg_double: bool = True
     cpu_partial: bool = True
     merge: bool = True
     memcg: bool = False
     buckets: bool = False
+    kernel: SlabKernel = NEWEST_SLAB
+    partial_counts_objects: bool = False
 
     @property
     def page_size(self) -> int:
@@ -139,31 +144,58 @@ def calculate_order(build: SlabBuild, size: int) -> int:
     """The order of the slabs for slots of `size` bytes (kernel: calculate_order)."""
     largest_objects = max((build.page_size << SLUB_MAX_ORDER) // size, 1)
     wanted_objects = min(4 * (build.nr_cpus.bit_length() + 1), largest_objects)
+    if build.kernel.fewer_objects:
+        return order_of_fewer(build, size, wanted_objects)
     lowest = get_order(wanted_objects * size, build.page_shift)
     # A slab counts its objects in 15 bits; pages of up to 64 KiB never hold as many.
     assert (build.page_size << lowest) // size <= MAX_OBJS_PER_PAGE
     # At most a sixteenth of the slab may be left over; where no order can do that, an eighth, and so on.
     for fraction in (16, 8, 4, 2):
-        for order in range(lowest, SLUB_MAX_ORDER + 1):
-            slab_size = build.page_size << order
-            if slab_size % size <= slab_size // fraction:
+        order = slab_order(build, size, lowest, fraction)
+        if order <= SLUB_MAX_ORDER:
+            return order
+    return get_order(size, build.page_shift)
+
+
+def order_of_fewer(build: SlabBuild, size: int, wanted_objects: int) -> int:
+    """The order up to Linux 6.6: down to two objects, none of which leave more than a quarter over, else one."""
+    for nr_objects in range(wanted_objects, 1, -1):
+        lowest = get_order(nr_objects * size, build.page_shift)
+        for fraction in (16, 8, 4):
+            order = slab_order(build, size, lowest, fraction)
+            if order <= SLUB_MAX_ORDER:
                 return order
     return get_order(size, build.page_shift)
+
+
+def slab_order(build: SlabBuild, size: int, lowest: int, fraction: int) -> int:
+    """The smallest order from `lowest` on of which at most that fraction is left over, or one that is too large."""
+    for order in range(lowest, SLUB_MAX_ORDER + 1):
+        slab_size = build.page_size << order
+        if slab_size % size <= slab_size // fraction:
+            return order
+    return SLUB_MAX_ORDER + 1
 
 
 def cpu_partial_objects(build: SlabBuild, size: int) -> int:
     """How many free objects a CPU's partial slabs should have (kernel: set_cpu_partial)."""
     if not build.cpu_partial:
         return 0
+    large, middle, small, smallest = (2, 6, 13, 30) if build.partial_counts_objects else (6, 24, 52, 120)
     if size >= build.page_size:
-        return 6
+        return large
     if size >= 1024:
-        return 24
-    return 52 if size >= 256 else 120
+        return middle
+    return small if size >= 256 else smallest
 
 
-def cpu_partial_slabs(nr_objects: int, objects: int) -> int:
-    """The slabs, each half free, that have so many free objects (kernel: slub_set_cpu_partial)."""
+def cpu_partial_slabs(build: SlabBuild, nr_objects: int, objects: int) -> int:
+    """The slabs, each half free, that have so many free objects (kernel: slub_set_cpu_partial).
+
+    NO_SLAB_LIMIT where the kernel counts the objects themselves.
+    """
+    if build.partial_counts_objects:
+        return NO_SLAB_LIMIT
     return -(-nr_objects * 2 // objects)
 
 
@@ -211,7 +243,7 @@ def new_geometry(
         min_order=min_order,
         min_objects=(build.page_size << min_order) // size,
         cpu_partial=cpu_partial,
-        cpu_partial_slabs=cpu_partial_slabs(cpu_partial, objects),
+        cpu_partial_slabs=cpu_partial_slabs(build, cpu_partial, objects),
         min_partial=min(max(MIN_PARTIAL, (size.bit_length() - 1) // 2), MAX_PARTIAL),
         has_ctor=has_ctor,
     )

@@ -11,6 +11,7 @@ from kmsim.jit import small
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import ContextIdx, CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.slub_cpu_list import has_enough
 from kmsim.mm.slub_lines import stamp_slab, start_list, touch_allocated, where_lines_are
 from kmsim.mm.slub_new import pfmemalloc_match
 from kmsim.mm.slub_partial import (
@@ -132,25 +133,24 @@ def get_partial_node(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Take slabs from the node's list, the first to use, the others for the CPU's; under list_lock."""
     context = sl.contexts[ac]
     cache = sl.caches[int(context.cache)]
-    cpu_partial_slabs = int(cache.cpu_partial_slabs)
     partial = NO_SLAB
     nr_put = 0
+    nr_free = 0
     slab = int(sl.cache_nodes[context_node(sl, ac)].partial_first)
     while slab != NO_SLAB:
         following = int(sl.slabs[slab].next)
         if pfmemalloc_match(sl, slab, int(context.gfp)):
             remove_partial(m, sl, ac, slab)
+            nr_free += int(sl.slabs[slab].objects) - int(sl.slabs[slab].inuse)
             if partial == NO_SLAB:
                 partial = slab
                 cache.alloc_from_partial += 1
-                if cpu_partial_slabs == 0:
-                    break
             else:
                 put_cpu_partial(m, sl, ac, slab, False)
                 cache.cpu_partial_node += 1
                 nr_put += 1
-                if nr_put > cpu_partial_slabs // 2:
-                    break
+            if has_enough(m, sl, ac, nr_put, nr_free):
+                break
         slab = following
     if partial == NO_SLAB:
         return ALLOC_SLAB

@@ -15,6 +15,7 @@ from kmsim.mm.cacheline import touch
 from kmsim.mm.indices import CacheNodeIdx, ContextIdx, CpuSlabIdx, NodeIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
 from kmsim.mm.page_alloc import free_begin
+from kmsim.mm.slub_cpu_list import is_full_list, leave_list, note_on_list, noted_from
 from kmsim.mm.slub_lines import stamp_slab
 from kmsim.mm.slub_records import (
     END,
@@ -26,8 +27,6 @@ from kmsim.mm.slub_records import (
     cache_node_index,
     cpu_slab_index,
     list_lock_of,
-    set_slabs_from,
-    slabs_from,
 )
 from kmsim.mm.slub_steps import (
     DEACTIVATE,
@@ -133,16 +132,16 @@ def put_cpu_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, may_dra
     """Put a slab on the CPU's partial list; the slabs that make room for it, to be put on the node's, or NO_SLAB."""
     cpu_slab = sl.cpu_slabs[this_cpu_slab(m, sl, ac)]
     oldest = int(cpu_slab.partial)
-    slabs = 0
+    noted = 0
     to_put = NO_SLAB
     if oldest != NO_SLAB:
         touch_slab(m, sl, ac, oldest)
-        slabs = slabs_from(sl, oldest)
-        if may_drain and slabs >= sl.caches[int(sl.contexts[ac].cache)].cpu_partial_slabs:
+        noted = noted_from(sl, oldest)
+        if may_drain and is_full_list(m, sl, ac, noted):
             to_put = oldest
             oldest = NO_SLAB
-            slabs = 0
-    set_slabs_from(sl, slab, slabs + 1)
+            noted = 0
+    note_on_list(m, sl, slab, noted)
     sl.slabs[slab].next = oldest
     cpu_slab.partial = slab
     sl.work[0].slabs_moved += 1
@@ -169,6 +168,7 @@ def put_partials_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         record = sl.slabs[slab]
         following = int(record.next)
         touch_slab(m, sl, ac, slab)
+        leave_list(m, sl, slab)
         if int(record.inuse) == 0 and node.nr_partial >= cache.min_partial:
             record.next = int(context.discards)
             context.discards = slab

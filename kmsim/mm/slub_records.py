@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from kmsim.jit import Record, shared, small
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
-from kmsim.mm.indices import CacheIdx, CacheNodeIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, NodeIdx, SlabIdx
+from kmsim.mm.indices import CacheIdx, CacheNodeIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, NodeIdx
 from kmsim.mm.locks import NODE_LIST_LOCK, all_locks, first_of_class, nth_list_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
@@ -56,6 +56,7 @@ kmem_cache_t = np.dtype(
             ("objects", np.int64),
             ("min_order", np.int64),
             ("min_objects", np.int64),
+            ("cpu_partial", np.int64),  # free objects that a CPU's partial slabs should have
             ("cpu_partial_slabs", np.int64),
             ("min_partial", np.int64),
             ("allocflags", np.int64),
@@ -126,7 +127,7 @@ slab_t = np.dtype(
             ("pfn", np.int32),
             ("first_object", np.int32),
             ("next", np.int32),  # on the list that it is on, or among the recycled
-            ("prev", np.int32),  # on the node's list; on a CPU's partial list see `slabs_from`
+            ("prev", np.int32),  # on the node's list; on a CPU's partial list see `mm.slub_cpu_list`
             ("touched", np.uint32),
             ("toucher", np.uint16),  # the CPU that touched its objects last, as `mm.cacheline.toucher` has it
             ("freelist", np.uint16),  # the first free object's index, or END
@@ -234,18 +235,6 @@ class Slub(NamedTuple):
 def bulk_row(ac: ContextIdx) -> int:
     """Where a context's row of `bulk` begins."""
     return ac * SLAB_BULK_MAX
-
-
-@small
-def slabs_from(sl: Slub, slab: SlabIdx) -> int:
-    """How many slabs a CPU's partial list has from this one on; kept in `prev` (kernel: slab->slabs, in a union)."""
-    return int(sl.slabs[slab].prev)
-
-
-@small
-def set_slabs_from(sl: Slub, slab: SlabIdx, slabs: int) -> None:
-    """Note how many slabs a CPU's partial list has from this one on."""
-    sl.slabs[slab].prev = slabs
 
 
 @shared
@@ -362,8 +351,10 @@ def _set_up_cache(cache: np.void, geometry: Geometry) -> None:
     """A cache without slabs."""
     assert 0 < geometry.objects <= END, "more objects in a slab than a link can name"
     assert geometry.min_objects <= geometry.objects, "the smallest slab is larger than the usual one"
-    for name in ("object_size", "order", "objects", "min_order", "min_objects", "min_partial", "cpu_partial_slabs"):
+    for name in ("object_size", "order", "objects", "min_order", "min_objects", "min_partial"):
         cache[name] = getattr(geometry, name)
+    cache["cpu_partial"] = geometry.cpu_partial
+    cache["cpu_partial_slabs"] = geometry.cpu_partial_slabs
     cache["slot_size"] = geometry.size
     cache["has_ctor"] = geometry.has_ctor
     cache["nr_chunks"] = _chunks(geometry)

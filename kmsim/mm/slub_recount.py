@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kmsim.jit import core
 from kmsim.mm.indices import CacheIdx, CpuIdx, NodeIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
+from kmsim.mm.slub_cpu_list import flags_on_list, may_note, noted_from
 from kmsim.mm.slub_partial import slab_nid
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
@@ -29,7 +30,6 @@ from kmsim.mm.slub_records import (
     cache_node_index,
     cpu_slab_index,
     nodes_of_cache,
-    slabs_from,
 )
 from kmsim.mm.slub_steps import SLUB_DONE
 
@@ -49,7 +49,7 @@ def validate_slub(m: Machine, sl: Slub, asleep: SlabContexts) -> None:
         for node in range(sl.params[0].nr_nodes):
             nr_placed += recount_node(m, sl, cache, node)
         for cpu in range(sl.params[0].nr_cpus):
-            nr_placed += recount_cpu(sl, cache, cpu)
+            nr_placed += recount_cpu(m, sl, cache, cpu)
     nr_placed += recount_contexts(sl, sl.contexts) + recount_contexts(sl, asleep)
     nr_unplaced = recount_slabs(m, sl, asleep)
     assert nr_placed == nr_unplaced, "a slab with free objects is on no list"
@@ -79,7 +79,7 @@ def recount_node(m: Machine, sl: Slub, cache: CacheIdx, nid: NodeIdx) -> int:
 
 
 @core
-def recount_cpu(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
+def recount_cpu(m: Machine, sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
     """Check a CPU's slab and its partial list; the number of slabs."""
     cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, cache, cpu)]
     nr_slabs = 0
@@ -97,12 +97,12 @@ def recount_cpu(sl: Slub, cache: CacheIdx, cpu: CpuIdx) -> int:
     while slab != NO_SLAB:
         record = sl.slabs[slab]
         flags = int(record.slab_flags) & (SLAB_LIVE | SLAB_FROZEN | SLAB_NODE_PARTIAL)
-        assert flags == SLAB_LIVE, "a slab on a CPU's list is flagged otherwise"
+        assert flags == flags_on_list(m), "a slab on a CPU's list is flagged otherwise"
         assert int(record.cache) == cache, "a slab is on the list of another cache"
         assert int(record.freelist) != END, "a full slab is on a CPU's list"
         following = int(record.next)
-        slabs = slabs_from(sl, following) if following != NO_SLAB else 0
-        assert slabs_from(sl, slab) == slabs + 1, "a CPU's partial list is not as long as it says"
+        noted = noted_from(sl, following) if following != NO_SLAB else 0
+        assert may_note(m, noted_from(sl, slab) - noted), "a CPU's partial list is not as long as it says"
         nr_slabs += 1
         slab = following
     return nr_slabs

@@ -18,6 +18,7 @@ from kmsim.mm.mmzone import (
     NR_LOWORDER_PCP_LISTS,
     NR_PCP_LISTS,
     NR_WMARK,
+    PCP_MT_SHIFT,
     PG_BUDDY,
     PG_PCP,
     Machine,
@@ -30,7 +31,7 @@ from kmsim.mm.zonelist import build_all_zonelists
 
 Pfns = NDArray[np.int64]
 RECORDED_PCP_FIELDS = ("count", "high", "high_min", "high_max", "batch", "pcp_flags", "alloc_factor", "free_count")
-PCP_FIELDS = (*RECORDED_PCP_FIELDS, "free_factor")  # no kernel with fixed lists has been recorded
+PCP_FIELDS = (*RECORDED_PCP_FIELDS, "free_factor")
 
 
 @dataclass
@@ -93,7 +94,7 @@ def load(m: Machine, states: list[ZoneState]) -> None:
         for (order, migratetype), pfns in state.lists.items():
             link(m, free_list_head(m, z, order, migratetype), pfns, order, PG_BUDDY)
             zone.nr_free[order] += len(pfns)
-            if migratetype == MIGRATE_HIGHATOMIC:
+            if migratetype == MIGRATE_HIGHATOMIC and m.params[0].lists_by_pageblock:
                 zone.nr_free_highatomic += len(pfns) << order
         zone.nr_free_pages = state.nr_free_pages()
         for cpu, pcp_state in enumerate(state.pcps):
@@ -105,12 +106,21 @@ def load(m: Machine, states: list[ZoneState]) -> None:
             for pindex, pfns in pcp_state.lists.items():
                 order = order_of_pcp_list(pindex, int(m.params[0].pmd_order))
                 link(m, int(pcp.lists) + pindex, pfns, order, PG_PCP)
+                set_pcp_migratetypes(m, pindex, pfns)
     build_all_zonelists(m)
 
 
 def order_of_pcp_list(pindex: PcpListIdx, pmd_order: Order) -> int:
     """The order of the blocks on a per-CPU list, in plain Python (kernel: pindex_to_order)."""
     return pindex // MIGRATE_PCPTYPES if pindex < NR_LOWORDER_PCP_LISTS else pmd_order
+
+
+def set_pcp_migratetypes(m: Machine, pindex: PcpListIdx, pfns: Pfns) -> None:
+    """Say of blocks on a per-CPU list which type they had when they came there: the list's, or their pageblocks'."""
+    migratetypes = np.full(len(pfns), pindex % MIGRATE_PCPTYPES, np.uint8)
+    if pindex >= NR_LOWORDER_PCP_LISTS:
+        migratetypes = m.pageblocks[pfns >> int(m.params[0].pageblock_order)]
+    m.pages["page_flags"][pfns] |= migratetypes << PCP_MT_SHIFT
 
 
 def link(m: Machine, head: int, pfns: Pfns, order: Order, page_flags: int) -> None:

@@ -2,8 +2,8 @@
 
 The way of a request, behind its addresses (`mm.vm_space`):
     the array of page pointers: from kmalloc, beyond a page of it from vmalloc itself
-    order-0 pages, 100 at a time from the bulk allocator, the rest one by one; or blocks of the PMD's order,
-        split at once
+    order-0 pages, 100 at a time from the bulk allocator, the rest (before 5.14 all) one by one; or blocks of the
+        PMD's order, split at once
     page tables where they are missing, then the entries
     any failure frees everything through vfree; a huge mapping is tried once more with small pages
 The pages are a chain through their own records (`mm.page_chain`), in the array's order.
@@ -103,7 +103,7 @@ def step_of_area(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     if step == AREA_HAS_SPACE:
         return has_space(vm, ac)
     if step in (AREA_ARRAY_OBJ, AREA_ARRAY_AREA):
-        return array_have(vm, ac, step)
+        return array_have(m, vm, ac, step)
     if step in (AREA_SINGLE, AREA_SINGLE_HAVE):
         return single_page(m, vm, ac, step)
     return step_of_rest(m, vm, ac, step)
@@ -211,7 +211,7 @@ def has_space(vm: Vm, ac: ContextIdx) -> int:
 
 
 @small
-def array_have(vm: Vm, ac: ContextIdx, step: int) -> int:
+def array_have(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """The array was allocated, or not: ask for the pages, or undo."""
     frame = vm.frames[frame_of(vm, ac)]
     area = vm.areas[frame.area]
@@ -225,7 +225,7 @@ def array_have(vm: Vm, ac: ContextIdx, step: int) -> int:
     area.page_order = frame.order
     if frame.gfp & (GFP_DMA | GFP_DMA32) == 0:
         frame.gfp |= GFP_HIGHMEM
-    frame.step = AREA_BULK if frame.order == 0 else AREA_SINGLE
+    frame.step = AREA_BULK if frame.order == 0 and m.params[0].vmalloc_bulk else AREA_SINGLE
     return NOTHING
 
 

@@ -249,11 +249,11 @@ def new_vm(
     """An empty address space: one free range, no tables, empty pools.
 
     `nr_list_locks` says how many lists of slabs have a lock; `nr_nodes` is the kernel's clamp(CPUs, 1, 128)
-    where it is None; `nr_areas` is how many areas there can be at once.
+    where it is None, or 1 where the kernel has no nodes; `nr_areas` is how many areas there can be at once.
     """
     page_shift = int(m.params[0].page_shift)
     nr_cpus = int(m.params[0].nr_cpus)
-    nr_nodes = nr_nodes or min(nr_cpus, NR_VMAP_NODES_MAX)
+    nr_nodes = nr_nodes or (min(nr_cpus, NR_VMAP_NODES_MAX) if m.params[0].vmap_nodes else 1)
     nr_areas = nr_areas or min(int(m.params[0].nr_frames) + 1024, 1 << 22)
     first, last = space.start >> page_shift, space.end >> page_shift
     table_bits = page_shift - 3
@@ -281,7 +281,7 @@ def new_vm(
     params.lazy_max_pages = nr_cpus.bit_length() * (LAZY_MAX_BYTES >> page_shift)
     params.total_pages = int(m.zones["managed_pages"].sum())
     params.pmd_order = m.params[0].pmd_order
-    params.allow_huge = 1
+    params.allow_huge = m.params[0].vmalloc_huge
     locks = all_locks(len(m.zones), nr_list_locks, nr_nodes)
     params.lock_first = first_of_class(locks, VMALLOC_CLASSES[0])
     params.va_cache = caches.index_of("vmap_area")

@@ -34,7 +34,7 @@ def mod_zone_free_pages(m: Machine, ac: ContextIdx, delta: int) -> None:
 def account_freepages(m: Machine, ac: ContextIdx, nr_pages: int, migratetype: Migratetype) -> None:
     """Count pages put on (or, negative, taken off) a free list of the context's zone (kernel: account_freepages)."""
     mod_zone_free_pages(m, ac, nr_pages)
-    if migratetype == MIGRATE_HIGHATOMIC:
+    if migratetype == MIGRATE_HIGHATOMIC and m.params[0].lists_by_pageblock:
         m.zones[m.contexts[ac].zone].nr_free_highatomic += nr_pages
 
 

@@ -9,15 +9,21 @@ Leaves out CMA, spread of dirty pages (__GFP_WRITE) and cpusets. `mm.zone_setup`
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import (
+    ALLOC_HARDER,
     ALLOC_HIGHATOMIC,
     ALLOC_MIN_RESERVE,
+    ALLOC_NO_BOOST,
     ALLOC_NON_BLOCK,
     ALLOC_OOM,
     ALLOC_RESERVES,
     ALLOC_WMARK_MASK,
     ALLOC_WMARK_MIN,
+    gfp_to_alloc_flags,
+    gfp_to_alloc_flags_by_atomic,
+    is_atomic,
 )
-from kmsim.mm.indices import NodeIdx, Order, ZoneIdx, ZonerefIdx, ZoneType
+from kmsim.mm.highatomic import nr_kept_highatomic
+from kmsim.mm.indices import Gfp, NodeIdx, Order, ZoneIdx, ZonerefIdx, ZoneType
 from kmsim.mm.list import list_empty
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
@@ -47,9 +53,7 @@ def zone_watermark_ok(
 ) -> bool:
     """Are there pages above the mark, and a block of the order? (kernel: __zone_watermark_ok)"""
     zone = m.zones[z]
-    free_pages -= (1 << order) - 1
-    if not alloc_flags & ALLOC_RESERVES:
-        free_pages -= zone.nr_free_highatomic
+    free_pages -= (1 << order) - 1 + kept_highatomic(m, z, alloc_flags)
     lowest = mark
     if alloc_flags & ALLOC_MIN_RESERVE:
         lowest -= lowest // 2
@@ -57,9 +61,43 @@ def zone_watermark_ok(
             lowest -= lowest // 4
     if alloc_flags & ALLOC_OOM:
         lowest -= lowest // 2
+    elif alloc_flags & ALLOC_HARDER:
+        lowest -= lowest // 4
     if free_pages <= lowest + zone.lowmem_reserve[highest_zoneidx]:
         return False
     return order == 0 or has_suitable_block(m, z, order, alloc_flags)
+
+
+@small
+def alloc_flags_of(m: Machine, gfp: Gfp, order: Order) -> int:
+    """The reserves that a request may use once the low watermark failed (kernel: gfp_to_alloc_flags)."""
+    if m.params[0].boost_by_high:
+        return gfp_to_alloc_flags(gfp, order)
+    if m.params[0].reserves_by_high:
+        alloc_flags = gfp_to_alloc_flags(gfp, order)
+    else:
+        alloc_flags = gfp_to_alloc_flags_by_atomic(gfp, order)
+    return alloc_flags | ALLOC_NO_BOOST if is_atomic(gfp) else alloc_flags
+
+
+@small
+def uses_highatomic(m: Machine, alloc_flags: int) -> bool:
+    """Does the check count what is kept for highatomic requests as free?"""
+    return alloc_flags & (ALLOC_RESERVES if m.params[0].reserves_by_high else ALLOC_HARDER | ALLOC_OOM) != 0
+
+
+@small
+def kept_highatomic(m: Machine, z: ZoneIdx, alloc_flags: int) -> int:
+    """The pages of a zone that are kept for highatomic requests, and not for this one."""
+    return 0 if uses_highatomic(m, alloc_flags) else nr_kept_highatomic(m, z)
+
+
+@small
+def ignores_boost(m: Machine, alloc_flags: int) -> bool:
+    """May the request, of order 0, go down to the min mark without the boost?"""
+    if m.params[0].boost_by_high:
+        return alloc_flags & ALLOC_MIN_RESERVE != 0
+    return alloc_flags & ALLOC_NO_BOOST != 0
 
 
 @small
@@ -85,9 +123,7 @@ def zone_watermark_fast(
     zone = m.zones[z]
     free_pages = max(zone.nr_free_pages, 0)
     if order == 0:
-        usable = free_pages
-        if not alloc_flags & ALLOC_RESERVES:
-            usable -= min(usable, zone.nr_free_highatomic)
+        usable = free_pages - min(free_pages, kept_highatomic(m, z, alloc_flags))
         if usable > mark + zone.lowmem_reserve[highest_zoneidx]:
             return True
     return zone_watermark_reserves(m, z, order, mark, highest_zoneidx, alloc_flags)
@@ -102,11 +138,11 @@ def zone_watermark_reserves(
     free_pages = max(zone.nr_free_pages, 0)
     if zone_watermark_ok(m, z, order, mark, highest_zoneidx, alloc_flags, free_pages):
         return True
-    # The boost exists to wake kswapd early; an order-0 __GFP_HIGH request is not stopped by it.
+    # The boost exists to wake kswapd early; urgent requests of order 0 are not stopped by it.
     if (
         order == 0
-        and alloc_flags & ALLOC_MIN_RESERVE
         and zone.watermark_boost
+        and ignores_boost(m, alloc_flags)
         and alloc_flags & ALLOC_WMARK_MASK == ALLOC_WMARK_MIN
     ):
         return zone_watermark_ok(m, z, order, zone.watermark[WMARK_MIN], highest_zoneidx, alloc_flags, free_pages)

@@ -71,11 +71,14 @@ def mult_frac(value: int, numerator: int, denominator: int) -> int:
 def setup_per_zone_wmarks(m: Machine, min_free_kbytes: int, watermark_scale_factor: int) -> None:
     """Set every zone's watermarks and take the boosts away (kernel: __setup_per_zone_wmarks)."""
     pages_min = min_free_kbytes >> (int(m.params[0].page_shift) - 10)
-    lowmem_pages = sum(int(zone.managed_pages) for zone in m.zones if zone.zone_type != ZONE_MOVABLE)
+    own_mark = bool(m.params[0].movable_has_mark)
+    sharing = [zone for zone in m.zones if zone.zone_type != ZONE_MOVABLE or not own_mark]
+    lowmem_pages = sum(int(zone.managed_pages) for zone in sharing)
     for zone in m.zones:
         managed = int(zone.managed_pages)
-        share = pages_min * managed // lowmem_pages
-        mark = min(max(managed // 1024, SWAP_CLUSTER_MAX), 128) if zone.zone_type == ZONE_MOVABLE else share
+        share = mark = pages_min * managed // lowmem_pages
+        if zone.zone_type == ZONE_MOVABLE and own_mark:
+            mark = min(max(managed // 1024, SWAP_CLUSTER_MAX), 128)
         distance = max(share >> 2, mult_frac(managed, watermark_scale_factor, 10000))
         zone.watermark_boost = 0
         zone.watermark[:] = [mark + i * distance for i in range(NR_WMARK)]
@@ -94,8 +97,13 @@ def setup_per_zone_lowmem_reserve(m: Machine, ratios: tuple[int, int, int, int])
 
 def zone_batchsize(managed_pages: int, page_shift: int) -> int:
     """Pages moved between a per-CPU list and the zone at once (kernel: zone_batchsize)."""
+    return max(1, zone_batchsize_of_order0(managed_pages, page_shift))
+
+
+def zone_batchsize_of_order0(managed_pages: int, page_shift: int) -> int:
+    """The same before it is made at least 1, by which lists of order 0 alone are sized."""
     batch = max(min(managed_pages >> 10, (1 << 20) >> page_shift) // 4, 1)
-    return max(1, (1 << ((batch + batch // 2).bit_length() - 1)) - 1)
+    return (1 << ((batch + batch // 2).bit_length() - 1)) - 1
 
 
 def zone_highsize(zone: Any, batch: int, nr_cpus: int, high_fraction: int) -> int:
@@ -115,6 +123,9 @@ def nr_split_cpus(m: Machine, n: NodeIdx) -> int:
 def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
     """Set the sizes of every per-CPU list (kernel: zone_set_pageset_high_and_batch)."""
     params = m.params[0]
+    if not params.high_order_lists:
+        set_order0_lists(m, high_fraction)
+        return
     for z, zone in enumerate(m.zones):
         nr_cpus = nr_split_cpus(m, int(zone.node))
         batch = int(params.pcp_batch) or zone_batchsize(int(zone.managed_pages), int(params.page_shift))
@@ -128,6 +139,26 @@ def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
         pcps["high_max"] = high_max
         if not params.auto_tune:
             pcps["high"] = high_min
+    set_fixed_sizes(m)
+
+
+def set_order0_lists(m: Machine, fraction: int) -> None:
+    """Set the sizes of lists that hold order 0 alone: by the batch, or by the share of a zone that each CPU may have.
+
+    (kernel: pageset_set_high_and_batch of 5.10)
+    """
+    page_shift = int(m.params[0].page_shift)
+    for z, zone in enumerate(m.zones):
+        managed = int(zone.managed_pages)
+        batch = zone_batchsize_of_order0(managed, page_shift)
+        high = 6 * batch
+        if fraction:
+            high = managed // fraction
+            batch = min(high // 4, page_shift * 8)
+        pcps = pcps_of_zone(m, z)
+        pcps["batch"] = max(batch, 1)
+        for size in ("high", "high_min", "high_max"):
+            pcps[size] = high
     set_fixed_sizes(m)
 
 
@@ -202,8 +233,10 @@ def init_watermarks(m: Machine, *, thp_enabled: bool) -> int:
     if thp_starts(m):
         if thp_enabled:
             chosen = max(chosen, recommended_min_free_kbytes(m))
-        else:
+        elif m.params[0].thp_off_recomputes:
             chosen = calculate_min_free_kbytes(m)
+        else:
+            return chosen
         set_reserve(m, Sysctl(), chosen)
     return chosen
 

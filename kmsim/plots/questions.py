@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kmsim.study.limits import FormulaRow, LimitRow
+from kmsim.study.limits import EXCLUSIVE_BEFORE, FormulaRow, LimitRow, largest_order_in_words
 from kmsim.study.waste import WasteRow
 from kmsim.units import SIZE_UNITS, format_size
 
@@ -26,7 +26,9 @@ def show_limits(row: LimitRow, console: Console) -> None:
         table.add_row(api.api, size_text(api.on_paper), size_text(api.now), api.sets_it, api.use_instead)
     console.print(table)
     order, page = formula.max_page_order, format_size(formula.page_size)
-    console.print(f"KMALLOC_MAX_SIZE {format_size(formula.kmalloc_max_size)} = {page} << MAX_PAGE_ORDER {order}")
+    shift = largest_order_in_words(order, row.series)
+    shift = f"({shift} - 1)" if row.series < EXCLUSIVE_BEFORE else shift
+    console.print(f"KMALLOC_MAX_SIZE {format_size(formula.kmalloc_max_size)} = {page} << {shift}")
     console.print(f"KMALLOC_MAX_CACHE_SIZE {format_size(formula.kmalloc_max_cache_size)}: up to here from slab caches")
     console.print("vmalloc, and kvmalloc by vmalloc: contiguous addresses only; `now` is an upper bound")
     _show_meanings(

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from kmsim.input_file import BrokenGzip, read_unzipped
 from kmsim.mm.kernels import NEWEST, Kernel, kernel_of
 from kmsim.mm.mmzone import NR_PAGE_ORDERS_MAX
+from kmsim.mm.slab_kernels import SlabKernel, slab_kernel_of
 
 BYTES_MAX = 128 << 20  # the largest recording so far has 9 MiB
 VALUES_MAX = 10_000_000  # lists, mappings and what is in them, together; Python takes up to 64 bytes for each
@@ -68,6 +69,11 @@ class Recording:
     def kernel(self) -> Kernel:
         """What that release does; as the newest where it is not built in."""
         return kernel_of(self.release) or NEWEST
+
+    @property
+    def slab_kernel(self) -> SlabKernel:
+        """What that release does where slab caches are created; as the newest where it is not built in."""
+        return slab_kernel_of(self.release)
 
     @property
     def pmd_order(self) -> int:

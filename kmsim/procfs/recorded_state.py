@@ -20,11 +20,11 @@ from kmsim.mm.mmzone import (
     NR_VM_NUMA_EVENT_ITEMS,
     ZONE_NAMES,
     Machine,
-    Params,
     new_machine,
     node_zone,
     pcps_of_zone,
 )
+from kmsim.mm.params import Params
 from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
 from kmsim.mm.vmstat import MAX_THRESHOLD, refresh_zone_stat_thresholds
 from kmsim.procfs.recorded import COUNT_MAX, Recording, RecordingError, field, integer, integers
@@ -230,9 +230,7 @@ def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int,
     where = f"{where}, per-CPU lists"
     if not isinstance(pcp, dict):
         raise RecordingError(f"{where} are no mapping")
-    recorded_name = {"pcp_flags": "flags"}
-    counters = {name: integer(pcp, where, recorded_name.get(name, name)) for name in RECORDED_PCP_FIELDS}
-    counters["free_factor"] = 0  # these kernels tune their lists instead
+    counters = _pcp_counters(recording, pcp, where)
     lists = {}
     nr_pages = 0
     for key, pfns in field(pcp, where, "lists", dict).items():
@@ -245,6 +243,19 @@ def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int,
     if nr_pages != counters["count"]:
         raise RecordingError(f"{where} hold {nr_pages} pages and not {counters['count']}, their 'count'")
     return PcpState(counters, lists, pending)
+
+
+def _pcp_counters(recording: Recording, pcp: dict[str, Any], where: str) -> dict[str, int]:
+    """What was recorded of a CPU's lists besides their blocks, by the names of `PCP_FIELDS`."""
+    if recording.kernel.auto_tune:
+        recorded_name = {"pcp_flags": "flags"}
+        counters = {name: integer(pcp, where, recorded_name.get(name, name)) for name in RECORDED_PCP_FIELDS}
+        return counters | {"free_factor": 0}
+    counters = {name: integer(pcp, where, name) for name in ("count", "high", "batch")}
+    of_zone = dict.fromkeys(("pcp_flags", "alloc_factor", "free_count"), 0)
+    has_factor = recording.kernel.high_order_lists
+    factor = integer(pcp, where, "free_factor") if has_factor else 0
+    return counters | of_zone | {"high_min": counters["high"], "high_max": counters["high"], "free_factor": factor}
 
 
 def _pfns(value: object, where: str, order: int, bounds: tuple[int, int]) -> Pfns:

@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass, field
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
+from kmsim.procfs.stat_items import node_stat_items, zone_stat_items
 from kmsim.procfs.text import Once, count, lines_of, refusal, shown
-from kmsim.procfs.vmstat import NODE_STAT_ITEMS, ZONE_STAT_ITEMS, numa_events
+from kmsim.procfs.vmstat import numa_events
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
+_SIZES_SINCE = {"boost": 5_012, "cma": 5_012, "promo": 6_007}  # the release that printed them first
 _COUNTERS = ("count", "high", "batch")  # of a pageset
 _SIZES_MUST = ("min", "low", "high", "spanned", "present", "managed")  # what every kernel in use prints
 
@@ -57,6 +59,7 @@ class ZoneInfo:
 def rows(m: Machine) -> list[ZoneInfo]:
     """What the file says of this machine."""
     infos = []
+    series = int(m.params[0].series)
     with_node_stats: set[int] = set()  # the nodes whose first populated zone was printed
     for z, zone in enumerate(m.zones):
         boost = int(zone.watermark_boost)
@@ -67,7 +70,7 @@ def rows(m: Machine) -> list[ZoneInfo]:
             node=int(zone.node),
             zone=ZONE_NAMES[zone.zone_type],
             free=max(0, int(zone.nr_free_pages)),
-            sizes=dict(zip(SIZES, sizes, strict=True)),
+            sizes={name: size for name, size in zip(SIZES, sizes, strict=True) if series >= _SIZES_SINCE.get(name, 0)},
             protection=tuple(int(pages) for pages in zone.lowmem_reserve),
         )
         infos.append(info)
@@ -75,8 +78,8 @@ def rows(m: Machine) -> list[ZoneInfo]:
             continue
         if info.node not in with_node_stats:
             with_node_stats.add(info.node)
-            info.node_stats = dict.fromkeys(NODE_STAT_ITEMS, 0)
-        info.stats = dict.fromkeys(ZONE_STAT_ITEMS, 0) | {"nr_free_pages": info.free}
+            info.node_stats = dict.fromkeys(node_stat_items(series), 0)
+        info.stats = dict.fromkeys(zone_stat_items(series), 0) | {"nr_free_pages": info.free}
         if m.params[0].numa:
             info.stats |= numa_events(m.zones[[z]])
         pcps = pcps_of_zone(m, z)

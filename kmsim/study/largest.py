@@ -8,6 +8,7 @@ matter only where memory has nothing larger.
 
 from __future__ import annotations
 
+from kmsim.mm.highatomic import nr_kept_highatomic
 from kmsim.mm.mmzone import MIGRATE_PCPTYPES, WMARK_MIN, ZONE_NORMAL, Machine
 from kmsim.mm.pageblock import free_list_head
 
@@ -25,7 +26,7 @@ def _largest_order(m: Machine, z: int) -> int:
         return -1
     mark = int(zone.watermark[WMARK_MIN] + zone.watermark_boost + zone.lowmem_reserve[ZONE_NORMAL])
     for order in range(int(m.params[0].max_page_order), -1, -1):
-        left = int(zone.nr_free_pages - zone.nr_free_highatomic) - ((1 << order) - 1)
+        left = int(zone.nr_free_pages) - nr_kept_highatomic(m, z) - ((1 << order) - 1)
         if left > mark and any(_has_block(m, z, order, migratetype) for migratetype in range(MIGRATE_PCPTYPES)):
             return order
     return -1

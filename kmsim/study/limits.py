@@ -17,6 +17,8 @@ from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
 from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_DMA, GFP_DMA32, parse_gfp
+from kmsim.mm.highatomic import nr_kept_highatomic
+from kmsim.mm.kernels import NEWEST
 from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import WMARK_MIN, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
@@ -27,6 +29,7 @@ from kmsim.units import format_size
 
 SEED = 1
 NO_ORDER = -1  # of no block
+EXCLUSIVE_BEFORE = 6_004  # Linux 6.4, where MAX_ORDER became the largest order itself
 ANY_THREAD = {"threads": [{"name": "nobody"}]}  # a study has a workload; nothing of it runs here
 
 
@@ -63,6 +66,7 @@ class LimitRow(NamedTuple):
     formula: FormulaRow
     gfp: str
     apis: tuple[ApiLimit, ...]
+    series: int = NEWEST.series  # the release, as 6012
 
     @property
     def largest_success(self) -> int:
@@ -141,7 +145,7 @@ def limits_of(config: MachineConfig, gfp: str = "GFP_KERNEL") -> LimitRow:
         area,
         _kvmalloc_limit(of_slab[0], area, config.page_size),
     )
-    return LimitRow(config.name, formula_of(config), gfp, rows)
+    return LimitRow(config.name, formula_of(config), gfp, rows, int(m.params[0].series))
 
 
 def _blocks(m: Machine, config: MachineConfig, is_given: Callable[[int], bool]) -> tuple[int, str]:
@@ -154,10 +158,15 @@ def _blocks(m: Machine, config: MachineConfig, is_given: Callable[[int], bool]) 
 def reason(m: Machine, order: int) -> str:
     """Why the next order fails."""
     if order == m.params[0].max_page_order:
-        return f"MAX_PAGE_ORDER {order}"
+        return largest_order_in_words(order, int(m.params[0].series))
     if np.any(m.zones["nr_free"][:, order + 1 :]):
         return "watermarks"
     return f"no free block of order {order + 1}"
+
+
+def largest_order_in_words(order: int, series: int) -> str:
+    """The largest order as a release, such as 6012, calls it; before 6.4 MAX_ORDER is one more than that."""
+    return f"MAX_ORDER {order + 1}" if series < EXCLUSIVE_BEFORE else f"MAX_PAGE_ORDER {order}"
 
 
 def _vmalloc_limit(m: Machine, config: MachineConfig, flags: int) -> ApiLimit:
@@ -184,8 +193,8 @@ def free_above_min(m: Machine, flags: int) -> int:
     """Pages that requests for one page each can still take (kernel: __zone_watermark_ok, ALLOC_WMARK_MIN)."""
     highest = ZONE_DMA if flags & GFP_DMA else ZONE_DMA32 if flags & GFP_DMA32 else ZONE_NORMAL
     found = 0
-    for zone in m.zones:
+    for z, zone in enumerate(m.zones):
         if zone.zone_type <= highest and zone.present_pages:
             mark = int(zone.watermark[WMARK_MIN] + zone.watermark_boost + zone.lowmem_reserve[highest])
-            found += max(int(zone.nr_free_pages - zone.nr_free_highatomic) - mark, 0)
+            found += max(int(zone.nr_free_pages) - nr_kept_highatomic(m, z) - mark, 0)
     return found

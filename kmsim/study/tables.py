@@ -39,7 +39,7 @@ from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.locks import names_of_locks
 from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE
 from kmsim.mm.zone_names import name_on_node, zone_names
-from kmsim.procfs import vmstat
+from kmsim.procfs import stat_items, vmstat
 from kmsim.sim.core.counted import SPENT, Counted
 from kmsim.sim.core.records import (
     BYTES,
@@ -266,7 +266,7 @@ def _cpus(counted: Counted) -> dict[str, Any]:
 
 def counter_names(arch: str, uses_vmalloc: bool) -> set[str]:
     """The names of `vmstat` on a machine of this architecture."""
-    listed = {name for name in vmstat.names(arch=arch, thp_built_in=True) if name.startswith(_VMSTAT_PREFIXES)}
+    listed = {name for name in stat_items.names(arch=arch, thp_built_in=True) if name.startswith(_VMSTAT_PREFIXES)}
     return listed | {*_OTHER_EVENTS, LARGEST_KMALLOC} | (VM_COUNTERS if uses_vmalloc else set())
 
 

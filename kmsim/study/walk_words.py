@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kmsim.metrics.gfp_names import gfp_names
+from kmsim.mm.highatomic import nr_kept_highatomic
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, NO_PAGE, ZONE_NAMES
 from kmsim.mm.slub_steps import ALLOC_SLAB, NEW_OBJECTS
 from kmsim.units import format_size
@@ -34,7 +35,8 @@ def _watermark(at: Locals, enough: Any) -> str:
     zone = at["m"].zones[at["z"]]
     reserve = int(zone.lowmem_reserve[at["highest_zoneidx"]])
     left = int(zone.nr_free_pages) - (1 << at["order"]) + 1
-    held = f" - {int(zone.nr_free_highatomic):,} highatomic" if zone.nr_free_highatomic else ""
+    kept = nr_kept_highatomic(at["m"], at["z"])
+    held = f" - {kept:,} highatomic" if kept else ""
     need = f"mark {int(at['mark']):,}" + (f" + lowmem_reserve {reserve:,}" if reserve else "")
     need = need if enough or left > int(at["mark"]) + reserve else need + ", which is not met"
     if not enough and left > int(at["mark"]) + reserve:

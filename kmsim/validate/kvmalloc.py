@@ -8,6 +8,7 @@ the compiled allocators' answer. Of most moments the counts of free blocks were 
 the recorded counts leave no doubt, and is at the edge, and skipped, elsewhere, whatever the allocators answer:
     kmalloc has a block     two or more of its order could be cut, watermarks and reserves left alone
     kmalloc has none        the largest free block is more than one order too small
+    kmalloc's two answers   equal, kvmalloc's attempt being one of them, or more blocks than one refill takes
     huge mappings           half as many blocks again as are needed, or none at all: what earlier rows freed waits,
                             page by page, in per-CPU lists
 Sizes up to KMALLOC_MAX_CACHE_SIZE are not scored: a slab that exists may serve them. `by_order` is not, either.
@@ -77,7 +78,8 @@ class Moment:
         if outcome != KV_VMALLOC:
             return [int(outcome != KV_FAILED), 0, NO_ORDER, 0, has]
         area = vm.areas[vm.contexts[CPU].area]
-        return [1, 1, int(area.page_order), int(area.nr_pages), has]
+        order = int(area.page_order) if self.m.params[0].vmalloc_huge else NO_ORDER  # which is not recorded there
+        return [1, 1, order, int(area.nr_pages), has]
 
 
 def moment_of(recording: Recording, state: list[dict[str, Any]]) -> Moment:
@@ -99,6 +101,11 @@ class FreeBlocks:
     def surely(self, order: int) -> int:
         """So many blocks of an order can be had, whichever blocks the reserves are."""
         return sum(max(_usable(zone, order), 0) for zone in self.zones)
+
+    def of_a_refill(self, order: int) -> int:
+        """How many blocks of an order one refill of a per-CPU list takes at once, at most."""
+        batch = max(int(pcp["batch"]) for zone in self.zones for pcp in zone["pcp"])
+        return max(batch >> order, 2)
 
     def at_most(self, order: int) -> int:
         """No more blocks of an order than this are free."""
@@ -155,6 +162,12 @@ class Build:
         enough = blocks.surely(0) << self.page_shift >= size + size // 2
         return not enough or self.mapping_order(blocks, size) is None
 
+    def changed_between(self, blocks: FreeBlocks, row: list[Any]) -> bool:
+        """Do kmalloc's two answers differ, where there were so few blocks that one refill takes them all?"""
+        size, ok, is_vmalloc, has = int(row[0]), row[1], row[2], row[5]
+        order = get_order(size, self.page_shift)
+        return bool(ok and is_vmalloc == has and blocks.surely(order) <= blocks.of_a_refill(order))
+
 
 def kv_sections(recording: Recording, name: str) -> list[Section]:
     """Every row of one section."""
@@ -173,7 +186,7 @@ def kv_sections(recording: Recording, name: str) -> list[Section]:
         if size <= int(consts["KMALLOC_MAX_CACHE_SIZE"]) or row[1] == NOT_TRIED:
             section.skipped += 1
             continue
-        if build.at_edge(blocks, size):
+        if build.at_edge(blocks, size) or build.changed_between(blocks, row):
             section.skipped += 1
             edges.append(size)
             continue

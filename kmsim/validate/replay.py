@@ -5,7 +5,7 @@ at the first row where kmsim's page frame differs, because from there on the mac
 free of something that is not allocated; and at a request that may reclaim and needs the kernel's slow
 path, which is not modelled: what follows such a row is not scored. A request counts as one only if no
 list holds a block of its order; that kmsim refused for another reason is a difference. That a request
-which may not reclaim fails is a decision like any other: its pcp is that of the last row that did not fail.
+which may not reclaim fails is a decision like any other: its pcp is that of the zone that served last.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from kmsim.jit import core, entry
 from kmsim.mm.drain import drain_all_pages
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_FLAGS
-from kmsim.mm.mmzone import NO_PAGE, PG_BUDDY, PG_PCP, Machine, pcp_index
+from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PG_BUDDY, PG_PCP, Machine, pcp_index
 from kmsim.mm.page_alone import alloc_pages, free_pages
 from kmsim.mm.zonelist import page_zone
 
 OP, ORDER, MIGRATETYPE, PFN = range(4)
+NO_COUNT = -1  # what was recorded of a count that the kernel has not
 FINISHED, DIFFERS, NOT_ALLOCATED, NO_BLOCK = range(4)
 
 # What the recording driver asked for, by the row's migratetype column.
@@ -77,8 +78,14 @@ def note_pcp(m: Machine, p: int, row: Rows) -> None:
     row[1] = pcp.count
     row[2] = pcp.high
     row[3] = pcp.batch
-    row[4] = pcp.alloc_factor
-    row[5] = pcp.free_count
+    if m.params[0].auto_tune:
+        row[4] = pcp.alloc_factor
+        row[5] = pcp.free_count
+    elif m.params[0].high_order_lists:
+        row[4] = pcp.free_factor
+        row[5] = 0
+    else:
+        row[4] = row[5] = NO_COUNT
 
 
 @entry
@@ -87,7 +94,7 @@ def replay(m: Machine, ac: int, log: Rows, gfps: Rows, frames: Frames, got: Rows
 
     Returns the row at which it stopped (len(log) at the end) and the reason.
     """
-    zone = -1
+    last_zone = NO_ZONE  # that of the last block that was allocated, whose lists a failure shows
     for row in range(log.shape[0]):
         order = log[row, ORDER]
         pfn = log[row, PFN]
@@ -97,9 +104,10 @@ def replay(m: Machine, ac: int, log: Rows, gfps: Rows, frames: Frames, got: Rows
             got[row, 0] = found
             if found != NO_PAGE:
                 frames[found : found + (1 << order)] = 0
-                zone = int(m.contexts[ac].zone)
+                last_zone = int(m.contexts[ac].zone)
             elif gfp & GFP_DIRECT_RECLAIM:
                 return row, NO_BLOCK
+            zone = last_zone
         else:
             if not is_allocated(m, frames, pfn, order):
                 return row, NOT_ALLOCATED
@@ -107,7 +115,7 @@ def replay(m: Machine, ac: int, log: Rows, gfps: Rows, frames: Frames, got: Rows
             frames[pfn : pfn + (1 << order)] = 1
             got[row, 0] = pfn
             zone = page_zone(m, pfn)
-        if zone >= 0:
+        if zone != NO_ZONE:
             note_pcp(m, pcp_index(m, zone, m.contexts[ac].cpu), got[row])
         else:  # no row before it says which zone the recording shows
             for column in range(1, got.shape[1]):

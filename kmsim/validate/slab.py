@@ -33,6 +33,7 @@ from kmsim.procfs.recorded_state import build_machine, has_lists, is_cut
 from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.report import Section, skipped
 from kmsim.validate.script import no_list_holds
+from kmsim.validate.slab_flags import ours, theirs
 
 RawCache = dict[str, Any]
 
@@ -66,6 +67,8 @@ OTHER_TYPES = (
     GFP_FLAGS["GFP_KERNEL"] | GFP_FLAGS["GFP_DMA"],
     GFP_FLAGS["GFP_KERNEL_ACCOUNT"],
 )
+# Caches of which user space may copy a region (kernel: kmem_cache_create_usercopy, of 6.1), one built with no more.
+USER_REGIONS = ("dentry", "mm_struct", "names_cache", "proc_dir_entry", "skbuff_head_cache", "task_struct")
 FAILED, NOT_TRIED = "fail", "skipped"
 GFP_KSIZE = GFP_FLAGS["GFP_KERNEL"] | GFP_FLAGS["__GFP_NOWARN"]
 
@@ -80,17 +83,20 @@ def build_of(recording: Recording) -> SlabBuild:
     for_dma = consts["ARCH_KMALLOC_MINALIGN"] if recording.arch == "arm64" else consts["dma_get_cache_alignment"]
     present = int(consts.get("present_cpus") or 0)
     raws: list[RawCache] = recording.lab.get("caches") or recording.lab.get("kcreate") or [{}]
+    counted = present if recording.slab_kernel.counts_present_cpus else 0
     return SlabBuild(
         page_shift=int(consts["PAGE_SHIFT"]),
         # The kernel does not trust a single present CPU, which may be all that it has started yet.
-        nr_cpus=present if present > 1 else int(consts["nr_cpu_ids"]),
+        nr_cpus=counted if counted > 1 else int(consts["nr_cpu_ids"]),
         max_page_order=int(consts["max_order_inclusive"]),
         cache_line_size=int(consts["cache_line_size"]),
         arch_kmalloc_minalign=int(consts["ARCH_KMALLOC_MINALIGN"]),
         kmalloc_minalign=max(int(for_dma), slab_minalign),
         slab_minalign=slab_minalign,
-        cmpxchg_double=bool(raws[0].get("flags", CMPXCHG_DOUBLE) & CMPXCHG_DOUBLE),
+        cmpxchg_double=bool(ours(recording, raws[0]["flags"]) & CMPXCHG_DOUBLE) if "flags" in raws[0] else True,
         cpu_partial=bool(consts.get("slub_cpu_partial", 1)),
+        kernel=recording.slab_kernel,
+        partial_counts_objects=recording.kernel.partial_counts_objects,
     )
 
 
@@ -109,30 +115,31 @@ def field(raw: RawCache, key: str) -> int:
     return int(raw[key])
 
 
-def compared(raw: RawCache, layout: Geometry) -> tuple[dict[str, Any], dict[str, Any]]:
+def compared(recording: Recording, raw: RawCache, layout: Geometry) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields that differ, as recorded and as computed."""
     pairs = {key: (field(raw, key), int(getattr(layout, name))) for key, name in FIELDS.items()}
-    if field(raw, "refcount") > 1 and pairs["offset"][0] in merged_offsets(raw, layout):
+    pairs["flags"] = (pairs["flags"][0], theirs(recording, layout.flags))
+    if field(raw, "refcount") > 1 and pairs["offset"][0] in merged_offsets(recording, raw, layout):
         del pairs["offset"]
     differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     return {key: pair[0] for key, pair in differing.items()}, {key: pair[1] for key, pair in differing.items()}
 
 
-def merged_offsets(raw: RawCache, layout: Geometry) -> set[int]:
+def merged_offsets(recording: Recording, raw: RawCache, layout: Geometry) -> set[int]:
     """Where the free pointer may lie in a cache whose first, smaller objects others have joined."""
     smallest = max(1, layout.size - max(layout.align, WORD) + 1)
     sizes = range(smallest, int(raw["object_size"]) + 1)
-    flags = int(raw["flags"])
+    flags = ours(recording, int(raw["flags"]))
     return {free_pointer(size, flags, bool(raw["ctor"]), None) for size in sizes}
 
 
-def recomputed(build: SlabBuild, raw: RawCache) -> Geometry:
+def recomputed(recording: Recording, raw: RawCache) -> Geometry:
     """The geometry of a cache from what its creator asked for, as far as the recording says."""
-    flags = field(raw, "flags") & ~CMPXCHG_DOUBLE
+    flags = ours(recording, field(raw, "flags")) & ~CMPXCHG_DOUBLE
     # Where an RCU cache has its free pointer inside the object, its creator has said where.
     inside = flags & SLAB_TYPESAFE_BY_RCU and not raw["ctor"] and raw["offset"] < align_up(raw["object_size"], WORD)
     return new_geometry(
-        build,
+        build_of(recording),
         str(raw["name"]),
         field(raw, "object_size"),
         align=field(raw, "align"),
@@ -146,7 +153,7 @@ def layouts(recording: Recording) -> dict[str, Geometry]:
     """The computed geometry of every cache that was recorded, by name; kmalloc's from kmsim's own tables."""
     build = build_of(recording)
     own = {cache.name: cache for cache in Caches(build).geometries if is_kmalloc(cache.name)}
-    return {raw["name"]: own.get(raw["name"]) or recomputed(build, raw) for raw in recording.lab["caches"]}
+    return {raw["name"]: own.get(raw["name"]) or recomputed(recording, raw) for raw in recording.lab["caches"]}
 
 
 def is_kmalloc(name: str) -> bool:
@@ -160,7 +167,7 @@ def caches_section(recording: Recording, name: str) -> list[Section]:
     raws: list[RawCache] = recording.lab[name]
     computed = layouts(recording)
     for raw in raws:
-        score(section, f"cache {raw['name']}", *compared(raw, computed[raw["name"]]))
+        score(section, f"cache {raw['name']}", *compared(recording, raw, computed[raw["name"]]))
     build = build_of(recording)
     oldest_first = [raw["name"] for raw in reversed(raws) if is_kmalloc(raw["name"])]
     own = [cache.name for cache in Caches(build).geometries if is_kmalloc(cache.name)]
@@ -168,16 +175,24 @@ def caches_section(recording: Recording, name: str) -> list[Section]:
     older: list[Geometry] = []
     for raw in reversed(raws):
         layout = computed[raw["name"]]
-        if can_merge(layout) and not is_kmalloc(layout.name) and raw["refcount"] > 0:
+        if not may_merge(build, layout):
+            continue
+        if not is_kmalloc(layout.name) and raw["refcount"] > 0:
             served_by = [
                 cache.name
                 for cache in older
                 if is_mergeable(build, cache, layout.object_size, layout.align, layout.flags)
             ]
             score(section, f"cache {layout.name} merges with", [], served_by)
-        if can_merge(layout) and raw["refcount"] > 0:
+        if raw["refcount"] > 0:
             older.append(layout)
     return [section]
+
+
+def may_merge(build: SlabBuild, layout: Geometry) -> bool:
+    """May the cache share its slabs? Not with a region for user space, where such caches stay alone."""
+    has_region = layout.name in USER_REGIONS and not build.kernel.kmalloc_merges
+    return can_merge(build, layout) and not has_region
 
 
 def kcreate_section(recording: Recording, name: str) -> list[Section]:
@@ -193,7 +208,7 @@ def kcreate_section(recording: Recording, name: str) -> list[Section]:
         layout = new_geometry(
             build, raw["name"], int(size), align=align, flags=flags | SLAB_NOLEAKTRACE, has_ctor=has_ctor
         )
-        score(section, f"cache {raw['name']}", *compared(raw, layout))
+        score(section, f"cache {raw['name']}", *compared(recording, raw, layout))
     return [section]
 
 
@@ -241,6 +256,8 @@ def _score_ksize(section: Section, caches: Caches, row: list[Any], gfp: int) -> 
     else:
         cache = caches.geometries[index]
         got = [size, cache.object_size, rounded, cache.name, cache.order, cache.objects]
+    if row[2] is None:  # a kernel without kmalloc_size_roundup
+        got[2] = None
     score(section, f"kmalloc({size}, {gfp:#x})", list(row), got)
 
 

@@ -2,7 +2,9 @@
 
 One CPU allocated from a new cache of its own, and freed to it, with nothing else going on. A row says op (1 allocated,
 -1 freed), the handle under which the recording driver keeps the object, the first page frame of the object's slab, and
-the object's index there; six columns behind them say -1 in this release and are not scored. kmsim asks its own cache
+the object's index there. Of kernels that count the objects of a CPU's partial slabs (5.10) six columns behind them say
+what the cache is then: the page frame of the cpu slab, the objects of its free list, slabs on the CPU's list and the
+objects counted there, slabs on the node's list, slabs; of 6.12 they say -1 and are not scored. kmsim asks its own cache
 for an object, row by row, and frees the one that it gave out under the same handle. Which page a new slab gets is
 input: where kmsim takes a new slab, the row's page frame becomes that slab's, unless another slab that is in use has
 it. All else is scored, of frees, too: whether a slab is new, which one it is, which object.
@@ -22,20 +24,32 @@ from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import Geometry
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
+from kmsim.mm.slub_cpu_list import noted_from
 from kmsim.mm.slub_free import slab_of
-from kmsim.mm.slub_records import NO_OBJECT, NO_SLAB, SLAB_LIVE, Slub, new_slub
+from kmsim.mm.slub_records import (
+    NO_OBJECT,
+    NO_SLAB,
+    SLAB_LIVE,
+    Slub,
+    cache_node_index,
+    cpu_slab_index,
+    new_slub,
+)
+from kmsim.mm.slub_recount import count_links
 from kmsim.procfs.recorded import Recording
 from kmsim.validate.exact import NR_BLOCKS, machine_like
 from kmsim.validate.replay import DIFFERS, FINISHED, NOT_ALLOCATED, Rows, as_rows
 from kmsim.validate.report import Section, skipped
-from kmsim.validate.slab import build_of, compared, recomputed, score
+from kmsim.validate.slab import compared, recomputed, score
 
 OP, HANDLE, SLAB_PFN, INDEX = range(4)
-SCORED = (SLAB_PFN, INDEX)
 NR_COLUMNS = 10
+NR_SCORED = 2  # columns, from SLAB_PFN on
+NR_SCORED_WITH_LISTS = NR_COLUMNS - SLAB_PFN
 ALLOCATED, FREED = 1, -1
 CPU = 0  # of kmsim's machine, which has one
 CACHE = 0
+NODE = 0
 NO_ROW = -1
 NEW = -1  # in the place of a page frame: kmsim took a new slab where the recording shows one that is in use
 PAGES_MAX = 1 << 20  # assumed: no driver fills more with objects of one cache
@@ -62,6 +76,26 @@ def give_back(m: Machine, sl: Slub, obj: int) -> None:
 def is_taken(sl: Slub, slab: int, page: int, page_of_slab: Rows) -> bool:
     """Is a slab, which once got this page, still in use there?"""
     return bool(slab >= 0 and int(sl.slabs[slab].slab_flags) & SLAB_LIVE and page_of_slab[slab] == page)
+
+
+@core
+def note_lists(sl: Slub, row: Rows, frames: Rows, page_of_slab: Rows) -> None:
+    """Write what is scored of a cache's lists behind the row's object."""
+    cpu_slab = sl.cpu_slabs[cpu_slab_index(sl, CACHE, CPU)]
+    node = sl.cache_nodes[cache_node_index(sl, CACHE, NODE)]
+    slab = int(cpu_slab.slab)
+    row[2] = frames[page_of_slab[slab]] if slab != NO_SLAB else NO_SLAB
+    row[3] = 0
+    if int(cpu_slab.freelist) != NO_OBJECT:
+        row[3] = count_links(sl, slab, int(cpu_slab.freelist) - int(cpu_slab.first_object))
+    slab = int(cpu_slab.partial)
+    row[5] = noted_from(sl, slab) if slab != NO_SLAB else 0
+    row[4] = 0
+    while slab != NO_SLAB:
+        row[4] += 1
+        slab = int(sl.slabs[slab].next)
+    row[6] = node.nr_partial
+    row[7] = node.nr_slabs
 
 
 @entry
@@ -117,6 +151,11 @@ def replay_objects(
             if moves:
                 held[handle] = held[nr_held]
                 held[nr_held] = NO_OBJECT
+        if got.shape[1] > NR_SCORED:
+            note_lists(sl, got[row], frames, page_of_slab)
+            for column in range(NR_SCORED, got.shape[1]):
+                if got[row, column] != log[row, SLAB_PFN + column]:
+                    return row, DIFFERS
     return log.shape[0], FINISHED
 
 
@@ -124,9 +163,9 @@ def slub_sections(recording: Recording, name: str) -> list[Section]:
     """The rows of one section, and the geometry of its cache."""
     raw = recording.lab[name]
     log = checked_log(raw["log"])
-    geometry = recomputed(build_of(recording), raw["cache"])
+    geometry = recomputed(recording, raw["cache"])
     cache = Section(f"{name}.cache")
-    score(cache, f"cache {geometry.name}", *compared(raw["cache"], geometry))
+    score(cache, f"cache {geometry.name}", *compared(recording, raw["cache"], geometry))
     if not len(log):
         return [skipped(name, "no requests were recorded"), cache]
     return [rows_section(recording, name, log, geometry), cache]
@@ -157,7 +196,8 @@ def rows_section(recording: Recording, name: str, log: Rows, geometry: Geometry)
     slab_at = np.full(len(frames), NO_SLAB, np.int64)
     page_of_slab = np.full(len(sl.slabs), NO_ROW, np.int64)
     pages = (page_of_row.astype(np.int64), frames, slab_at, page_of_slab)
-    got = np.full((end, len(SCORED)), NEW, np.int64)
+    with_lists = recording.kernel.partial_counts_objects
+    got = np.full((end, NR_SCORED_WITH_LISTS if with_lists else NR_SCORED), NEW, np.int64)
     request = (parse_gfp(raw["gfp"]), raw["kind"] == "mix")
     held = np.full(len(log) + 1, NO_OBJECT, np.int64)
     stopped, reason = replay_objects(m, sl, request, log[:end], pages, held, got)
@@ -177,7 +217,11 @@ def explain_row(log: Rows, got: Rows, row: int, *, held_nothing: bool) -> str:
     if held_nothing:
         state = "holds an object already" if op == ALLOCATED else "holds no object"
         return f"{text}, but handle {handle} {state}"
-    found_pfn, found_index = got[row].tolist()
+    found_pfn, found_index, *found_lists = got[row].tolist()
     if found_pfn == NEW:
         return f"{text}, kmsim took a new slab"
+    if (found_pfn, found_index) == (slab_pfn, index):
+        recorded_lists = log[row, SLAB_PFN + NR_SCORED :].tolist()
+        columns = "(cpu slab, its free objects, slabs on the CPU's list, their objects, on the node's list, slabs)"
+        return f"{text}, its lists {recorded_lists}, kmsim {found_lists} {columns}"
     return f"{text}, kmsim {found_index} of the slab at {found_pfn}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from kmsim.jit import entry
-from kmsim.mm.gfp import ALLOC_RESERVES, GFP_MEMALLOC, gfp_to_alloc_flags, gfp_zone
+from kmsim.mm.gfp import GFP_MEMALLOC, gfp_zone
 from kmsim.mm.mmzone import (
     WMARK_HIGH,
     WMARK_MIN,
@@ -23,7 +23,7 @@ from kmsim.mm.mmzone import (
     pcps_of_zone,
 )
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
-from kmsim.mm.watermark import zone_watermark_ok
+from kmsim.mm.watermark import alloc_flags_of, uses_highatomic, zone_watermark_ok
 from kmsim.mm.zone_names import name_on_node
 from kmsim.procfs.recorded import Recording, integer, integers
 from kmsim.procfs.recorded_state import FRAMES_MAX
@@ -73,7 +73,7 @@ def _add_phase(section: Section, m: Machine, phase: Phase) -> None:
         if key not in phase["before"] or zone.zone_type > zone_type_of(gfp):
             continue
         before, after = phase["before"][key], phase["after"][key]
-        if before["boost"] or after["boost"] or (after["highatomic"] and not may_use_reserves(gfp)):
+        if before["boost"] or after["boost"] or (after["highatomic"] and not may_use_reserves(m, gfp)):
             continue
         mark = most_refused(m, z, gfp)
         allowed = int(pcps_of_zone(m, z)["stat_threshold"][0]) + 1
@@ -97,24 +97,25 @@ def leaves_memory(m: Machine, phase: Phase, highest: int) -> bool:
 
 def zone_type_of(gfp: int) -> int:
     """The highest type of zone that the request may use."""
-    return _flags_of(gfp)[0]
-
-
-def may_use_reserves(gfp: int) -> bool:
-    """May the request take pages that are kept for high-order atomic ones?"""
-    return _flags_of(gfp)[1] & ALLOC_RESERVES != 0
+    return _zone_type_of(gfp)
 
 
 @entry
-def _flags_of(gfp: int) -> tuple[int, int]:
-    """The highest type of zone, and what the request may do once the low mark has stopped it."""
-    return gfp_zone(gfp), gfp_to_alloc_flags(gfp, 0)
+def _zone_type_of(gfp: int) -> int:
+    """`zone_type_of`, compiled."""
+    return gfp_zone(gfp)
+
+
+@entry
+def may_use_reserves(m: Machine, gfp: int) -> bool:
+    """May the request take pages that are kept for high-order atomic ones?"""
+    return uses_highatomic(m, alloc_flags_of(m, gfp, 0))
 
 
 @entry
 def most_refused(m: Machine, z: int, gfp: int) -> int:
     """The most free pages of a zone at which a request for one page is refused at last."""
-    alloc_flags = gfp_to_alloc_flags(gfp, 0)
+    alloc_flags = alloc_flags_of(m, gfp, 0)
     refused, enough = 0, 1 << 40
     while enough - refused > 1:
         middle = (refused + enough) // 2

@@ -8,6 +8,7 @@ of a per-CPU list and every threshold of pending counts at once. Counts and the 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import islice, product
 from typing import Any
@@ -35,6 +36,7 @@ from kmsim.procfs.recorded_state import lay_out_nodes, params_of
 from kmsim.procfs.zoneinfo import ZoneInfo
 from kmsim.validate.report import Section, skipped
 
+FRACTION = "percpu_pagelist_high_fraction"
 MARKS = ("boost", "min", "low", "high", "promo")
 Values = dict[str, Any]
 
@@ -49,7 +51,8 @@ def recorded_values(m: Machine, infos: list[ZoneInfo]) -> Values:
     for info in infos:
         name = name_on_node(m, info.zone, info.node)
         for mark in MARKS:
-            values[f"{name} {mark}"] = info.sizes[mark]
+            if mark in info.sizes:  # older kernels print fewer
+                values[f"{name} {mark}"] = info.sizes[mark]
         values[f"{name} protection"] = info.protection
         if info.pagesets:
             values[f"{name} batch"] = tuple(pageset.counters["batch"] for pageset in info.pagesets)
@@ -61,11 +64,16 @@ def state_values(m: Machine, state: list[dict[str, Any]]) -> Values:
     values: Values = {}
     for zone in state:
         name = name_on_node(m, zone["name"], zone.get("nid", 0))
-        for limit in ("high_min", "high_max"):
-            values[f"{name} {limit}"] = tuple(pcp[limit] for pcp in zone["pcp"])
+        for limit in limits_of(m):
+            values[f"{name} pcp {limit}"] = tuple(pcp[limit] for pcp in zone["pcp"])
         if "threshold" in zone:
             values[f"{name} threshold"] = zone["threshold"]
     return values
+
+
+def limits_of(m: Machine) -> tuple[str, ...]:
+    """What was recorded of the sizes of per-CPU lists: their limits, or their one size."""
+    return ("high_min", "high_max") if m.params[0].auto_tune else ("high",)
 
 
 def zone_named(m: Machine, name: str, n: NodeIdx) -> ZoneIdx:
@@ -96,9 +104,14 @@ def knobs(recording: Recording) -> Values:
     return {
         "min_free_kbytes": int(files["fresh.min_free_kbytes"]),
         "watermark_scale_factor": int(files["fresh.watermark_scale_factor"]),
-        "percpu_pagelist_high_fraction": int(files["fresh.percpu_pagelist_high_fraction"]),
+        FRACTION: int(files[f"fresh.{fraction_name(recording)}"]),
         "lowmem_reserve_ratio": tuple(int(word) for word in files["fresh.lowmem_reserve_ratio"].split()),
     }
+
+
+def fraction_name(recording: Recording) -> str:
+    """What the recorded kernel calls the sysctl that sizes per-CPU lists by their zone (FRACTION since 5.14)."""
+    return FRACTION if recording.kernel.high_order_lists else "percpu_pagelist_fraction"
 
 
 def fresh_section(recording: Recording) -> Section:
@@ -114,7 +127,10 @@ def fresh_section(recording: Recording) -> Section:
     unknown = released_zones(recording, infos, m)
     if len(unknown) > 1 and not state:
         return skipped(name, "what two zones were given back later cannot be told without the boot's state")
-    of_zone = {z: list(released_pages(m, z, expected)) for z in unknown}
+    if m.params[0].auto_tune:
+        of_zone = {z: list(released_pages(m, z, expected)) for z in unknown}
+    else:
+        of_zone = {z: list(released_by_mark(recording, infos, z, expected)) for z in unknown}
     best, best_released = {}, tuple(-1 for _ in of_zone)
     most = -1
     for released in islice(product(*of_zone.values()), TRIES_MAX):
@@ -154,8 +170,8 @@ def machine_values(m: Machine) -> Values:
     for z, zone in enumerate(m.zones):
         if zone.present_pages:
             pcps = pcps_of_zone(m, z)
-            for limit in ("high_min", "high_max"):
-                values[f"{names[z]} {limit}"] = tuple(int(value) for value in pcps[limit])
+            for limit in limits_of(m):
+                values[f"{names[z]} pcp {limit}"] = tuple(int(value) for value in pcps[limit])
             values[f"{names[z]} threshold"] = int(pcps["stat_threshold"][0])
     return values
 
@@ -174,7 +190,7 @@ def released_pages(m: Machine, z: ZoneIdx, expected: Values) -> Iterator[int]:
     """The numbers of pages that a zone's high_max allows: it falls as they rise."""
     managed = int(m.zones[z].managed_pages)
     most = RELEASED_BYTES_MAX >> int(m.params[0].page_shift)
-    limits = expected.get(f"{zone_names(m)[z]} high_max")
+    limits = expected.get(f"{zone_names(m)[z]} pcp high_max")
     if limits is None:
         yield from range(min(managed, most))
         return
@@ -198,11 +214,25 @@ def released_pages(m: Machine, z: ZoneIdx, expected: Values) -> Iterator[int]:
         yield released
 
 
+def released_by_mark(recording: Recording, infos: list[ZoneInfo], z: ZoneIdx, expected: Values) -> range:
+    """The numbers of pages that a zone's min mark allows, if no other zone got any: it falls as they rise."""
+    m = zones_machine(recording, infos)
+    key = f"{zone_names(m)[z]} min"
+    numbers = range(min(int(m.zones[z].managed_pages), RELEASED_BYTES_MAX >> int(m.params[0].page_shift)))
+
+    def fallen(released: int) -> int:
+        return -int(boot_values(recording, infos, {}, {z: released})[key])
+
+    first = bisect_left(numbers, -expected[key], key=fallen)
+    return numbers[first : bisect_right(numbers, -expected[key], key=fallen)]
+
+
 def sweep_section(recording: Recording, name: str) -> Section:
     """The marks after one sysctl was written."""
     infos = zoneinfo.parse(recording.files[name])
     key, _, value = name.removeprefix("sweep.").removesuffix(".zoneinfo").partition("=")
     settings = knobs(recording)
+    key = FRACTION if key == fraction_name(recording) else key
     if key not in settings:
         return skipped(name, f"{key} is not modelled as a sysctl that changes zones")
     numbers = tuple(int(word) for word in value.split(","))

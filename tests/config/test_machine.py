@@ -119,7 +119,8 @@ def test_several_problems_of_one_machine_are_said_at_once_and_nothing_that_only_
 def test_a_release_that_is_built_in_brings_its_policies_and_a_key_says_more(release: str) -> None:
     plain = machine_of(extends="x86-laptop", kernel_release=release)
     policies = (plain.pcp.auto_tune, plain.check_pages, plain.tails_written, plain.pcp.batch_scale_max)
-    assert policies == KERNELS["6.12"]
+    assert policies == KERNELS["6.12"][: len(policies)]
+    assert plain.policies_of == "6.12"
     assert machine_of(extends="x86-laptop", kernel_release=release, check_pages=True).check_pages
     assert not machine_of(extends="x86-laptop", kernel_release=release, pcp={"auto_tune": False}).pcp.auto_tune
 
@@ -127,6 +128,26 @@ def test_a_release_that_is_built_in_brings_its_policies_and_a_key_says_more(rele
 def test_another_release_of_a_shipped_machine_that_is_described_is_accepted() -> None:
     machine = machine_of(extends="xeon-gold-5320", kernel_release="5.19")
     assert (machine.kernel_release, machine.pcp.auto_tune, machine.check_pages) == ("5.19", False, True)
+
+
+@pytest.mark.parametrize(
+    ("release", "row"), [("6.1", "6.1"), ("6.1.192-lab", "6.1"), ("5.10.3", "5.10"), ("5.4", "5.10")]
+)
+def test_an_older_release_says_what_of_it_was_not_recorded(release: str, row: str) -> None:
+    machine = machine_of(extends="x86-laptop", kernel_release=release)
+    assert (machine.policies_of, machine.pcp.auto_tune, machine.check_pages) == (row, False, True)
+    assert any(f"Linux {row}, from its source, not recorded" in note for note in machine.notes)
+    assert ("Linux 5.4 is simulated as 5.10: not recorded" in machine.notes) == (release == "5.4")
+
+
+def test_the_newest_release_has_nothing_to_say() -> None:
+    assert machine_of(extends="x86-laptop").notes == machine_of(extends="x86-laptop", kernel_release="6.12").notes == ()
+
+
+def test_another_release_may_name_the_row_whose_policies_hold() -> None:
+    machine = machine_of(extends="x86-laptop", kernel_release="6.0", policies_of="6.1")
+    assert (machine.kernel_release, machine.policies_of, machine.pcp.auto_tune) == ("6.0", "6.1", False)
+    assert "Linux 6.0 is simulated as 6.1: not recorded" in machine.notes
 
 
 def test_what_is_released_leaves_out_what_is_kept() -> None:

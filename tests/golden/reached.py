@@ -19,6 +19,7 @@ from kmsim.config.requests import RequestConfig
 from kmsim.config.sizes import SIZE_KEYS, ConstantSize
 from kmsim.config.state import VARIANTS, Fresh
 from kmsim.config.workload import InterruptConfig, ThreadConfig
+from kmsim.mm.kernels import KERNELS
 from kmsim.sim.core.records import COUNT, FAILED, NEEDED_SLOW_PATH, TO_VMALLOC
 from kmsim.sim.simulation import Simulation
 from kmsim.study.store import Result
@@ -56,6 +57,7 @@ def everything() -> set[str]:
         "state": (Fresh.kind, *VARIANTS),
         "page size": [format_size(size) for size in PAGE_SIZES],
         "arch": literals(Arch),
+        "policies of": KERNELS,
         "interrupt": literals(InterruptConfig.model_fields["kind"].annotation),
         "request": [*literals(RequestConfig.model_fields["api"].annotation), *FLAGS],
         "sizes": sizes,
@@ -89,6 +91,7 @@ def _of_machine(simulation: Simulation) -> Iterator[str]:
     yield f"state {machine.state.kind}"
     yield f"page size {format_size(machine.page_size)}"
     yield f"arch {machine.arch}"
+    yield f"policies of {machine.policies_of}"
 
 
 def _of_requests(simulation: Simulation) -> Iterator[str]:

@@ -16,11 +16,11 @@ from kmsim.mm.mmzone import (
     NR_PAGE_ORDERS_MAX,
     ZONE_NAMES,
     Machine,
-    Params,
     new_machine,
     node_zone,
     zones_of_node,
 )
+from kmsim.mm.params import Params
 from kmsim.mm.snapshot import ZoneState, load, save
 from kmsim.mm.zone_setup import Sysctl
 from tests.models.machine_model import LETTERS, Record

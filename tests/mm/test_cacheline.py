@@ -7,7 +7,8 @@ from kmsim.jit import entry
 from kmsim.mm import cacheline
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.list import list_add, list_add_tail, list_del
-from kmsim.mm.mmzone import CACHE_LINES_ASSUMED, FAR_FROM_ALL, NO_CACHES, Machine, page_t
+from kmsim.mm.mmzone import FAR_FROM_ALL, NO_CACHES, Machine, page_t
+from kmsim.mm.params import CACHE_LINES_ASSUMED
 
 from . import drivers
 from .machines import M, machine_with, plain_machine

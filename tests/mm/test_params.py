@@ -1,7 +1,8 @@
 """A machine's parameters: one record, written field for field."""
 
 from kmsim.mm.memblock import boot_machine
-from kmsim.mm.mmzone import Params, new_machine, params_t
+from kmsim.mm.mmzone import new_machine
+from kmsim.mm.params import Params, params_t
 from tests.params import params
 
 from .machines import boot_of, params_of
@@ -18,6 +19,20 @@ UNLIKE = Params(
     check_pages=True,
     tails_written=False,
     batch_scale_max=4,
+    high_order_lists=False,
+    lists_by_pageblock=False,
+    merges_reserved=True,
+    reserves_by_high=False,
+    boost_by_high=False,
+    highatomic_to_the_page=False,
+    exact_tail_listed=True,
+    movable_has_mark=False,
+    thp_off_recomputes=False,
+    partial_counts_objects=True,
+    vmalloc_huge=False,
+    vmalloc_bulk=False,
+    vmap_nodes=False,
+    series=5_010,
     pcp_batch=9,
     pcp_high=77,
     watermark_boost_factor=12_000,

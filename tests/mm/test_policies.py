@@ -15,8 +15,9 @@ from kmsim.jit import entry
 from kmsim.jit_policies import Policies, PolicyError, verbs_of
 from kmsim.mm import kernels
 from kmsim.mm.kernels import KERNELS, NEWEST, POLICIES, Kernel, kernel_of
-from kmsim.mm.mmzone import Machine, Params
+from kmsim.mm.mmzone import Machine
 from kmsim.mm.new_pages import check_new_pages
+from kmsim.mm.params import Params
 from kmsim.mm.pcp import note_alloc
 
 from . import scenario
@@ -108,7 +109,7 @@ def test_a_release_has_the_row_of_its_first_two_numbers(release: str) -> None:
     assert kernel_of(release) is KERNELS["6.12"] is NEWEST
 
 
-@pytest.mark.parametrize("release", ["6.1", "6.120", "6", "612", "unknown", ""])
+@pytest.mark.parametrize("release", ["6.11", "6.120", "6", "612", "5.4", "unknown", ""])
 def test_a_release_that_is_not_built_in_has_none(release: str) -> None:
     assert kernel_of(release) is None
 
@@ -182,7 +183,7 @@ def test_the_scenario_asks_every_policy() -> None:
 @pytest.mark.parametrize(
     ("policy", "text", "why"),
     [
-        ("buddy", "", "must be in place of one of fallback, new_pages, pcp_fixed, pcp_tuned, tail_pages, found buddy"),
+        ("buddy", "", f"must be in place of one of {', '.join(POLICIES)}, found buddy"),
         ("new_pages", None, "must be a file that can be read, found No such file or directory"),
         ("new_pages", "def f(:", "must run as Python, found SyntaxError"),
         ("new_pages", "import kmsim.nothing", "must run as Python, found ModuleNotFoundError"),

@@ -21,8 +21,10 @@ from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
 from kmsim.config.state import Aged, BuddyInfo, Recorded
 from kmsim.jit_policies import Policies
+from kmsim.mm.kernels import KERNELS
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
-from kmsim.mm.mmzone import Machine, Params
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.params import Params
 from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
 from kmsim.procfs import recorded, recorded_state
 from kmsim.procfs.text import line_and_why, read_text
@@ -48,6 +50,12 @@ _HERE = "config"  # the place of a problem that is in no file of a state
 def params_of(config: MachineConfig) -> Params:
     """The machine's parameters; those that the boot finds are still open."""
     pcp = config.pcp
+    given = KERNELS[config.policies_of]._replace(
+        auto_tune=pcp.auto_tune,
+        check_pages=config.check_pages,
+        tails_written=config.tails_written,
+        batch_scale_max=pcp.batch_scale_max,
+    )
     return Params(
         page_shift=config.page_shift,
         max_page_order=config.max_page_order,
@@ -55,10 +63,7 @@ def params_of(config: MachineConfig) -> Params:
         pmd_order=config.pmd_order,
         thp_built_in=config.thp.built_in,
         nr_cpus=config.cpus,
-        auto_tune=pcp.auto_tune,
-        check_pages=config.check_pages,
-        tails_written=config.tails_written,
-        batch_scale_max=pcp.batch_scale_max,
+        **given._asdict(),
         pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
         pcp_high=0 if pcp.high == "auto" else pcp.high,
         watermark_boost_factor=config.sysctl.watermark_boost_factor,

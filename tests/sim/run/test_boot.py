@@ -13,7 +13,8 @@ from kmsim.config import ConfigError, Study, from_mapping
 from kmsim.jit_policies import Policies
 from kmsim.mm import memblock
 from kmsim.mm.memblock import boot_machine, recount
-from kmsim.mm.mmzone import Machine, Params, new_machine
+from kmsim.mm.mmzone import Machine, new_machine
+from kmsim.mm.params import Params
 from kmsim.mm.vmstat import unusable_free_index
 from kmsim.procfs import buddyinfo, pagetypeinfo, recorded_state
 from kmsim.sim.run import boot
@@ -177,6 +178,7 @@ def test_an_index_that_the_memory_cannot_have_is_refused() -> None:
 
 # Every key of a config that is a parameter, at another value than the default.
 UNLIKE = {
+    "kernel_release": "5.10",
     "pcp": {"auto_tune": False, "batch": 9, "high": 77, "batch_scale_max": 4},
     "check_pages": True,
     "tails_written": False,

@@ -1,0 +1,58 @@
+"""A machine's parameters: all that `mm` is told before it starts, in one record of whole numbers.
+
+What of them follows from the kernel's release, `mm.kernels` has in rows. Leaves out what a config says of time and of
+workloads. Invariant: none changes while the machine runs. No locks.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kmsim.jit import Record
+
+CACHE_LINES_ASSUMED = 20480  # 1.25 MiB of 64-byte lines (assumed: a server CPU's second-level cache)
+
+
+class Params(NamedTuple):
+    """What a machine is and how its kernel was built, in whole numbers: all that `mm` is told before it starts.
+
+    The one way in for parameters: `new_machine` writes this record field for field into `params_t`, whose
+    fields are these. `nr_frames` and `mobility_disabled` are found by the boot, or stand in a recording; one machine
+    state serves runs with several price lists, so a run sets `cache_lines` from its own.
+    """
+
+    page_shift: int
+    max_page_order: int
+    pageblock_order: int
+    pmd_order: int
+    thp_built_in: bool
+    nr_cpus: int
+    auto_tune: bool  # per-CPU lists size themselves (mm.pcp_tuned), or have a fixed size (mm.pcp_fixed)
+    check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
+    tails_written: bool  # a free writes every page of its block, or only counts them (see mm.tail_pages)
+    batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
+    high_order_lists: bool  # per-CPU lists hold more than order 0 (since Linux 5.14), or not (mm.pcp_order0)
+    lists_by_pageblock: bool  # a free block is on the list of its pageblock's type (since 6.10), or of the one it got
+    merges_reserved: bool  # a block of highatomic pageblocks merges with others (before 5.18)
+    reserves_by_high: bool  # __GFP_HIGH that cannot wait opens the reserves most (since 6.1.y), or __GFP_ATOMIC
+    boost_by_high: bool  # the boost does not stop __GFP_HIGH (since 6.3), or __GFP_ATOMIC
+    highatomic_to_the_page: bool  # what is kept for highatomic requests is a hundredth, and counted by the free page
+    exact_tail_listed: bool  # what exact requests do not need goes to the per-CPU lists (before 6.0)
+    movable_has_mark: bool  # ZONE_MOVABLE has a min mark of its own (since 6.5), or a share like any other
+    thp_off_recomputes: bool  # the reserve is computed again where THP is off (since 5.17)
+    partial_counts_objects: bool  # a CPU's partial slabs are counted by their free objects (before 5.16)
+    vmalloc_huge: bool  # vmalloc maps whole PMDs where it may (since 5.13)
+    vmalloc_bulk: bool  # vmalloc asks for many pages at once (since 5.14)
+    vmap_nodes: bool  # the space of vmalloc is dealt out to nodes, with pools of their own (since 6.9)
+    series: int  # the release whose files are printed: 6012 is 6.12
+    pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
+    pcp_high: int = 0  # pages; 0: as zone_highsize finds it
+    watermark_boost_factor: int = 15000
+    mobility_disabled: bool = False  # page_group_by_mobility_disabled
+    nr_frames: int = 0
+    nr_nodes: int = 1
+    numa: bool = False  # CONFIG_NUMA: where allocations land is counted
+    cache_lines: int = CACHE_LINES_ASSUMED  # how many misses of its CPU a line survives: the cache's capacity
+
+
+params_t = np.dtype((Record, [(name, np.int64) for name in Params._fields]))
