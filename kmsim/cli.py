@@ -30,7 +30,7 @@ from kmsim.session.options import (
 from kmsim.session.streams import fit_streams
 
 # They need one answer of the model, or none: plain Python gives it sooner than numba is loaded.
-AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk", "explain")
+AS_WRITTEN = ("check", "show", "new", "schema", "limits", "waste", "walk", "explain", "machine")
 
 
 app = typer.Typer(
@@ -341,6 +341,26 @@ def explain(
     from kmsim.session.explain import explain_and_show
 
     explain_and_show(log, which, as_json=json)
+
+
+@app.command()
+def machine(
+    sources: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(
+            help="Copies of /proc files, a folder or tar of them, a kernel log; this host.", metavar="FROM..."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(parser=named, metavar="FILE", help="The file to write.")] = Path("machine.yaml"),
+    which: Annotated[Optional[int], typer.Option(help="Which report or moment of a file, counted from 1.")] = None,  # noqa: UP045
+    node: Annotated[Optional[int], typer.Option(help="Of several nodes, the one to simulate.")] = None,  # noqa: UP045
+    memory: Annotated[Optional[str], typer.Option(metavar="SIZE", help="How much RAM there is.")] = None,  # noqa: UP045
+    arch: Annotated[Optional[str], typer.Option(help="x86-64 or arm64, where nothing says it.")] = None,  # noqa: UP045
+) -> None:
+    """Write a config of a real machine and its state: of this host, or of what was copied or pasted of another."""
+    from kmsim.session.machine import machine_and_show, wishes_of
+
+    machine_and_show(sources or [], out, which, wishes_of(node, memory, arch))
 
 
 @app.command()

@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "kmsim"
 
-LAYERS = ("mm", "procfs", "metrics", "config", "workload", "sim", "study", "validate", "plots", "cli")
+LAYERS = ("mm", "procfs", "metrics", "config", "survey", "workload", "sim", "study", "validate", "plots", "cli")
 COMMANDS = "session"  # what the commands do: of the layer of the commands
 # Modules beside the layers that any of them may import.
 FOR_ALL = (

@@ -138,6 +138,10 @@ RULES: dict[str, str] = {
     "cache_twice": "have another name, or be the same as the cache of that name before it",
     "freeptr_inside": "be a multiple of {word} inside the object",
     # State and workload, against the machine.
+    "zone_twice": "be different from the zones before it",
+    "zone_ends": "not be below the end of the zone type before it",
+    "orders_machine": "have {count} counts, one for each order of the machine",
+    "marks_order": "not fall from min to low to high",
     "order_machine": "be at most the machine's max_page_order, {limit}",
     "cpu_machine": "be a CPU of the machine, 0 to {last}",
     "cpu_twice": "name each CPU once",

@@ -4,8 +4,9 @@ The one merge rule: mappings merge key by key; everything else (lists too) repla
 A null takes an inherited key away. ``machine: NAME`` and ``costs: NAME`` are replaced by a later name and
 changed key by key by a later mapping, as if they had been written ``{extends: NAME}``.
 
-A name is a shipped file of the kind expected there, unless it ends in .yaml or .yml or has a slash: then
-it is a path, relative to the file that names it. Every file keeps its own lines for messages.
+A name is a shipped file of the kind expected there, unless it ends in .yaml or .yml or has a slash: then it is a path,
+relative to the file that names it. A study named in place of a machine gives its machine. Every file keeps its own
+lines for messages.
 """
 
 import os
@@ -42,6 +43,12 @@ def _opened(key: str, node: Node) -> Node:
     if key in BY_NAME and isinstance(node.value, str):
         return mapping({"extends": node}, node.place)
     return node
+
+
+def _part_of(kind: str, included: Node) -> Node:
+    """What a file holds of a kind: of a whole study that is named for its machine, the machine."""
+    part = included.keys.get("machine") if kind == BY_NAME["machine"] else None
+    return included if part is None else _opened("machine", part)
 
 
 def _may_name(part: Node | None) -> bool:
@@ -120,7 +127,7 @@ class Includes:
             raise self.problems.error()
         if (real, kind) in self.read:
             return self.read[real, kind]
-        included = read_file(path, str(path), self.problems, (node.place, loc))
+        included = _part_of(kind, read_file(path, str(path), self.problems, (node.place, loc)))
         self.read[real, kind] = self._extended(included, kind, ("extends",), (*chain, real))
         return self.read[real, kind]
 

@@ -22,9 +22,11 @@ from kmsim.config.memory_map import (
     MemoryRange,
     Ranges,
     ReservedRange,
+    ZoneEnds,
     default_memory_map,
     default_released,
     default_reserved,
+    default_zone_ends,
     managed_bytes,
     overlap_bytes,
 )
@@ -151,6 +153,7 @@ class MachineConfig(Model):
     notes: tuple[SomeText, ...] = ()
     kernel_release: Release = NEWEST_RELEASE
     policies_of: PoliciesOf = NEWEST_RELEASE
+    recorded_release: SomeText = Field(default_factory=lambda got: got["kernel_release"])
     arch: Arch
     page_size: PageSize = 4 * KIB
     thp: ThpConfig = ThpConfig()
@@ -168,6 +171,7 @@ class MachineConfig(Model):
     memory_map: Annotated[Ranges, Field(max_length=RANGES_MAX), some_items] = Field(
         default_factory=lambda got: default_memory_map(got["arch"], got["memory"], got["page_size"])
     )
+    zone_ends: ZoneEnds = Field(default_factory=lambda got: default_zone_ends(got["arch"]))
     reserved: Reserved = Field(default_factory=lambda got: default_reserved(_shape(got)))
     released: Reserved = Field(default_factory=lambda got: default_released(_shape(got), got["reserved"]))
     cache_slice: Annotated[int, size(0, GIB)] = 2 * MIB
@@ -242,6 +246,7 @@ class MachineConfig(Model):
             yield finding(at, "pageblock_order", needs=("max_page_order", "hugetlb", *_ORDER_NEEDS), limit=limit)
         if not self.thp.built_in and self.thp.enabled != "never":
             yield finding(("thp", "enabled"), "thp_built_in")
+        yield from (found._replace(needs=("page_size",)) for found in self._zone_end_findings())
         ranges = list(self._map_findings())
         if not ranges and not orders:
             ranges = list(self._size_findings())
@@ -306,6 +311,16 @@ class MachineConfig(Model):
                 found = f"{format_size(entry.end)} as the end"
                 yield finding((key, n), "range_end", found=found, limit=format_size(limit), arch=self.arch)
             end = max(end, entry.end)
+
+    def _zone_end_findings(self) -> Iterator[Finding]:
+        end = 0
+        for name in ("DMA", "DMA32", "Normal"):
+            address = getattr(self.zone_ends, name)
+            if address % self.page_size:
+                yield finding(("zone_ends", name), "page_multiple", page=format_size(self.page_size))
+            elif address < end:
+                yield finding(("zone_ends", name), "zone_ends")
+            end = address
 
     def _size_findings(self) -> Iterator[Finding]:
         managed_kib = self.managed_bytes // KIB

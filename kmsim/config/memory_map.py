@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from kmsim.config.quantities import Model, Name, size
-from kmsim.mm.memblock import PfnRange, subtract
+from kmsim.mm.memblock import ZONE_ENDS, PfnRange, subtract
 from kmsim.units import SIZE_UNITS
 
 Arch = Literal["x86-64", "arm64"]
@@ -40,6 +40,20 @@ class MemoryRange(Model):
         return self.start + self.size
 
 
+class ZoneEnds(Model):
+    """The physical address at which each zone type ends; those above it begin there."""
+
+    DMA: Annotated[int, size(0)]
+    DMA32: Annotated[int, size(0)]
+    Normal: Annotated[int, size(0)]
+
+
+def default_zone_ends(arch: Arch) -> ZoneEnds:
+    """Where the zone types of an architecture end (kernel: arch_zone_limits_init)."""
+    dma, dma32, normal, _ = ZONE_ENDS[arch]
+    return ZoneEnds.model_construct(DMA=dma, DMA32=dma32, Normal=normal)
+
+
 class ReservedRange(MemoryRange):
     """A range that the boot takes for itself."""
 
@@ -49,11 +63,11 @@ class ReservedRange(MemoryRange):
 Ranges = tuple[MemoryRange, ...]
 
 
-def default_memory_map(arch: Arch, memory: int, page_size: int) -> Ranges:
-    """RAM as the recorded machines' firmware lays it out."""
+def default_memory_map(arch: Arch, memory: int, page_size: int, low_end: int = 2 * GIB) -> Ranges:
+    """RAM as the recorded machines' firmware lays it; a large x86-64 machine has it up to `low_end`, then a hole."""
     if arch == "arm64":
         return (MemoryRange.between(GIB, GIB + memory),)
-    low = 2 * GIB if memory >= 0xB000_0000 else memory
+    low = low_end if memory >= 0xB000_0000 else memory
     spans = [(page_size, 0x9F000), (MIB, low - FIRMWARE_BYTES), (4 * GIB, 4 * GIB + memory - low)]
     return tuple(MemoryRange.between(start, end) for start, end in spans if end > start)
 

@@ -25,7 +25,7 @@ from kmsim.config.machine import MachineConfig
 from kmsim.config.parts import KeptParts
 from kmsim.config.study import PARTS, Study
 
-_NAMES = ("notes", "source", "kernel_release")  # wherever they stand
+_NAMES = ("notes", "source", "kernel_release", "recorded_release")  # wherever they stand
 _NAMED = ("machine", "costs", "reserved", "released", "threads", "interrupts")  # whose `name` is only one
 
 Indices = tuple[int, ...]  # a level of each axis

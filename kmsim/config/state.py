@@ -1,16 +1,18 @@
-"""The state in which a run starts: fresh boot, recorded, the user's own machine, or aged.
+"""The state in which a run starts: fresh boot, recorded, the user's own machine, typed free lists, or aged.
 
-Exactly one of ``fresh``, ``recorded``, ``buddyinfo`` and ``aged``. Paths are relative to the file
-that names them and are checked to be readable files; their content is read when a run starts (``sim.run.boot``).
+Exactly one of ``fresh``, ``recorded``, ``buddyinfo`` (or ``pagetypeinfo`` alone), ``free_lists`` and ``aged``. Paths
+are relative to the file that names them and are checked to be readable files; their content is read when a run starts
+(``sim.run.boot``).
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, WithJsonSchema, model_validator
 
 from kmsim.config.extends import named_file
+from kmsim.config.free_lists import ZoneLists, lists_findings
 from kmsim.config.node import Node, Problems, described, scalar
 from kmsim.config.quantities import (
     Finding,
@@ -23,13 +25,15 @@ from kmsim.config.quantities import (
     only_key,
     refused,
     size,
+    some_items,
 )
 from kmsim.config.yaml_file import add_unread
 from kmsim.input_file import InputFileError, check_input
 from kmsim.mm.getorder import get_order, ilog2
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
-VARIANTS = ("recorded", "buddyinfo", "aged")
+VARIANTS = ("recorded", "buddyinfo", "pagetypeinfo", "free_lists", "aged")
+ZONES_MAX = 4  # a node has one of each type
 
 
 def _path(value: Any) -> Path:
@@ -62,12 +66,23 @@ class Recorded(Model):
     moment: Literal["before", "mid", "after", "after_drain", "state"] = "state"
 
 
-class BuddyInfo(Model):
-    """The free lists that a running machine shows under /proc."""
+class BuddyInfo(WithOptions):
+    """The free lists that a running machine shows under /proc, in one of the two files or in both.
+
+    In place of buddyinfo may stand the kernel's report of a failed allocation. Of several nodes one is simulated.
+    """
 
     kind: ClassVar[str] = "buddyinfo"
-    buddyinfo: StateFile
+    buddyinfo: StateFile | None = None
     pagetypeinfo: StateFile | None = None
+    node: Annotated[int, count(0, 1023)] | None = None
+
+
+class FreeLists(Model):
+    """Free lists by zone, migratetype and order."""
+
+    kind: ClassVar[str] = "free_lists"
+    free_lists: Annotated[tuple[ZoneLists, ...], Field(max_length=ZONES_MAX), some_items]
 
 
 class AgedTarget(WithOptions):
@@ -102,7 +117,10 @@ def _opened(value: Any) -> Any:
     if value == "fresh":
         return {"fresh": True}
     if isinstance(value, dict):
-        only_key(value, VARIANTS, "state")
+        if "buddyinfo" in value:  # with which pagetypeinfo may stand, too
+            only_key({key: value[key] for key in value if key != "pagetypeinfo"}, VARIANTS, "state")
+        else:
+            only_key(value, VARIANTS, "state")
         return value
     if isinstance(value, Model):
         return value
@@ -112,10 +130,11 @@ def _opened(value: Any) -> Any:
 
 def _tag(value: Any) -> str:
     keys = value if isinstance(value, dict) else type(value).model_fields
-    return next(f"~{name}" for name in ("fresh", *VARIANTS) if name in keys)
+    found = next(name for name in ("fresh", *VARIANTS) if name in keys)
+    return "~buddyinfo" if found == "pagetypeinfo" else f"~{found}"
 
 
-def _written(value: Fresh | Recorded | BuddyInfo | Aged) -> Any:
+def _written(value: Fresh | Recorded | BuddyInfo | FreeLists | Aged) -> Any:
     return "fresh" if isinstance(value, Fresh) else value.model_dump(mode="json", exclude_none=True)
 
 
@@ -123,6 +142,7 @@ State = Annotated[
     Annotated[Fresh, Tag("~fresh")]
     | Annotated[Recorded, Tag("~recorded")]
     | Annotated[BuddyInfo, Tag("~buddyinfo")]
+    | Annotated[FreeLists, Tag("~free_lists")]
     | Annotated[Aged, Tag("~aged")],
     Discriminator(_tag),
     BeforeValidator(_opened),
@@ -134,6 +154,9 @@ def state_findings(state: State, max_page_order: int) -> Iterator[Finding]:
     """What is wrong between the state and the machine that is to be in it."""
     if isinstance(state, Aged) and state.aged.order is not None and state.aged.order > max_page_order:
         yield finding(("state", "aged", "order"), "order_machine", limit=max_page_order)
+    if isinstance(state, FreeLists):
+        for found in lists_findings(state.free_lists, max_page_order + 1):
+            yield found._replace(loc=("state", "free_lists", *found.loc))
 
 
 def absolute_files(machine: Node, problems: Problems) -> Node:

@@ -51,6 +51,7 @@ class Boot(NamedTuple):
     released: tuple[PfnRange, ...] = ()
     sysctl: Sysctl = Sysctl()
     cache_slice_bytes: int = 2 << 20
+    zone_ends: tuple[int, ...] = ()  # physical addresses, by zone type; none: the architecture's
     policies: Policies | None = None
 
 
@@ -79,7 +80,7 @@ def zone_bounds(boot: Boot) -> list[PfnRange]:
     first, last = boot.ram[0].start, boot.ram[-1].end
     bounds = []
     low = 0
-    for end_address in ZONE_ENDS[boot.arch]:
+    for end_address in boot.zone_ends or ZONE_ENDS[boot.arch]:
         high = end_address >> boot.params.page_shift
         bounds.append(PfnRange(min(max(first, low), high), min(max(last, low), high)))
         low = high

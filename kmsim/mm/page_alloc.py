@@ -24,7 +24,7 @@ checks other than `check_pages`. Lock order: a context's pcp lock, then one zone
 To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mm.params.Params`; where
 it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
 file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, where it is used; (3) its key in
-`config/machine.py` and its line in `sim.run.boot.params_of`: recorded machines need no more; (4) its line in
+`config/machine.py` and its line in `sim.run.boot_params.params_of`: recorded machines need no more; (4) its line in
 `configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; (5) the slow model in
 `tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random (`boots`); (6) a golden
 scenario, or unit tests of what it does: with the kernel's own value every golden stays as it is; (7) tests that

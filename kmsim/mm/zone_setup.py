@@ -76,12 +76,17 @@ def setup_per_zone_wmarks(m: Machine, min_free_kbytes: int, watermark_scale_fact
     lowmem_pages = sum(int(zone.managed_pages) for zone in sharing)
     for zone in m.zones:
         managed = int(zone.managed_pages)
-        share = mark = pages_min * managed // lowmem_pages
-        if zone.zone_type == ZONE_MOVABLE and own_mark:
-            mark = min(max(managed // 1024, SWAP_CLUSTER_MAX), 128)
-        distance = max(share >> 2, mult_frac(managed, watermark_scale_factor, 10000))
+        share = pages_min * managed // lowmem_pages
         zone.watermark_boost = 0
-        zone.watermark[:] = [mark + i * distance for i in range(NR_WMARK)]
+        movable = zone.zone_type == ZONE_MOVABLE and own_mark
+        zone.watermark[:] = zone_marks(managed, share, watermark_scale_factor, movable=movable)
+
+
+def zone_marks(managed_pages: int, share: int, watermark_scale_factor: int, *, movable: bool) -> list[int]:
+    """The marks of a zone, from min upwards, by its share of the reserve in pages."""
+    mark = min(max(managed_pages // 1024, SWAP_CLUSTER_MAX), 128) if movable else share
+    distance = max(share >> 2, mult_frac(managed_pages, watermark_scale_factor, 10000))
+    return [mark + i * distance for i in range(NR_WMARK)]
 
 
 def setup_per_zone_lowmem_reserve(m: Machine, ratios: tuple[int, int, int, int]) -> None:

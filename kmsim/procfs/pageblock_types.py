@@ -44,10 +44,13 @@ class DoesNotFit(ValueError):
 
 
 class Wanted(NamedTuple):
-    """Free blocks by migratetype and order; pageblocks by migratetype (movable ones: all that are left)."""
+    """Free blocks by migratetype and order; pageblocks by migratetype, None: as many as the free blocks need.
+
+    Of movable ones there are all that are left.
+    """
 
     nr_free: list[list[int]]
-    pageblocks: list[int]
+    pageblocks: list[int | None]
 
 
 class Supply(NamedTuple):
@@ -84,7 +87,8 @@ def decide(pageblocks: NDArray[np.uint8], supply: Supply, wanted: Wanted, rng: n
         pageblocks[np.array(share.partial, np.int64)] = migratetype
     others = rng.permutation(np.flatnonzero(pageblocks == UNDECIDED))
     for migratetype in (mt for mt in range(MIGRATE_TYPES) if mt != MIGRATE_MOVABLE):
-        lacking = wanted.pageblocks[migratetype] - int(np.count_nonzero(pageblocks == migratetype))
+        lacking = (wanted.pageblocks[migratetype] or 0) - int(np.count_nonzero(pageblocks == migratetype))
+        lacking = max(lacking, 0)
         pageblocks[others[:lacking]] = migratetype
         others = others[lacking:]
     pageblocks[others] = MIGRATE_MOVABLE
@@ -157,11 +161,12 @@ def _check_numbers(pageblocks: NDArray[np.uint8], wanted: Wanted, shares: list[_
     for migratetype, share in enumerate(shares):
         claimed = share.nr_whole + sum(1 for block in share.partial if pageblocks[block] == UNDECIDED)
         has = int(np.count_nonzero(pageblocks == migratetype)) + claimed
-        if migratetype != MIGRATE_MOVABLE and has > wanted.pageblocks[migratetype]:
-            what = f"{wanted.pageblocks[migratetype]} pageblocks of type {MIGRATETYPE_NAMES[migratetype]}"
+        said = None if migratetype == MIGRATE_MOVABLE else wanted.pageblocks[migratetype]
+        if said is not None and has > said:
+            what = f"{said} pageblocks of type {MIGRATETYPE_NAMES[migratetype]}"
             raise DoesNotFit(f"{what}, where its free blocks need {has}")
         left -= claimed
-        if migratetype != MIGRATE_MOVABLE:
-            left -= wanted.pageblocks[migratetype] - has
+        if said is not None:
+            left -= said - has
     if left < 0:
         raise DoesNotFit(f"{-left} pageblocks more than there are")

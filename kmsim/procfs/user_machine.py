@@ -1,25 +1,17 @@
-"""A running machine's /proc/buddyinfo and /proc/pagetypeinfo as the initial state of a booted machine.
+"""Typed free lists of a real machine as the initial state of a booted one.
 
-The result has the given number of free blocks by zone, order and, where pagetypeinfo is given,
-migratetype, and its number of pageblocks by type; they lie where `placement` scatters them, and
-all other memory is allocated. Watermarks, sizes and per-CPU lists stay those of the booted
-machine, whose zones must be those of the file.
-
-The two files are read one after the other on a live machine, so that they may disagree: buddyinfo decides, and the
-difference is added to the type that has most blocks in pagetypeinfo, which is also the one whose count the kernel
-may have capped. Where the two machines differ in their number of pageblocks, movable ones take
-the difference; CMA and Isolate pageblocks become movable, and may have no free blocks. Without
-pagetypeinfo all free blocks and all pageblocks are movable (assumed).
+The result has the given number of free blocks by zone, order and migratetype, and its number of pageblocks by type;
+they lie where `placement` scatters them, and all other memory is allocated. Sizes and per-CPU lists stay those of
+the booted machine, whose zones must be those of the lists. Where the two machines differ in their number of
+pageblocks, movable ones take the difference.
 """
-
-from collections.abc import Iterable
 
 import numpy as np
 
+from kmsim.mm.memblock import Boot, PfnRange, overlap, subtract, zone_bounds
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
-    MIGRATE_TYPES,
     MIGRATETYPE_NAMES,
     PG_BUDDY,
     ZONE_NAMES,
@@ -28,133 +20,106 @@ from kmsim.mm.mmzone import (
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import Pfns, link
 from kmsim.mm.zone_names import populated_zones, zone_names
-from kmsim.procfs import buddyinfo, pagetypeinfo
+from kmsim.procfs import pagetypeinfo
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
 from kmsim.procfs.placement import Area, place
-from kmsim.procfs.text import line_and_why, pasted
+from kmsim.procfs.typed_lists import ListsError, TypedLists, ZoneLists
+
+WRITES = "`kmsim machine` writes a machine that fits"
 
 
-class UserMachineError(ValueError):
-    """The user's file cannot be this machine's state; `file` is "buddyinfo" or "pagetypeinfo"; `line`: where known."""
+def has_room(boot: Boot, lists: TypedLists) -> bool:
+    """Has each listed zone at least as much RAM as it has free pages?"""
+    bounds = dict(zip(ZONE_NAMES, zone_bounds(boot), strict=True))
+    spans = ((zone, bounds.get(zone.zone, PfnRange(0, 0))) for zone in lists.zones)
+    return all(zone.nr_pages <= overlap(boot.ram, span.start, span.end) for zone, span in spans)
 
-    def __init__(self, file: str, why: str, line: int | None = None) -> None:
-        super().__init__(why if line is None else f"line {line}: {why}")
-        self.file, self.why, self.line = file, why, line
+
+def room_for(boot: Boot, lists: TypedLists) -> tuple[Boot, list[str]]:
+    """The boot with as many pages in its zones as the lists have free ones; what was changed for that.
+
+    What a boot reserves depends on its kernel and its firmware: one of before 5.13 manages most of the first MiB
+    (commit f1d4d47c5851, "x86/setup: always reserve the first 1M of RAM"). Where a zone has more free pages than the
+    boot leaves it, nothing is reserved in that zone.
+    """
+    bounds = dict(zip(ZONE_NAMES, zone_bounds(boot), strict=True))
+    notes = []
+    for zone in lists.zones:
+        span = bounds.get(zone.zone, PfnRange(0, 0))
+        managed = overlap(subtract(boot.ram, boot.reserved), span.start, span.end)
+        if managed < zone.nr_pages <= overlap(boot.ram, span.start, span.end):
+            free = tuple(subtract(boot.reserved, (span,)))
+            boot = boot._replace(reserved=free)
+            notes.append(
+                f"zone {zone.zone}: {zone.nr_pages:,} free pages, where a boot of the simulated kernel leaves "
+                f"{managed:,}: nothing is reserved in it (assumed)"
+            )
+    return boot, notes
 
 
-def apply_buddyinfo(m: Machine, buddyinfo_text: str, pagetypeinfo_text: str | None, rng: np.random.Generator) -> None:
-    """Give a booted machine the user's free blocks; UserMachineError (a ValueError) says why it cannot.
+def apply_lists(m: Machine, lists: TypedLists, rng: np.random.Generator) -> None:
+    """Give a booted machine these free blocks, of one node; ListsError (a ValueError) says why it cannot.
 
     Called on a machine as `mm.memblock.boot_machine` leaves it: all that it manages is free.
     """
-    free = _read_buddyinfo(m, buddyinfo_text)
-    types = None if pagetypeinfo_text is None else _read_pagetypeinfo(m, pagetypeinfo_text)
+    _check(m, lists)
     m.zones["nr_free_pages"] = 0
     m.pcps["vm_stat_diff"] = 0
-    for z, zone_free in free.items():
-        wanted = _wanted(m, z, zone_free, types)
+    of_name = {name: z for (_, name), z in populated_zones(m).items()}
+    for zone in lists.zones:
         try:
-            _refill(m, z, wanted, rng)
+            _refill(m, of_name[zone.zone], _wanted(m, of_name[zone.zone], zone, lists), rng)
         except DoesNotFit as reason:
-            file = "buddyinfo" if types is None else "pagetypeinfo"
-            raise UserMachineError(file, f"zone {zone_names(m)[z]}: {reason}") from None
+            raise ListsError(_typed_in(lists), f"zone {zone.zone}: {reason}") from None
 
 
-def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
-    """Free blocks by order of each zone, checked against the machine."""
-    try:
-        zones = buddyinfo.parse(pasted(text))
-    except ValueError as error:
-        line, why = line_and_why(error)
-        raise UserMachineError("buddyinfo", why, line) from None
-    _check_zones(m, "buddyinfo", ((row.node, row.zone) for row in zones))
-    nr_orders = int(m.params[0].max_page_order) + 1
-    if len(zones[0].nr_free) != nr_orders:
-        why = f"{len(zones[0].nr_free)} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
-        raise UserMachineError("buddyinfo", why, 1)
-    populated = populated_zones(m)
-    free = {populated[row.node, row.zone]: list(row.nr_free) for row in zones}
-    for line, (z, nr_free) in enumerate(free.items(), 1):
-        nr_pages = sum(blocks << order for order, blocks in enumerate(nr_free))
-        managed = int(m.zones[z].managed_pages)
-        if nr_pages > managed:
-            why = (
-                f"zone {zone_names(m)[z]}: {nr_pages} free pages, where the machine manages {managed}; "
-                "machine.memory_map says where its RAM lies (/proc/iomem, System RAM)"
-            )
-            raise UserMachineError("buddyinfo", why, line)
-    return free
-
-
-def _check_zones(m: Machine, file: str, listed: Iterable[tuple[int, str]]) -> None:
-    """Are these the machine's populated zones, on its one node?"""
-    zones = list(dict.fromkeys(listed))
-    nodes = sorted({node for node, _ in zones})
-    if nodes != [0]:
-        raise UserMachineError(file, f"nodes {', '.join(map(str, nodes))}, where the machine has node 0 only")
-    populated = [name for _, name in populated_zones(m)]
-    names = [name for _, name in zones]
+def _check(m: Machine, lists: TypedLists) -> None:
+    """Has the machine these zones and orders, and enough memory?"""
+    populated = {name: z for (_, name), z in populated_zones(m).items()}
+    names = [zone.zone for zone in lists.zones]
     if sorted(names) != sorted(populated):
-        why = f"zones {', '.join(names)}, where the machine has {', '.join(populated)}"
-        raise UserMachineError(file, why)
-
-
-def _read_pagetypeinfo(m: Machine, text: str) -> pagetypeinfo.NodeTypes:
-    """The file, checked against the machine."""
-    try:
-        nodes = pagetypeinfo.parse(pasted(text))
-    except ValueError as error:
-        line, why = line_and_why(error)
-        raise UserMachineError("pagetypeinfo", why, line) from None
-    _check_zones(m, "pagetypeinfo", ((row.node, row.zone) for node in nodes for row in node.pageblocks))
-    node = nodes[0]
-    pageblock_order = int(m.params[0].pageblock_order)
-    if node.pageblock_order != pageblock_order:
-        why = f"pageblocks of order {node.pageblock_order}, where the machine has order {pageblock_order}"
-        raise UserMachineError("pagetypeinfo", why)
+        why = f"zones {', '.join(names)}, where the machine has {', '.join(populated)}; {WRITES}"
+        raise ListsError(lists.file, why)
     nr_orders = int(m.params[0].max_page_order) + 1
-    for row in node.free:
-        if len(row.nr_free) != nr_orders:
-            why = f"{len(row.nr_free)} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
-            raise UserMachineError("pagetypeinfo", why)
-        if row.migratetype not in MIGRATETYPE_NAMES and any(row.nr_free):
-            why = f"zone {row.zone}: free blocks of type {row.migratetype}, which kmsim does not model"
-            raise UserMachineError("pagetypeinfo", why)
-    return node
+    if lists.nr_orders != nr_orders:
+        why = f"{lists.nr_orders} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
+        raise ListsError(lists.file, why, lists.zones[0].line)
+    for zone in lists.zones:
+        managed = int(m.zones[populated[zone.zone]].managed_pages)
+        if zone.nr_pages > managed:
+            why = (
+                f"zone {zone.zone}: {zone.nr_pages} free pages, where the machine manages {managed}; "
+                f"machine.memory_map says where its RAM lies (/proc/iomem, System RAM), and {WRITES}"
+            )
+            raise ListsError(lists.file, why, zone.line)
+    pageblock_order = int(m.params[0].pageblock_order)
+    if lists.pageblock_order is not None and lists.pageblock_order != pageblock_order:
+        why = f"pageblocks of order {lists.pageblock_order}, where the machine has order {pageblock_order}"
+        hint = "hugetlb: false and thp: {built_in: false}" if lists.pageblock_order > pageblock_order else ""
+        key = hint or f"pageblock_order: {lists.pageblock_order}"
+        raise ListsError("pagetypeinfo", f"{why}; with {key} it has those, and {WRITES}")
 
 
-def _wanted(m: Machine, z: int, nr_free: list[int], types: pagetypeinfo.NodeTypes | None) -> Wanted:
-    """The free blocks that the zone is to have, by migratetype."""
-    where = int(m.zones[z].node), ZONE_NAMES[m.zones[z].zone_type]
-    by_type = [[0] * len(nr_free) for _ in range(MIGRATE_TYPES)]
-    if types is None:
-        by_type[MIGRATE_MOVABLE] = nr_free
-        return Wanted(by_type, [0] * MIGRATE_TYPES)
-    for row in types.free:
-        if (row.node, row.zone) == where and row.migratetype in MIGRATETYPE_NAMES:
-            by_type[MIGRATETYPE_NAMES.index(row.migratetype)] = list(row.nr_free)
-    for order, blocks in enumerate(nr_free):
-        _reconcile(by_type, order, blocks)
-    pageblocks = [0] * MIGRATE_TYPES
-    counts = next(row.counts for row in types.pageblocks if (row.node, row.zone) == where)
-    for name, blocks in zip(types.migratetypes, counts, strict=True):
-        if name in MIGRATETYPE_NAMES:
-            pageblocks[MIGRATETYPE_NAMES.index(name)] = blocks
+def wanted_of(zone: ZoneLists, nr_orders: int) -> Wanted:
+    """The free blocks and the pageblocks that a zone is to have, by migratetype."""
+    by_type = [list(zone.nr_free.get(name) or (0,) * nr_orders) for name in MIGRATETYPE_NAMES]
+    return Wanted(by_type, [zone.pageblocks.get(name) for name in MIGRATETYPE_NAMES])
+
+
+def _wanted(m: Machine, z: int, zone: ZoneLists, lists: TypedLists) -> Wanted:
+    """The same, checked against the machine's pageblocks."""
+    wanted = wanted_of(zone, lists.nr_orders)
     there = sum(pagetypeinfo.pageblock_counts(m, z))
-    if sum(pageblocks) - pageblocks[MIGRATE_MOVABLE] > there:
-        why = f"zone {zone_names(m)[z]}: {sum(counts)} pageblocks, where the machine has {there}"
-        raise UserMachineError("pagetypeinfo", why)
-    return Wanted(by_type, pageblocks)
+    known = sum(blocks or 0 for name, blocks in enumerate(wanted.pageblocks) if name != MIGRATE_MOVABLE)
+    if known > there:
+        why = f"zone {zone_names(m)[z]}: {known} pageblocks that are not movable, where the machine has {there}"
+        raise ListsError(_typed_in(lists), why)
+    return wanted
 
 
-def _reconcile(by_type: list[list[int]], order: int, nr_free: int) -> None:
-    """Make the types' free blocks of an order add up to what buddyinfo says."""
-    missing = nr_free - sum(row[order] for row in by_type)
-    while missing:
-        most = max(range(MIGRATE_TYPES), key=lambda mt: (by_type[mt][order], mt == MIGRATE_MOVABLE))
-        change = max(missing, -by_type[most][order])
-        by_type[most][order] += change
-        missing -= change
+def _typed_in(lists: TypedLists) -> str:
+    """The state's key whose text says the types."""
+    return lists.file if lists.pageblock_order is None else "pagetypeinfo"
 
 
 def _refill(m: Machine, z: int, wanted: Wanted, rng: np.random.Generator) -> None:
@@ -182,7 +147,7 @@ def _refill(m: Machine, z: int, wanted: Wanted, rng: np.random.Generator) -> Non
         zone.nr_free_pages += len(pfns) << order
     reserved = wanted.nr_free[MIGRATE_HIGHATOMIC]
     zone.nr_free_highatomic = sum(blocks << order for order, blocks in enumerate(reserved))
-    zone.nr_reserved_highatomic = wanted.pageblocks[MIGRATE_HIGHATOMIC] << pageblock_order
+    zone.nr_reserved_highatomic = int(np.count_nonzero(area.pageblocks == MIGRATE_HIGHATOMIC)) << pageblock_order
 
 
 def _regions(m: Machine, z: int) -> dict[int, Pfns]:

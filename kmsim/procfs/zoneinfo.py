@@ -2,8 +2,8 @@
 
 All zones are listed; of one without pages only the marks, sizes and protection. The first
 populated zone carries the node's counters. Marks are shown with the boost in them. What kmsim
-does not model is printed as 0. `parse` also takes the counters of kernels built with CMA or other
-options, and the high_min and high_max that later kernels print.
+does not model is printed as 0. `parse` also takes what other kernels print, from 2.6.32 on (in which a zone's counters
+stand before its protection, and count as the node's), and the file as people paste it.
 """
 
 import re
@@ -11,24 +11,27 @@ from dataclasses import dataclass, field
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
 from kmsim.procfs.stat_items import node_stat_items, zone_stat_items
-from kmsim.procfs.text import Once, count, lines_of, refusal, shown
+from kmsim.procfs.text import Once, count, lines_of, pasted, refusal, shown
 from kmsim.procfs.vmstat import numa_events
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
 _SIZES_SINCE = {"boost": 5_012, "cma": 5_012, "promo": 6_007}  # the release that printed them first
 _COUNTERS = ("count", "high", "batch")  # of a pageset
-_SIZES_MUST = ("min", "low", "high", "spanned", "present", "managed")  # what every kernel in use prints
+_SIZES_MUST = ("min", "low", "high", "spanned", "present")  # what every kernel prints
 
+# Lines as they are without their indentation, which differs between kernels and is lost in a paste.
 _ZONE = re.compile(r"Node +([0-9]{1,4}), zone +([A-Za-z0-9]{1,16})")
-_FREE = re.compile(r"  pages free +(\S+)")
-_SIZE = re.compile(r"        ([a-z]+) +(\S+)")
-_PROTECTION = re.compile(r"        protection: \(([0-9, ]+)\)")
-_STAT = re.compile(r"      ([a-z][a-z0-9_]*) +(\S+)")
-_NAMELESS = re.compile(r" {8,}[0-9]{1,20}")  # a counter of 4.17 to 4.19, which print no name for it
-_CPU = re.compile(r"    cpu: ([0-9]{1,6})")
-_PCP = re.compile(r"              ([a-z_]+): +(\S+)")
-_THRESHOLD = re.compile(r"  vm stats threshold: (\S+)")
-_TAIL = re.compile(r"  (node_unreclaimable|start_pfn): +(\S+)")
+_FREE = re.compile(r"pages free +(\S+)")
+_SIZE = re.compile(r"(boost|min|low|high|promo|scanned|spanned|present|managed|cma) +(\S+)(?: \(aa: \d+ ia: \d+\))?")
+_PROTECTION = re.compile(r"protection: \(([0-9, ]+)\)")
+_STAT = re.compile(r"([a-z][a-z0-9_]*) +(\S+)")
+_NAMELESS = re.compile(r"[0-9]{1,20}")  # a counter of 4.17 to 4.19, which print no name for it
+_CPU = re.compile(r"cpu: ([0-9]{1,6})(?: pcp: [0-9]+)?")
+_PCP = re.compile(r"([a-z_]+): +(\S+)")
+_THRESHOLD = re.compile(r"vm stats threshold: (\S+)")
+_TAIL = re.compile(r"(node_unreclaimable|start_pfn): +(\S+)")
+_GONE = re.compile(r"(?:all_unreclaimable|prev_priority|temp_priority|inactive_ratio): +[0-9]+")  # of older kernels
+_HEADS = ("per-node stats", "pagesets")
 
 
 @dataclass
@@ -106,8 +109,10 @@ def parse(content: str) -> list[ZoneInfo]:
     """Read a /proc/zoneinfo; ValueError names the first line that does not belong there."""
     infos: list[ZoneInfo] = []
     once = Once()
-    lines = lines_of(content)
+    lines = lines_of(pasted(content))
     for number, line in enumerate(lines, 1):
+        if not line:
+            continue
         match = _ZONE.fullmatch(line)
         if match is not None:
             if infos:
@@ -118,6 +123,8 @@ def parse(content: str) -> list[ZoneInfo]:
             raise refusal(number, f"not 'Node N, zone NAME': {shown(line)}")
         elif not _take(infos[-1], line, number):
             raise refusal(number, f"not a line of this file, or not at its place: {shown(line)}")
+    if not infos:
+        raise refusal(len(lines), "no zone")
     _check_whole(infos[-1], len(lines))
     return infos
 
@@ -155,10 +162,16 @@ def _check_whole(info: ZoneInfo, number: int) -> None:
 
 def _take(info: ZoneInfo, line: str, number: int) -> bool:
     """Store what the line says in the zone; False if no such line can stand here."""
+    if _GONE.fullmatch(line):
+        return bool(info.sizes)
     if info.start_pfn is not None:
         return False
-    if line in ("  per-node stats", "  pagesets"):
+    if line in _HEADS:
         return True
+    match = _TAIL.fullmatch(line)
+    if match is not None:
+        setattr(info, match[1], count(match[2], number))
+        return bool(info.sizes)
     if info.pagesets or _CPU.fullmatch(line):
         return _take_pageset(info, line, number)
     match = _FREE.fullmatch(line)
@@ -170,7 +183,7 @@ def _take(info: ZoneInfo, line: str, number: int) -> bool:
         info.protection = tuple(count(word.strip(), number) for word in match[1].split(","))
         return bool(info.sizes)
     match = _SIZE.fullmatch(line)
-    if match is not None:
+    if match is not None and not info.protection:
         return _new(info.sizes, match, number)
     if _NAMELESS.fullmatch(line):
         return True
@@ -183,18 +196,12 @@ def _take_pageset(info: ZoneInfo, line: str, number: int) -> bool:
     if match is not None:
         info.pagesets.append(Pageset(int(match[1])))
         return len(info.pagesets) < 2 or info.pagesets[-2].cpu < info.pagesets[-1].cpu
-    match = _PCP.fullmatch(line)
-    if match is not None:
-        return _new(info.pagesets[-1].counters, match, number)
     match = _THRESHOLD.fullmatch(line)
     if match is not None:
         info.pagesets[-1].stat_threshold = count(match[1], number)
         return True
-    match = _TAIL.fullmatch(line)
-    if match is None:
-        return False
-    setattr(info, match[1], count(match[2], number))
-    return True
+    match = _PCP.fullmatch(line)
+    return match is not None and _new(info.pagesets[-1].counters, match, number)
 
 
 def _new(counters: dict[str, int], match: re.Match[str], number: int) -> bool:

@@ -91,7 +91,7 @@ def _as_dict(file: Path, result: Checked | ConfigError) -> dict[str, Any]:
 def checked(design: Design, *, quiet: bool) -> Checked:
     """A study in which nothing is wrong; ConfigError where a run would refuse it."""
     from kmsim.study.expected_cost import expected_cost, study_s
-    from kmsim.study.states import check_states
+    from kmsim.study.states import check_states, notes_of
     from kmsim.study.yielded import check_yielded
     from kmsim.workload.plan import nr_operations, plan_of
 
@@ -116,5 +116,5 @@ def checked(design: Design, *, quiet: bool) -> Checked:
         seconds=study_s(seconds, design.nr_runs, jobs),
         cpus=jobs,
         nr_bytes=share * (sum(cost.nr_bytes for cost in firsts) + of_others),
-        notes=list(dict.fromkeys(note for study in studies for note in study.machine.notes)),
+        notes=list(dict.fromkeys(note for study in studies for note in notes_of(study.machine))),
     )

@@ -23,7 +23,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.sim.core.records import Core
 from kmsim.sim.core.recount import recount
 from kmsim.sim.run.assembly import core_of, slab_seeds_of
-from kmsim.sim.run.boot import is_managed
+from kmsim.sim.run.boot_params import is_managed
 from kmsim.sim.run.clock import new_environment, now_ps
 from kmsim.sim.run.drivers import start_drivers
 from kmsim.sim.run.engine import Engine

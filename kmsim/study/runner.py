@@ -13,6 +13,7 @@ from kmsim.config.study import MSER_5
 from kmsim.output import our_folder
 from kmsim.sim.run.activity import Activity
 from kmsim.sim.run.clock import now_ps
+from kmsim.sim.run.listed import state_notes
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation
 from kmsim.sim.simulation import run as simulate
 from kmsim.study.checksums import seal_more
@@ -110,7 +111,7 @@ def result_of_run(simulation: Simulation, config_yaml: str, facts: dict[str, Any
         stuck=simulation.stuck,
         batches=batches_of(simulation),
         warm_up_ns=simulation.recorders.windows.warm_up_ps / PS_PER_NS,
-        remarks=tuple(simulation.recorders.windows.remarks()),
+        remarks=(*state_notes(simulation.study.machine), *simulation.recorders.windows.remarks()),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from kmsim.config import Design, Point, Study
+from kmsim.config import Design, MachineConfig, Point, Study
 
 STATES_MAX = 64  # machines that are built
 
@@ -32,6 +32,15 @@ def check_states(design: Design, building: Callable[[], AbstractContextManager[o
         with building():
             for study in built:
                 machine_of(study.machine, study.seed)
+
+
+def notes_of(machine: MachineConfig) -> list[str]:
+    """What is to be known of a machine: its own notes, and what is assumed of the state in which it starts."""
+    if machine.state.kind != "buddyinfo":
+        return list(machine.notes)
+    from kmsim.sim.run.listed import state_notes
+
+    return [*machine.notes, *state_notes(machine)]
 
 
 def _to_build(design: Design) -> list[Study]:

@@ -19,7 +19,7 @@ from kmsim.metrics.gfp_names import gfp_names
 from kmsim.mm.locks import all_locks, names_of_locks
 from kmsim.mm.memblock import overlap, zone_bounds
 from kmsim.mm.mmzone import ZONE_NAMES
-from kmsim.sim.run.boot import boot_of
+from kmsim.sim.run.boot_params import boot_of
 from kmsim.study.responses import rows_about
 from kmsim.study.summary import what_is_asked_for
 from kmsim.study.tables import KEYS, counter_names

@@ -8,7 +8,7 @@ from kmsim.metrics import page_maps
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, PAGE_STATES, states_of
 from kmsim.metrics.page_maps import PageMaps, page_states
 from kmsim.mm.mmzone import PG_BUDDY, PG_PCP, ZONE_DMA, Machine
-from kmsim.sim.run.boot import is_managed
+from kmsim.sim.run.boot_params import is_managed
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from tests.metrics.test_samples import machine_with
 from tests.studies import mapping

@@ -3,9 +3,13 @@
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from kmsim.mm.memblock import Boot, PfnRange
 from kmsim.mm.mmzone import Machine
 from kmsim.procfs import recorded, recorded_state
+from kmsim.procfs.typed_lists import of_node, read_lists
+from kmsim.procfs.user_machine import apply_lists
 from tests.params import params
 
 DATA = Path(__file__).parents[1] / "data"
@@ -51,3 +55,8 @@ def arm64_boot(mib: int, *, page_shift: int, max_page_order: int) -> Boot:
     orders = {"max_page_order": max_page_order, "pageblock_order": pageblock_order, "pmd_order": pmd_order}
     shape = params(page_shift=page_shift, thp_built_in=thp, **orders)
     return Boot("arm64", shape, False, ram, reserved)
+
+
+def apply_files(m: Machine, free: str | None, types: str | None, rng: np.random.Generator) -> None:
+    """Give a booted machine the free blocks of a buddyinfo, of a pagetypeinfo, or of both."""
+    apply_lists(m, of_node(read_lists(free, types), None), rng)

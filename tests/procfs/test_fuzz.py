@@ -16,10 +16,10 @@ import pytest
 from kmsim.mm.memblock import boot_machine, recount
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, recorded, slabinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.procfs.text import TEXT_MAX, lines_of, read_text
-from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
+from kmsim.procfs.typed_lists import ListsError
 from tests.mutations import mutated_text
 from tests.patience import little_work
-from tests.procfs.recordings import file, x86_boot
+from tests.procfs.recordings import apply_files, file, x86_boot
 
 NAME = "x86-4k-256M"
 SLABS = Path(__file__).parents[1] / "validation" / "recordings" / "x86-612-4k-256M-c2-full.json.gz"
@@ -120,8 +120,8 @@ def applied(free: str, types: str | None, rng: np.random.Generator) -> str:
     """Why a machine cannot have such free lists; nothing if it has them and is sound."""
     m = boot_machine(x86_boot(256))
     try:
-        apply_buddyinfo(m, free, types, rng)
-    except UserMachineError as error:
+        apply_files(m, free, types, rng)
+    except ListsError as error:
         return f"{error.file}: {error}"
     recount(m)
     return ""

@@ -1,6 +1,7 @@
 """A running machine's free blocks, put into a booted one."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,25 +11,27 @@ from hypothesis import strategies as st
 from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, Machine
 from kmsim.mm.snapshot import save
-from kmsim.procfs import buddyinfo, pagetypeinfo
-from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
+from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo
+from kmsim.procfs.typed_lists import ListsError, of_node, of_report, read_lists
+from kmsim.procfs.user_machine import WRITES, room_for
 from kmsim.workload.ageing import age
-from tests.procfs.recordings import arm64_boot, file, x86_boot
+from tests.procfs.recordings import apply_files, arm64_boot, file, x86_boot
 
+REPORTS = Path(__file__).parent / "reports"
 X86 = "Node 0, zone      DMA {} \nNode 0, zone    DMA32 {} \n"
 
 
 def applied(boot: Boot, free: str, types: str | None = None, seed: int = 1) -> Machine:
     m = boot_machine(boot)
-    apply_buddyinfo(m, free, types, np.random.default_rng(seed))
+    apply_files(m, free, types, np.random.default_rng(seed))
     recount(m)
     return m
 
 
 def refusal(boot: Boot, free: str, types: str | None = None) -> tuple[str, str]:
     m = boot_machine(boot)
-    with pytest.raises(UserMachineError) as caught:
-        apply_buddyinfo(m, free, types, np.random.default_rng(1))
+    with pytest.raises(ListsError) as caught:
+        apply_files(m, free, types, np.random.default_rng(1))
     return caught.value.file, str(caught.value)
 
 
@@ -158,11 +161,11 @@ def test_no_memory_free_is_a_machine_with_nothing_on_its_lists() -> None:
 @pytest.mark.parametrize(
     ("free", "file_name", "why"),
     [
-        ("Node 0, zone Normal 1\n", "buddyinfo", "zones Normal, where the machine has DMA, DMA32"),
+        ("Node 0, zone Normal 1\n", "buddyinfo", f"zones Normal, where the machine has DMA, DMA32; {WRITES}"),
         (
             X86.format(orders(), orders()).replace("Node 0, zone    DMA32", "Node 1, zone    DMA32"),
             "buddyinfo",
-            "nodes 0, 1, where the machine has node 0 only",
+            f"zones DMA, where the machine has DMA, DMA32; {WRITES}",
         ),
         (
             X86.format("1 2", "1 2"),
@@ -173,7 +176,7 @@ def test_no_memory_free_is_a_machine_with_nothing_on_its_lists() -> None:
             X86.format(orders(), orders(20_000)),
             "buddyinfo",
             "line 2: zone DMA32: 20000 free pages, where the machine manages 10285; "
-            "machine.memory_map says where its RAM lies (/proc/iomem, System RAM)",
+            f"machine.memory_map says where its RAM lies (/proc/iomem, System RAM), and {WRITES}",
         ),
         (
             X86.format(orders(), orders(6000)),
@@ -200,7 +203,7 @@ def test_a_buddyinfo_that_is_not_this_machines_is_refused(free: str, file_name: 
             "Page block order: 8\nPages per block:  256",
             "order 8, where",
         ),
-        ("zone    DMA32", "zone   Normal", "zones DMA, Normal, where the machine has DMA, DMA32"),
+        ("zone    DMA32", "zone   Normal", "zones DMA, Normal, where buddyinfo has DMA, DMA32"),
         ("Node", "node", "line 5: not 'Node N, zone NAME, type NAME COUNTS'"),
         (
             "            0 \nNode 0, zone    DMA32            0",
@@ -217,13 +220,68 @@ def test_a_pagetypeinfo_that_is_not_this_machines_is_refused(old: str, new: str,
     assert why in reason
 
 
-def test_free_cma_blocks_are_refused_and_empty_ones_are_not() -> None:
+def test_free_cma_blocks_count_as_in_use_and_are_said() -> None:
     types = pagetypeinfo.show(boot_machine(x86_boot(64))).replace("HighAtomic", "       CMA")
-    free = X86.format(orders(), orders(10))
-    applied(x86_boot(64), free, types)
-    types = types.replace("DMA32, type          CMA      0", "DMA32, type          CMA      1")
-    why = "zone DMA32: free blocks of type CMA, which kmsim does not model"
-    assert refusal(x86_boot(64), free, types) == ("pagetypeinfo", why)
+    free = X86.format(orders(), orders(10, 3))
+    types = types.replace("DMA32, type          CMA      0      0", "DMA32, type          CMA      1      2")
+    m = applied(x86_boot(64), free, types)
+    assert m.zones[1].nr_free_pages == 10 + 6 - 5
+    note = "zone DMA32: 5 free pages of the type CMA are not simulated: taken as in use"
+    assert read_lists(free, types).notes == (note,)
+
+
+def test_blocks_of_the_reserve_of_old_kernels_are_taken_as_movable() -> None:
+    types = pagetypeinfo.show(boot_machine(x86_boot(64))).replace("HighAtomic", "   Reserve")
+    types = types.replace("DMA32, type      Reserve      0", "DMA32, type      Reserve      4")
+    lists = read_lists(None, types)
+    free = pagetypeinfo.parse(types)[0].free
+    movable = next(row for row in free if (row.zone, row.migratetype) == ("DMA32", "Movable"))
+    assert lists.zones[1].nr_free["Movable"][0] == movable.nr_free[0] + 4
+    assert any("Reserve are taken as Movable" in note for note in lists.notes)
+
+
+def test_pagetypeinfo_alone_is_enough() -> None:
+    donor = applied(x86_boot(64), X86.format(orders(3), orders(900, 300, 100)))
+    types = pagetypeinfo.show(donor)
+    m = boot_machine(x86_boot(64))
+    apply_files(m, None, types, np.random.default_rng(1))
+    recount(m)
+    assert pagetypeinfo.show(m) == types
+    assert read_lists(None, types).file == "pagetypeinfo"
+
+
+def test_a_report_gives_every_type_that_it_names_a_block_and_keeps_its_counts() -> None:
+    (report,) = mem_report.parse((REPORTS / "order5-6.7.txt").read_text(encoding="ascii"))
+    lists = of_report(report)
+    for said, zone in zip(report.zones, lists.zones, strict=True):
+        for order, block in enumerate(said.blocks):
+            counted = {name: blocks[order] for name, blocks in zone.nr_free.items() if blocks[order]}
+            assert sum(counted.values()) == block.number
+            most = {mem_report.LETTERS[letter] for letter in block.types}
+            assert set(counted) <= most
+            assert {*counted, "HighAtomic"} >= most or block.number < len(most)
+    highatomic = lists.zones[-1].nr_free["HighAtomic"]
+    assert sum(blocks << order for order, blocks in enumerate(highatomic)) <= report.zones[-1].reserved_highatomic
+
+
+def test_one_of_several_nodes_is_chosen() -> None:
+    free = X86.format(orders(), orders()) + f"Node 1, zone   Normal {orders(5)} \n"
+    lists = read_lists(free, None)
+    assert [zone.zone for zone in of_node(lists, 1).zones] == ["Normal"]
+    assert [zone.zone for zone in of_node(lists, None).zones] == ["DMA", "DMA32"]
+    assert "of the nodes 0, 1 node 0 is taken; machine.state.node says another" in of_node(lists, None).notes
+    with pytest.raises(ListsError, match=r"nodes 0, 1; machine.state.node is 2"):
+        of_node(lists, 2)
+
+
+def test_a_zone_with_more_free_pages_than_a_boot_leaves_keeps_nothing_reserved() -> None:
+    free = X86.format(orders(0, 1, 1, 0, 2, 1, 1, 0, 1, 1, 3), orders(5))  # Linux 5.4
+    boot, notes = room_for(x86_boot(64), read_lists(free, None))
+    assert [note.partition(":")[0] for note in notes] == ["zone DMA"]
+    m = boot_machine(boot)
+    apply_files(m, free, None, np.random.default_rng(1))
+    recount(m)
+    assert buddyinfo.parse(buddyinfo.show(m)) == buddyinfo.parse(free)
 
 
 def test_too_few_pageblocks_of_a_type_for_its_free_blocks_are_refused() -> None:

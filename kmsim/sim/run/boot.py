@@ -11,95 +11,21 @@ refused as the config door refuses, with the file as the place.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NoReturn
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
-from kmsim.config.state import Aged, BuddyInfo, Recorded
+from kmsim.config.state import Aged, BuddyInfo, FreeLists, Recorded
 from kmsim.jit_policies import Policies
-from kmsim.mm.kernels import KERNELS
-from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
+from kmsim.mm.memblock import boot_machine, recount
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.params import Params
-from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
+from kmsim.mm.zone_setup import set_fixed_sizes
 from kmsim.procfs import recorded, recorded_state
-from kmsim.procfs.text import line_and_why, read_text
-from kmsim.procfs.user_machine import UserMachineError, apply_buddyinfo
+from kmsim.sim.run.boot_params import boot_of, params_of
+from kmsim.sim.run.listed import listed_machine
+from kmsim.sim.run.refusals import HERE, problem, refuse
 from kmsim.units import format_size
 from kmsim.workload.ageing import age
 from kmsim.workload.seeds import stream
-
-# What must hold of a state's files, by the rule that is broken.
-MUST = {
-    "state_recording": "be a recording of a real kernel",
-    "state_moment": "have the section {section} and the moment {moment}, with its free lists",
-    "state_machine": "be of a machine with {name} {value}",
-    "state_sound": "be a consistent state",
-    "state_buddyinfo": "be the buddyinfo of a machine with these zones, orders and memory",
-    "state_pagetypeinfo": "be the pagetypeinfo of a machine with these zones, orders and memory",
-    "state_index": "be an index that this machine can have",
-    "state_file": "be a file that can be read",
-}
-_HERE = "config"  # the place of a problem that is in no file of a state
-
-
-def params_of(config: MachineConfig) -> Params:
-    """The machine's parameters; those that the boot finds are still open."""
-    pcp = config.pcp
-    given = KERNELS[config.policies_of]._replace(
-        auto_tune=pcp.auto_tune,
-        check_pages=config.check_pages,
-        tails_written=config.tails_written,
-        batch_scale_max=pcp.batch_scale_max,
-    )
-    return Params(
-        page_shift=config.page_shift,
-        max_page_order=config.max_page_order,
-        pageblock_order=config.pageblock_order,
-        pmd_order=config.pmd_order,
-        thp_built_in=config.thp.built_in,
-        nr_cpus=config.cpus,
-        **given._asdict(),
-        pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
-        pcp_high=0 if pcp.high == "auto" else pcp.high,
-        watermark_boost_factor=config.sysctl.watermark_boost_factor,
-    )
-
-
-def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:
-    """What the kernel finds on this machine; ranges in page frames."""
-    sysctl = config.sysctl
-    shift = config.page_shift
-    dma, dma32, normal, movable = sysctl.lowmem_reserve_ratio
-    return Boot(
-        arch=config.arch,
-        params=params_of(config),
-        thp_enabled=config.thp.enabled != "never",
-        ram=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.memory_map),
-        reserved=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.reserved),
-        released=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.released),
-        sysctl=Sysctl(
-            min_free_kbytes=None if sysctl.min_free_kbytes == "auto" else sysctl.min_free_kbytes,
-            watermark_scale_factor=sysctl.watermark_scale_factor,
-            lowmem_reserve_ratio=(dma, dma32, normal, movable),
-            percpu_pagelist_high_fraction=sysctl.percpu_pagelist_high_fraction,
-        ),
-        cache_slice_bytes=config.cache_slice,
-        policies=policies,
-    )
-
-
-def is_managed(config: MachineConfig) -> NDArray[np.bool_]:
-    """Whether the boot gives each page frame to the allocator; the others are reserved, or no memory."""
-    boot = boot_of(config)
-    managed = np.zeros(boot.ram[-1].end, np.bool_)
-    for piece in subtract(boot.ram, boot.reserved):
-        managed[piece.start : piece.end] = True
-    return managed
 
 
 def machine_of(config: MachineConfig, seed: int, policies: Policies | None = None) -> Machine:
@@ -110,15 +36,15 @@ def machine_of(config: MachineConfig, seed: int, policies: Policies | None = Non
     state = config.state
     if isinstance(state, Recorded):
         return recorded_machine(config, state, policies)
+    if isinstance(state, BuddyInfo | FreeLists):
+        return listed_machine(config, state, seed, policies)
     m = boot_machine(boot_of(config, policies))
-    if isinstance(state, BuddyInfo):
-        apply_user_machine(m, state, seed)
-    elif isinstance(state, Aged):
+    if isinstance(state, Aged):
         try:
             age(m, state.aged.order_on(config.page_size), state.aged.unusable_index, stream(seed, "state/aged"))
         except ValueError as error:
             found = f"{state.aged.unusable_index:g} ({error})"
-            refuse("state_index", _HERE, "machine.state.aged.unusable_index", found)
+            refuse("state_index", HERE, "machine.state.aged.unusable_index", found)
     return m
 
 
@@ -167,36 +93,3 @@ def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Mach
         if wanted != found:
             key = "machine.state.recorded"
             yield problem("state_machine", path, key, str(found), name=name, value=wanted)
-
-
-def apply_user_machine(m: Machine, state: BuddyInfo, seed: int) -> None:
-    """Give a booted machine the free blocks of the user's own."""
-    paths = {"buddyinfo": state.buddyinfo, "pagetypeinfo": state.pagetypeinfo}
-    texts = {name: None if path is None else _text(path, name) for name, path in paths.items()}
-    assert texts["buddyinfo"] is not None
-    try:
-        rng = stream(seed, "state/buddyinfo")
-        apply_buddyinfo(m, texts["buddyinfo"], texts["pagetypeinfo"], rng)
-    except UserMachineError as error:
-        key = f"machine.state.{error.file}"
-        refuse(f"state_{error.file}", str(paths[error.file]), key, error.why, line=error.line)
-
-
-def _text(path: Path, name: str) -> str:
-    try:
-        return read_text(path)
-    except OSError as error:
-        refuse("state_file", str(path), f"machine.state.{name}", error.strerror or "an error")
-    except ValueError as error:
-        line, why = line_and_why(error)
-        refuse(f"state_{name}", str(path), f"machine.state.{name}", why, line=line)
-
-
-def problem(rule: str, path: str, key: str, found: str, *, line: int | None = None, **context: object) -> Problem:
-    """A broken rule of `MUST`, in a state's file."""
-    return Problem(rule, path, line, key, MUST[rule].format(**context), found)
-
-
-def refuse(rule: str, path: str, key: str, found: str, *, line: int | None = None, **context: object) -> NoReturn:
-    """Raise the ConfigError of one broken rule."""
-    raise ConfigError([problem(rule, path, key, found, line=line, **context)]) from None

@@ -17,8 +17,10 @@ from kmsim.mm.mmzone import Machine, new_machine
 from kmsim.mm.params import Params
 from kmsim.mm.vmstat import unusable_free_index
 from kmsim.procfs import buddyinfo, pagetypeinfo, recorded_state
+from kmsim.procfs.user_machine import WRITES
 from kmsim.sim.run import boot
-from kmsim.sim.run.boot import boot_of, machine_of, params_of
+from kmsim.sim.run.boot import machine_of
+from kmsim.sim.run.boot_params import boot_of, params_of
 from tests.mm.machines import params_of as params_of_machine
 from tests.mm.test_policies import copied
 from tests.procfs.recordings import file, path
@@ -152,7 +154,7 @@ def test_the_users_files_are_refused_by_their_names(files: dict[str, str]) -> No
     assert why.startswith(f"{files['buddyinfo']}:1: ")
     assert why.endswith("found 11 orders, where a max_page_order of 11 makes 12")
     (why,) = refusals({"buddyinfo": files["buddyinfo"]}, memory="4GiB")
-    assert why.endswith("found zones DMA, DMA32, where the machine has DMA, DMA32, Normal")
+    assert why.endswith(f"found zones DMA, DMA32, where the machine has DMA, DMA32, Normal; {WRITES}")
 
 
 def test_a_binary_file_is_refused() -> None:

@@ -1,0 +1,69 @@
+"""A state of typed free lists: how many free blocks of each migratetype and order each zone has.
+
+Written by `kmsim machine` from what a real machine shows, or by hand. Where the blocks lie is not said
+(``procfs.placement`` scatters them); all memory that is on no list is in use. Leaves out CMA and Isolate, whose
+blocks no simulated request can take.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kmsim.config.quantities import Finding, Model, WithOptions, count, finding
+
+BLOCKS_MAX = 1 << 32  # assumed: 16 TiB of single pages
+
+Blocks = Annotated[int, count(0, BLOCKS_MAX)]
+ByOrder = Annotated[tuple[Blocks, ...], Field(max_length=32)]
+
+
+class FreeByType(Model):
+    """Free blocks by order, from order 0 on; a type that is not given has none."""
+
+    Unmovable: ByOrder = ()
+    Movable: ByOrder = ()
+    Reclaimable: ByOrder = ()
+    HighAtomic: ByOrder = ()
+
+
+class PageblocksByType(WithOptions):
+    """Pageblocks of a type; not given: as many as its free blocks need. All others are movable."""
+
+    Unmovable: Blocks | None = None
+    Reclaimable: Blocks | None = None
+    HighAtomic: Blocks | None = None
+
+
+class Watermarks(Model):
+    """A zone's marks in pages, without their boost."""
+
+    min: Blocks
+    low: Blocks
+    high: Blocks
+
+
+class ZoneLists(WithOptions):
+    """One zone's state."""
+
+    zone: Literal["DMA", "DMA32", "Normal", "Movable"]
+    free: FreeByType
+    pageblocks: PageblocksByType = PageblocksByType()
+    boost: Blocks = 0
+    watermarks: Watermarks | None = None
+
+
+def lists_findings(zones: tuple[ZoneLists, ...], nr_orders: int) -> Iterator[Finding]:
+    """What is wrong between the lists and a machine with so many orders."""
+    seen: set[str] = set()
+    for n, zone in enumerate(zones):
+        if zone.zone in seen:
+            yield finding((n, "zone"), "zone_twice")
+        seen.add(zone.zone)
+        for name in FreeByType.model_fields:
+            blocks = getattr(zone.free, name)
+            if blocks and len(blocks) != nr_orders:
+                yield finding((n, "free", name), "orders_machine", count=nr_orders)
+        marks = zone.watermarks
+        if marks is not None and not marks.min <= marks.low <= marks.high:
+            yield finding((n, "watermarks"), "marks_order")

@@ -1,0 +1,330 @@
+"""What texts say of a machine, each fact as it stands there: they complete each other, and the first to say it counts.
+
+Leaves out what follows from the facts: where memory lies (`survey.layout`), which sysctls give its marks
+(`survey.marks`). Kernels of 32 bits and other architectures are refused by name.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kmsim.config.memory_map import Arch
+from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo, slabinfo, zoneinfo
+from kmsim.procfs.text import line_and_why, shown
+from kmsim.procfs.typed_lists import ListsError, TypedLists, of_buddyinfo, of_pagetypeinfo, of_report
+from kmsim.survey.moments import chosen, moments_of
+from kmsim.survey.texts import SYSCTLS, SurveyError, Text
+
+ARCHES: dict[str, Arch] = {
+    "x86_64": "x86-64",
+    "amd64": "x86-64",
+    "x86-64": "x86-64",
+    "aarch64": "arm64",
+    "arm64": "arm64",
+}
+_BITS_32 = re.compile(r"^(i[3-6]86|x86|armv[4-7]\w*|arm|ppc|mips|mipsel|riscv32|s390)$")
+_UNAME = re.compile(r"^Linux (\S+) (\d+\.\d+\S*)(?: .*)? (\S+)(?: GNU/Linux)?$", re.MULTILINE)
+_VERSION = re.compile(r"Linux version (\d+\.\d+\S*)")
+_CPUS = (re.compile(r"\bBrought up \d+ nodes?, (\d+) CPUs"), re.compile(r"\bnr_cpu_ids:(\d+)"))
+_CPU = re.compile(r"\bCPU: (\d+) PID: ")
+_X86 = re.compile(r"\b(?:RIP: |RSP: |EFLAGS: |BIOS-e820|x86/)")
+_ARM64 = re.compile(r"\b(?:pstate: |lr : |x29: |x0 : |arm64|aarch64)")
+_MEM_INFO = re.compile(r"page allocation failure|invoked oom-killer|\bMem-[Ii]nfo:")
+_RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$")
+_CHOSEN = re.compile(r"\[(\w+)\]")
+_OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$")
+_SYSCTL = re.compile(r"^vm\.(\w+) *= *([0-9 \t]+)$")
+
+# What memory is used for, by the names of /proc/meminfo: said, and not simulated.
+IN_USE = ("Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "Slab", "PageTables")
+
+
+@dataclass
+class ZoneFacts:
+    """A zone, in pages; None: not said. Marks without their boost."""
+
+    node: int
+    name: str
+    start_pfn: int | None = None
+    spanned: int | None = None
+    present: int | None = None
+    managed: int | None = None
+    marks: tuple[int, int, int] | None = None
+    boost: int = 0
+    protection: tuple[int, ...] = ()
+    batch: int | None = None
+    reserved_highatomic: int | None = None
+    in_pcp_lists: int = 0
+    free: int = 0
+
+
+@dataclass
+class Facts:
+    """All that was found."""
+
+    arch: Arch | None = None
+    page_size: int | None = None
+    release: str | None = None
+    cpus: int | None = None
+    cpus_at_least: int = 1
+    zones: dict[tuple[int, str], ZoneFacts] = field(default_factory=dict)
+    lists: TypedLists | None = None
+    ram: tuple[tuple[int, int], ...] = ()  # bytes, the end not included
+    mem_total_kb: int | None = None
+    sysctls: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    thp: str | None = None
+    options: dict[str, str] = field(default_factory=dict)  # of the kernel's config; "n": not set
+    in_use: dict[str, int] = field(default_factory=dict)  # kB by what it is used for
+    caches: tuple[slabinfo.CacheLine, ...] = ()
+    sources: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def facts_of(texts: list[Text], which: int | None) -> Facts:
+    """The facts of all texts; `which`: of several moments or reports in a text the one to take, counted from 1."""
+    facts, found = Facts(), _Files()
+    for text in texts:
+        facts.sources.append(text.path)
+        try:
+            _READERS[text.kind](facts, found, text, which)
+        except SurveyError:
+            raise
+        except ListsError as error:
+            raise SurveyError(text.path, "have free lists", error.why, error.line) from None
+        except ValueError as error:
+            line, why = line_and_why(error)
+            raise SurveyError(text.path, MUST.get(text.kind, f"be a {text.kind}"), why, line) from None
+    _join(facts, found)
+    for node, name in [*facts.zones, *((zone.node, zone.zone) for zone in (facts.lists.zones if facts.lists else ()))]:
+        if name == "HighMem":
+            raise SurveyError(facts.sources[0], "be of a kernel of 64 bits", f"node {node}, zone HighMem")
+    return facts
+
+
+MUST = {
+    "buddyinfo": "be a buddyinfo",
+    "pagetypeinfo": "be a pagetypeinfo",
+    "zoneinfo": "be a zoneinfo",
+    "slabinfo": "be a slabinfo",
+    "log": "be a kernel log with a report of a failed allocation or an OOM kill",
+}
+
+
+@dataclass
+class _Files:
+    """What waits for a second file that completes it."""
+
+    free: tuple[buddyinfo.FreeBlocks, ...] | None = None
+    types: tuple[pagetypeinfo.NodeTypes, ...] | None = None
+    where: str = ""
+
+
+def _join(facts: Facts, found: _Files) -> None:
+    """The free lists, from the files that say them together."""
+    try:
+        if found.types is not None:
+            facts.lists = of_pagetypeinfo(found.types, found.free, {})
+        elif found.free is not None and facts.lists is None:
+            facts.lists = of_buddyinfo(found.free, {})
+    except ListsError as error:
+        raise SurveyError(found.where, "agree with the buddyinfo beside it", error.why, error.line) from None
+
+
+def _buddyinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
+    if found.free is None:
+        found.free = buddyinfo.parse(chosen(text, moments_of(text.content), which, facts.notes))
+
+
+def _pagetypeinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
+    if found.types is None:
+        content = chosen(text, moments_of(text.content), which, facts.notes)
+        found.types, found.where = pagetypeinfo.parse(content), text.path
+
+
+def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
+    content = chosen(text, moments_of(text.content, starts_with_row=True), which, facts.notes)
+    infos = zoneinfo.parse(content)
+    for info in infos:
+        sizes = info.sizes
+        if not sizes["present"]:
+            continue
+        zone = facts.zones.setdefault((info.node, info.zone), ZoneFacts(info.node, info.zone))
+        boost = sizes.get("boost", 0)
+        low, middle, high = (sizes[name] - boost for name in ("min", "low", "high"))
+        if not 0 <= low <= middle <= high:
+            raise ValueError(f"zone {info.zone}: marks {low}, {middle}, {high}")
+        zone.start_pfn, zone.spanned, zone.present = info.start_pfn, sizes["spanned"], sizes["present"]
+        zone.managed = sizes.get("managed", sizes["present"])
+        zone.marks, zone.boost = (low, middle, high), boost
+        zone.protection, zone.free = info.protection, info.free
+        zone.in_pcp_lists = sum(pageset.counters.get("count", 0) for pageset in info.pagesets)
+        zone.batch = info.pagesets[0].counters.get("batch") if info.pagesets else None
+        facts.cpus_at_least = max([facts.cpus_at_least, *(pageset.cpu + 1 for pageset in info.pagesets)])
+        if not zone.spanned >= zone.present >= zone.managed:
+            raise ValueError(
+                f"zone {info.zone}: spanned {zone.spanned}, present {zone.present}, managed {zone.managed}"
+            )
+    if any(info.pagesets for info in infos) and facts.cpus is None:
+        facts.cpus = facts.cpus_at_least
+
+
+def _log(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
+    """A report of the log, and what the log says beside it."""
+    for pattern in _CPUS:
+        said = pattern.search(text.content)
+        if said is not None and facts.cpus is None:
+            facts.cpus = int(said[1])
+    facts.cpus_at_least = max([facts.cpus_at_least, *(int(cpu) + 1 for cpu in _CPU.findall(text.content))])
+    if facts.arch is None and (_X86.search(text.content) or _ARM64.search(text.content)):
+        facts.arch = "x86-64" if _X86.search(text.content) else "arm64"
+    if not _MEM_INFO.search(text.content):
+        _version(facts, _, text, which)
+        return
+    reports = mem_report.parse(text.content)
+    if which is not None and not 1 <= which <= len(reports):
+        raise SurveyError(text.path, f"have a report {which}", f"{len(reports)}")
+    report = reports[(which or 1) - 1]
+    if len(reports) > 1:
+        facts.notes.append(f"{text.path}: report {which or 1} of {len(reports)} is taken; --which takes another")
+    facts.release = facts.release or report.release or None
+    facts.page_size = facts.page_size or report.page_size or None
+    for told in report.zones:
+        zone = facts.zones.setdefault((told.node, told.name), ZoneFacts(told.node, told.name))
+        boost = told.boost or 0
+        zone.marks = zone.marks or (told.min - boost, told.low - boost, told.high - boost)
+        zone.boost, zone.free = boost, told.free
+        zone.present = zone.present or told.present
+        zone.managed = zone.managed or told.managed
+        zone.reserved_highatomic = told.reserved_highatomic
+    if facts.lists is None:
+        facts.lists = of_report(report)
+
+
+def _iomem(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    ranges = []
+    for line in text.content.splitlines():
+        said = _RAM.match(line.strip("\r"))
+        if said is not None and int(said[2], 16):
+            ranges.append((int(said[1], 16), int(said[2], 16) + 1))
+    facts.ram = facts.ram or tuple(sorted(ranges))
+
+
+def _meminfo(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    said = {name: int(kb) for name, kb in re.findall(r"^([A-Za-z()_]+): +(\d{1,15}) kB", text.content, re.MULTILINE)}
+    facts.mem_total_kb = facts.mem_total_kb or said.get("MemTotal")
+    for name in IN_USE:
+        if name in said:
+            facts.in_use.setdefault(name, said[name])
+
+
+def _slabinfo(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    whole = "\n".join(line.rstrip() for line in text.content.rstrip().splitlines()) + "\n"
+    facts.caches = facts.caches or slabinfo.parse(whole)
+
+
+def _cpuinfo(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    cpus = len(re.findall(r"^processor\s*: \d+", text.content, re.MULTILINE))
+    facts.cpus = facts.cpus or cpus or None
+    if facts.arch is None and re.search(r"^vendor_id\s*:", text.content, re.MULTILINE):
+        if not re.search(r"^flags\s*:.*\blm\b", text.content, re.MULTILINE):
+            raise SurveyError(text.path, "be of a CPU of 64 bits", "no lm among its flags")
+        facts.arch = "x86-64"
+    elif facts.arch is None and re.search(r"^CPU implementer", text.content, re.MULTILINE):
+        facts.arch = "arm64"
+
+
+def _uname(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    said = _UNAME.search(text.content)
+    if said is None:
+        raise SurveyError(text.path, "be what uname -a says", ascii(text.content[:60]), line=1)
+    facts.release = facts.release or said[2]
+    machine = next((word for word in said[0].split() if word in ARCHES or _BITS_32.match(word)), said[3])
+    facts.arch = facts.arch or _arch(machine, text.path)
+
+
+def _arch(machine: str, path: str) -> Arch:
+    if _BITS_32.match(machine):
+        raise SurveyError(path, "be of a kernel of 64 bits", machine)
+    if machine not in ARCHES:
+        raise SurveyError(path, "be of an x86-64 or an arm64 machine", machine)
+    return ARCHES[machine]
+
+
+def _version(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    said = _VERSION.search(text.content)
+    if said is not None:
+        facts.release = facts.release or said[1]
+
+
+def _config(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    for line in text.content.splitlines():
+        said = _OPTION.match(line.strip())
+        if said is not None:
+            facts.options.setdefault(said[1].removeprefix("CONFIG_"), (said[2] or "n").strip('"'))
+    options = facts.options
+    if not options:
+        raise SurveyError(text.path, "be a kernel's config", "no line CONFIG_NAME=VALUE")
+    if options.get("64BIT", "y") == "n" or options.get("X86_32") == "y" or options.get("ARM") == "y":
+        raise SurveyError(text.path, "be of a kernel of 64 bits", "CONFIG_64BIT is not set")
+    if "y" in (options.get("X86_64"), options.get("ARM64")):
+        facts.arch = facts.arch or ("x86-64" if options.get("X86_64") == "y" else "arm64")
+    elif options.get("64BIT") == "y":
+        raise SurveyError(text.path, "be of an x86-64 or an arm64 kernel", "neither CONFIG_X86_64 nor CONFIG_ARM64")
+    pages = {"ARM64_4K_PAGES": 4096, "ARM64_16K_PAGES": 16384, "ARM64_64K_PAGES": 65536}
+    facts.page_size = facts.page_size or next((size for name, size in pages.items() if options.get(name) == "y"), None)
+    head = re.search(r"Linux/\S+ (\d+\.\d+\S*) Kernel Configuration", text.content)
+    facts.release = facts.release or (head[1] if head else None)
+
+
+def _sysctl(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    facts.sysctls.setdefault(text.kind, _numbers(text.content))
+
+
+def _sysctls(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    for line in text.content.splitlines():
+        said = _SYSCTL.match(line.strip())
+        if said is not None and said[1] in SYSCTLS:
+            facts.sysctls.setdefault(said[1], _numbers(said[2]))
+
+
+def _numbers(words: str) -> tuple[int, ...]:
+    numbers = words.split()
+    if not numbers or not all(word.isdigit() and len(word) < 12 for word in numbers):
+        raise ValueError(f"{shown(words.strip())} is no number")
+    return tuple(map(int, numbers))
+
+
+def _thp(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    said = _CHOSEN.search(text.content)
+    if said is not None and said[1] in ("always", "madvise", "never"):
+        facts.thp = facts.thp or said[1]
+
+
+def _online(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    last = re.findall(r"\d{1,5}", text.content)
+    if last:
+        facts.cpus = int(last[-1]) + 1
+
+
+def _page_size(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    facts.page_size = facts.page_size or int(text.content)
+
+
+_READERS: dict[str, Callable[[Facts, _Files, Text, int | None], None]] = {
+    "buddyinfo": _buddyinfo,
+    "pagetypeinfo": _pagetypeinfo,
+    "zoneinfo": _zoneinfo,
+    "log": _log,
+    "iomem": _iomem,
+    "meminfo": _meminfo,
+    "slabinfo": _slabinfo,
+    "cpuinfo": _cpuinfo,
+    "uname": _uname,
+    "version": _version,
+    "config": _config,
+    "sysctls": _sysctls,
+    "thp": _thp,
+    "online": _online,
+    "page_size": _page_size,
+    **dict.fromkeys(SYSCTLS, _sysctl),
+}

@@ -1,0 +1,319 @@
+"""From the facts of a machine to a config file of it and its state, with everything that is assumed listed in the file.
+
+The file is a study with a small workload, so that `kmsim check` and `kmsim run` take it as it is; named in place of a
+machine, it gives its machine. What is simulated is the newest built-in release; `recorded_release` says which it was.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+from kmsim.config.memory_map import Arch
+from kmsim.config.releases import series_of
+from kmsim.mm.kernels import NEWEST_RELEASE
+from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mmzone import MIGRATETYPE_NAMES, ZONE_NAMES
+from kmsim.mm.zone_setup import zone_batchsize
+from kmsim.procfs.typed_lists import HIGHATOMIC, TypedLists, ZoneLists, of_node
+from kmsim.survey.facts import Facts, ZoneFacts
+from kmsim.survey.layout import PIECES_MAX, Machine, Shape, joined, reserve, shapes_of, zone_ends
+from kmsim.survey.marks import Marked, ratios_of, reserve_of
+from kmsim.survey.options import largest_order, not_modelled, set_by
+from kmsim.survey.texts import SurveyError
+from kmsim.text import nr_of
+
+CPUS_MAX = 256
+PTE_SHIFT = 3  # a page of 8-byte entries maps a huge page
+ORDERS_64K = 14  # with 64 KiB pages and THP
+ORDERS_16K = 12
+
+
+class Wishes(NamedTuple):
+    """What the user says of the machine: it comes before what the texts say."""
+
+    node: int | None = None
+    memory: int | None = None  # bytes
+    arch: Arch | None = None
+
+
+class Found(NamedTuple):
+    """A machine: its keys, and what was assumed."""
+
+    machine: dict[str, Any]
+    notes: list[str]
+    sources: list[str]
+
+
+def found_machine(facts: Facts, wishes: Wishes) -> Found:
+    """The machine of the facts; SurveyError where they are not enough for one."""
+    where = facts.sources[0]
+    if not facts.zones and facts.lists is None:
+        raise SurveyError(where, "say what memory there is", "no zone and no free list")
+    node = _node(facts, wishes, where)
+    lists = None if facts.lists is None else of_node(facts.lists, node)
+    kind = _kind(facts, lists, wishes, where)
+    if lists is not None and lists.nr_orders - 1 != kind.max_page_order:
+        raise SurveyError(where, f"have {kind.max_page_order + 1} orders", f"{lists.nr_orders}")
+    try:
+        shapes = shapes_of(facts, node, kind, wishes.memory)
+        reserved = _reserved(facts, shapes, lists, kind)
+    except ValueError as error:
+        raise SurveyError(where, "be of one machine", str(error)) from None
+    machine: dict[str, Any] = {"name": "machine", "kernel_release": NEWEST_RELEASE}
+    if facts.release is not None:
+        machine["recorded_release"] = facts.release
+    machine |= {"arch": kind.arch, "page_size": f"{1 << kind.page_shift >> 10}KiB"}
+    machine |= _orders(facts, kind)
+    machine["cpus"] = kind.cpus
+    machine["memory_map"] = [_range(piece, kind) for piece in joined([p for shape in shapes for p in shape.ram])]
+    ends = zone_ends(shapes, kind)
+    if ends is not None:
+        machine["zone_ends"] = {name: _size(end) for name, end in zip(ZONE_NAMES[:3], ends, strict=True)}
+    machine["reserved"] = [_range(piece, kind) | {"name": f"reserved-{n}"} for n, piece in enumerate(reserved)]
+    machine["released"] = []
+    for path, value in set_by(facts.options).items():
+        machine.setdefault(path[0], {})[path[1]] = value
+    marks = _sysctls(facts, shapes, kind, node, machine)
+    if lists is not None:
+        machine["state"] = {"free_lists": [_zone_state(facts, zone, marks, kind) for zone in lists.zones]}
+    else:
+        facts.notes.append("no free lists are said: the machine is freshly booted (assumed)")
+    return Found(machine, _notes(facts, lists), facts.sources)
+
+
+def _node(facts: Facts, wishes: Wishes, where: str) -> int:
+    nodes = sorted({node for node, _ in facts.zones} | set([] if facts.lists is None else facts.lists.nodes))
+    if wishes.node is not None and wishes.node not in nodes:
+        raise SurveyError(where, f"have node {wishes.node}", f"nodes {', '.join(map(str, nodes))}")
+    node = nodes[0] if wishes.node is None else wishes.node
+    if len(nodes) > 1:
+        facts.notes.append(f"of the nodes {', '.join(map(str, nodes))} node {node} is simulated, with all CPUs; --node")
+    return node
+
+
+def _kind(facts: Facts, lists: TypedLists | None, wishes: Wishes, where: str) -> Machine:
+    """Architecture, page size, largest order and CPUs."""
+    nr_orders = None if lists is None else lists.nr_orders
+    page_size = facts.page_size
+    if page_size is None:
+        page_size = _page_size(facts, nr_orders)
+        facts.notes.append(f"pages of {page_size >> 10} KiB (assumed)")
+    arch = wishes.arch or facts.arch
+    if arch is None:
+        arch = _arch(facts, page_size)
+        facts.notes.append(f"architecture {arch}, by its zones (assumed); --arch")
+    if arch == "x86-64" and page_size != 4096:
+        raise SurveyError(where, "have pages of 4 KiB on x86-64", f"{page_size >> 10} KiB")
+    release = None if facts.release is None else series_of(facts.release)
+    order = nr_orders - 1 if nr_orders is not None else largest_order(facts.options, release)
+    if order is None:
+        order = {4096: 10, 16384: 11}.get(page_size, 13)
+        facts.notes.append(f"largest order {order} (assumed)")
+    cpus = facts.cpus
+    if cpus is None:
+        cpus = facts.cpus_at_least
+        facts.notes.append(f"{nr_of(cpus, 'CPU')}, the fewest that it can have (assumed)")
+    if cpus > CPUS_MAX:
+        facts.notes.append(f"{cpus} CPUs, of which {CPUS_MAX} are simulated")
+    shift = page_size.bit_length() - 1
+    pageblock = None if lists is None else lists.pageblock_order
+    if pageblock is None:
+        pageblock = min(shift - PTE_SHIFT, order)
+        facts.notes.append(f"pageblocks of order {pageblock} (assumed)")
+    return Machine(arch, shift, order, pageblock, min(cpus, CPUS_MAX))
+
+
+def _page_size(facts: Facts, nr_orders: int | None) -> int:
+    """The page size that fits: MemTotal over managed pages, or the number of orders."""
+    managed = sum(zone.managed or 0 for zone in facts.zones.values())
+    if managed and facts.mem_total_kb:
+        return min((4096, 16384, 65536), key=lambda size: abs(managed * (size >> 10) - (facts.mem_total_kb or 0)))
+    return {ORDERS_64K: 65536, ORDERS_16K: 16384}.get(nr_orders or 0, 4096)
+
+
+def _arch(facts: Facts, page_size: int) -> Arch:
+    """By the zones: only arm64 has larger pages, and only x86 a zone DMA of 16 MiB beside DMA32."""
+    if page_size != 4096:
+        return "arm64"
+    names = {name for _, name in facts.zones} | {z.zone for z in (facts.lists.zones if facts.lists else ())}
+    dma = next((z for z in facts.zones.values() if z.name == "DMA"), None)
+    free = max((z.nr_pages for z in (facts.lists.zones if facts.lists else ()) if z.zone == "DMA"), default=0)
+    large = (dma.present or 0 if dma else free) > (16 << 20) // page_size
+    return "arm64" if large or ("DMA" in names and "DMA32" not in names and len(names) > 1) else "x86-64"
+
+
+def _reserved(facts: Facts, shapes: list[Shape], lists: TypedLists | None, kind: Machine) -> list[PfnRange]:
+    """What the boot keeps of the zones."""
+    of_name = {} if lists is None else {zone.zone: zone for zone in lists.zones}
+    names, there = sorted(of_name), sorted(shape.name for shape in shapes)
+    if lists is not None and names != there:
+        raise ValueError(f"free lists of zones {', '.join(names)}, where the zones are {', '.join(there)}")
+    pieces: list[PfnRange] = []
+    for shape in shapes:
+        pieces += reserve(shape, of_name.get(shape.name), kind)
+    if any(shape.present > shape.managed for shape in shapes):
+        facts.notes.append("where the reserved pages lie (assumed)")
+    if len(pieces) > PIECES_MAX:
+        facts.notes.append(f"of {len(pieces)} reserved pieces the {PIECES_MAX} largest are kept (assumed)")
+        pieces = sorted(sorted(pieces, key=lambda piece: piece.start - piece.end)[:PIECES_MAX])
+    return pieces
+
+
+def _orders(facts: Facts, kind: Machine) -> dict[str, Any]:
+    """Orders, and what of huge pages they say."""
+    pmd_order = kind.page_shift - PTE_SHIFT
+    thp = facts.options.get("TRANSPARENT_HUGEPAGE", "y") == "y" and kind.max_page_order >= pmd_order
+    hugetlb = facts.options.get("HUGETLB_PAGE", "y") == "y"
+    if kind.pageblock_order > pmd_order:
+        thp = hugetlb = False
+        facts.notes.append("no huge pages, as pageblocks are larger than one (assumed)")
+    keys: dict[str, Any] = {"max_page_order": kind.max_page_order, "pageblock_order": kind.pageblock_order}
+    if not thp:
+        keys["thp"] = {"built_in": False}
+    elif facts.thp is not None:
+        keys["thp"] = {"enabled": facts.thp}
+    if not hugetlb:
+        keys["hugetlb"] = False
+    return keys
+
+
+def _sysctls(
+    facts: Facts, shapes: list[Shape], kind: Machine, node: int, machine: dict[str, Any]
+) -> dict[str, tuple[int, int, int]]:
+    """Write the sysctls; return marks that no sysctls give."""
+    zones = [zone for zone in facts.zones.values() if zone.node == node and zone.present]
+    sysctl: dict[str, Any] = {}
+    said = facts.sysctls
+    for name in ("watermark_boost_factor", "percpu_pagelist_high_fraction"):
+        if name in said:
+            sysctl[name] = said[name][0]
+    kbytes, scale = (said.get(name, (None,))[0] for name in ("min_free_kbytes", "watermark_scale_factor"))
+    left: dict[str, tuple[int, int, int]] = {}
+    managed = {shape.name: shape.managed for shape in shapes}
+    marked = [Marked(zone.name, managed[zone.name], zone.marks) for zone in zones if zone.marks is not None]
+    reserve = reserve_of(marked, kind.page_shift, kbytes, scale) if len(marked) == len(shapes) else None
+    if reserve is not None:
+        sysctl["min_free_kbytes"], sysctl["watermark_scale_factor"] = reserve
+    elif marked:
+        left = {zone.name: zone.marks for zone in marked}
+        facts.notes.append("the marks are set in the state: no sysctls of the simulated kernel give them")
+    if kbytes is not None and "min_free_kbytes" not in sysctl:
+        sysctl["min_free_kbytes"] = kbytes
+    if not marked and kbytes is None:
+        facts.notes.append("marks as a boot sets them (assumed)")
+    ratios = ratios_of(zones, said.get("lowmem_reserve_ratio")) if zones else None
+    if ratios is not None:
+        sysctl["lowmem_reserve_ratio"] = list(ratios)
+    elif any(zone.protection for zone in zones):
+        facts.notes.append("lowmem reserves as lowmem_reserve_ratio 256 256 32 0 gives them (assumed)")
+    if sysctl:
+        machine["sysctl"] = sysctl
+    _batch(facts, zones, kind, machine)
+    return left
+
+
+def _batch(facts: Facts, zones: list[ZoneFacts], kind: Machine, machine: dict[str, Any]) -> None:
+    """The batch of per-CPU lists, where it is not what the simulated kernel finds."""
+    largest = max((zone for zone in zones if zone.batch), key=lambda zone: zone.managed or 0, default=None)
+    if largest is not None and largest.batch != zone_batchsize(largest.managed or 0, kind.page_shift):
+        machine.setdefault("pcp", {})["batch"] = largest.batch
+        facts.notes.append(f"the batch of zone {largest.name}, {largest.batch}, is that of all zones (assumed)")
+
+
+def _zone_state(facts: Facts, zone: ZoneLists, marks: dict[str, tuple[int, int, int]], kind: Machine) -> dict[str, Any]:
+    """One zone of the state."""
+    said = facts.zones.get((zone.node, zone.zone))
+    free = {name: list(zone.nr_free[name]) for name in MIGRATETYPE_NAMES if any(zone.nr_free.get(name, ()))}
+    state: dict[str, Any] = {"zone": zone.zone, "free": free}
+    pageblocks = dict(zone.pageblocks)
+    if said is not None and said.reserved_highatomic is not None and HIGHATOMIC not in pageblocks:
+        pageblocks[HIGHATOMIC] = said.reserved_highatomic >> kind.pageblock_order
+    if pageblocks:
+        state["pageblocks"] = pageblocks
+    if said is not None and said.boost:
+        state["boost"] = said.boost
+    if zone.zone in marks:
+        state["watermarks"] = dict(zip(("min", "low", "high"), marks[zone.zone], strict=True))
+    return state
+
+
+def _notes(facts: Facts, lists: TypedLists | None) -> list[str]:
+    """All that is assumed, and all that is left out."""
+    notes = [*facts.notes, *([] if lists is None else lists.notes), *not_modelled(facts.options)]
+    if facts.release is None:
+        notes.append(f"the release is not said; {NEWEST_RELEASE} is simulated")
+    elif series_of(facts.release) != series_of(NEWEST_RELEASE):
+        notes.append(f"recorded on Linux {facts.release}; what {NEWEST_RELEASE} does is simulated (assumed)")
+    in_lists = sum(zone.in_pcp_lists for zone in facts.zones.values())
+    if in_lists:
+        notes.append(f"{in_lists:,} pages in per-CPU lists count as in use: these lists start empty")
+    used = ", ".join(f"{name} {kb:,} kB" for name, kb in facts.in_use.items() if kb)
+    if used:
+        notes.append(f"in use, and not simulated as such: {used}")
+    if facts.caches:
+        pages = sum(cache.num_slabs * cache.pagesperslab for cache in facts.caches)
+        notes.append(f"{len(facts.caches)} slab caches with {pages:,} pages of slabs: in use, not simulated as such")
+    return list(dict.fromkeys(notes))
+
+
+def _size(value: int) -> str:
+    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if value and not value & ((1 << shift) - 1):
+            return f"{value >> shift}{unit}"
+    return f"{value}B"
+
+
+def _range(piece: PfnRange, kind: Machine) -> dict[str, Any]:
+    shift = kind.page_shift
+    return {"start": _size(piece.start << shift), "size": _size((piece.end - piece.start) << shift)}
+
+
+def text_of(found: Found) -> str:
+    """The file."""
+    head = ["# Written by `kmsim machine` from:", *(f"#   {_plain(source)}" for source in found.sources)]
+    lines = [*head, "machine:"]
+    notes = [f"    - {_quoted(note)}" for note in found.notes]
+    if notes:
+        lines += ["  notes:  # what is assumed, and what is not simulated", *notes]
+    for key, value in found.machine.items():
+        lines += _entry(key, value, 2)
+    lines += ["workload:", "  threads:", "    - {name: app, operations: 1000}", ""]
+    return "\n".join(lines)
+
+
+def _entry(key: str, value: Any, indent: int) -> list[str]:
+    pad = " " * indent
+    if isinstance(value, dict) and any(isinstance(inner, list | dict) for inner in value.values()):
+        inner = [line for name, entry in value.items() for line in _entry(name, entry, indent + 2)]
+        return [f"{pad}{key}:", *inner]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        lines = [f"{pad}{key}:"]
+        for entry in value:
+            if any(isinstance(inner, list | dict) for inner in entry.values()):
+                first, *rest = [line for name, inner in entry.items() for line in _entry(name, inner, indent + 4)]
+                lines += [f"{pad}  - {first.strip()}", *rest]
+            else:
+                lines.append(f"{pad}  - {_flow(entry)}")
+        return lines
+    return [f"{pad}{key}: {_flow(value)}"]
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (
+        _quoted(value)
+        if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9]+[A-Za-z0-9-]*", value)
+        else str(value)
+    )
+
+
+def _quoted(text: str) -> str:
+    return '"' + _plain(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
