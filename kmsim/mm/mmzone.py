@@ -199,6 +199,7 @@ context_t = np.dtype(
             ("pcp", np.int64),  # the per-CPU lists that are being drained
             ("pindex", np.int64),
             ("to_check", np.int64),  # pages of `pfn` that are checked when no lock is held any more
+            ("to_zero", np.int64),  # are the new pages zeroed?
             ("page_list", np.int64),  # its list head in `pages`, for the bulk interfaces
             ("chain_next", np.int64),  # of a chain that is being freed: the next page (see mm.page_chain)
             ("chain_tail", np.int64),
@@ -232,6 +233,8 @@ class Params(NamedTuple):
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it
     watermark_boost_factor: int = 15000
+    init_on_alloc: bool = False  # boot option: new pages and objects are zeroed, whoever asks for them
+    init_on_free: bool = False  # boot option: pages and objects are zeroed when they are freed
     mobility_disabled: bool = False  # page_group_by_mobility_disabled
     nr_frames: int = 0
     nr_nodes: int = 1

@@ -54,6 +54,7 @@ kmem_cache_t = np.dtype(
         [
             ("object_size", np.int64),
             ("slot_size", np.int64),  # kernel: size
+            ("wiped_bytes", np.int64),  # that init_on_free zeroes of an object; 0: neither it nor init_on_alloc may
             ("order", np.int64),
             ("objects", np.int64),
             ("min_order", np.int64),
@@ -364,10 +365,10 @@ def _set_up_cache(cache: np.void, geometry: Geometry) -> None:
     """A cache without slabs."""
     assert 0 < geometry.objects <= END, "more objects in a slab than a link can name"
     assert geometry.min_objects <= geometry.objects, "the smallest slab is larger than the usual one"
-    for name in ("object_size", "order", "objects", "min_order", "min_objects", "min_partial", "cpu_partial_slabs"):
+    sizes = ("object_size", "order", "objects", "min_order", "min_objects", "min_partial", "cpu_partial_slabs")
+    for name in (*sizes, "has_ctor", "wiped_bytes"):
         cache[name] = getattr(geometry, name)
     cache["slot_size"] = geometry.size
-    cache["has_ctor"] = geometry.has_ctor
     cache["nr_chunks"] = _chunks(geometry)
     cache["allocflags"] = (
         GFP_COMP
