@@ -11,8 +11,9 @@ from typing import Any
 
 from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_FLAGS
-from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, ZONE_NAMES, Machine, pcps_of_zone, populated_zones
+from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, ZONE_NAMES, Machine, pcps_of_zone
 from kmsim.mm.page_alone import alloc_pages
+from kmsim.mm.zone_names import populated_zones
 from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import build_machine, is_cut
 from kmsim.validate.report import Section, skipped

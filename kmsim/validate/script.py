@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine, zone_names
+from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import order_of_pcp_list, walk
+from kmsim.mm.zone_names import zone_names
 from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import RawState, build_machine, has_lists, is_cut
 from kmsim.validate.compare import differences, machine_items, recorded_items

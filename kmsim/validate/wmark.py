@@ -20,13 +20,13 @@ from kmsim.mm.mmzone import (
     WMARK_MIN,
     ZONE_NAMES,
     Machine,
-    name_on_node,
     new_machine,
     node_zone,
     pcps_of_zone,
 )
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 from kmsim.mm.watermark import zone_watermark_ok
+from kmsim.mm.zone_names import name_on_node
 from kmsim.procfs.recorded import Recording, integer, integers
 from kmsim.procfs.recorded_state import FRAMES_MAX, lay_out_nodes, params_of
 from kmsim.validate.report import Section, skipped

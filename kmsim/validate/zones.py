@@ -17,12 +17,11 @@ from kmsim.mm.mmzone import (
     ZONE_DMA32,
     ZONE_NAMES,
     Machine,
-    name_on_node,
     new_machine,
     node_zone,
     pcps_of_zone,
-    zone_names,
 )
+from kmsim.mm.zone_names import name_on_node, zone_names
 from kmsim.mm.zone_setup import (
     MIN_PERCPU_PAGELIST_HIGH_FRACTION,
     Sysctl,

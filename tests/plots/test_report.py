@@ -377,6 +377,7 @@ def test_figures_without_room_and_files_that_are_none_are_said(tmp_path: Path, m
         "data of figure cost: no room; they are figures/cost.csv",
         "figure latency: no room for its 224 bytes; it is figures/latency.png",
         "figure text: the file is not a PNG",
+        "figure tail: no run yields what it shows",
     ]
 
 
