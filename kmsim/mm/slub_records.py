@@ -11,8 +11,7 @@ Words, here and in every `slub` module:
 An allocated object's link is IN_USE plus the number of the CPU that allocated it, so a double free is found
 in one step, and a free knows whose cache the object's line was in. A slab and its range of numbers are
 recycled when its pages are freed, among caches with equally long ranges: so there are never more of them than
-pages for them, in the zones that are set up when `new_slub` is called. Memory: 32 bytes a slab, 2 bytes an
-object, half a byte an object for its chunk.
+pages for them, in the zones that are set up when `new_slub` is called. Memory: 32 bytes a slab, 2.5 an object.
 
 Invariant (recounted by `mm.slub_recount`): the links from `freelist` name objects - inuse different objects;
 a cpu slab's own free list holds other objects of that slab, which count as in use, as in the kernel. Lock
