@@ -33,7 +33,7 @@ from kmsim.validate.replay import (
     free_frames,
     replay,
 )
-from kmsim.validate.report import Section, skipped
+from kmsim.validate.report import Section, cut_section, skipped
 
 NR_COLUMNS = 9
 
@@ -45,7 +45,7 @@ def script_sections(recording: Recording, name: str) -> list[Section]:
     cpu = integer(script, name, "cpu", 0, recording.nr_cpus - 1)
     start = script.get("mid") or script["before"]
     if is_cut(start):
-        return [skipped(name, "its first state has a list that was too long to be recorded whole")]
+        return [cut_section(name)]
     try:
         m = build_machine(recording, start)
     except RecordingError as error:
