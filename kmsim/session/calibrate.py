@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from kmsim.session.console import compiling, stderr, stdout
+from kmsim.units import PS_PER_NS
 
 if TYPE_CHECKING:
-    from kmsim.study.calibrate import Calibration, Compared, Fitted
+    from kmsim.study.calibrate import Calibration, Compared
 
 NINE_OF_TEN = 0.9
 
@@ -25,10 +26,11 @@ def calibrate_and_show(
     """Fit, print prices and errors, and write the list; NotAResult or ConfigError where something cannot be."""
     from kmsim.config.asked import asked_file
     from kmsim.output import check_file, write_file
-    from kmsim.study.calibrate import Asked, calibrate, name_of, price_list
+    from kmsim.study.calibrate import calibrate, name_of, price_list
     from kmsim.study.measured import held_out, read_points
+    from kmsim.study.point_runs import PointRuns
 
-    asked = Asked(
+    runs = PointRuns(
         *(
             str(asked_file(kind, name, command="calibrate", argument=argument).resolve())
             for kind, name, argument in (("machines", machine, "MACHINE"), ("costs", costs, "--costs"))
@@ -44,13 +46,15 @@ def calibrate_and_show(
             stderr.print(line, markup=False, soft_wrap=True)
 
     with compiling(quiet=as_json):
-        found = calibrate(asked, points, held, say)
+        found = calibrate(runs, points, held, say)
     if out is not None:
         write_file(out, price_list(found, name_of(out), str(file)).encode())
     if as_json:
-        print(json.dumps(facts(found), indent=2))
+        print(json.dumps(facts(found, str(file)), indent=2))
         return
     stdout.print(table_of_prices(found))
+    for line in sums_of(found):
+        stdout.print(line, markup=False, soft_wrap=True)
     stdout.print(table_of_points(found))
     for line in errors_of(found):
         stdout.print(line, markup=False, soft_wrap=True)
@@ -58,9 +62,11 @@ def calibrate_and_show(
         stdout.print(f"written to {out}; a study names it as costs: {out}", markup=False, soft_wrap=True)
 
 
-def facts(found: Calibration) -> dict[str, Any]:
-    """The same for scripts."""
-    columns = ("workload", "order", "bytes", "cpus", "operation", "blocks", "ns", "error_percent")
+def facts(found: Calibration, source: str) -> dict[str, Any]:
+    """The same for scripts; `source`: what was fitted to."""
+    from kmsim.study.calibrate import source_of
+
+    columns = ("workload", "order", "bytes", "cpus", "operation", "blocks", "gfp", "ns", "error_percent")
     points = [
         {
             **{name: getattr(one.point, name) for name in columns},
@@ -72,8 +78,12 @@ def facts(found: Calibration) -> dict[str, Any]:
     ]
     return {
         "costs": found.costs.name,
-        "prices": [price._asdict() for price in found.prices],
+        "prices": [price._asdict() | {"source": source_of(price, source)} for price in found.prices],
+        "kept": [
+            {"name": name, "ns": price.value / PS_PER_NS, "source": price.source} for name, price in found.kept.items()
+        ],
         "points": points,
+        "findings": found.findings,
         "errors": {name: _spread(errors) for name, errors in errors_by_name(found).items()},
     }
 
@@ -84,17 +94,17 @@ def table_of_prices(found: Calibration) -> Table:
     table.add_column("price", no_wrap=True)
     for name in (found.costs.name, "fitted", "95 % interval"):
         table.add_column(escape(name), justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("known", no_wrap=True)
     for price in found.prices:
         interval = f"{price.low:.3g} to {price.high:.3g}"
-        table.add_row(price.name, f"{price.start:.4g}", f"{price.ns:.4g}", interval, _remark(price))
+        known = "no price" if price.bound else "in a sum" if price.partners else ""
+        table.add_row(price.name, f"{price.start:.4g}", f"{price.ns:.4g}", interval, known)
     return table
 
 
-def _remark(price: Fitted) -> str:
-    """What must be known of a price beside its interval."""
-    remarks = [f"only in a sum with {', '.join(price.partners)}"] if price.partners else []
-    return "; ".join([*remarks, *(["on the bound of its range: no price"] if price.on_bound else [])])
+def sums_of(found: Calibration) -> list[str]:
+    """With which others a price is known."""
+    return [f"{price.name}: only in a sum with {', '.join(price.partners)}" for price in found.prices if price.partners]
 
 
 def table_of_points(found: Calibration) -> Table:
@@ -132,7 +142,8 @@ def errors_of(found: Calibration) -> list[str]:
             of = _spread(errors)
             text = f"median error {of['median']:.1f} %, nine of ten within {of['nine_of_ten']:.1f} %"
             lines.append(f"{len(errors)} points {name}: {text}, worst {of['worst']:.1f} %")
-    return [*lines, f"all other prices are those of {found.costs.name}: the points do not tell them"]
+    kept = f"{len(found.kept)} prices stay as in {found.costs.name}, which the points do not tell"
+    return [*lines, f"{kept}: {', '.join(found.kept)}", *(f"finding: {line}" for line in found.findings)]
 
 
 def _spread(errors: list[float]) -> dict[str, float]:

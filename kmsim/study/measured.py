@@ -6,6 +6,7 @@ A row is the mean of one kind of operation of one benchmark:
     cpus            the benchmark runs on the first so many CPUs
     operation       alloc, free, or pair, the sum of both; empty: as the word has it
     blocks          how many each thread takes of get, put and rand; empty: as the workload has it
+    gfp             the request's flags; empty: as the workload has it
     ns              the mean, in nanoseconds
     error_percent   its error bar: one standard error, in percent of the mean
 All columns but `workload`, `cpus`, `ns` and `error_percent` may be left out. Lines that begin with # are comments.
@@ -15,6 +16,7 @@ Leaves out how the points are fitted (`study.calibrate`).
 from __future__ import annotations
 
 import csv
+import json
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -30,9 +32,10 @@ POINTS_MAX = 1000
 CPUS_MAX = 256
 NUMBER_MAX = 1e15
 PAIR = "pair"
+GFP = "GFP_KERNEL"
 KINDS = {"alloc": ("alloc",), "free": ("free",), PAIR: ("alloc", "free")}
 NEEDED = ("workload", "cpus", "ns", "error_percent")
-COLUMNS = ("workload", "order", "bytes", "cpus", "operation", "blocks", "ns", "error_percent")
+COLUMNS = ("workload", "order", "bytes", "cpus", "operation", "blocks", "gfp", "ns", "error_percent")
 VMALLOCS = 2000  # of a benchmark: enough that some purges are among them
 
 
@@ -71,9 +74,11 @@ class Point(NamedTuple):
     cpus: int
     operation: str
     blocks: int | None
+    gfp: str
     ns: float
     error_percent: float
     run: Run
+    where: str  # its file and line
 
     @property
     def curve(self) -> str:
@@ -132,28 +137,22 @@ def _point(row: Mapping[str, str], path: Path, where: str) -> Point:
     if not cpus:
         raise NotAResult(f"{where}: cpus: must be at least 1")
     ns, error = _number(row, "ns", where), _number(row, "error_percent", where)
-    size = order if nr_bytes is None else nr_bytes
-    run = _run(workload, path, size, cpus, blocks)
-    return Point(workload, order, nr_bytes, cpus, operation, blocks, ns, error, run)
-
-
-def _run(workload: str, path: Path, size: int | None, cpus: int, blocks: int | None) -> Run:
-    """The run behind a point; `size` is an order for pages, else bytes."""
-    word = WORDS.get(workload)
+    gfp = row.get("gfp", "")
+    if gfp and word is None:
+        raise NotAResult(f"{where}: gfp: must be empty for {workload[:80]}")
     thread = "workload.threads[0]"
     sets = [f"{thread}.cpus={list(range(cpus))}"]
     if word is None:
         file = path.parent / workload
-        return Run(file, tuple(sets))
-    if word.api:
-        sets.append(f"{thread}.requests[0]={{api: {word.api}, bytes: {size}B}}")
     else:
-        sets.append(f"{thread}.requests[0].order={size}")
-    if word.api == "vmalloc":
-        sets.append(f"{thread}.operations={VMALLOCS}")
-    if blocks is not None:
-        sets.append(f"{thread}.live={blocks}")
-    return Run(shipped_file("workloads", word.stem), tuple(sets))
+        file = shipped_file("workloads", word.stem)
+        request = {"api": word.api, "bytes": f"{nr_bytes}B"} if word.api else {"order": order}
+        sets.append(f"{thread}.requests={json.dumps([{**request, 'gfp': gfp or GFP}])}")
+        if word.api == "vmalloc":
+            sets.append(f"{thread}.operations={VMALLOCS}")
+        if blocks is not None:
+            sets.append(f"{thread}.live={blocks}")
+    return Point(workload, order, nr_bytes, cpus, operation, blocks, gfp, ns, error, Run(file, tuple(sets)), where)
 
 
 def _whole(row: Mapping[str, str], name: str, most: int, where: str) -> int | None:

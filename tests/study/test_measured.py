@@ -31,17 +31,25 @@ def test_each_row_is_a_point_and_names_its_run(tmp_path: Path) -> None:
     assert (repeat.operation, repeat.run.file.stem) == ("pair", "llfree-repeat")
     assert get.run.sets == (
         "workload.threads[0].cpus=[0]",
-        "workload.threads[0].requests[0].order=0",
+        'workload.threads[0].requests=[{"order": 0, "gfp": "GFP_KERNEL"}]',
         "workload.threads[0].live=1000",
     )
-    assert kmalloc.run.sets[1] == "workload.threads[0].requests[0]={api: kmalloc, bytes: 256B}"
+    assert (
+        kmalloc.run.sets[1] == 'workload.threads[0].requests=[{"api": "kmalloc", "bytes": "256B", "gfp": "GFP_KERNEL"}]'
+    )
+    assert kmalloc.where == f"{tmp_path / 'points.csv'}:5"
     assert (mine.curve, mine.run.file) == ("mine.yaml pair", tmp_path / "mine.yaml")
     assert mine.run.sets == ("workload.threads[0].cpus=[0, 1, 2, 3]",)
 
 
 def test_columns_that_nobody_needs_may_be_left_out(tmp_path: Path) -> None:
     (point,) = points_of(tmp_path, "cpus,workload,ns,error_percent\n2,mine.yaml,10,1\n")
-    assert (point.order, point.bytes, point.operation) == (None, None, "pair")
+    assert (point.order, point.bytes, point.operation, point.gfp) == (None, None, "pair", "")
+
+
+def test_a_request_may_have_other_flags(tmp_path: Path) -> None:
+    (point,) = points_of(tmp_path, "workload,order,cpus,gfp,ns,error_percent\nget,2,1,GFP_KERNEL|__GFP_COMP,10,1\n")
+    assert point.run.sets[1] == 'workload.threads[0].requests=[{"order": 2, "gfp": "GFP_KERNEL|__GFP_COMP"}]'
 
 
 HEAD = "workload,order,bytes,cpus,operation,blocks,ns,error_percent\n"
@@ -62,6 +70,7 @@ WRONG = [
     (HEAD + "get,0,,1,,,nan,5\n", ":2: ns: must be a number above 0, found 'nan'"),
     (HEAD + "get,0,,1,,,94,0\n", ":2: error_percent: must be a number above 0"),
     (HEAD + "repeat,0,,1,,10,94,5\n", ":2: blocks: must be empty for repeat"),
+    ("workload,cpus,gfp,ns,error_percent\nmine.yaml,1,GFP_ATOMIC,9,1\n", ":2: gfp: must be empty for mine.yaml"),
 ]
 
 
