@@ -205,6 +205,28 @@ def sensitivity(
 
 
 @app.command()
+def calibrate(
+    machine: Annotated[str, typer.Argument(help="A shipped machine, or the file of one.", metavar="MACHINE")],
+    points: Annotated[
+        Path, typer.Argument(help="What was measured, as CSV (see docs/calibrate.md).", metavar="POINTS")
+    ],
+    costs: Annotated[str, typer.Option(help="The price list to start from.")] = "xeon-gold-5320",
+    hold_out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="EXPR", help="Points that are not fitted: 'order=9', 'cpus>4, workload=get'."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=named, metavar="FILE", help="Write the price list here, in YAML.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Fit the prices of a machine to latencies measured on it; how well each is known, and how far points are off."""
+    from kmsim.session.calibrate import calibrate_and_show
+
+    calibrate_and_show(machine, costs, points, hold_out, out, as_json=json)
+
+
+@app.command()
 def plot(
     folder: Folder,
     figure: Annotated[Optional[list[str]], typer.Option(help="Draw only this one; may be repeated.")] = None,  # noqa: UP045

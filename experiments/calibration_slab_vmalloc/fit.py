@@ -1,38 +1,24 @@
 """Which prices fit P2, P3 and P4: for each machine's list, one value for each price and all rows at once.
 
 A benchmark runs alone, so that its time is the sum of what it does, each times its price. So: simulate each row
-once, and once more for each price, a little dearer; from these slopes a linear program finds the prices whose
-worst row is off least. Where no row is off by more than `ENOUGH`, prices stay near where the search starts: many
-differ little in what the rows see of them. A last simulation with the rounded prices is what is reported.
+once, and once more for each price, a little dearer; from these slopes a linear program (`kmsim.study.fit`) finds the
+prices whose worst row is off least. Where no row is off by more than `ENOUGH`, prices stay near where the search
+starts: many differ little in what the rows see of them. A last simulation with the rounded prices is what is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.optimize import linprog
 
-from experiments.calibration_slab_vmalloc.published import rows_of, simulated_ns
+from experiments.calibration_slab_vmalloc.published import Row, rows_of, simulated_ns
+from kmsim.study.fit import Floats, Model, Points, Range, least_worst_fit, slopes
 
 # The error, as a share of what was measured, below which nearness to the start decides.
 ENOUGH = {"e5-1650-v4": 0.1, "page-bench-2017": 0.1, "slab-test-3.19": 0.16, "graviton3": 0.1}
-NEARNESS = 0.02  # the weight of staying near the start, against the worst row's error
 STEP_NS = 1.0
-
-Floats = NDArray[np.float64]
-
-
-class Range(NamedTuple):
-    """A price that is fitted, in ns: where the search starts, and what is plausible."""
-
-    start: float
-    low: float
-    high: float
-
 
 # Starts: what xeon-gold-5320 has of pages, by the clock, and what was assumed of slabs and vmalloc.
 FITTED: dict[str, dict[str, Range]] = {
@@ -88,47 +74,30 @@ FITTED: dict[str, dict[str, Range]] = {
 }
 
 
-def slopes(points: pd.DataFrame, base: str, starts: dict[str, float], report: Callable[[str], None]) -> Any:
+def model_at(rows: list[Row], base: str, starts: dict[str, float]) -> tuple[Floats, Floats]:
     """What each row takes, in ns, with the prices where they start, and how it grows with each."""
-    at_start, matrix = [], []
-    for row in rows_of(points):
-        report(f"{row.costs}: {row.benchmark} {row.n}")
-        latency = simulated_ns(row, base, starts)
-        dearer = [simulated_ns(row, base, starts | {name: price + STEP_NS}) for name, price in starts.items()]
-        at_start.append(latency)
-        matrix.append([(other - latency) / STEP_NS for other in dearer])
-    return np.array(at_start), np.array(matrix)
+    names, x = list(starts), np.array(list(starts.values()))
+
+    def latencies(prices: Floats) -> Floats:
+        by_name = dict(zip(names, map(float, prices), strict=True))
+        return np.array([simulated_ns(row, base, by_name) for row in rows])
+
+    at_start = latencies(x)
+    return at_start, slopes(latencies, x, np.full(len(x), STEP_NS), at_start)
 
 
 def fit(points: pd.DataFrame, base: str, report: Callable[[str], None]) -> dict[str, float]:
     """The prices of one list, in ns, that fit all its rows best."""
     ranges = FITTED[base]
     starts = {name: price.start for name, price in ranges.items()}
-    at_start, slope = slopes(points, base, starts, report)
+    found = []
+    for row in rows_of(points):  # one after the other: a row's runs share what was simulated for it
+        report(f"{row.costs}: {row.benchmark} {row.n}")
+        found.append(model_at([row], base, starts))
+    latency, slope = (np.concatenate(parts) for parts in zip(*found, strict=True))
     measured = points["measured_ns"].to_numpy()
-    start = np.array(list(starts.values()))
-    fixed = (at_start - slope @ start) / measured
-    found = best(slope / measured[:, None], 1 - fixed, start, list(ranges.values()), ENOUGH[base])
-    return {name: float(f"{price:.3g}") for name, price in zip(starts, found, strict=True)}
-
-
-def best(share: Floats, wanted: Floats, start: Floats, ranges: list[Range], enough: float) -> Floats:
-    """The prices within their ranges for which `share @ prices` is nearest to `wanted`, in the worst row.
-
-    Unknowns: the prices, the worst error, and how far each price is from its start, as a share of that.
-    """
-    nr_rows, nr_prices = share.shape
-    one, none = np.ones((nr_rows, 1)), np.zeros((nr_rows, nr_prices))
-    far, here = np.diag(1 / start), np.zeros((nr_prices, 1))
-    above, below = np.hstack((share, -one, none)), np.hstack((-share, -one, none))
-    up, down = np.hstack((far, here, -np.eye(nr_prices))), np.hstack((-far, here, -np.eye(nr_prices)))
-    unit = np.ones(nr_prices)
-    bounds = [(price.low, price.high) for price in ranges] + [(enough, None)] + [(0.0, None)] * nr_prices
-    result = linprog(
-        np.concatenate((np.zeros(nr_prices), [1.0], NEARNESS / nr_prices * unit)),
-        A_ub=np.vstack((above, below, up, down)),
-        b_ub=np.concatenate((wanted, -wanted, unit, -unit)),
-        bounds=bounds,
+    at = Points(measured, np.full(len(measured), ENOUGH[base]))
+    prices = least_worst_fit(
+        Model(at, np.array(list(starts.values())), latency, slope), list(ranges.values()), ENOUGH[base]
     )
-    assert result.status == 0, result.message
-    return np.asarray(result.x[:nr_prices])
+    return dict(zip(starts, map(float, prices), strict=True))

@@ -4,19 +4,31 @@ The mechanism (``kmsim.mm``) counts steps; these prices turn them into time. A n
 in ``CostsConfig``, one in the shipped lists and one in ``configs/README.md``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kmsim.config.quantities import Model, Name, SomeText, Time, count, number, size
+from kmsim.config.quantities import Model, Name, SomeText, Time, WithOptions, count, number, refused, size
 from kmsim.config.responses import Api
+from kmsim.units import format_time
 
 
-class Price(Model):
-    """What one step costs, and where the number comes from (``assumed`` is an answer)."""
+class Price(WithOptions):
+    """What one step costs, where the number comes from (``assumed`` is an answer), and within what it is known."""
 
     value: Time
     source: SomeText
+    low: Time | None = Field(None, description="the lower end of the interval in which the true price lies")
+    high: Time | None = Field(None, description="the upper end")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        """An interval has two ends; it need not hold the value, which a study may set."""
+        if (self.low is None) != (self.high is None):
+            raise refused("comes_with", what="both low and high, or neither")
+        if self.low is not None and self.high is not None and self.high < self.low:
+            raise refused("span", low=format_time(self.low))
+        return self
 
 
 class Count(Model):

@@ -181,6 +181,8 @@ class MachineConfig(Model):
     vmalloc: VmallocConfig = VmallocConfig()
     check_pages: Bool = NEWEST.check_pages
     tails_written: Bool = NEWEST.tails_written
+    init_on_alloc: Bool = False
+    init_on_free: Bool = False
     timeslice: Annotated[int, time(TIME_UNITS["us"])] = 3 * TIME_UNITS["ms"]
     sysctl: SysctlConfig = SysctlConfig()
     state: State = Fresh()

@@ -26,6 +26,7 @@ from kmsim.config.parts import KeptParts
 from kmsim.config.study import PARTS, Study
 
 _NAMES = ("notes", "source", "kernel_release", "recorded_release")  # wherever they stand
+_INTERVAL = ("low", "high")  # of a price: within what it is known
 _NAMED = ("machine", "costs", "reserved", "released", "threads", "interrupts")  # whose `name` is only one
 
 Indices = tuple[int, ...]  # a level of each axis
@@ -125,10 +126,11 @@ def without_names(value: Any, noun: str) -> Any:
     if not isinstance(value, dict):
         return value
     named = noun in _NAMED
+    is_price = "source" in value and "value" in value
     kept = {
         key: without_names(entry, key)
         for key, entry in value.items()
-        if key not in _NAMES and not (named and key == "name")
+        if key not in _NAMES and not (named and key == "name") and not (is_price and key in _INTERVAL)
     }
     if noun == "workload":
         _by_place(kept, value)

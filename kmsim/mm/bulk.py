@@ -18,7 +18,7 @@ from kmsim.mm.numastat import zone_statistics
 from kmsim.mm.page_alloc import PAGES_DONE, REFILL, alloc_begin, free_begin, resume
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, pcp_trylock, rmqueue_bulk
-from kmsim.mm.prep_new_page import RUNG_BULK
+from kmsim.mm.prep_new_page import RUNG_BULK, is_to_be_zeroed
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zone_lines import read_count
@@ -43,6 +43,7 @@ def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> int
     context.gfp = gfp
     context.order = 0
     context.to_check = 0
+    context.to_zero = is_to_be_zeroed(m, gfp)
     context.zone = zone
     context.migratetype = gfp_migratetype(m, gfp)
     context.alloc_flags = ALLOC_WMARK_LOW

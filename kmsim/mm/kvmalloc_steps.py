@@ -2,10 +2,11 @@
 
 from kmsim.jit import core, small
 from kmsim.mm.getorder import get_order
-from kmsim.mm.gfp import GFP_COMP, GFP_DIRECT_RECLAIM, GFP_NOFAIL, GFP_NORETRY, GFP_NOWARN, GFP_RETRY_MAYFAIL, GFP_ZERO
+from kmsim.mm.gfp import GFP_COMP, GFP_DIRECT_RECLAIM, GFP_NOFAIL, GFP_NORETRY, GFP_NOWARN, GFP_RETRY_MAYFAIL
 from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.prep_new_page import want_init_on_alloc
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
 from kmsim.mm.vm_frame import (
     AREA_START,
@@ -185,7 +186,7 @@ def step_of_realloc(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
         if frame.old_outcome == KV_VMALLOC:
             return realloc_area(m, vm, ac)
         if frame.old_bytes >= frame.nr_bytes:
-            return stays(m, vm, ac, int(frame.old_bytes - frame.nr_bytes))
+            return stays(m, vm, ac, int(frame.old_bytes - frame.nr_bytes), False)
         frame.step = KV_REALLOC_HAVE
         call_kvmalloc(vm, ac, 0)
         return NOTHING
@@ -230,17 +231,17 @@ def realloc_area(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     frame.old_bytes = old_bytes
     if frame.nr_bytes <= int(area.nr_pages) << int(m.params[0].page_shift):
         area.nr_bytes = frame.nr_bytes
-        return stays(m, vm, ac, max(old_bytes - int(frame.nr_bytes), 0))
+        return stays(m, vm, ac, max(old_bytes - int(frame.nr_bytes), 0), m.params[0].init_on_free != 0)
     frame.step = KV_REALLOC_AREA
     call_vmalloc(vm, ac, int(frame.nr_bytes), int(frame.gfp), 0)
     return NOTHING
 
 
 @small
-def stays(m: Machine, vm: Vm, ac: ContextIdx, nr_spare_bytes: int) -> int:
-    """The memory is large enough already; __GFP_ZERO zeroes what is behind the new size."""
+def stays(m: Machine, vm: Vm, ac: ContextIdx, nr_spare_bytes: int, is_freed: bool) -> int:
+    """The memory is large enough already; what is behind the new size is zeroed where new or freed memory is."""
     frame = vm.frames[frame_of(vm, ac)]
-    if frame.gfp & GFP_ZERO:
+    if is_freed or want_init_on_alloc(m, int(frame.gfp)):
         m.work[0].bytes_zeroed += nr_spare_bytes
     vm.contexts[ac].outcome = frame.old_outcome
     return RETURN

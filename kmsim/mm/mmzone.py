@@ -200,6 +200,7 @@ context_t = np.dtype(
             ("pcp", np.int64),  # the per-CPU lists that are being drained
             ("pindex", np.int64),
             ("to_check", np.int64),  # pages of `pfn` that are checked when no lock is held any more
+            ("to_zero", np.int64),  # are the new pages zeroed?
             ("page_list", np.int64),  # its list head in `pages`, for the bulk interfaces
             ("chain_next", np.int64),  # of a chain that is being freed: the next page (see mm.page_chain)
             ("chain_tail", np.int64),

@@ -87,7 +87,7 @@ from kmsim.mm.pcp import (
     pcp_trylock,
     rmqueue_bulk,
 )
-from kmsim.mm.prep_new_page import RUNG_ADJUSTED, RUNG_FAILED, RUNG_FAST, RUNG_RETRY
+from kmsim.mm.prep_new_page import RUNG_ADJUSTED, RUNG_FAILED, RUNG_FAST, RUNG_RETRY, init_on_free, is_to_be_zeroed
 from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.tail_pages import free_tail_pages
 from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
@@ -130,6 +130,7 @@ def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferr
     context.attempt = RUNG_FAST
     context.alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM) | alloc_flags_nofragment(m, preferred_zoneref)
     context.to_check = 0
+    context.to_zero = is_to_be_zeroed(m, gfp)
     return get_page_from_freelist(m, ac, preferred_zoneref)
 
 
@@ -346,9 +347,10 @@ def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> int:
     context = m.contexts[ac]
     z = page_zone(m, pfn)
     context.zone = z
-    context.gfp = context.to_check = 0
+    context.gfp = context.to_check = context.to_zero = 0
     context.order = order
     m.events[PGFREE] += 1 << order
+    init_on_free(m, order)
     if order:
         free_tail_pages(m, ac, pfn, order)
     p = pcp_index(m, z, context.cpu)

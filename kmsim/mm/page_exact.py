@@ -65,7 +65,7 @@ def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> in
         context.exact_stage = EXACT_IDLE
         context.attempt = RUNG_FAILED
         context.stage = PAGES_DONE
-        context.gfp = context.to_check = context.order = 0
+        context.gfp = context.to_check = context.to_zero = context.order = 0
         context.pfn = NO_PAGE
         context.failure = NOPAGE
         m.events[NOPAGE] += 1
@@ -159,7 +159,7 @@ def exact_free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> int
     context.exact_stage = EXACT_IDLE
     if excess > 0:
         context.stage = PAGES_DONE
-        context.gfp = context.to_check = 0
+        context.gfp = context.to_check = context.to_zero = 0
         return DONE
     context.exact_next = pfn
     context.exact_end = pfn + nr_pages

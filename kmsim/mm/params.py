@@ -48,6 +48,8 @@ class Params(NamedTuple):
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it
     watermark_boost_factor: int = 15000
+    init_on_alloc: bool = False  # boot option: new pages and objects are zeroed, whoever asks for them
+    init_on_free: bool = False  # boot option: pages and objects are zeroed when they are freed
     mobility_disabled: bool = False  # page_group_by_mobility_disabled
     nr_frames: int = 0
     nr_nodes: int = 1

@@ -112,6 +112,16 @@ class Geometry:
     has_ctor: bool
 
     @property
+    def wiped_bytes(self) -> int:
+        """What of a freed object init_on_free zeroes: all, and the rest of its slot (kernel: slab_free_hook).
+
+        Nothing where contents outlive a free: behind a constructor, or of SLAB_TYPESAFE_BY_RCU.
+        """
+        if self.has_ctor or self.flags & SLAB_TYPESAFE_BY_RCU:
+            return 0
+        return self.object_size + self.size - self.inuse
+
+    @property
     def slab_pages(self) -> int:
         """Pages of a slab of the usual order."""
         return 1 << self.order

@@ -23,7 +23,6 @@ it); a zone's lock only inside the page allocator.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import resume
@@ -38,6 +37,7 @@ from kmsim.mm.slub_alloc import (
     take_object,
 )
 from kmsim.mm.slub_free import free_bulk, free_locked, free_slowly, slab_of, start_slow_free
+from kmsim.mm.slub_init import init_objects, wipe_objects
 from kmsim.mm.slub_lines import (
     touch_freed,
     touch_freed_slowly,
@@ -108,8 +108,7 @@ def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp:
     sl.cpu_slabs[c].alloc_fastpath += 1
     take_object(m, sl, c, cpu, obj)
     sl.contexts[ac].obj = obj
-    if gfp & GFP_ZERO:
-        m.work[0].bytes_zeroed += sl.caches[cache].object_size
+    init_objects(m, sl, cache, gfp, 1)
     return DONE
 
 
@@ -121,6 +120,7 @@ def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> int
     record = sl.slabs[slab]
     link = int(sl.links[obj])
     assert link >= IN_USE, "double free"
+    wipe_objects(m, sl, int(record.cache), 1)
     c = cpu_slab_index(sl, int(record.cache), cpu)
     cpu_slab = sl.cpu_slabs[c]
     if int(cpu_slab.slab) == slab:

@@ -8,10 +8,10 @@ where its free list is taken until it is deactivated. Lock order: see `mm.slub`.
 """
 
 from kmsim.jit import small
-from kmsim.mm.gfp import GFP_ZERO
 from kmsim.mm.indices import ContextIdx, CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_cpu_list import has_enough
+from kmsim.mm.slub_init import init_objects
 from kmsim.mm.slub_lines import stamp_slab, start_list, touch_allocated, where_lines_are
 from kmsim.mm.slub_new import pfmemalloc_match
 from kmsim.mm.slub_partial import (
@@ -184,8 +184,7 @@ def load_freelist(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         put_in_row(sl, ac, obj)
         return ALLOC_NEXT_OF_BULK
     context.obj = obj
-    if context.gfp & GFP_ZERO:
-        m.work[0].bytes_zeroed += sl.caches[int(context.cache)].object_size
+    init_objects(m, sl, int(context.cache), int(context.gfp), 1)
     return SLUB_DONE
 
 
@@ -225,6 +224,5 @@ def alloc_bulk(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         take_object(m, sl, c, cpu, obj)
         put_in_row(sl, ac, obj)
     sl.work[0].bulk_objects += int(context.nr_wanted)
-    if context.gfp & GFP_ZERO:
-        m.work[0].bytes_zeroed += int(context.nr_wanted) * int(cache.object_size)
+    init_objects(m, sl, int(context.cache), int(context.gfp), int(context.nr_wanted))
     return SLUB_DONE

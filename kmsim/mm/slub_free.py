@@ -12,6 +12,7 @@ object extensions. Invariant: the objects from `head` to `tail` are linked and o
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.slub_init import wipe_objects
 from kmsim.mm.slub_lines import stamp_slab, touch_freed_slowly
 from kmsim.mm.slub_partial import context_node, put_cpu_partial, remove_partial, slab_nid, touch_slab, want_list_lock
 from kmsim.mm.slub_records import (
@@ -25,7 +26,7 @@ from kmsim.mm.slub_records import (
     bulk_row,
     cpu_slab_index,
 )
-from kmsim.mm.slub_steps import DISCARD, FREE_TO_SLAB, LOCKED_FREE, PUT_PARTIALS, SLUB_DONE
+from kmsim.mm.slub_steps import DISCARD, FREE_TO_SLAB, LOCKED_FREE, OP_FREE_BULK, PUT_PARTIALS, SLUB_DONE
 
 _LOOK_AHEAD = 3
 
@@ -179,6 +180,8 @@ def free_bulk(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         head = int(context.head)
         tail = int(context.tail)
         cache = int(sl.slabs[slab].cache)
+        if context.operation == OP_FREE_BULK:  # what a bulk request gives back was in nobody's hands
+            wipe_objects(m, sl, cache, int(context.nr_freed))
         c = cpu_slab_index(sl, cache, int(m.contexts[ac].cpu))
         cpu_slab = sl.cpu_slabs[c]
         if int(cpu_slab.slab) != slab:

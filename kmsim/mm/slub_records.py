@@ -11,8 +11,7 @@ Words, here and in every `slub` module:
 An allocated object's link is IN_USE plus the number of the CPU that allocated it, so a double free is found
 in one step, and a free knows whose cache the object's line was in. A slab and its range of numbers are
 recycled when its pages are freed, among caches with equally long ranges: so there are never more of them than
-pages for them, in the zones that are set up when `new_slub` is called. Memory: 32 bytes a slab, 2 bytes an
-object, half a byte an object for its chunk.
+pages for them, in the zones that are set up when `new_slub` is called. Memory: 32 bytes a slab, 2.5 an object.
 
 Invariant (recounted by `mm.slub_recount`): the links from `freelist` name objects - inuse different objects;
 a cpu slab's own free list holds other objects of that slab, which count as in use, as in the kernel. Lock
@@ -52,6 +51,7 @@ kmem_cache_t = np.dtype(
         [
             ("object_size", np.int64),
             ("slot_size", np.int64),  # kernel: size
+            ("wiped_bytes", np.int64),  # that init_on_free zeroes of an object; 0: neither it nor init_on_alloc may
             ("order", np.int64),
             ("objects", np.int64),
             ("min_order", np.int64),
@@ -351,12 +351,12 @@ def _set_up_cache(cache: np.void, geometry: Geometry) -> None:
     """A cache without slabs."""
     assert 0 < geometry.objects <= END, "more objects in a slab than a link can name"
     assert geometry.min_objects <= geometry.objects, "the smallest slab is larger than the usual one"
-    for name in ("object_size", "order", "objects", "min_order", "min_objects", "min_partial"):
+    sizes = ("object_size", "order", "objects", "min_order", "min_objects", "min_partial")
+    for name in (*sizes, "has_ctor", "wiped_bytes"):
         cache[name] = getattr(geometry, name)
     cache["cpu_partial"] = geometry.cpu_partial
     cache["cpu_partial_slabs"] = geometry.cpu_partial_slabs
     cache["slot_size"] = geometry.size
-    cache["has_ctor"] = geometry.has_ctor
     cache["nr_chunks"] = _chunks(geometry)
     cache["allocflags"] = (
         GFP_COMP

@@ -14,6 +14,7 @@ from kmsim.config.yaml_file import parse
 from kmsim.study.results import StudyResult
 
 ABSENT = "-"
+_OF_KNOWLEDGE = (".source", ".low", ".high")  # how well a price is known moves nothing
 _OF_STUDY = ("sweep", "replications")
 _VERSIONS = ("versions", "python", "host", "model")
 
@@ -36,7 +37,7 @@ def differing(a: StudyResult, b: StudyResult, config_a: str, config_b: str) -> t
 
 def _facts(study: StudyResult, config: str) -> Iterator[tuple[str, str]]:
     for key, value in leaves(_yaml(config)):
-        if not (key.startswith("costs.") and key.endswith(".source")):  # where a price is known from moves nothing
+        if not (key.startswith("costs.") and key.endswith(_OF_KNOWLEDGE)):
             yield key, value
     if study.result is None:
         asked = _yaml(study.config_yaml)

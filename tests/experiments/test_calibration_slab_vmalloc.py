@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from experiments.calibration_slab_vmalloc import calibrate
-from experiments.calibration_slab_vmalloc.fit import FITTED, Range, best
+from experiments.calibration_slab_vmalloc.fit import FITTED
 from experiments.calibration_slab_vmalloc.published import (
     CLOCK_GHZ,
     KEY,
@@ -80,12 +80,3 @@ def test_readme_says_what_the_tables_hold() -> None:
     table, prices = written(), pd.read_csv(calibrate.PRICES)
     assert fill_numbers(text, calibrate.numbers(table, prices)) == text
     assert fill_numbers(text, calibrate.numbers(table.assign(simulated_ns=1.0), prices)) != text
-
-
-def test_the_linear_program_finds_prices_that_meet_every_row() -> None:
-    share = pd.DataFrame({"first": [1.0, 0.0, 1.0], "second": [0.0, 1.0, 1.0]}).to_numpy()
-    wanted = share @ [3.0, 5.0]
-    wide, narrow = Range(1, 0, 10), Range(1, 0, 2)
-    start = share[0] + share[1]
-    assert best(share, wanted, start, [wide, wide], 0.0) == pytest.approx([3, 5], rel=0.02)
-    assert best(share, wanted, start, [narrow, wide], 0.0)[0] == 2

@@ -120,6 +120,8 @@ def boots(draw: st.DrawFn) -> Boot:
         pcp_batch=draw(st.sampled_from((0, 0, 1, 7, 96))),
         pcp_high=draw(st.sampled_from((0, 0, 40, 400))),
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 0))),
+        init_on_alloc=draw(st.booleans()),
+        init_on_free=draw(st.booleans()),
     )
     return Boot(
         arch=arch,
@@ -233,6 +235,8 @@ def twin_of(m: Machine) -> PageAllocModel:
         auto_tune=bool(given.auto_tune),
         check_pages=bool(given.check_pages),
         batch_scale_max=given.batch_scale_max,
+        init_on_alloc=bool(given.init_on_alloc),
+        init_on_free=bool(given.init_on_free),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.memblock import Boot, boot_machine
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_RECLAIM_ACCOUNT, Geometry
+from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU, Geometry
 from kmsim.mm.slub_records import END, IN_USE, NO_OBJECT, NO_SLAB, Slub, bulk_row, kmem_cache_t, new_slub
 from kmsim.mm.slub_recount import nr_live_objects, slab_totals
 from tests.models.machine_model import ALLOC_NO_WATERMARKS
@@ -52,7 +52,7 @@ def geometry_of(
         object_size=size - size % 24,
         size=size,
         align=8,
-        inuse=size,
+        inuse=size - size % 24,
         offset=0,
         flags=flags,
         order=order,
@@ -76,7 +76,7 @@ def some_caches(page_shift: int, random: Random) -> list[Geometry]:
             page_shift,
             size // 8 * 8,
             random.choice((0, 1, 2, 3)),
-            flags=random.choice((0, 0, 0, SLAB_RECLAIM_ACCOUNT, SLAB_CACHE_DMA)),
+            flags=random.choice((0, 0, SLAB_RECLAIM_ACCOUNT, SLAB_CACHE_DMA, SLAB_TYPESAFE_BY_RCU)),
             partial=random.choice(((2, 5), (0, 1), (4, 2), (1, 0), (6, 5))),
             has_ctor=random.random() < 0.3,
         )
@@ -91,7 +91,13 @@ class SlubPair:
         self.m: Machine = boot_machine(boot)
         self.sl: Slub = new_slub(self.m, geometries, seeds)
         self.pages = twin_of(self.m)
-        self.twin = SlubModel(geometries, boot.params.nr_cpus, seeds)
+        self.twin = SlubModel(
+            geometries,
+            boot.params.nr_cpus,
+            seeds,
+            init_on_alloc=boot.params.init_on_alloc,
+            init_on_free=boot.params.init_on_free,
+        )
         self.geometries = geometries
         self.random = random
         self.held: list[tuple[int, Object]] = []
@@ -212,7 +218,7 @@ class SlubPair:
         drivers.recount(self.m)
         assert record_of(self.m) == self.pages.state()
         compare_caches(self.m, self.sl, self.twin)
-        assert self.m.work[0].bytes_zeroed == self.twin.bytes_zeroed
+        assert self.m.work[0].bytes_zeroed == self.twin.bytes_zeroed + self.pages.bytes_zeroed
         assert self.sl.work[0].objects_constructed == self.twin.objects_constructed
         for cache in self.twin.caches:
             live = sum(obj[0].cache is cache for _, obj in self.held)

@@ -1,7 +1,7 @@
 """kmalloc's situations: small and large, resized in place and moved, freed, and what cannot be had."""
 
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -10,12 +10,12 @@ from kmsim.mm.kmalloc import Memory, kmalloc_array_size
 from kmsim.mm.memblock import PfnRange
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
 from kmsim.mm.slab_common import Caches
-from kmsim.mm.slab_geometry import SlabBuild
+from kmsim.mm.slab_geometry import SLAB_TYPESAFE_BY_RCU, SlabBuild
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub, new_slub
 
 from . import drivers, slub_drivers
 from .machines import boot_of, plain_machine, record_of, twin_of
-from .slub_pair import SlubPair
+from .slub_pair import SlubPair, geometry_of
 
 GFP_KERNEL = parse_gfp("GFP_KERNEL")
 GFP_COMP = parse_gfp("__GFP_COMP")
@@ -56,9 +56,9 @@ class Kernel(NamedTuple):
         return NO_CACHE if index is None else index
 
 
-def kernel() -> Kernel:
+def kernel(**changes: Any) -> Kernel:
     """64 MiB of 4 KiB pages."""
-    m = plain_machine()
+    m = plain_machine(**changes)
     caches = Caches(SlabBuild(page_shift=12, nr_cpus=2, max_page_order=10))
     return Kernel(m, new_slub(m, caches.geometries), caches)
 
@@ -147,6 +147,30 @@ def test_kzalloc_zeroes_the_whole_object_and_not_the_slab() -> None:
     assert k.m.work[0].bytes_zeroed == 3 * 128
     k.kmalloc(8193, zero)
     assert k.m.work[0].bytes_zeroed == 3 * 128 + 16_384
+
+
+def test_init_on_alloc_zeroes_objects_and_the_pages_of_a_new_slab() -> None:
+    k = kernel(init_on_alloc=True)
+    for _ in range(3):
+        k.kfree(k.kmalloc(100))
+    assert k.m.work[0].bytes_zeroed == 4096 + 3 * 128
+
+
+def test_init_on_free_zeroes_freed_objects_and_the_pointer_that_a_free_one_had() -> None:
+    k = kernel(init_on_alloc=True, init_on_free=True)
+    for _ in range(3):
+        k.kfree(k.kmalloc(100))
+    assert k.m.work[0].bytes_zeroed == 3 * (128 + 8 + 128)
+
+
+@pytest.mark.parametrize("option", ["init_on_alloc", "init_on_free"])
+def test_what_outlives_a_free_is_not_zeroed(option: str) -> None:
+    m = plain_machine(**{option: True})
+    sl = new_slub(m, [geometry_of(12, 64, 0, flags=SLAB_TYPESAFE_BY_RCU), geometry_of(12, 64, 0, has_ctor=True)])
+    for cache in (0, 1):
+        obj = slub_drivers.finish(m, sl, 0, slub_drivers.begin(m, sl, 0, slub_drivers.ALLOC, cache, GFP_KERNEL, 0))
+        slub_drivers.finish(m, sl, 0, slub_drivers.begin(m, sl, 0, slub_drivers.FREE, obj, 0, 0))
+    assert m.work[0].bytes_zeroed == (2 * 4096 if option == "init_on_alloc" else 0)
 
 
 def test_an_array_that_overflows_is_refused() -> None:

@@ -1,6 +1,7 @@
 """What is done with new pages beside handing them out: checks, where the kernel does them, and zeroing."""
 
 import numpy as np
+import pytest
 
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, ZONE_DMA, Machine
@@ -94,3 +95,28 @@ def test_each_zone_that_is_tried_counts_as_one_check_of_watermarks() -> None:
     set_watermarks(m, ZONE_DMA, (0, 0, 0))
     drivers.bulk(m, 0, MOVABLE, 5, np.zeros(5, np.int64))
     assert m.work[0].watermark_checks == 1
+
+
+def test_init_on_alloc_zeroes_what_nobody_asked_to_be_zeroed() -> None:
+    m = plain_machine(init_on_alloc=True)
+    assert [zeroed(m, gfp, order) for gfp in (MOVABLE, ZEROED) for order in (0, 4, 9)] == [
+        PAGE_SIZE << order for order in (0, 4, 9)
+    ] * 2
+    assert freed(m, 4) == 0
+    assert drivers.bulk(m, 0, MOVABLE, 5, np.zeros(5, np.int64)) == 5
+    assert zeroed(machine_with({}, init_on_alloc=True), parse_gfp("GFP_NOWAIT"), 4) == 0  # there was no page
+
+
+@pytest.mark.parametrize("init_on_alloc", [False, True])
+def test_init_on_free_zeroes_at_the_free_and_so_never_at_the_allocation(init_on_alloc: bool) -> None:
+    m = plain_machine(init_on_alloc=init_on_alloc, init_on_free=True)
+    assert [zeroed(m, gfp, order) for gfp in (MOVABLE, ZEROED) for order in (0, 4, 9)] == [0] * 6
+    assert [freed(m, order) for order in (0, 3, 4, 9)] == [PAGE_SIZE << order for order in (0, 3, 4, 9)]
+
+
+def freed(m: Machine, order: int) -> int:
+    """The bytes that one free zeroes."""
+    pfn = drivers.alloc(m, 0, MOVABLE, order)
+    before = int(m.work[0].bytes_zeroed)
+    drivers.free(m, 0, pfn, order)
+    return int(m.work[0].bytes_zeroed) - before

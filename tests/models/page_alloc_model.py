@@ -73,7 +73,7 @@ class PageAllocModel:
         self, state: list[Record], *, page_shift: int, max_page_order: int, pageblock_order: int,
         pmd_order: int, thp_in_pcp: bool, nr_cpus: int, watermark_boost_factor: int = 15000,
         group_disabled: bool | None = None, auto_tune: bool = True, check_pages: bool = False,
-        batch_scale_max: int = 5,
+        batch_scale_max: int = 5, init_on_alloc: bool = False, init_on_free: bool = False,
     ) -> None:  # fmt: skip
         if group_disabled is None:
             group_disabled = any(record["group_disabled"] for record in state)
@@ -90,6 +90,8 @@ class PageAllocModel:
         }
         self.kswapd_wakeups = 0
         self.nr_watermark_checks = 0  # zones whose marks were compared
+        self.init_on_alloc = init_on_alloc
+        self.init_on_free = init_on_free
         self.bytes_zeroed = 0
         self.last_failure: str | None = None
 
@@ -146,6 +148,8 @@ class PageAllocModel:
     def free_pages(self, cpu: int, pfn: int, order: int) -> None:
         """Free a block that alloc_pages returned (kernel: free_unref_page)."""
         self.machine.this_cpu = cpu
+        if self.init_on_free:
+            self.bytes_zeroed += 1 << order + self.machine.page_shift
         zone = self.zone_of(pfn)
         pcp = self.pcps[zone.index, cpu]
         if not self.is_pcp_order(order) or pcp.locked:
@@ -293,8 +297,8 @@ class PageAllocModel:
         return pfn
 
     def prep_new_pages(self, gfp: int, order: int, nr_blocks: int) -> None:
-        """Zero new blocks if the request says so (kernel: prep_new_page)."""
-        if gfp & GFP_ZERO:
+        """Zero new blocks if the request or the boot says so, unless they are zero (kernel: post_alloc_hook)."""
+        if (gfp & GFP_ZERO or self.init_on_alloc) and not self.init_on_free:
             self.bytes_zeroed += nr_blocks << order + self.machine.page_shift
 
     def take_from_pcp(self, pcp: PerCpuPages, migratetype: int, nr_pages: int) -> list[int]:

@@ -93,12 +93,17 @@ class Cache:
 class SlabLists:
     """All caches of a machine, and what moves slabs about."""
 
-    def __init__(self, geometries: list[Geometry], nr_cpus: int, seeds: list[int] | None = None) -> None:
+    def __init__(
+        self, geometries: list[Geometry], nr_cpus: int, seeds: list[int] | None = None,
+        *, init_on_alloc: bool = False, init_on_free: bool = False,
+    ) -> None:  # fmt: skip
         self.caches = [
             Cache(number, geometry, nr_cpus, seeds[number] if seeds else None)
             for number, geometry in enumerate(geometries)
         ]
         self.reserves_used = False  # the driver says so: the pages just handed in came from the reserves
+        self.init_on_alloc = init_on_alloc
+        self.init_on_free = init_on_free
         self.bytes_zeroed = 0
         self.objects_constructed = 0
         self.reached: Counter[str] = Counter()

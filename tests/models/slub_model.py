@@ -6,6 +6,7 @@ Each request is one generator in which the kernel's loops and gotos are loops.
 from __future__ import annotations
 
 from kmsim.mm.gfp import parse_gfp
+from kmsim.mm.slab_geometry import SLAB_TYPESAFE_BY_RCU
 
 from .slab_lists_model import Cache, Object, Slab, SlabLists, Steps
 
@@ -36,9 +37,27 @@ class SlubModel(SlabLists):
             cache.stats["alloc_fastpath"] += 1
         else:
             obj = yield from self.slow_alloc(cache, cpu, gfp)
-        if obj is not None and gfp & GFP_ZERO:
-            self.bytes_zeroed += cache.geometry.object_size
+        if obj is not None:
+            self.init(cache, gfp, 1)
         return obj
+
+    def init(self, cache: Cache, gfp: int, nr_objects: int) -> None:
+        """Zero new objects (kernel: slab_want_init_on_alloc, and maybe_wipe_obj_freeptr)."""
+        if gfp & GFP_ZERO or (self.init_on_alloc and self.is_forgetful(cache)):
+            self.bytes_zeroed += cache.geometry.object_size * nr_objects
+        if self.init_on_free and self.is_forgetful(cache):
+            self.bytes_zeroed += 8 * nr_objects
+
+    def wipe(self, cache: Cache, nr_objects: int) -> None:
+        """Zero objects that are freed, and what is behind their word-aligned ends (kernel: slab_free_hook)."""
+        if self.init_on_free and self.is_forgetful(cache):
+            geometry = cache.geometry
+            aligned = (geometry.object_size + 7) // 8 * 8
+            self.bytes_zeroed += (geometry.object_size + geometry.size - aligned) * nr_objects
+
+    def is_forgetful(self, cache: Cache) -> bool:
+        """May what is in a free object get lost?"""
+        return not cache.geometry.has_ctor and not cache.geometry.flags & SLAB_TYPESAFE_BY_RCU
 
     def take_first(self, cache: Cache, cpu: int) -> Object:
         """The first object of the CPU's free list."""
@@ -182,11 +201,10 @@ class SlubModel(SlabLists):
             obj = yield from self.slow_alloc(cache, cpu, gfp)
             if obj is None:
                 self.reached["bulk given back"] += len(got) > 0
-                yield from self.free_bulk(cpu, got)
+                yield from self.free_bulk(cpu, got, wiped=False)
                 return []
             got.append(obj)
-        if gfp & GFP_ZERO:
-            self.bytes_zeroed += cache.geometry.object_size * nr_objects
+        self.init(cache, gfp, nr_objects)
         return got
 
     # ---- free
@@ -194,6 +212,7 @@ class SlubModel(SlabLists):
     def free(self, cpu: int, obj: Object) -> Steps:
         """Free one object (kernel: slab_free)."""
         slab, index = obj
+        self.wipe(slab.cache, 1)
         yield from self.do_slab_free(cpu, slab, [index])
 
     def do_slab_free(self, cpu: int, slab: Slab, indices: list[int]) -> Steps:
@@ -266,8 +285,8 @@ class SlubModel(SlabLists):
         for slab in discards:
             yield from self.discard(slab)
 
-    def free_bulk(self, cpu: int, objects: list[Object]) -> Steps:
-        """Free several objects (kernel: kmem_cache_free_bulk, build_detached_freelist)."""
+    def free_bulk(self, cpu: int, objects: list[Object], *, wiped: bool = True) -> Steps:
+        """Free several objects (kernel: kmem_cache_free_bulk, build_detached_freelist); `wiped`: after use."""
         p = list(objects)
         size = len(p)
         while size:
@@ -289,4 +308,5 @@ class SlubModel(SlabLists):
                     self.reached["lookahead"] += 1
                     break
             size = same
+            self.wipe(slab.cache, len(detached) if wiped else 0)
             yield from self.do_slab_free(cpu, slab, detached)

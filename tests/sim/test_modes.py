@@ -97,6 +97,8 @@ def random_study(seed: int) -> Mapping:
         pcp={"auto_tune": rng.random() < 0.7},
         check_pages=rng.random() < 0.3,
         tails_written=rng.random() < 0.7,
+        init_on_alloc=rng.random() < 0.2,
+        init_on_free=rng.random() < 0.2,
     )
     whole["workload"]["interrupts"] = [source(rng, n, cpus, "freer") for n in range(rng.randint(0, 3))]
     whole["workload"]["drains"] = [{"cpu": rng.randrange(cpus), "every": "30us"} for _ in range(rng.randint(0, 2))]

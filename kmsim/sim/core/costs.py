@@ -39,7 +39,6 @@ def no_work(s: Core) -> None:
     work.merges = 0
     work.blocks_moved = 0
     work.frames_scanned = 0
-    work.bytes_zeroed = 0
     work.pages_freed = 0
     no_light_work(s)
 
@@ -51,6 +50,7 @@ def no_light_work(s: Core) -> None:
     work.watermark_checks = 0
     work.pages_checked = 0
     work.tails_walked = 0
+    work.bytes_zeroed = 0
     work.lines_hot = 0
     work.lines_other = 0
     work.lines_sequential = 0
@@ -163,7 +163,11 @@ def light_instructions_ps(s: Core) -> int:
     work = s.m.work[0]
     price = s.prices[0]
     nr_walked = work.pages_checked + work.tails_walked
-    return int(work.watermark_checks * price.watermark_check + nr_walked * price.page_check)
+    return int(
+        work.watermark_checks * price.watermark_check
+        + nr_walked * price.page_check
+        + work.bytes_zeroed * price.zero_byte
+    )
 
 
 @small

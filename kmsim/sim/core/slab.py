@@ -22,14 +22,14 @@ def begin_slab(s: Core, c: CpuIdx, ac: ContextIdx, obj: ObjectIdx) -> None:
     run = s.runs[ac]
     run.verbs = OF_SLAB
     no_light_work(s)
-    s.m.work[0].bytes_zeroed = 0
     if run.kind == ALLOC:
         request = s.requests[run.request]
         wants = without_slow_path(s, ac, slab_alloc_begin(s.m, s.slub, ac, request.cache, request.gfp))
-        path = s.prices[0].slab_alloc_fast + s.m.work[0].bytes_zeroed * s.prices[0].zero_byte
+        path = s.prices[0].slab_alloc_fast
     else:
         wants = slab_free_begin(s.m, s.slub, ac, obj)
         path = s.prices[0].slab_free_fast
+    path += s.m.work[0].bytes_zeroed * s.prices[0].zero_byte
     work = s.slub.work[0]
     if wants or work.alloc_slow or work.free_slow:
         path += slab_price(s, ac)

@@ -34,6 +34,8 @@ def params_of(config: MachineConfig) -> Params:
         pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
         pcp_high=0 if pcp.high == "auto" else pcp.high,
         watermark_boost_factor=config.sysctl.watermark_boost_factor,
+        init_on_alloc=config.init_on_alloc,
+        init_on_free=config.init_on_free,
     )
 
 

@@ -161,3 +161,14 @@ def test_zeroing_costs_time_in_every_request_for_pages(request_: dict[str, Any],
         return int(finished(cheap(thread, costs=listed(zero_byte="1ns"))).core.totals[0, 0, SUM_PS])
 
     assert latency("GFP_KERNEL | __GFP_ZERO") - latency("GFP_KERNEL") == nr_pages * 4096 * 1000
+
+
+@pytest.mark.parametrize("request_", [{"order": 2}, {"order": 5}, {"api": "kmalloc", "bytes": "16KiB"}])
+def test_zeroing_costs_time_in_a_free_where_the_boot_option_says_so(request_: dict[str, Any]) -> None:
+    def latency(*, init_on_free: bool) -> int:
+        thread: dict[str, Any] = ONE | {"cpus": [0], "live": 1, "operations": 2, "requests": [request_]}
+        core = finished(cheap(thread, costs=listed(zero_byte="1ns"), init_on_free=init_on_free)).core
+        return int(core.totals[1, 0, SUM_PS])
+
+    nr_bytes = 4096 << request_["order"] if "order" in request_ else 16 << 10
+    assert latency(init_on_free=True) - latency(init_on_free=False) == nr_bytes * 1000

@@ -184,6 +184,8 @@ UNLIKE = {
     "pcp": {"auto_tune": False, "batch": 9, "high": 77, "batch_scale_max": 4},
     "check_pages": True,
     "tails_written": False,
+    "init_on_alloc": True,
+    "init_on_free": True,
     "sysctl": {"watermark_boost_factor": 12_000},
 }
 # Parameters by where else they come from.
