@@ -105,7 +105,10 @@ SECTIONS: dict[str, list[type[Model]]] = {
 }
 MEASURES_TITLE = "responses[].measure"
 # The door fills these in before the models see them, and a list of all responses is no default to be spelt.
-DEFAULT_BY_DOOR = {("study", "name"): "derived", ("study", "costs"): "derived", ("study", "responses"): "derived"}
+DEFAULT_BY_DOOR = {
+    **dict.fromkeys([("study", "name"), ("study", "costs"), ("study", "responses")], "derived"),
+    ("machine", "policies_of"): "derived",
+}
 
 
 def documented() -> dict[str, dict[str, str]]:
