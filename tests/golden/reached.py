@@ -89,6 +89,8 @@ def _of_machine(simulation: Simulation) -> Iterator[str]:
     assert simulation.nr_done > 0
     yield f"mode {'stepwise' if simulation.study.run.stepwise else 'default'}"
     yield f"state {machine.state.kind}"
+    if getattr(machine.state, "pagetypeinfo", None) is not None:
+        yield "state pagetypeinfo"
     yield f"page size {format_size(machine.page_size)}"
     yield f"arch {machine.arch}"
     yield f"policies of {machine.policies_of}"
