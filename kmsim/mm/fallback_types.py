@@ -1,7 +1,7 @@
 """What a fallback to another migratetype asks, whatever its policy: which type, how much, and what it raises.
 
-The policies are `mm.fallback` and `mm.fallback_moves`. Leaves out CMA. Invariant: nothing is changed but a zone's
-boost. Lock order: the caller holds the zone's lock.
+The policies are `mm.fallback` and `mm.fallback_moves`. Leaves out CMA. Invariant: only a zone's boost is changed.
+Lock order: the caller holds the zone's lock.
 """
 
 from kmsim.jit import core, small

@@ -151,7 +151,10 @@ WORDS: dict[tuple[str, str], Words] = {
     ("fallback", "rmqueue_claim"): _fallback,
     ("fallback", "rmqueue_steal"): _fallback,
     ("fallback", "try_to_steal_block"): _claim,
-    ("fallback", "boost_watermark"): _yes_no("the zone's marks are raised by a pageblock", "the marks stay"),
+    ("fallback_moves", "move_to_own_lists"): _yes_no(
+        "free pages of another type move to its own lists", "no other type has a block"
+    ),
+    ("fallback_types", "boost_watermark"): _yes_no("the zone's marks are raised by a pageblock", "the marks stay"),
     ("highatomic", "reserve_highatomic_pageblock"): _reserve,
     ("watermark", "wake_all_kswapds"): _plain("kswapd is woken"),
     ("page_alloc", "prep_new_pages"): _plain("the pages are checked and zeroed as asked"),
