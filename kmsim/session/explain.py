@@ -12,10 +12,12 @@ from kmsim.procfs.mem_report import MemReport, parse
 from kmsim.procfs.text import TEXT_MAX, line_and_why
 from kmsim.session.console import stdout
 from kmsim.study.oom_badness import scored
+from kmsim.text import nr_of
 from kmsim.units import format_size
 
 if TYPE_CHECKING:
     from kmsim.study.explain import Explanation, Other, ZoneVerdict
+    from kmsim.study.report_machine import Simulated
 
 TASKS_SHOWN = 3
 SAID = {True: "yes", False: "no", None: "the report does not say"}
@@ -24,17 +26,22 @@ SAID = {True: "yes", False: "no", None: "the report does not say"}
 def explain_and_show(path: Path, which: int, *, as_json: bool) -> None:
     """Explain one report of a log: the first is 1; ConfigError where the log has none, or not so many."""
     from kmsim.study.explain import explain, facts
+    from kmsim.study.report_machine import simulated
 
     reports = reports_of(path)
     if not 1 <= which <= len(reports):
         raise ConfigError(
             [Problem("report_which", str(path), None, "--which", must("report_which", last=len(reports)), str(which))]
         )
-    found = explain(reports[which - 1])
+    report = reports[which - 1]
+    found = explain(report)
+    asked = simulated(report, found.asked.flags)
     if as_json:
-        print(json.dumps({**facts(found), "report": which, "reports": len(reports)}, indent=2))
+        answers = [answer._asdict() for answer in asked.answers]
+        more = {"simulated": {**asked._asdict(), "answers": answers}, "report": which, "reports": len(reports)}
+        print(json.dumps({**facts(found), **more}, indent=2))
         return
-    for line in lines_of(found):
+    for line in [*lines_of(found), *lines_of_simulated(asked)]:
         stdout.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(reports) > 1:
         stdout.print(f"report {which} of {len(reports)}; --which N explains another", markup=False)
@@ -74,6 +81,17 @@ def lines_of(found: Explanation) -> list[str]:
     lines += _of_tasks(found)
     lines += [f"not known: {what}" for what in found.unknown]
     return lines
+
+
+def lines_of_simulated(asked: Simulated) -> list[str]:
+    """What the simulated machine says to the same request and to others."""
+    if asked.why_not:
+        return [f"no simulated machine was asked: {asked.why_not}"]
+    lines = [
+        f"asked of the simulated machine (Linux {asked.release}), without reclaim, compaction or an OOM kill, "
+        f"with {nr_of(len(asked.notes), 'assumption')} (`kmsim machine` lists them):"
+    ]
+    return lines + [f"  {one.what}: {SAID[one.served]} ({one.where})" for one in asked.answers]
 
 
 def _of_zone(verdict: ZoneVerdict, order: int) -> str:
