@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kmsim.config.errors import ConfigError, Problem, must
 from kmsim.input_file import InputFileError, read_input
+from kmsim.output import check_file, write_file
 from kmsim.procfs.mem_report import MemReport, parse
 from kmsim.procfs.text import TEXT_MAX, line_and_why
 from kmsim.session.console import stdout
@@ -23,8 +24,13 @@ TASKS_SHOWN = 3
 SAID = {True: "yes", False: "no", None: "the report does not say"}
 
 
-def explain_and_show(path: Path, which: int, *, as_json: bool) -> None:
-    """Explain one report of a log: the first is 1; ConfigError where the log has none, or not so many."""
+def explain_and_show(path: Path, which: int, page: Path | None = None, *, as_json: bool) -> None:
+    """Explain one report of a log: the first is 1; ConfigError where the log has none, or not so many.
+
+    `page`: the file of a page with the zones drawn, if one is wanted.
+    """
+    if page is not None:
+        check_file(page)
     from kmsim.study.explain import explain, facts
     from kmsim.study.report_machine import simulated
 
@@ -41,7 +47,13 @@ def explain_and_show(path: Path, which: int, *, as_json: bool) -> None:
         more = {"simulated": {**asked._asdict(), "answers": answers}, "report": which, "reports": len(reports)}
         print(json.dumps({**facts(found), **more}, indent=2))
         return
-    for line in [*lines_of(found), *lines_of_simulated(asked)]:
+    lines = [*lines_of(found), *lines_of_simulated(asked, fails=found.fails)]
+    if page is not None:
+        from kmsim.plots.explained import page_of
+
+        write_file(page, page_of(facts(found), lines).encode())
+        lines.append(f"written to {page}")
+    for line in lines:
         stdout.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(reports) > 1:
         stdout.print(f"report {which} of {len(reports)}; --which N explains another", markup=False)
@@ -83,7 +95,7 @@ def lines_of(found: Explanation) -> list[str]:
     return lines
 
 
-def lines_of_simulated(asked: Simulated) -> list[str]:
+def lines_of_simulated(asked: Simulated, *, fails: bool | None) -> list[str]:
     """What the simulated machine says to the same request and to others."""
     if asked.why_not:
         return [f"no simulated machine was asked: {asked.why_not}"]
@@ -91,7 +103,12 @@ def lines_of_simulated(asked: Simulated) -> list[str]:
         f"asked of the simulated machine (Linux {asked.release}), without reclaim, compaction or an OOM kill, "
         f"with {nr_of(len(asked.notes), 'assumption')} (`kmsim machine` lists them):"
     ]
-    return lines + [f"  {one.what}: {SAID[one.served]} ({one.where})" for one in asked.answers]
+    lines += [f"  {one.what}: {SAID[one.served]} ({one.where})" for one in asked.answers]
+    if fails and asked.answers[0].served:
+        lines.append(
+            f"  it serves what failed: its free pages are those of the lists, and its rules those of {asked.release}"
+        )
+    return lines
 
 
 def _of_zone(verdict: ZoneVerdict, order: int) -> str:
