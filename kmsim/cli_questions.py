@@ -78,12 +78,15 @@ def walk(
 def explain(
     log: Annotated[Path, typer.Argument(help="A kernel log with a report.", metavar="REPORT")],
     which: Annotated[int, typer.Option(help="Which report of the log, counted from 1.")] = 1,
+    page: Annotated[
+        Path | None, typer.Option(parser=named, metavar="FILE", help="Write a page with the zones drawn, as HTML.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Why did an allocation fail, by the report in the kernel's log (page allocation failure, OOM), and what helps?"""
     from kmsim.session.explain import explain_and_show
 
-    explain_and_show(log, which, as_json=json)
+    explain_and_show(log, which, page, as_json=json)
 
 
 @questions.command()

@@ -8,9 +8,10 @@ blocks no simulated request can take.
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kmsim.config.quantities import Finding, Model, WithOptions, count, finding
+from kmsim.config.sysctl import four
 
 BLOCKS_MAX = 1 << 32  # assumed: 16 TiB of single pages
 
@@ -51,6 +52,7 @@ class ZoneLists(WithOptions):
     pageblocks: PageblocksByType = PageblocksByType()
     boost: Blocks = 0
     watermarks: Watermarks | None = None
+    lowmem_reserve: Annotated[tuple[Blocks, ...], BeforeValidator(four)] | None = None
 
 
 def lists_findings(zones: tuple[ZoneLists, ...], nr_orders: int) -> Iterator[Finding]:

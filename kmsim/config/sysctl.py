@@ -24,7 +24,8 @@ def _high_fraction(value: Any) -> int:
     return value
 
 
-def _four(value: Any) -> Any:
+def four(value: Any) -> Any:
+    """A list of one value for each zone type."""
     if not isinstance(value, list):
         raise refused("type_list")
     if len(value) != 4:
@@ -51,5 +52,5 @@ class SysctlConfig(Model):
     min_free_kbytes: MinFree = "auto"
     watermark_scale_factor: Annotated[int, count(1, 3000)] = 10
     watermark_boost_factor: Annotated[int, count(0, RATIO_MAX)] = 15000
-    lowmem_reserve_ratio: Annotated[tuple[Ratio, ...], BeforeValidator(_four)] = (256, 256, 32, 0)
+    lowmem_reserve_ratio: Annotated[tuple[Ratio, ...], BeforeValidator(four)] = (256, 256, 32, 0)
     percpu_pagelist_high_fraction: HighFraction = 0

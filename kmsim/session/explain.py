@@ -8,33 +8,52 @@ from typing import TYPE_CHECKING
 
 from kmsim.config.errors import ConfigError, Problem, must
 from kmsim.input_file import InputFileError, read_input
+from kmsim.output import check_file, write_file
 from kmsim.procfs.mem_report import MemReport, parse
 from kmsim.procfs.text import TEXT_MAX, line_and_why
 from kmsim.session.console import stdout
 from kmsim.study.oom_badness import scored
+from kmsim.text import nr_of
 from kmsim.units import format_size
 
 if TYPE_CHECKING:
     from kmsim.study.explain import Explanation, Other, ZoneVerdict
+    from kmsim.study.report_machine import Simulated
 
 TASKS_SHOWN = 3
 SAID = {True: "yes", False: "no", None: "the report does not say"}
 
 
-def explain_and_show(path: Path, which: int, *, as_json: bool) -> None:
-    """Explain one report of a log: the first is 1; ConfigError where the log has none, or not so many."""
+def explain_and_show(path: Path, which: int, page: Path | None = None, *, as_json: bool) -> None:
+    """Explain one report of a log: the first is 1; ConfigError where the log has none, or not so many.
+
+    `page`: the file of a page with the zones drawn, if one is wanted.
+    """
+    if page is not None:
+        check_file(page)
     from kmsim.study.explain import explain, facts
+    from kmsim.study.report_machine import simulated
 
     reports = reports_of(path)
     if not 1 <= which <= len(reports):
         raise ConfigError(
             [Problem("report_which", str(path), None, "--which", must("report_which", last=len(reports)), str(which))]
         )
-    found = explain(reports[which - 1])
+    report = reports[which - 1]
+    found = explain(report)
+    asked = simulated(report, found.asked.flags)
     if as_json:
-        print(json.dumps({**facts(found), "report": which, "reports": len(reports)}, indent=2))
+        answers = [answer._asdict() for answer in asked.answers]
+        more = {"simulated": {**asked._asdict(), "answers": answers}, "report": which, "reports": len(reports)}
+        print(json.dumps({**facts(found), **more}, indent=2))
         return
-    for line in lines_of(found):
+    lines = [*lines_of(found), *lines_of_simulated(asked, fails=found.fails)]
+    if page is not None:
+        from kmsim.plots.explained import page_of
+
+        write_file(page, page_of(facts(found), lines).encode())
+        lines.append(f"written to {page}")
+    for line in lines:
         stdout.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(reports) > 1:
         stdout.print(f"report {which} of {len(reports)}; --which N explains another", markup=False)
@@ -73,6 +92,22 @@ def lines_of(found: Explanation) -> list[str]:
     lines += [_of_other(other) for other in found.others]
     lines += _of_tasks(found)
     lines += [f"not known: {what}" for what in found.unknown]
+    return lines
+
+
+def lines_of_simulated(asked: Simulated, *, fails: bool | None) -> list[str]:
+    """What the simulated machine says to the same request and to others."""
+    if asked.why_not:
+        return [f"no simulated machine was asked: {asked.why_not}"]
+    lines = [
+        f"asked of the simulated machine (Linux {asked.release}), without reclaim, compaction or an OOM kill, "
+        f"with {nr_of(len(asked.notes), 'assumption')} (`kmsim machine` lists them):"
+    ]
+    lines += [f"  {one.what}: {SAID[one.served]} ({one.where})" for one in asked.answers]
+    if fails and asked.answers[0].served:
+        lines.append(
+            f"  it serves what failed: its free pages are those of the lists, and its rules those of {asked.release}"
+        )
     return lines
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from kmsim.config import ConfigError, Problem, load_design
 from kmsim.config.errors import must
 from kmsim.input_file import InputFileError
+from kmsim.output import check_file, write_file
 from kmsim.session.console import stdout
 from kmsim.survey.facts import ARCHES, facts_of
 from kmsim.survey.machine_file import Found, Wishes, found_machine, text_of
@@ -31,11 +32,11 @@ def wishes_of(node: int | None, memory: str | None, arch: str | None) -> Wishes:
 
 def machine_and_show(paths: list[Path], out: Path, which: int | None, wishes: Wishes) -> None:
     """Write the machine's file, and say where it came from and what is assumed; ConfigError where it cannot be read."""
+    check_file(out)
     found = surveyed(paths, which, wishes)
     content = text_of(found)
     _check(content)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(content, encoding="utf-8")
+    write_file(out, content.encode())
     for line in lines_of(found, out):
         stdout.print(line, markup=False, highlight=False, soft_wrap=True)
 

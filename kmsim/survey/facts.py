@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kmsim.config.memory_map import Arch
+from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo, slabinfo, zoneinfo
 from kmsim.procfs.text import line_and_why, shown
 from kmsim.procfs.typed_lists import ListsError, TypedLists, of_buddyinfo, of_pagetypeinfo, of_report
@@ -23,7 +24,7 @@ ARCHES: dict[str, Arch] = {
     "arm64": "arm64",
 }
 _BITS_32 = re.compile(r"^(i[3-6]86|x86|armv[4-7]\w*|arm|ppc|mips|mipsel|riscv32|s390)$")
-_UNAME = re.compile(r"^Linux (\S+) (\d+\.\d+\S*)(?: .*)? (\S+)(?: GNU/Linux)?$", re.MULTILINE)
+_UNAME = re.compile(r"^Linux \S+ (\d+\.\d+\S*) (.*\S)", re.MULTILINE)
 _VERSION = re.compile(r"Linux version (\d+\.\d+\S*)")
 _CPUS = (re.compile(r"\bBrought up \d+ nodes?, (\d+) CPUs"), re.compile(r"\bnr_cpu_ids:(\d+)"))
 _CPU = re.compile(r"\bCPU: (\d+) PID: ")
@@ -186,6 +187,20 @@ def _log(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
     report = reports[(which or 1) - 1]
     if len(reports) > 1:
         facts.notes.append(f"{text.path}: report {which or 1} of {len(reports)} is taken; --which takes another")
+    _take_report(facts, report)
+
+
+def facts_of_report(report: mem_report.MemReport) -> Facts:
+    """What one report says of its machine; SurveyError where it has no free lists."""
+    facts = Facts(sources=["the report"])
+    try:
+        _take_report(facts, report)
+    except ListsError as error:
+        raise SurveyError("the report", "have free lists", error.why, error.line) from None
+    return facts
+
+
+def _take_report(facts: Facts, report: mem_report.MemReport) -> None:
     facts.release = facts.release or report.release or None
     facts.page_size = facts.page_size or report.page_size or None
     for told in report.zones:
@@ -196,6 +211,8 @@ def _log(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
         zone.present = zone.present or told.present
         zone.managed = zone.managed or told.managed
         zone.reserved_highatomic = told.reserved_highatomic
+        if len(told.lowmem_reserve) >= len(ZONE_NAMES):  # a column for each zone type, and one for devices
+            zone.protection = zone.protection or told.lowmem_reserve[: len(ZONE_NAMES)]
     if facts.lists is None:
         facts.lists = of_report(report)
 
@@ -237,8 +254,9 @@ def _uname(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
     said = _UNAME.search(text.content)
     if said is None:
         raise SurveyError(text.path, "be what uname -a says", ascii(text.content[:60]), line=1)
-    facts.release = facts.release or said[2]
-    machine = next((word for word in said[0].split() if word in ARCHES or _BITS_32.match(word)), said[3])
+    facts.release = facts.release or said[1]
+    words = [word for word in said[2].split() if word != "GNU/Linux"]
+    machine = next((word for word in words if word in ARCHES or _BITS_32.match(word)), words[-1])
     facts.arch = facts.arch or _arch(machine, text.path)
 
 

@@ -22,6 +22,7 @@ from kmsim.survey.texts import SurveyError
 from kmsim.text import nr_of
 
 CPUS_MAX = 256
+MARKS = ("min", "low", "high")
 PTE_SHIFT = 3  # a page of 8-byte entries maps a huge page
 ORDERS_64K = 14  # with 64 KiB pages and THP
 ORDERS_16K = 12
@@ -178,8 +179,8 @@ def _orders(facts: Facts, kind: Machine) -> dict[str, Any]:
 
 def _sysctls(
     facts: Facts, shapes: list[Shape], kind: Machine, node: int, machine: dict[str, Any]
-) -> dict[str, tuple[int, int, int]]:
-    """Write the sysctls; return marks that no sysctls give."""
+) -> dict[str, dict[str, Any]]:
+    """Write the sysctls; return what no sysctls give, as keys of a zone's state."""
     zones = [zone for zone in facts.zones.values() if zone.node == node and zone.present]
     sysctl: dict[str, Any] = {}
     said = facts.sysctls
@@ -187,14 +188,14 @@ def _sysctls(
         if name in said:
             sysctl[name] = said[name][0]
     kbytes, scale = (said.get(name, (None,))[0] for name in ("min_free_kbytes", "watermark_scale_factor"))
-    left: dict[str, tuple[int, int, int]] = {}
+    left: dict[str, dict[str, Any]] = {}
     managed = {shape.name: shape.managed for shape in shapes}
     marked = [Marked(zone.name, managed[zone.name], zone.marks) for zone in zones if zone.marks is not None]
     reserve = reserve_of(marked, kind.page_shift, kbytes, scale) if len(marked) == len(shapes) else None
     if reserve is not None:
         sysctl["min_free_kbytes"], sysctl["watermark_scale_factor"] = reserve
     elif marked:
-        left = {zone.name: zone.marks for zone in marked}
+        left = {zone.name: {"watermarks": dict(zip(MARKS, zone.marks, strict=True))} for zone in marked}
         facts.notes.append("the marks are set in the state: no sysctls of the simulated kernel give them")
     if kbytes is not None and "min_free_kbytes" not in sysctl:
         sysctl["min_free_kbytes"] = kbytes
@@ -203,6 +204,10 @@ def _sysctls(
     ratios = ratios_of(zones, said.get("lowmem_reserve_ratio")) if zones else None
     if ratios is not None:
         sysctl["lowmem_reserve_ratio"] = list(ratios)
+    elif all(len(zone.protection) >= len(ZONE_NAMES) for zone in zones):
+        facts.notes.append("the lowmem reserves are set in the state: no lowmem_reserve_ratio gives them")
+        for zone in zones:
+            left.setdefault(zone.name, {})["lowmem_reserve"] = list(zone.protection[: len(ZONE_NAMES)])
     elif any(zone.protection for zone in zones):
         facts.notes.append("lowmem reserves as lowmem_reserve_ratio 256 256 32 0 gives them (assumed)")
     if sysctl:
@@ -219,21 +224,23 @@ def _batch(facts: Facts, zones: list[ZoneFacts], kind: Machine, machine: dict[st
         facts.notes.append(f"the batch of zone {largest.name}, {largest.batch}, is that of all zones (assumed)")
 
 
-def _zone_state(facts: Facts, zone: ZoneLists, marks: dict[str, tuple[int, int, int]], kind: Machine) -> dict[str, Any]:
+def _zone_state(facts: Facts, zone: ZoneLists, marks: dict[str, dict[str, Any]], kind: Machine) -> dict[str, Any]:
     """One zone of the state."""
     said = facts.zones.get((zone.node, zone.zone))
     free = {name: list(zone.nr_free[name]) for name in MIGRATETYPE_NAMES if any(zone.nr_free.get(name, ()))}
     state: dict[str, Any] = {"zone": zone.zone, "free": free}
     pageblocks = dict(zone.pageblocks)
     if said is not None and said.reserved_highatomic is not None and HIGHATOMIC not in pageblocks:
-        pageblocks[HIGHATOMIC] = said.reserved_highatomic >> kind.pageblock_order
+        pages = sum(blocks << order for order, blocks in enumerate(zone.nr_free.get(HIGHATOMIC, ())))
+        if said.reserved_highatomic >= pages:
+            pageblocks[HIGHATOMIC] = said.reserved_highatomic >> kind.pageblock_order
+        else:
+            facts.notes.append(f"zone {zone.zone}: {pages:,} free highatomic pages, more than its reserve has")
     if pageblocks:
         state["pageblocks"] = pageblocks
     if said is not None and said.boost:
         state["boost"] = said.boost
-    if zone.zone in marks:
-        state["watermarks"] = dict(zip(("min", "low", "high"), marks[zone.zone], strict=True))
-    return state
+    return state | marks.get(zone.zone, {})
 
 
 def _notes(facts: Facts, lists: TypedLists | None) -> list[str]:

@@ -40,7 +40,7 @@ def listed_machine(
         m = boot_machine(room_for(boot_of(fitting, policies), lists)[0])
         apply_lists(m, lists, stream(seed, "state/buddyinfo"))
     except ListsError as error:
-        path = getattr(state, error.file, None) or HERE
+        path = HERE if isinstance(state, FreeLists) else getattr(state, error.file)
         refuse(f"state_{error.file}", str(path), f"machine.state.{error.file}", error.why, line=error.line)
     return m
 
@@ -99,6 +99,8 @@ def set_marks(m: Machine, state: FreeLists) -> None:
     for said in state.free_lists:
         zone = m.zones[of_name[said.zone]]
         zone.watermark_boost = said.boost
+        if said.lowmem_reserve is not None:
+            zone.lowmem_reserve[:] = said.lowmem_reserve
         if said.watermarks is not None:
             marks = said.watermarks
             zone.watermark[:] = [marks.min, marks.low, marks.high, 2 * marks.high - marks.low]

@@ -1,0 +1,174 @@
+"""Questions to the simulated machine that a report describes: what would have been served in that memory?
+
+The machine is built from the report alone, as `kmsim machine` does it, and each request is made to the model's own
+allocator on a copy of its own. The simulated release has its own rules, which may differ from those of the report's:
+the request that failed is asked first. What reclaim, compaction or an OOM kill could give is not asked: a request that
+would enter them gets nothing.
+
+Leaves out machines with more than PAGES_MAX pages on a node, and nodes other than the first that the request may use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import NamedTuple
+
+from kmsim.config import ConfigError, loads
+from kmsim.config.machine import MachineConfig
+from kmsim.mm.gfp import GFP_FLAGS, gfp_problem, gfp_to_alloc_flags, gfp_zone, parse_gfp
+from kmsim.mm.indices import Gfp, Order
+from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, WMARK_MIN, ZONE_MOVABLE, ZONE_NAMES, Machine
+from kmsim.mm.watermark import wmark_pages, zone_watermark_ok
+from kmsim.mm.zone_setup import Sysctl, set_reserve
+from kmsim.mm.zonelist import page_zone
+from kmsim.procfs.mem_report import MemReport
+from kmsim.sim.core.ask import allocate
+from kmsim.sim.run.boot import machine_of
+from kmsim.survey.facts import facts_of_report
+from kmsim.survey.machine_file import Wishes, found_machine, text_of
+from kmsim.survey.texts import SurveyError
+
+SEED = 1
+PAGES_MAX = 1 << 25  # 128 GiB of 4 KiB pages: 512 MB of records, and seconds in plain Python
+RESERVE_TIMES = 2  # min_free_kbytes, for the question whether more of it helps
+VMALLOC_PAGES_MAX = 1 << 13  # single pages that are asked for one by one
+
+
+class Answer(NamedTuple):
+    """What the simulated machine says to one request."""
+
+    what: str
+    served: bool
+    where: str  # the zone that serves it, or by how much the nearest refuses
+
+
+class Simulated(NamedTuple):
+    """The machine of a report, and its answers; `why_not`: why there is no machine to ask."""
+
+    release: str
+    notes: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    why_not: str = ""
+
+
+def simulated(report: MemReport, flags: frozenset[str]) -> Simulated:
+    """Build the machine of a report, and ask it; `flags` of the request, by the names of today."""
+    if report.cgroup is not None:
+        return Simulated("", (), (), "the machine was not short of memory")
+    if not any(zone.blocks for zone in report.zones):
+        return Simulated("", (), (), "the report has no free lists")
+    try:
+        facts = facts_of_report(report)
+        node = next((zone.node for zone in report.zones if zone.blocks), 0)
+        found = found_machine(facts, Wishes(node=node))
+        config = loads(text_of(found)).machine
+        if config.memory // config.page_size > PAGES_MAX:
+            return Simulated("", (), (), f"it has more than {PAGES_MAX:,} pages")
+        m = machine_of(config, SEED)
+    except SurveyError as error:
+        return Simulated("", (), (), f"{error.must}: {error.found}")
+    except ConfigError as error:
+        return Simulated("", (), (), str(error.problems[0]))
+    return Simulated(config.kernel_release, tuple(found.notes), tuple(_answers(m, config, report.request.order, flags)))
+
+
+def mask_of(flags: frozenset[str]) -> Gfp:
+    """The flags that the simulated release still has."""
+    known = sorted(name for name in flags if name in GFP_FLAGS)
+    return parse_gfp(" | ".join(known)) if known else 0
+
+
+def _answers(m: Machine, config: MachineConfig, order: Order, flags: frozenset[str]) -> list[Answer]:
+    """The request itself, and what else might have been asked or set."""
+    gfp = mask_of(flags)
+    kernel, atomic = parse_gfp("GFP_KERNEL"), parse_gfp("GFP_ATOMIC")
+    waits = "__GFP_DIRECT_RECLAIM" in flags
+    found = [_asked(f"the same request, order {order}", m, gfp, order)]
+    if order:
+        found.append(_asked(f"order {order - 1}", m, gfp, order - 1))
+        if waits:
+            found.append(_pages_of_vmalloc(m, gfp, order))
+    if waits:
+        found.append(_asked("GFP_ATOMIC", m, gfp & ~kernel | atomic, order))
+    else:
+        found.append(_asked("GFP_KERNEL", m, gfp & ~atomic | kernel, order))
+    found.append(_larger_reserve(m, config, gfp, order))
+    if m.zones["watermark_boost"].any():
+        calm = deepcopy(m)
+        calm.zones["watermark_boost"] = 0
+        found.append(_asked("without the boost", calm, gfp, order))
+    return found
+
+
+def _asked(what: str, m: Machine, gfp: Gfp, order: Order) -> Answer:
+    """One request on a copy of the machine."""
+    if gfp_problem(gfp, order) is not None or order > m.params[0].max_page_order:
+        return Answer(what, False, "the simulated release refuses such a request")
+    copy = deepcopy(m)
+    pfn = allocate(copy, BOOT_CPU, gfp, order)
+    if pfn != NO_PAGE:
+        return Answer(what, True, f"from zone {ZONE_NAMES[copy.zones[page_zone(copy, pfn)].zone_type]}")
+    return Answer(what, False, _nearest(m, gfp, order))
+
+
+def _nearest(m: Machine, gfp: Gfp, order: Order) -> str:
+    """By how many pages the nearest zone refuses at its min mark, or that it has no block of the order."""
+    highest, alloc_flags = gfp_zone(gfp), gfp_to_alloc_flags(gfp, order)
+    best = None
+    for z, zone in enumerate(m.zones):
+        if zone.zone_type > highest or not zone.present_pages:
+            continue
+        free = int(zone.nr_free_pages)
+        missing = _least(partial(_passes, m, z, highest, alloc_flags, free - (1 << order) + 1), int(zone.present_pages))
+        if best is None or missing < best[0]:
+            best = missing, z
+    if best is None:
+        return "no zone that it may take from"
+    name = ZONE_NAMES[m.zones[best[1]].zone_type]
+    if not best[0]:
+        return f"zone {name} is above its mark, without a free block of order {order} or more for it"
+    return f"zone {name}: {best[0]:,} pages too few"
+
+
+def _passes(m: Machine, z: int, highest: int, alloc_flags: int, free_pages: int, more: int) -> bool:
+    """Would the zone be above its min mark with so many pages more?"""
+    mark = wmark_pages(m, z, WMARK_MIN)
+    return bool(zone_watermark_ok(m, z, 0, mark, highest, alloc_flags, free_pages + more))
+
+
+def _least(passes: Callable[[int], bool], most: int) -> int:
+    """The least number, up to `most`, that passes."""
+    low, high = 0, 2 * most
+    while low < high:
+        middle = (low + high) // 2
+        if passes(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _pages_of_vmalloc(m: Machine, gfp: Gfp, order: Order) -> Answer:
+    """kvmalloc takes single pages where there is no block."""
+    wanted = min(1 << order, VMALLOC_PAGES_MAX)
+    copy = deepcopy(m)
+    given = 0
+    while given < wanted and allocate(copy, BOOT_CPU, gfp, 0) != NO_PAGE:
+        given += 1
+    if given == wanted:
+        return Answer("kvmalloc", True, f"{given:,} single pages of vmalloc")
+    return Answer("kvmalloc", False, f"{given:,} of {wanted:,} single pages; then {_nearest(copy, gfp, 0)}")
+
+
+def _larger_reserve(m: Machine, config: MachineConfig, gfp: Gfp, order: Order) -> Answer:
+    """The same memory under the marks of a larger min_free_kbytes."""
+    more = deepcopy(m)
+    pages = sum(int(zone.watermark[WMARK_MIN]) for zone in m.zones if zone.zone_type != ZONE_MOVABLE)
+    kbytes = RESERVE_TIMES * pages << (config.page_shift - 10)
+    boosts = more.zones["watermark_boost"].copy()
+    set_reserve(more, Sysctl(watermark_scale_factor=config.sysctl.watermark_scale_factor), kbytes)
+    more.zones["watermark_boost"] = boosts
+    asked = _asked(f"min_free_kbytes {kbytes:,}, {RESERVE_TIMES} times as much", more, gfp, order)
+    return asked._replace(where=f"{asked.where}; only what kswapd would have kept free for it can help")

@@ -1,0 +1,220 @@
+"""From copies and pastes of real machines to a config: what it holds, what is assumed, what is refused and where."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kmsim.config import ConfigError, loads
+from kmsim.session.machine import surveyed
+from kmsim.sim.run.boot import machine_of
+from kmsim.survey.machine_file import Found, Wishes, text_of
+from tests.mutations import mutated_text
+from tests.survey.recorded_texts import RECORDINGS, read
+
+CASES = Path(__file__).parent / "cases"
+REPORTS = Path(__file__).parents[1] / "procfs" / "reports"
+ONE_ZONE = "Node 0, zone   Normal      1      2      3      0      0      0      0      0      0      0      4\n"
+OTHER_NODE = ONE_ZONE.replace("      4", "").replace("Node 0", "Node 1")
+
+
+def found(*names: str, which: int | None = None, **wishes: Any) -> Found:
+    return surveyed([CASES / name for name in names], which, Wishes(**wishes))
+
+
+def refusal(path: Path, content: str, **wishes: Any) -> str:
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        surveyed([path], None, Wishes(**wishes))
+    said = str(refused.value)
+    assert "\n" not in said
+    return said.removeprefix(f"{path.parent}/")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
+def test_every_case_gives_a_machine_that_a_run_can_start_on(name: str) -> None:
+    if name.startswith("17"):
+        assert found(name).machine["memory_map"][0] == {"start": "4KiB", "size": "632KiB"}
+        return  # of one zone of 16 MiB, which is no machine
+    m = machine_of(loads(text_of(found(name))).machine, seed=1)
+    assert m.zones["nr_free_pages"].sum() > 0
+
+
+def test_a_zone_dma_of_before_5_13_has_what_its_kernel_managed() -> None:
+    of_54 = found("02-dma-before-513.txt")
+    assert of_54.machine["state"]["free_lists"][0]["free"] == {"Movable": [0, 1, 1, 0, 2, 1, 1, 0, 1, 1, 3]}
+    m = machine_of(loads(text_of(of_54)).machine, seed=1)
+    assert m.zones["managed_pages"].tolist()[0] == m.zones["nr_free_pages"].tolist()[0] == 3974
+
+
+def test_one_of_two_nodes_is_chosen() -> None:
+    assert [zone["zone"] for zone in found("03-two-nodes.txt", node=1).machine["state"]["free_lists"]] == ["Normal"]
+    first = found("03-two-nodes.txt")
+    assert len(first.machine["state"]["free_lists"]) == 3
+    assert any(note.startswith("of the nodes 0, 1 node 0 is simulated") for note in first.notes)
+    with pytest.raises(ConfigError, match=r"03-two-nodes.txt: must have node 7, found nodes 0, 1"):
+        found("03-two-nodes.txt", node=7)
+
+
+def test_a_report_gives_zones_marks_boosts_and_typed_lists() -> None:
+    of_report = found("04-oom-report.txt")
+    m = machine_of(loads(text_of(of_report)).machine, seed=1)
+    normal = m.zones[2]
+    assert (normal.present_pages, normal.managed_pages) == (14098432 // 4, 13769880 // 4)
+    assert int(normal.watermark[0] + normal.watermark_boost) == 147740 // 4
+    assert normal.watermark_boost == 90112 // 4
+    assert normal.nr_reserved_highatomic == 2048 // 4
+    assert m.zones["lowmem_reserve"].tolist()[0] == [0, 2305, 15744, 15744]
+    assert [int(free) for free in m.zones["nr_free_pages"][:3]] == [13308 // 4, 63752 // 4, 150484 // 4]
+    assert any("how many free blocks each type has" in note for note in of_report.notes)
+    assert of_report.machine["recorded_release"] == "6.7.0"
+    assert of_report.machine["kernel_release"] == "6.12"
+
+
+def test_types_that_are_not_said_are_assumed_and_listed() -> None:
+    notes = found("06-types-lost.txt").notes
+    assert "the types of free blocks are not said: all are taken as Movable (assumed)" in notes
+    text = text_of(found("06-types-lost.txt"))
+    assert all(note in text for note in notes)
+
+
+def test_cma_counts_as_in_use_and_pageblocks_say_how_large_a_zone_is() -> None:
+    cma = found("07-cma.txt")
+    assert any("30,733 free pages of the type CMA" in note for note in cma.notes)
+    assert cma.machine["memory_map"] == [{"start": "1GiB", "size": "2GiB"}]
+    assert cma.machine["arch"] == "arm64"
+    both = found("07-cma.txt", "07-cma-buddyinfo.txt")
+    assert both.machine["state"] == cma.machine["state"]
+
+
+@pytest.mark.parametrize("kind", ["blank-line", "crlf", "quoted"])
+def test_a_paste_is_read_as_the_file(kind: str) -> None:
+    assert found(f"10-paste-{kind}.txt").machine == found("10-paste-plain.txt").machine
+
+
+def test_large_pageblocks_mean_a_kernel_without_huge_pages() -> None:
+    machine = found("15-pageblock-hint.txt", arch="arm64").machine
+    assert machine["hugetlb"] is False
+    assert machine["thp"] == {"built_in": False}
+    assert machine["pageblock_order"] == 10
+    assert machine["arch"] == "arm64"
+
+
+@pytest.mark.parametrize("prefix", ["[  859.563343] ", "Nov 29 10:00:00 host kernel: ", "> "])
+def test_prefixes_of_logs_and_quotes_are_cut(prefix: str, tmp_path: Path) -> None:
+    lines = (CASES / "10-paste-plain.txt").read_text().splitlines()
+    (tmp_path / "paste.txt").write_text("".join(f"{prefix}{line}\n" for line in lines))
+    machine = surveyed([tmp_path / "paste.txt"], None, Wishes()).machine
+    assert machine == found("10-paste-plain.txt").machine
+
+
+def test_of_a_dated_series_one_moment_is_taken(tmp_path: Path) -> None:
+    series = tmp_path / "series.txt"
+    second = ONE_ZONE.replace("1      2", "5      6")
+    series.write_text(f"Sun Nov 29 10:00:00 UTC 2026\n{ONE_ZONE}Sun Nov 29 10:01:00 UTC 2026\n{second}")
+    last, first = (surveyed([series], which, Wishes()) for which in (None, 1))
+    assert last.machine["state"]["free_lists"][0]["free"]["Movable"][:2] == [5, 6]
+    assert first.machine["state"]["free_lists"][0]["free"]["Movable"][:2] == [1, 2]
+    assert any("moment 2 of 2 (Sun Nov 29 10:01:00 UTC 2026) is taken" in note for note in last.notes)
+    with pytest.raises(ConfigError, match=r"series.txt: must have a moment 3, found 2 of buddyinfo"):
+        surveyed([series], 3, Wishes())
+
+
+def test_texts_complete_each_other(tmp_path: Path) -> None:
+    (tmp_path / "buddyinfo").write_text(ONE_ZONE)
+    (tmp_path / "config").write_text(
+        "# Linux/arm64 6.1.0 Kernel Configuration\nCONFIG_64BIT=y\nCONFIG_ARM64=y\nCONFIG_ARM64_4K_PAGES=y\n"
+        "CONFIG_LRU_GEN_ENABLED=y\nCONFIG_MEMCG_KMEM=y\nCONFIG_SLAB_FREELIST_RANDOM=y\n# CONFIG_KSM is not set\n"
+        "CONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\nCONFIG_PCP_BATCH_SCALE_MAX=3\n"
+    )
+    (tmp_path / "meminfo").write_text("MemTotal:        3900000 kB\nSlab:  1000 kB\n")
+    (tmp_path / "min_free_kbytes").write_text("20000\n")
+    of_all = surveyed([tmp_path], None, Wishes())
+    machine = of_all.machine
+    assert (machine["arch"], machine["recorded_release"]) == ("arm64", "6.1.0")
+    assert machine["slab"] == {"freelist_random": True, "memcg": True}
+    assert machine["pcp"] == {"batch_scale_max": 3}
+    assert machine["sysctl"]["min_free_kbytes"] == 20000
+    assert machine["memory_map"] == [{"start": "4GiB", "size": "4GiB"}]
+    assert any("answers about reclaim are for the classic LRU" in note for note in of_all.notes)
+    assert any("INIT_ON_ALLOC_DEFAULT_ON is not modelled" in note for note in of_all.notes)
+    assert not any("KSM" in note for note in of_all.notes)
+    assert any("Slab 1,000 kB" in note for note in of_all.notes)
+
+
+def test_zoneinfo_alone_is_a_machine_that_is_freshly_booted(tmp_path: Path) -> None:
+    recording = read(RECORDINGS / "x86-612-4k-256M-c2-full.json.gz")
+    (tmp_path / "zoneinfo.txt").write_text(recording.files["fresh.zoneinfo"])
+    alone = surveyed([tmp_path / "zoneinfo.txt"], None, Wishes())
+    assert "state" not in alone.machine
+    assert alone.machine["cpus"] == 2
+    m = machine_of(loads(text_of(alone)).machine, seed=1)
+    assert m.zones["managed_pages"].tolist()[:2] == [3840, 57114 + m.zones["managed_pages"].tolist()[1] - 57114]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("hello\nworld\n", "text.txt:1: must be one of buddyinfo, "),
+        ("", "text.txt:1: must be one of buddyinfo, "),
+        (ONE_ZONE.replace("     3", "     x"), "text.txt:1: must be a buddyinfo, found 'x' is not a count"),
+        (
+            ONE_ZONE + ONE_ZONE.replace("      4", "").replace("e 0", "e 1"),
+            "text.txt:2: must be a buddyinfo, found 10 orders",
+        ),
+        (ONE_ZONE.replace("Normal", "HighMem"), "text.txt: must be of a kernel of 64 bits, found node 0, zone HighMem"),
+        ("Linux host 5.4.0 i686 GNU/Linux\n", "text.txt: must be of a kernel of 64 bits, found i686"),
+        (
+            "Linux host 5.4.0 #1 SMP s390x GNU/Linux\n",
+            "text.txt: must be of an x86-64 or an arm64 machine, found s390x",
+        ),
+        ("CONFIG_64BIT=y\nCONFIG_PPC64=y\n", "text.txt: must be of an x86-64 or an arm64 kernel, found neither"),
+        ("# CONFIG_64BIT is not set\nCONFIG_X86_32=y\n", "text.txt: must be of a kernel of 64 bits"),
+        ("MemTotal:   100000 kB\n", "text.txt: must say what memory there is, found no zone and no free list"),
+        ("Page block order: 9\nPages per block:  511\n", "text.txt:2: must be a pagetypeinfo, found 511 pages"),
+        ("x invoked oom-killer: nothing\n", "text.txt:1: must be a kernel log with a report"),
+        ("vm.min_free_kbytes = 5\n", "text.txt: must say what memory there is"),
+    ],
+)
+def test_a_wrong_text_is_refused_in_one_line_with_its_place(content: str, why: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path / "text.txt", content).startswith(why)
+
+
+def test_more_free_memory_than_there_is_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path / "text.txt", ONE_ZONE.replace("      4\n", "  90000\n"), memory=1 << 30)
+    assert said.startswith(
+        "text.txt: must be of one machine, found free blocks of zones Normal, which 1,024 MiB do not"
+    )
+
+
+def unsound(name: str, seed: int, nr_texts: int, path: Path) -> list[str]:
+    """The changed texts of which something else came than a machine or a refusal in one line."""
+    rng = np.random.default_rng(seed)
+    content = next(folder / name for folder in (CASES, REPORTS) if (folder / name).exists()).read_bytes()
+    wrong = []
+    for _ in range(nr_texts):
+        changed, what = mutated_text(content, rng)
+        path.write_bytes(changed)
+        try:
+            loads(text_of(surveyed([path], None, Wishes())))
+        except ConfigError as error:
+            wrong += [f"{what}: {error}"] * (re.search(r"[\x00-\x08\n]", str(error.problems[0])) is not None)
+        except Exception as error:
+            wrong.append(f"{what}: {type(error).__name__}: {error}")
+    return wrong
+
+
+CHANGED = ("03-two-nodes.txt", "04-oom-report.txt", "07-cma.txt", "17-zoneinfo-418.txt", "atomic-3.10.txt")
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_text_changed_at_random_gives_a_machine_or_is_refused(name: str, tmp_path: Path) -> None:
+    assert unsound(name, 1, 25, tmp_path / "text.txt") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHANGED)
+def test_many_texts_changed_at_random_give_a_machine_or_are_refused(name: str, tmp_path: Path) -> None:
+    assert unsound(name, 2, 800, tmp_path / "text.txt") == []
