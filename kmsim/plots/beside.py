@@ -26,7 +26,7 @@ def measured_and_simulated(table: pd.DataFrame) -> Drawn:
         sheet = new_sheet("How far is the simulation from what was measured?", "page", [""], panel_inches=inches)
         axes = sheet.panels[0]
         bars = data["measured_ns"] * data["error_bar_percent"] / 100
-        colours = shade(0, 2), shade(1, 2)
+        colours = shade(1, 2), shade(0, 2)
         of_measured = {"color": colours[0], "ecolor": colours[0], "mfc": "w", "ms": 4, "lw": 1, "capsize": 1.5}
         axes.errorbar(data["measured_ns"], data.index, xerr=bars, fmt="o", **of_measured)
         axes.plot(data["simulated_ns"], data.index, "D", color=colours[1], ms=3)

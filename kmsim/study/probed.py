@@ -1,8 +1,8 @@
 """What `configs/measure/calls.bt` prints, read as the row of a file of points.
 
 bpftrace prints, beside a line of ours that says what is measured, the mean of each round: of the function (`@call`),
-and of an empty one by the same probes (`@empty`). The point is the mean difference of the rounds. Its error bar is their
-standard error, and a share of what the probes take, as they disturb a real function more than an empty one.
+and of an empty one by the same probes (`@empty`). The point is the mean difference of the rounds. Its error bar is
+their standard error, and a share of what the probes take, as they disturb a real function more than an empty one.
 
 Refused, since no mean can be told from them: histograms in powers of two, and single probes of a path under 1 us.
 """
