@@ -134,16 +134,23 @@ def show(
 @app.command()
 def compare(
     a: Annotated[Path, typer.Argument(parser=named, metavar="A", help="A result folder, of a run or of a study.")],
-    b: Annotated[Path, typer.Argument(parser=named, metavar="B", help="The one that is compared with it.")],
+    b: Annotated[
+        Path,
+        typer.Argument(parser=named, metavar="B", help="The one that is compared with it; or measured points, as CSV."),
+    ],
     worse_by: Annotated[Optional[list[str]], typer.Option(metavar="SHARE", help=WORSE_BY)] = None,  # noqa: UP045
     out: Annotated[
         Path | None, typer.Option(parser=named, metavar="PATH", help="Write figure and rows into this folder.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """What differs between two results, paired differences B - A, and whether B is worse by more than a bound."""
+    """What differs between two results, and is B worse by more than a bound? Or how far is A from what was measured?"""
+    from kmsim.session.beside import are_points, set_beside
     from kmsim.session.compare import compare_and_show
 
+    if are_points(b):
+        set_beside(a, b, worse_by or [], out, as_json=json)
+        return
     if not compare_and_show(a, b, worse_by or [], out, as_json=json):
         raise typer.Exit(EXIT_NO)
 
@@ -188,12 +195,12 @@ def sensitivity(
         Path | None,
         typer.Option(parser=named, metavar="PATH", help="Result folder; results/NAME-sensitivity if not given."),
     ] = None,
-    factor: Annotated[float, typer.Option(help="Prices are divided and multiplied by this.")] = 2.0,
+    factor: Annotated[float, typer.Option(help="Prices without an interval are divided and multiplied by this.")] = 2.0,
     samples: Annotated[int, typer.Option(help="Of Sobol' indices, a power of two; 0: none.")] = 32,
     jobs: Jobs = None,
     json: Json = False,
 ) -> None:
-    """Vary every price that is marked as assumed, and say which conclusions of a study change."""
+    """Vary every price within its interval, and say which conclusions of a study hold for all."""
     from kmsim.config import load_design
     from kmsim.session.sensitivity import Asked, run_sensitivity
 

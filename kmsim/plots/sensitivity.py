@@ -1,4 +1,4 @@
-"""What depends on assumed prices, as a figure and as tables in a terminal."""
+"""What depends on the prices, as a figure and as tables in a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import counted, plain
 from kmsim.plots.sheet import finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import PAPER, PLAIN, shade, styled
-from kmsim.study.sensitivity import NOTHING_SHOWN, Conclusion
+from kmsim.study.sensitivity import ENDS, NOTHING_SHOWN, Conclusion
 
 PRICES_MAX = 15  # that are drawn and printed: those with the largest effects
 RESPONSES_MAX = 6  # that are drawn: those that move most
@@ -25,25 +25,25 @@ CHANGED_MAX = 20  # conclusions that are printed
 
 
 def tornado(effects: pd.DataFrame, factor: float) -> Drawn:
-    """How far each assumed price, divided and multiplied by the factor, moves each response at most."""
+    """How far each price, at both ends of its interval, moves each response at most; `factor`: of those without one."""
     widest = effects.groupby("price", sort=False)["largest_change"].agg(lambda change: change.abs().max())
     prices = widest[widest > 0].sort_values(ascending=False).head(PRICES_MAX).index.tolist()
     responses = _drawn_responses(effects)
     data = effects[effects["price"].isin(prices) & effects["response"].isin(responses)]
     with styled(PAPER):
         inches = 0.8 + ROW_INCHES * max(len(prices), 3)
-        title = "How far does a wrong assumed price move the results?"
+        title = "How far does a wrong price move the results?"
         sheet = new_sheet(title, "page", responses if prices else [""], panel_inches=inches)
         if not prices:
-            say_nothing(sheet, "no assumed price has an effect on any response")
+            say_nothing(sheet, "no price has an effect on any response")
             finish(sheet, [])
             return Drawn(sheet.figure, data)
         rows = np.arange(len(prices))
-        signs = {f" / {factor:g}": shade(0, 2), f" x {factor:g}": shade(1, 2)}
+        colours = {end: shade(k, len(ENDS)) for k, end in enumerate(ENDS)}
         for axes, response in zip(sheet.panels, responses, strict=True):
-            mine = data[data["response"] == response].set_index("version")["largest_change"]
-            for (sign, colour), offset in zip(signs.items(), (-0.2, 0.2), strict=True):
-                change = [100 * mine.get(price + sign, 0.0) for price in prices]
+            mine = data[data["response"] == response].set_index(["price", "end"])["largest_change"]
+            for (end, colour), offset in zip(colours.items(), (-0.2, 0.2), strict=True):
+                change = [100 * mine.get((price, end), 0.0) for price in prices]
                 axes.barh(rows + offset, change, 0.4, color=colour)
             axes.axvline(0, color="0.2", linewidth=0.8)
             axes.set_yticks(rows, [plain(price) for price in prices])
@@ -51,8 +51,9 @@ def tornado(effects: pd.DataFrame, factor: float) -> Drawn:
             axes.xaxis.set_major_formatter(PLAIN)
             axes.yaxis.grid(False)
         label_axes(sheet, "largest change of the mean (%)", "")
-        handles = [Patch(color=colour, label=f"price {plain(sign)}") for sign, colour in signs.items()]
-        finish(sheet, _notes(effects, prices, responses), handles)
+        handles = [Patch(color=colour, label=f"at the {end} end of its interval") for end, colour in colours.items()]
+        of_factor = f"of a price without an interval: / {factor:g} and x {factor:g}"
+        finish(sheet, [of_factor, *_notes(effects, prices, responses)], handles)
     return Drawn(sheet.figure, data)
 
 
@@ -68,7 +69,7 @@ def _notes(effects: pd.DataFrame, prices: list[str], responses: list[str]) -> li
     notes = [f"each bar: of {counted([nr_points], 'points')}, the one where the mean moves most"]
     nr_prices, nr_responses = effects["price"].nunique(), effects["response"].nunique()
     if len(prices) < nr_prices:
-        notes.append(f"{len(prices)} of {nr_prices} assumed prices drawn, the others move less or nothing")
+        notes.append(f"{len(prices)} of {nr_prices} prices drawn, the others move less or nothing")
     if len(responses) < nr_responses:
         notes.append(f"{len(responses)} of {nr_responses} responses drawn, the others move less or nothing")
     return notes
@@ -79,14 +80,15 @@ def print_sensitivity(
 ) -> None:
     """Effects of the prices, then the conclusions that change, then Sobol's indices."""
     if effects.empty or not effects["largest_change"].abs().max():
-        console.print("no assumed price has an effect on any response")
+        console.print("no price has an effect on any response")
     else:
         _print_effects(effects, console)
     changed = [conclusion for conclusion in conclusions if conclusion.changed]
     if conclusions:
         nothing = sum(conclusion.said == NOTHING_SHOWN for conclusion in conclusions)
         shown = f" ({nothing} with prices as given: {NOTHING_SHOWN})" if nothing else ""
-        text = f"{len(changed)} of {len(conclusions)} conclusions change with an assumed price{shown}"
+        holding = len(conclusions) - len(changed)
+        text = f"{holding} of {len(conclusions)} conclusions hold wherever a price lies in its interval{shown}"
         console.print(text, soft_wrap=True)
     else:
         console.print("the study has no comparisons, so no conclusions that could change")
@@ -103,19 +105,21 @@ def print_sensitivity(
 def _print_effects(effects: pd.DataFrame, console: Console) -> None:
     widest = effects.groupby("price", sort=False)["largest_change"].agg(lambda change: change.abs().max())
     prices = widest[widest > 0].sort_values(ascending=False).head(PRICES_MAX)
-    table = Table(title="largest effects of assumed prices", title_justify="left", box=SIMPLE_HEAD, padding=0)
-    for heading in ("price", "value", "version", "response", "change", "at"):
-        table.add_column(heading, justify="right" if heading in ("value", "change") else "left", overflow="fold")
+    table = Table(title="largest effects of prices", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    for heading in ("price", "value", "moved to", "response", "change", "where"):
+        table.add_column(
+            heading, justify="right" if heading in ("value", "moved to", "change") else "left", overflow="fold"
+        )
     for price in prices.index:
         mine = effects[effects["price"] == price]
         row = mine.loc[mine["largest_change"].abs().idxmax()]
-        cells = (price, f"{row['value_ns']:g} ns", row["version"].removeprefix(price), row["response"])
+        cells = (price, f"{row['value_ns']:g} ns", f"{row['at_ns']:.4g} ns", row["response"])
         table.add_row(*map(escape, cells), f"{100 * row['largest_change']:+.2g} %", escape(row["point"]))
     console.print(table)
     without = int((widest == 0).sum())
     if without:
         prices_have = "price has" if without == 1 else "prices have"
-        console.print(f"{without} assumed {prices_have} no effect here")
+        console.print(f"{without} {prices_have} no effect here")
 
 
 def _print_indices(indices: pd.DataFrame, console: Console) -> None:

@@ -84,7 +84,7 @@ def facts(found: Calibration, source: str) -> dict[str, Any]:
         ],
         "points": points,
         "findings": found.findings,
-        "errors": {name: _spread(errors) for name, errors in errors_by_name(found).items()},
+        "errors": {name: spread_of(errors) for name, errors in errors_by_name(found).items()},
     }
 
 
@@ -139,14 +139,15 @@ def errors_of(found: Calibration) -> list[str]:
     lines = []
     for name, errors in errors_by_name(found).items():
         if errors:
-            of = _spread(errors)
+            of = spread_of(errors)
             text = f"median error {of['median']:.1f} %, nine of ten within {of['nine_of_ten']:.1f} %"
             lines.append(f"{len(errors)} points {name}: {text}, worst {of['worst']:.1f} %")
     kept = f"{len(found.kept)} prices stay as in {found.costs.name}, which the points do not tell"
     return [*lines, f"{kept}: {', '.join(found.kept)}", *(f"finding: {line}" for line in found.findings)]
 
 
-def _spread(errors: list[float]) -> dict[str, float]:
+def spread_of(errors: list[float]) -> dict[str, float]:
+    """Median, ninth tenth and worst of some errors; empty of none."""
     if not errors:
         return {}
     middle, most = np.quantile(errors, (0.5, NINE_OF_TEN))

@@ -1,4 +1,4 @@
-"""What `kmsim sensitivity` does: a study run with every version of its assumed prices, and what that changes."""
+"""What `kmsim sensitivity` does: a study run with every version of its prices, and what that changes."""
 
 from __future__ import annotations
 

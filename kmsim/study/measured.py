@@ -10,6 +10,7 @@ A row is the mean of one kind of operation of one benchmark:
     ns              the mean, in nanoseconds
     error_percent   its error bar: one standard error, in percent of the mean
 All columns but `workload`, `cpus`, `ns` and `error_percent` may be left out. Lines that begin with # are comments.
+What the scripts of `configs/measure` print is read as it comes: one prints such a file, the other `study.probed` reads.
 Leaves out how the points are fitted (`study.calibrate`).
 """
 
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 from kmsim.config.shipped import shipped_file
 from kmsim.input_file import InputFileError, read_input
+from kmsim.study.probed import is_probed, row_of
 from kmsim.study.store import NotAResult
 
 BYTES_MAX = 1 << 20
@@ -97,13 +99,13 @@ def read_points(path: Path) -> list[Point]:
     except UnicodeDecodeError:
         raise NotAResult(f"{path}: must be text in UTF-8") from None
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+    if is_probed(lines):
+        n, row = row_of(lines, str(path))
+        _check_columns(list(row), f"{path}:{n}")
+        return [_point(row, path, f"{path}:{n}")]
     rows = csv.reader(line for _, line in lines)
     columns = [name.strip() for name in next(rows, [])]
-    wrong = [name for name in columns if name not in COLUMNS or columns.count(name) > 1]
-    missing = [name for name in NEEDED if name not in columns]
-    if wrong or missing:
-        what = f"found {wrong[0][:40]!r}" if wrong else f"{missing[0]} is not there"
-        raise NotAResult(f"{path}: must begin with the columns {', '.join(COLUMNS)}; {what}")
+    _check_columns(columns, str(path))
     points = []
     for (n, _), cells in zip(lines[1:], rows, strict=False):
         if len(cells) != len(columns):
@@ -113,6 +115,14 @@ def read_points(path: Path) -> list[Point]:
     if not 0 < len(points) <= POINTS_MAX:
         raise NotAResult(f"{path}: must have 1 to {POINTS_MAX} points, found {len(points)}")
     return points
+
+
+def _check_columns(columns: Sequence[str], where: str) -> None:
+    wrong = [name for name in columns if name not in COLUMNS or columns.count(name) > 1]
+    missing = [name for name in NEEDED if name not in columns]
+    if wrong or missing:
+        what = f"found {wrong[0][:40]!r}" if wrong else f"{missing[0]} is not there"
+        raise NotAResult(f"{where}: must begin with the columns {', '.join(COLUMNS)}; {what}")
 
 
 def _point(row: Mapping[str, str], path: Path, where: str) -> Point:

@@ -42,10 +42,7 @@ class PointRuns:
             try:
                 load(run.file, [*self._sets, *run.sets])
             except ConfigError as error:
-                first = error.problems[0]
-                must = f"must be a run of {self.machine}: {first.key} must {first.must}"
-                found = f", found {first.found}" if first.found else ""
-                raise NotAResult(f"{of_run[0].where}: {must}{found} ({first.path})") from error
+                raise refusal(of_run[0], self.machine, error) from error
 
     def latencies(self, points: Sequence[Point], prices: Mapping[str, float]) -> NDArray[np.float64]:
         """The points' latencies, with these prices in place of the list's."""
@@ -73,6 +70,14 @@ class PointRuns:
         if operations["failed"].any():
             raise NotAResult(f"{point.where}: must fit into the memory of {self.machine}; allocations failed")
         return means_by_kind(operations)
+
+
+def refusal(point: Point, machine: str, error: ConfigError) -> NotAResult:
+    """What is said of a point that is no run of a machine."""
+    first = error.problems[0]
+    must = f"must be a run of {machine}: {first.key or first.path} must {first.must}"
+    found = f", found {first.found}" if first.found else ""
+    return NotAResult(f"{point.where}: {must}{found} ({first.path})")
 
 
 def means_by_kind(operations: Mapping[str, NDArray[np.generic]]) -> dict[str, float]:

@@ -1,12 +1,15 @@
-"""How much depends on prices that nobody measured: which conclusions change if those marked "assumed" are wrong.
+"""How much depends on the prices: which conclusions change if one of them is elsewhere in its interval.
 
-One at a time: each assumed price is divided and multiplied by a factor at every point, with the same seeds;
-its effect on a response is how far that moves the response's mean. A conclusion is what a row of the study's
+One at a time: at every point, with the same seeds, each price is put at the lower and at the upper end of its interval,
+as the list has it (`low`, `high`: `kmsim calibrate` writes them); a price without one is divided and multiplied by a
+factor. Its effect on a response is how far that moves the response's mean. A conclusion is what a row of the study's
 comparisons says (higher, lower, no difference shown: Holm, within each version of the prices); it changes where
-a version says something else. A price of 0 stays 0; a price of other values at other points is not ours to vary.
+a version says something else, and holds where none does. A price of 0, or one whose interval has no width, stays as it
+is; a price of other values at other points is not ours to vary. Prices that are known only in a sum with others are
+moved alone, too, as far as their own intervals reach: that is more than the points allow.
 
 All at once: first-order and total indices of Sobol' (Saltelli's design; Saltelli et al., 2010; the estimators are
-scipy's), prices independent and log-uniform within the factor, at the first point of the study, one replication
+scipy's), prices independent and log-uniform in their intervals, at the first point of the study, one replication
 with one seed: what varies is the prices. Prices that move nothing there one at a time are left out, since each
 adds as many runs.
 """
@@ -27,17 +30,16 @@ from kmsim.study.results import StudyResult
 from kmsim.study.store import NotAResult
 from kmsim.units import TIME_UNITS, format_time
 
-AXIS = "assumed price"
+AXIS = "price"
 AS_GIVEN = "as given"
-ASSUMED = "assumed"
 NOTHING_SHOWN = "no difference shown"
 EFFECT_MIN = 0.001  # of a response's mean: below, a price is left out of Sobol's indices
 SAMPLE_SEED = 1
-VERSIONS = {"/": -1, "x": 1}  # the power of the factor
+ENDS = ("low", "high")
 
 EFFECTS_COLUMNS = (
-    "price", "value_ns", "source", "version", "response", "unit", "largest_change", "mean_change", "point",
-    "nr_points",
+    "price", "value_ns", "source", "version", "end", "at_ns", "response", "unit", "largest_change", "mean_change",
+    "point", "nr_points",
 )  # fmt: skip
 INDICES_COLUMNS = ("response", "unit", "price", "samples", "first_order", "total")
 
@@ -53,27 +55,53 @@ class Conclusion(NamedTuple):
     changed: tuple[str, ...]  # what else is said, and with which versions
 
 
-def assumed_prices(study: Study) -> dict[str, Price]:
-    """The prices of a study that are marked "assumed" and are more than 0, by name."""
+class Version(NamedTuple):
+    """One price at one end of its interval."""
+
+    price: str
+    end: str  # of ENDS
+    name: str
+    value_ps: int
+
+
+def varied_prices(study: Study) -> dict[str, Price]:
+    """The prices of a study that are more than 0 and not known exactly, by name."""
     prices = {name: getattr(study.costs, name) for name in CostsConfig.model_fields}
     return {
         name: price
         for name, price in prices.items()
-        if isinstance(price, Price) and price.source.lower().startswith(ASSUMED) and price.value > 0
+        if isinstance(price, Price) and price.value > 0 and (price.low is None or price.low != price.high)
     }
 
 
-def one_at_a_time(design: Design, factor: float) -> Design:
-    """The study with one more axis: prices as given, then each assumed price divided and multiplied by the factor.
+def interval_of(price: Price, factor: float) -> tuple[int, int]:
+    """The ends of its interval, in whole picoseconds, and at least one."""
+    ends = (price.value / factor, price.value * factor) if price.low is None else (price.low, price.high or 0)
+    low, high = (max(round(ps), 1) for ps in ends)
+    return low, high
 
-    NotAResult where none is assumed, where they are not the same at all points, or where seeds are not.
+
+def versions_of(prices: Mapping[str, Price], factor: float) -> list[Version]:
+    """Each price at each end."""
+    found = []
+    for name, price in prices.items():
+        for end, sign, ps in zip(ENDS, "/x", interval_of(price, factor), strict=True):
+            by_factor = f"{name} {sign} {factor:g}"
+            label = by_factor if price.low is None else f"{name} at {format_time(ps)}"
+            found.append(Version(name, end, label, ps))
+    return found
+
+
+def one_at_a_time(design: Design, factor: float) -> Design:
+    """The study with one more axis: prices as given, then each price at both ends of its interval.
+
+    NotAResult where none can be varied, where they are not the same at all points, or where seeds are not.
     """
     _check(design)
-    prices = assumed_prices(design.study_of(design.points[0]))
+    prices = varied_prices(design.study_of(design.points[0]))
     variants: dict[str, Any] = {AS_GIVEN: {}}
-    for name, price in prices.items():
-        for sign, power in VERSIONS.items():
-            variants[version_of(name, sign, factor)] = _priced({name: price.value * factor**power})
+    for version in versions_of(prices, factor):
+        variants[version.name] = _priced({version.price: version.value_ps})
     return with_axis(design, {"name": AXIS, "variants": variants})
 
 
@@ -90,18 +118,13 @@ def _check(design: Design) -> None:
         if name is not None:
             found = f"{name} is not that of point {first.number} at point {point.number}"
             way = "narrow it to one price list, by sweep.only"
-            raise NotAResult(f"{design.name}: must have the same assumed prices at all points; {found}: {way}")
+            raise NotAResult(f"{design.name}: must have the same prices at all points; {found}: {way}")
     if not prices:
-        raise NotAResult(f"{design.name}: must have prices whose source says `assumed`; it has none above 0")
+        raise NotAResult(f"{design.name}: must have prices above 0 whose intervals have a width; it has none")
 
 
 def _values(study: Study) -> dict[str, int]:
-    return {name: price.value for name, price in assumed_prices(study).items()}
-
-
-def version_of(price: str, sign: str, factor: float) -> str:
-    """What a version of the prices is called."""
-    return f"{price} {sign} {factor:g}"
+    return {name: price.value for name, price in varied_prices(study).items()}
 
 
 def _priced(values: Mapping[str, float]) -> dict[str, str]:
@@ -115,9 +138,8 @@ def _priced(values: Mapping[str, float]) -> dict[str, str]:
 class _Changed(NamedTuple):
     """What one version of a price changes: a row for each place in the other axes, a column for each response."""
 
-    name: str
     price: Price
-    version: str
+    version: Version
     relative: pd.DataFrame
 
 
@@ -128,13 +150,15 @@ def effects(study: StudyResult, design: Design, factor: float) -> pd.DataFrame:
     """
     units = dict(zip(study.estimates["response"], study.estimates["unit"], strict=True))
     rows: list[tuple[object, ...]] = []
-    for name, price, version, relative in _changes(study, design, factor):
+    for price, version, relative in _changes(study, design, factor):
         for response in relative.columns:
             moved = relative[response].dropna()
             if moved.empty:
                 continue
             most = int(np.argmax(moved.abs()))
-            about = (name, price.value / TIME_UNITS["ns"], price.source, version, response, units[response])
+            value, at = (ps / TIME_UNITS["ns"] for ps in (price.value, version.value_ps))
+            moved_to = (version.name, version.end, at)
+            about = (version.price, value, price.source, *moved_to, response, units[response])
             point = _where(_others(study), moved.index[most])
             rows.append((*about, float(moved.iloc[most]), float(moved.mean()), point, len(moved)))
     return pd.DataFrame(rows, columns=list(EFFECTS_COLUMNS))
@@ -144,8 +168,8 @@ def influential(study: StudyResult, design: Design, factor: float) -> list[str]:
     """The prices that move a response at the first point, in the order of the price list."""
     first = tuple(design.points[0].labels[name] for name in _others(study))
     found = [
-        name
-        for name, _, _, relative in _changes(study, design, factor)
+        version.price
+        for _, version, relative in _changes(study, design, factor)
         if (relative.loc[relative.index == first].abs() >= EFFECT_MIN).to_numpy().any()
     ]
     return list(dict.fromkeys(found))
@@ -161,11 +185,10 @@ def _changes(study: StudyResult, design: Design, factor: float) -> Iterator[_Cha
     others = _others(study)
     places = study.runs.drop_duplicates("point").set_index("point")[[AXIS, *others]]
     base = _by_place(means, places[places[AXIS] == AS_GIVEN], others)
-    for name, price in assumed_prices(design.study_of(design.points[0])).items():
-        for sign in VERSIONS:
-            version = version_of(name, sign, factor)
-            relative = _by_place(means, places[places[AXIS] == version], others) / base - 1
-            yield _Changed(name, price, version, relative.replace([np.inf, -np.inf], np.nan))
+    prices = varied_prices(design.study_of(design.points[0]))
+    for version in versions_of(prices, factor):
+        relative = _by_place(means, places[places[AXIS] == version.name], others) / base - 1
+        yield _Changed(prices[version.price], version, relative.replace([np.inf, -np.inf], np.nan))
 
 
 def _by_place(means: pd.DataFrame, places: pd.DataFrame, others: Sequence[str]) -> pd.DataFrame:
@@ -213,13 +236,12 @@ def _said(study: StudyResult, version: str, axes: Sequence[Any]) -> Iterator[tup
 
 def saltelli(design: Design, prices: Sequence[str], samples: int, factor: float) -> Design:
     """The study's first point with an axis of all versions of the prices that the indices are estimated from."""
-    given = assumed_prices(design.study_of(design.points[0]))
+    given = varied_prices(design.study_of(design.points[0]))
+    ends = [interval_of(given[name], factor) for name in prices]
     variants = {}
     for label, shares in _saltelli_rows(len(prices), samples):
-        values = {
-            name: given[name].value * factor ** (2 * share - 1) for name, share in zip(prices, shares, strict=True)
-        }
-        variants[label] = _priced(values)
+        values = [low * (high / low) ** share for (low, high), share in zip(ends, shares, strict=True)]
+        variants[label] = _priced(dict(zip(prices, values, strict=True)))
     first = {axis.name: [design.points[0].labels[axis.name]] for axis in design.axes}
     alone = design.narrowed(first, replications=1)
     return with_axis(alone, {"name": AXIS, "variants": variants})

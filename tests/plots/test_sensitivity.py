@@ -1,4 +1,4 @@
-"""The figure of what assumed prices move, and what a terminal says of it."""
+"""The figure of what prices move, and what a terminal says of it."""
 
 import re
 from io import StringIO
@@ -23,6 +23,8 @@ def made_up(nr_prices: int, nr_responses: int, still: int = 0, name: str = "pric
             10.0 * k,
             "assumed",
             f"{name}_{k} {sign} 2",
+            end,
+            10.0 * k * factor,
             f"response_{r}",
             "ns",
             change,
@@ -31,7 +33,7 @@ def made_up(nr_prices: int, nr_responses: int, still: int = 0, name: str = "pric
             6,
         )
         for k in range(1, nr_prices + 1)
-        for sign, change_of in (("/", -0.005), ("x", 0.01))
+        for sign, end, factor, change_of in (("/", "low", 0.5, -0.005), ("x", "high", 2.0, 0.01))
         for r in range(1, nr_responses + 1)
         for change in (change_of * k * r * (k > still),)
     ]
@@ -46,11 +48,12 @@ def test_the_figure_is_whole_and_has_units_and_n(nr_prices: int, nr_responses: i
     said = " ".join(texts(drawn.figure)).replace("\n", " ")
     assert "largest change of the mean (%)" in said
     assert "of n = 6 points, the one where the mean moves most" in said
-    assert {"price / 2", "price x 2"} <= set(texts(drawn.figure))
+    assert {f"at the {end} end of its interval" for end in ("low", "high")} <= set(texts(drawn.figure))
+    assert "of a price without an interval: / 2 and x 2" in said
     assert f"price_{nr_prices}" in texts(drawn.figure)
     assert drawn.data["price"].nunique() == min(nr_prices, PRICES_MAX)
     assert drawn.data["response"].nunique() == min(nr_responses, RESPONSES_MAX)
-    assert (f"{PRICES_MAX} of {nr_prices} assumed prices drawn" in said) == (nr_prices > PRICES_MAX)
+    assert (f"{PRICES_MAX} of {nr_prices} prices drawn" in said) == (nr_prices > PRICES_MAX)
     assert (f"{RESPONSES_MAX} of {nr_responses} responses drawn" in said) == (nr_responses > RESPONSES_MAX)
 
 
@@ -65,7 +68,7 @@ def test_bars_are_the_changes_in_percent_and_the_longest_is_first() -> None:
 @pytest.mark.parametrize("effects", [made_up(2, 2, still=2), made_up(0, 0)], ids=["no effect", "no rows"])
 def test_a_figure_of_no_effect_says_so(effects: pd.DataFrame) -> None:
     drawn = tornado(effects, 2.0)
-    assert "no assumed price has an effect" in " ".join(texts(drawn.figure)).replace("\n", " ")
+    assert "no price has an effect" in " ".join(texts(drawn.figure)).replace("\n", " ")
     assert drawn.data.empty
     assert_inside(drawn.figure)
 
@@ -75,7 +78,8 @@ def test_a_response_that_nothing_moves_has_no_panel() -> None:
     effects.loc[effects["response"] == "response_2", "largest_change"] = 0.0
     drawn = tornado(effects, 2.0)
     assert [axes.get_title() for axes in drawn.figure.axes if axes.get_visible()] == ["response_1", "response_3"]
-    assert "2 of 3 responses drawn, the others move less or nothing" in " ".join(texts(drawn.figure))
+    said = " ".join(texts(drawn.figure)).replace("\n", " ")
+    assert "2 of 3 responses drawn, the others move less or nothing" in said
     assert set(drawn.data["response"]) == {"response_1", "response_3"}
 
 
@@ -102,20 +106,23 @@ def test_a_terminal_says_effects_and_which_conclusions_change() -> None:
     text = shown(
         made_up(3, 2, still=1), [conclusion("higher", "lower with price_3 x 2"), conclusion(NOTHING_SHOWN)], NO_INDICES
     )
-    assert re.search(r"price_3 +30 ns +x 2 +response_2 +\+6 % at 8", text)
+    assert re.search(r"price_3 +30 ns +60 ns +response_2 +\+6 % at 8", text)
     assert "price_1" not in text
-    assert "1 assumed price has no effect here" in text
-    assert f"1 of 2 conclusions change with an assumed price (1 with prices as given: {NOTHING_SHOWN})" in text
+    assert "1 price has no effect here" in text
+    assert (
+        f"1 of 2 conclusions hold wherever a price lies in its interval (1 with prices as given: {NOTHING_SHOWN})"
+        in text
+    )
     assert "  sizes, 64KiB at live 8: latency_mean higher; lower with price_3 x 2\n" in text
     assert "Sobol" not in text
 
 
 def test_a_terminal_says_that_nothing_changes_or_could() -> None:
-    assert "0 of 1 conclusions change with an assumed price\n" in shown(
+    assert "1 of 1 conclusions hold wherever a price lies in its interval\n" in shown(
         made_up(1, 1), [conclusion("lower")], NO_INDICES
     )
     text = shown(made_up(2, 1, still=2), [], NO_INDICES)
-    assert "no assumed price has an effect on any response\n" in text
+    assert "no price has an effect on any response\n" in text
     assert "the study has no comparisons, so no conclusions that could change\n" in text
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kmsim.config.shipped import configs_folder
 from kmsim.study.measured import Point, held_out, read_points
 from kmsim.study.store import NotAResult
 
@@ -50,6 +51,14 @@ def test_columns_that_nobody_needs_may_be_left_out(tmp_path: Path) -> None:
 def test_a_request_may_have_other_flags(tmp_path: Path) -> None:
     (point,) = points_of(tmp_path, "workload,order,cpus,gfp,ns,error_percent\nget,2,1,GFP_KERNEL|__GFP_COMP,10,1\n")
     assert point.run.sets[1] == 'workload.threads[0].requests=[{"order": 2, "gfp": "GFP_KERNEL|__GFP_COMP"}]'
+
+
+def test_what_the_script_for_pages_prints_is_read_as_it_comes(tmp_path: Path) -> None:
+    readme = (configs_folder() / "measure" / "README.md").read_text()
+    printed = readme[readme.index("workload,order") : readme.index("```", readme.index("workload,order"))]
+    get, put = points_of(tmp_path, printed)
+    assert (get.curve, put.curve) == ("get order 0 alloc", "put order 0 free")
+    assert get.ns > put.ns
 
 
 HEAD = "workload,order,bytes,cpus,operation,blocks,ns,error_percent\n"

@@ -1,4 +1,4 @@
-"""What hangs on assumed prices: versions of a study, effects, conclusions, and indices that theory knows."""
+"""What hangs on the prices: versions of a study, effects, conclusions, and indices that theory knows."""
 
 from dataclasses import replace
 from math import log
@@ -11,19 +11,20 @@ import pandas as pd
 import pytest
 
 from kmsim.config import Design, design_of
+from kmsim.config.costs import CostsConfig
 from kmsim.config.product import Axis
 from kmsim.study.results import load_study
 from kmsim.study.sensitivity import (
     AS_GIVEN,
     AXIS,
     NOTHING_SHOWN,
-    assumed_prices,
     conclusions,
     effects,
     indices,
     influential,
     one_at_a_time,
     saltelli,
+    varied_prices,
 )
 from kmsim.study.store import NotAResult
 from tests.plots.studies import comparison, made_up_study
@@ -37,9 +38,13 @@ GUESSED = {
 
 
 def prices(**assumed: str) -> dict[str, Any]:
-    """A price list in which only these prices are assumed, and those of locks and operations are not 0."""
+    """A price list in which only these prices are not known exactly, and those of locks and operations are not 0."""
     found = {name: {"value": value, "source": "Assumed: for a test"} for name, value in assumed.items()}
-    return lock_prices_only() | found
+    known = {
+        name: {**price, "low": price["value"], "high": price["value"]} if name in CostsConfig.model_fields else price
+        for name, price in lock_prices_only().items()
+    }
+    return known | found
 
 
 def guessed_design(*live: int, **others: Any) -> Design:
@@ -49,7 +54,7 @@ def guessed_design(*live: int, **others: Any) -> Design:
 # ---- versions of a study
 
 
-def test_each_assumed_price_is_divided_and_multiplied_at_every_point() -> None:
+def test_a_price_without_an_interval_is_divided_and_multiplied_at_every_point() -> None:
     design = one_at_a_time(guessed_design(), 4.0)
     versions = [AS_GIVEN, "alloc_fast / 4", "alloc_fast x 4", "interrupt / 4", "interrupt x 4"]
     assert [point.labels for point in design.points] == [
@@ -62,12 +67,24 @@ def test_each_assumed_price_is_divided_and_multiplied_at_every_point() -> None:
     assert {design.seed_of(point, 1) for point in design.points} == {2}
 
 
-def test_assumed_prices_are_those_whose_source_begins_so_and_that_cost_something() -> None:
+def test_a_price_with_an_interval_is_moved_to_its_ends() -> None:
+    fitted = {"alloc_fast": {"value": "56ns", "low": "50ns", "high": "70ns", "source": "fitted"}}
+    design = guessed_design(8, costs=prices(**GUESSED) | fitted)
+    versions = one_at_a_time(design, 4.0)
+    labels = [AS_GIVEN, "alloc_fast at 50ns", "alloc_fast at 70ns", "interrupt / 4", "interrupt x 4"]
+    assert [point.labels[AXIS] for point in versions.points] == labels
+    values = [versions.study_of(point).costs.alloc_fast.value for point in versions.points]
+    assert values == [56_000, 50_000, 70_000, 56_000, 56_000]
+    sampled = saltelli(design, ["alloc_fast"], 4, 4.0)
+    values = [sampled.study_of(point).costs.alloc_fast.value for point in sampled.points]
+    assert 50_000 <= min(values) < max(values) <= 70_000
+
+
+def test_prices_are_varied_that_cost_something_and_are_not_known_exactly() -> None:
     design = guessed_design(costs=prices(alloc_fast="56ns", tlb_flush="0ns"))
-    assert list(assumed_prices(design.study_of(design.points[0]))) == ["alloc_fast"]
-    default = assumed_prices(small_design().study_of(small_design().points[0]))
-    assert {"interrupt", "tlb_flush", "watermark_check"} <= set(default)
-    assert not {"lock_hold", "alloc_fast", "lock_uncontended"} & set(default)
+    assert list(varied_prices(design.study_of(design.points[0]))) == ["alloc_fast"]
+    default = varied_prices(small_design().study_of(small_design().points[0]))
+    assert {"interrupt", "tlb_flush", "watermark_check", "lock_hold", "alloc_fast", "lock_uncontended"} <= set(default)
 
 
 def test_the_least_price_stays_a_price() -> None:
@@ -101,9 +118,9 @@ def test_a_config_without_a_sweep_is_varied_as_well() -> None:
 LISTS = {"name": "list", "variants": {"a": {"costs": prices(alloc_fast="56ns")}, "b": {"costs": "xeon-gold-5320"}}}
 SWEPT = {"key": "costs.alloc_fast.value", "values": ["56ns", "60ns"]}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nothing assumed": ({"costs": prices()}, "must have prices whose source says `assumed`; it has none above 0"),
+    "nothing to vary": ({"costs": prices()}, "must have prices above 0 whose intervals have a width; it has none"),
     "price lists are varied": ({"sweep": {"axes": [LISTS]}}, "alloc_fast is not that of point 0 at point 1"),
-    "an assumed price is varied": ({"sweep": {"axes": [SWEPT]}}, "alloc_fast is not that of point 0 at point 1"),
+    "a price is varied": ({"sweep": {"axes": [SWEPT]}}, "alloc_fast is not that of point 0 at point 1"),
     "other seeds at each point": (
         {"replications": {"number": 2, "random_numbers": "independent"}},
         "must have common random numbers, .*: --set replications.random_numbers=common",
