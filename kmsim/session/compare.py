@@ -130,7 +130,7 @@ def _short(text: str) -> str:
 
 def _show_rows(compared: Compared) -> None:
     from kmsim.plots.roles import axis_titles
-    from kmsim.study.estimates import same_everywhere
+    from kmsim.study.estimates import estimates, same_everywhere
     from kmsim.study.model_error import said_of_errors
 
     same = same_everywhere(compared.rows)
@@ -161,7 +161,8 @@ def _show_rows(compared: Compared) -> None:
         "worse: by more than its bound",
         soft_wrap=True,
     )
-    for line in said_of_errors(compared.both.estimates):
+    both = compared.both
+    for line in said_of_errors(estimates(both.runs, both.responses, both.axes)):
         stdout.print(line, markup=False, soft_wrap=True)
 
 
