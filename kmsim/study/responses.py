@@ -72,9 +72,10 @@ def responses_of(result: Result, configs: Iterable[ResponseConfig]) -> list[Valu
 
 def _value(run: Measured, config: ResponseConfig, batch: int) -> Value:
     value = float(_OF_RUNS[config.measure](run, config))
-    of_served = MEASURES[config.measure].of_served and config.of_kind != "free"
-    asking = config.model_copy(update={"kind": "alloc"})
-    return Value(config.name, config.unit, batch, value, _failed_share(run, asking) if of_served else NAN)
+    failed_share = NAN
+    if MEASURES[config.measure].of_served and config.of_kind != "free":
+        failed_share = _failed_share(run, config.model_copy(update={"kind": "alloc"}))
+    return Value(config.name, config.unit, batch, value, failed_share)
 
 
 def quantile_ns(buckets: Table, thousandths: int) -> float:
