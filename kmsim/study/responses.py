@@ -75,9 +75,9 @@ def responses_of(result: Result, configs: Iterable[ResponseConfig]) -> list[Valu
 
 def _value(run: Measured, config: ResponseConfig, batch: int) -> Value:
     value = float(_OF_RUNS[config.measure](run, config))
-    of_served = MEASURES[config.measure].of_served and config.of_kind != "free"
-    asking = config.model_copy(update={"kind": "alloc"})
-    failed_share = _failed_share(run, asking) if of_served else NAN
+    failed_share = NAN
+    if MEASURES[config.measure].of_served and config.of_kind != "free":
+        failed_share = _failed_share(run, config.model_copy(update={"kind": "alloc"}))
     return Value(config.name, config.unit, batch, value, failed_share, _model_error(run, config))
 
 

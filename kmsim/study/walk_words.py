@@ -157,7 +157,7 @@ WORDS: dict[tuple[str, str], Words] = {
     ("fallback_types", "boost_watermark"): _yes_no("the zone's marks are raised by a pageblock", "the marks stay"),
     ("highatomic", "reserve_highatomic_pageblock"): _reserve,
     ("watermark", "wake_all_kswapds"): _plain("kswapd is woken"),
-    ("page_alloc", "prep_new_pages"): _plain("the pages are checked and zeroed as asked"),
+    ("prep_new_page", "prep_new_pages"): _plain("the pages are checked, zeroed and joined as asked"),
     ("page_alloc", "free_begin"): _free,
     ("pcp", "pcp_put"): _put,
     ("pcp", "free_pcppages_bulk"): _drain,
