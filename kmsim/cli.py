@@ -164,6 +164,25 @@ def report(
 
 
 @app.command()
+def bundle(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option(parser=named, metavar="PATH", help="The folder to make; FOLDER-bundle if not given.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="FOLDER is a bundle: simulate it again with the code that it holds.")
+    ] = False,
+) -> None:
+    """Pack a result for a paper: config, seeds, versions, data, figures, LaTeX tables, a methods paragraph."""
+    from kmsim.session.bundle import bundle_folder, check_bundle
+
+    if not check:
+        bundle_folder(folder, out)
+    elif not check_bundle(folder):
+        raise typer.Exit(EXIT_NO)
+
+
+@app.command()
 def sensitivity(
     file: File,
     set_: Sets = None,

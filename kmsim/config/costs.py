@@ -4,11 +4,12 @@ The mechanism (``kmsim.mm``) counts steps; these prices turn them into time. A n
 in ``CostsConfig``, one in the shipped lists and one in ``configs/README.md``.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kmsim.config.quantities import Model, Name, SomeText, Time, count
+from kmsim.config.quantities import Model, Name, SomeText, Time, count, number, size
+from kmsim.config.responses import Api
 
 
 class Price(Model):
@@ -22,6 +23,25 @@ class Count(Model):
     """How many there are, and where the number comes from."""
 
     value: Annotated[int, count(1)]
+    source: SomeText
+
+
+class LeftOut(Model):
+    """How far off the list was on measured mean times that its fit did not see, of one kind of operation.
+
+    Errors are shares of what was measured, in percent, without a sign.
+    """
+
+    api: Api = Field(description="the allocator's interface")
+    min_order: Annotated[int, count(0, 15)] = 0
+    max_order: Annotated[int, count(0, 15)] = 15
+    page_size: Annotated[int, size(1)]
+    cpus: Literal["one", "several"] = Field(description="whether one CPU asked, or several at once")
+    points: Annotated[int, count(1)] = Field(description="how many points there are")
+    median: Annotated[float, number(low=0)] = Field(
+        description="half of the points are off by at most this, in percent"
+    )
+    nine_of_ten: Annotated[float, number(low=0)] = Field(description="nine of ten are off by at most this, in percent")
     source: SomeText
 
 
@@ -71,3 +91,4 @@ class CostsConfig(Model):
     softirq: Price = Field(description="running a softirq")
 
     cache_lines: Count = Field(description="lines that one CPU's cache keeps")
+    left_out: tuple[LeftOut, ...] = Field((), description="the errors on points that its fit did not see, by kind")

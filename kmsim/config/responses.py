@@ -35,16 +35,17 @@ class Measure(NamedTuple):
     kind: Kind | None = None  # the one that it is about where none is said; None: all of `kinds`
     api: str | None = None  # the one that it is about in any case; None: all
     of_served: bool = False  # is it a time or a rate of the operations that did not fail?
+    of_time: Literal["", "mean", "other"] = ""  # a mean time, or made of such; of time in another way; of counts only
 
 
-def _of_latency(meaning: str) -> Measure:
-    return Measure("ns", meaning, "higher", OF_CLASS, BOTH, "alloc", of_served=True)
+def _of_latency(meaning: str, of_time: Literal["mean", "other"] = "other") -> Measure:
+    return Measure("ns", meaning, "higher", OF_CLASS, BOTH, "alloc", of_served=True, of_time=of_time)
 
 
 def _of_both(
     unit: str, meaning: str, worse: Literal["higher", "lower", ""] = "", *, of_served: bool = False
 ) -> Measure:
-    return Measure(unit, meaning, worse, OF_CLASS, BOTH, of_served=of_served)
+    return Measure(unit, meaning, worse, OF_CLASS, BOTH, of_served=of_served, of_time="mean" if of_served else "")
 
 
 def _of_allocs(unit: str, meaning: str, worse: Literal["higher", "lower", ""] = "", api: str | None = None) -> Measure:
@@ -52,7 +53,7 @@ def _of_allocs(unit: str, meaning: str, worse: Literal["higher", "lower", ""] = 
 
 
 MEASURES: dict[str, Measure] = {
-    "latency_mean": _of_latency("mean latency"),
+    "latency_mean": _of_latency("mean latency", "mean"),
     "latency_p50": _of_latency("median latency"),
     "latency_p90": _of_latency("90th percentile of latency"),
     "latency_p99": _of_latency("99th percentile of latency"),
@@ -66,9 +67,9 @@ MEASURES: dict[str, Measure] = {
     "slow_path_share": _of_allocs("%", "allocations that failed where a kernel would reclaim or compact", "higher"),
     "vmalloc_share": _of_allocs("%", "allocations that kvmalloc left to vmalloc", api="kvmalloc"),
     "asked": _of_allocs("MiB", "memory that allocations asked for and got"),
-    "lock_wait_share": Measure("%", "CPU time spent waiting for locks", "higher"),
-    "lock_wait_mean": Measure("ns", "mean wait of a lock acquisition", "higher", ("lock",)),
-    "lock_contended_share": Measure("%", "contended lock acquisitions", "higher", ("lock",)),
+    "lock_wait_share": Measure("%", "CPU time spent waiting for locks", "higher", of_time="other"),
+    "lock_wait_mean": Measure("ns", "mean wait of a lock acquisition", "higher", ("lock",), of_time="other"),
+    "lock_contended_share": Measure("%", "contended lock acquisitions", "higher", ("lock",), of_time="other"),
     "internal_waste": Measure("%", "memory taken since the start that nobody asked for, at the end", "higher"),
     "memory_held": Measure("MiB", "memory taken since the start, at the end", "higher"),
     "memory_free": Measure("MiB", "memory on free lists at the end", "lower", ("zone",)),
@@ -79,7 +80,7 @@ MEASURES: dict[str, Measure] = {
     "free_huge_pages": Measure("pages", "free huge pages at the end", "lower", ("zone",)),
     "largest_free_block": Measure("MiB", "largest free block at the end", "lower", ("zone",)),
     "largest_kmalloc": Measure("MiB", "largest kmalloc that would succeed at the end", "lower"),
-    "simulated_time": Measure("ms", "simulated time after the warm-up"),
+    "simulated_time": Measure("ms", "simulated time after the warm-up", of_time="other"),
     "counter": Measure("count", "an event counter of vmstat", "", ("counter",)),
 }
 NEEDS_BLOCK = ("unusable_index", "fragmentation_index", "free_in_blocks")

@@ -16,7 +16,7 @@ from kmsim.config.axes import LEVELS_MAX
 from kmsim.config.inquiry import AXES_MAX, RUNS_MAX
 from kmsim.config.quantities import INT_MAX
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 TEXT_MAX = 10_000
 LIST_MAX = 10_000
 BATCHES_MAX = 1_000_000
@@ -41,12 +41,24 @@ class ResultModel(BaseModel):
 class Provenance(ResultModel):
     """What a plain run's and a study's provenance.json have in common."""
 
-    schema_version: Literal[6]
+    schema_version: Literal[7]
     name: Words
     seed: Number
     versions: Facts
     python: Words
     host: Facts
+
+
+class LeftOutFacts(ResultModel):
+    """How far off the price list was on points that its fit did not see (`config.costs.LeftOut`)."""
+
+    api: Words
+    min_order: Number
+    max_order: Number
+    cpus: Literal["one", "several"]
+    points: Number
+    median: Annotated[float, Field(ge=0)]
+    nine_of_ten: Annotated[float, Field(ge=0)]
 
 
 class RunProvenance(Provenance):
@@ -56,6 +68,7 @@ class RunProvenance(Provenance):
     command: Lines
     notes: Lines
     processes: Lines
+    left_out: Annotated[list[LeftOutFacts], Field(max_length=LIST_MAX)]
 
 
 class StudyProvenance(Provenance):
@@ -105,7 +118,7 @@ class DroppedFacts(ResultModel):
 class DesignFacts(ResultModel):
     """design.json: the axes of a study, the points that are not run, and hashes of the files that its configs name."""
 
-    schema_version: Literal[6]
+    schema_version: Literal[7]
     name: Words
     seed: Number
     axes: Annotated[list[AxisFacts], Field(max_length=AXES_MAX, fail_fast=True)]

@@ -1,8 +1,8 @@
 """The differences of a comparison: a row for each, with its 95 % confidence interval, around a line at zero.
 
 Rows are relative to the baseline (in percent) where they are of several units, absolute where all have one. Filled
-marks differ after Holm's correction over all rows of the response; open ones may be chance. Rows of a response that is
-the same everywhere are left out.
+marks differ after Holm's correction over all rows of the response, and by more than the model's error; open ones may
+be chance, or the model's. Rows of a response that is the same everywhere are left out.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from kmsim.plots.drawn import Drawn
+from kmsim.plots.extremes import largest_difference
 from kmsim.plots.lettering import LEVEL_MAX, counted, plain, shown_unit, with_unit
-from kmsim.plots.responses import said
-from kmsim.plots.roles import axis_titles, roles_of
+from kmsim.plots.responses import asked, said, words_of
+from kmsim.plots.roles import axis_titles, in_words, roles_of
 from kmsim.plots.sheet import Sheet, finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import MARKERS, entry, numbers, shade
-from kmsim.study.estimates import same_everywhere
+from kmsim.study.estimates import is_shown, same_everywhere
 
 ROWS_MAX = 40
 ROW_INCHES = 0.145
@@ -41,14 +42,14 @@ def forest(result: Any, config: Any) -> Drawn:
     axis = str(rows["axis"].iloc[0]) if len(rows) else name
     baseline = str(rows["baseline"].iloc[0]) if len(rows) else ""
     several = rows["response"].nunique() > 1
-    titles = axis_titles(result.axes)
+    titles = {name: in_words(title) for name, title in axis_titles(result.axes).items()}
     others = [a.name for a in result.axes if a.name != axis and rows[a.name].nunique() > 1]
     kept, notes = _kept(_in_order(result, rows, [*others, axis] if len(rows) else []))
     data, unit = _scaled(kept, relative=several)
     labels = [_label(row, others, several) for row in data.to_dict("records")]
     inches = 0.75 + ROW_INCHES * max(len(data), 6)
-    what = "What changes" if several or data.empty else f"How does {data['response'].iloc[0]} change"
-    question = f"{what} with {titles.get(axis, axis)}, from {baseline}?"
+    one_response = "" if several or data.empty else words_of(asked(result, str(data["response"].iloc[0])))
+    question = f"{one_response or 'What changes'} with {titles.get(axis, axis)}, from {baseline}"
     sheet = new_sheet(config.title or question, said(config, "size"), [""], panel_inches=inches)
     if data.empty:
         say_nothing(sheet, *(said_same or [f"no run yields the differences of {name}"]))
@@ -59,14 +60,15 @@ def forest(result: Any, config: Any) -> Drawn:
     levels = next((a.levels for a in result.axes if a.name == axis), ())
     handles = _draw(sheet, data, labels, [level for level in levels if level in set(data["level"])])
     told = ", ".join([*(["response"] if several else []), *(titles[name] for name in others)])
-    what = "relative difference (%)" if several else with_unit("difference", unit)
-    label_axes(sheet, what, "")
+    difference = "Relative difference (%)" if several else with_unit(f"{one_response}: difference", unit)
+    label_axes(sheet, difference, "")
     numbers(sheet.panels[0].xaxis)
     nr_tested = int(((whole["comparison"] == name) & whole["response"].isin(rows["response"])).sum())
     tests = "Holm within each response" if several else f"Holm over {nr_tested:,} rows"
     paired = next(comparison.paired for comparison in result.comparisons_config if comparison.name == name)
     of_t, what_of = ("t", "pairs") if paired else ("Welch's t", "runs of the side with fewer")
-    method = f"95 % CI by {of_t}, {counted(data['n'], what_of)} per row; filled: differs (p < 0.05, {tests})"
+    model = ", by more than the model's error" if (data["model_error"] > 0).any() else ""
+    method = f"95 % CI by {of_t}, {counted(data['n'], what_of)} per row; filled: differs (p < 0.05, {tests}{model})"
     notes = [
         f"level minus {plain(baseline, LEVEL_MAX)}",
         method,
@@ -74,7 +76,9 @@ def forest(result: Any, config: Any) -> Drawn:
         *said_same,
         *notes,
     ]
-    finish(sheet, notes, handles, plain(titles.get(axis, axis)))
+    places = [*(["response"] if several else []), *others, "level"]
+    answer = largest_difference(data, is_shown(data), places, unit)
+    finish(sheet, notes, handles, plain(titles.get(axis, axis)), answer=answer)
     return Drawn(sheet.figure, data)
 
 
@@ -127,7 +131,7 @@ def _draw(sheet: Sheet, data: pd.DataFrame, labels: list[str], levels: list[str]
         bars = np.nan_to_num(np.maximum(reach, 0))
         axes.errorbar(part["difference"], at, xerr=bars, fmt="none", ecolor=colour, lw=1, capsize=1.5, zorder=2)
         for filled in (True, False):
-            some = part[part["significant"].astype(bool) == filled]
+            some = part[is_shown(part) == filled]
             look = {"color": colour, "mfc": colour if filled else "w", "mew": 0.9, "zorder": 3}
             axes.plot(some["difference"], some.index, marker, **look)
         shown = plain(level, LEVEL_MAX)

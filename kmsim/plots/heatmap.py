@@ -1,7 +1,8 @@
 """A response over two axes: a cell for each pair of levels, its colour and number the mean over runs.
 
 Dropped points are hatched; points of which no run yields the response are hatched in the other direction. The
-legend says which is which. Numbers stand in the cells where there is room, dark on light or light on dark.
+legend says which is which. Numbers stand in the cells where there is room, dark on light or light on dark; a star
+beside one (or alone) says that it differs from the baseline of the first comparison of the response.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from kmsim.plots.drawn import Drawn
-from kmsim.plots.lettering import brief, plain, shown_unit, text_size, with_unit
-from kmsim.plots.responses import asked, behind, estimates_of, meaning_of, said
-from kmsim.plots.roles import Roles, Shown, dropped_notes, dropped_of, roles_of
+from kmsim.plots.extremes import lowest_and_highest
+from kmsim.plots.lettering import LEVEL_MAX, brief, plain, shown_unit, text_size, with_unit, wrapped
+from kmsim.plots.responses import asked, behind, estimates_of, said, words_of
+from kmsim.plots.roles import Roles, Shown, axis_titles, dropped_notes, dropped_of, in_words, roles_of
 from kmsim.plots.sheet import Sheet, finish, label_axes, legible, new_sheet, say_nothing
 from kmsim.plots.style import PLAIN
+from kmsim.study.estimates import is_shown
 
 DEFAULT_AXES = {"x": "page_size", "y": "max_page_order"}
 LOG_FROM = 100.0  # between the largest and the least mean, from which on colours are logarithmic
@@ -42,7 +45,8 @@ def heatmap(result: Any, config: Any) -> Drawn:
     over = " and ".join(axis.title for axis in (x, y) if axis) or result.name
     titles = roles.panel_titles()
     inches = max(2.2, 0.7 + ROW_INCHES * min(len(roles.levels("y")), ROWS_LABELLED_MAX))
-    sheet = new_sheet(config.title or f"{response.name} by {over}", said(config, "size"), titles, panel_inches=inches)
+    title = config.title or f"{words_of(response)} by {over}"
+    sheet = new_sheet(title, said(config, "size"), titles, panel_inches=inches)
     rows = roles.rows[roles.rows["mean"].notna()]
     if rows.empty:
         say_nothing(sheet, f"no run yields {response.name}")
@@ -56,17 +60,20 @@ def heatmap(result: Any, config: Any) -> Drawn:
     handles = _hatch(result, sheet, roles, cells)
     label_axes(sheet, plain(x.title) if x else "", plain(y.title) if y else "")
     _ticks(sheet, x, y)
-    bar = sheet.figure.colorbar(
-        meshes[0], ax=sheet.panels, label=with_unit(response.name, unit), format=PLAIN, pad=0.02
-    )
+    nr_rows = sheet.panels[0].get_gridspec().nrows
+    label = wrapped(sheet.figure, with_unit(words_of(response), unit), 8, nr_rows * inches - 0.9, lines=3)
+    bar = sheet.figure.colorbar(meshes[0], ax=sheet.panels, label=label, format=PLAIN, pad=0.02)
     if isinstance(colours, LogNorm):
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0,)))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    data = _data(roles, one)
     notes = ["mean over runs", f"{behind(rows)} per cell", *roles.notes, *dropped_notes(result, roles)]
-    notes.append(meaning_of(response))
-    finish(sheet, notes, handles)
-    _number(sheet, cells, colours)
-    return Drawn(sheet.figure, _data(roles, one).assign(response=response.name, unit=unit))
+    axes = [axis.name for axis in (roles.of["panels"], x, y) if axis is not None]
+    stars, from_what = _stars(result, response, roles)
+    notes += [f"*: differs from {from_what}"] if from_what else []
+    finish(sheet, notes, handles, answer=lowest_and_highest(data, axes, unit))
+    _number(sheet, cells, stars, colours)
+    return Drawn(sheet.figure, data.assign(response=response.name, unit=unit))
 
 
 def _with_axes(result: Any, config: Any) -> Any:
@@ -119,7 +126,7 @@ def _hatch(result: Any, sheet: Sheet, roles: Roles, cells: list[Any]) -> list[An
             look: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.55", "hatch": HATCHES[why], "linewidth": 0}
             squares_path = Path.make_compound_path_from_polys(np.array(squares))
             sheet.panels[panel].add_patch(PathPatch(squares_path, **look))
-            handles[why] = Patch(**look, label="dropped" if why == "dropped" else "no run yields it")
+            handles[why] = Patch(**look, label="not run" if why == "dropped" else "no run yields it")
     return [handles[why] for why in HATCHES if why in handles]
 
 
@@ -137,10 +144,27 @@ def _ticks(sheet: Sheet, x: Shown | None, y: Shown | None) -> None:
         axes.set_yticks(range(0, len(rows), every), rows[::every])
 
 
-def _number(sheet: Sheet, cells: list[Any], colours: Normalize) -> None:
-    """Write the numbers into the cells in the largest letters for which all have room, or none."""
-    texts = [brief(value) for values in cells for value in values.ravel().tolist()]
-    widest = max(texts, key=len)
+def _stars(result: Any, response: Any, roles: Roles) -> tuple[Any, str]:
+    """Which cells (panel, y, x) differ from a baseline as far as is shown, and from which; "" where none does."""
+    stars = np.zeros([len(roles.levels(role)) for role in ("panels", "y", "x")], bool)
+    compared: pd.DataFrame = result.comparisons
+    compared = compared[compared["response"] == response.name]
+    compared = compared[compared["comparison"] == compared["comparison"].iloc[0]] if len(compared) else compared
+    axes = [axis.name for axis in result.axes]
+    differing = compared.loc[is_shown(compared), axes]
+    there = roles.rows[axes].merge(differing, on=axes, how="left", indicator=True)["_merge"].eq("both").to_numpy()
+    stars[tuple(index[there] for index in roles.indices("panels", "y", "x"))] = True
+    if not there.any():
+        return stars, ""
+    axis, baseline = str(compared["axis"].iloc[0]), str(compared["baseline"].iloc[0])
+    return stars, f"{in_words(axis_titles(result.axes)[axis])} {plain(baseline, LEVEL_MAX)}"
+
+
+def _number(sheet: Sheet, cells: list[Any], stars: Any, colours: Normalize) -> None:
+    """Write numbers and stars into the cells in the largest letters for which all have room, or the stars alone."""
+    texts = [np.array([[brief(value) for value in row] for row in values.tolist()], object) for values in cells]
+    texts = [text + np.where(marked, "*", "") for text, marked in zip(texts, stars, strict=True)]
+    widest = max((text for panel in texts for text in panel.ravel()), key=len)
     rows, columns = cells[0].shape
     box = sheet.panels[0].get_window_extent()
     width, height = box.width / sheet.figure.dpi / columns, box.height / sheet.figure.dpi / rows
@@ -149,12 +173,12 @@ def _number(sheet: Sheet, cells: list[Any], colours: Normalize) -> None:
         if wide + 0.03 <= width and high <= height:
             break
     else:
-        return
-    for axes, values in zip(sheet.panels, cells, strict=True):
+        texts = [np.where(marked, "*", "") for marked in stars]
+    for axes, values, text in zip(sheet.panels, cells, texts, strict=True):
         for y, x in np.argwhere(np.isfinite(values)).tolist():
             red, green, blue, _ = mpl.colormaps["cividis_r"](colours(values[y, x]))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-            axes.text(x, y, brief(values[y, x]), size=points, ha="center", va="center", color="k" if dark else "w")
+            axes.text(x, y, text[y, x], size=points, ha="center", va="center", color="k" if dark else "w")
 
 
 def _data(roles: Roles, one: float) -> pd.DataFrame:

@@ -16,6 +16,8 @@ from matplotlib import font_manager
 from kmsim.plots.style import FONT
 
 NAME_MAX = 40
+WORDS_MAX = 90
+UNITS = {"us": "\N{MICRO SIGN}s"}  # as they are printed
 LEVEL_MAX = 24
 # Shown in the largest unit of which the largest value has ten; bytes by 1024, nanoseconds by 1000.
 LARGER_UNITS: dict[str, tuple[tuple[str, float], ...]] = {
@@ -56,7 +58,14 @@ def _font_characters() -> frozenset[int]:
 
 def with_unit(name: str, unit: str) -> str:
     """A name and its unit, as an axis is labelled."""
-    return f"{plain(name)} ({plain(unit, 16)})" if unit else plain(name)
+    words = plain(name, WORDS_MAX)
+    return f"{words} ({plain(UNITS.get(unit, unit), 16)})" if unit else words
+
+
+def in_unit(number: str, unit: str) -> str:
+    """A number and its unit, as a sentence says them."""
+    shown = plain(UNITS.get(unit, unit), 16)
+    return f"{number} {shown}" if shown else number
 
 
 def shown_unit(unit: str, values: Any) -> tuple[str, float]:

@@ -14,8 +14,9 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from kmsim.plots.drawn import Drawn
+from kmsim.plots.extremes import lowest_and_highest
 from kmsim.plots.lettering import plain, shown_unit, with_unit
-from kmsim.plots.responses import asked, behind, estimates_of, meaning_of, said
+from kmsim.plots.responses import asked, behind, estimates_of, said, words_of
 from kmsim.plots.roles import Along, Roles, along, dropped_notes, entries, roles_of
 from kmsim.plots.sheet import Sheet, finish, label_axes, legible, means_axis, new_sheet, say_nothing
 from kmsim.plots.style import line_look, numbers
@@ -32,7 +33,7 @@ def line(result: Any, config: Any) -> Drawn:
     roles = roles_of(result, estimates_of(result, response.name), config, ROLES)
     x = along(roles.of["x"], said(config, "x_scale"), result.name)
     varied = roles.of["x"]
-    question = f"How does {response.name} change with {varied.title}?" if varied else f"How large is {response.name}?"
+    question = f"{words_of(response)} by {varied.title}" if varied else words_of(response)
     titles = roles.panel_titles()
     sheet = new_sheet(config.title or question, said(config, "size"), titles, panel_inches=2.1)
     rows = roles.rows[roles.rows["mean"].notna()]
@@ -43,7 +44,7 @@ def line(result: Any, config: Any) -> Drawn:
     unit, one = shown_unit(response.unit, rows[["mean", "ci_high"]])
     roles = roles._replace(rows=rows)
     data = _draw(sheet, roles, x, one)
-    _label(sheet, x, _tick_labels(result, roles, x), with_unit(response.name, unit))
+    _label(sheet, x, _tick_labels(result, roles, x), with_unit(words_of(response), unit))
     scale_notes = means_axis(sheet, config.y_scale, data)
     method = ", ".join(sorted({m for m in rows["method"] if m}))
     interval = f"mean with 95 % CI ({method})" if rows["ci_low"].notna().any() else "mean; no CI of so few runs"
@@ -53,10 +54,11 @@ def line(result: Any, config: Any) -> Drawn:
         *roles.notes,
         *scale_notes,
         *dropped_notes(result, roles),
-        meaning_of(response),
     ]
     hue = roles.of["hue"]
-    finish(sheet, notes, entries(hue, partial(_look, x)), plain(hue.title) if hue else "")
+    axes = [axis.name for axis in (roles.of["panels"], hue, roles.of["x"]) if axis is not None]
+    answer = lowest_and_highest(data, axes, unit)
+    finish(sheet, notes, entries(hue, partial(_look, x)), plain(hue.title) if hue else "", answer=answer)
     return Drawn(sheet.figure, data.assign(response=response.name, unit=unit))
 
 

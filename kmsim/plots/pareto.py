@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 from kmsim.config.responses import MEASURES
 from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import LEVEL_MAX, plain, shown_unit, text_size, with_unit
-from kmsim.plots.responses import asked, behind, estimates_of, meaning_of, said
+from kmsim.plots.responses import asked, behind, estimates_of, said, words_of
 from kmsim.plots.roles import Roles, dropped_notes, entries, roles_of
 from kmsim.plots.sheet import Sheet, finish, label_axes, new_sheet, say_nothing
 from kmsim.plots.style import MARKERS, numbers, shade
@@ -50,7 +50,7 @@ def pareto(result: Any, config: Any) -> Drawn:
     roles, told = _roles(result, config, both)
     titles = roles.panel_titles()
     sheet = new_sheet(
-        config.title or f"{second.name} against {first.name}", said(config, "size"), titles, panel_inches=2.6
+        config.title or f"{words_of(second)} against {words_of(first)}", said(config, "size"), titles, panel_inches=2.6
     )
     if roles.rows.empty:
         say_nothing(sheet, f"no run yields both {first.name} and {second.name}")
@@ -76,15 +76,15 @@ def pareto(result: Any, config: Any) -> Drawn:
         drawn.append(roles.labelled(data.drop(columns="hue"), ("panels",), (panel,)))
     whole = pd.concat(drawn, ignore_index=True)
     _scales(sheet, config)
-    label_axes(sheet, with_unit(first.name, units[0][0]), with_unit(second.name, units[1][0]))
+    label_axes(sheet, with_unit(words_of(first), units[0][0]), with_unit(words_of(second), units[1][0]))
     has_bars = len(whole) <= BARS_MAX and whole["x_low"].notna().any()
-    signs = zip((first, second), worse, strict=True)
-    better = " and ".join(f"{'less' if sign > 0 else 'more'} {response.name}" for response, sign in signs)
+    sides = zip(worse, (("left", "right"), ("down", "up")), strict=True)
+    better = " and ".join(less if sign > 0 else more for sign, (less, more) in sides)
     notes = [f"mean{' with 95 % CI' if has_bars else ''}, {behind(roles.rows)} per mark"]
-    notes.append(f"line: none is better in both, with {plain(better, 120)}")
+    notes.append(f"line: those that none beats in both ({better} is better)")
     if told and labels:
         notes.append("labels, where there is room: " + ", ".join(plain(title) for title in told.values()))
-    notes += [*roles.notes, *dropped_notes(result, roles), meaning_of(first), meaning_of(second)]
+    notes += [*roles.notes, *dropped_notes(result, roles)]
     hue_axis = roles.of["hue"]
     finish(sheet, notes, entries(hue_axis, _entry_look), plain(hue_axis.title) if hue_axis else "")
     _write(sheet, labels, marks)

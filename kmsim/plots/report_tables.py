@@ -14,6 +14,7 @@ import pandas as pd
 
 from kmsim.plots.report_text import nr_bytes, readable
 from kmsim.plots.roles import axis_titles
+from kmsim.study.model_error import in_words
 from kmsim.study.summary import operations_summary, what_is_asked_for
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ HEADINGS = {
     "p_holm": "p (Holm)",
     "baseline_failed_share": "failed at the baseline (%)",
     "failed_share": "failed (%)",
+    "model_error": "model's error",
+    "within_model_error": "within the model's error",
     "lag_1_p": "p of independent batches",
     "variance_ratio": "variance, paired / unpaired",
     "p50_ns": "p50 (ns)",
@@ -50,10 +53,21 @@ HEADINGS = {
 # In which order the columns are read: what is found first, then what it is made of.
 COMPARISON_ENDS = (
     *("baseline_mean", "difference", "ci_low", "ci_high", "relative", "p_holm", "significant"),
-    *("baseline_failed_share", "failed_share"),
+    *("model_error", "within_model_error", "baseline_failed_share", "failed_share"),
     *("n", "p", "boot_low", "boot_high", "variance_ratio", "axis"),
 )
-ESTIMATE_ENDS = ("mean", "ci_low", "ci_high", "half_width", "failed_share", "n", "sd", "method", "lag_1_p")
+ESTIMATE_ENDS = (
+    "mean",
+    "ci_low",
+    "ci_high",
+    "half_width",
+    "model_error",
+    "failed_share",
+    "n",
+    "sd",
+    "method",
+    "lag_1_p",
+)
 UNITS = {"ns": "ns", "bytes": "bytes"}
 
 
@@ -89,7 +103,7 @@ def study_tables(study: StudyResult) -> dict[str, Table]:
     return {
         "comparisons": _comparisons(study),
         "estimates": table(
-            _ending_in(_short(study, study.estimates), ESTIMATE_ENDS),
+            _ending_in(_short(study, _with_errors(study.estimates, "%")), ESTIMATE_ENDS),
             "Responses by point",
             "No run has yielded a number.",
             most_bytes=ESTIMATES_BYTES,
@@ -124,12 +138,19 @@ def _comparisons(study: StudyResult) -> Table:
     compared = rows["axis"].unique()
     if len(compared) == 1:  # its column says what `level` says
         rows = rows.drop(columns=compared)
-    rows = _ending_in(_short(study, rows), COMPARISON_ENDS)
+    rows = _ending_in(_short(study, _with_errors(rows)), COMPARISON_ENDS)
     made = table(rows, "Comparisons", "The study compares nothing.", most_bytes=COMPARISONS_BYTES)
     if nr_rows_left_out(made):  # those that say most stay
         surest = rows.sort_values("p_holm", kind="stable")
         made = table(surest, "Comparisons, the surest", made["empty"], most_bytes=COMPARISONS_BYTES)
     return made
+
+
+def _with_errors(rows: pd.DataFrame, unit: str | None = None) -> pd.DataFrame:
+    """The same table with the model's error in words, in the unit of each row if no other is said."""
+    units = rows["unit"] if unit is None else [unit] * len(rows)
+    words = [in_words(error, of) for error, of in zip(rows["model_error"], units, strict=True)]
+    return rows.assign(model_error=words)
 
 
 def _short(study: StudyResult, rows: pd.DataFrame) -> pd.DataFrame:

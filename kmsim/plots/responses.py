@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 
 from kmsim.config.responses import FILTERS
-from kmsim.plots.lettering import counted, plain
+from kmsim.plots.lettering import counted
 from kmsim.study.estimates import BY_BATCHES
 from kmsim.units import format_size
 
 NOUNS = {"alloc": "allocations", "free": "frees"}
+THIS_SIZE = "of this size"  # in the meaning of a measure
+SAID = ("kind", "block")  # filters that the words themselves say
 
 
 def asked(result: Any, name: str | None) -> Any:
@@ -28,17 +30,17 @@ def said(config: Any, key: str) -> Any:
     return getattr(config, key) if key in config.model_fields_set else None
 
 
-def meaning_of(response: Any) -> str:
-    """What a response is, where its name does not say it: its measure and of what."""
-    kind = getattr(response, "of_kind", None)
-    filters = {word: getattr(response, word, None) for word in FILTERS if word != "kind"}
-    words = [response.meaning + (f" of {NOUNS[kind]}" if kind else "")]
-    words += [
-        f"{word} {format_size(value) if word == 'block' else value}"
-        for word, value in filters.items()
-        if value is not None
-    ]
-    return f"{plain(response.name)}: {plain(', '.join(words), 120)}"
+def words_of(response: Any) -> str:
+    """What a response is, as an axis says it: its measure, and of which of the operations, blocks or locks."""
+    words = response.meaning
+    if response.block is not None:
+        size = format_size(response.block)
+        words = words.replace("of this size", f"of {size}") if THIS_SIZE in words else f"{words}, for {size}"
+    if response.of_kind == "free" or (response.of_kind and response.kind):
+        words = f"{words} of {NOUNS[response.of_kind]}"
+    filters = {word: getattr(response, word) for word in FILTERS if word not in SAID}
+    told = [f"{word} {value}" for word, value in filters.items() if value is not None]
+    return ", ".join([words[0].upper() + words[1:], *told])
 
 
 def estimates_of(result: Any, response: str) -> pd.DataFrame:

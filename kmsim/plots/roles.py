@@ -17,16 +17,16 @@ import pandas as pd
 from kmsim.config.matching import matches
 from kmsim.plots.lettering import LEVEL_MAX, plain, shown_unit, with_unit
 from kmsim.plots.style import entry
+from kmsim.text import nr_of
 
 HUES_MAX = 8
 PANELS_MAX = 9
 X_MAX = 400
 TEXT_X_MAX = 24
-REASON_MAX = 80
-REASONS_MAX = 2
 LABELLED_MAX = 12  # levels that are all labelled
 _DOTTED = re.compile(r"[\w.\[\]-]+\.[A-Za-z_][\w-]*")
 MOST = {"hue": HUES_MAX, "panels": PANELS_MAX}
+_WORDS = {"max_page_order": "largest block (order)", "pageblock_order": "pageblock (order)", "cpus": "CPUs"}
 LOG_RATIO = 8.0  # between the largest and the least level of sizes and times, from which on their axis is logarithmic
 
 
@@ -37,7 +37,7 @@ class Shown(NamedTuple):
     levels: tuple[str, ...]
     values: tuple[float, ...] | None
     unit: str
-    title: str  # the name; of a dotted key, its last word
+    title: str  # the name in words; of a dotted key, its last one
 
     @property
     def labels(self) -> list[str]:
@@ -59,7 +59,12 @@ def axis_titles(axes: Sequence[Any]) -> dict[str, str]:
 
 def _shown(axes: Sequence[Any]) -> list[Shown]:
     titles = axis_titles(axes)
-    return [Shown(axis.name, axis.levels, axis.values, axis.unit, titles[axis.name]) for axis in axes]
+    return [Shown(axis.name, axis.levels, axis.values, axis.unit, in_words(titles[axis.name])) for axis in axes]
+
+
+def in_words(title: str) -> str:
+    """The name of an axis in words."""
+    return ", ".join(_WORDS.get(name, name.replace("_", " ")) for name in title.split(", "))
 
 
 def _last_word(key: str) -> str:
@@ -99,7 +104,7 @@ class Roles(NamedTuple):
         """What stands above each panel."""
         axis = self.of["panels"]
         return (
-            [""] if axis is None else [f"{plain(axis.title, 24)} = {plain(level, LEVEL_MAX)}" for level in axis.levels]
+            [""] if axis is None else [f"{plain(axis.title, 24)}: {plain(level, LEVEL_MAX)}" for level in axis.levels]
         )
 
     def labelled(self, data: pd.DataFrame, roles: Sequence[str], key: tuple[int, ...]) -> pd.DataFrame:
@@ -121,7 +126,7 @@ def roles_of(result: Any, rows: pd.DataFrame, config: Any, wanted: tuple[str, ..
     for axis in _shown(result.axes):
         rows, shown = _where(rows, axis, config.where.get(axis.name))
         if len(shown.levels) == 1 and len(axis.levels) > 1:
-            notes.append(f"{plain(axis.title)} = {plain(shown.levels[0], LEVEL_MAX)}")
+            notes.append(f"{plain(axis.title)}: {plain(shown.levels[0], LEVEL_MAX)}")
         elif len(shown.levels) > 1:
             free.append(shown)
     of: dict[str, Shown | None] = dict.fromkeys(("x", "y", "hue", "panels"))
@@ -136,7 +141,7 @@ def roles_of(result: Any, rows: pd.DataFrame, config: Any, wanted: tuple[str, ..
         there = set(rows[axis.name])
         first = next((level for level in axis.levels if level in there), axis.levels[0])
         rows = rows[rows[axis.name] == first]
-        notes.append(f"{plain(axis.title)} = {plain(first, LEVEL_MAX)} (one of {len(axis.levels):,} levels)")
+        notes.append(f"{plain(axis.title)}: {plain(first, LEVEL_MAX)} (one of {len(axis.levels):,} levels)")
     for role in wanted:
         axis_of_role = of[role]
         if axis_of_role is not None:
@@ -225,9 +230,6 @@ def dropped_of(result: Any, roles: Roles, *names: str) -> list[tuple[tuple[int, 
 
 
 def dropped_notes(result: Any, roles: Roles) -> list[str]:
-    """How many points among what is shown were dropped, and why."""
-    reasons = [reason for _, reason in dropped_of(result, roles)]
-    distinct = [plain(reason, REASON_MAX) for reason in dict.fromkeys(reasons)]
-    points = "1 point" if len(reasons) == 1 else f"{len(reasons):,} points"
-    more = " and other reasons" if len(distinct) > REASONS_MAX else ""
-    return [f"{points} dropped: {', '.join(distinct[:REASONS_MAX])}{more}"] if reasons else []
+    """How many points among what is shown were dropped."""
+    count = len(dropped_of(result, roles))
+    return [f"{nr_of(count, 'point')} not run (see the report)"] if count else []

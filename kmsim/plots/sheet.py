@@ -94,11 +94,19 @@ def means_axis(sheet: Sheet, scale: str | None, data: pd.DataFrame) -> list[str]
     return ["0 and less is below the picture"] if is_log and low <= 0 else []
 
 
-def finish(sheet: Sheet, notes: list[str], handles: list[Any] = [], heading: str = "") -> None:  # noqa: B006
-    """Write title, legend (of labelled handles, under a heading) and notes, and lay everything out for good."""
+def finish(
+    sheet: Sheet,
+    notes: list[str],
+    handles: list[Any] = [],  # noqa: B006
+    heading: str = "",
+    *,
+    answer: str = "",
+) -> None:
+    """Write title, legend (of labelled handles, under a heading), notes and the answer; lay everything out."""
     figure, inner = sheet.figure, sheet.width - 2 * EDGE_INCHES
     title = wrapped(figure, plain(sheet.title, TITLE_MAX), TITLE_POINTS, inner)
-    note = wrapped(figure, "; ".join(filter(None, notes)), NOTE_POINTS, inner, lines=8)
+    said = "; ".join(filter(None, notes))
+    note = wrapped(figure, f"{said}\n{answer}" if answer else said, NOTE_POINTS, inner, lines=8)
     above = _height(title, TITLE_POINTS) + 2 * EDGE_INCHES
     of_note = _height(note, NOTE_POINTS) + EDGE_INCHES
     legend = _legend(figure, handles, heading, inner) if handles else None

@@ -17,7 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from kmsim.study.collect import RUNS
-from kmsim.study.estimates import same_everywhere
+from kmsim.study.estimates import is_shown, same_everywhere
+from kmsim.study.model_error import in_words, said_of_errors
 from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
 
@@ -64,6 +65,8 @@ def show_study(study: StudyResult, console: Console) -> None:
     at_once = max((console.width - width) // (CELL_WIDTH + 1), 1)
     for first in range(0, len(responses), at_once):
         console.print(_table(shown, varied, responses[first : first + at_once]))
+    for line in said_of_errors(study.estimates):
+        console.print(line, markup=False)
     if len(points) < estimates["point"].nunique():
         console.print(f"the first {len(points)} of {estimates['point'].nunique():,} points; all are in the report")
     _show_comparisons(study, console)
@@ -124,11 +127,13 @@ def _show_comparisons(study: StudyResult, console: Console) -> None:
     primary = {response.name for response in study.responses_config if response.primary}
     for name, rows in compared.groupby("comparison", sort=False):
         tested = rows[rows["p_holm"].notna()]
-        shown = tested[tested["significant"].astype(bool)]
+        shown = tested[is_shown(tested)]
+        nr_within = int(tested["significant"].sum()) - len(shown)
         of = f"{len(shown):,} of {len(tested):,} differences are shown (Holm, within each response)"
-        console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}", markup=False)
+        also = f"; {nr_within:,} more are within the model's error" if nr_within else ""
+        console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}{also}", markup=False)
         for response, of_primary in tested[tested["response"].isin(primary)].groupby("response"):
-            nr_shown = int(of_primary["significant"].sum())
+            nr_shown = int(is_shown(of_primary).sum())
             told = f"of {response}, which is primary: {nr_shown:,} of {len(of_primary):,}"
             console.print(told, markup=False)
         same = list(dict.fromkeys(rows[same_everywhere(rows)]["response"]))
@@ -149,14 +154,25 @@ def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
     for heading in (_short(axis), *map(_short, others), "response"):
         table.add_column(escape(heading), overflow="fold", max_width=LABEL_MAX)
     some_failed = bool((rows[["baseline_failed_share", "failed_share"]] > 0).any(axis=None))
-    for heading in ("difference", "95 % interval", "relative", *(["failed\n%"] if some_failed else [])):
+    for heading in (
+        "difference",
+        "95 % interval",
+        "relative",
+        "model's error",
+        *(["failed\n%"] if some_failed else []),
+    ):
         table.add_column(heading, justify="right")
     for row in rows.to_dict("records"):
         unit = f" {row['unit']}" if row["unit"] else ""
         relative = "-" if math.isnan(row["relative"]) else f"{row['relative']:+.1%}"
         labels = [str(row[name]) for name in ("level", *others, "response")]
         interval = f"{row['ci_low']:+,.3g} to {row['ci_high']:+,.3g}"
-        cells = [escape(f"{row['difference']:+,.3g}{unit}"), interval, relative]
+        cells = [
+            escape(f"{row['difference']:+,.3g}{unit}"),
+            interval,
+            relative,
+            in_words(row["model_error"], row["unit"]),
+        ]
         table.add_row(*map(escape, labels), *cells, *([failed_of_both(row)] if some_failed else []))
     if some_failed:
         table.caption = SERVED_ONLY

@@ -130,7 +130,8 @@ def _short(text: str) -> str:
 
 def _show_rows(compared: Compared) -> None:
     from kmsim.plots.roles import axis_titles
-    from kmsim.study.estimates import same_everywhere
+    from kmsim.study.estimates import estimates, same_everywhere
+    from kmsim.study.model_error import said_of_errors
 
     same = same_everywhere(compared.rows)
     rows, axes, titles = compared.rows[~same], compared.axes, axis_titles(compared.both.axes)
@@ -156,13 +157,18 @@ def _show_rows(compared: Compared) -> None:
         left_out = ", ".join(dict.fromkeys(compared.rows[same]["response"]))
         stdout.print(f"the same in A and B: {left_out}", markup=False, soft_wrap=True)
     stdout.print(
-        "*: differs after Holm's correction within its response; worse: by more than its bound", soft_wrap=True
+        "*: differs after Holm's correction within its response; ~: so it does, but within the model's error; "
+        "worse: by more than its bound",
+        soft_wrap=True,
     )
+    both = compared.both
+    for line in said_of_errors(estimates(both.runs, both.responses, both.axes)):
+        stdout.print(line, markup=False, soft_wrap=True)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     response = f"{row['response']} ({row['unit']})" if row["unit"] else row["response"]
-    mark = "worse" if row["worse"] else "*" if row["significant"] else ""
+    mark = "worse" if row["worse"] else ("~" if row["within_model_error"] else "*") if row["significant"] else ""
     if row["n"] == 0:
         return [response, "0", "", "", "", mark]
     means = [

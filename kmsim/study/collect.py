@@ -2,7 +2,8 @@
 
     runs        run, point, replication, seed, file, stuck, failed, what the machine was, the level of each axis,
                 and the value of each key of an axis that moves several
-    responses   run, point, replication, batch (-1: the whole run), response, unit, value, failed_share
+    responses   run, point, replication, batch (-1: the whole run), response, unit, value, failed_share,
+                model_error
     histograms  run, kind, api, gfp, order, cache, low_ns, high_ns, count: latencies, all CPUs together
     series      run, series (its unit last), zone, time_ns, value
 
@@ -49,8 +50,9 @@ RUNS = {
     "operations": _INT,
     "simulated_ns": _REAL,
 }
+_BESIDE = {"failed_share": _REAL, "model_error": _REAL}  # in percent, beside each value
 TABLES = {
-    "responses": {**_KEYS, "batch": _INT, "response": _TEXT, "unit": _TEXT, "value": _REAL, "failed_share": _REAL},
+    "responses": {**_KEYS, "batch": _INT, "response": _TEXT, "unit": _TEXT, "value": _REAL, **_BESIDE},
     "histograms": {
         "run": _INT,
         **{name: _INT if name == "order" else _TEXT for name in CLASS},
@@ -121,6 +123,7 @@ def response_rows(result: Result, configs: Iterable[Any]) -> Table:
             "batch": np.array([value.batch for value in values], np.int64),
             "value": np.array([value.value for value in values], np.float64),
             "failed_share": np.array([value.failed_share for value in values], np.float64),
+            "model_error": np.array([value.model_error for value in values], np.float64),
         }
     )
 

@@ -13,6 +13,10 @@ interval.
 `failed_share` is the mean share of allocations that failed, in percent, of what a response is about: a latency is of
 those that were served, so latencies are comparable where as many failed.
 
+`model_error` says how far off the model itself may be (`study.model_error`): in percent of the mean, the largest of the
+point's runs; 0 of what is only counted, NaN of a time that was never measured. In a comparison it is the larger one of
+both points, in the unit of the response, and a difference that is no larger is `within_model_error`.
+
 In a comparison, pairs are of the same replication (or batch) and the same levels of the other axes; a point
 whose baseline was dropped has no row. The rows of one response are tested together (Holm): responses are different
 questions, and of several a study says which is the primary one. A response of which every difference is nothing is
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
 
 BOOTSTRAP_ROWS_MAX = 5_000  # about 5 s of 10 replications
 BY_REPLICATIONS, BY_BATCHES, NO_METHOD = "t over replications", "batch means", ""
-OUTCOMES = ("n", "mean", "sd", "ci_low", "ci_high", "half_width", "method", "lag_1_p", "failed_share")
+OUTCOMES = ("n", "mean", "sd", "ci_low", "ci_high", "half_width", "method", "lag_1_p", "failed_share", "model_error")
 COMPARED = ("comparison", "response", "unit", "axis", "baseline", "level")
 DIFFERENCE = (
     "n",
@@ -70,6 +74,8 @@ DIFFERENCE = (
     "variance_ratio",
     "baseline_failed_share",
     "failed_share",
+    "model_error",
+    "within_model_error",
 )
 
 
@@ -83,6 +89,7 @@ class _Observed(NamedTuple):
     value: Floats
     by_batches: NDArray[np.bool_]  # by cell
     failed_share: Floats  # by cell, in percent
+    model_error: Floats  # by cell, in percent
 
     @property
     def nr_cells(self) -> int:
@@ -98,7 +105,8 @@ def estimates(runs: pd.DataFrame, responses: pd.DataFrame, axes: Sequence[Axis])
     p = von_neumann(found.cell[in_batches], found.value[in_batches], found.nr_cells)[1]
     method = np.where(found.by_batches, BY_BATCHES, np.where(n > 1, BY_REPLICATIONS, NO_METHOD))
     which = np.divmod(np.arange(found.nr_cells), max(len(found.responses), 1))
-    outcomes = (n, mean, sd, mean - width, mean + width, relative_width(mean, width), method, p, found.failed_share)
+    beside = (found.failed_share, found.model_error)
+    outcomes = (n, mean, sd, mean - width, mean + width, relative_width(mean, width), method, p, *beside)
     return pd.DataFrame(
         {
             **_taken(found.points, which[0]),
@@ -126,6 +134,11 @@ def comparisons(
 def same_everywhere(rows: pd.DataFrame) -> pd.Series[bool]:
     """Of each row of a comparison: was its response left out of the tests, as it does not differ anywhere?"""
     return rows["p"].notna() & rows["p_holm"].isna()
+
+
+def is_shown(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Of each row of a comparison: does it differ, by Holm's correction, and by more than the model's error?"""
+    return rows["significant"].astype(bool) & ~rows["within_model_error"].astype(bool)
 
 
 # ---- observations
@@ -168,6 +181,7 @@ def _observed(runs: pd.DataFrame, responses: pd.DataFrame, names: list[str]) -> 
         value[rows][order],
         by_batches,
         _failed_share(responses, counted & of_method, cell, nr_cells),
+        _model_error(responses, counted & of_method, cell, nr_cells),
     )
 
 
@@ -176,6 +190,15 @@ def _failed_share(responses: pd.DataFrame, counted: NDArray[np.bool_], cell: Int
     share = responses["failed_share"].to_numpy(np.float64)
     known = np.flatnonzero(counted & np.isfinite(share))
     return moments(cell[known], share[known], nr_cells).mean
+
+
+def _model_error(responses: pd.DataFrame, counted: NDArray[np.bool_], cell: Ints, nr_cells: int) -> Floats:
+    """Of each cell the largest, or NaN where one of its observations is of a time that was never measured."""
+    found = np.full(nr_cells, -np.inf)
+    rows = np.flatnonzero(counted)
+    with np.errstate(invalid="ignore"):  # NaN is passed on
+        np.maximum.at(found, cell[rows], responses["model_error"].to_numpy(np.float64)[rows])
+    return np.where(np.isneginf(found), np.nan, found)
 
 
 def _taken(table: pd.DataFrame, rows: Ints) -> dict[str, Any]:
@@ -215,8 +238,12 @@ def _comparison(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig
     labels = _taken(found.points, plan.point)
     about = {"comparison": config.name, "axis": config.axis, "baseline": baseline, "level": labels[config.axis]}
     p_holm = holm_in_each(plan.response, np.where(_varies(plan, compared), compared.p, np.nan))
-    failed = tuple(found.failed_share[cells] for cells in (plan.baseline_cell, plan.cell))
-    table = {**labels, **about, **_taken(found.responses, plan.response), **_outcome(compared, boot, p_holm, failed)}
+    cells = (plan.baseline_cell, plan.cell)
+    beside = (
+        *(found.failed_share[cell] for cell in cells),
+        *_within_errors(compared, *(found.model_error[cell] for cell in cells)),
+    )
+    table = {**labels, **about, **_taken(found.responses, plan.response), **_outcome(compared, boot, p_holm, beside)}
     return pd.DataFrame(table, index=range(nr_rows))
 
 
@@ -228,15 +255,21 @@ def _varies(plan: _Plan, compared: Differences) -> NDArray[np.bool_]:
 
 
 def _outcome(
-    of: Differences, boot: tuple[Floats, Floats], p_holm: Floats, failed: tuple[Floats, ...]
+    of: Differences, boot: tuple[Floats, Floats], p_holm: Floats, beside: tuple[NDArray[Any], ...]
 ) -> dict[str, Any]:
     """The columns of `DIFFERENCE`."""
     nothing = np.full(len(of.n), np.nan)
     relative = np.divide(of.difference, of.baseline_mean, out=nothing, where=of.baseline_mean != 0)
     significant = p_holm < 1 - CONFIDENCE
     means = (of.n, of.baseline_mean, of.difference, of.low, of.high, *boot)
-    columns = (*means, relative, of.p, p_holm, significant, of.variance_ratio, *failed)
+    columns = (*means, relative, of.p, p_holm, significant, of.variance_ratio, *beside)
     return dict(zip(DIFFERENCE, columns, strict=True))
+
+
+def _within_errors(of: Differences, baseline: Floats, level: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """The larger of the errors of both values, given in percent of them; and is a difference no larger?"""
+    larger = np.maximum(np.abs(of.baseline_mean) * baseline, np.abs(of.baseline_mean + of.difference) * level) / 100
+    return larger, (np.abs(of.difference) <= larger) & (larger > 0)
 
 
 def _plan(found: _Observed, axes: Sequence[Axis], config: ComparisonConfig, baseline: str) -> _Plan:

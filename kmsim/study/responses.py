@@ -10,8 +10,8 @@ windows has a value: latencies, counts, locks and time, not what memory is like 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from kmsim.metrics.gfp_names import gfp_of_names
 from kmsim.metrics.histogram import ranked
 from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.gfp import parse_gfp
+from kmsim.study.model_error import model_error
 from kmsim.study.store import Result
 from kmsim.study.tables import LARGEST_KMALLOC
 from kmsim.units import PS_PER_NS
@@ -45,6 +46,7 @@ class Value(NamedTuple):
     batch: int
     value: float
     failed_share: float  # of the allocations whose latency or rate it is, in percent; NaN where it is about none
+    model_error: float  # of the value, in percent; 0 of what is only counted, NaN of what was never measured
 
 
 class Measured(NamedTuple):
@@ -52,6 +54,7 @@ class Measured(NamedTuple):
 
     tables: Mapping[str, pd.DataFrame]
     page_size: int
+    left_out: Sequence[Mapping[str, Any]]  # the price list's errors (`study.model_error`)
 
     def __call__(self, name: str) -> Table:
         """One of them as arrays."""
@@ -61,10 +64,10 @@ class Measured(NamedTuple):
 def responses_of(result: Result, configs: Iterable[ResponseConfig]) -> list[Value]:
     """Every response of the run, then, window by window, those that are measured in windows."""
     wanted = list(configs)
-    run = Measured(result.tables, result.page_size_bytes)
+    run = Measured(result.tables, result.page_size_bytes, result.left_out)
     values = [_value(run, config, WHOLE_RUN) for config in wanted]
     for number, tables in enumerate(result.batches):
-        window = Measured(tables, result.page_size_bytes)
+        window = Measured(tables, result.page_size_bytes, result.left_out)
         of_window = [config for config in wanted if config.measure in _OF_WINDOWS]
         values += [_value(window, config, number) for config in of_window]
     return values
@@ -74,7 +77,13 @@ def _value(run: Measured, config: ResponseConfig, batch: int) -> Value:
     value = float(_OF_RUNS[config.measure](run, config))
     of_served = MEASURES[config.measure].of_served and config.of_kind != "free"
     asking = config.model_copy(update={"kind": "alloc"})
-    return Value(config.name, config.unit, batch, value, _failed_share(run, asking) if of_served else NAN)
+    failed_share = _failed_share(run, asking) if of_served else NAN
+    return Value(config.name, config.unit, batch, value, failed_share, _model_error(run, config))
+
+
+def _model_error(run: Measured, config: ResponseConfig) -> float:
+    several = len(np.unique(run("operations")["cpu"])) > 1
+    return model_error(config.measure, _operations(run, config), several_cpus=several, left_out=run.left_out)
 
 
 def quantile_ns(buckets: Table, thousandths: int) -> float:

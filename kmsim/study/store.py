@@ -87,6 +87,11 @@ class Result:
         """The simulated machine's page size."""
         return int(self.provenance["page_size_bytes"])
 
+    @property
+    def left_out(self) -> list[dict[str, Any]]:
+        """The price list's errors on points that its fit did not see, with pages of this size."""
+        return list(self.provenance["left_out"])
+
     def __repr__(self) -> str:
         nr_operations = int(self.tables["operations"]["count"].sum())
         return f"<run {self.provenance['name']}: {nr_operations:,} operations, seed {self.provenance['seed']}>"
@@ -118,6 +123,11 @@ def provenance(study: Study, command: list[str], processes: Iterable[object] = (
         "python": platform.python_version(),
         "host": {"system": platform.system(), "machine": platform.machine()},
         "notes": list(study.machine.notes),
+        "left_out": [
+            kind.model_dump(exclude={"page_size", "source"})
+            for kind in study.costs.left_out
+            if kind.page_size == study.machine.page_size
+        ],
         "processes": [getattr(process, "__qualname__", type(process).__qualname__) for process in processes],
     }
 
@@ -322,7 +332,7 @@ def _result(read: Reader, must: str, path: Path | None) -> Result:
         return Tables(found)
 
     try:
-        facts = dict(checked(RunProvenance, member("provenance.json")))
+        facts = checked(RunProvenance, member("provenance.json")).model_dump()
         for name in read.verify():
             file = name  # is named if it is damaged
         tables = tables_of("", COLUMNS)

@@ -63,6 +63,7 @@ SECTIONS: dict[str, list[type[Model]]] = {
     "machine.state.aged": [state.AgedTarget],
     "costs": [costs.CostsConfig],
     "costs.*": [costs.Price, costs.Count],
+    "costs.left_out[]": [costs.LeftOut],
     "workload": [workload.WorkloadConfig],
     "workload.threads[]": [workload.ThreadConfig],
     "workload.threads[].think, lifetime": [

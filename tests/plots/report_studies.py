@@ -159,7 +159,7 @@ def _responses(runs: pd.DataFrame) -> pd.DataFrame:
         value = rng.lognormal(5 + n, 0.1, len(runs)) + 10 * runs["point"]
         last = n == len(units) - 1
         value[last & (runs["point"] == runs["point"].max())] = np.nan
-        facts = {"batch": -1, "response": name, "unit": unit, "value": value, "failed_share": 0.0}
+        facts = {"batch": -1, "response": name, "unit": unit, "value": value, "failed_share": 0.0, "model_error": 0.0}
         parts.append(runs[["run", "point", "replication"]].assign(**facts))
     return pd.concat(parts).sort_values(["run", "response"], kind="stable").reset_index(drop=True)
 

@@ -18,7 +18,7 @@ import pandas as pd
 from kmsim.config.design import Dropped
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
 from kmsim.config.product import Axis
-from kmsim.config.responses import MEASURES, ResponseConfig
+from kmsim.config.responses import FILTERS, MEASURES, ResponseConfig
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, ON_PCP_LIST, PAGE_STATES, RESERVED, USED
 from kmsim.study.results import StudyResult
 
@@ -115,7 +115,8 @@ def made_up_study(
 
 def _response(name: str, measure: str) -> Any:
     if measure not in MEASURES:
-        return SimpleNamespace(name=name, unit=measure, measure=name, meaning=f"a made-up {name}", kind=None)
+        named = {"name": name, "unit": measure, "measure": name, "meaning": f"a made-up {name}", "of_kind": None}
+        return SimpleNamespace(**dict.fromkeys(FILTERS), **named)
     at = {"order": 9} if measure == "unusable_index" else {}
     return ResponseConfig(name=name, measure=measure, **at)
 
@@ -156,7 +157,8 @@ def _values(
     for name, (_, middle, first, second, spread) in responses.items():
         noise = spread * (0.8 * of_seed[runs["replication"]] + 0.6 * rng.normal(size=len(runs)))
         value = middle * np.exp(first * steps[0] + second * steps[1] + 0.1 * steps[2] * (1 + steps[0]) + noise)
-        facts = {"batch": -1, "response": name, "unit": units[name], "value": value, "failed_share": np.nan}
+        beside = {"failed_share": np.nan, "model_error": np.nan}
+        facts = {"batch": -1, "response": name, "unit": units[name], "value": value, **beside}
         parts.append(runs[["run", "point", "replication"]].assign(**facts))
     return pd.concat(parts, ignore_index=True)
 

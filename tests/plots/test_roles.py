@@ -31,7 +31,7 @@ def test_free_axes_take_free_roles() -> None:
 def test_an_axis_without_a_role_is_held_and_said() -> None:
     found = roles(("x", "hue"), hue="page_size")
     assert set(found.rows["workload"]) == {"net-rx"}
-    assert found.notes == ["workload = net-rx (one of 2 levels)"]
+    assert found.notes == ["workload: net-rx (one of 2 levels)"]
     assert found.rows.groupby(["page_size", "max_page_order"])["point"].nunique().eq(1).all()
 
 
@@ -39,7 +39,7 @@ def test_an_axis_is_held_at_a_level_that_has_points() -> None:
     large = STUDY.runs[(STUDY.runs["page_size"] != "4KiB") | (STUDY.runs["max_page_order"] == "9")]
     config = FigureConfig.model_validate({"kind": "memory_map"})
     found = roles_of(STUDY, large, config, ())
-    assert found.notes[:2] == ["page_size = 4KiB (one of 3 levels)", "max_page_order = 9 (one of 6 levels)"]
+    assert found.notes[:2] == ["page size: 4KiB (one of 3 levels)", "largest block (order): 9 (one of 6 levels)"]
     assert len(found.rows) == 2
 
 
@@ -59,7 +59,7 @@ def test_where_keeps_levels(where: dict[str, Any], levels: tuple[str, ...]) -> N
 def test_a_held_axis_is_not_replaced_by_another() -> None:
     found = roles(hue="page_size", where={"page_size": "4KiB", "workload": "net-rx"})
     assert named(found) == {"x": "max_page_order", "y": None, "hue": None, "panels": None}
-    assert found.notes == ["page_size = 4KiB", "workload = net-rx"]
+    assert found.notes == ["page size: 4KiB", "workload: net-rx"]
 
 
 def test_many_levels_are_thinned_evenly_and_said() -> None:
@@ -77,7 +77,7 @@ def test_dotted_keys_are_named_by_their_last_words() -> None:
     keys = ["machine.page_size", "machine.a, machine.b", "one.count", "two.count", "a b.c"]
     many = made_up_study(*(Axis(key, ("1", "2"), (1.0, 2.0), "") for key in keys), replications=1)
     titles = [axis.title for axis in roles_of(many, many.runs, config(), (), rest_held=False).rest]
-    assert titles == ["page_size", "a, b", "one.count", "two.count", "a b.c"]
+    assert titles == ["page size", "a, b", "one.count", "two.count", "a b.c"]
 
 
 def config() -> FigureConfig:
@@ -99,7 +99,7 @@ def test_sizes_stand_in_powers_and_names_in_a_row() -> None:
     assert not along(page_size, "linear", "").log
     order = roles(x="max_page_order").of["x"]
     assert along(order, None, "")[:4] == (
-        "max_page_order",
+        "largest block (order)",
         [6.0, 8.0, 9.0, 10.0, 11.0, 13.0],
         list(order.levels),
         False,

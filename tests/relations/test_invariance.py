@@ -56,7 +56,7 @@ def with_prices(config: dict[str, Any], factor: int) -> dict[str, Any]:
     prices = {
         name: {"value": f"{factor * getattr(study.costs, name).value}ps", "source": "for a test"}
         for name in CostsConfig.model_fields
-        if name not in ("name", "source", "cache_lines")
+        if name not in ("name", "source", "cache_lines", "left_out")
     }
     timeslice = {"timeslice": f"{factor * study.machine.timeslice}ps"}
     run = {"sample_every": f"{factor * study.run.sample_every}ps"}

@@ -56,6 +56,7 @@ def collected(seed: int = 1, replications: int = 4, batches: int = 0, axes: tupl
                     about = {"run": run, "point": point, "replication": replication, "batch": batch}
                     rows.append({**about, "response": response, "unit": unit, "value": value})
                     rows[-1]["failed_share"] = float(point) if response == "latency" else math.nan
+                    rows[-1]["model_error"] = 10.0 if response == "latency" else 0.0
     return Tables(pd.DataFrame(runs), pd.DataFrame(rows))
 
 
@@ -352,7 +353,7 @@ def test_a_hundred_thousand_points_are_little_work() -> None:
     responses = pd.DataFrame({**about, "value": np.arange(len(run), dtype=np.float64)})
     tracemalloc.start()
     with little_work():
-        responses["failed_share"] = math.nan
+        responses["failed_share"] = responses["model_error"] = math.nan
     found = estimates(runs, responses, axes)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

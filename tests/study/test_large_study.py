@@ -68,6 +68,7 @@ def large_study(out: Path) -> None:
         "unit": np.full(NR_POINTS * NR_RESPONSES, "ns"),
         "value": rng.lognormal(5, 0.2, NR_POINTS * NR_RESPONSES),
         "failed_share": np.zeros(NR_POINTS * NR_RESPONSES),
+        "model_error": np.zeros(NR_POINTS * NR_RESPONSES),
     }
     pq.write_table(pa.table({name: values[name] for name in TABLES["responses"]}), out / "responses.parquet")
     axes = [

@@ -1,0 +1,202 @@
+"""The texts of a bundle: a methods paragraph, a README, tables in LaTeX. All from what is stored, none by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import pandas as pd
+
+from kmsim.config import Study, loads
+from kmsim.input_file import read_input
+from kmsim.study.model_error import in_words, said_of_errors
+from kmsim.study.results import StudyResult
+from kmsim.text import nr_of
+from kmsim.units import format_size
+
+CITATION = """\
+cff-version: 1.2.0
+message: If you use kmsim in your work, please cite it, with the version that is in the provenance of your results.
+title: "kmsim: a discrete-event simulator of memory allocation in the Linux kernel"
+type: software
+license: MIT
+authors:
+  - name: The kmsim authors
+"""
+LEVELS_MAX = 12  # of an axis that are named
+TIMING_BYTES_MAX = 1 << 20
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def methods(study: StudyResult) -> str:
+    """A paragraph for a paper: what was simulated, with which prices, how often, and how it was evaluated."""
+    first = loads(study.run(int(study.counted_runs["run"].iloc[0])).config_yaml)
+    sentences = [_of_machine(study, first), _of_prices(first), _of_axes(study), _of_runs(study), *_of_statistics(study)]
+    sentences += [f"Model's error: {line}." for line in said_of_errors(study.estimates)]
+    return "# Methods\n\n" + "\n".join(filter(None, sentences)) + "\n"
+
+
+def _of_machine(study: StudyResult, first: Study) -> str:
+    machine = first.machine
+    version = study.provenance["versions"]["kmsim"]
+    return (
+        f"Memory allocation was simulated with kmsim {version}: Linux {machine.kernel_release} on {machine.arch}, "
+        f"{nr_of(machine.cpus, 'CPU')}, {format_size(machine.memory)} of memory, pages of "
+        f"{format_size(machine.page_size)}, largest block of order {machine.max_page_order} (at the first point)."
+    )
+
+
+def _of_prices(first: Study) -> str:
+    return f"Times come from the price list {first.costs.name} ({first.costs.source})."
+
+
+def _of_axes(study: StudyResult) -> str:
+    if not study.axes:
+        return ""
+    levels = [
+        f"{axis.name} ({', '.join(axis.levels[:LEVELS_MAX])}{', ...' if len(axis.levels) > LEVELS_MAX else ''})"
+        for axis in study.axes
+    ]
+    left_out = f"; {nr_of(len(study.dropped), 'combination')} that cannot be built were left out"
+    dropped = left_out if study.dropped else ""
+    return f"Varied were {', '.join(levels)}, in {nr_of(study.runs['point'].nunique(), 'point')}{dropped}."
+
+
+def _of_runs(study: StudyResult) -> str:
+    counts = study.runs.groupby("point").size()
+    least, most = int(counts.min()), int(counts.max())
+    times = f"{least} times" if least == most else f"{least} to {most} times"
+    numbers = study.inquiry.replications.random_numbers
+    failed = len(study.runs) - len(study.counted_runs)
+    left_out = f"; {nr_of(failed, 'run')} that failed or could not go on left out" if failed else ""
+    return f"Each point was run {times} with {numbers} random numbers (seed {study.seed}){left_out}."
+
+
+def _of_statistics(study: StudyResult) -> list[str]:
+    of_estimates = sorted(set(study.estimates["method"]) - {""})
+    said = [f"Means have 95 % confidence intervals ({', '.join(of_estimates)})."] if of_estimates else []
+    for comparison in study.comparisons_config:
+        paired = comparison.paired and study.inquiry.replications.random_numbers == "common"
+        how = "differences of paired replications (t)" if paired else "differences of means (Welch's t)"
+        said.append(f"Levels of {comparison.axis} were compared by {how}, with Holm's correction within each response.")
+    if study.imprecise:
+        points = ", ".join(map(str, study.imprecise))
+        said.append(f"At points {points} the interval stayed wider than asked for at the most replications.")
+    return said
+
+
+def readme(study: StudyResult, command: str, nr_bytes: int) -> str:
+    """What a bundle holds, how it was made, and how to make it again."""
+    return f"""# {study.name}
+
+{study.question or "A study of memory allocation in the Linux kernel, simulated with kmsim."}
+
+{nr_of(len(study.runs), "run")} of {nr_of(study.runs["point"].nunique(), "point")}. {_minutes(study)}
+This folder takes {nr_bytes / (1 << 20):.1f} MiB.
+
+Made by `{command}`. To simulate it again in an empty environment, and compare every number:
+
+    kmsim bundle --check .
+
+By hand, with Python {study.provenance["python"]}:
+
+    python3 -m venv .venv && .venv/bin/pip install -r environment.txt ./kmsim-*.whl
+    .venv/bin/kmsim run study.yaml --out again
+
+| file | what |
+|---|---|
+| [METHODS.md](METHODS.md) | a paragraph for the paper |
+| [study.yaml](study.yaml), seeds.csv, environment.txt | config, seeds, versions |
+| data/, tables/, figures/ | all numbers; tables as CSV and LaTeX (booktabs); figures as PDF with their data |
+| [CITATION.cff](CITATION.cff) | how to cite kmsim, version {study.provenance["versions"]["kmsim"]} |
+"""
+
+
+def _minutes(study: StudyResult) -> str:
+    """How long the runs took, where the result says so."""
+    if study.path is None:
+        return ""
+    try:
+        seconds = json.loads(read_input(study.path / "timing.json", TIMING_BYTES_MAX))["total_s"]
+        return f"Simulating took {float(seconds) / 60:.1f} minutes of one process, compiling included."
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""  # nothing else hangs on this file, which is under no checksum
+
+
+# ---- LaTeX
+
+
+def latex_table(study: StudyResult, name: str) -> str:
+    """Estimates or comparisons as a longtable: labels, value, 95 % interval, the model's error."""
+    table = getattr(study, name)
+    varied = [axis.name for axis in study.axes if table[axis.name].nunique() > 1 or len(axis.levels) == 1]
+    made = _estimates(table, varied) if name == "estimates" else _comparisons(table, varied)
+    heads = " & ".join(map(latex, made.columns))
+    rows = [" & ".join(latex(str(cell)) for cell in row) for row in made.itertuples(index=False)]
+    body = "".join(f"{row} \\\\\n" for row in rows)
+    spec = "l" * (made.shape[1] - 3) + "rrr"
+    return f"""% needs the packages booktabs and longtable
+\\begin{{longtable}}{{{spec}}}
+\\toprule
+{heads} \\\\
+\\midrule
+\\endhead
+{body}\\bottomrule
+\\end{{longtable}}
+"""
+
+
+def _estimates(table: pd.DataFrame, varied: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            **{name: table[name] for name in varied},
+            "response": _with_units(table),
+            "mean": [_number(value) for value in table["mean"]],
+            "95 % interval": _intervals(table),
+            "model's error": [in_words(error, "%") for error in table["model_error"]],
+        }
+    )
+
+
+def _comparisons(table: pd.DataFrame, varied: list[str]) -> pd.DataFrame:
+    others = [name for name in varied if not (table["axis"] == name).all()]
+    return pd.DataFrame(
+        {
+            **{name: table[name] for name in others},
+            "level": table["level"],
+            "baseline": table["baseline"],
+            "response": _with_units(table),
+            "difference": [_number(value) for value in table["difference"]],
+            "95 % interval": _intervals(table),
+            "model's error": [
+                in_words(error, unit) for error, unit in zip(table["model_error"], table["unit"], strict=True)
+            ],
+        }
+    )
+
+
+def _with_units(table: pd.DataFrame) -> list[str]:
+    pairs = zip(table["response"], table["unit"], strict=True)
+    return [f"{response} ({unit})" if unit else str(response) for response, unit in pairs]
+
+
+def _intervals(table: pd.DataFrame) -> list[str]:
+    ends = zip(table["ci_low"], table["ci_high"], strict=True)
+    return ["" if math.isnan(low) else f"{_number(low)} to {_number(high)}" for low, high in ends]
+
+
+def _number(value: Any) -> str:
+    return "" if math.isnan(value) else f"{value:,.4g}"
+
+
+def latex(text: str) -> str:
+    """A text in LaTeX that is printed as it is."""
+    return re.sub(r"[\\~^\N{PLUS-MINUS SIGN}&%$#_{}]", lambda found: _LATEX[found[0]], text)

@@ -1,0 +1,161 @@
+"""`kmsim bundle`: a result as what a paper needs, and the same numbers again from it."""
+
+import importlib.metadata
+import shutil
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kmsim.session.bundle import DATA, differing
+from kmsim.study.bundle_text import latex
+from kmsim.study.environment import pins, wheel
+from kmsim.study.results import load_study
+from tests.commands import Shell, in_own_process
+
+STUDY = """\
+question: Do more CPUs make single pages dearer?
+machine: {arch: x86-64, memory: 64MiB, cpus: 2STATE}
+workload: {threads: [{name: a, live: 8, operations: 300, requests: [{order: 0}]}]}
+sweep: {axes: [{key: machine.cpus, values: [1, 2]}]}
+replications: 3
+responses: [latency_mean, latency_p99, failed_share]
+comparisons: [{axis: machine.cpus}]
+"""
+STATE = ", state: {buddyinfo: free.txt}"
+BUDDYINFO = "".join(f"Node 0, zone {zone:>8} {'0 ' * 10}{count}\n" for zone, count in (("DMA", 2), ("DMA32", 8)))
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study."""
+    folder = tmp_path_factory.mktemp("bundle")
+    (folder / "free.txt").write_text(BUDDYINFO)
+    (folder / "study.yaml").write_text(STUDY.replace("STATE", STATE))
+    done = in_own_process("run", "study.yaml", "--out", "result", folder=folder)
+    assert done.code == 0, done.err
+    return folder / "result"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, monkeypatch, capsys)
+
+
+def test_a_bundle_holds_what_a_paper_needs(result: Path, shell: Shell) -> None:
+    done = shell("bundle", str(result), "--out", "paper")
+    assert (done.code, done.out) == (0, "wrote paper\n")
+    bundle, study = shell.folder / "paper", load_study(result)
+    for name in DATA:
+        stored = pd.read_csv(bundle / "data" / f"{name}.csv")
+        assert len(stored) == len(getattr(study, name))
+    values = pd.read_csv(bundle / "data" / "responses.csv", dtype=str)["value"].map(float)
+    assert values.tolist() == study.responses["value"].tolist(), "to the last digit"
+    assert pd.read_csv(bundle / "seeds.csv")["seed"].tolist() == study.runs["seed"].tolist()
+    figures = sorted((bundle / "figures").glob("*.pdf"))
+    assert figures
+    assert all(path.with_suffix(".csv").exists() for path in figures)
+    methods = (bundle / "METHODS.md").read_text()
+    for words in ("1 CPU,", "64MiB", "xeon-gold-5320", "3 times with common random numbers", "Holm", "never measured"):
+        assert words in methods
+    readme = (bundle / "README.md").read_text()
+    assert f"`kmsim bundle {result} --out paper`" in readme
+    assert "minutes" in readme
+    assert "model's error" in (bundle / "tables" / "estimates.tex").read_text()
+    assert f"numpy=={importlib.metadata.version('numpy')}" in (bundle / "environment.txt").read_text().splitlines()
+
+
+def test_files_that_the_config_names_are_in_it(result: Path, shell: Shell) -> None:
+    shell("bundle", str(result), "--out", "paper")
+    assert (shell.folder / "paper" / "inputs" / "0.txt").read_text() == BUDDYINFO
+    done = shell("check", "paper/study.yaml")
+    assert done.code == 0, done.err
+
+
+def test_the_same_result_gives_the_same_bytes(result: Path, shell: Shell) -> None:
+    for name in ("one", "two"):
+        assert shell("bundle", str(result), "--out", name).code == 0
+    one, two = (sorted(path for path in (shell.folder / name).rglob("*") if path.is_file()) for name in ("one", "two"))
+    for first, second in zip(one, two, strict=True):
+        if first.name not in ("README.md", "checksums.json"):  # the command differs
+            assert first.read_bytes() == second.read_bytes(), first
+
+
+def test_numbers_that_differ_are_named(result: Path, shell: Shell) -> None:
+    shell("bundle", str(result), "--out", "paper")
+    data, changed = shell.folder / "paper" / "data", shell.folder / "changed"
+    shutil.copytree(data, changed)
+    table = pd.read_csv(changed / "responses.csv", dtype=str, keep_default_na=False)
+    table.loc[1, "value"] = "17.5"
+    table.to_csv(changed / "responses.csv", index=False, lineterminator="\n")
+    assert [line for name in DATA if name != "responses" for line in differing(data, changed, name)] == []
+    (line,) = differing(data, changed, "responses")
+    assert line.startswith("responses: run 0, point 0, response latency_p99: value is 17.5, in the bundle ")
+    table.iloc[1:].to_csv(changed / "responses.csv", index=False, lineterminator="\n")
+    (line,) = differing(data, changed, "responses")
+    assert "17 rows" in line
+
+
+def test_kmsim_is_in_it_as_it_runs_here() -> None:
+    with zipfile.ZipFile(BytesIO(wheel())) as packed:
+        names = packed.namelist()
+    assert {"kmsim/cli.py", "kmsim/py.typed", "kmsim/configs/costs/xeon-gold-5320.yaml"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_environment_is_what_kmsim_needs_and_no_more() -> None:
+    names = [pin.partition("==")[0] for pin in pins()]
+    assert {"numpy", "pandas", "pyarrow", "ruamel-yaml", "python-dateutil"} <= set(names), "theirs, too"
+    assert not {"pytest", "ruff", "mypy", "kmsim"} & set(names)
+
+
+def test_text_in_latex() -> None:
+    assert latex(r"50 % ±3_a\b") == r"50 \% $\pm$3\_a\textbackslash{}b"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nothing",), "nothing: must be"),
+        (("result", "--out", "there"), "there: must be a folder that is not there yet; it is there already"),
+        (("result", "--out", ""), "an empty name: must be a folder that can be written"),
+        (("--check", "there"), "there: must be a bundle, as `kmsim bundle` writes them"),
+        (("--check", "damaged"), "damaged/seeds.csv: must be as it was written; it is damaged (its checksum differs)"),
+        (("--check", "cut"), "cut/environment.txt: must be as it was written"),
+    ],
+    ids=["no result", "there already", "no name", "no bundle", "damaged", "cut"],
+)
+def test_wrong_inputs(result: Path, shell: Shell, words: tuple[str, ...], message: str) -> None:
+    (shell.folder / "there").mkdir()
+    shutil.copytree(result, shell.folder / "result")
+    for name in ("damaged", "cut"):
+        assert shell("bundle", "result", "--out", name).code == 0
+    (shell.folder / "damaged" / "seeds.csv").write_text("run,point\n")
+    (shell.folder / "cut" / "environment.txt").unlink()
+    done = shell("bundle", *words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert message in done.err
+
+
+def test_a_file_that_has_changed_since_is_refused(result: Path, shell: Shell) -> None:
+    state = result.parent / "free.txt"
+    state.write_text(BUDDYINFO.replace(" 8", " 7"))
+    try:
+        done = shell("bundle", str(result), "--out", "paper")
+    finally:
+        state.write_text(BUDDYINFO)
+    assert done.code == 2
+    assert "must be the file that the study was made with; it has changed since" in done.err
+    assert not (shell.folder / "paper").exists()
+
+
+@pytest.mark.slow
+def test_the_quickstart_is_simulated_again_in_an_empty_environment(shell: Shell) -> None:
+    small = Path(__file__).parents[2] / "experiments" / "page_size_and_max_order" / "small.yaml"
+    assert shell("run", str(small), "--out", "result").code == 0
+    assert shell("bundle", "result", "--out", "paper").code == 0
+    done = shell("bundle", "--check", "paper")
+    assert done.out.splitlines()[-1] == "every number is the same"
+    assert done.code == 0

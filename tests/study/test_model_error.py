@@ -1,0 +1,151 @@
+"""The model's error beside every time: by kind of operation, from points that no price was fitted to."""
+
+import math
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import kmsim
+from experiments.calibration import calibrate
+from kmsim.config import loads
+from kmsim.metrics.columns import Table
+from kmsim.plots.study_terminal import show_study
+from kmsim.study.model_error import in_words, model_error, said_of_errors
+from kmsim.study.results import StudyResult
+
+KINDS = [
+    {"api": "pages", "min_order": 0, "max_order": 0, "cpus": "one", "nine_of_ten": 8.0},
+    {"api": "pages", "min_order": 1, "max_order": 8, "cpus": "one", "nine_of_ten": 20.0},
+    {"api": "pages", "min_order": 0, "max_order": 0, "cpus": "several", "nine_of_ten": 30.0},
+]
+
+
+def operations(*rows: tuple[str, str, str, int, int]) -> Table:
+    """Rows of kind, api, gfp, order and the sum of their times in ps."""
+    kind, api, gfp, order, sum_ps = zip(*rows, strict=True)
+    texts = {name: np.array(values, np.str_) for name, values in (("kind", kind), ("api", api), ("gfp", gfp))}
+    return Table(texts | {"order": np.array(order), "sum_ps": np.array(sum_ps), "cpu": np.zeros(len(rows), int)})
+
+
+def error(measure: str, *rows: tuple[str, str, str, int, int], several_cpus: bool = False) -> float:
+    return model_error(measure, operations(*rows), several_cpus=several_cpus, left_out=KINDS)
+
+
+def test_an_error_is_that_of_its_kinds_by_their_share_of_the_time() -> None:
+    small, large = ("alloc", "pages", "GFP_KERNEL", 0, 300), ("alloc", "pages", "GFP_KERNEL", 4, 100)
+    assert error("latency_mean", small) == 8
+    assert error("latency_mean", large) == 20
+    assert error("latency_mean", small, large) == 11
+    assert error("throughput", small, several_cpus=True) == 30
+
+
+@pytest.mark.parametrize(
+    ("measure", "row", "several_cpus"),
+    [
+        ("latency_mean", ("alloc", "pages", "GFP_KERNEL", 9, 100), False),
+        ("latency_mean", ("alloc", "pages", "GFP_KERNEL", 4, 100), True),
+        ("latency_mean", ("alloc", "slab", "GFP_KERNEL", 0, 100), False),
+        ("latency_mean", ("alloc", "pages", "GFP_KERNEL|__GFP_ZERO", 0, 100), False),
+        ("latency_mean", ("alloc", "pages", "GFP_KERNEL", 0, 0), False),
+        ("latency_p99", ("alloc", "pages", "GFP_KERNEL", 0, 100), False),
+        ("lock_wait_share", ("alloc", "pages", "GFP_KERNEL", 0, 100), False),
+    ],
+    ids=["order", "several CPUs", "api", "zeroed", "no time", "no mean", "locks"],
+)
+def test_what_was_never_measured_has_none(measure: str, row: Any, several_cpus: bool) -> None:
+    assert math.isnan(error(measure, row, several_cpus=several_cpus))
+
+
+def test_a_free_of_zeroed_memory_is_like_any() -> None:
+    assert error("latency_mean", ("free", "pages", "GFP_KERNEL|__GFP_ZERO", 0, 100)) == 8
+
+
+def test_a_kind_that_takes_next_to_no_time_is_not_asked_about() -> None:
+    small, other = ("alloc", "pages", "GFP_KERNEL", 0, 10_000), ("alloc", "slab", "GFP_KERNEL", 0, 100)
+    assert error("latency_mean", small, other) == 8
+    assert math.isnan(error("latency_mean", small, (*other[:4], 102)))
+
+
+@pytest.mark.parametrize("measure", ["failed_share", "internal_waste", "unusable_index", "operations"])
+def test_what_is_only_counted_is_free_of_prices(measure: str) -> None:
+    assert error(measure, ("alloc", "slab", "GFP_KERNEL", 0, 100)) == 0
+
+
+def test_errors_in_words() -> None:
+    assert [in_words(one, "ns") for one in (12.345, 0.0, math.nan)] == ["±12 ns", "free of prices", "never measured"]
+
+
+def two_machines(tmp_path: Path, dearer_ns: float) -> StudyResult:
+    """One CPU that takes single pages; on the second machine a request has this many ns more of instructions."""
+    text = f"""
+machine: {{arch: x86-64, memory: 64MiB, cpus: 1}}
+workload: {{threads: [{{name: a, cpus: [0], live: 8, operations: 400, requests: [{{order: 0}}]}}]}}
+sweep: {{axes: [{{name: machine, variants: {{first: , second: {{costs.alloc_fast.value: {62.2 + dearer_ns}ns}}}}}}]}}
+replications: 3
+responses: [latency_mean, latency_p99, failed_share]
+comparisons: [{{axis: machine}}]
+"""
+    (tmp_path / "study.yaml").write_text(text)
+    found = kmsim.run(tmp_path / "study.yaml", out=tmp_path / "out")
+    assert isinstance(found, StudyResult)
+    return found
+
+
+@pytest.mark.parametrize(("dearer_ns", "is_called_different"), [(2.0, False), (60.0, True)])
+def test_what_differs_by_less_than_the_error_is_not_called_different(
+    tmp_path: Path, dearer_ns: float, is_called_different: bool
+) -> None:
+    study = two_machines(tmp_path, dearer_ns)
+    row = study.comparisons.set_index("response").loc["latency_mean"]
+    assert row["significant"]
+    assert row["within_model_error"] != is_called_different
+    assert row["difference"] == pytest.approx(dearer_ns, rel=0.2)
+    out = StringIO()
+    show_study(study, Console(file=out, width=80))
+    shown = int(is_called_different) + 1  # that of latency_p99, whose error nobody knows
+    assert f"{shown} of 2 differences are shown" in out.getvalue()
+    assert ("1 more are within the model's error" in out.getvalue()) != is_called_different
+    assert "never measured, so how far off is not known: latency_p99" in out.getvalue()
+    assert "counted, and free of prices: failed_share" in out.getvalue()
+
+
+def test_points_of_which_some_were_never_measured() -> None:
+    rows = pd.DataFrame({"response": ["a", "a", "b"], "model_error": [8.0, math.nan, 30.0]})
+    (line,) = said_of_errors(rows)
+    assert line.endswith("a 8 % (at 1 of 2 points; never measured at the others), b 30 %")
+
+
+def test_the_shipped_errors_are_those_of_the_points_left_out() -> None:
+    costs = loads("machine: x86-laptop\nworkload: {threads: [{name: a}]}\n").costs
+    expected = calibrate.kinds_left_out(pd.read_csv(calibrate.LEFT_OUT))
+    assert len(costs.left_out) == len(expected) > 0
+    for kind, of_points in zip(costs.left_out, expected, strict=True):
+        assert (kind.api, kind.min_order, kind.max_order, kind.cpus) == tuple(
+            of_points[key] for key in ("api", "min_order", "max_order", "cpus")
+        )
+        assert [kind.points, kind.median, kind.nine_of_ten] == [
+            float(of_points[key]) for key in ("points", "median", "nine_of_ten")
+        ]
+
+
+def test_errors_made_from_the_other_benchmarks_cover_a_benchmark() -> None:
+    """The coverage of the model's error: nine of ten is what it says, and a benchmark is no sample of the others."""
+    points = pd.read_csv(calibrate.LEFT_OUT)
+    covered = []
+    for curve in points["curve"].unique():
+        kinds = calibrate.kinds_left_out(points[points["curve"] != curve])
+        for kind in kinds:
+            alike = points[
+                (points["curve"] == curve)
+                & points["order"].between(kind["min_order"], kind["max_order"])
+                & ((points["cores"] == 1) == (kind["cpus"] == "one"))
+            ]
+            errors = pd.concat([calibrate.left_out_errors(alike, name) for name in calibrate.WITHOUT])
+            covered += (errors <= float(kind["nine_of_ten"])).tolist()
+    assert len(covered) == 4 * len(points)
+    assert np.mean(covered) >= 0.8
