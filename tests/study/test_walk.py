@@ -97,7 +97,6 @@ def test_a_large_kmalloc_takes_the_time_of_a_compound_page(machine: Path) -> Non
     assert large[0] > plain[0]
 
 
-
 def test_the_walk_of_a_kmalloc_that_needs_a_new_slab(tmp_path: Path) -> None:
     done = in_own_process("walk", "kmalloc(5000, GFP_KERNEL)", "kfree()", folder=tmp_path)
     assert done.code == 0
