@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kmsim.config import CostsConfig, MachineConfig, Study, from_mapping
+from kmsim.config import MachineConfig, Study, from_mapping
+from kmsim.sim.core.costs import PRICES
 from kmsim.study.limits import study_named
 
 Mapping = dict[str, Any]
@@ -32,8 +33,7 @@ def study(*threads: Mapping, **others: Any) -> Study:
 
 def lock_prices_only() -> Mapping:
     """Fixed prices of operations and locks; all work, and all cache lines, for nothing."""
-    steps = [name for name in CostsConfig.model_fields if name not in ("name", "source", "cache_lines")]
-    priced = {name: {"value": f"{_NS.get(name, 0)}ns", "source": "for a test"} for name in steps}
+    priced = {name: {"value": f"{_NS.get(name, 0)}ns", "source": "for a test"} for name in PRICES}
     return {"extends": "xeon-gold-5320"} | priced
 
 

@@ -157,7 +157,7 @@ RESULTS: dict[str, Callable[[], Result]] = {
     "many samples": lambda: drawn_from(waited(churned(kernel([0]))), nr_samples=5000),
     "64 KiB pages": lambda: replace(
         drawn_from(waited(churned(kernel(range(14)), nr_operations=5, max_page_order=13))),
-        provenance={"name": "made up", "seed": 1, "page_size_bytes": 65536, "notes": []},
+        provenance={"name": "made up", "seed": 1, "page_size_bytes": 65536, "notes": [], "left_out": []},
     ),
     "every allocator": every_allocator,
     "simulated": lambda: run_study(study({"operations": 60, "live": 20, "requests": [{"order": 0}, {"order": 4}]})),

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 import kmsim
-from kmsim.config import CostsConfig, from_mapping
+from kmsim.config import from_mapping
+from kmsim.sim.core.costs import PRICES
 from kmsim.study.store import Result
 from tests.relations.random_configs import FAMILIES, deterministic_config, random_config, rewritten, scaled
 
@@ -54,9 +55,7 @@ def with_prices(config: dict[str, Any], factor: int) -> dict[str, Any]:
     """The config in which every price, every time slice and every time is so many times as long."""
     study = from_mapping(config)
     prices = {
-        name: {"value": f"{factor * getattr(study.costs, name).value}ps", "source": "for a test"}
-        for name in CostsConfig.model_fields
-        if name not in ("name", "source", "cache_lines", "left_out")
+        name: {"value": f"{factor * getattr(study.costs, name).value}ps", "source": "for a test"} for name in PRICES
     }
     timeslice = {"timeslice": f"{factor * study.machine.timeslice}ps"}
     run = {"sample_every": f"{factor * study.run.sample_every}ps"}

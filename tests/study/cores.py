@@ -21,7 +21,7 @@ from kmsim.workload.request import Request
 from kmsim.workload.turns import KIND_NAMES
 from tests.params import params
 
-FACTS = {"name": "made up", "seed": 1, "page_size_bytes": 4096, "notes": []}
+FACTS = {"name": "made up", "seed": 1, "page_size_bytes": 4096, "notes": [], "left_out": []}
 
 
 @entry
