@@ -56,7 +56,6 @@ class ZoneFacts:
     batch: int | None = None
     reserved_highatomic: int | None = None
     in_pcp_lists: int = 0
-    free: int = 0
 
 
 @dataclass
@@ -157,7 +156,7 @@ def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
         zone.start_pfn, zone.spanned, zone.present = info.start_pfn, sizes["spanned"], sizes["present"]
         zone.managed = sizes.get("managed", sizes["present"])
         zone.marks, zone.boost = (low, middle, high), boost
-        zone.protection, zone.free = info.protection, info.free
+        zone.protection = info.protection
         zone.in_pcp_lists = sum(pageset.counters.get("count", 0) for pageset in info.pagesets)
         zone.batch = info.pagesets[0].counters.get("batch") if info.pagesets else None
         facts.cpus_at_least = max([facts.cpus_at_least, *(pageset.cpu + 1 for pageset in info.pagesets)])
@@ -207,7 +206,7 @@ def _take_report(facts: Facts, report: mem_report.MemReport) -> None:
         zone = facts.zones.setdefault((told.node, told.name), ZoneFacts(told.node, told.name))
         boost = told.boost or 0
         zone.marks = zone.marks or (told.min - boost, told.low - boost, told.high - boost)
-        zone.boost, zone.free = boost, told.free
+        zone.boost = boost
         zone.present = zone.present or told.present
         zone.managed = zone.managed or told.managed
         zone.reserved_highatomic = told.reserved_highatomic

@@ -76,7 +76,7 @@ def test_counters_of_numa_kernels_and_list_sizes_of_later_ones_are_read() -> Non
     ("old", "new", "why"),
     [
         ("Node 0, zone      DMA\n", "", "line 1: not 'Node N, zone NAME'"),
-        ("        managed  3840\n", "", "zone DMA ends before its managed"),
+        ("        spanned  4095\n", "", "zone DMA ends before its spanned"),
         ("        protection: (0, 222, 222, 222)\n", "", "zone DMA ends before its protection"),
         ("  start_pfn:           1\n", "", "line 78: zone DMA ends before its start_pfn"),
         ("zone   Normal", "zone      DMA", "node 0, zone DMA for the second time"),
@@ -101,3 +101,18 @@ def test_a_counter_without_a_name_is_passed_over() -> None:
     content = file("x86-4k-256M", "fresh.zoneinfo")
     line = next(line for line in content.splitlines(keepends=True) if line.startswith("      nr_written"))
     assert zoneinfo.parse(content.replace(line, line + f"{'537792':>25}\n", 1)) == zoneinfo.parse(content)
+
+
+def test_a_zoneinfo_of_2_6_is_read_and_so_is_one_without_its_indentation() -> None:
+    content = (
+        "Node 0, zone      DMA\n  pages free     3975\n        min      33\n        low      41\n        high     49\n"
+        "        scanned  0 (aa: 13 ia: 12)\n        spanned  4095\n        present  3858\n    nr_free_pages 3975\n"
+        "        protection: (0, 3828, 7894, 7894)\n  pagesets\n    cpu: 0 pcp: 0\n              count: 0\n"
+        "              high:  0\n              batch: 1\n  vm stats threshold: 6\n  all_unreclaimable: 1\n"
+        "  prev_priority:     12\n  start_pfn:         1\n  inactive_ratio:    1\n"
+    )
+    (info,) = zoneinfo.parse(content)
+    assert (info.free, info.sizes["present"], info.start_pfn) == (3975, 3858, 1)
+    assert "managed" not in info.sizes
+    assert info.pagesets[0].counters == {"count": 0, "high": 0, "batch": 1}
+    assert zoneinfo.parse("\r\n".join(f"> {line.strip()}" for line in content.splitlines())) == [info]

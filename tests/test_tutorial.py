@@ -1,0 +1,18 @@
+"""docs/from-a-report.md shows what its three commands say, one after the other; README shows how the first begins."""
+
+from pathlib import Path
+
+from tests.tutorial import DOCUMENT, README, beginning, said, shown
+
+
+def test_the_three_commands_say_what_is_shown(tmp_path: Path) -> None:
+    commands = shown(DOCUMENT)
+    assert [command.split()[1] for command in commands] == ["explain", "machine", "limits"]
+    for command, output in commands.items():
+        assert said(tmp_path, command) == output
+
+
+def test_readme_begins_an_explanation_as_it_is_said(tmp_path: Path) -> None:
+    ((command, output),) = shown(README).items()
+    assert beginning(said(tmp_path, command)) == output
+    assert README.read_text(encoding="utf-8").index(command) < README.read_text(encoding="utf-8").index("```sh")
