@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.calibration import calibrate
 from kmsim.validate.files import validate_files
 from tests.commands import Shell, in_own_process
 
@@ -113,6 +114,10 @@ def test_readme_says_how_far_it_may_be_believed() -> None:
     errors = pd.concat([pd.read_csv(file)["error_percent"].abs() for file in FITTED])
     assert f"{len(errors)} published points" in text
     assert f"half of them within {errors.median():.1f} %, the worst {errors.max():.1f} %" in text
+    table = pd.read_csv(calibrate.LEFT_OUT)
+    left_out = [calibrate.left_out_errors(table, name) for name in ("curve", "benchmark", "cores", "order")]
+    medians, wide = ([error.quantile(share) for error in left_out] for share in (0.5, 0.9))
+    assert f"median error of {min(medians):.0f} to {max(medians):.0f} %, nine of ten within {max(wide):.0f} %" in text
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ COLUMNS = (
     "pageblock_order", "largest_block_bytes", "operations", "simulated_ns", "batch", "response", "unit", "value", "n",
     "mean", "sd", "ci_low", "ci_high", "half_width", "method", "comparison", "axis", "baseline", "level",
     "baseline_mean", "difference", "boot_low", "boot_high", "relative", "p", "p_holm", "significant", "variance_ratio",
-    "lag_1_p",
+    "lag_1_p", "failed_share", "baseline_failed_share",
 )  # fmt: skip
 WAYS = ("values", "range", "log", "zip", "variants", "latin_hypercube", "sobol")
 

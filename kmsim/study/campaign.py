@@ -230,7 +230,7 @@ class Campaign:
         if until is not None and not is_stuck:  # its numbers are no estimate of anything
             config = tuple(one for one in self._design.inquiry.responses if one.name == until.response)
             values = responses_of(result_of(unpack(archive, identity, where)), config)
-            self._value[identity] = next(value for *_, batch, value in values if batch == WHOLE_RUN)  # perhaps NaN
+            self._value[identity] = next(one.value for one in values if one.batch == WHOLE_RUN)  # perhaps NaN
 
     def fail(self, identity: str) -> None:
         """Note a run that failed because of a bug in kmsim: it has no result."""

@@ -7,7 +7,7 @@ cache, or for each order, that its sizes lead to (`workload.classes`).
 from typing import NamedTuple
 
 from kmsim.jit import shared
-from kmsim.mm.gfp import GFP_MOVABLE
+from kmsim.mm.gfp import GFP_COMP, GFP_MOVABLE
 from kmsim.mm.indices import Gfp
 from kmsim.mm.slub_records import NO_CACHE
 
@@ -37,6 +37,12 @@ class Request(NamedTuple):
 def is_block_of_pages(api: int) -> bool:
     """Is what it gives one block of the page allocator?"""
     return api in (PAGES, LARGE)
+
+
+@shared
+def block_gfp(api: int, gfp: Gfp) -> Gfp:
+    """With which flags the page allocator is asked for its block (kernel: ___kmalloc_large_node adds __GFP_COMP)."""
+    return gfp | GFP_COMP if api == LARGE else gfp
 
 
 @shared

@@ -63,6 +63,7 @@ SLEEP_MAX = 3_000_000
 OFTEN = 5  # that a thread is put away in one and the same kind of wait
 LOOKS_MAX = 20_000
 NR_STUDIES = 10
+NR_OF_USERS = 20  # what only users ask for is rarer
 NR_AT_ONCE = 2
 MODES = (False, True)  # stepwise?
 ANY = -1
@@ -297,7 +298,8 @@ def test_threads_are_put_away_in_what_only_users_ask_for(seed: int) -> None:
 
 @pytest.mark.slow
 def test_threads_are_put_away_at_each_kind_of_wait() -> None:
-    seen = sum((sleepers(name, seed).kinds for name in STUDIES for seed in range(NR_STUDIES)), Counter())
+    asked = [(name, NR_OF_USERS if name == "users" else NR_STUDIES) for name in STUDIES]
+    seen = sum((sleepers(name, seed).kinds for name, nr in asked for seed in range(nr)), Counter())
     for verbs, waits in OF_VERBS.items():
         assert {wait for _, of, wait in seen if of == verbs} >= waits, verbs
     for what, waits in OF_USERS.items():

@@ -89,6 +89,15 @@ def test_the_sum_of_the_parts_is_the_latency_that_a_run_counts(
             assert all(part["price"] != "waiting" and part["source"] for part in stage["parts"])
 
 
+def test_a_large_kmalloc_takes_the_time_of_a_compound_page(machine: Path) -> None:
+    asked = ("kmalloc(4MiB, GFP_KERNEL)", "alloc_pages(GFP_KERNEL | __GFP_COMP, 10)", "alloc_pages(GFP_KERNEL, 10)")
+    freed = ("kfree()", "free_pages()", "free_pages()")
+    large, compound, plain = (counted_ns("fresh", pair, machine) for pair in zip(asked, freed, strict=True))
+    assert large == compound
+    assert large[0] > plain[0]
+
+
+
 def test_the_walk_of_a_kmalloc_that_needs_a_new_slab(tmp_path: Path) -> None:
     done = in_own_process("walk", "kmalloc(5000, GFP_KERNEL)", "kfree()", folder=tmp_path)
     assert done.code == 0

@@ -14,6 +14,7 @@ from kmsim.sim.core.records import OF_PAGES, Core
 from kmsim.sim.core.stage import set_stage
 from kmsim.sim.core.verbs import without_slow_path
 from kmsim.workload.op_stream import ALLOC
+from kmsim.workload.request import block_gfp
 
 
 @small
@@ -24,7 +25,8 @@ def begin_pages(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> N
     run.verbs = OF_PAGES
     no_light_work(s)
     if run.kind == ALLOC:
-        wants = alloc_begin(m, ac, s.requests[run.request].gfp, order)
+        request = s.requests[run.request]
+        wants = alloc_begin(m, ac, block_gfp(int(request.api), int(request.gfp)), order)
         hold_if_used(m, ac, True)
         wants = without_slow_path(s, ac, then_prepared(m, ac, wants))
         path = s.prices[0].alloc_fast

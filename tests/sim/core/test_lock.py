@@ -87,7 +87,7 @@ def queued(asked: list[Request]) -> list[Grant]:
         with lock.request() as turn:
             contended = not turn.triggered
             yield turn
-            taking = HANDOVER if contended else UNCONTENDED + OTHER * (holder != request.c)
+            taking = HANDOVER + OTHER if contended else UNCONTENDED + OTHER * (holder != request.c)
             holder = request.c
             yield env.timeout(taking)
             wait = now_ps(env) - request.at if contended else 0
@@ -130,11 +130,11 @@ def test_statistics_count_what_the_queue_saw(core: Core, asked: list[Request]) -
 def test_three_requests_wait_in_the_order_in_which_they_were_made(core: Core) -> None:
     asked = [Request(10, 0, 100), Request(20, 1, 5), Request(30, 0, 5)]
     first = 10 + UNCONTENDED + OTHER + 100
-    second = first + HANDOVER + 5
+    second = first + HANDOVER + OTHER + 5
     assert stamped(core, asked) == [
         Grant(0, UNCONTENDED + OTHER, first),
-        Grant(first + HANDOVER - 20, 0, second),
-        Grant(second + HANDOVER - 30, 0, second + HANDOVER + 5),
+        Grant(first + HANDOVER + OTHER - 20, 0, second),
+        Grant(second + HANDOVER + OTHER - 30, 0, second + HANDOVER + OTHER + 5),
     ]
 
 
