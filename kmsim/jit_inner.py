@@ -8,19 +8,28 @@ others numba's first translation is kept, without what they call, and LLVM optim
 An index is taken as an unsigned number there: -1 is not the last record but an error, as in C, and no access asks for
 the sign first, which made order-0 requests 1.2 times as fast. `tests/test_indices.py` sees, in plain Python, that none
 is below 0.
+
+Two fields of records, or a field and an element of an array of numbers, are never the same memory: each access says
+which of these it is (LLVM: type-based alias analysis), as in C by its type. So a value that was read stays in a
+register while others are written. It holds because nothing compiled looks at an array of records as one of numbers;
+what copies a whole record says nothing, and may touch all.
 """
 
 from typing import Any
 
+from llvmlite import ir as _llvm
 from numba.core import codegen as _codegen
 from numba.core import compiler as _compiler
 from numba.core import compiler_machinery as _machinery
+from numba.core import ir as _ir
 from numba.core import lowering as _lowering
 from numba.core import typed_passes as _typed_passes
 from numba.core import types as _types
 
 codegen: Any = _codegen  # untyped, as all of numba's insides
 compiler: Any = _compiler
+ir: Any = _ir
+llvm: Any = _llvm
 lowering: Any = _lowering
 typed_passes: Any = _typed_passes
 types: Any = _types
@@ -91,22 +100,71 @@ def _unsigned(index: Any) -> Any:
     return types.uintp if isinstance(index, types.Integer) else index
 
 
+def _items(index: Any) -> tuple[Any, ...]:
+    """The types of an index, one for each dimension."""
+    return tuple(index) if isinstance(index, types.BaseTuple) else (index,)
+
+
 def _with_unsigned_index(signature: Any) -> Any:
     """The signature of an access: `args` is the array, the index, and what is written there, if anything."""
     array, index, *written = signature.args
     return signature.replace(args=(array, _unsigned(index), *written)) if isinstance(array, types.Buffer) else signature
 
 
+_numbers: dict[Any, int] = {}  # of the types of records
+
+
+def _memory_of(record: Any, field: str) -> str:
+    """Names the memory of a scalar field; nothing where it is an array."""
+    number = _numbers.setdefault(record, len(_numbers))
+    return "" if isinstance(record.typeof(field), types.NestedArray) else f"{number}.{field}"
+
+
+def _memory_of_element(array: Any, element: Any) -> str:
+    """Names the memory of an array of numbers; nothing where its elements are something else, or a field of records."""
+    is_of_numbers = isinstance(array, types.Array) and array.layout == "C" and isinstance(array.dtype, types.Number)
+    return str(array.dtype) if is_of_numbers and isinstance(element, types.Number) else ""
+
+
 class _Lower(lowering.Lower):  # type: ignore[misc]
-    """numba's translation, but for indices."""
+    """numba's translation, but for indices, and for what an access says of its memory."""
 
     def lower_getitem(self, result: Any, expression: Any, array: Any, index: Any, signature: Any) -> Any:
         """Read `array[index]`."""
-        return super().lower_getitem(result, expression, array, index, _with_unsigned_index(signature))
+        value = super().lower_getitem(result, expression, array, index, _with_unsigned_index(signature))
+        self._says("load", _memory_of_element(self.typeof(array.name), result))
+        return value
 
     def lower_setitem(self, array: Any, index: Any, written: Any, signature: Any) -> Any:
         """Write `array[index]`."""
-        return super().lower_setitem(array, index, written, _with_unsigned_index(signature))
+        done = super().lower_setitem(array, index, written, _with_unsigned_index(signature))
+        if all(isinstance(each, types.Integer) for each in _items(signature.args[1])):
+            self._says("store", _memory_of_element(self.typeof(array.name), signature.args[2]))
+        return done
+
+    def lower_expr(self, result: Any, expression: Any) -> Any:
+        """Read `record.field`, and all else."""
+        value = super().lower_expr(result, expression)
+        if expression.op == "getattr" and isinstance(record := self.typeof(expression.value.name), types.Record):
+            self._says("load", _memory_of(record, expression.attr))
+        return value
+
+    def lower_inst(self, statement: Any) -> Any:
+        """Write `record.field`, and all else."""
+        done = super().lower_inst(statement)
+        if isinstance(statement, ir.SetAttr) and isinstance(record := self.typeof(statement.target.name), types.Record):
+            self._says("store", _memory_of(record, statement.attr))
+        return done
+
+    def _says(self, kind: str, memory: str) -> None:
+        """The access that was just translated is of this memory; nothing is said where that has no name."""
+        if not memory:
+            return
+        access = next(each for each in reversed(self.builder.block.instructions) if each.opname == kind)
+        add = self.builder.module.add_metadata
+        offset = llvm.Constant(llvm.IntType(64), 0)
+        scalar = add([memory, add(["kmsim"]), offset])
+        access.set_metadata("tbaa", add([scalar, scalar, offset]))
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

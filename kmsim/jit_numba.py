@@ -108,11 +108,13 @@ def entry(function: Callable[P, R]) -> Callable[P, R]:
     return cast(Callable[P, R], compiled)
 
 
-def only_with(field: str, otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def only_with(
+    field: str, otherwise: Any = None, *, inlined: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function into its callers only where the NamedTuple it is handed first has that field, not None.
 
     Elsewhere a call of it does nothing, and comes to `otherwise`; none of what the function calls is
-    compiled then: a run compiles what its config uses.
+    compiled then: a run compiles what its config uses. `inlined`: as `small`, else as `core`.
     """
 
     def nothing(*args: Any) -> Any:
@@ -125,7 +127,7 @@ def only_with(field: str, otherwise: Any = None) -> Callable[[Callable[P, R]], C
             part = state.field_type(field)
             return nothing if isinstance(part, types.NoneType) else function
 
-        overload(function, jit_options=_CORE, strict=False)(typed)
+        overload(function, jit_options=_SMALL if inlined else _CORE, strict=False)(typed)
         return function
 
     return decorate

@@ -31,8 +31,12 @@ def core(function: Callable[P, R]) -> Callable[P, R]:
 small = shared = entry = core
 
 
-def only_with(field: str, otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def only_with(
+    field: str, otherwise: Any = None, *, inlined: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """The function where what it is handed first has that field, not None; elsewhere a call comes to `otherwise`."""
+
+    assert inlined is not None
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)

@@ -15,8 +15,8 @@ from kmsim.jit import small
 SUB_BITS = 7
 NR_BUCKETS = (64 - SUB_BITS) << SUB_BITS
 
-_BYTE_MAX = 255
-_BIT_LENGTH = np.array([value.bit_length() for value in range(_BYTE_MAX + 1)])
+_MANTISSA_BITS = 52  # of a float64; its exponent is _BIAS more than the whole number's bit length
+_BIAS = 1022
 
 Counts = NDArray[np.int64]
 
@@ -24,12 +24,8 @@ Counts = NDArray[np.int64]
 @small
 def bucket_of(value: int) -> int:
     """The bucket of a value >= 0."""
-    top = value >> (SUB_BITS + 1)
-    exponent = 0
-    while top > _BYTE_MAX:
-        top >>= 8
-        exponent += 8
-    exponent += int(_BIT_LENGTH[top])
+    top = np.float64(value >> (SUB_BITS + 1))  # what is rounded up to a power of 2 is put into the same bucket
+    exponent = max(int(top.view(np.int64) >> _MANTISSA_BITS) - _BIAS, 0)  # its bit length; that of 0 is 0
     return (exponent << SUB_BITS) + (value >> exponent)
 
 

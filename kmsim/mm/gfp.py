@@ -5,6 +5,8 @@ slab object extensions; which zone and migratetype a mask means; which reserves 
 Leaves out: cpusets, the memory policies of a task, scoped constraints (memalloc_nofs_save).
 """
 
+import numpy as np
+
 from kmsim.jit import small
 from kmsim.mm.indices import Gfp, Order, ZoneType
 
@@ -120,7 +122,7 @@ _ZONE_OF_BITS = {
     GFP_MOVABLE | GFP_HIGHMEM: 3,
     GFP_MOVABLE | GFP_DMA32: 1,
 }
-_ZONE_TABLE = tuple(_ZONE_OF_BITS.get(bits, -1) for bits in range(16))
+_ZONE_TABLE = np.array([_ZONE_OF_BITS.get(bits, -1) for bits in range(16)])
 
 # What get_page_from_freelist may do (kernel: mm/internal.h). The low bits index the watermarks.
 ALLOC_WMARK_MIN = 0
@@ -177,7 +179,7 @@ def gfp_problem(gfp: Gfp, order: Order) -> str | None:
 @small
 def gfp_zone(gfp: Gfp) -> ZoneType:
     """The highest type of zone that may serve the request (kernel: gfp_zone)."""
-    zone = _ZONE_TABLE[gfp & _ZONE_BITS]
+    zone = int(_ZONE_TABLE[gfp & _ZONE_BITS])
     assert zone >= 0, "zone bits that exclude each other"
     return zone
 

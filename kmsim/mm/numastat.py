@@ -10,7 +10,7 @@ NUMA_INTERLEAVE_HIT, for which there must be a policy of interleaving. Invariant
 allocations.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER, Machine
 from kmsim.mm.zonelist import numa_node_id
@@ -23,7 +23,7 @@ def zone_statistics(m: Machine, ac: ContextIdx, nr_account: int) -> None:
         count_numa_events(m, ac, nr_account)
 
 
-@core
+@small
 def count_numa_events(m: Machine, ac: ContextIdx, nr_account: int) -> None:
     """The counting itself, on kernels that do it."""
     context = m.contexts[ac]

@@ -118,6 +118,12 @@ def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
 @small
 def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> int:
     """The same, near a node (kernel: __alloc_pages_node)."""
+    return get_page_from_freelist(m, ac, set_out(m, ac, gfp, order, preferred_nid))
+
+
+@small
+def set_out(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> ZonerefIdx:
+    """Say what the request is, and that it is on the first rung; the zone that it tries first, by its zoneref."""
     assert 0 <= order <= m.params[0].max_page_order
     context = m.contexts[ac]
     context.gfp = gfp
@@ -131,7 +137,7 @@ def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferr
     context.alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM) | alloc_flags_nofragment(m, preferred_zoneref)
     context.to_check = 0
     context.to_zero = is_to_be_zeroed(m, gfp)
-    return get_page_from_freelist(m, ac, preferred_zoneref)
+    return preferred_zoneref
 
 
 @small
@@ -254,18 +260,25 @@ def compacts_first(m: Machine, ac: ContextIdx) -> bool:
 @small
 def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> int:
     """The request has its block: the last things to do, one of which may want the lock."""
+    hand_out(m, ac, pfn)
+    wake_for_boost(m, ac)
     context = m.contexts[ac]
     z = int(context.zone)
-    m.events[PGALLOC + m.zones[z].zone_type] += 1 << context.order
-    zone_statistics(m, ac, 1)
-    context.pfn = pfn
-    m.pages[pfn].order = context.order
-    wake_for_boost(m, ac)
     if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve_highatomic(m, z):
         context.stage = RESERVE
         return want_lock(m, ac, zone_lock(z))
-    context.stage = PAGES_DONE
     return DONE
+
+
+@small
+def hand_out(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
+    """The request has its block: count it."""
+    context = m.contexts[ac]
+    m.events[PGALLOC + m.zones[context.zone].zone_type] += 1 << context.order
+    zone_statistics(m, ac, 1)
+    context.pfn = pfn
+    m.pages[pfn].order = context.order
+    context.stage = PAGES_DONE
 
 
 @small

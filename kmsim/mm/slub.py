@@ -23,7 +23,7 @@ it); a zone's lock only inside the page allocator.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx
+from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import resume
 from kmsim.mm.slub_alloc import (
@@ -130,7 +130,13 @@ def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> int
         cpu_slab.free_fastpath += 1
         touch_freed(m, sl, c, cpu, link - IN_USE)
         return DONE
-    touch_freed_slowly(m, sl, slab, cpu, link - IN_USE)
+    return free_elsewhere(m, sl, ac, slab, obj)
+
+
+@core
+def free_elsewhere(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, obj: ObjectIdx) -> int:
+    """Start to free an object of a slab that is not the CPU's own (kernel: __slab_free)."""
+    touch_freed_slowly(m, sl, slab, int(m.contexts[ac].cpu), int(sl.links[obj]) - IN_USE)
     context = sl.contexts[ac]
     context.operation = OP_FREE
     context.then = SLUB_DONE

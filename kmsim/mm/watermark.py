@@ -120,13 +120,18 @@ def zone_watermark_fast(
     m: Machine, z: ZoneIdx, order: Order, mark: int, highest_zoneidx: ZoneType, alloc_flags: int
 ) -> bool:
     """The check on the allocation path, quick for order 0 (kernel: zone_watermark_fast)."""
-    zone = m.zones[z]
-    free_pages = max(zone.nr_free_pages, 0)
-    if order == 0:
-        usable = free_pages - min(free_pages, kept_highatomic(m, z, alloc_flags))
-        if usable > mark + zone.lowmem_reserve[highest_zoneidx]:
-            return True
+    if order == 0 and is_page_above(m, z, mark, highest_zoneidx, alloc_flags):
+        return True
     return zone_watermark_reserves(m, z, order, mark, highest_zoneidx, alloc_flags)
+
+
+@small
+def is_page_above(m: Machine, z: ZoneIdx, mark: int, highest_zoneidx: ZoneType, alloc_flags: int) -> bool:
+    """The quick part of the check for order 0: are there pages above the mark, reserves left out?"""
+    zone = m.zones[z]
+    usable = max(zone.nr_free_pages, 0)
+    usable -= min(usable, kept_highatomic(m, z, alloc_flags))
+    return bool(usable > mark + zone.lowmem_reserve[highest_zoneidx])
 
 
 @core

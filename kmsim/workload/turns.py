@@ -92,6 +92,7 @@ class Steps(NamedTuple):
     is_slotted: int
     frees_for_arrivals: bool  # an arrival makes room for itself
     is_plain: bool  # each request comes after a pause of its own
+    is_simple: bool  # plain, and each is one block in a slot, without end: what most streams are
     first_slot: int
     group_max: int
     nr_held_max: int
@@ -147,12 +148,14 @@ def steps_of(turn: Any, nr_held_max: int) -> Steps:
     """What stays the same in the phase."""
     frees_for_arrivals = turn.is_open != 0 and turn.do == CHURN
     is_plain = turn.batch == 1 and turn.burst == 1 and turn.off_ps == 0
+    is_slotted = turn.is_slotted != 0 and turn.group_max == 1
     return Steps(
         turn.do,
         turn.policy,
         turn.is_slotted,
         frees_for_arrivals,
         is_plain,
+        is_plain and is_slotted and turn.do == CHURN and not frees_for_arrivals,
         turn.first_slot,
         turn.group_max,
         nr_held_max,
@@ -160,23 +163,22 @@ def steps_of(turn: Any, nr_held_max: int) -> Steps:
 
 
 @small
-def next_gap(turn: Any, gap_ps: int, op: Any) -> None:
+def next_gap(turn: Any, gap_ps: int) -> tuple[int, int]:
     """The pause before a request that comes in a batch or a burst, and whether it is the first of its arrival."""
     if turn.batch_left > 0:
         turn.batch_left -= 1
-        return
+        return 0, 0
     turn.batch_left = turn.batch - 1
-    op.begins = 1
     if turn.burst_left > 0:
         turn.burst_left -= 1
-        return
+        return 0, 1
     turn.burst_left = turn.burst - 1
     if turn.off_ps > 0:
         into = turn.into_on_ps + gap_ps
         nr_off = into // turn.on_ps
         turn.into_on_ps = into % turn.on_ps
         gap_ps = TIME_MAX if nr_off > (TIME_MAX - gap_ps) // turn.off_ps else gap_ps + nr_off * turn.off_ps
-    op.gap_ps = gap_ps
+    return gap_ps, 1
 
 
 @small
@@ -247,6 +249,22 @@ def write_ops(
     ops: NDArray[np.void],
 ) -> int:
     """Fill `ops` with what comes next; fewer are written, and their number returned, where the phase is over."""
+    if steps_of(turns[0], len(slots.order)).is_simple:
+        return write_turns(turns, slots, drawn, menu, others, ops, True)
+    return write_turns(turns, slots, drawn, menu, others, ops, False)
+
+
+@small
+def write_turns(
+    turns: NDArray[np.void],
+    slots: Slots,
+    drawn: Draws,
+    menu: Menu,
+    others: NDArray[np.int64],
+    ops: NDArray[np.void],
+    is_simple: bool,
+) -> int:
+    """The same; the compiler knows `is_simple`, and leaves out what a simple stream does not need."""
     state = turns[0]
     steps = steps_of(state, len(slots.order))
     ring = Ring(state.head, state.count, state.tick)
@@ -254,33 +272,32 @@ def write_ops(
     left, handle, nr_written = state.left, state.handle, len(ops)
     for i in range(len(ops)):
         op = ops[i]
-        op.gap_ps = 0
-        op.begins = 0
-        if left == 0:
-            if is_over(steps, ring):
+        gap_ps, begins = 0, 0
+        if is_simple or left == 0:
+            if not is_simple and is_over(steps, ring):
                 nr_written = i
                 break
-            if not (steps.frees_for_arrivals and turn.kind == FREE):
-                gap_ps = drawn.gap[i] if len(drawn.gap) else state.gap_ps
-                if steps.is_plain:
-                    op.begins = 1
-                    op.gap_ps = gap_ps
-                else:
-                    next_gap(state, gap_ps, op)
+            if is_simple or not (steps.frees_for_arrivals and turn.kind == FREE):
+                gap_ps, begins = drawn.gap[i] if len(drawn.gap) else state.gap_ps, 1
+                if not is_simple and not steps.is_plain:
+                    gap_ps, begins = next_gap(state, gap_ps)
             slot = 0
-            if steps.do == EMPTY or (steps.is_slotted and ring.nr_full == steps.nr_held_max):
+            is_slotted = is_simple or steps.is_slotted != 0
+            if (not is_simple and steps.do == EMPTY) or (is_slotted and ring.nr_full == steps.nr_held_max):
                 ring, slot = empty_slot(steps, ring, slots, drawn.pick[i] if len(drawn.pick) else 0.0)
                 turn = Turn(FREE, whose(state, drawn, others, i), SLOT_KNOWS, 0, NOT_TIMED, slots.since[slot])
                 slots.since[slot] = 0
-                left = int(slots.nr_blocks[slot])
+                left = 1 if is_simple else int(slots.nr_blocks[slot])
             else:
                 row, nr_bytes = asked_for(menu, drawn.request, drawn.sizes, i)
                 lifetime_ps = drawn.lifetime[i] if len(drawn.lifetime) else state.kept_ps
                 turn = Turn(ALLOC, 0, menu.request[row], nr_bytes, lifetime_ps, turn.was)
                 left = menu.nr_blocks[row]
-                if steps.is_slotted:
+                if is_slotted:
                     ring, slot = full_slot(steps, ring, slots, left)
-            handle = steps.first_slot + slot * steps.group_max if steps.is_slotted else NO_SLOT
+            handle = steps.first_slot + slot * steps.group_max if is_slotted else NO_SLOT
+        op.gap_ps = gap_ps
+        op.begins = begins
         write_block(op, turn, handle)
         slots.was[i] = turn.was
         left -= 1

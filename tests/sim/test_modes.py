@@ -163,6 +163,7 @@ def check_both_modes(study: Mapping, prepare: Callable[[Simulation], None] = unc
     for table in ("free_blocks_table", "memory_table"):
         tables = [getattr(each.recorders.samples, table)(each.machine).frame() for each in (default, stepwise)]
         assert tables[0].equals(tables[1])
+    stepwise.core.state["stepwise"] = 0  # all else is to be the same
     check_same("core", default.core, stepwise.core)
     return default
 

@@ -14,9 +14,9 @@ from kmsim.jit import entry, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, TaskIdx
 from kmsim.mm.pcp_held import let_go
 from kmsim.mm.wants import DONE
-from kmsim.sim.core.grant import grant, leave_spinlock
-from kmsim.sim.core.operation import start
-from kmsim.sim.core.outcome import complete
+from kmsim.sim.core.grant import grant, grant_later, leave_spinlock
+from kmsim.sim.core.operation import start, start_next
+from kmsim.sim.core.outcome import complete, leave
 from kmsim.sim.core.records import (
     BEGIN_WORK,
     HORIZON,
@@ -34,9 +34,11 @@ from kmsim.sim.core.scheduler import enter, idle, place_woken, pull
 from kmsim.sim.core.sleep import unpark
 from kmsim.sim.core.spinlock import spin_on, stop_spinning
 from kmsim.sim.core.stage import account, set_next_event
+from kmsim.sim.core.straight_on import follows_at_once, goes_on
 from kmsim.sim.core.vmalloc import begin_work
 from kmsim.sim.core.wake import advance, link_task, set_wake, wake_changed
 from kmsim.sim.core.winner_tree import is_before, next_cpu
+from kmsim.sim.core.worker import is_worker
 from kmsim.workload.plan import THREAD
 
 
@@ -72,9 +74,17 @@ def step(s: Core, c: CpuIdx) -> int:
             if run.lock != NOBODY:
                 leave_spinlock(s, ac)
             if run.then == DONE:
-                stop = complete(s, c, ac)
+                if not is_worker(s, run.task):
+                    complete(s, c, ac)
+                    if follows_at_once(s, c, ac):
+                        start_next(s, c, ac)
+                        return HORIZON
+                stop = leave(s, c, ac)
                 if stop != HORIZON:
                     return stop  # the same event goes on from here when the core is called again
+            elif goes_on(s, c, ac):
+                grant(s, c, ac)
+                return HORIZON
         elif run.then == WAITING:
             stop_spinning(s, ac)
     if cpu.unpinned_wake <= now:
@@ -122,7 +132,7 @@ def go_on(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
             if run.left_ps > 0:
                 finish_stage(s, c, ac)
                 return
-        grant(s, c, ac)
+        grant_later(s, c, ac)
 
 
 @small

@@ -47,6 +47,12 @@ def grant(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 
 
 @core
+def grant_later(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """The same, not compiled into its caller: for what does not follow the stage before at once."""
+    grant(s, c, ac)
+
+
+@core
 def grant_to_thread(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
     """The same for what takes longer than a stage: a mutex, a flush, sleep."""
     if wants == MUTEX:

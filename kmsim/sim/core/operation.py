@@ -5,7 +5,7 @@ that is exact), time passes until its end. The first stage is that of its API: `
 `sim.core.lists`, `sim.core.vmalloc` or `sim.core.drain`. What it wants then is granted by `sim.core.grant`.
 """
 
-from kmsim.jit import prefetch, small
+from kmsim.jit import core, prefetch, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, SlotIdx
 from kmsim.sim.core.drain import begin_drain
 from kmsim.sim.core.due import first_due_at, pop_due
@@ -21,20 +21,35 @@ from kmsim.workload.request import is_block_of_pages, is_list_of_pages
 from kmsim.workload.turns import NO_SLOT
 
 
-@small
+@core
 def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Take the task's next operation and begin it: the first due block, or what its stream says."""
     run = s.runs[ac]
-    task = s.tasks[run.task]
     now = s.state[0].now
-    run.start_ps = now
     due_at = first_due_at(s, run.task)
-    if due_at <= now and due_at <= task.next_at:
+    if due_at <= now and due_at <= s.tasks[run.task].next_at:
+        run.start_ps = now
         run.from_stream = 0
         run.kind = FREE
         take(s, ac, s.timed[pop_due(s, run.task)])
-        begin(s, c, ac)
-        return
+    else:
+        read_next(s, ac)
+    begin(s, c, ac)
+
+
+@small
+def start_next(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """Begin the next operation of the task's stream."""
+    read_next(s, ac)
+    begin(s, c, ac)
+
+
+@small
+def read_next(s: Core, ac: ContextIdx) -> None:
+    """Let a run have the next operation of its task's stream."""
+    run = s.runs[ac]
+    task = s.tasks[run.task]
+    run.start_ps = s.state[0].now
     op = s.ops[task.cursor]
     task.cursor += 1
     run.from_stream = 1
@@ -46,7 +61,6 @@ def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     look_ahead(s, task.cursor)
     if op.kind == FREE:
         take_block(s, ac, op.handle, op.swap)
-    begin(s, c, ac)
 
 
 @small

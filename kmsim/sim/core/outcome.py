@@ -35,21 +35,27 @@ from kmsim.workload.turns import NO_SLOT
 
 
 @small
-def complete(s: Core, c: CpuIdx, ac: ContextIdx) -> int:
-    """The operation is over: record it, find out when its task runs next; why the core must stop, or HORIZON."""
+def complete(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """The operation of a task with a stream is over: record it."""
+    run = s.runs[ac]
+    s.tasks[run.task].nr_done += 1
+    s.state[0].nr_done += 1
+    if run.kind == ALLOC:
+        keep(s, c, ac)
+    elif run.kind == FREE:
+        record(s, class_of(run.request, FREE), c, s.state[0].now - run.start_ps)
+
+
+@small
+def leave(s: Core, c: CpuIdx, ac: ContextIdx) -> int:
+    """What the run did is over: find out when its task runs next; why the core must stop, or HORIZON."""
     run = s.runs[ac]
     s.cpus[c].busy[s.cpus[c].level] = 0
     s.tasks[run.task].running = 0
     if is_worker(s, run.task):
         work_done(s, c, ac)
         return HORIZON
-    s.tasks[run.task].nr_done += 1
-    s.state[0].nr_done += 1
     stop = CHECK_DUE if s.state[0].nr_done == s.state[0].check_at else HORIZON
-    if run.kind == ALLOC:
-        keep(s, c, ac)
-    elif run.kind == FREE:
-        record(s, class_of(run.request, FREE), c, s.state[0].now - run.start_ps)
     if not run.from_stream:
         set_wake(s, run.task)
     elif not advance(s, run.task):
@@ -68,7 +74,9 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     totals = s.totals[class_of(run.request, ALLOC), c]
     detail = 0
     block = int(context.pfn)
-    if not is_block_of_pages(api):
+    if api == SLAB:
+        block = object_got(s, ac)
+    elif not is_block_of_pages(api):
         block, detail = block_and_detail(s, ac, api)
         totals[TO_VMALLOC] += api == KVMALLOC and kv_outcome(detail) == KV_VMALLOC
     if block == NO_BLOCK:
@@ -90,10 +98,8 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 
 @core
 def block_and_detail(s: Core, ac: ContextIdx, api: int) -> tuple[int, int]:
-    """The allocation handle, and what its free needs (see `sim.core.detail`); not of a block of pages."""
+    """The allocation handle, and what its free needs (see `sim.core.detail`); not of a block of pages or an object."""
     run = s.runs[ac]
-    if api == SLAB:
-        return object_got(s, ac), 0
     if not is_list_of_pages(api):
         return block_got(s, ac), block_detail(s, ac)
     nr_pages = -(-run.nr_bytes >> s.m.params[0].page_shift)

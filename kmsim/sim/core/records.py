@@ -32,6 +32,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
 from kmsim.mm.wants import NR_WANTS
+from kmsim.sim.core.tree_shape import tree_shape
 from kmsim.workload.op_stream import op_t
 from kmsim.workload.plan import IRQ, Request
 
@@ -188,10 +189,12 @@ state_t = np.dtype(
         [
             ("now", np.int64),
             ("nr_done", np.int64),
+            ("stepwise", np.int64),  # 1: each decision is taken by itself, also where several could be in one piece
             ("check_at", np.int64),  # stop when so many operations are done
             ("stopped_task", np.int64),  # whose block is done
             ("nr_cpus", np.int64),
             ("nr_unpinned", np.int64),
+            ("first_leaf", np.int64),  # of `tree` (see `sim.core.winner_tree`)
             ("first_pcp_lock", np.int64),  # the number of the first of the per-CPU lists' locks
             ("purger", np.int64),  # the CPU whose kworker is to purge
             ("flushing", np.int64),  # the run that waits until the TLBs are flushed
@@ -302,7 +305,7 @@ def new_core(
     nr_cpus = int(m.params[0].nr_cpus)
     assert nr_cpus <= 1 << CPU_BITS
     assert len(m.contexts) >= NR_LEVELS * nr_cpus
-    width = 1 << (nr_cpus - 1).bit_length()
+    nr_nodes, first_leaf = tree_shape(nr_cpus)
     locks = locks_of(m, slub, vm)
     core = Core(
         m=m,
@@ -318,7 +321,7 @@ def new_core(
         prices=prices,
         counts=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_BUCKETS), np.int64),
         totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
-        tree=np.full(2 * width, NEVER << CPU_BITS, np.int64),
+        tree=np.full(nr_nodes, NEVER << CPU_BITS, np.int64),
         state=np.zeros(1, state_t),
         parked=_parked(m, slub, vm, nr_tasks),
         **_parts(slub, vm, constructors_ps, uses_lists=uses_lists),
@@ -327,6 +330,7 @@ def new_core(
         core.requests[n] = request
     _make_idle(core)
     core.state[0].nr_cpus = nr_cpus
+    core.state[0].first_leaf = first_leaf
     core.state[0].timeslice_ps = timeslice_ps
     core.state[0].first_pcp_lock = first_of_class(locks, PCP_LOCK)
     return core
@@ -335,21 +339,17 @@ def new_core(
 def _make_idle(core: Core) -> None:
     """Every CPU idle, and every slot of streams and users empty."""
     core.slots["block"] = NO_BLOCK
-    core.cpus["time"] = NEVER
+    core.cpus["time"] = core.cpus["wake"] = core.cpus["unpinned_wake"] = NEVER
     core.cpus["level"] = IDLE
     core.cpus["interruptible"] = 1
-    core.cpus["wake"] = NEVER
-    core.cpus["unpinned_wake"] = NEVER
-    core.cpus["first_task"] = NOBODY
-    for name in ("last_thread", "kworker", "flusher"):
+    for name in ("first_task", "last_thread", "kworker", "flusher"):
         core.cpus[name] = NOBODY
     core.tasks["pinned"] = 1
     core.tasks["begins"] = START
     core.tasks["wake_at"] = NEVER
     core.runs["lock"] = NOBODY
     core.state[0].check_at = NEVER
-    core.state[0].flushing = NOBODY
-    core.state[0].purger = NOBODY
+    core.state["flushing"] = core.state["purger"] = NOBODY
 
 
 def locks_of(m: Machine, slub: Slub | None, vm: Vm | None) -> list[Lock]:

@@ -16,7 +16,7 @@ from kmsim.sim.core.verbs import without_slow_path
 from kmsim.workload.op_stream import ALLOC
 
 
-@only_with("slub")
+@only_with("slub", inlined=True)
 def begin_slab(s: Core, c: CpuIdx, ac: ContextIdx, obj: ObjectIdx) -> None:
     """The stage before any lock, which is all of most operations."""
     run = s.runs[ac]
@@ -37,13 +37,19 @@ def begin_slab(s: Core, c: CpuIdx, ac: ContextIdx, obj: ObjectIdx) -> None:
     then(s, c, ac, wants)
 
 
-@only_with("slub", -1)
+@only_with("slub")
+def begin_slab_later(s: Core, c: CpuIdx, ac: ContextIdx, obj: ObjectIdx) -> None:
+    """The same, not compiled into its caller."""
+    begin_slab(s, c, ac, obj)
+
+
+@only_with("slub", -1, inlined=True)
 def object_got(s: Core, ac: ContextIdx) -> ObjectIdx:
     """The object, or NO_BLOCK."""
     return int(s.slub.contexts[ac].obj)
 
 
-@only_with("slub")
+@only_with("slub", inlined=True)
 def look_ahead_slab(s: Core, obj: ObjectIdx) -> None:
     """Fetch what a free of this object will need."""
     prefetch(s.slub.links, obj)

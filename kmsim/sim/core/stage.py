@@ -5,9 +5,10 @@ spun for and held with interrupts off, and what is due meanwhile runs when it is
 """
 
 from kmsim.jit import small
-from kmsim.mm.indices import ContextIdx, CpuIdx
-from kmsim.sim.core.records import NR_LEVELS, Core
+from kmsim.mm.indices import ContextIdx, CpuIdx, Level
+from kmsim.sim.core.records import NEVER, Core
 from kmsim.sim.core.winner_tree import set_time
+from kmsim.workload.plan import IRQ, SOFTIRQ
 
 
 @small
@@ -36,11 +37,16 @@ def set_next_event(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The CPU's next event: the end of its stage, or before that whatever may interrupt it."""
     cpu = s.cpus[c]
     cpu.interruptible = 1
-    time = s.runs[ac].end_ps
-    for level in range(cpu.level + 1, NR_LEVELS):
-        time = min(time, cpu.wake[level])
-    time = min(time, cpu.unpinned_wake)
+    time = min(s.runs[ac].end_ps, higher_wake(s, c, cpu.level), cpu.unpinned_wake)
     set_time(s, c, max(time, s.state[0].now))
+
+
+@small
+def higher_wake(s: Core, c: CpuIdx, level: Level) -> int:
+    """When the first task of a higher level than this one wants to run on a CPU."""
+    wake = s.cpus[c].wake
+    time = wake[IRQ] if level < IRQ else NEVER
+    return int(min(time, wake[SOFTIRQ]) if level < SOFTIRQ else time)
 
 
 @small

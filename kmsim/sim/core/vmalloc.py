@@ -25,10 +25,10 @@ from kmsim.mm.wants import DONE
 from kmsim.sim.core.costs import no_work
 from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
 from kmsim.sim.core.grant import first_stage, then
-from kmsim.sim.core.pages import begin_pages
+from kmsim.sim.core.pages import begin_block
 from kmsim.sim.core.rare import begin_rare, is_rare, rare_block, rare_detail, rare_path
 from kmsim.sim.core.records import FLUSHER, NO_BLOCK, NOBODY, OF_FLUSH, OF_VM, WORK, Core
-from kmsim.sim.core.slab import begin_slab
+from kmsim.sim.core.slab import begin_slab_later
 from kmsim.sim.core.stage import set_stage
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import KVMALLOC, THREAD, VMALLOC
@@ -47,9 +47,9 @@ def begin_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     elif run.kind == ALLOC:
         begin_vm_alloc(s, c, ac)
     elif kv_outcome(run.detail) == KV_SLAB:
-        begin_slab(s, c, ac, run.block)
+        begin_slab_later(s, c, ac, run.block)
     elif kv_outcome(run.detail) == KV_PAGES:
-        begin_pages(s, c, ac, run.block, kv_order(run.detail))
+        begin_block(s, c, ac, run.block, kv_order(run.detail))
     else:
         begin_vfree(s, c, ac)
 

@@ -20,7 +20,7 @@ def put(s: Core, c: int, time: int) -> None:
 
 def winner(core: Core) -> tuple[int, int]:
     """When something happens next, and on which CPU."""
-    time, c = divmod(int(core.tree[1]), 1 << CPU_BITS)
+    time, c = divmod(int(core.tree[0]), 1 << CPU_BITS)
     return time, c
 
 
