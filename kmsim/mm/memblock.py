@@ -15,8 +15,10 @@ from kmsim.jit import entry
 from kmsim.jit_policies import Policies
 from kmsim.mm.buddy import split_large_buddy
 from kmsim.mm.indices import NodeIdx
+from kmsim.mm.lru import refresh_node_stat_thresholds
 from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, Params, new_machine, zones_of_node
 from kmsim.mm.recount import validate
+from kmsim.mm.rmap import machine_with_holders
 from kmsim.mm.zone_setup import Sysctl, has_few_pageblocks, init_watermarks, set_cacheinfo, write_sysctl
 from kmsim.mm.zonelist import build_all_zonelists, page_zone
 
@@ -51,6 +53,7 @@ class Boot(NamedTuple):
     sysctl: Sysctl = Sysctl()
     cache_slice_bytes: int = 2 << 20
     policies: Policies | None = None
+    reclaims: bool = False  # with LRU lists
 
 
 def subtract(ranges: tuple[PfnRange, ...], holes: tuple[PfnRange, ...]) -> list[PfnRange]:
@@ -93,7 +96,7 @@ def boot_machine(boot: Boot) -> Machine:
         nr_frames=boot.ram[-1].end,
         mobility_disabled=has_few_pageblocks(sum(present_pages), boot.params.pageblock_order),
     )
-    m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies)
+    m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies, reclaims=boot.reclaims)
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
     outside = subtract(boot.released, boot.ram)
     late = subtract(boot.released, tuple(sorted((*boot.reserved, *outside))))
@@ -110,6 +113,9 @@ def boot_machine(boot: Boot) -> Machine:
     write_sysctl(m, boot.sysctl, min_free_kbytes)
     m.work[0] = 0
     m.params[0].cache_lines = params.cache_lines
+    if boot.reclaims:
+        refresh_node_stat_thresholds(m)
+        return machine_with_holders(m)
     return m
 
 

@@ -56,15 +56,14 @@ def czone_of(state: PressureState, zone: dict[str, Any]) -> tuple[str, dict[str,
     return f"czone {name!r}", field(state["czone"], "czone", name, dict)
 
 
-def build_counted_machine(recording: Recording, state: PressureState) -> Machine:
-    """The machine in this state, with nothing on its LRU lists."""
+def build_counted_machine(recording: Recording, state: PressureState, *, reclaims: bool = False) -> Machine:
+    """The machine in this state; one that `reclaims` has nothing on its LRU lists yet."""
     zones = counted_zones(recording, state)
-    m = build_machine(recording, zones)
+    m = build_machine(recording, zones, reclaims=reclaims)
     found = populated_zones(m)
     for zone in zones:
         counted = int(m.zones[found[zone.get("nid", 0), zone["name"]]].nr_free_pages)
         if counted != zone["fstat"][0]:
-            raise RecordingError(
-                f"zone {zone['name']!r}: {counted} pages are counted as free, and not {zone['fstat'][0]}"
-            )
+            said = zone["fstat"][0]
+            raise RecordingError(f"zone {zone['name']!r}: {counted} pages are counted as free, and not {said}")
     return m

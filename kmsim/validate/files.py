@@ -17,6 +17,7 @@ from kmsim.validate.fill import fill_sections
 from kmsim.validate.index import INDICES, index_section
 from kmsim.validate.kvmalloc import kv_sections
 from kmsim.validate.node_script import node_script_sections
+from kmsim.validate.pressure import is_replayed, pressure_sections
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
 from kmsim.validate.slab import SLAB_SECTIONS
@@ -34,7 +35,7 @@ NOT_SECTIONS = ("consts", "seed")
 FILE_SECTIONS = ("fresh.zoneinfo", "fresh.slabinfo")
 
 # Why a kind of section has no rows, by the first word of its name.
-PRESSURE = "a machine under memory pressure: compaction is not modelled"
+PRESSURE = "a machine under memory pressure: compaction, kswapd and the OOM killer are not modelled"
 NOT_YET = {
     "pnames": "names of events",
     "compact": PRESSURE,
@@ -149,6 +150,8 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
         return SLAB_SECTIONS[name]
     if name == "exact":
         return exact_section
+    if is_replayed(recording, name):
+        return pressure_sections
     if name.startswith("kv."):
         return kv_sections
     if name.startswith("vm."):
