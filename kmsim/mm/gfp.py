@@ -127,6 +127,7 @@ _ZONE_TABLE = np.array([_ZONE_OF_BITS.get(bits, -1) for bits in range(16)])
 # What get_page_from_freelist may do (kernel: mm/internal.h). The low bits index the watermarks.
 ALLOC_WMARK_MIN = 0
 ALLOC_WMARK_LOW = 1
+ALLOC_WMARK_HIGH = 2
 ALLOC_NO_WATERMARKS = 0x04
 ALLOC_WMARK_MASK = ALLOC_NO_WATERMARKS - 1
 ALLOC_OOM = 0x08

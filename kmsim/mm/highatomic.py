@@ -3,15 +3,17 @@
 When a GFP_ATOMIC request of order > 0 is served below the low watermark, its pageblock becomes
 highatomic, until about 1 % of the zone is (where `params.highatomic_to_the_page` is off, that and up to a pageblock
 more, of small zones, too). Only such requests, and a last resort of order-0
-atomic ones, may then use it. Giving the reserve back belongs to the slow path, which is left out.
+atomic ones, may then use it. A request that reclaimed in vain gives one back (`mm.slow_path`).
 The caller holds the zone's lock. Invariant: nr_reserved_highatomic is the pages of those blocks.
 """
 
 from kmsim.jit import core, shared, small
 from kmsim.mm.indices import ContextIdx, ZoneIdx
+from kmsim.mm.list import list_add_tail, list_del, list_first
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
 from kmsim.mm.pageblock import (
     change_pageblock_range,
+    free_list_head,
     move_freepages_block,
     move_freepages_from,
     pageblock_migratetype,
@@ -19,6 +21,7 @@ from kmsim.mm.pageblock import (
     set_pageblock_migratetype,
     zone_spans_pageblock,
 )
+from kmsim.mm.vmstat import account_freepages
 
 
 @shared
@@ -68,3 +71,38 @@ def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
     if zone_spans_pageblock(m, z, start_pfn):
         move_freepages_block(m, ac, start_pfn, migratetype, MIGRATE_HIGHATOMIC)
         m.zones[z].nr_reserved_highatomic += 1 << pageblock_order
+
+
+@small
+def may_unreserve_highatomic(m: Machine, z: ZoneIdx, force: bool) -> bool:
+    """Has the zone a pageblock to give back? One is kept, unless memory is really short."""
+    kept = 0 if force else 1 << m.params[0].pageblock_order
+    return bool(m.zones[z].nr_reserved_highatomic > kept)
+
+
+@core
+def unreserve_highatomic_pageblock(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
+    """Give the pageblock(s) of the zone's smallest reserved free block to the request's type; was there one?
+
+    The context's zone is `z` then (kernel: unreserve_highatomic_pageblock).
+    """
+    m.contexts[ac].zone = z
+    zone = m.zones[z]
+    pageblock_order = int(m.params[0].pageblock_order)
+    migratetype = int(m.contexts[ac].migratetype)
+    for order in range(m.params[0].max_page_order + 1):
+        head = free_list_head(m, z, order, MIGRATE_HIGHATOMIC)
+        pfn = list_first(m, head)
+        if pfn == head:
+            continue
+        zone.nr_reserved_highatomic -= min(1 << max(order, pageblock_order), zone.nr_reserved_highatomic)
+        if order < pageblock_order:
+            move_freepages_block(m, ac, pageblock_start(m, pfn), MIGRATE_HIGHATOMIC, migratetype)
+        else:
+            list_del(m, ac, pfn)
+            list_add_tail(m, ac, pfn, free_list_head(m, z, order, migratetype))
+            account_freepages(m, ac, -(1 << order), MIGRATE_HIGHATOMIC)
+            account_freepages(m, ac, 1 << order, migratetype)
+            change_pageblock_range(m, pfn, order, migratetype)
+        return True
+    return False

@@ -68,3 +68,28 @@ def list_del(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     touch(m, ac, pfn)
     touch_neighbour(m, ac, before)
     touch_neighbour(m, ac, after)
+
+
+@small
+def list_move(m: Machine, ac: ContextIdx, pfn: Pfn, head: Pfn) -> None:
+    """Take a page off its list and put it at the head of another (kernel: list_move)."""
+    list_del(m, ac, pfn)
+    list_add(m, ac, pfn, head)
+
+
+@small
+def list_splice(m: Machine, ac: ContextIdx, from_head: Pfn, head: Pfn) -> None:
+    """Put all pages of a list, in their order, at the head of another; the list is empty then (kernel: list_splice)."""
+    first, last = int(m.pages[from_head].next), int(m.pages[from_head].prev)
+    if first == from_head:
+        return
+    after = int(m.pages[head].next)
+    m.pages[head].next = first
+    m.pages[first].prev = head
+    m.pages[last].next = after
+    m.pages[after].prev = last
+    m.pages[from_head].next = from_head
+    m.pages[from_head].prev = from_head
+    touch(m, ac, first)
+    touch(m, ac, last)
+    touch_neighbour(m, ac, after)

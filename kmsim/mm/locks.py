@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kmsim.jit import shared
-from kmsim.mm.indices import LockClassIdx, LockIdx, VmapNodeIdx, ZoneIdx
+from kmsim.mm.indices import LockClassIdx, LockIdx, NodeIdx, VmapNodeIdx, ZoneIdx
 
 # Kinds of locks.
 LOCK_IRQSAVE, LOCK_SPIN, LOCK_MUTEX, LOCK_TRY, LOCK_WAIT = range(5)
@@ -39,7 +39,8 @@ LOCK_KINDS = (
     POOL_LOCK,
     PCP_LOCK,
     CSD_LOCK,
-) = range(10)
+    LRU_LOCK,
+) = range(11)
 
 
 class LockClass(NamedTuple):
@@ -63,6 +64,7 @@ LOCK_CLASSES = (
     LockClass("vn->pool_lock", LOCK_SPIN, "a vmap node's pools of addresses", 3, "vmap node {} pool"),
     LockClass("pcp->lock", LOCK_TRY, "one CPU's page lists of one zone", 4, "pcp lists {}"),
     LockClass("csd_lock", LOCK_WAIT, "a flush of all TLBs, until all other CPUs have served it", 2, "csd_lock"),
+    LockClass("lruvec->lru_lock", LOCK_IRQSAVE, "a node's LRU lists and their sizes", 5, "lru_lock {}"),
 )
 VMALLOC_CLASSES = (FREE_VMAP_AREA_LOCK, VMAP_PURGE_LOCK, PAGE_TABLE_LOCK)  # one lock of each
 VMAP_NODE_CLASSES = (BUSY_LOCK, LAZY_LOCK, POOL_LOCK)  # one lock of each for every vmap node
@@ -77,17 +79,18 @@ class Lock(NamedTuple):
     of: int  # which zone, list of a cache or vmap node it is of; 0 where there is one lock of the class
 
 
-def all_locks(nr_zones: int, nr_lists: int = 0, nr_vmap_nodes: int = 0) -> list[Lock]:
+def all_locks(nr_zones: int, nr_lists: int = 0, nr_vmap_nodes: int = 0, nr_lruvecs: int = 0) -> list[Lock]:
     """All locks of a machine, in the order of their numbers; without vmap nodes there is no vmalloc.
 
-    A cache has a list for each node.
+    A cache has a list for each node; a machine that reclaims has LRU lists for each.
     """
     locks = [Lock(ZONE_LOCK, z) for z in range(nr_zones)]
     locks += [Lock(NODE_LIST_LOCK, nth) for nth in range(nr_lists)]
     locks += [Lock(lock_class, 0) for lock_class in VMALLOC_CLASSES if nr_vmap_nodes]
     locks += [Lock(lock_class, node) for node in range(nr_vmap_nodes) for lock_class in VMAP_NODE_CLASSES]
     locks += [Lock(PCP_LOCK, z) for z in range(nr_zones)]
-    return locks + [Lock(CSD_LOCK, 0)] * (nr_vmap_nodes > 0)
+    locks += [Lock(CSD_LOCK, 0)] * (nr_vmap_nodes > 0)
+    return locks + [Lock(LRU_LOCK, node) for node in range(nr_lruvecs)]
 
 
 def first_of_class(locks: Sequence[Lock], lock_class: LockClassIdx) -> LockIdx:
@@ -136,3 +139,9 @@ def pcp_lock(first: LockIdx, z: ZoneIdx) -> LockIdx:
 def csd_lock(first: LockIdx, nr_zones: int) -> LockIdx:
     """The number under which waits for flushes are counted: behind the per-CPU lists', which begin with `first`."""
     return first + nr_zones
+
+
+@shared
+def lru_lock(first: LockIdx, n: NodeIdx) -> LockIdx:
+    """The number of a node's lru_lock, where they begin with `first`."""
+    return first + n

@@ -23,7 +23,7 @@ of a block on one per-CPU list; no page is covered by two of them.
 Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.jit_policies import Policies
 from kmsim.mm.indices import CpuIdx, NodeIdx, PcpIdx, ZoneIdx, ZoneType
+from kmsim.mm.lru_records import NO_LRU, NR_ZONE_TYPES, Lru, new_lru, nr_lru_heads
 from kmsim.mm.params import Params, params_t
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
-MAX_NR_ZONES = 4
+MAX_NR_ZONES = NR_ZONE_TYPES
 NO_ZONE = -1
 NO_NODE = -1
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
@@ -209,6 +210,7 @@ context_t = np.dtype(
             ("exact_end", np.int64),
             ("exact_first", np.int64),  # the page that it keeps from, while its tail goes to the per-CPU lists
             ("excess_pages", np.int64),  # exact pages: freed that were not part of them; below 0: left behind
+            ("pf_memalloc", np.int64),  # not 0: a request of a task that reclaims (kernel: PF_MEMALLOC)
         ],
     )
 )
@@ -253,7 +255,10 @@ class Machine(NamedTuple):
     work: NDArray[np.void]
     events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
     policies: Policies | None = None  # files in place of the package's policies (see mm.kernels)
-    holders: NDArray[np.void] | None = None  # of each page, where pages can move (see mm.rmap)
+    # Each of these is None where it is not needed; then nothing that is marked as only with it is compiled.
+    holders: NDArray[np.void] = cast(NDArray[np.void], None)  # of pages that can move or be reclaimed (see mm.rmap)
+    lru: Lru = NO_LRU  # where pages can be reclaimed (see mm.lru_records)
+    trace: NDArray[np.int64] = cast(NDArray[np.int64], None)  # where a replay looks at each step (see mm.trace)
 
 
 @shared
@@ -290,24 +295,27 @@ def zones_of_node(m: Machine, n: NodeIdx) -> NDArray[np.void]:
     return m.zones[node_zone(m, n, 0) : node_zone(m, n, int(m.nodes[n].nr_zones))]
 
 
-def new_machine(params: Params, nr_contexts: int | None = None, policies: Policies | None = None) -> Machine:
+def new_machine(
+    params: Params, nr_contexts: int | None = None, policies: Policies | None = None, *, reclaims: bool = False
+) -> Machine:
     """A machine with no zones yet: all lists empty, every page frame in no list, every line in no cache.
 
     `nr_frames` is rounded up to a whole number of the largest blocks, so that a buddy always exists. `policies` stand
-    in place of the package's from the first block on that is given to a zone.
+    in place of the package's from the first block on that is given to a zone. One that `reclaims` has LRU lists.
     """
     nr_cpus = params.nr_cpus
     assert 0 < nr_cpus < 1 << 16, "a toucher has 16 bits"
     assert 3 <= params.max_page_order < NR_PAGE_ORDERS_MAX
     assert not params.thp_built_in or params.pmd_order <= params.max_page_order
-    nr_contexts = nr_contexts or CONTEXTS_PER_CPU * nr_cpus
-    largest = 1 << params.max_page_order
-    nr_frames = -(-params.nr_frames // largest) * largest
+    nr_contexts = (nr_contexts or CONTEXTS_PER_CPU * nr_cpus) << reclaims  # the second half: see mm.swap
+    nr_frames = -(-params.nr_frames // (1 << params.max_page_order)) << params.max_page_order
     assert 1 <= params.nr_nodes <= NR_NODES_MAX
     nr_zones = params.nr_nodes * MAX_NR_ZONES
     nr_free_lists = nr_zones * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
     nr_pcp_lists = nr_zones * nr_cpus * NR_PCP_LISTS
     nr_heads = nr_free_lists + nr_pcp_lists + nr_contexts
+    lru = new_lru((params.nr_nodes, nr_zones, nr_cpus, nr_contexts), nr_frames + nr_heads) if reclaims else NO_LRU
+    nr_heads += nr_lru_heads(params.nr_nodes, nr_contexts) if reclaims else 0
     machine = _empty_arrays(params._replace(nr_frames=nr_frames), nr_zones, nr_heads, nr_contexts)
     _lay_out_zones(machine)
     machine.zones["free_list"] = nr_frames + np.arange(nr_zones) * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
@@ -316,7 +324,7 @@ def new_machine(params: Params, nr_contexts: int | None = None, policies: Polici
     machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
     machine.contexts["held_pcp"] = NO_PCP
     machine.contexts["lock"] = NO_LOCK
-    return machine._replace(policies=policies)
+    return machine._replace(policies=policies, lru=lru)
 
 
 def _lay_out_zones(m: Machine) -> None:
@@ -354,7 +362,7 @@ def _empty_arrays(params: Params, nr_zones: int, nr_heads: int, nr_contexts: int
     return machine
 
 
-# Event counters (kernel: enum vm_event_item, and NEEDS_SLOW_PATH, which is kmsim's own).
+# Event counters (kernel: enum vm_event_item; NEEDS_SLOW_PATH is kmsim's own).
 PGALLOC = 0  # + the type of zone
 PGFREE = 4
 KSWAPD_WAKEUPS = 5  # kernel: the mm_vmscan_wakeup_kswapd trace event

@@ -14,11 +14,12 @@ The ladder of an allocation (each rung may want the lock):
     retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
     fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
 Requests that try compaction first (costly orders, non-movable ones above 0) need the slow path one rung earlier.
-The slow path is wanted as a lock is; until there is one, what follows it is a failure (`no_page`).
+The slow path is wanted as a lock is. On a machine that can reclaim, `mm.slow_path` goes it, and walks through the zones
+again as the rung RUNG_SLOW; elsewhere what follows it is a failure (`no_page`).
 One without __GFP_DIRECT_RECLAIM ends where the kernel ends it, after two walks at the min marks: nothing that is
 left out could serve it, so its failure is NOPAGE.
 
-Left out: reclaim, compaction and OOM (the rest of the kernel's slow path), memory cgroups, debug
+Left out: the rest of the kernel's slow path (see `mm.slow_path`), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
 
 To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mm.params.Params`; where
@@ -87,9 +88,18 @@ from kmsim.mm.pcp import (
     pcp_trylock,
     rmqueue_bulk,
 )
-from kmsim.mm.prep_new_page import RUNG_ADJUSTED, RUNG_FAILED, RUNG_FAST, RUNG_RETRY, init_on_free, is_to_be_zeroed
+from kmsim.mm.prep_new_page import (
+    RUNG_ADJUSTED,
+    RUNG_FAILED,
+    RUNG_FAST,
+    RUNG_RETRY,
+    RUNG_SLOW,
+    init_on_free,
+    is_to_be_zeroed,
+)
 from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.tail_pages import free_tail_pages
+from kmsim.mm.trace import TRACE_WAKE_KSWAPD, trace
 from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
 from kmsim.mm.watermark import (
     alloc_flags_of,
@@ -208,6 +218,9 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
     if context.alloc_flags & ALLOC_NOFRAGMENT:
         context.alloc_flags &= ~ALLOC_NOFRAGMENT
         return True
+    if context.attempt == RUNG_SLOW:
+        context.stage = AT_SLOW_PATH
+        return False
     gfp = context.gfp
     context.attempt += 1
     if m.zonerefs[context.preferred_zoneref].zone == NO_ZONE:  # no zone could ever serve it: not even kswapd is woken
@@ -216,7 +229,7 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
     if context.attempt == RUNG_ADJUSTED:
         context.alloc_flags = alloc_flags_of(m, gfp, context.order)
     elif context.attempt == RUNG_RETRY and not compacts_first(m, ac):
-        if may_ignore_watermarks(gfp):
+        if may_ignore_watermarks(m, ac):
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
     else:
         if gfp & GFP_DIRECT_RECLAIM:
@@ -225,7 +238,7 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
             no_page(m, ac, NOPAGE)
         return False
     if gfp & GFP_KSWAPD_RECLAIM:
-        wake_all_kswapds(m, context.preferred_zoneref, context.order, context.highest_zoneidx)
+        wake_all_kswapds(m, ac)
     return True
 
 
@@ -241,9 +254,11 @@ def no_page(m: Machine, ac: ContextIdx, event: int) -> None:
 
 
 @small
-def may_ignore_watermarks(gfp: Gfp) -> bool:
+def may_ignore_watermarks(m: Machine, ac: ContextIdx) -> bool:
     """May the request use all of memory, because it will free some? (kernel: __gfp_pfmemalloc_flags)"""
-    return gfp & GFP_MEMALLOC != 0 and gfp & GFP_NOMEMALLOC == 0
+    context = m.contexts[ac]
+    gfp = int(context.gfp)
+    return bool((gfp & GFP_MEMALLOC or context.pf_memalloc) and gfp & GFP_NOMEMALLOC == 0)
 
 
 @small
@@ -251,7 +266,7 @@ def compacts_first(m: Machine, ac: ContextIdx) -> bool:
     """Does the request go to direct compaction before anything else? (kernel: __alloc_pages_slowpath)"""
     context = m.contexts[ac]
     gfp = context.gfp
-    if gfp & GFP_DIRECT_RECLAIM == 0 or gfp & GFP_IO == 0 or may_ignore_watermarks(gfp):
+    if gfp & GFP_DIRECT_RECLAIM == 0 or gfp & GFP_IO == 0 or may_ignore_watermarks(m, ac):
         return False
     order = context.order
     return bool(order > PAGE_ALLOC_COSTLY_ORDER or (order > 0 and context.migratetype != MIGRATE_MOVABLE))
@@ -288,6 +303,7 @@ def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
     zone = m.zones[context.zone]
     if context.alloc_flags & ALLOC_KSWAPD and zone.zone_flags & ZONE_BOOSTED_WATERMARK:
         zone.zone_flags &= ~ZONE_BOOSTED_WATERMARK
+        trace(m, TRACE_WAKE_KSWAPD, int(zone.zone_type), 0, int(zone.zone_type), 0)
         wakeup_kswapd(m, zone.node, 0, zone.zone_type)
 
 

@@ -1,7 +1,8 @@
 """Whole requests for pages on a machine on which nothing else runs, so every lock is free (kernel: mm/page_alloc.c).
 
-For replays, boots and tests; on a clock, the stage loop of the event core asks `mm.page_alloc` step by step. Leaves out
-the slow path: a request that wants it fails. Invariant and lock order: as in `mm.page_alloc`.
+For replays, boots and tests; on a clock, the stage loop of the event core asks `mm.page_alloc` step by step. A machine
+that cannot reclaim leaves out the slow path: a request that wants it fails. Invariant and lock order: as in
+`mm.page_alloc` and `mm.slow_path`.
 """
 
 from kmsim.jit import small
@@ -9,6 +10,7 @@ from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
 from kmsim.mm.prep_new_page import after_lock
+from kmsim.mm.slow_path import alloc_resume
 from kmsim.mm.zonelist import numa_node_id
 
 
@@ -23,7 +25,7 @@ def alloc_pages_node(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferr
     """A block of 2^order pages near a node, or NO_PAGE (kernel: alloc_pages_node)."""
     wanted = alloc_node_begin(m, ac, gfp, order, preferred_nid)
     while wanted:
-        wanted = resume(m, ac)
+        wanted = alloc_resume(m, ac)
     after_lock(m, ac)
     return int(m.contexts[ac].pfn)
 

@@ -1,9 +1,9 @@
 """Pageblocks: the grain at which pages are grouped by mobility (kernel: pageblock-flags.h, page_alloc.c).
 
 Models the migratetype of each pageblock, and moving a pageblock's free pages to another type's
-lists. Leaves out the skip bits of compaction, and the LRU: nothing puts a page there (PG_LRU), so no
-allocated page counts as one that could be migrated. Invariant: a free block smaller than a pageblock
-is on the list of its pageblock's migratetype. The caller holds the zone's lock.
+lists. Of allocated pages those on an LRU list (PG_LRU) count as ones that could be migrated. Leaves out the skip bits
+of compaction. Invariant: a free block smaller than a pageblock is on the list of its pageblock's migratetype. The
+caller holds the zone's lock.
 """
 
 from kmsim.jit import core, shared, small
@@ -78,9 +78,11 @@ def count_free_and_movable(m: Machine, start_pfn: Pfn) -> tuple[int, int]:
             nr_pages = 1 << int(m.pages[pfn].order)
             nr_free += nr_pages
             pfn += nr_pages
+        elif page_flags & PG_LRU:
+            nr_pages = min(1 << int(m.pages[pfn].order), end_pfn - pfn)
+            nr_movable += nr_pages
+            pfn += nr_pages
         else:
-            if page_flags & PG_LRU:
-                nr_movable += 1
             pfn += 1
     return nr_free, nr_movable
 

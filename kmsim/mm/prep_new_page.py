@@ -13,7 +13,7 @@ from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.tail_pages import prep_compound_page
 
 # How far down the ladder an allocation is.
-RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK = range(5)
+RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK, RUNG_SLOW = range(6)
 
 
 @small

@@ -3,7 +3,7 @@
 A holder is a number other than NO_HOLDER, which means something to whoever allocated the block: here it is kept and
 nothing else. The record of a block's first page has it; whoever moves the block moves it along, and writes the block's
 new place once, where the holder says. It stands in an array of its own, which a machine has only where pages can
-move; of its at most 8 bytes a frame, LRU lists will need the rest.
+move or be reclaimed; the other half of its 8 bytes a frame says what a folio is (`FOLIO_...` of `mm.lru_records`).
 
 Leaves out: which pages may move (the caller gives no holder for those that may not), pages with several holders.
 Invariant: zeroed, a page has no holder; free pages have none. Lock order: takes none; who moves a block holds
@@ -18,7 +18,7 @@ from kmsim.mm.mmzone import Machine
 
 NO_HOLDER = 0
 
-holder_t = np.dtype((Record, [("holder", np.int32)]))
+holder_t = np.dtype((Record, [("holder", np.int32), ("folio_flags", np.uint32)]))
 
 
 def machine_with_holders(m: Machine) -> Machine:

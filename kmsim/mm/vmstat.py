@@ -9,12 +9,19 @@ nothing in kmsim changes. Invariant: nr_free_pages + the CPUs' deltas == pages o
 The caller holds the zone's lock.
 """
 
-from kmsim.jit import core, small
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmsim.jit import core, shared, small
 from kmsim.mm.indices import ContextIdx, Migratetype, Order, ZoneIdx
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, WMARK_HIGH, WMARK_LOW, WMARK_MIN, Machine, pcp_index, pcps_of_zone
 from kmsim.mm.zone_lines import write_count
 
 MAX_THRESHOLD = 125
+
+Counts = Sequence[int] | NDArray[np.int64]  # of free blocks, by order
 
 
 @small
@@ -72,41 +79,55 @@ def zone_page_state_snapshot(m: Machine, z: ZoneIdx) -> int:
     return int(max(free_pages, 0))
 
 
-def _suitable_blocks(nr_free: list[int], order: Order) -> int:
-    return sum(count << (k - order) for k, count in enumerate(nr_free) if k >= order)
+@shared
+def suitable_blocks(nr_free: Counts, order: Order) -> int:
+    """How many blocks of an order the free ones of at least that order make."""
+    blocks = 0
+    for k in range(order, len(nr_free)):
+        blocks += int(nr_free[k]) << (k - order)
+    return blocks
 
 
-def _free_pages(nr_free: list[int]) -> int:
-    return sum(count << k for k, count in enumerate(nr_free))
+@shared
+def free_pages_of(nr_free: Counts) -> int:
+    """The pages of these free blocks."""
+    free_pages = 0
+    for k in range(len(nr_free)):
+        free_pages += int(nr_free[k]) << k
+    return free_pages
 
 
-def unusable_free_index(nr_free: list[int], order: Order) -> int:
+def unusable_free_index(nr_free: Counts, order: Order) -> int:
     """The share of free memory, in thousandths, that no block of `order` can use (kernel: unusable_free_index).
 
     `nr_free` is the number of free blocks per order. 1000 where nothing is free.
     """
-    free_pages = _free_pages(nr_free)
+    free_pages = free_pages_of(nr_free)
     if not free_pages:
         return 1000
-    return (free_pages - (_suitable_blocks(nr_free, order) << order)) * 1000 // free_pages
+    return (free_pages - (suitable_blocks(nr_free, order) << order)) * 1000 // free_pages
 
 
-def fragmentation_index(nr_free: list[int], order: Order) -> int:
+@shared
+def fragmentation_index(nr_free: Counts, order: Order) -> int:
     """Would a request fail for lack of memory (towards 0) or by fragmentation (towards 1000)?
 
     -1000 where it would succeed, 0 where nothing is free (kernel: __fragmentation_index).
     """
-    total_blocks = sum(nr_free)
-    if not total_blocks:
+    total_blocks = 0
+    for k in range(len(nr_free)):
+        total_blocks += int(nr_free[k])
+    if total_blocks == 0:
         return 0
-    if _suitable_blocks(nr_free, order):
+    if suitable_blocks(nr_free, order):
         return -1000
-    return 1000 - (1000 + _free_pages(nr_free) * 1000 // (1 << order)) // total_blocks
+    return 1000 - (1000 + free_pages_of(nr_free) * 1000 // (1 << order)) // total_blocks
 
 
-def extfrag_for_order(nr_free: list[int], order: Order) -> int:
+@shared
+def extfrag_for_order(nr_free: Counts, order: Order) -> int:
     """The percentage of free pages in blocks smaller than `order` (kernel: extfrag_for_order)."""
-    free_pages = _free_pages(nr_free)
-    if not free_pages:
+    free_pages = free_pages_of(nr_free)
+    if free_pages == 0:
         return 0
-    return (free_pages - (_suitable_blocks(nr_free, order) << order)) * 100 // free_pages
+    return (free_pages - (suitable_blocks(nr_free, order) << order)) * 100 // free_pages

@@ -9,8 +9,8 @@ Each returns what the request wants, and does not touch any state between two of
     UNLOCK      to let go of that mutex
     FLUSH       every CPU to have flushed its TLB (kernel: flush_tlb_kernel_range)
     SLEEP       to sleep until it is woken, or until `contexts[ac].wake_at`
-    SLOW_PATH   the rest of __alloc_pages_slowpath: reclaim, compaction, the OOM killer. Until there is one, failure
-                answers it, in the stage in which it is wanted; a lock that this stage holds is held on
+    SLOW_PATH   the rest of __alloc_pages_slowpath. On a machine that reclaims, `mm.slow_path` goes it; elsewhere
+                failure answers it, in the stage in which it is wanted; a lock that this stage holds is held on
 Who runs it grants that, and calls the second verb. What a `trylock` finds is decided at once by the allocator that has
 the lock's word in its records (kernel: pcp_spin_trylock), so nobody has to wait for the answer.
 

@@ -23,7 +23,7 @@ from kmsim.mm.gfp import (
     is_atomic,
 )
 from kmsim.mm.highatomic import nr_kept_highatomic
-from kmsim.mm.indices import Gfp, NodeIdx, Order, ZoneIdx, ZonerefIdx, ZoneType
+from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, ZoneIdx, ZoneType
 from kmsim.mm.list import list_empty
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
@@ -37,6 +37,7 @@ from kmsim.mm.mmzone import (
     node_zone,
 )
 from kmsim.mm.pageblock import free_list_head
+from kmsim.mm.trace import TRACE_WAKE_KSWAPD, trace
 from kmsim.mm.vmstat import zone_page_state_snapshot
 from kmsim.mm.zonelist import next_zoneref
 
@@ -155,13 +156,17 @@ def zone_watermark_reserves(
 
 
 @core
-def wake_all_kswapds(m: Machine, zoneref: ZonerefIdx, order: Order, highest_zoneidx: ZoneType) -> None:
-    """Wake the kswapd of each node that a request could take from (kernel: wake_all_kswapds)."""
+def wake_all_kswapds(m: Machine, ac: ContextIdx) -> None:
+    """Wake the kswapd of each node that the context's request could take from (kernel: wake_all_kswapds)."""
+    context = m.contexts[ac]
+    order, highest_zoneidx = int(context.order), int(context.highest_zoneidx)
+    zoneref = int(context.preferred_zoneref)
     woken = NO_NODE
     zone = int(m.zonerefs[zoneref].zone)
     while zone != NO_ZONE:
         node = int(m.zones[zone].node)
         if node != woken:
+            trace(m, TRACE_WAKE_KSWAPD, int(m.zones[zone].zone_type), order, highest_zoneidx, int(context.gfp))
             wakeup_kswapd(m, node, order, highest_zoneidx)
             woken = node
         zoneref = next_zoneref(m, zoneref, highest_zoneidx)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmsim.mm.indices import NodeIdx, Order
+from kmsim.mm.lru_records import SWAP_CLUSTER_MAX
 from kmsim.mm.mmzone import (
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
@@ -27,7 +28,6 @@ from kmsim.mm.mmzone import (
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 
 MIN_PERCPU_PAGELIST_HIGH_FRACTION = 8
-SWAP_CLUSTER_MAX = 32
 
 
 class Sysctl(NamedTuple):

@@ -100,7 +100,12 @@ def _by_address(states: list[ZoneState]) -> list[ZoneState]:
 
 
 def build_machine(
-    recording: Recording, raw: RawState, wanted: Params | None = None, policies: Policies | None = None
+    recording: Recording,
+    raw: RawState,
+    wanted: Params | None = None,
+    policies: Policies | None = None,
+    *,
+    reclaims: bool = False,
 ) -> Machine:
     """The machine that was recorded, in this state; parameters that no recording says are as `params_of` has them."""
     states = states_of(recording, raw)
@@ -111,7 +116,7 @@ def build_machine(
         nr_frames=max(state.start_pfn + state.spanned_pages for state in states),
         mobility_disabled=bool(raw[0].get("group_disabled", 0)),
     )
-    m = new_machine(params, policies=policies)
+    m = new_machine(params, policies=policies, reclaims=reclaims)
     lay_out_nodes(m, recording)
     load(m, states)
     refresh_zone_stat_thresholds(m)

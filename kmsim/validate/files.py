@@ -11,17 +11,20 @@ from pathlib import Path
 
 from kmsim.mm.kernels import KERNELS, kernel_of
 from kmsim.procfs.recorded import Recording, RecordingError, read
+from kmsim.procfs.recorded_pressure import pressure_states
 from kmsim.validate.exact import exact_section
 from kmsim.validate.fill import fill_sections
 from kmsim.validate.index import INDICES, index_section
 from kmsim.validate.kvmalloc import kv_sections
 from kmsim.validate.node_script import node_script_sections
+from kmsim.validate.pressure import is_replayed, pressure_sections
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
 from kmsim.validate.slab import SLAB_SECTIONS
 from kmsim.validate.slub import slub_sections
 from kmsim.validate.state import fault, state_section
 from kmsim.validate.steal import steal_sections
+from kmsim.validate.suitable import suitable_section
 from kmsim.validate.topology import topology_section
 from kmsim.validate.vm import vm_sections
 from kmsim.validate.wmark import wmark_section
@@ -32,10 +35,9 @@ NOT_SECTIONS = ("consts", "seed")
 FILE_SECTIONS = ("fresh.zoneinfo", "fresh.slabinfo")
 
 # Why a kind of section has no rows, by the first word of its name.
-PRESSURE = "a machine under memory pressure: reclaim and compaction are not modelled"
+PRESSURE = "a machine under memory pressure: compaction, kswapd and the OOM killer are not modelled"
 NOT_YET = {
     "pnames": "names of events",
-    "pfresh": PRESSURE,
     "compact": PRESSURE,
     "reclaim": PRESSURE,
     "slow": PRESSURE,
@@ -112,9 +114,11 @@ def compare(recording: Recording, name: str) -> list[Section]:
     """The sections that come of one section of the recording; a damaged one does not agree."""
     try:
         verb = verb_of(recording, name)
+        answers = [suitable_section(recording, name)] if pressure_states(recording, name) else []
         if verb is None:
-            return [skipped(name, NOT_YET.get(name.split(".", maxsplit=1)[0], "not supported yet"))]
-        return verb(recording, name)
+            why = NOT_YET.get(name.split(".", maxsplit=1)[0], "" if answers else "not supported yet")
+            return [skipped(name, why), *answers] if why else answers
+        return [*verb(recording, name), *answers]
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
         first_line = (str(error).splitlines() or [""])[0]
         return [Section(name, rows=1, why=f"damaged: {type(error).__name__}: {first_line}")]
@@ -146,6 +150,8 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
         return SLAB_SECTIONS[name]
     if name == "exact":
         return exact_section
+    if is_replayed(recording, name):
+        return pressure_sections
     if name.startswith("kv."):
         return kv_sections
     if name.startswith("vm."):

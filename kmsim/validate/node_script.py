@@ -72,6 +72,7 @@ def put_on_lru(m: Machine, pfns: list[Any]) -> None:
     if m.pages["page_flags"][pfns].any():
         raise RecordingError("'lru' has pages that are free")
     m.pages["page_flags"][pfns] = PG_LRU
+    m.pages["order"][pfns] = 0
 
 
 def _checked_log(recording: Recording, raw: Any) -> Rows:

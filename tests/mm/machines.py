@@ -220,10 +220,10 @@ def zone_record(m: Machine, state: ZoneState) -> Record:
     }
 
 
-def twin_of(m: Machine) -> PageAllocModel:
+def twin_of(m: Machine, twin_type: type[PageAllocModel] = PageAllocModel) -> PageAllocModel:
     """The slow model in the machine's state."""
     given = params_of(m)
-    return PageAllocModel(
+    return twin_type(
         record_of(m),
         page_shift=given.page_shift,
         max_page_order=given.max_page_order,

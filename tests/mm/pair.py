@@ -58,9 +58,9 @@ RESERVES = 0x30  # ALLOC_MIN_RESERVE | ALLOC_NON_BLOCK
 class Pair:
     """A machine, its twin, and the blocks that are allocated."""
 
-    def __init__(self, boot: Boot, random: Random) -> None:
+    def __init__(self, boot: Boot, random: Random, twin_type: type[PageAllocModel] = PageAllocModel) -> None:
         self.m = boot_machine(boot)
-        self.twin = twin_of(self.m)
+        self.twin = twin_of(self.m, twin_type)
         self.random = random
         self.held: list[tuple[int, int]] = []
         self.reached: Counter[str] = Counter()

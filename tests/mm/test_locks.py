@@ -9,6 +9,7 @@ from kmsim.mm.locks import (
     LOCK_KINDS,
     LOCK_SPIN,
     LOCK_WAIT,
+    LRU_LOCK,
     NODE_LIST_LOCK,
     PCP_LOCK,
     VMALLOC_CLASSES,
@@ -18,6 +19,7 @@ from kmsim.mm.locks import (
     all_locks,
     csd_lock,
     first_of_class,
+    lru_lock,
     names_of_locks,
     nth_list_lock,
     pcp_lock,
@@ -31,8 +33,9 @@ NR_ZONES, NR_CACHES, NR_NODES = 5, 3, 2
 
 
 def test_every_lock_has_the_number_that_its_function_gives() -> None:
-    locks = all_locks(NR_ZONES, NR_CACHES, NR_NODES)
-    lists, own, pcps = (first_of_class(locks, of) for of in (NODE_LIST_LOCK, VMALLOC_CLASSES[0], PCP_LOCK))
+    locks = all_locks(NR_ZONES, NR_CACHES, NR_NODES, NR_NODES)
+    classes = (NODE_LIST_LOCK, VMALLOC_CLASSES[0], PCP_LOCK, LRU_LOCK)
+    lists, own, pcps, lrus = (first_of_class(locks, of) for of in classes)
     numbers = {
         **{Lock(ZONE_LOCK, z): zone_lock(z) for z in range(NR_ZONES)},
         **{Lock(NODE_LIST_LOCK, cache): nth_list_lock(lists, cache) for cache in range(NR_CACHES)},
@@ -40,6 +43,7 @@ def test_every_lock_has_the_number_that_its_function_gives() -> None:
         **{Lock(of, node): vmap_node_lock(own, node, of) for of in VMAP_NODE_CLASSES for node in range(NR_NODES)},
         **{Lock(PCP_LOCK, z): pcp_lock(pcps, z) for z in range(NR_ZONES)},
         Lock(CSD_LOCK, 0): csd_lock(pcps, NR_ZONES),
+        **{Lock(LRU_LOCK, node): lru_lock(lrus, node) for node in range(NR_NODES)},
     }
     assert numbers == {lock: n for n, lock in enumerate(locks)}
     assert {lock.lock_class for lock in locks} == set(range(len(LOCK_CLASSES)))
@@ -52,13 +56,13 @@ def test_a_lock_has_the_same_number_with_more_allocators_behind_it() -> None:
 
 
 def test_no_two_locks_have_one_name() -> None:
-    names = names_of_locks(all_locks(2, 2, 2), zones=("DMA32", "Normal"), lists=("dentry", "kmalloc-8"))
+    names = names_of_locks(all_locks(2, 2, 2, 1), zones=("DMA32", "Normal"), lists=("dentry", "kmalloc-8"))
     assert names == [
         *("zone DMA32", "zone Normal", "list_lock dentry", "list_lock kmalloc-8"),
         *("free_vmap_area_lock", "vmap_purge_lock", "init_mm.page_table_lock"),
         *("vmap node 0 busy", "vmap node 0 lazy", "vmap node 0 pool"),
         *("vmap node 1 busy", "vmap node 1 lazy", "vmap node 1 pool"),
-        *("pcp lists DMA32", "pcp lists Normal", "csd_lock"),
+        *("pcp lists DMA32", "pcp lists Normal", "csd_lock", "lru_lock 0"),
     ]
 
 

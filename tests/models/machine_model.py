@@ -59,6 +59,7 @@ class Machine:
     this_cpu: int = 0
     block_types: dict[int, int] = field(default_factory=dict)
     zone_starts: list[int] = field(default_factory=list)
+    on_lru: set[int] = field(default_factory=set)  # pages that are on an LRU list
 
     @property
     def pageblock_pages(self) -> int:

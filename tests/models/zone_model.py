@@ -134,8 +134,12 @@ class ZoneModel(BuddyModel):
         if not self.spans_pageblock_of(victim):
             return -1
         free = sum(1 << self.order_of[pfn] for pfn in self.free_in_pageblock_of(victim))
-        # No page is on an LRU, so no allocated page counts as movable.
-        alike = machine.pageblock_pages - free if migratetype != MOVABLE and old_type == MOVABLE else 0
+        start = victim & -machine.pageblock_pages
+        on_lru = sum(page in machine.on_lru for page in range(start, start + machine.pageblock_pages))
+        if migratetype == MOVABLE:
+            alike = on_lru
+        else:
+            alike = machine.pageblock_pages - free - on_lru if old_type == MOVABLE else 0
         if free + alike < machine.pageblock_pages // 2 and not machine.group_disabled:
             return -1
         self.move_freepages_block(victim, old_type, migratetype)
@@ -189,15 +193,41 @@ class ZoneModel(BuddyModel):
             self.move_freepages_block(pfn, self.block_type(pfn), HIGHATOMIC)
             self.nr_reserved_highatomic += step
 
+    def unreserve_highatomic(self, migratetype: int, *, force: bool) -> bool:
+        """Give up the pageblock of the smallest reserved free block (kernel: unreserve_highatomic_pageblock)."""
+        step = self.machine.pageblock_pages
+        if not force and self.nr_reserved_highatomic <= step:
+            return False
+        for order in range(self.machine.max_page_order + 1):
+            if not self.free_lists[order][HIGHATOMIC]:
+                continue
+            pfn = self.first_free(order, HIGHATOMIC)
+            self.nr_reserved_highatomic -= min(max(step, 1 << order), self.nr_reserved_highatomic)
+            if order < self.machine.pageblock_order:
+                self.move_freepages_block(pfn, HIGHATOMIC, migratetype)
+            else:
+                self.del_from_free_list(pfn)
+                self.add_to_free_list(pfn, order, migratetype, tail=True)
+                self.account_freepages(-(1 << order), HIGHATOMIC)
+                self.account_freepages(1 << order, migratetype)
+                self.set_block_types(pfn, order, migratetype)
+            return True
+        return False
+
     # ---- watermarks
 
     def mark(self, which: int) -> int:
         """Give a watermark with the boost on top (kernel: wmark_pages)."""
         return self.watermark[which] + self.boost
 
-    def watermark_ok(self, order: int, mark: int, highest_zoneidx: int, alloc_flags: int) -> bool:
-        """Ask whether a request leaves the mark untouched and finds a block (kernel: __zone_watermark_ok)."""
-        usable = self.free_pages_counter() - ((1 << order) - 1)
+    def watermark_ok(
+        self, order: int, mark: int, highest_zoneidx: int, alloc_flags: int, free: int | None = None
+    ) -> bool:
+        """Ask whether a request leaves the mark untouched and finds a block (kernel: __zone_watermark_ok).
+
+        `free`: how many pages to assume as free; by default what the counter says.
+        """
+        usable = (self.free_pages_counter() if free is None else free) - ((1 << order) - 1)
         if not alloc_flags & ALLOC_RESERVES:
             usable -= self.nr_free_highatomic
         if alloc_flags & ALLOC_MIN_RESERVE:

@@ -38,6 +38,9 @@ def documents() -> Iterator[tuple[str, dict[str, Any]]]:
         recording = read(PARTS / f"x86-612-4k-256M-c2-{path}.json.gz")
         for name in names:
             yield name, document(recording, name)
+    pressure = read(FOLDER / "pressure" / "a64-612-64k-1G-c2-pressure-reclaim.json.gz")
+    yield "pfresh", document(pressure, "pfresh")
+    yield "reclaim", document(pressure, "reclaim.noswap.04_o1_kernel", ("pnames",))
 
 
 def knobs(recording: Recording) -> Iterator[str]:

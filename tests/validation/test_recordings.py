@@ -289,7 +289,7 @@ def test_a_damaged_run_does_not_agree(x86: Recording, damage: dict[str, Any]) ->
     assert section.why.startswith("damaged: ")
 
 
-@pytest.mark.parametrize("name", ["slow.0", "reclaim.noswap.01_o0_kernel", "compact.alt.node", "thp.never", "pfresh"])
+@pytest.mark.parametrize("name", ["slow.0", "reclaim.noswap.01_o0_kernel", "compact.alt.node", "thp.never"])
 def test_memory_pressure_is_listed_with_the_reason(x86: Recording, name: str) -> None:
     changed = only(x86)
     changed.lab[name] = {"rows": [[1, 2]], "state": {"zones": []}}

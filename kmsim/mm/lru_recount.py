@@ -1,0 +1,71 @@
+"""Recount the LRU lists, and stop where two records disagree (slow: it looks at every folio).
+
+Checked: links, folios on the list that their flags name, counters of nodes and zones against the lists, with the CPUs'
+pending deltas; nothing isolated while no request is under way. Leaves out unevictable folios, which are on no list.
+Invariant: nothing is changed. Lock order: nothing else runs.
+"""
+
+from kmsim.jit import core
+from kmsim.mm.indices import NodeIdx
+from kmsim.mm.list import list_empty, list_first
+from kmsim.mm.lru import folio_flags, folio_lru_list, folio_nr_pages, lru_head
+from kmsim.mm.lru_records import NR_EVICTABLE_LISTS, NR_ISOLATED, NR_LRU_TYPES, NR_RECLAIM_LISTS
+from kmsim.mm.mmzone import PG_LRU, Machine, pcp_index
+from kmsim.mm.zonelist import page_zone
+
+
+@core
+def validate_lru(m: Machine) -> None:
+    """Recount the machine's LRU lists between requests; AssertionError names what is inconsistent."""
+    for node in range(len(m.nodes)):
+        for lru in range(NR_EVICTABLE_LISTS):
+            recount_lru_list(m, node, lru)
+        for lru_type in range(NR_LRU_TYPES):
+            assert counted_of_node(m, node, NR_ISOLATED + lru_type) == 0, "pages are isolated, but no request runs"
+    for ac in range(len(m.lru.reclaims)):
+        for which in range(NR_RECLAIM_LISTS):
+            assert list_empty(m, int(m.lru.reclaims[ac].lists) + which), "a reclaim that is over holds folios"
+
+
+@core
+def recount_lru_list(m: Machine, node: NodeIdx, lru: int) -> None:
+    """Check a node's list and the counters of its pages."""
+    head = lru_head(m, node, lru)
+    nr_pages = 0
+    before = head
+    pfn = list_first(m, head)
+    while pfn != head:
+        page = m.pages[pfn]
+        assert 0 <= pfn < m.params[0].nr_frames, "an LRU list runs into another list's head"
+        assert int(page.prev) == before, "a list's links disagree"
+        assert int(page.page_flags) == PG_LRU, "a page is on an LRU list and does not say so"
+        assert folio_lru_list(folio_flags(m, pfn)) == lru, "a folio is on another list than its flags name"
+        assert m.zones[page_zone(m, pfn)].node == node, "a folio is on the list of another node"
+        nr_pages += folio_nr_pages(m, pfn)
+        before = pfn
+        pfn = int(page.next)
+    assert int(m.pages[head].prev) == before, "a list's links disagree"
+    assert counted_of_node(m, node, lru) == nr_pages, "a node's counter differs from its LRU list"
+    counted = 0
+    for z in range(len(m.zones)):
+        if m.zones[z].node == node:
+            counted += counted_of_zone(m, z, lru)
+    assert counted == nr_pages, "the zones' counters differ from an LRU list"
+
+
+@core
+def counted_of_node(m: Machine, node: NodeIdx, item: int) -> int:
+    """A node's counter with the CPUs' pending deltas."""
+    counted = int(m.lru.lruvecs[node].vm_stat[item])
+    for cpu in range(m.params[0].nr_cpus):
+        counted += int(m.lru.node_cpus[node * int(m.params[0].nr_cpus) + cpu].vm_stat_diff[item])
+    return counted
+
+
+@core
+def counted_of_zone(m: Machine, z: int, item: int) -> int:
+    """A zone's counter with the CPUs' pending deltas."""
+    counted = int(m.lru.zones[z].vm_stat[item])
+    for cpu in range(m.params[0].nr_cpus):
+        counted += int(m.lru.pcps[pcp_index(m, z, cpu)].vm_stat_diff[item])
+    return counted

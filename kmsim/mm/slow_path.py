@@ -1,0 +1,327 @@
+"""What a request does when every zone has refused it: reclaim, compact, try again (kernel: __alloc_pages_slowpath).
+
+Only on a machine that can reclaim (`Machine.lru`); elsewhere such a request fails in `mm.page_alloc`. A *walk* is one
+more go through the zones (get_page_from_freelist). Steps, each after a walk that was in vain:
+    compact first   costly orders, and non-movable ones above 0: pages may only have to be moved
+    reclaim         free 32 pages or more, then walk; then give back a pageblock that was reserved for atomic requests,
+                    empty all per-CPU lists, and walk once more
+    compact         where there is a block to be made, harder from retry to retry
+    retry           if all that could be reclaimed would do, or if compaction could still help: from the first walk on
+    out of memory   a last walk at the high mark; then the request fails
+Requests with __GFP_NORETRY, and costly ones without __GFP_RETRY_MAYFAIL, end before they retry.
+
+`alloc_resume` carries on a request whether it is here or in `mm.page_alloc`. Where a step stands, the request's reclaim
+record says. Leaves out: compaction's scanners (a request for which they would start fails, and is counted as
+NEEDS_SLOW_PATH), the killing of a process, waiting for the locks of other CPUs' lists when they are emptied, cpusets,
+requests of tasks that reclaim already. __GFP_NOFAIL fails like any other. Lock order: one zone's lock at a time, and
+those of `mm.vmscan`.
+"""
+
+from kmsim.jit import core, only_with, small
+from kmsim.mm.compaction import (
+    COMPACT_CONTINUE,
+    COMPACT_DEFERRED,
+    COMPACT_PRIO_ASYNC,
+    COMPACT_PRIO_SYNC_LIGHT,
+    COMPACT_SKIPPED,
+    compaction_defer_reset,
+    gfp_compaction_allowed,
+    should_compact_retry,
+    try_to_compact_pages,
+)
+from kmsim.mm.drain import drain_begin, drain_locked
+from kmsim.mm.gfp import (
+    ALLOC_KSWAPD,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_WMARK_HIGH,
+    GFP_KSWAPD_RECLAIM,
+    GFP_NORETRY,
+    GFP_RETRY_MAYFAIL,
+    GFP_THISNODE,
+)
+from kmsim.mm.highatomic import may_unreserve_highatomic, unreserve_highatomic_pageblock
+from kmsim.mm.indices import ContextIdx
+from kmsim.mm.lru_records import COMPACTFAIL, COMPACTSTALL, COMPACTSUCCESS
+from kmsim.mm.mmzone import (
+    NEEDS_SLOW_PATH,
+    NO_PAGE,
+    NO_PCP,
+    NO_ZONE,
+    NOPAGE,
+    PAGE_ALLOC_COSTLY_ORDER,
+    WMARK_MIN,
+    ZONE_NORMAL,
+    Machine,
+    cpu_of_pcp,
+    pcp_index,
+    zone_of_pcp,
+)
+from kmsim.mm.page_alloc import (
+    AT_SLOW_PATH,
+    compacts_first,
+    get_page_from_freelist,
+    may_ignore_watermarks,
+    no_page,
+    resume,
+)
+from kmsim.mm.prep_new_page import RUNG_SLOW
+from kmsim.mm.scan_count import zone_reclaimable_pages
+from kmsim.mm.trace import TRACE_OUT_OF_MEMORY, TRACE_RECLAIM_RETRY, trace, trace_more
+from kmsim.mm.vmscan import reclaim_begin, reclaim_resume
+from kmsim.mm.vmstat import zone_page_state_snapshot
+from kmsim.mm.wants import DONE
+from kmsim.mm.watermark import alloc_flags_of, wake_all_kswapds, wmark_pages, zone_watermark_ok
+from kmsim.mm.zonelist import next_zoneref
+
+MAX_RECLAIM_RETRIES = 16
+ELSEWHERE = -1  # the request is not in the slow path
+# What goes on, and at which walk the request is.
+WALKING, RECLAIMING, EMPTYING_LISTS = range(3)
+COMPACTED_FIRST, RETRIED, RECLAIMED, LISTS_EMPTIED, COMPACTED, NO_MEMORY = range(6)
+
+
+@core
+def alloc_resume(m: Machine, ac: ContextIdx) -> int:
+    """What the request wanted is granted, the slow path too: go on; what does it want now?"""
+    wanted = slow_resume(m, ac)
+    if wanted == ELSEWHERE:
+        wanted = resume(m, ac)
+        note_compaction_success(m, ac, wanted)
+    return wanted
+
+
+@only_with("lru", ELSEWHERE)
+def slow_resume(m: Machine, ac: ContextIdx) -> int:
+    """Go on in the slow path, or ELSEWHERE."""
+    reclaim = m.lru.reclaims[ac]
+    if reclaim.step == RECLAIMING:
+        return go_on_reclaiming(m, ac, reclaim_resume(m, ac))
+    if reclaim.step == EMPTYING_LISTS:
+        return go_on_emptying(m, ac, drain_locked(m, ac))
+    if m.contexts[ac].stage != AT_SLOW_PATH:
+        return ELSEWHERE
+    return after_refusal(m, ac) if m.contexts[ac].attempt == RUNG_SLOW else enter(m, ac)
+
+
+@only_with("lru")
+def note_compaction_success(m: Machine, ac: ContextIdx, wanted: int) -> None:
+    """A request that is done got its page from the walk after compaction: say so (kernel: direct_compact)."""
+    context = m.contexts[ac]
+    if wanted != DONE or context.attempt != RUNG_SLOW or context.pfn == NO_PAGE:
+        return
+    if m.lru.reclaims[ac].refused_at in (COMPACTED_FIRST, COMPACTED):
+        compaction_defer_reset(m, int(context.zone), int(context.order), True)
+        m.lru.vm_events[COMPACTSUCCESS] += 1
+
+
+@core
+def enter(m: Machine, ac: ContextIdx) -> int:
+    """The first walks were in vain: begin (kernel: __alloc_pages_slowpath)."""
+    reclaim = m.lru.reclaims[ac]
+    first = compacts_first(m, ac)
+    m.contexts[ac].attempt = RUNG_SLOW
+    reclaim.no_progress_loops = reclaim.compaction_retries = 0
+    reclaim.compact_priority = COMPACT_PRIO_SYNC_LIGHT
+    reclaim.compact_result = COMPACT_SKIPPED
+    if first:
+        return direct_compact(m, ac, COMPACT_PRIO_ASYNC, COMPACTED_FIRST)
+    return go_on_reclaiming(m, ac, direct_reclaim(m, ac))
+
+
+@core
+def after_refusal(m: Machine, ac: ContextIdx) -> int:
+    """A walk of the slow path was in vain: what is next?"""
+    reclaim = m.lru.reclaims[ac]
+    walk = reclaim.refused_at
+    if walk == COMPACTED_FIRST:
+        m.lru.vm_events[COMPACTFAIL] += 1
+        return after_first_compaction(m, ac)
+    if walk == RETRIED:
+        return go_on_reclaiming(m, ac, direct_reclaim(m, ac))
+    if walk == RECLAIMED:
+        unreserve_highatomic(m, ac, False)
+        reclaim.step = EMPTYING_LISTS
+        reclaim.drain_pcp = NO_PCP
+        return go_on_emptying(m, ac, DONE)
+    if walk == LISTS_EMPTIED:
+        return compact_again(m, ac)
+    if walk == COMPACTED:
+        m.lru.vm_events[COMPACTFAIL] += 1
+        return after_compaction(m, ac)
+    return out_of_memory(m, ac)
+
+
+@core
+def walk_zones(m: Machine, ac: ContextIdx, refused_at: int) -> int:
+    """Walk through the zones; if that is in vain, `after_refusal` goes on from there."""
+    reclaim = m.lru.reclaims[ac]
+    reclaim.step = WALKING
+    reclaim.refused_at = refused_at
+    wanted = get_page_from_freelist(m, ac, int(m.contexts[ac].preferred_zoneref))
+    note_compaction_success(m, ac, wanted)
+    return wanted
+
+
+@core
+def retry(m: Machine, ac: ContextIdx) -> int:
+    """From the first walk on, down to the marks that the request may go to."""
+    context = m.contexts[ac]
+    gfp = int(context.gfp)
+    context.alloc_flags = alloc_flags_of(m, gfp, int(context.order))
+    if context.alloc_flags & ALLOC_KSWAPD:
+        wake_all_kswapds(m, ac)
+    if may_ignore_watermarks(m, ac):
+        context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
+    return walk_zones(m, ac, RETRIED)
+
+
+@core
+def direct_reclaim(m: Machine, ac: ContextIdx) -> int:
+    """Start to reclaim (kernel: __alloc_pages_direct_reclaim)."""
+    m.lru.reclaims[ac].step = RECLAIMING
+    return reclaim_begin(m, ac)
+
+
+@core
+def go_on_reclaiming(m: Machine, ac: ContextIdx, wanted: int) -> int:
+    """Hand on what reclaim wants; when it is done, look for a page if any was freed."""
+    if wanted:
+        return wanted
+    reclaim = m.lru.reclaims[ac]
+    reclaim.step = WALKING
+    m.contexts[ac].gfp = reclaim.gfp_mask  # frees in between were of this context
+    m.contexts[ac].order = reclaim.order
+    return walk_zones(m, ac, RECLAIMED) if reclaim.did_some_progress else compact_again(m, ac)
+
+
+@core
+def go_on_emptying(m: Machine, ac: ContextIdx, wanted: int) -> int:
+    """Empty the lists of all CPUs, one after the other; then look for a page (kernel: drain_all_pages)."""
+    reclaim = m.lru.reclaims[ac]
+    while wanted == DONE:
+        p = next_lists(m, int(reclaim.drain_pcp))
+        if p == NO_PCP:
+            return walk_zones(m, ac, LISTS_EMPTIED)
+        reclaim.drain_pcp = p
+        wanted = drain_begin(m, ac, zone_of_pcp(m, p), cpu_of_pcp(m, p))
+    return wanted
+
+
+@small
+def next_lists(m: Machine, p: int) -> int:
+    """The lists behind these, CPU by CPU and zone by zone; behind the last, NO_PCP."""
+    if p == NO_PCP:
+        return 0
+    cpu, z = cpu_of_pcp(m, p), zone_of_pcp(m, p) + 1
+    if z == len(m.zones):
+        cpu, z = cpu + 1, 0
+    return pcp_index(m, z, cpu) if cpu < m.params[0].nr_cpus else NO_PCP
+
+
+@core
+def unreserve_highatomic(m: Machine, ac: ContextIdx, force: bool) -> bool:
+    """Give back one reserved pageblock of the zones that the request could use; was there one?"""
+    context = m.contexts[ac]
+    zoneref = int(context.preferred_zoneref)
+    while m.zonerefs[zoneref].zone != NO_ZONE:
+        zone = int(m.zonerefs[zoneref].zone)
+        if may_unreserve_highatomic(m, zone, force) and unreserve_highatomic_pageblock(m, ac, zone):
+            return True
+        zoneref = next_zoneref(m, zoneref, int(context.highest_zoneidx))
+    return False
+
+
+@core
+def direct_compact(m: Machine, ac: ContextIdx, priority: int, refused_at: int) -> int:
+    """Compact, and look for a page if that may have helped (kernel: __alloc_pages_direct_compact)."""
+    reclaim = m.lru.reclaims[ac]
+    if m.contexts[ac].order:
+        result = try_to_compact_pages(m, ac, priority)
+        if result == COMPACT_CONTINUE:
+            no_page(m, ac, NEEDS_SLOW_PATH)
+            return DONE
+        reclaim.compact_result = result
+        if result != COMPACT_SKIPPED:
+            m.lru.vm_events[COMPACTSTALL] += 1
+            return walk_zones(m, ac, refused_at)
+    return after_first_compaction(m, ac) if refused_at == COMPACTED_FIRST else after_compaction(m, ac)
+
+
+@small
+def compact_again(m: Machine, ac: ContextIdx) -> int:
+    """Compact as hard as the retries so far say."""
+    return direct_compact(m, ac, int(m.lru.reclaims[ac].compact_priority), COMPACTED)
+
+
+@core
+def after_first_compaction(m: Machine, ac: ContextIdx) -> int:
+    """Compaction before all else did not help: costly requests that do not insist end here."""
+    context = m.contexts[ac]
+    reclaim = m.lru.reclaims[ac]
+    gfp = int(context.gfp)
+    if context.order > PAGE_ALLOC_COSTLY_ORDER and gfp & GFP_NORETRY:
+        if reclaim.compact_result in (COMPACT_SKIPPED, COMPACT_DEFERRED) or gfp & GFP_THISNODE:
+            return fail(m, ac)
+        reclaim.compact_priority = COMPACT_PRIO_ASYNC
+    return retry(m, ac)
+
+
+@core
+def after_compaction(m: Machine, ac: ContextIdx) -> int:
+    """Neither reclaim nor compaction helped: once more, or no more?"""
+    context = m.contexts[ac]
+    gfp = int(context.gfp)
+    if gfp & GFP_NORETRY:
+        return fail(m, ac)
+    can_compact = gfp_compaction_allowed(gfp)
+    if context.order > PAGE_ALLOC_COSTLY_ORDER and not (can_compact and gfp & GFP_RETRY_MAYFAIL):
+        return fail(m, ac)
+    if should_reclaim_retry(m, ac):
+        return retry(m, ac)
+    if m.lru.reclaims[ac].did_some_progress and can_compact and should_compact_retry(m, ac):
+        return retry(m, ac)
+    context.alloc_flags = ALLOC_WMARK_HIGH
+    return walk_zones(m, ac, NO_MEMORY)
+
+
+@core
+def should_reclaim_retry(m: Machine, ac: ContextIdx) -> bool:
+    """Would a zone serve the request if all that can be reclaimed were? (kernel: should_reclaim_retry)"""
+    context = m.contexts[ac]
+    reclaim = m.lru.reclaims[ac]
+    order, highest_zoneidx = int(context.order), int(context.highest_zoneidx)
+    if reclaim.did_some_progress and order <= PAGE_ALLOC_COSTLY_ORDER:
+        reclaim.no_progress_loops = 0
+    else:
+        reclaim.no_progress_loops += 1
+    zoneref = int(context.preferred_zoneref)
+    while reclaim.no_progress_loops <= MAX_RECLAIM_RETRIES and m.zonerefs[zoneref].zone != NO_ZONE:
+        zone = int(m.zonerefs[zoneref].zone)
+        reclaimable = zone_reclaimable_pages(m, zone)
+        available = reclaimable + zone_page_state_snapshot(m, zone)
+        mark = wmark_pages(m, zone, WMARK_MIN)
+        enough = zone_watermark_ok(m, zone, order, mark, highest_zoneidx, int(context.alloc_flags), available)
+        trace(m, TRACE_RECLAIM_RETRY, int(m.zones[zone].zone_type), order, reclaimable, available)
+        trace_more(m, 5, mark, int(reclaim.no_progress_loops), int(enough), 0)
+        if enough:
+            return True
+        zoneref = next_zoneref(m, zoneref, highest_zoneidx)
+    return unreserve_highatomic(m, ac, True)
+
+
+@core
+def out_of_memory(m: Machine, ac: ContextIdx) -> int:
+    """Nothing is left to be done: whom the kernel would kill is not modelled, so the request fails."""
+    context = m.contexts[ac]
+    gfp = int(context.gfp)
+    kills_nobody = context.order > PAGE_ALLOC_COSTLY_ORDER or gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE)
+    if not kills_nobody and context.highest_zoneidx >= ZONE_NORMAL:
+        trace(m, TRACE_OUT_OF_MEMORY, int(context.order), gfp, 0, 0)
+    return fail(m, ac)
+
+
+@small
+def fail(m: Machine, ac: ContextIdx) -> int:
+    """The request ends without a page."""
+    no_page(m, ac, NOPAGE)
+    return DONE
