@@ -24,6 +24,7 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     ZONE_NAMES,
     Machine,
+    name_on_node,
     populated_zones,
     zone_names,
 )
@@ -53,7 +54,7 @@ def apply_buddyinfo(m: Machine, buddyinfo_text: str, pagetypeinfo_text: str | No
     m.zones["nr_free_pages"] = 0
     m.pcps["vm_stat_diff"] = 0
     for z, zone_free in free.items():
-        wanted = _wanted(m, z, zone_free, types)
+        wanted = _wanted(m, z, zone_free, None if types is None else types[int(m.zones[z].node)])
         try:
             _refill(m, z, wanted, rng)
         except DoesNotFit as reason:
@@ -88,27 +89,35 @@ def _read_buddyinfo(m: Machine, text: str) -> dict[int, list[int]]:
 
 
 def _check_zones(m: Machine, file: str, listed: Iterable[tuple[int, str]]) -> None:
-    """Are these the machine's populated zones, on its one node?"""
+    """Are these the machine's populated zones, on its nodes?"""
     zones = list(dict.fromkeys(listed))
-    nodes = sorted({node for node, _ in zones})
-    if nodes != [0]:
-        raise UserMachineError(file, f"nodes {', '.join(map(str, nodes))}, where the machine has node 0 only")
-    populated = [name for _, name in populated_zones(m)]
-    names = [name for _, name in zones]
-    if sorted(names) != sorted(populated):
-        why = f"zones {', '.join(names)}, where the machine has {', '.join(populated)}"
-        raise UserMachineError(file, why)
+    populated = populated_zones(m)
+    nodes, own_nodes = (sorted({node for node, _ in named}) for named in (zones, populated))
+    if nodes != own_nodes:
+        own = "node 0 only" if own_nodes == [0] else f"memory on nodes {', '.join(map(str, own_nodes))}"
+        raise UserMachineError(file, f"nodes {', '.join(map(str, nodes))}, where the machine has {own}")
+    if sorted(zones) != sorted(populated):
+        names, own_names = (
+            ", ".join(name_on_node(m, name, node) for node, name in named) for named in (zones, populated)
+        )
+        raise UserMachineError(file, f"zones {names}, where the machine has {own_names}")
 
 
-def _read_pagetypeinfo(m: Machine, text: str) -> pagetypeinfo.NodeTypes:
-    """The file, checked against the machine."""
+def _read_pagetypeinfo(m: Machine, text: str) -> dict[int, pagetypeinfo.NodeTypes]:
+    """The file, by node, checked against the machine."""
     try:
         nodes = pagetypeinfo.parse(pasted(text))
     except ValueError as error:
         line, why = line_and_why(error)
         raise UserMachineError("pagetypeinfo", why, line) from None
     _check_zones(m, "pagetypeinfo", ((row.node, row.zone) for node in nodes for row in node.pageblocks))
-    node = nodes[0]
+    for node in nodes:
+        _check_types(m, node)
+    return {row.node: node for node in nodes for row in node.pageblocks}
+
+
+def _check_types(m: Machine, node: pagetypeinfo.NodeTypes) -> None:
+    """Are a node's pageblocks and orders those of the machine?"""
     pageblock_order = int(m.params[0].pageblock_order)
     if node.pageblock_order != pageblock_order:
         why = f"pageblocks of order {node.pageblock_order}, where the machine has order {pageblock_order}"
@@ -119,9 +128,10 @@ def _read_pagetypeinfo(m: Machine, text: str) -> pagetypeinfo.NodeTypes:
             why = f"{len(row.nr_free)} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
             raise UserMachineError("pagetypeinfo", why)
         if row.migratetype not in MIGRATETYPE_NAMES and any(row.nr_free):
-            why = f"zone {row.zone}: free blocks of type {row.migratetype}, which kmsim does not model"
-            raise UserMachineError("pagetypeinfo", why)
-    return node
+            zone = name_on_node(m, row.zone, row.node)
+            raise UserMachineError(
+                "pagetypeinfo", f"zone {zone}: free blocks of type {row.migratetype}, which kmsim does not model"
+            )
 
 
 def _wanted(m: Machine, z: int, nr_free: list[int], types: pagetypeinfo.NodeTypes | None) -> Wanted:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kmsim.mm.gfp import GFP_THISNODE, parse_gfp
-from kmsim.mm.memblock import PfnRange, free_range, lay_out_node, recount
+from kmsim.mm.memblock import free_range, lay_out_node, recount
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
     NO_PAGE,

@@ -3,7 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from kmsim.mm.memblock import Boot, PfnRange
+from kmsim.mm.memblock import Boot
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import Machine
 from kmsim.procfs import recorded, recorded_state
 from tests.params import params

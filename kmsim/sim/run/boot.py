@@ -10,7 +10,7 @@ What a state's files hold is looked at only here, so a user's mistake in them is
 refused as the config door refuses, with the file as the place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,10 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.errors import ConfigError, Problem
-from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
+from kmsim.config.machine import MachineConfig
+from kmsim.config.memory_map import MemoryRange
+from kmsim.config.movable import core_pages
+from kmsim.config.node_layout import FIRMWARE_HOLES_MAX, cpus_text, node_ranges
 from kmsim.config.state import Aged, BuddyInfo, Recorded
 from kmsim.jit_policies import Policies
-from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
+from kmsim.mm.memblock import Boot, boot_machine, recount
+from kmsim.mm.mm_init import BootNode, MovableShare, PfnRange, subtract
 from kmsim.mm.mmzone import Machine, Params
 from kmsim.mm.zone_setup import Sysctl, set_fixed_sizes
 from kmsim.procfs import recorded, recorded_state
@@ -55,6 +59,8 @@ def params_of(config: MachineConfig) -> Params:
         pmd_order=config.pmd_order,
         thp_built_in=config.thp.built_in,
         nr_cpus=config.cpus,
+        nr_nodes=len(config.nodes or (None,)),
+        numa=config.nodes is not None,
         auto_tune=pcp.auto_tune,
         check_pages=config.check_pages,
         tails_written=config.tails_written,
@@ -68,15 +74,17 @@ def params_of(config: MachineConfig) -> Params:
 def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:
     """What the kernel finds on this machine; ranges in page frames."""
     sysctl = config.sysctl
-    shift = config.page_shift
+    ram = _frames(config, config.memory_map)
+    total_pages = sum(piece.end - piece.start for piece in ram)
+    cores = (core_pages(core, total_pages, config.page_shift) for core in (config.kernelcore, config.movablecore))
     dma, dma32, normal, movable = sysctl.lowmem_reserve_ratio
     return Boot(
         arch=config.arch,
         params=params_of(config),
         thp_enabled=config.thp.enabled != "never",
-        ram=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.memory_map),
-        reserved=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.reserved),
-        released=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.released),
+        ram=ram,
+        reserved=_frames(config, config.reserved),
+        released=_frames(config, config.released),
         sysctl=Sysctl(
             min_free_kbytes=None if sysctl.min_free_kbytes == "auto" else sysctl.min_free_kbytes,
             watermark_scale_factor=sysctl.watermark_scale_factor,
@@ -85,7 +93,22 @@ def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:
         ),
         cache_slice_bytes=config.cache_slice,
         policies=policies,
+        nodes=tuple(_boot_nodes(config)),
+        distances=config.distances or (),
+        movable=MovableShare(*cores),
     )
+
+
+def _boot_nodes(config: MachineConfig) -> Iterator[BootNode]:
+    """The machine's nodes; none where it has no more than one and is built without NUMA."""
+    nodes = config.nodes or ()
+    for node, ranges in zip(nodes, node_ranges(nodes, config.memory_map), strict=True):
+        yield BootNode(_frames(config, ranges), node.cpus)
+
+
+def _frames(config: MachineConfig, ranges: Iterable[MemoryRange]) -> tuple[PfnRange, ...]:
+    shift = config.page_shift
+    return tuple(PfnRange(part.start >> shift, part.end >> shift) for part in ranges)
 
 
 def is_managed(config: MachineConfig) -> NDArray[np.bool_]:
@@ -150,10 +173,11 @@ def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Mach
         ("page_size", format_size(config.page_size), format_size(1 << consts["PAGE_SHIFT"])),
         ("max_page_order", config.max_page_order, consts["max_order_inclusive"]),
         ("cpus", config.cpus, consts["nr_cpu_ids"]),
-        ("nodes", 1, len(m.nodes)),
+        ("nodes", len(config.nodes or (None,)), len(m.nodes)),
         ("thp.built_in", config.thp.built_in, bool(consts["THP"])),
     ]
     if all(wanted == found for _, wanted, found in pairs):
+        pairs += _node_pairs(config, m)
         pairs.append(("pageblocks of order", config.pageblock_order, consts["pageblock_order"]))
         present = int(m.zones["present_pages"].sum()) << consts["PAGE_SHIFT"]
         if not 0 <= config.memory - present <= FIRMWARE_HOLES_MAX:
@@ -162,6 +186,14 @@ def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Mach
         if wanted != found:
             key = "machine.state.recorded"
             yield problem("state_machine", path, key, str(found), name=name, value=wanted)
+
+
+def _node_pairs(config: MachineConfig, m: Machine) -> Iterator[tuple[str, object, object]]:
+    """What a config with nodes says of each, and what the recording says."""
+    for n, node in enumerate(config.nodes or ()):
+        yield f"node {n} with CPUs", cpus_text(node.cpus), cpus_text(np.flatnonzero(m.cpus["node"] == n).tolist())
+        if config.distances is not None:
+            yield f"node {n} at distances", list(config.distances[n]), m.nodes["distance"][n, : len(m.nodes)].tolist()
 
 
 def apply_user_machine(m: Machine, state: BuddyInfo, seed: int) -> None:
