@@ -44,6 +44,12 @@ def _format(value: int, units: dict[str, int]) -> str:
     return f"{value}{next(iter(units))}"
 
 
+def time_unit(time_ns: float) -> tuple[str, float]:
+    """The largest unit of which a time has one or more, and its nanoseconds; ns for shorter ones, and for NaN."""
+    scales = {unit: scale / PS_PER_NS for unit, scale in TIME_UNITS.items() if scale >= PS_PER_NS}
+    return next(((unit, ns) for unit, ns in reversed(scales.items()) if time_ns >= ns), ("ns", 1.0))
+
+
 @lru_cache(1024)  # the runs of a sweep have most of them in common
 def format_size(size_bytes: int) -> str:
     """The shortest exact spelling of a size: 4096 -> ``4KiB``."""

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kmsim.config import CostsConfig, Study, from_mapping
+from kmsim.config import CostsConfig, MachineConfig, Study, from_mapping
+from kmsim.study.limits import study_named
 
 Mapping = dict[str, Any]
 
@@ -34,3 +35,8 @@ def lock_prices_only() -> Mapping:
     steps = [name for name in CostsConfig.model_fields if name not in ("name", "source", "cache_lines")]
     priced = {name: {"value": f"{_NS.get(name, 0)}ns", "source": "for a test"} for name in steps}
     return {"extends": "xeon-gold-5320"} | priced
+
+
+def machine_named(name: str) -> MachineConfig:
+    """The machine of that shipped name or file, as `kmsim limits` takes it."""
+    return study_named(name, (), command="limits", argument="MACHINE").machine

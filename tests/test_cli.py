@@ -259,7 +259,7 @@ def tampered(kmsim: Shell) -> str:
 def test_validate_says_no_to_a_tampered_recording_and_where(kmsim: Shell) -> None:
     done = kmsim("validate", str(RECORDING), tampered(kmsim))
     assert (done.code, "Traceback" in done.err) == (1, False)
-    assert "frag.unusable_index: zone DMA, order 13: recorded 123, kmsim 1000" in done.out
+    assert "frag.unusable_index: node 0, zone DMA, order 13: recorded 123, kmsim 1000" in done.out
     assert done.out.rstrip().endswith("1 rows differ")
 
 

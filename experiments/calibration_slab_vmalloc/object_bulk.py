@@ -26,13 +26,13 @@ def bulk_pair_ps(s: Core, cache: int, gfp: int, nr_objects: int) -> int:
     while wanted:
         needed_lock = True
         wanted = slab_resume(s.m, s.slub, 0)
-    taking = s.prices[0].slab_alloc_fast + slab_price(s, 0) + cache_lines_ps(s, False)
+    taking = s.prices[0].slab_alloc_fast + slab_price(s, 0) + cache_lines_ps(s)
     no_light_work(s)
     wanted = slab_free_bulk_begin(s.m, s.slub, 0, nr_objects)
     while wanted:
         needed_lock = True
         wanted = slab_resume(s.m, s.slub, 0)
-    giving = s.prices[0].slab_free_fast + slab_price(s, 0) + cache_lines_ps(s, False)
+    giving = s.prices[0].slab_free_fast + slab_price(s, 0) + cache_lines_ps(s)
     no_light_work(s)
     return 0 if needed_lock else int(taking + giving)
 

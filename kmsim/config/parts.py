@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from kmsim.config.quantities import Model
 
@@ -19,29 +19,31 @@ _ENTRY_BYTES = 300  # of one that is kept, besides what is packed
 
 V = TypeVar("V")
 
-_packed: dict[type[Model], tuple[Model, bytes]] = {}  # the latest of each type
 _unpacked: dict[str, tuple[bytes, Model]] = {}  # the latest of each kind
 
 
-def remembered(make: Callable[[Model], V]) -> Callable[[Model], V]:
+class remembered(Generic[V]):  # a decorator
     """The function, which makes its latest value of each kind of part once."""
-    latest: dict[type[Model], tuple[Model, V]] = {}
 
-    def of(part: Model) -> V:
-        known = latest.get(type(part))
-        if known is None or known[0] is not part:
-            known = latest[type(part)] = part, make(part)
-        return known[1]
+    def __init__(self, make: Callable[[Model], V]) -> None:
+        self._make = make
+        self._latest: dict[type[Model], tuple[Model, V]] = {}
 
-    return of
+    def __call__(self, part: Model) -> V:
+        """The value of a part."""
+        known = self._latest.get(type(part))
+        return known[1] if known is not None and known[0] is part else self.note(part, self._make(part))
+
+    def note(self, part: Model, value: V) -> V:
+        """The value of a part is known."""
+        self._latest[type(part)] = part, value
+        return value
 
 
+@remembered
 def pack(part: Model) -> bytes:
     """A part as bytes, for this program alone; one that was unpacked comes back as the bytes that it came from."""
-    known = _packed.get(type(part))
-    if known is None or known[0] is not part:
-        known = _packed[type(part)] = part, pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
-    return known[1]
+    return pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
 
 
 def unpack(kind: str, packed: bytes) -> Model:
@@ -49,9 +51,8 @@ def unpack(kind: str, packed: bytes) -> Model:
     known = _unpacked.get(kind)
     if known is None or known[0] != packed:
         known = _unpacked[kind] = packed, pickle.loads(packed)
-    part = known[1]
-    _packed[type(part)] = part, packed  # pickled anew, its bytes might be others
-    return part
+    pack.note(known[1], packed)  # pickled anew, its bytes might be others
+    return known[1]
 
 
 class KeptParts:

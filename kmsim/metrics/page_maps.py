@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from kmsim.metrics.columns import Table, made_of
 from kmsim.metrics.page_map import FREE, MEMORY_MAP_COLUMNS, ON_PCP_LIST, PAGE_STATES, RESERVED, SLAB, USED
-from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine, zone_names
+from kmsim.mm.mmzone import MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine
 from kmsim.mm.slub_records import SLAB_LIVE, Slub
+from kmsim.mm.zone_names import zone_names
 from kmsim.units import PS_PER_NS
 
 NR_PAGES_MAX = 1 << 22  # of a zone whose pages are kept one by one: 4 MiB a snapshot (assumed to be enough)

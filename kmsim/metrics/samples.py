@@ -19,8 +19,8 @@ from kmsim.mm.mmzone import (
     MIGRATETYPE_NAMES,
     NR_PAGE_ORDERS_MAX,
     Machine,
-    zone_names,
 )
+from kmsim.mm.zone_names import zone_names
 from kmsim.procfs.pagetypeinfo import pageblock_counts
 from kmsim.units import PS_PER_NS
 

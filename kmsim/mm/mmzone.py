@@ -317,27 +317,6 @@ def zones_of_node(m: Machine, n: NodeIdx) -> NDArray[np.void]:
     return m.zones[node_zone(m, n, 0) : node_zone(m, n, int(m.nodes[n].nr_zones))]
 
 
-def zone_names(m: Machine) -> list[str]:
-    """The names of all zones in messages and results, in the order of `zones`."""
-    return [name_on_node(m, ZONE_NAMES[zone.zone_type], zone.node) for zone in m.zones]
-
-
-def name_on_node(m: Machine, name: str, n: NodeIdx) -> str:
-    """The name of something that each node has, and which node's it is where there are several."""
-    return name_of_several(name, n, len(m.nodes))
-
-
-def name_of_several(name: str, n: NodeIdx, nr_nodes: int) -> str:
-    """`name_on_node` of a machine of so many nodes."""
-    return f"{name} of node {n}" if nr_nodes > 1 else name
-
-
-def populated_zones(m: Machine) -> dict[tuple[int, str], ZoneIdx]:
-    """The zones that have pages, by node and by the name of their type."""
-    named = {(int(zone.node), ZONE_NAMES[zone.zone_type]): z for z, zone in enumerate(m.zones)}
-    return {name: z for name, z in named.items() if m.zones[z].present_pages}
-
-
 def new_machine(params: Params, nr_contexts: int | None = None, policies: Policies | None = None) -> Machine:
     """A machine with no zones yet: all lists empty, every page frame in no list, every line in no cache.
 

@@ -32,9 +32,7 @@ from kmsim.mm.locks import NODE_LIST_LOCK, all_locks, first_of_class, nth_list_l
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
 
-NO_CACHE = -1
-NO_OBJECT = -1
-NO_SLAB = -1
+NO_CACHE = NO_OBJECT = NO_SLAB = -1
 END = 0x7FFF  # the link of the last free object; so a slab has at most this many objects
 IN_USE = 0x8000  # + the CPU that allocated the object, modulo OWNERS
 OWNERS = 0x8000

@@ -17,9 +17,9 @@ from kmsim.plots.terminal import kernel_messages, show_notes
 from kmsim.study.store import Result
 from kmsim.study.summary import operations_summary, time_summary, what_is_asked_for
 from kmsim.text import nr_of
+from kmsim.units import PS_PER_NS, TIME_UNITS, time_unit
 
 TIMES = {"mean_ns": "mean", "p99_ns": "p99", "max_ns": "longest"}
-UNITS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 LEAST_PERCENT = 0.1  # of the CPUs' time that is worth a word
 
 
@@ -55,21 +55,19 @@ def _operations(operations: pd.DataFrame) -> Table:
 
 def unit_of(times: pd.Series[float]) -> str:
     """The unit of a column of nanoseconds: the largest in which its longest is at least 1."""
-    longest = float(times.max())
-    fits = [unit for unit, ns in UNITS.items() if longest >= ns]
-    return fits[-1] if fits else "ns"
+    return time_unit(float(times.max()))[0]
 
 
 def time_text(ns: float, unit: str) -> str:
     """A time in a unit, with three digits; - where there is none."""
     if isnan(ns):
         return "-"
-    value = ns / UNITS[unit]
+    value = ns * PS_PER_NS / TIME_UNITS[unit]
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _with_unit(ns: float) -> str:
-    unit = unit_of(pd.Series([ns]))
+    unit, _ = time_unit(ns)
     return f"{time_text(ns, unit)} {unit}"
 
 

@@ -24,12 +24,12 @@ from kmsim.plots.drawn import Drawn, write_drawn
 from kmsim.plots.style import DASHES, PLAIN, legend_below, shade, styled
 from kmsim.study.store import FIGURES, Result
 from kmsim.study.summary import what_is_asked_for
+from kmsim.units import time_unit
 
 NAMES = FIGURES
 COLUMN_INCHES = (4.6, 3.2)
 TWO_COLUMNS_INCHES = (7.4, 3.1)
 LEGEND_ROW_INCHES = 0.17
-TIME_UNITS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 PANELS = {"alloc": "allocations", "free": "frees"}
 LABEL_LENGTH_OF_TWO = 24  # of a legend's entries, so that two of them fit under a panel
 FEW_CPUS = 32  # above, bars have no room between them
@@ -193,7 +193,7 @@ def free_memory(result: Result) -> Drawn:
     shown = samples[samples["time_ns"].isin(drawn)]
     wide = shown.pivot_table(index="order", columns="time_ns", values="free_pages", aggfunc="sum")
     mib = wide * result.page_size_bytes / (1 << 20)
-    unit, scale = next(item for item in TIME_UNITS.items() if mib.columns[-1] >= item[1] or item[0] == "ns")
+    unit, scale = time_unit(mib.columns[-1])
     times = mib.columns.to_numpy() / scale
     figure, axes = _subplots(1, COLUMN_INCHES)
     most = max(float(mib.max().max()), result.page_size_bytes / (1 << 20))

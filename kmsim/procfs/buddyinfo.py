@@ -6,7 +6,8 @@ Pages in per-CPU lists are in no count. Leaves out zones without pages, as the k
 import re
 from typing import NamedTuple
 
-from kmsim.mm.mmzone import Machine, populated_zones
+from kmsim.mm.mmzone import Machine
+from kmsim.mm.zone_names import populated_zones
 from kmsim.procfs.text import Once, counts, lines_of, refusal, shown
 
 ORDERS_MAX = 32

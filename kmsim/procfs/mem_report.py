@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from kmsim.procfs.text import TEXT_MAX, refusal, shown
+from kmsim.procfs.text import check_length, refusal, shown
 
 LETTERS = {
     "U": "Unmovable",
@@ -132,14 +132,14 @@ class MemReport(NamedTuple):
 
 def parse(text: str) -> list[MemReport]:
     """Every report of a log, in its order; a ValueError names the line that cannot be."""
-    if len(text) > TEXT_MAX:
-        raise ValueError(f"more than {TEXT_MAX >> 20} MiB of text")
+    check_length(text)
     lines = text.splitlines()
-    starts = [n for n, line in enumerate(lines) if _request_of(line, n + 1) is not None]
-    if not starts:
+    found = ((n, _request_of(line, n + 1)) for n, line in enumerate(lines))
+    requests = [(n, request) for n, request in found if request is not None]
+    if not requests:
         raise refusal(max(len(lines), 1), "no report: no line has 'page allocation failure' or 'invoked oom-killer'")
-    ends = [*starts[1:], len(lines)]
-    return [_report(lines, start, end) for start, end in zip(starts, ends, strict=True)]
+    ends = [*(n for n, _ in requests[1:]), len(lines)]
+    return [_report(request, lines[start:end]) for (start, request), end in zip(requests, ends, strict=True)]
 
 
 def _request_of(line: str, number: int) -> Request | None:
@@ -165,23 +165,21 @@ def _request_of(line: str, number: int) -> Request | None:
     )
 
 
-def _report(lines: list[str], start: int, end: int) -> MemReport:
-    request = _request_of(lines[start], start + 1)
-    assert request is not None
-    mine = lines[start:end]
-    release = next((found[1] for found in map(_RELEASE.search, mine) if found), "")
-    page_kb = _page_kb(mine, start + 1)
-    zones = tuple(_zones(mine, start + 1, page_kb)) if page_kb else ()
+def _report(request: Request, lines: list[str]) -> MemReport:
+    """The report of a request, which stands on the first of these lines."""
+    release = next((found[1] for found in map(_RELEASE.search, lines) if found), "")
+    page_kb = _page_kb(lines, request.line)
+    zones = tuple(_zones(lines, request.line, page_kb)) if page_kb else ()
     return MemReport(
         request,
         release,
         page_kb << 10,
         zones,
-        tuple(found[1] for found in map(_TRACE.search, mine) if found),
-        tuple(_tasks(mine)),
-        _killed(mine),
-        _cgroup(mine),
-        _total_pages(mine, page_kb),
+        tuple(found[1] for found in map(_TRACE.search, lines) if found),
+        tuple(_tasks(lines)),
+        _killed(lines),
+        _cgroup(lines),
+        _total_pages(lines, page_kb),
     )
 
 

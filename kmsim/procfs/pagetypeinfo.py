@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kmsim.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATETYPE_NAMES, Machine, populated_zones
+from kmsim.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATETYPE_NAMES, Machine
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import walk
+from kmsim.mm.zone_names import populated_zones
 from kmsim.procfs.buddyinfo import ORDERS_MAX
 from kmsim.procfs.text import Once, count, counts, lines_of, refusal, shown
 

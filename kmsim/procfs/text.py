@@ -62,10 +62,15 @@ def pasted(text: str) -> str:
     return clean if clean.endswith("\n") else clean + "\n"
 
 
-def lines_of(text: str) -> list[str]:
-    """The lines of a text that is whole; line 1 has index 0."""
+def check_length(text: str) -> None:
+    """ValueError where a text is longer than any machine's."""
     if len(text) > TEXT_MAX:
         raise ValueError(f"more than {TEXT_MAX >> 20} MiB of text")
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text that is whole; line 1 has index 0."""
+    check_length(text)
     if not text.strip():
         raise refusal(1, "nothing there")
     lines = text.split("\n")

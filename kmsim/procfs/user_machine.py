@@ -24,12 +24,10 @@ from kmsim.mm.mmzone import (
     PG_BUDDY,
     ZONE_NAMES,
     Machine,
-    name_on_node,
-    populated_zones,
-    zone_names,
 )
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import Pfns, link
+from kmsim.mm.zone_names import name_on_node, populated_zones, zone_names
 from kmsim.procfs import buddyinfo, pagetypeinfo
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
 from kmsim.procfs.placement import Area, place

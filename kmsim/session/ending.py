@@ -74,7 +74,6 @@ def usage_line(error: Any) -> str:
 
 def say(text: str) -> None:
     """Print an error; what it quotes of the user's input is not obeyed by a terminal."""
-
     typer.echo(harmless(text), err=True)
 
 

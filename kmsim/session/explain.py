@@ -65,7 +65,7 @@ def lines_of(found: Explanation) -> list[str]:
     if report.cgroup is not None:
         return [*lines, *_of_cgroup(report)]
     lines.append(f"it may {'' if by.may_reclaim else 'not '}wait for reclaim; zones up to {by.zone}")
-    lines += [line for verdict in found.zones for line in _of_zone(verdict, request.order)]
+    lines += [_of_zone(verdict, request.order) for verdict in found.zones]
     if found.out_of_reach:
         lines.append(f"not for this request: {'; '.join(found.out_of_reach)}")
     lines.append(f"so it fails: {SAID[found.fails]}. {found.cause[:1].upper()}{found.cause[1:]}.")
@@ -76,7 +76,7 @@ def lines_of(found: Explanation) -> list[str]:
     return lines
 
 
-def _of_zone(verdict: ZoneVerdict, order: int) -> list[str]:
+def _of_zone(verdict: ZoneVerdict, order: int) -> str:
     """The arithmetic of one zone, in pages."""
     zone, held = verdict.zone, verdict.held
     usable = f"{zone.free:,} free"
@@ -95,7 +95,7 @@ def _of_zone(verdict: ZoneVerdict, order: int) -> list[str]:
         mark += f"; its flags let it go down to {allowed:,}"
     needs = f"needs more than {held.needed:,} ({mark}; lowmem reserve {held.reserve:,})"
     passes = {True: "serves", False: "refuses", None: "?"}[verdict.passes]
-    return [f"node {zone.node} {zone.name} {passes}: {usable} = {span}; {needs}: {verdict.why}"]
+    return f"node {zone.node} {zone.name} {passes}: {usable} = {span}; {needs}: {verdict.why}"
 
 
 def _of_other(other: Other) -> str:

@@ -138,6 +138,13 @@ class Campaign:
         return self.outcome()
 
     @property
+    def nr_kept(self) -> int:
+        """How many of its runs have a result; the count may lack one that was written when all was broken off."""
+        written, _ = self._folder.kept()
+        done = written - set(self._seconds) - self._failed
+        return sum(len(runs) for identity, runs in self._runs.items() if identity in done)
+
+    @property
     def missing(self) -> list[Wanted]:
         """The runs that are wanted and were not done yet."""
         return [run for runs in self._runs.values() for run in runs if run.identity not in self._ended]

@@ -64,8 +64,8 @@ def explain(report: MemReport) -> Explanation:
     if not report.zones:
         unknown.append("the zones and their lists of free blocks")
     order = report.request.order
-    reached = [zone for zone in report.zones if _within_reach(zone, report, by)]
-    verdicts = tuple(_verdict(zone, report, order, by, release) for zone in reached)
+    verdicts = _verdicts(report, order, by, release)
+    reached = [verdict.zone for verdict in verdicts]
     fails = _fails([verdict.passes for verdict in verdicts], by)
     unknown += [f"{_name(v.zone)}: {_missing(v)}" for v in verdicts if v.passes is None]
     return Explanation(
@@ -126,10 +126,16 @@ def reserve_of(zone: ZoneReport, zones: tuple[ZoneReport, ...], highest: str) ->
     return steps[min(len(reachable), len(steps)) - 1]
 
 
-def _verdict(zone: ZoneReport, report: MemReport, order: int, by: Asking, release: Release) -> ZoneVerdict:
-    reserve = reserve_of(zone, report.zones, by.zone)
-    found = held(zone, reserve, order, by, release)
-    return ZoneVerdict(zone, found, found.passes, _why(zone, found, order))
+def _verdicts(
+    report: MemReport, order: int, by: Asking, release: Release, *, boosted: bool = True
+) -> tuple[ZoneVerdict, ...]:
+    """What each zone says that the request may take from."""
+    verdicts = []
+    for zone in report.zones:
+        if _within_reach(zone, report, by):
+            found = held(zone, reserve_of(zone, report.zones, by.zone), order, by, release, boosted=boosted)
+            verdicts.append(ZoneVerdict(zone, found, found.passes, _why(zone, found, order)))
+    return tuple(verdicts)
 
 
 def _why(zone: ZoneReport, found: Held, order: int) -> str:
@@ -222,19 +228,14 @@ def _served(
     report: MemReport, order: int, by: Asking, release: Release, *, boosted: bool = True
 ) -> tuple[bool | None, str]:
     """Does a zone serve the request, and which; else the fewest pages that are missing."""
-    answers = []
-    for zone in report.zones:
-        if _within_reach(zone, report, by):
-            reserve = reserve_of(zone, report.zones, by.zone)
-            found = held(zone, reserve, order, by, release, boosted=boosted)
-            answers.append((found.passes, found.missing, zone, _why(zone, found, order)))
-    for passes, missing, zone, _ in answers:
-        if passes:
-            return True, f"{_name(zone)}, {1 - missing:,} pages above what is needed"
-    if not answers:
+    verdicts = _verdicts(report, order, by, release, boosted=boosted)
+    serves = next((verdict for verdict in verdicts if verdict.passes), None)
+    if serves is not None:
+        return True, f"{_name(serves.zone)}, {1 - serves.held.missing:,} pages above what is needed"
+    if not verdicts:
         return None, "no zone that it may take from is in the report"
-    passes, _, zone, why = min(answers, key=lambda answer: (answer[0] is False, answer[1]))
-    return passes, f"{_name(zone)}: {why}"
+    nearest = min(verdicts, key=lambda verdict: (verdict.passes is False, verdict.held.missing))
+    return nearest.passes, f"{_name(nearest.zone)}: {nearest.why}"
 
 
 def facts(found: Explanation) -> dict[str, Any]:

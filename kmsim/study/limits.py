@@ -80,11 +80,6 @@ class LimitRow(NamedTuple):
         return {"machine": self.machine, **self.formula._asdict(), **answer, "apis": [a._asdict() for a in self.apis]}
 
 
-def machine_named(name: str, *, command: str = "limits", argument: str = "MACHINE") -> MachineConfig:
-    """The machine of that shipped name, or of a file: a machine's, or a study's."""
-    return study_named(name, (), command=command, argument=argument).machine
-
-
 def study_named(name: str, sets: Sequence[str], *, command: str, argument: str) -> Study:
     """The study of that file, or one on that machine in which nobody does anything; with overrides."""
     file = asked_file("machines", name, command=command, argument=argument)

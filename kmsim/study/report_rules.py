@@ -107,12 +107,7 @@ def asking(flags: frozenset[str], release: Release) -> Asking:
     high = "__GFP_HIGH" in flags
     reserves = "__GFP_NOMEMALLOC" not in flags
     waits = "__GFP_DIRECT_RECLAIM" in flags
-    if release < (4, 4):
-        atomic = not waits and reserves
-    elif release < (6, 3):
-        atomic = "__GFP_ATOMIC" in flags and reserves
-    else:
-        atomic = not waits and reserves
+    atomic = reserves and ("__GFP_ATOMIC" in flags if (4, 4) <= release < (6, 3) else not waits)
     zone = "Normal"
     if "__GFP_DMA" in flags:
         zone = "DMA"

@@ -37,7 +37,8 @@ from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
 from kmsim.metrics.page_maps import PageMaps
 from kmsim.mm.locks import names_of_locks
-from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE, name_on_node, zone_names
+from kmsim.mm.mmzone import EXACT_SAVED, EXTFRAG, KSWAPD_WAKEUPS, NEEDS_SLOW_PATH, NOPAGE
+from kmsim.mm.zone_names import name_on_node, zone_names
 from kmsim.procfs import vmstat
 from kmsim.sim.core.counted import SPENT, Counted
 from kmsim.sim.core.records import (

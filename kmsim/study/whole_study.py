@@ -185,7 +185,7 @@ def facts_of(design: Design) -> dict[str, Any]:
 
 
 def _kept(campaign: Campaign) -> str:
-    return f"{campaign.counts.done} of {campaign.counts.total} runs are kept"
+    return f"{campaign.nr_kept} of {campaign.counts.total} runs are kept"
 
 
 def _verified_shard(shard: Path) -> dict[str, str]:

@@ -18,7 +18,8 @@ from kmsim.metrics.columns import Table, made_of
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.mm.locks import all_locks, names_of_locks
 from kmsim.mm.memblock import populated_types
-from kmsim.mm.mmzone import ZONE_NAMES, name_of_several
+from kmsim.mm.mmzone import ZONE_NAMES
+from kmsim.mm.zone_names import name_of_several
 from kmsim.sim.run.boot import boot_of, params_of
 from kmsim.study.responses import rows_about
 from kmsim.study.summary import what_is_asked_for

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmsim.mm.mmzone import NR_PCP_LISTS, ZONE_BELOW_HIGH, Machine, name_on_node, pcp_index, zone_names
+from kmsim.mm.mmzone import NR_PCP_LISTS, ZONE_BELOW_HIGH, Machine, pcp_index
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import walk
+from kmsim.mm.zone_names import name_on_node, zone_names
 
 TYPE_LETTERS = "UMRH"
 Items = dict[str, Any]

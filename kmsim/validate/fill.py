@@ -11,11 +11,12 @@ from typing import Any
 
 from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_FLAGS
-from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, ZONE_NAMES, Machine, pcps_of_zone, populated_zones
+from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, ZONE_NAMES, Machine, pcps_of_zone
 from kmsim.mm.page_alone import alloc_pages
+from kmsim.mm.zone_names import populated_zones
 from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import build_machine, is_cut
-from kmsim.validate.report import Section, skipped
+from kmsim.validate.report import Section, cut_section
 from kmsim.validate.script import silent_section
 
 GFP_NOWAIT = GFP_FLAGS["GFP_NOWAIT"]
@@ -28,7 +29,7 @@ def fill_sections(recording: Recording, name: str) -> list[Section]:
     cpu = integer(part, name, "cpu", 0, recording.nr_cpus - 1)
     recorded: list[Stretch] = part["fill"]
     if is_cut(part["before"]):
-        return [skipped(name, "its first state has a list that was too long to be recorded whole")]
+        return [cut_section(name)]
     try:
         m = build_machine(recording, part["before"])
     except RecordingError as error:

@@ -49,3 +49,8 @@ class FileReport:
 def skipped(name: str, why: str) -> Section:
     """A section of which nothing is scored."""
     return Section(name, why=why)
+
+
+def cut_section(name: str) -> Section:
+    """One that cannot be replayed, as its first state `is_cut`."""
+    return skipped(name, "its first state has a list that was too long to be recorded whole")

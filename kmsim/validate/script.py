@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine, zone_names
+from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import order_of_pcp_list, walk
+from kmsim.mm.zone_names import zone_names
 from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import RawState, build_machine, has_lists, is_cut
 from kmsim.validate.compare import differences, machine_items, recorded_items
@@ -32,7 +33,7 @@ from kmsim.validate.replay import (
     free_frames,
     replay,
 )
-from kmsim.validate.report import Section, skipped
+from kmsim.validate.report import Section, cut_section, skipped
 
 NR_COLUMNS = 9
 
@@ -44,7 +45,7 @@ def script_sections(recording: Recording, name: str) -> list[Section]:
     cpu = integer(script, name, "cpu", 0, recording.nr_cpus - 1)
     start = script.get("mid") or script["before"]
     if is_cut(start):
-        return [skipped(name, "its first state has a list that was too long to be recorded whole")]
+        return [cut_section(name)]
     try:
         m = build_machine(recording, start)
     except RecordingError as error:

@@ -16,7 +16,7 @@ from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import build_machine, is_cut
 from kmsim.validate.foreign import Foreign, allocations
 from kmsim.validate.replay import STEAL_GFPS, Rows, allocate_until, as_rows, copy_machine
-from kmsim.validate.report import Section, skipped
+from kmsim.validate.report import Section, cut_section
 from kmsim.validate.script import lists_at, silent_section, state_section
 
 FOREIGN_MAX = 4
@@ -41,7 +41,7 @@ def steal_sections(recording: Recording, name: str) -> list[Section]:
     order = integer(steal, name, "order", 0, int(recording.consts["max_order_inclusive"]))
     wanted, nr_got = (integer(steal, name, key, 0, PFNS_MAX) for key in ("n", "got"))
     if is_cut(steal["before"]):
-        return [skipped(name, "its first state has a list that was too long to be recorded whole")]
+        return [cut_section(name)]
     if len(expected) != nr_got:
         return [Section(name, rows=max(nr_got, 1), why=f"runs of {len(expected)} pfns where {nr_got} were got")]
     try:

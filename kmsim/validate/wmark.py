@@ -20,16 +20,15 @@ from kmsim.mm.mmzone import (
     WMARK_MIN,
     ZONE_NAMES,
     Machine,
-    name_on_node,
-    new_machine,
-    node_zone,
     pcps_of_zone,
 )
 from kmsim.mm.vmstat import refresh_zone_stat_thresholds
 from kmsim.mm.watermark import zone_watermark_ok
+from kmsim.mm.zone_names import name_on_node
 from kmsim.procfs.recorded import Recording, integer, integers
-from kmsim.procfs.recorded_state import FRAMES_MAX, lay_out_nodes, params_of
+from kmsim.procfs.recorded_state import FRAMES_MAX
 from kmsim.validate.report import Section, skipped
+from kmsim.validate.zones import pageless_machine, zone_named
 
 PLAIN_VARIANT = 0
 Phase = dict[str, Any]
@@ -51,11 +50,10 @@ def wmark_section(recording: Recording, name: str) -> Section:
 
 def zones_of_state(recording: Recording, state: list[dict[str, Any]]) -> Machine:
     """A machine of the recorded marks and reserves, without pages to allocate."""
-    m = new_machine(params_of(recording)._replace(nr_frames=1))
-    lay_out_nodes(m, recording)
+    m = pageless_machine(recording)
     for recorded in state:
         where = f"zone {recorded['name']!r}"
-        zone = m.zones[node_zone(m, recorded.get("nid", 0), ZONE_NAMES.index(recorded["name"]))]
+        zone = m.zones[zone_named(m, recorded["name"], recorded.get("nid", 0))]
         zone.present_pages, zone.managed_pages = (integer(recorded, where, key) for key in ("present", "managed"))
         zone.watermark[: WMARK_HIGH + 1] = integers(recorded, where, "wm", WMARK_HIGH + 1)
         zone.lowmem_reserve[:] = integers(recorded, where, "lowmem_reserve", len(ZONE_NAMES))

@@ -17,12 +17,11 @@ from kmsim.mm.mmzone import (
     ZONE_DMA32,
     ZONE_NAMES,
     Machine,
-    name_on_node,
     new_machine,
     node_zone,
     pcps_of_zone,
-    zone_names,
 )
+from kmsim.mm.zone_names import name_on_node, zone_names
 from kmsim.mm.zone_setup import (
     MIN_PERCPU_PAGELIST_HIGH_FRACTION,
     Sysctl,
@@ -74,10 +73,16 @@ def zone_named(m: Machine, name: str, n: NodeIdx) -> ZoneIdx:
     return node_zone(m, n, ZONE_NAMES.index(name))
 
 
-def zones_machine(recording: Recording, infos: list[ZoneInfo]) -> Machine:
-    """A machine of the recorded zones' sizes, without pages to allocate."""
+def pageless_machine(recording: Recording) -> Machine:
+    """A machine of the recorded nodes and parameters, without pages to allocate; its zones have no sizes yet."""
     m = new_machine(params_of(recording)._replace(nr_frames=1))
     lay_out_nodes(m, recording)
+    return m
+
+
+def zones_machine(recording: Recording, infos: list[ZoneInfo]) -> Machine:
+    """A machine of the recorded zones' sizes, without pages to allocate."""
+    m = pageless_machine(recording)
     for info in infos:
         zone = m.zones[zone_named(m, info.zone, info.node)]
         zone.present_pages = info.sizes["present"]

@@ -7,6 +7,8 @@ from kmsim.mm.locks import (
     CSD_LOCK,
     LOCK_CLASSES,
     LOCK_KINDS,
+    LOCK_SPIN,
+    LOCK_WAIT,
     NODE_LIST_LOCK,
     PCP_LOCK,
     VMALLOC_CLASSES,
@@ -65,3 +67,9 @@ def test_architecture_shows_the_table() -> None:
     rows = re.findall(r"^\| `(.+?)` \| (\d) \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     in_order = sorted(LOCK_CLASSES, key=lambda of: of.order)
     assert rows == [(of.name, str(of.order), LOCK_KINDS[of.kind], of.protects) for of in in_order]
+
+
+def test_without_vmalloc_no_lock_is_of_a_kind_that_only_its_core_grants() -> None:
+    kinds = {LOCK_CLASSES[lock.lock_class].kind for lock in all_locks(8, 40, 0)}
+    assert not kinds & {LOCK_SPIN, LOCK_WAIT}  # compiled with vmalloc only: sim.core.grant, sim.core.flush
+    assert {LOCK_SPIN, LOCK_WAIT} <= {LOCK_CLASSES[lock.lock_class].kind for lock in all_locks(8, 40, 2)}

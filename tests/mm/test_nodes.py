@@ -24,12 +24,12 @@ from kmsim.mm.mmzone import (
     ZONE_NORMAL,
     Machine,
     new_machine,
-    zone_names,
 )
 from kmsim.mm.slub_records import NO_OBJECT, Slub, list_lock_of, new_slub
 from kmsim.mm.slub_recount import slab_totals
 from kmsim.mm.snapshot import load, save
 from kmsim.mm.wants import LOCK
+from kmsim.mm.zone_names import zone_names
 from kmsim.mm.zone_setup import init_watermarks
 from kmsim.mm.zonelist import build_all_zonelists
 from kmsim.procfs import buddyinfo, pagetypeinfo, zoneinfo

@@ -21,7 +21,6 @@ from kmsim.mm.mmzone import MIGRATETYPE_NAMES
 from kmsim.output import OutputError
 from kmsim.plots import report_figures, report_map
 from kmsim.plots.report import BYTES_MAX, report_html, write_report
-from kmsim.plots.report_figures import figures_of
 from kmsim.plots.report_map import MIGRATETYPES, maps_of
 from kmsim.plots.report_tables import ROWS_MAX, nr_rows_left_out, study_tables, table
 from kmsim.plots.report_text import encoded, readable
@@ -347,7 +346,7 @@ def with_figures(folder: Path, **files: bytes) -> StudyResult:
 
 def test_figures_come_in_the_configs_order_with_their_data(tmp_path: Path) -> None:
     study = with_figures(tmp_path, latency__png=PNG, cost__png=PNG, tail__png=PNG, cost__csv=b"a,b\r\n1,2\r\n")
-    figures = figures_of(study)
+    figures = report_figures.figures_of(study)
     assert [figure["title"] for figure in figures.shown] == [
         "Who waits longest?",
         "cost",
@@ -361,7 +360,7 @@ def test_figures_come_in_the_configs_order_with_their_data(tmp_path: Path) -> No
 
 def test_a_figure_is_told_in_words(tmp_path: Path) -> None:
     study = with_figures(tmp_path, cost__png=PNG, latency__png=PNG)
-    assert [figure["alt"] for figure in figures_of(study).shown] == [
+    assert [figure["alt"] for figure in report_figures.figures_of(study).shown] == [
         "cost. A line chart: alloc_mean, over page_size, a panel for each workload. It belongs to the question: Why?",
         "Figure: How long does an operation take?",
     ]
@@ -371,12 +370,13 @@ def test_figures_without_room_and_files_that_are_none_are_said(tmp_path: Path, m
     monkeypatch.setattr(report_figures, "PNG_BYTES", 200)
     monkeypatch.setattr(report_figures, "CSV_BYTES", 3)
     files = {"cost__png": PNG, "cost__csv": b"a,b\n1,2\n", "latency__png": PNG + bytes(200), "text__png": b"none"}
-    figures = figures_of(with_figures(tmp_path, **files))
+    figures = report_figures.figures_of(with_figures(tmp_path, **files))
     assert [figure["name"] for figure in figures.shown] == ["cost"]
     assert figures.left_out == [
         "data of figure cost: no room; they are figures/cost.csv",
         "figure latency: no room for its 224 bytes; it is figures/latency.png",
         "figure text: the file is not a PNG",
+        "figure tail: no run yields what it shows",
     ]
 
 

@@ -39,7 +39,7 @@ def test_figures_of_arms_that_were_not_run_are_left_out_with_a_line(kmsim: Shell
     assert done.code == 0
     assert "left out, as no run yields what they show: of_8" in done.out.splitlines()
     assert {Path(name).stem for name in kmsim.files() if name.startswith("results/small/figures/")} == {
-        ".checksums",
+        "checksums",
         "all",
     }
 
@@ -188,7 +188,7 @@ def test_a_users_mistake_is_one_message(case: str, kmsim: Shell, monkeypatch: py
 def test_a_response_that_no_run_yields_is_refused(command: str, kmsim: Shell) -> None:
     kmsim.write("small.yaml", study_text(small_design(responses=[{"measure": "latency_mean", "order": 9}])))
     done = kmsim(command, "small.yaml")
-    must = "must be about something that a run has: none has this zone or lock, or makes such requests"
+    must = "must be about something that a run has: order 0 with GFP_KERNEL, order 4 with GFP_KERNEL"
     what = f"{must}, found latency_mean"
     assert refused(done, what), done
     assert not (kmsim.folder / "results").exists()

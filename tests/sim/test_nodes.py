@@ -7,7 +7,8 @@ import pytest
 
 from kmsim.config import from_mapping
 from kmsim.mm.memblock import recount
-from kmsim.mm.mmzone import NUMA_HIT, NUMA_LOCAL, populated_zones
+from kmsim.mm.mmzone import NUMA_HIT, NUMA_LOCAL
+from kmsim.mm.zone_names import populated_zones
 from kmsim.sim.simulation import Simulation, new_simulation, run
 
 THREADS = [

@@ -22,7 +22,6 @@ from kmsim.study.estimates import (
     OUTCOMES,
     comparisons,
     estimates,
-    same_everywhere,
 )
 from kmsim.study.paired import paired_difference
 from kmsim.study.statistics import batch_mean_interval, mean_interval
@@ -238,42 +237,6 @@ def test_a_comparison_of_some_points(where: dict[str, object], rows: set[tuple[s
     found = compare(collected(), {"axis": "page_size", "where": where})
     assert set(zip(found["page_size"], found["max_page_order"], strict=True)) == rows
     assert len(found) == 2 * len(rows)
-
-
-def test_a_response_that_is_the_same_everywhere_is_not_tested_and_costs_the_others_nothing() -> None:
-    tables = collected()
-    of_waste = tables.responses["response"] == "waste"
-    constant = Tables(tables.runs, tables.responses.assign(value=tables.responses["value"].mask(of_waste, 7.0)))
-    found = compare(constant, {"axis": "page_size"})
-    same = found["response"] == "waste"
-    assert found.loc[same, "p_holm"].isna().all()
-    assert not found.loc[same, "significant"].any()
-    assert same_everywhere(found).tolist() == same.tolist()
-    alone = compare(collected(), {"axis": "page_size", "responses": ["latency"]})
-    assert found.loc[~same, "p_holm"].tolist() == alone["p_holm"].tolist()
-
-
-def test_a_large_difference_of_one_response_is_not_hidden_by_many_others() -> None:
-    """One of +66 %, n = 4, beside 100 responses that differ by chance alone."""
-    tables = collected(axes=(PAGES,))
-    rows = tables.responses[tables.responses["response"] == "latency"]
-    rng = np.random.default_rng(3)
-    noise = [rows.assign(response=f"r{k}", value=100 + rng.normal(size=len(rows))) for k in range(100)]
-    worse = rows.assign(value=100 + 66 * (rows["point"] > 0) + rng.normal(scale=5, size=len(rows)))
-    found = compare(Tables(tables.runs, pd.concat([worse, *noise])), {"axis": "page_size"}, axes=(PAGES,))
-    assert found.loc[found["response"] == "latency", "significant"].all()
-
-
-def test_within_a_response_at_most_one_null_study_of_twenty_shows_a_difference() -> None:
-    shown = 0
-    for seed in range(400):
-        rng = np.random.default_rng(seed)
-        tables = collected(axes=(PAGES,))
-        rows = tables.responses[tables.responses["response"] == "latency"]
-        null = Tables(tables.runs, rows.assign(value=rng.normal(size=len(rows))))
-        shown += bool(compare(null, {"axis": "page_size", "paired": False}, axes=(PAGES,))["significant"].any())
-    # 20 are expected at most; 33 or more come in one of a thousand tries.
-    assert shown <= 32
 
 
 def test_the_share_that_failed_stands_beside_what_is_of_those_that_did_not() -> None:

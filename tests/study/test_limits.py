@@ -10,7 +10,8 @@ import kmsim
 from kmsim.config import ConfigError, from_mapping
 from kmsim.mm.limits import INT_MAX
 from kmsim.sim.simulation import Simulation
-from kmsim.study.limits import every_machine, limits_of, machine_named
+from kmsim.study.limits import every_machine, limits_of
+from tests.studies import machine_named
 
 MACHINE = "{name: mine, arch: arm64, page_size: 64KiB, memory: %s, cpus: 2}\n"
 

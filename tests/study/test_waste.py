@@ -9,9 +9,9 @@ import pytest
 import kmsim
 from kmsim.config import ConfigError, from_mapping
 from kmsim.sim.simulation import Simulation
-from kmsim.study.limits import machine_named
 from kmsim.study.waste import APIS, WasteRow, waste_of
 from kmsim.study.waste_sizes import Range, sizes_asked, sizes_of
+from tests.studies import machine_named
 
 MACHINE = "x86-612-4k-256M-c2"
 

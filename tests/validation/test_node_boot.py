@@ -12,7 +12,8 @@ import pytest
 
 from kmsim.config import from_mapping
 from kmsim.mm.memblock import boot_machine, recount
-from kmsim.mm.mmzone import WMARK_LOW, WMARK_MIN, ZONE_MOVABLE, Machine, pcps_of_zone, populated_zones
+from kmsim.mm.mmzone import WMARK_LOW, WMARK_MIN, ZONE_MOVABLE, Machine, pcps_of_zone
+from kmsim.mm.zone_names import populated_zones
 from kmsim.procfs import recorded
 from kmsim.sim.run.boot import boot_of
 from kmsim.validate.topology import zonelist

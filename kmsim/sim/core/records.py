@@ -60,8 +60,7 @@ WORK = -1  # the kind of a worker's run; streams have no such kind
 HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
 
 # The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
-COUNT, SUM_PS, MAX_PS, FAILED, NEEDED_SLOW_PATH, BYTES, TO_VMALLOC = range(7)
-NR_TOTALS = 7
+COUNT, SUM_PS, MAX_PS, FAILED, NEEDED_SLOW_PATH, BYTES, TO_VMALLOC, NR_TOTALS = range(8)
 
 cpu_t = np.dtype(
     (

@@ -36,10 +36,9 @@ class CallNotMade:
 
     def __getattr__(self, attribute: str) -> Any:
         """A generator's own, for `env.process`; all else is of memory, which there is none."""
+        self._is_begun = True  # or it is said here that it is not
         if attribute in _OF_GENERATORS:
-            self._is_begun = True
             return getattr(self._generator, attribute)
-        self._is_begun = True  # it is said here
         raise AttributeError(self._sentence)
 
     def __repr__(self) -> str:
