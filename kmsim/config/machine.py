@@ -169,6 +169,7 @@ class MachineConfig(Model):
     distances: Distances | None = Field(default_factory=lambda got: default_distances(got["nodes"]))
     kernelcore: Core | None = None
     movablecore: Core | None = None
+    dma_limit: Annotated[int, size(64 * MIB, 4 * GIB)] | None = None
     memory_map: Annotated[Ranges, Field(max_length=RANGES_MAX), some_items] = Field(
         default_factory=lambda got: default_memory_map(got["arch"], got["memory"], got["page_size"])
     )
@@ -294,6 +295,10 @@ class MachineConfig(Model):
         for n, given_back in enumerate(self.released):
             if any(overlap_bytes(given_back, kept) for kept in self.reserved):
                 yield finding(("released", n), "released_kept")
+        if self.dma_limit is not None and self.arch != "arm64":
+            yield finding(("dma_limit",), "comes_with", needs=("arch",), what="arch: arm64")
+        elif self.dma_limit is not None and self.dma_limit % self.page_size:
+            yield finding(("dma_limit",), "page_multiple", page=format_size(self.page_size))
         total = sum(ram.size for ram in self.memory_map)
         if not 0 <= self.memory - total <= FIRMWARE_HOLES_MAX:
             yield finding(("memory",), "map_agrees", total=format_size(total))

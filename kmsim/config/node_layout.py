@@ -26,45 +26,50 @@ _RANGE = re.compile(r"\s*([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?\s*")
 
 
 def cpu_list(value: Any) -> Any:
-    """CPU numbers of a text such as 0-3,8-11, as the kernel writes lists of CPUs; a list is what it is."""
+    """CPU numbers of a text such as 0-3,8-11."""
+    return numbers_of(value, "cpu_list")
+
+
+def numbers_of(value: Any, rule: str) -> Any:
+    """Numbers of a text such as 0-3,8-11, as the kernel writes lists of CPUs and nodes; a list is what it is."""
     if isinstance(value, list | tuple):
         return value
     if not isinstance(value, str):
-        raise refused("cpu_list")
-    cpus: list[int] = []
+        raise refused(rule)
+    numbers: list[int] = []
     for part in value.split(","):
         found = _RANGE.fullmatch(part)
         if found is None:
-            raise refused("cpu_list")
+            raise refused(rule)
         first = int(found[1])
         last = int(found[2] or first)
         if last < first:
-            raise refused("cpu_list")
-        cpus += range(first, last + 1)
-    return cpus
+            raise refused(rule)
+        numbers += range(first, last + 1)
+    return numbers
 
 
-def cpus_text(cpus: Sequence[int]) -> str:
-    """CPU numbers as the kernel writes them: 0-3,8-11."""
+def numbers_text(numbers: Sequence[int]) -> str:
+    """Numbers as the kernel writes lists of them: 0-3,8-11."""
     runs: list[list[int]] = []
-    for cpu in cpus:
-        if runs and cpu == runs[-1][1] + 1:
-            runs[-1][1] = cpu
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
         else:
-            runs.append([cpu, cpu])
+            runs.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def written_cpus(cpus: tuple[int, ...]) -> str | list[int]:
-    """CPU numbers as `cpu_list` reads them; a text of one number would be one, and that of none is empty."""
-    text = cpus_text(cpus)
-    return text if "-" in text or "," in text else list(cpus)
+def written_numbers(numbers: tuple[int, ...]) -> str | list[int]:
+    """Numbers as `numbers_of` reads them; a text of one number would be one, and that of none is empty."""
+    text = numbers_text(numbers)
+    return text if "-" in text or "," in text else list(numbers)
 
 
 CpuList = Annotated[
     tuple[Annotated[int, count(0, CPUS_MAX - 1)], ...],
     BeforeValidator(cpu_list),
-    PlainSerializer(written_cpus, when_used="json"),
+    PlainSerializer(written_numbers, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}]}),
 ]
 Distance = Annotated[int, count(LOCAL_DISTANCE, DISTANCE_MAX)]
@@ -168,7 +173,7 @@ def _cpu_findings(nodes: Nodes, cpus: int) -> Iterator[Finding]:
         is_known = is_known and not beyond
     missing = [cpu for cpu in range(cpus) if cpu not in node_of]
     if missing and is_known:
-        yield finding(("nodes",), "cpu_no_node", needs=("cpus",), found=f"{cpus_text(missing)} on none")
+        yield finding(("nodes",), "cpu_no_node", needs=("cpus",), found=f"{numbers_text(missing)} on none")
 
 
 def _page_findings(nodes: Nodes, page_size: int) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ class Boot(NamedTuple):
 
     Of `params` the boot finds `nr_frames` and `mobility_disabled` itself. `nodes` divide `ram` and the CPUs; without
     them, the first node has all. `distances` is from each node to each; without it, nodes are as far apart as those of
-    which firmware says nothing.
+    which firmware says nothing. `dma_limit` is the address at which ZONE_DMA ends; 0: as the architecture has it.
     """
 
     arch: str
@@ -50,6 +50,7 @@ class Boot(NamedTuple):
     nodes: tuple[BootNode, ...] = ()
     distances: tuple[tuple[int, ...], ...] = ()
     movable: MovableShare = MovableShare()
+    dma_limit: int = 0
 
 
 def nodes_of(boot: Boot) -> tuple[BootNode, ...]:
@@ -64,7 +65,7 @@ def nodes_of(boot: Boot) -> tuple[BootNode, ...]:
 def zone_bounds(boot: Boot) -> list[list[PfnRange]]:
     """What the zones of each node span, by type (kernel: free_area_init)."""
     nodes = nodes_of(boot)
-    zones = arch_zones(boot.arch, boot.params.page_shift, boot.ram)
+    zones = arch_zones(boot.arch, boot.params.page_shift, boot.ram, boot.dma_limit)
     largest = 1 << boot.params.max_page_order
     movable_pfns = find_zone_movable_pfns_for_nodes(zones, nodes, boot.movable, largest)
     return [zone_spans(zones, *of_node) for of_node in zip(nodes, movable_pfns, strict=True)]

@@ -1,8 +1,9 @@
 """Which zones each node has, from where its memory lies (kernel: mm/mm_init.c, arch/*/mm/init.c).
 
-x86-64 has DMA (16 MiB), DMA32 (4 GiB) and Normal; arm64 has DMA up to 4 GiB and then Normal. A node has a zone of each
-type that reaches into its memory, from its first page frame to its last at most. With kernelcore= or movablecore= the
-upper part of each node is ZONE_MOVABLE: as much kernel memory as asked for is spread evenly over the nodes with memory.
+x86-64 has DMA (16 MiB), DMA32 (4 GiB) and Normal; arm64 has DMA up to 4 GiB and then Normal, or, on boards with devices
+that reach less, DMA up to there and DMA32 up to 4 GiB. A node has a zone of each type that reaches into its memory,
+from its first page frame to its last at most. With kernelcore= or movablecore= the upper part of each node is
+ZONE_MOVABLE: as much kernel memory as asked for is spread evenly over the nodes with memory.
 
 Leaves out `kernelcore=mirror` and `movable_node`. Invariant: the memory of a node lies behind that of the nodes before
 it, so that no zone lies between parts of another.
@@ -62,11 +63,14 @@ def overlap(ranges: Sequence[PfnRange], start: int, end: int) -> int:
     return sum(max(0, min(piece.end, end) - max(piece.start, start)) for piece in ranges)
 
 
-def arch_zones(arch: str, page_shift: int, ram: Sequence[PfnRange]) -> list[PfnRange]:
-    """What each zone type may span on this machine, from its first page frame to its last (kernel: free_area_init)."""
+def arch_zones(arch: str, page_shift: int, ram: Sequence[PfnRange], dma_limit: int = 0) -> list[PfnRange]:
+    """What each zone type may span on this machine, from its first page frame to its last (kernel: free_area_init).
+
+    `dma_limit`, where not 0, is the physical address at which DMA ends (kernel: zone_dma_limit).
+    """
     low, last = ram[0].start, ram[-1].end
     zones = []
-    for end_address in ZONE_ENDS[arch]:
+    for end_address in (dma_limit or ZONE_ENDS[arch][0], *ZONE_ENDS[arch][1:]):
         high = max(min(end_address >> page_shift, last), low)
         zones.append(PfnRange(low, high))
         low = high

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.jit_policies import Policies
 from kmsim.mm.indices import CpuIdx, NodeIdx, PcpIdx, ZoneIdx, ZoneType
+from kmsim.mm.work import work_t
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = 4
@@ -134,6 +135,8 @@ zone_t = np.dtype(
             ("vm_numa_event", np.int64, (NR_VM_NUMA_EVENT_ITEMS,)),  # of all CPUs
             ("count_version", np.int64),  # of the lines that CPUs read without the lock (see mm.zone_lines)
             ("lists_version", np.int64),
+            ("count_node", np.int64),  # of the CPU that has had the line last
+            ("lists_node", np.int64),
         ],
     )
 )
@@ -205,7 +208,22 @@ context_t = np.dtype(
             ("exact_stage", np.int64),
             ("exact_next", np.int64),  # of an exact request: the next page to be given back, and the end
             ("exact_end", np.int64),
+            ("mempolicy", np.int64),  # its thread's, in `mempolicies`
+            ("policy_used", np.int64),  # the mode of the policy by which the request goes
             ("excess_pages", np.int64),  # exact pages: freed that were not part of them; below 0: left behind
+        ],
+    )
+)
+# A memory policy of a thread (kernel: struct mempolicy, and il_prev of its task).
+mempolicy_t = np.dtype(
+    (
+        Record,
+        [
+            ("mode", np.int64),
+            ("nodes", np.int64, (NR_NODES_MAX,)),  # is the node in it?
+            ("previous", np.int64),  # whose turn it was last
+            ("policy_zone", np.int64),
+            ("zoneref", np.int64, (NR_NODES_MAX * MAX_NR_ZONES,)),  # of one that binds, by `node_zone`, as `node_t`'s
         ],
     )
 )
@@ -241,29 +259,6 @@ class Params(NamedTuple):
 
 params_t = np.dtype((Record, [(name, np.int64) for name in Params._fields]))
 
-# What was done, for the price list; the caller sets it to zero.
-work_t = np.dtype(
-    (
-        Record,
-        [
-            ("splits", np.int64),
-            ("merges", np.int64),
-            ("blocks_moved", np.int64),
-            ("frames_scanned", np.int64),
-            ("lines_hot", np.int64),  # struct pages touched, by where their cache line was
-            ("lines_other", np.int64),
-            ("lines_sequential", np.int64),
-            ("lines_memory", np.int64),
-            ("lines_shared", np.int64),  # lines of a zone that another CPU has read (see mm.zone_lines)
-            ("watermark_checks", np.int64),  # zones whose marks were compared
-            ("pages_checked", np.int64),
-            ("tails_walked", np.int64),  # pages behind the first of a block (see mm.tail_pages)
-            ("bytes_zeroed", np.int64),
-            ("pages_freed", np.int64),  # one by one, as parts of one request
-        ],
-    )
-)
-
 
 class Machine(NamedTuple):
     """The whole state that `mm` decides on: arrays of records or of plain numbers, and where policies come from."""
@@ -280,6 +275,7 @@ class Machine(NamedTuple):
     work: NDArray[np.void]
     events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
     policies: Policies | None = None  # files in place of the package's policies (see mm.kernels)
+    mempolicies: NDArray[np.void] = np.zeros(1, mempolicy_t)  # the first is no policy (see mm.mempolicy)
     holders: NDArray[np.void] | None = None  # of each page, where pages can move (see mm.rmap)
 
 

@@ -16,6 +16,7 @@ from kmsim.config import (
     inquiry,
     machine,
     memory_map,
+    memory_policy,
     node_layout,
     phases,
     requests,
@@ -67,6 +68,7 @@ SECTIONS: dict[str, list[type[Model]]] = {
     "costs.*": [costs.Price, costs.Count],
     "workload": [workload.WorkloadConfig],
     "workload.threads[]": [workload.ThreadConfig],
+    "workload.threads[].memory_policy": [memory_policy.MemoryPolicyConfig],
     "workload.threads[].think, lifetime": [
         distributions.Constant,
         distributions.Exponential,

@@ -11,7 +11,8 @@ from kmsim.mm.mm_init import (
     arch_zones,
     find_zone_movable_pfns_for_nodes,
 )
-from kmsim.mm.mmzone import Machine, pcps_of_zone, populated_zones
+from kmsim.mm.mmzone import Machine, pcps_of_zone
+from kmsim.mm.zone_names import populated_zones
 
 from .machines import boot_of
 
@@ -61,6 +62,14 @@ def test_a_node_has_the_zones_that_reach_into_its_memory() -> None:
     assert (dma32, normal) == ((131072, FOUR_GIB), (FOUR_GIB, FOUR_GIB + 65536))
     assert dma.start == dma.end
     assert movable.start == movable.end
+
+
+def test_a_board_whose_dma_ends_at_1_gib_has_dma32_up_to_4() -> None:
+    """As Linux says it at boot on a Raspberry Pi 4 of 8 GiB: DMA to 0x3fffffff, DMA32 to 0xffffffff, then Normal."""
+    gib = 1 << 18  # in pages of 4 KiB
+    zones = arch_zones("arm64", 12, [PfnRange(0, 8 * gib)], dma_limit=1 << 30)
+    assert zones == [(0, gib), (gib, 4 * gib), (4 * gib, 8 * gib), (8 * gib, 8 * gib)]
+    assert arch_zones("arm64", 12, [PfnRange(0, 8 * gib)])[:2] == [(0, 4 * gib), (4 * gib, 4 * gib)]
 
 
 def test_nodes_without_memory_or_without_cpus_boot() -> None:

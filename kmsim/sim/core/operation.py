@@ -28,6 +28,7 @@ def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     task = s.tasks[run.task]
     now = s.state[0].now
     run.start_ps = now
+    s.m.contexts[ac].mempolicy = task.mempolicy
     due_at = first_due_at(s, run.task)
     if due_at <= now and due_at <= task.next_at:
         run.from_stream = 0

@@ -21,7 +21,7 @@ from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import MachineConfig
 from kmsim.config.memory_map import MemoryRange
 from kmsim.config.movable import core_pages
-from kmsim.config.node_layout import FIRMWARE_HOLES_MAX, cpus_text, node_ranges
+from kmsim.config.node_layout import FIRMWARE_HOLES_MAX, node_ranges, numbers_text
 from kmsim.config.state import Aged, BuddyInfo, Recorded
 from kmsim.jit_policies import Policies
 from kmsim.mm.memblock import Boot, boot_machine, recount
@@ -96,6 +96,7 @@ def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:
         nodes=tuple(_boot_nodes(config)),
         distances=config.distances or (),
         movable=MovableShare(*cores),
+        dma_limit=config.dma_limit or 0,
     )
 
 
@@ -191,7 +192,7 @@ def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Mach
 def _node_pairs(config: MachineConfig, m: Machine) -> Iterator[tuple[str, object, object]]:
     """What a config with nodes says of each, and what the recording says."""
     for n, node in enumerate(config.nodes or ()):
-        yield f"node {n} with CPUs", cpus_text(node.cpus), cpus_text(np.flatnonzero(m.cpus["node"] == n).tolist())
+        yield f"node {n} with CPUs", numbers_text(node.cpus), numbers_text(np.flatnonzero(m.cpus["node"] == n).tolist())
         if config.distances is not None:
             yield f"node {n} at distances", list(config.distances[n]), m.nodes["distance"][n, : len(m.nodes)].tolist()
 
