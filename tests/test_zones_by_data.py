@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "kmsim"
 
-LAID_OUT_IN = ("mm/mmzone.py", "mm/memblock.py")  # where the types of a node's zones are
+LAID_OUT_IN = ("mm/mmzone.py", "mm/mm_init.py")  # where the types of a node's zones are
 
 
 def problems(source: str, *, lays_out: bool = False) -> Iterator[str]:

@@ -151,7 +151,10 @@ def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
     largest = None if is_vague(machine) else noun.page_size << noun.max_page_order
     memory = None if machine.broken & {"memory", "memory_map", "reserved"} else noun.managed_bytes
     caches = None if is_vague(machine) or "caches" in machine.broken else _cache_names(noun)
-    return Bounds(machine.sound("cpus"), noun.page_size, machine.sound("max_page_order"), largest, memory, caches)
+    nodes = None if machine.broken & {"nodes", "memory_map"} else tuple(bool(node.memory) for node in noun.nodes or ())
+    return Bounds(
+        machine.sound("cpus"), noun.page_size, machine.sound("max_page_order"), largest, memory, caches, nodes
+    )
 
 
 def _cache_names(machine: MachineConfig) -> dict[str, bool]:

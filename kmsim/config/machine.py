@@ -2,7 +2,7 @@
 
 Everything that can be derived is derived here, so that a resolved machine has no open key: the
 largest order from the page size, the memory map from the memory, the boot's reservations from both.
-Leaves out: NUMA (one node), memory hot-plug, the initial state (``state``).
+Leaves out: the layout of NUMA nodes (``node_layout``), memory hot-plug, the initial state (``state``).
 """
 
 import re
@@ -20,6 +20,7 @@ from kmsim.config.memory_map import (
     Arch,
     BootShape,
     MemoryRange,
+    NodeShare,
     Ranges,
     ReservedRange,
     ZoneEnds,
@@ -29,6 +30,18 @@ from kmsim.config.memory_map import (
     default_zone_ends,
     managed_bytes,
     overlap_bytes,
+)
+from kmsim.config.movable import Core
+from kmsim.config.node_layout import (
+    CPUS_MAX,
+    FIRMWARE_HOLES_MAX,
+    MEMORY_MIN,
+    Distances,
+    Nodes,
+    default_distances,
+    distances_findings,
+    node_ranges,
+    nodes_findings,
 )
 from kmsim.config.quantities import (
     Bool,
@@ -50,6 +63,7 @@ from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
 from kmsim.mm.getorder import ilog2
 from kmsim.mm.kernels import KERNELS, NEWEST, NEWEST_RELEASE
+from kmsim.mm.mmzone import NR_NODES_MAX
 from kmsim.mm.slab_geometry import MINALIGN, SlabBuild
 from kmsim.mm.slab_kernels import slab_kernel_of
 from kmsim.units import TIME_UNITS, format_size
@@ -57,13 +71,12 @@ from kmsim.units import TIME_UNITS, format_size
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
 PAGE_ALLOC_COSTLY_ORDER = 3
 ZONES_KIB_MIN = 4 * KIB  # assumed: with less, no kernel starts its first process
-FIRMWARE_HOLES_MAX = 2 * MIB
 RANGES_MAX = 256
 CACHES_MAX = 256
 BATCH_MAX = 1 << 16  # assumed: 256 MiB at once, in 4 KiB pages
 HIGH_MAX = (1 << 31) - 1  # the kernel keeps it as int
 _ORDER_NEEDS = ("arch", "page_size", "thp")
-_MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "memory_map", "reserved", "sysctl")
+_MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "nodes", "memory_map", "reserved", "sysctl")
 _RELEASE = re.compile(r"[1-9][0-9]{0,2}(\.(0|[1-9][0-9]{0,3})){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
 
 
@@ -166,8 +179,12 @@ class MachineConfig(Model):
             got["page_size"], got["max_page_order"], huge=got["hugetlb"] or got["thp"].built_in
         )
     )
-    cpus: Annotated[int, count(1, 256)]
-    memory: Annotated[int, size(64 * MIB, 1024 * GIB)]
+    cpus: Annotated[int, count(1, CPUS_MAX)]
+    memory: Annotated[int, size(MEMORY_MIN, 1024 * GIB)]
+    nodes: Annotated[Nodes, Field(max_length=NR_NODES_MAX), some_items] | None = None
+    distances: Distances | None = Field(default_factory=lambda got: default_distances(got["nodes"]))
+    kernelcore: Core | None = None
+    movablecore: Core | None = None
     memory_map: Annotated[Ranges, Field(max_length=RANGES_MAX), some_items] = Field(
         default_factory=lambda got: default_memory_map(got["arch"], got["memory"], got["page_size"])
     )
@@ -249,7 +266,7 @@ class MachineConfig(Model):
         if not self.thp.built_in and self.thp.enabled != "never":
             yield finding(("thp", "enabled"), "thp_built_in")
         yield from (found._replace(needs=("page_size",)) for found in self._zone_end_findings())
-        ranges = list(self._map_findings())
+        ranges = list(self._node_findings()) or list(self._map_findings())
         if not ranges and not orders:
             ranges = list(self._size_findings())
         yield from (found._replace(needs=_MEMORY_NEEDS) for found in ranges)
@@ -281,6 +298,18 @@ class MachineConfig(Model):
             yield finding(at, "order_section", needs=_ORDER_NEEDS, limit=limit, section=section)
         elif self.thp.built_in and order < self.pmd_order:
             yield finding(("max_page_order",), "order_pmd", needs=_ORDER_NEEDS, limit=self.pmd_order)
+
+    def _node_findings(self) -> Iterator[Finding]:
+        if self.distances is not None:
+            yield from distances_findings(self.distances, self.nodes)
+        if self.nodes is not None:
+            yield from nodes_findings(
+                self.nodes,
+                cpus=self.cpus,
+                memory=self.memory,
+                memory_map=self.memory_map,
+                page_size=self.page_size,
+            )
 
     def _map_findings(self) -> Iterator[Finding]:
         if self.memory % self.page_size:
@@ -338,4 +367,9 @@ class MachineConfig(Model):
 
 def _shape(got: dict[str, Any]) -> BootShape:
     section = 1 << section_bits(got["arch"], got["page_size"])
-    return BootShape(got["arch"], got["page_size"], section, got["cpus"], got["memory_map"])
+    memory_map, nodes = got["memory_map"], got["nodes"]
+    shares: tuple[NodeShare, ...] = ()
+    if nodes is not None:
+        ranges = node_ranges(nodes, memory_map) if memory_map else [()] * len(nodes)
+        shares = tuple(NodeShare(of_node, len(node.cpus)) for of_node, node in zip(ranges, nodes, strict=True))
+    return BootShape(got["arch"], got["page_size"], section, got["cpus"], memory_map, shares)

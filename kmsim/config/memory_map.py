@@ -4,14 +4,14 @@ Models the map as firmware hands it over (x86: a hole below 1 MiB and one from 2
 from 1 GiB on) and the boot's reservations: kernel image, struct pages, hash tables, per-CPU areas,
 bounce buffers. Sizes come from the recorded kernels (Linux 6.12, minimal configuration), whose
 ``present - managed`` the defaults meet within 1 % (x86-64) and 2 % (arm64, 64 KiB pages).
-Leaves out: memory hot-plug, NUMA, crash kernels, CMA.
+Leaves out: memory hot-plug, crash kernels, CMA.
 """
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from kmsim.config.quantities import Model, Name, size
-from kmsim.mm.memblock import ZONE_ENDS, PfnRange, subtract
+from kmsim.mm.mm_init import ZONE_ENDS, PfnRange, subtract
 from kmsim.units import SIZE_UNITS
 
 Arch = Literal["x86-64", "arm64"]
@@ -72,24 +72,32 @@ def default_memory_map(arch: Arch, memory: int, page_size: int, low_end: int = 2
     return tuple(MemoryRange.between(start, end) for start, end in spans if end > start)
 
 
+class NodeShare(NamedTuple):
+    """A node's part of the machine."""
+
+    memory_map: Ranges
+    cpus: int
+
+
 class BootShape(NamedTuple):
-    """What the size of the boot's reservations depends on."""
+    """What the size of the boot's reservations depends on; of one node, no `nodes` say as much."""
 
     arch: Arch
     page_size: int
     section_size: int
     cpus: int
     memory_map: Ranges
+    nodes: tuple[NodeShare, ...] = ()
 
 
 def struct_page_bytes(shape: BootShape) -> int:
-    """The array of struct page: one for each frame of every section that holds memory."""
-    sections, counted = 0, 0
-    for ram in shape.memory_map:
-        first = max(ram.start // shape.section_size, counted)
-        counted = max(-(-ram.end // shape.section_size), first)
-        sections += counted - first
-    return sections * (shape.section_size // shape.page_size) * STRUCT_PAGE_BYTES
+    """The struct pages of a section of memory, one for each frame."""
+    return shape.section_size // shape.page_size * STRUCT_PAGE_BYTES
+
+
+def _sections(ranges: Ranges, section_size: int) -> set[int]:
+    """The sections that hold memory, by number."""
+    return {n for ram in ranges for n in range(ram.start // section_size, -(-ram.end // section_size))}
 
 
 def hash_table_bytes(shape: BootShape) -> int:
@@ -107,9 +115,13 @@ def default_reserved(shape: BootShape) -> tuple[ReservedRange, ...]:
     image = _image_start(shape)
     taken += [(name, image + start, end - start) for name, start, end in _IMAGE[shape.arch]]
     if shape.memory_map[-1].end > 4 * GIB:
-        taken += _from_top(shape, "swiotlb", SWIOTLB_BYTES, 4 * GIB, [*taken, *_released(shape)])
-    for name, size_bytes in _dynamic(shape):
-        taken += _from_top(shape, name, size_bytes, shape.memory_map[-1].end, [*taken, *_released(shape)])
+        taken += _from_top(shape.memory_map, "swiotlb", SWIOTLB_BYTES, 4 * GIB, [*taken, *_released(shape)])
+    limit = shape.memory_map[-1].end
+    for name, size_bytes, ranges in _dynamic(shape):
+        near = _from_top(ranges, name, size_bytes, limit, [*taken, *_released(shape)])
+        taken += near
+        left = size_bytes - sum(piece[2] for piece in near)  # what a node has no room for, or no memory at all
+        taken += _from_top(shape.memory_map, name, left, limit, [*taken, *_released(shape)])
     taken.sort(key=lambda entry: entry[1])
     return tuple(ReservedRange.between(start, start + size, name=name) for name, start, size in taken)
 
@@ -153,27 +165,39 @@ _RELEASED: dict[str, tuple[tuple[str, int, int], ...]] = {
 }
 
 
-def _dynamic(shape: BootShape) -> Iterator[tuple[str, int]]:
-    """Names and sizes of what the boot allocates, each rounded up to pages."""
+def _dynamic(shape: BootShape) -> Iterator[tuple[str, int, Ranges]]:
+    """Names and sizes of what the boot allocates, each rounded up to pages, and the memory that it is taken from.
+
+    The struct pages of a node's sections and the per-CPU areas of its CPUs lie on it. With memory on several nodes,
+    hash tables are made by vmalloc when the boot is over (kernel: fixup_hashdist).
+    """
     per_cpu = max(256 * KIB, 13 * shape.page_size)  # assumed: fits the recorded kernels
-    sizes = {
-        "struct-pages": struct_page_bytes(shape),
-        "hash-tables": hash_table_bytes(shape),
-        "per-cpu": per_cpu * shape.cpus,
-    }
+    nodes = shape.nodes or (NodeShare(shape.memory_map, shape.cpus),)
+    sizes: list[tuple[str, int, Ranges]] = []
+    sections: set[int] = set()
+    for node in nodes:
+        first = _sections(node.memory_map, shape.section_size) - sections
+        sections |= first
+        sizes.append(("struct-pages", len(first) * struct_page_bytes(shape), node.memory_map))
+    if sum(bool(node.memory_map) for node in nodes) == 1:
+        sizes.append(("hash-tables", hash_table_bytes(shape), shape.memory_map))
+    sizes += [("per-cpu", per_cpu * node.cpus, node.memory_map) for node in nodes]
     if shape.arch == "arm64":  # the linear map is made of pages (rodata=full): 8 bytes for each
-        sizes["page-tables"] = sum(ram.size for ram in shape.memory_map) // shape.page_size * 8
-        sizes["boot"] = 18 * shape.page_size
-    for name, size_bytes in sizes.items():
-        yield name, -(-size_bytes // shape.page_size) * shape.page_size
+        total_bytes = sum(ram.size for ram in shape.memory_map)
+        sizes.append(("page-tables", total_bytes // shape.page_size * 8, shape.memory_map))
+        sizes.append(("boot", 18 * shape.page_size, shape.memory_map))
+    for name, size_bytes, ranges in sizes:
+        yield name, -(-size_bytes // shape.page_size) * shape.page_size, ranges
 
 
 def _from_top(
-    shape: BootShape, name: str, wanted: int, limit: int, taken: list[tuple[str, int, int]]
+    ranges: Ranges, name: str, wanted: int, limit: int, taken: list[tuple[str, int, int]]
 ) -> list[tuple[str, int, int]]:
     """Free memory below ``limit``, highest first, as the boot's allocator finds it (kernel: memblock)."""
     found: list[tuple[str, int, int]] = []
-    for ram in reversed(shape.memory_map):
+    if not wanted:
+        return found
+    for ram in reversed(ranges):
         top = min(ram.end, limit)
         above = sorted((entry for entry in taken if entry[1] < top), key=lambda entry: -entry[1])
         for _, start, size_bytes in [*above, ("", 0, ram.start)]:

@@ -26,6 +26,7 @@ class Bounds(NamedTuple):
     """The limits that a machine sets; None where a key is broken. `memory` and `largest_block` are bytes.
 
     `caches` has the names of all caches that there can be, and whether objects of theirs have a constructor.
+    `node_memory` says which nodes have memory; it is empty where the kernel is built without NUMA.
     """
 
     cpus: int | None
@@ -34,6 +35,7 @@ class Bounds(NamedTuple):
     largest_block: int | None = None
     memory: int | None = None
     caches: dict[str, bool] | None = None
+    node_memory: tuple[bool, ...] | None = None
 
 
 class RequestConfig(WithOptions):

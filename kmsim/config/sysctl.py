@@ -33,6 +33,14 @@ def four(value: Any) -> Any:
     return value
 
 
+def _no_zone_reclaim(value: Any) -> int:
+    if type(value) is not int:
+        raise refused("type_int")
+    if value != 0:
+        raise refused("zone_reclaim")
+    return value
+
+
 MinFree = Annotated[
     int | Literal["auto"],
     BeforeValidator(count_or_auto(KIB_MIN, RATIO_MAX)),
@@ -43,6 +51,7 @@ HighFraction = Annotated[
     BeforeValidator(_high_fraction),
     WithJsonSchema({"anyOf": [{"const": 0}, {"type": "integer", "minimum": HIGH_FRACTION_MIN}]}),
 ]
+ZoneReclaim = Annotated[int, BeforeValidator(_no_zone_reclaim), WithJsonSchema({"const": 0})]
 Ratio = Annotated[int, count(0, RATIO_MAX)]
 
 
@@ -54,3 +63,4 @@ class SysctlConfig(Model):
     watermark_boost_factor: Annotated[int, count(0, RATIO_MAX)] = 15000
     lowmem_reserve_ratio: Annotated[tuple[Ratio, ...], BeforeValidator(four)] = (256, 256, 32, 0)
     percpu_pagelist_high_fraction: HighFraction = 0
+    zone_reclaim_mode: ZoneReclaim = 0

@@ -1,12 +1,15 @@
 """Keys that a user may write about a machine, translated into those of the models.
 
 ``MAX_ORDER`` is translated by the meaning it had in the kernel release that ``written_for`` names; a
-release that YAML reads as a number is text again; memory that only its map gives is added up; a kernel release
-brings its policies.
+release that YAML reads as a number is text again; memory that only its map gives is added up, and so are the CPUs and
+the memory of its nodes; a kernel release brings its policies.
 """
 
+from pydantic_core import PydanticCustomError
+
 from kmsim.config.memory_map import MIB
-from kmsim.config.node import Node, Problems, described, scalar
+from kmsim.config.node import Node, Problems, described, scalar, sequence
+from kmsim.config.node_layout import CPUS_MAX, MEMORY_MIN, cpu_list
 from kmsim.config.releases import noted, series_of, with_policies
 from kmsim.units import format_size, parse_size
 
@@ -16,7 +19,7 @@ RELEASE_KEYS = ("kernel_release", "policies_of", "written_for")
 def translated(machine: Node, problems: Problems) -> Node:
     """The machine in the models' keys alone."""
     named = _releases_as_written(machine)
-    return with_policies(_memory_from_map(_translate_max_order(named, problems)), problems)
+    return with_policies(_memory_from_map(_from_nodes(_translate_max_order(named, problems))), problems)
 
 
 def _releases_as_written(node: Node) -> Node:
@@ -26,6 +29,46 @@ def _releases_as_written(node: Node) -> Node:
         if release is not None and type(release.value) in (int, float):
             node = node.with_keys(**{key: scalar(release.text, release.place)})
     return node
+
+
+def _from_nodes(node: Node) -> Node:
+    """The machine with what its nodes say filled in: its map from theirs, its CPUs up to the last of theirs, all of
+    their memory.
+
+    A node that is wrong counts for nothing: what is wrong with it is said where it stands.
+    """
+    nodes = node.keys.get("nodes")
+    if nodes is None or not nodes.items:
+        return node
+    ranges = [ram for one in nodes.items if "memory_map" in one.keys for ram in one.keys["memory_map"].items]
+    if ranges and "memory_map" not in node.keys:
+        node = node.with_keys(memory_map=sequence(ranges, nodes.place))
+    if "cpus" not in node.keys:
+        last = max((cpu for one in nodes.items for cpu in _cpus(one)), default=0)
+        node = node.with_keys(cpus=scalar(min(last + 1, CPUS_MAX), nodes.place))
+    if "memory" not in node.keys:
+        total = sum(_memory_of(one) for one in nodes.items)
+        node = node.with_keys(memory=scalar(format_size(max(total, MEMORY_MIN)), nodes.place))
+    return node
+
+
+def _cpus(node: Node) -> list[int]:
+    """A node's CPUs, as far as they are numbers."""
+    try:
+        return [cpu for cpu in cpu_list(node.keys["cpus"].python()) if type(cpu) is int]
+    except (KeyError, PydanticCustomError):
+        return []
+
+
+def _memory_of(node: Node) -> int:
+    """A node's memory as it says itself, or as its map does."""
+    try:
+        if "memory" in node.keys:
+            return parse_size(str(node.keys["memory"].value))
+        sizes = (parse_size(str(ram.keys["size"].value)) for ram in node.keys["memory_map"].items)
+        return -(-sum(sizes) // MIB) * MIB
+    except (KeyError, ValueError):
+        return 0
 
 
 def _memory_from_map(node: Node) -> Node:

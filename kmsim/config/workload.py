@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from kmsim.config.arrivals import Arrivals
 from kmsim.config.distributions import Constant, Distribution, Immortal, Lifetime
+from kmsim.config.memory_policy import MemoryPolicyConfig
 from kmsim.config.phases import OPERATIONS_MAX, Free, PhaseConfig, Requests
 from kmsim.config.quantities import (
     Bool,
@@ -117,6 +118,7 @@ class ThreadConfig(SourceConfig):
     per_cpu: Annotated[int, count(1, PER_CPU_MAX)] = 1
     pinned: Bool = True
     remote_frees: Annotated[float, number(low=0, high=1)] = 0.0
+    memory_policy: MemoryPolicyConfig | None = None
     start: Time = 0
     arrivals: Arrivals | None = None
     think: Distribution | None = Field(
@@ -156,9 +158,22 @@ class ThreadConfig(SourceConfig):
             yield finding(("remote_frees",), "left_out", key="lifetime")
         elif self.remote_frees and len(set(self.cpus)) < 2:
             yield finding(("remote_frees",), "remote_frees", needs=("cpus",))
+        if self.memory_policy is not None:
+            for found in self.memory_policy.findings():
+                yield found._replace(loc=("memory_policy", *found.loc))
+            for where, request in self.all_requests:
+                if request.api in ("vmalloc", "kvmalloc"):
+                    yield finding((*where, "api"), "policy_api", needs=("memory_policy",))
         for n, phase in enumerate(self.phases):
             for found in (*phase.findings(), *self._phase_findings(n, phase)):
                 yield found._replace(loc=("phases", n, *found.loc))
+
+    def machine_findings(self, bounds: Bounds) -> Iterator[Finding]:
+        """What the machine cannot give to these threads."""
+        yield from super().machine_findings(bounds)
+        if self.memory_policy is not None and not any(self.memory_policy.findings()):
+            for found in self.memory_policy.machine_findings(bounds.node_memory):
+                yield found._replace(loc=("memory_policy", *found.loc))
 
     def _phase_findings(self, n: int, phase: PhaseConfig) -> Iterator[Finding]:
         """What is wrong between a phase and its thread or the phase before."""

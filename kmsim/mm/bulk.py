@@ -13,9 +13,10 @@ from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
 from kmsim.mm.locks import zone_lock
+from kmsim.mm.mempolicy import MPOL_DEFAULT
 from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.numastat import zone_statistics
-from kmsim.mm.page_alloc import PAGES_DONE, REFILL, alloc_begin, free_begin, resume
+from kmsim.mm.page_alloc import PAGES_DONE, REFILL, alloc_node_begin, free_begin, resume
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, pcp_trylock, rmqueue_bulk
 from kmsim.mm.prep_new_page import RUNG_BULK, is_to_be_zeroed
@@ -57,6 +58,7 @@ def bulk_zone(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> ZoneIdx:
     highest_zoneidx = gfp_zone(gfp)
     preferred_zoneref = first_zoneref(m, numa_node_id(m, m.contexts[ac].cpu), gfp, highest_zoneidx)
     m.contexts[ac].preferred_zoneref = preferred_zoneref
+    m.contexts[ac].policy_used = MPOL_DEFAULT
     zoneref = preferred_zoneref
     zone = int(m.zonerefs[zoneref].zone)
     while zone != NO_ZONE and not is_remote(m, zone, preferred_zoneref):
@@ -107,7 +109,7 @@ def bulk_done(m: Machine, ac: ContextIdx) -> int:
 @core
 def bulk_single(m: Machine, ac: ContextIdx, gfp: Gfp) -> int:
     """Fall back to one page, by the way that all other requests go."""
-    wanted = alloc_begin(m, ac, gfp, 0)
+    wanted = alloc_node_begin(m, ac, gfp, 0, numa_node_id(m, m.contexts[ac].cpu))
     return wanted if wanted else bulk_collect_single(m, ac)
 
 

@@ -11,6 +11,8 @@ All but the first are misses. The first pages of blocks of order k are 2^k lines
 cache's sets: in a request of that order each miss counts as 2^k misses. Every touch refreshes the line's age (least
 recently used goes first) and takes it away from other CPUs, as a write does.
 
+On a machine of several nodes, how far the line comes is counted, too (`mm.remote_lines`).
+
 Leaves out: levels of cache, sharing of lines that are only read, what else depends on sets, other data that
 competes for the cache, pages of the memory itself. List heads are lines of the zone or of the pcp,
 whose lock's price covers them. While memory is being set up `cache_lines` is NO_CACHES: no touch is
@@ -24,6 +26,7 @@ from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, Order, Pfn
 from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
+from kmsim.mm.remote_lines import count_from_cpu, count_from_memory, count_prefetched
 
 SET_BITS = 10  # a cache of 2^10 sets (assumed: a server CPU's second-level cache, 1.25 MiB in 20 ways)
 
@@ -85,8 +88,10 @@ def touch_tails(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     else:
         if is_elsewhere(m, last):
             m.work[0].lines_other += nr_others
+            count_from_cpu(m, cpu, last_toucher(int(m.pages[last].toucher)), nr_others)
         else:
             m.work[0].lines_sequential += nr_others
+            count_prefetched(m, cpu, last, nr_others)
             m.cpus[cpu].last_pfn = last
         m.cpus[cpu].nr_misses += nr_others
     stamp(m, cpu, last)
@@ -128,11 +133,14 @@ def miss(m: Machine, ac: ContextIdx, cpu: CpuIdx, pfn: Pfn) -> None:
         return
     if is_elsewhere(m, pfn):
         m.work[0].lines_other += 1
+        count_from_cpu(m, cpu, last_toucher(int(m.pages[pfn].toucher)), 1)
     else:
         if abs(pfn - m.cpus[cpu].last_pfn) == 1:
             m.work[0].lines_sequential += 1
+            count_prefetched(m, cpu, pfn, 1)
         else:
             m.work[0].lines_memory += 1
+            count_from_memory(m, cpu, pfn)
         m.cpus[cpu].last_pfn = pfn
     m.cpus[cpu].nr_misses += 1 << min(int(m.contexts[ac].order), SET_BITS)
     stamp(m, cpu, pfn)

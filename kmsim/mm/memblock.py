@@ -1,11 +1,10 @@
-"""The boot: zones over the machine's RAM, and all that is not reserved given to the buddy allocator.
+"""The boot: zones over each node's RAM, and all that is not reserved given to the buddy allocator.
 
 Follows memblock_free_all: free ranges in ascending order, each cut into the largest aligned blocks,
-each put at the tail of its list (kernel: mm/memblock.c, mm/mm_init.c, arch/*/mm/init.c). x86-64
-has DMA (16 MiB), DMA32 (4 GiB) and Normal; arm64 has DMA up to 4 GiB and then Normal. The watermarks
-are computed before the boot gives its last pages back (initrd, init sections: `released`); sysctls are
-written when it is over. Leaves out
-what else the boot allocates and frees on the way: `reserved` says what of it stays.
+each put at the tail of its list (kernel: mm/memblock.c). The zonelists are built, and per-CPU lists sized, when
+all CPUs are on their nodes. The watermarks are computed before the boot gives its last pages back (initrd, init
+sections: `released`); sysctls are written when it is over. Leaves out what else the boot allocates and frees on the
+way: `reserved` says what of it stays.
 """
 
 from collections.abc import Sequence
@@ -14,35 +13,34 @@ from typing import NamedTuple
 from kmsim.jit import entry
 from kmsim.jit_policies import Policies
 from kmsim.mm.buddy import split_large_buddy
-from kmsim.mm.indices import NodeIdx
+from kmsim.mm.indices import NodeIdx, ZoneType
 from kmsim.mm.lru import refresh_node_stat_thresholds
-from kmsim.mm.mmzone import MAX_NR_ZONES, NO_CACHES, Machine, new_machine, zones_of_node
+from kmsim.mm.mm_init import (
+    ZONE_ENDS,
+    BootNode,
+    MovableShare,
+    PfnRange,
+    arch_zones,
+    find_zone_movable_pfns_for_nodes,
+    overlap,
+    subtract,
+    zone_spans,
+)
+from kmsim.mm.mmzone import NO_CACHES, Machine, new_machine, zones_of_node
 from kmsim.mm.params import Params
 from kmsim.mm.recount import validate
 from kmsim.mm.rmap import machine_with_holders
 from kmsim.mm.zone_setup import Sysctl, has_few_pageblocks, init_watermarks, set_cacheinfo, write_sysctl
 from kmsim.mm.zonelist import build_all_zonelists, page_zone
 
-BOOT_NODE = 0  # the only one so far
-
-# The physical address at which a zone type ends, by architecture; MAX_NR_ZONES entries.
-ZONE_ENDS = {
-    "x86-64": (16 << 20, 4 << 30, 1 << 52, 1 << 52),
-    "arm64": (4 << 30, 4 << 30, 1 << 52, 1 << 52),
-}
-
-
-class PfnRange(NamedTuple):
-    """Page frames `start` to `end`, the latter not included."""
-
-    start: int
-    end: int
-
 
 class Boot(NamedTuple):
     """What a kernel finds and how it was built; ranges are sorted and do not overlap.
 
-    Of `params` the boot finds `nr_frames` and `mobility_disabled` itself.
+    Of `params` the boot finds `nr_frames` and `mobility_disabled` itself. `nodes` divide `ram` and the CPUs; without
+    them, the first node has all. `distances` is from each node to each; without it, nodes are as far apart as those of
+    which firmware says nothing. `zone_ends` are the addresses at which zone types end; without them,
+    those of the architecture.
     """
 
     arch: str
@@ -56,60 +54,59 @@ class Boot(NamedTuple):
     zone_ends: tuple[int, ...] = ()  # physical addresses, by zone type; none: the architecture's
     policies: Policies | None = None
     reclaims: bool = False  # with LRU lists
+    nodes: tuple[BootNode, ...] = ()
+    distances: tuple[tuple[int, ...], ...] = ()
+    movable: MovableShare = MovableShare()
 
 
-def subtract(ranges: tuple[PfnRange, ...], holes: tuple[PfnRange, ...]) -> list[PfnRange]:
-    """The parts of `ranges` that no hole covers."""
-    left = []
-    for piece in ranges:
-        start = piece.start
-        for hole in holes:
-            if hole.end > start and hole.start < piece.end:
-                if hole.start > start:
-                    left.append(PfnRange(start, hole.start))
-                start = max(start, hole.end)
-        if start < piece.end:
-            left.append(PfnRange(start, piece.end))
-    return left
+def nodes_of(boot: Boot) -> tuple[BootNode, ...]:
+    """The nodes of a machine, each of `nr_nodes`."""
+    if boot.nodes:
+        assert len(boot.nodes) == boot.params.nr_nodes
+        return boot.nodes
+    whole = BootNode(boot.ram, tuple(range(boot.params.nr_cpus)))
+    return (whole, *[BootNode((), ())] * (boot.params.nr_nodes - 1))
 
 
-def overlap(ranges: Sequence[PfnRange], start: int, end: int) -> int:
-    """How many page frames of `ranges` lie between `start` and `end`."""
-    return sum(max(0, min(piece.end, end) - max(piece.start, start)) for piece in ranges)
+def zone_bounds(boot: Boot) -> list[list[PfnRange]]:
+    """What the zones of each node span, by type (kernel: free_area_init)."""
+    nodes = nodes_of(boot)
+    zones = arch_zones(boot.zone_ends or ZONE_ENDS[boot.arch], boot.params.page_shift, boot.ram)
+    largest = 1 << boot.params.max_page_order
+    movable_pfns = find_zone_movable_pfns_for_nodes(zones, nodes, boot.movable, largest)
+    return [zone_spans(zones, *of_node) for of_node in zip(nodes, movable_pfns, strict=True)]
 
 
-def zone_bounds(boot: Boot) -> list[PfnRange]:
-    """What each zone type spans on this machine (kernel: zone_spanned_pages_in_node)."""
-    first, last = boot.ram[0].start, boot.ram[-1].end
-    bounds = []
-    low = 0
-    for end_address in boot.zone_ends or ZONE_ENDS[boot.arch]:
-        high = end_address >> boot.params.page_shift
-        bounds.append(PfnRange(min(max(first, low), high), min(max(last, low), high)))
-        low = high
-    return bounds
+def populated_types(boot: Boot) -> list[tuple[NodeIdx, ZoneType]]:
+    """The nodes and types of the zones that have memory."""
+    return [
+        (n, zone_type)
+        for n, (node, bounds) in enumerate(zip(nodes_of(boot), zone_bounds(boot), strict=True))
+        for zone_type, span in enumerate(bounds)
+        if overlap(node.ram, span.start, span.end)
+    ]
 
 
 def boot_machine(boot: Boot) -> Machine:
     """A machine as it is when the kernel has started: all free memory in the largest blocks, caches cold."""
-    bounds = zone_bounds(boot)
-    present_pages = [overlap(boot.ram, span.start, span.end) for span in bounds]
     params = boot.params._replace(
         nr_frames=boot.ram[-1].end,
-        mobility_disabled=has_few_pageblocks(sum(present_pages), boot.params.pageblock_order),
+        mobility_disabled=has_few_pageblocks(
+            sum(piece.end - piece.start for piece in boot.ram), boot.params.pageblock_order
+        ),
     )
     m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies, reclaims=boot.reclaims)
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
     outside = subtract(boot.released, boot.ram)
     late = subtract(boot.released, tuple(sorted((*boot.reserved, *outside))))
-    lay_out_node(m, BOOT_NODE, bounds, boot.ram, early)
+    _lay_out_nodes(m, boot, early)
     build_all_zonelists(m)
     for piece in early:
         free_range(m, piece.start, piece.end)
     min_free_kbytes = init_watermarks(m, thp_enabled=boot.thp_enabled)
     set_cacheinfo(m, boot.cache_slice_bytes)
-    for zone, span in zip(zones_of_node(m, BOOT_NODE), bounds, strict=True):
-        zone.managed_pages += overlap(late, span.start, span.end)
+    for zone in m.zones:
+        zone.managed_pages += overlap(late, int(zone.start_pfn), int(zone.end_pfn))
     for piece in late:
         free_range(m, piece.start, piece.end)
     write_sysctl(m, boot.sysctl, min_free_kbytes)
@@ -119,6 +116,15 @@ def boot_machine(boot: Boot) -> Machine:
         refresh_node_stat_thresholds(m)
         return machine_with_holders(m)
     return m
+
+
+def _lay_out_nodes(m: Machine, boot: Boot, managed: Sequence[PfnRange]) -> None:
+    """Give each node its zones and its CPUs, and say how far away the others are."""
+    for n, (node, bounds) in enumerate(zip(nodes_of(boot), zone_bounds(boot), strict=True)):
+        lay_out_node(m, n, bounds, node.ram, managed)
+        m.cpus["node"][list(node.cpus)] = n
+    if boot.distances:
+        m.nodes["distance"][:, : len(m.nodes)] = boot.distances
 
 
 def lay_out_node(
@@ -153,6 +159,3 @@ def free_range(m: Machine, start: int, end: int) -> None:
 def recount(m: Machine) -> None:
     """`mm.recount.validate` for Python callers."""
     validate(m)
-
-
-assert all(len(ends) == MAX_NR_ZONES for ends in ZONE_ENDS.values())

@@ -33,6 +33,7 @@ from kmsim.jit_policies import Policies
 from kmsim.mm.indices import CpuIdx, NodeIdx, PcpIdx, ZoneIdx, ZoneType
 from kmsim.mm.lru_records import NO_LRU, NR_ZONE_TYPES, Lru, new_lru, nr_lru_heads
 from kmsim.mm.params import Params, params_t
+from kmsim.mm.work import work_t
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = NR_ZONE_TYPES
@@ -136,6 +137,8 @@ zone_t = np.dtype(
             ("vm_numa_event", np.int64, (NR_VM_NUMA_EVENT_ITEMS,)),  # of all CPUs
             ("count_version", np.int64),  # of the lines that CPUs read without the lock (see mm.zone_lines)
             ("lists_version", np.int64),
+            ("count_node", np.int64),  # of the CPU that has had the line last
+            ("lists_node", np.int64),
         ],
     )
 )
@@ -209,32 +212,23 @@ context_t = np.dtype(
             ("exact_next", np.int64),  # of an exact request: the next page to be given back, and the end
             ("exact_end", np.int64),
             ("exact_first", np.int64),  # the page that it keeps from, while its tail goes to the per-CPU lists
+            ("mempolicy", np.int64),  # its thread's, in `mempolicies`
+            ("policy_used", np.int64),  # the mode of the policy by which the request goes
             ("excess_pages", np.int64),  # exact pages: freed that were not part of them; below 0: left behind
             ("pf_memalloc", np.int64),  # not 0: a request of a task that reclaims (kernel: PF_MEMALLOC)
         ],
     )
 )
-
-
-# What was done, for the price list; the caller sets it to zero.
-work_t = np.dtype(
+# A memory policy of a thread (kernel: struct mempolicy, and il_prev of its task).
+mempolicy_t = np.dtype(
     (
         Record,
         [
-            ("splits", np.int64),
-            ("merges", np.int64),
-            ("blocks_moved", np.int64),
-            ("frames_scanned", np.int64),
-            ("lines_hot", np.int64),  # struct pages touched, by where their cache line was
-            ("lines_other", np.int64),
-            ("lines_sequential", np.int64),
-            ("lines_memory", np.int64),
-            ("lines_shared", np.int64),  # lines of a zone that another CPU has read (see mm.zone_lines)
-            ("watermark_checks", np.int64),  # zones whose marks were compared
-            ("pages_checked", np.int64),
-            ("tails_walked", np.int64),  # pages behind the first of a block (see mm.tail_pages)
-            ("bytes_zeroed", np.int64),
-            ("pages_freed", np.int64),  # one by one, as parts of one request
+            ("mode", np.int64),
+            ("nodes", np.int64, (NR_NODES_MAX,)),  # is the node in it?
+            ("previous", np.int64),  # whose turn it was last
+            ("policy_zone", np.int64),
+            ("zoneref", np.int64, (NR_NODES_MAX * MAX_NR_ZONES,)),  # of one that binds, by `node_zone`, as `node_t`'s
         ],
     )
 )
@@ -255,6 +249,7 @@ class Machine(NamedTuple):
     work: NDArray[np.void]
     events: NDArray[np.int64]  # vmstat event counters, indexed by mm.vmstat's constants
     policies: Policies | None = None  # files in place of the package's policies (see mm.kernels)
+    mempolicies: NDArray[np.void] = np.zeros(1, mempolicy_t)  # the first is no policy (see mm.mempolicy)
     # Each of these is None where it is not needed; then nothing that is marked as only with it is compiled.
     holders: NDArray[np.void] = cast(NDArray[np.void], None)  # of pages that can move or be reclaimed (see mm.rmap)
     lru: Lru = NO_LRU  # where pages can be reclaimed (see mm.lru_records)

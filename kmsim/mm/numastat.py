@@ -5,14 +5,15 @@ of the preferred zone, else a *miss* there and *foreign* at the preferred zone; 
 node of the CPU that asked, else *other*. The preferred zone is the first that the request could use, so a CPU on a node
 without memory has hits, but nothing local.
 
-The kernel counts per CPU and adds the counts up when somebody asks; here they are added up at once. Leaves out
-NUMA_INTERLEAVE_HIT, for which there must be a policy of interleaving. Invariant: hits and misses of all zones are the
-allocations.
+The kernel counts per CPU and adds the counts up when somebody asks; here they are added up at once. One that
+was interleaved and landed on the node whose turn it was is counted as such, too (`mm.mempolicy`). Invariant: hits and
+misses of all zones are the allocations.
 """
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx
-from kmsim.mm.mmzone import NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER, Machine
+from kmsim.mm.mempolicy import is_interleave_hit
+from kmsim.mm.mmzone import NUMA_FOREIGN, NUMA_HIT, NUMA_INTERLEAVE_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER, Machine
 from kmsim.mm.zonelist import numa_node_id
 
 
@@ -36,3 +37,5 @@ def count_numa_events(m: Machine, ac: ContextIdx, nr_account: int) -> None:
         preferred.vm_numa_event[NUMA_FOREIGN] += nr_account
     is_local = zone.node == numa_node_id(m, context.cpu)
     zone.vm_numa_event[NUMA_LOCAL if is_local else NUMA_OTHER] += nr_account
+    if is_interleave_hit(m, ac, zone.node):
+        zone.vm_numa_event[NUMA_INTERLEAVE_HIT] += nr_account

@@ -54,6 +54,7 @@ from kmsim.mm.gfp import (
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn, ZoneIdx, ZonerefIdx
 from kmsim.mm.locks import zone_lock
+from kmsim.mm.mempolicy import NUMA_NO_NODE, forget_policy, request_zoneref
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
@@ -110,7 +111,7 @@ from kmsim.mm.watermark import (
     zone_watermark_ok,
 )
 from kmsim.mm.zone_lines import read_count, read_lists, write_lists
-from kmsim.mm.zonelist import alloc_flags_nofragment, first_zoneref, leaves_node, next_zoneref, numa_node_id, page_zone
+from kmsim.mm.zonelist import alloc_flags_nofragment, leaves_node, next_zoneref, page_zone
 
 # What a context does next; PAGES_DONE: nothing.
 PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, AT_SLOW_PATH, PREP = range(8)  # PREP: see mm.page_request
@@ -118,16 +119,16 @@ PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, AT_SLOW_PATH, PREP = 
 
 @small
 def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
-    """Start an allocation near the CPU; what does it want? (kernel: __alloc_pages)
+    """Start an allocation near the CPU, or by its thread's policy; what does it want? (kernel: alloc_pages)
 
     When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
     """
-    return alloc_node_begin(m, ac, gfp, order, numa_node_id(m, m.contexts[ac].cpu))
+    return alloc_node_begin(m, ac, gfp, order, NUMA_NO_NODE)
 
 
 @small
 def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> int:
-    """The same, near a node (kernel: __alloc_pages_node)."""
+    """The same near a node, whatever the policy, if one is named (kernel: alloc_pages_node)."""
     return get_page_from_freelist(m, ac, set_out(m, ac, gfp, order, preferred_nid))
 
 
@@ -139,9 +140,8 @@ def set_out(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: N
     context.gfp = gfp
     context.order = order
     context.migratetype = gfp_migratetype(m, gfp)
-    highest_zoneidx = gfp_zone(gfp)
-    context.highest_zoneidx = highest_zoneidx
-    preferred_zoneref = first_zoneref(m, preferred_nid, gfp, highest_zoneidx)
+    context.highest_zoneidx = gfp_zone(gfp)
+    preferred_zoneref = request_zoneref(m, ac, gfp, preferred_nid)
     context.preferred_zoneref = preferred_zoneref
     context.attempt = RUNG_FAST
     context.alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM) | alloc_flags_nofragment(m, preferred_zoneref)
@@ -239,6 +239,8 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
         return False
     if gfp & GFP_KSWAPD_RECLAIM:
         wake_all_kswapds(m, ac)
+    if context.attempt == RUNG_RETRY:
+        forget_policy(m, ac, may_ignore_watermarks(m, ac))
     return True
 
 

@@ -7,17 +7,17 @@ that cannot reclaim leaves out the slow path: a request that wants it fails. Inv
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn
+from kmsim.mm.mempolicy import NUMA_NO_NODE
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
 from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.slow_path import alloc_resume
-from kmsim.mm.zonelist import numa_node_id
 
 
 @small
 def alloc_pages(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
-    """A block of 2^order pages near the CPU, or NO_PAGE (kernel: alloc_pages)."""
-    return alloc_pages_node(m, ac, gfp, order, numa_node_id(m, m.contexts[ac].cpu))
+    """A block of 2^order pages near the CPU, or by its thread's policy, or NO_PAGE (kernel: alloc_pages)."""
+    return alloc_pages_node(m, ac, gfp, order, NUMA_NO_NODE)
 
 
 @small

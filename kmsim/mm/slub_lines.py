@@ -5,7 +5,7 @@ remembered a slab at a time, not a line at a time:
     freed here      objects that this CPU freed to its own cpu slab lie at the head of that free list, and
                     their lines are hot; `nr_hot` counts them
     the rest        of a cpu slab's free list: where the slab's lines were when it became the cpu slab: hot,
-                    with the CPU that touched the slab last (`other`), or in memory
+                    in memory, or with the CPU that touched the slab last (`other`, plus that CPU)
     allocated       a free finds the line with the CPU that allocated the object (its link says which)
 A line is as old as its slab's last touch: by the owner of the cpu slab, or, for other slabs, by whoever
 allocated from the slab or freed to it on the slow path. Objects smaller than a line share it, in the order
@@ -20,9 +20,10 @@ from kmsim.mm.cacheline import age, last_toucher, toucher
 from kmsim.mm.indices import CpuIdx, CpuSlabIdx, ObjectIdx, SlabIdx
 from kmsim.mm.limits import U32_MAX
 from kmsim.mm.mmzone import NO_CACHES, Machine
+from kmsim.mm.remote_lines import count_from_cpu, count_from_memory, count_prefetched
 from kmsim.mm.slub_records import OWNERS, Slub
 
-LINE_HOT, LINE_OTHER, LINE_MEMORY = range(3)
+LINE_HOT, LINE_MEMORY, LINE_OTHER = range(3)
 LINE_SHIFT = 6
 _NO_LINE = -2
 
@@ -70,12 +71,15 @@ def touch_cold(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, obj: ObjectIdx,
     if line == last_line:
         m.work[0].lines_hot += 1
         return
-    if int(cpu_slab.rest) == LINE_OTHER:
+    if int(cpu_slab.rest) >= LINE_OTHER:
         m.work[0].lines_other += 1
+        count_from_cpu(m, cpu, int(cpu_slab.rest) - LINE_OTHER, 1)
     elif abs(line - last_line) == 1:
         m.work[0].lines_sequential += 1
+        count_prefetched(m, cpu, int(sl.slabs[int(cpu_slab.slab)].pfn), 1)
     else:
         m.work[0].lines_memory += 1
+        count_from_memory(m, cpu, int(sl.slabs[int(cpu_slab.slab)].pfn))
     m.cpus[cpu].nr_misses += 1
 
 
@@ -104,43 +108,45 @@ def touch_foreign(m: Machine, sl: Slub, c: CpuSlabIdx, cpu: CpuIdx, owner: CpuId
         cpu_slab.rest = LINE_MEMORY
     cpu_slab.nr_hot += 1
     if owner == cpu & (OWNERS - 1):
-        count_line(m, cpu, LINE_MEMORY)
+        count_line(m, sl, int(cpu_slab.slab), cpu, LINE_MEMORY)
     else:
-        count_line(m, cpu, line_with(m, sl, int(cpu_slab.slab), owner))
+        count_line(m, sl, int(cpu_slab.slab), cpu, line_with(m, sl, int(cpu_slab.slab), owner))
 
 
 @small
 def touch_freed_slowly(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx, owner: CpuIdx) -> None:
     """Count the touch of an object of CPU `owner` that is freed to a slab which is not this CPU's."""
     where = line_with(m, sl, slab, owner)
-    if owner == cpu & (OWNERS - 1) and where == LINE_OTHER:
+    if owner == cpu & (OWNERS - 1) and where >= LINE_OTHER:
         where = LINE_HOT
-    count_line(m, cpu, where)
+    count_line(m, sl, slab, cpu, where)
 
 
 @small
-def count_line(m: Machine, cpu: CpuIdx, where: int) -> None:
-    """Count one line."""
+def count_line(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx, where: int) -> None:
+    """Count one line of a slab."""
     if where == LINE_HOT:
         m.work[0].lines_hot += 1
         return
     if m.params[0].cache_lines == NO_CACHES:
         return
     m.cpus[cpu].nr_misses += 1
-    if where == LINE_OTHER:
+    if where >= LINE_OTHER:
         m.work[0].lines_other += 1
+        count_from_cpu(m, cpu, where - LINE_OTHER, 1)
     else:
         m.work[0].lines_memory += 1
+        count_from_memory(m, cpu, int(sl.slabs[slab].pfn))
 
 
 @small
 def line_with(m: Machine, sl: Slub, slab: SlabIdx, owner: CpuIdx) -> int:
-    """LINE_OTHER where the cache of an object's owner still has its line, else LINE_MEMORY."""
+    """LINE_OTHER and the CPU, where the cache of an object's owner still has its line, else LINE_MEMORY."""
     record = sl.slabs[slab]
     is_last = int(record.toucher) == toucher(owner)
     if is_last and age(int(m.cpus[owner].nr_misses), int(record.touched)) > m.params[0].cache_lines:
         return LINE_MEMORY
-    return LINE_OTHER
+    return LINE_OTHER + owner
 
 
 @small
@@ -150,7 +156,7 @@ def where_lines_are(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx) -> int:
     last = last_toucher(int(record.toucher))
     if last < 0 or age(int(m.cpus[last].nr_misses), int(record.touched)) > m.params[0].cache_lines:
         return LINE_MEMORY
-    return LINE_HOT if last == cpu else LINE_OTHER
+    return LINE_HOT if last == cpu else LINE_OTHER + last
 
 
 @small
@@ -173,4 +179,5 @@ def touch_set_up(m: Machine, sl: Slub, slab: SlabIdx, cpu: CpuIdx) -> None:
     if not cache.has_ctor:
         nr_lines = min(nr_lines, objects)
     m.work[0].lines_sequential += nr_lines
+    count_prefetched(m, cpu, int(record.pfn), nr_lines)
     m.cpus[cpu].nr_misses += nr_lines

@@ -10,16 +10,18 @@ reads, a line that another CPU wrote last comes while the section goes on.
     the lists   written once for each block that is put on a free list or taken off
 
 A line is known by its *version*: two for each write, one more since another CPU has read it. Each CPU remembers the
-version that it has seen last.
+version that it has seen last. Each line remembers the node of the CPU that read or wrote it last, from which it comes.
 
 Leaves out that the lists of a zone are several lines, and the time that passes within a section: the reads since the
 last section stand for those that fall between the writes of the next one. Invariant: a line whose version a CPU has
 seen is in its cache. Lock order: writes are under the zone's lock; reads take none.
 """
 
-from kmsim.jit import small
+from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, ZoneIdx
 from kmsim.mm.mmzone import Machine, pcp_index
+from kmsim.mm.remote_lines import count_from_caches_of, count_shared, has_nodes
+from kmsim.mm.zonelist import numa_node_id
 
 READ = 1  # since the last write, by another CPU
 LINES_OF_COUNT = 2  # the zone's own, and that of all zones
@@ -34,6 +36,10 @@ def read_count(m: Machine, ac: ContextIdx, z: ZoneIdx) -> None:
         zone.count_version |= READ
         pcp.count_seen = zone.count_version
         m.work[0].lines_other += 1
+        if has_nodes(m):
+            cpu = int(m.contexts[ac].cpu)
+            count_from_caches_of(m, cpu, int(zone.count_node), 1)
+            zone.count_node = numa_node_id(m, cpu)
 
 
 @small
@@ -45,6 +51,10 @@ def read_lists(m: Machine, ac: ContextIdx, z: ZoneIdx) -> None:
         zone.lists_version |= READ
         pcp.lists_seen = zone.lists_version
         m.work[0].lines_other += 1
+        if has_nodes(m):
+            cpu = int(m.contexts[ac].cpu)
+            count_from_caches_of(m, cpu, int(zone.lists_node), 1)
+            zone.lists_node = numa_node_id(m, cpu)
 
 
 @small
@@ -53,12 +63,27 @@ def write_count(m: Machine, ac: ContextIdx) -> None:
     context = m.contexts[ac]
     zone = m.zones[context.zone]
     pcp = m.pcps[pcp_index(m, context.zone, context.cpu)]
+    if has_nodes(m):
+        _write_count_from_afar(m, ac)
     if zone.count_version & READ:
         m.work[0].lines_shared += LINES_OF_COUNT
     elif pcp.count_seen != zone.count_version:
         m.work[0].lines_other += LINES_OF_COUNT
     zone.count_version = (zone.count_version | READ) + 1
     pcp.count_seen = zone.count_version
+
+
+@core
+def _write_count_from_afar(m: Machine, ac: ContextIdx) -> None:
+    """How far the lines come that `write_count` waits for."""
+    context = m.contexts[ac]
+    zone = m.zones[context.zone]
+    cpu = int(context.cpu)
+    if zone.count_version & READ:
+        count_shared(m, cpu, int(zone.count_node), LINES_OF_COUNT)
+    elif m.pcps[pcp_index(m, context.zone, cpu)].count_seen != zone.count_version:
+        count_from_caches_of(m, cpu, int(zone.count_node), LINES_OF_COUNT)
+    zone.count_node = numa_node_id(m, cpu)
 
 
 @small
@@ -68,5 +93,9 @@ def write_lists(m: Machine, ac: ContextIdx, nr_blocks: int) -> None:
     zone = m.zones[context.zone]
     if zone.lists_version & READ:
         m.work[0].lines_shared += nr_blocks
+    if has_nodes(m):
+        if zone.lists_version & READ:
+            count_shared(m, int(context.cpu), int(zone.lists_node), nr_blocks)
+        zone.lists_node = numa_node_id(m, int(context.cpu))
     zone.lists_version = (zone.lists_version | READ) + 1
     m.pcps[pcp_index(m, context.zone, context.cpu)].lists_seen = zone.lists_version

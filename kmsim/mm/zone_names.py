@@ -15,7 +15,12 @@ def zone_names(m: Machine) -> list[str]:
 
 def name_on_node(m: Machine, name: str, n: NodeIdx) -> str:
     """The name of something that each node has, and which node's it is where there are several."""
-    return f"{name} of node {n}" if len(m.nodes) > 1 else name
+    return name_of_several(name, n, len(m.nodes))
+
+
+def name_of_several(name: str, n: NodeIdx, nr_nodes: int) -> str:
+    """`name_on_node` of a machine of so many nodes."""
+    return f"{name} of node {n}" if nr_nodes > 1 else name
 
 
 def populated_zones(m: Machine) -> dict[tuple[int, str], ZoneIdx]:

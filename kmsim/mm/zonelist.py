@@ -6,13 +6,14 @@ nearest node first. A request goes down that of the node that it prefers, and le
 may use. One more list, at the beginning of `zonerefs`, has all populated zones, the highest address first; by it the
 zone of a page is found.
 
-Leaves out policies (mempolicy) and cpusets. Invariant: the lists name exactly the zones with present pages; who gives
-pages to a zone builds them anew.
+Leaves out cpusets; policies are in `mm.mempolicy`. Invariant: the lists name exactly the zones with present pages; who
+gives pages to a zone builds them anew.
 """
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmsim.jit import small
 from kmsim.mm.gfp import ALLOC_NOFRAGMENT, GFP_THISNODE
@@ -94,11 +95,16 @@ def build_all_zonelists(m: Machine) -> None:
     node_load = [0] * len(m.nodes)
     for n, node in enumerate(m.nodes):
         by_distance = list(fallback_order(m, n, node_load))
-        for lists, nodes in ((node.zoneref, by_distance), (node.thisnode_zoneref, [n])):
-            first = place
-            place = _write(m, first, (z for other in nodes for z in _zones_downwards(m, other)))
-            for zone_type in range(int(node.nr_zones)):
-                lists[zone_type] = _first(m, first, zone_type)
+        place = write_zonelists(m, place, by_distance, node.zoneref)
+        place = write_zonelists(m, place, [n], node.thisnode_zoneref)
+
+
+def write_zonelists(m: Machine, first: ZonerefIdx, nodes: Iterable[NodeIdx], lists: NDArray[np.int64]) -> ZonerefIdx:
+    """Write one list of these nodes' zones, and where it begins by the highest type; where the next one begins."""
+    after = _write(m, first, (z for n in nodes for z in _zones_downwards(m, n)))
+    for zone_type in range(len(lists)):
+        lists[zone_type] = _first(m, first, zone_type)
+    return after
 
 
 def fallback_order(m: Machine, n: NodeIdx, node_load: list[int]) -> Iterator[NodeIdx]:

@@ -6,9 +6,12 @@ the booted machine, whose zones must be those of the lists. Where the two machin
 pageblocks, movable ones take the difference.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from kmsim.mm.memblock import Boot, PfnRange, overlap, subtract, zone_bounds
+from kmsim.mm.memblock import Boot, zone_bounds
+from kmsim.mm.mm_init import PfnRange, overlap, subtract
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
@@ -19,7 +22,7 @@ from kmsim.mm.mmzone import (
 )
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import Pfns, link
-from kmsim.mm.zone_names import populated_zones, zone_names
+from kmsim.mm.zone_names import name_on_node, populated_zones, zone_names
 from kmsim.procfs import pagetypeinfo
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
 from kmsim.procfs.placement import Area, place
@@ -30,9 +33,8 @@ WRITES = "`kmsim machine` writes a machine that fits"
 
 def has_room(boot: Boot, lists: TypedLists) -> bool:
     """Has each listed zone at least as much RAM as it has free pages?"""
-    bounds = dict(zip(ZONE_NAMES, zone_bounds(boot), strict=True))
-    spans = ((zone, bounds.get(zone.zone, PfnRange(0, 0))) for zone in lists.zones)
-    return all(zone.nr_pages <= overlap(boot.ram, span.start, span.end) for zone, span in spans)
+    spans = _spans(boot)
+    return all(zone.nr_pages <= _room(boot.ram, spans, zone) for zone in lists.zones)
 
 
 def room_for(boot: Boot, lists: TypedLists) -> tuple[Boot, list[str]]:
@@ -42,13 +44,12 @@ def room_for(boot: Boot, lists: TypedLists) -> tuple[Boot, list[str]]:
     (commit f1d4d47c5851, "x86/setup: always reserve the first 1M of RAM"). Where a zone has more free pages than the
     boot leaves it, nothing is reserved in that zone.
     """
-    bounds = dict(zip(ZONE_NAMES, zone_bounds(boot), strict=True))
+    spans = _spans(boot)
     notes = []
     for zone in lists.zones:
-        span = bounds.get(zone.zone, PfnRange(0, 0))
-        managed = overlap(subtract(boot.ram, boot.reserved), span.start, span.end)
-        if managed < zone.nr_pages <= overlap(boot.ram, span.start, span.end):
-            free = tuple(subtract(boot.reserved, (span,)))
+        managed = _room(subtract(boot.ram, boot.reserved), spans, zone)
+        if managed < zone.nr_pages <= _room(boot.ram, spans, zone):
+            free = tuple(subtract(boot.reserved, (spans[zone.node, zone.zone],)))
             boot = boot._replace(reserved=free)
             notes.append(
                 f"zone {zone.zone}: {zone.nr_pages:,} free pages, where a boot of the simulated kernel leaves "
@@ -57,38 +58,61 @@ def room_for(boot: Boot, lists: TypedLists) -> tuple[Boot, list[str]]:
     return boot, notes
 
 
+def _spans(boot: Boot) -> dict[tuple[int, str], PfnRange]:
+    """What each zone spans, by node and name."""
+    return {
+        (node, name): span
+        for node, bounds in enumerate(zone_bounds(boot))
+        for name, span in zip(ZONE_NAMES, bounds, strict=True)
+    }
+
+
+def _room(ranges: Sequence[PfnRange], spans: dict[tuple[int, str], PfnRange], zone: ZoneLists) -> int:
+    """How many page frames of `ranges` lie in a zone; none where there is no such zone."""
+    span = spans.get((zone.node, zone.zone), PfnRange(0, 0))
+    return overlap(ranges, span.start, span.end)
+
+
 def apply_lists(m: Machine, lists: TypedLists, rng: np.random.Generator) -> None:
-    """Give a booted machine these free blocks, of one node; ListsError (a ValueError) says why it cannot.
+    """Give a booted machine these free blocks; ListsError (a ValueError) says why it cannot.
 
     Called on a machine as `mm.memblock.boot_machine` leaves it: all that it manages is free.
     """
     _check(m, lists)
     m.zones["nr_free_pages"] = 0
     m.pcps["vm_stat_diff"] = 0
-    of_name = {name: z for (_, name), z in populated_zones(m).items()}
+    populated = populated_zones(m)
     for zone in lists.zones:
+        z = populated[zone.node, zone.zone]
         try:
-            _refill(m, of_name[zone.zone], _wanted(m, of_name[zone.zone], zone, lists), rng)
+            _refill(m, z, _wanted(m, z, zone, lists), rng)
         except DoesNotFit as reason:
-            raise ListsError(_typed_in(lists), f"zone {zone.zone}: {reason}") from None
+            raise ListsError(_typed_in(lists), f"zone {zone_names(m)[z]}: {reason}") from None
 
 
 def _check(m: Machine, lists: TypedLists) -> None:
-    """Has the machine these zones and orders, and enough memory?"""
-    populated = {name: z for (_, name), z in populated_zones(m).items()}
-    names = [zone.zone for zone in lists.zones]
-    if sorted(names) != sorted(populated):
-        why = f"zones {', '.join(names)}, where the machine has {', '.join(populated)}; {WRITES}"
-        raise ListsError(lists.file, why)
+    """Has the machine these nodes, zones and orders, and enough memory?"""
+    populated = populated_zones(m)
+    listed = [(zone.node, zone.zone) for zone in lists.zones]
+    nodes, own_nodes = (sorted({node for node, _ in named}) for named in (listed, populated))
+    if nodes != own_nodes:
+        own = "node 0 only" if own_nodes == [0] else f"memory on nodes {', '.join(map(str, own_nodes))}"
+        raise ListsError(lists.file, f"nodes {', '.join(map(str, nodes))}, where the machine has {own}")
+    if sorted(listed) != sorted(populated):
+        names, own_names = (
+            ", ".join(name_on_node(m, name, node) for node, name in named) for named in (listed, populated)
+        )
+        raise ListsError(lists.file, f"zones {names}, where the machine has {own_names}; {WRITES}")
     nr_orders = int(m.params[0].max_page_order) + 1
     if lists.nr_orders != nr_orders:
         why = f"{lists.nr_orders} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
         raise ListsError(lists.file, why, lists.zones[0].line)
     for zone in lists.zones:
-        managed = int(m.zones[populated[zone.zone]].managed_pages)
+        z = populated[zone.node, zone.zone]
+        managed = int(m.zones[z].managed_pages)
         if zone.nr_pages > managed:
             why = (
-                f"zone {zone.zone}: {zone.nr_pages} free pages, where the machine manages {managed}; "
+                f"zone {zone_names(m)[z]}: {zone.nr_pages} free pages, where the machine manages {managed}; "
                 f"machine.memory_map says where its RAM lies (/proc/iomem, System RAM), and {WRITES}"
             )
             raise ListsError(lists.file, why, zone.line)

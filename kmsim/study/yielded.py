@@ -17,9 +17,10 @@ from kmsim.config.validation import add_finding
 from kmsim.metrics.columns import Table, made_of
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.mm.locks import all_locks, names_of_locks
-from kmsim.mm.memblock import overlap, zone_bounds
+from kmsim.mm.memblock import populated_types
 from kmsim.mm.mmzone import ZONE_NAMES
-from kmsim.sim.run.boot_params import boot_of
+from kmsim.mm.zone_names import name_of_several
+from kmsim.sim.run.boot_params import boot_of, params_of
 from kmsim.study.responses import rows_about
 from kmsim.study.summary import what_is_asked_for
 from kmsim.study.tables import KEYS, counter_names
@@ -85,7 +86,10 @@ class _Yielded:
         zones = _zones(study)
         self._zones = zones
         self._operations = _asked(plan)
-        self._locks = _lock_names(list(zones), _cache_names(plan), study.machine.cpus if plan.uses_vmalloc else 0)
+        nr_vmap_nodes = study.machine.cpus if plan.uses_vmalloc else 0
+        nr_nodes = params_of(study.machine).nr_nodes
+        lists = [name_of_several(name, n, nr_nodes) for name in _cache_names(plan) for n in range(nr_nodes)]
+        self._locks = _lock_names(list(zones), lists, nr_vmap_nodes)
         self._counters = counter_names(study.machine.arch, plan.uses_vmalloc)
 
     def has(self, config: ResponseConfig) -> bool:
@@ -107,14 +111,14 @@ class _Yielded:
 def _zones(study: Study) -> set[str]:
     """The zones that have memory."""
     boot = boot_of(study.machine)
-    bounds = zip(ZONE_NAMES, zone_bounds(boot), strict=True)
-    return {name for name, span in bounds if overlap(boot.ram, span.start, span.end)}
+    nr_nodes = boot.params.nr_nodes
+    return {name_of_several(ZONE_NAMES[zone_type], n, nr_nodes) for n, zone_type in populated_types(boot)}
 
 
-def _lock_names(zones: list[str], caches: list[str], nr_vmap_nodes: int) -> set[str]:
+def _lock_names(zones: list[str], lists: list[str], nr_vmap_nodes: int) -> set[str]:
     """What the locks of such a machine are called."""
-    locks = all_locks(len(zones), len(caches), nr_vmap_nodes)
-    return set(names_of_locks(locks, zones=zones, lists=caches))
+    locks = all_locks(len(zones), len(lists), nr_vmap_nodes)
+    return set(names_of_locks(locks, zones=zones, lists=lists))
 
 
 def _cache_names(plan: Plan) -> list[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmsim.config.memory_map import GIB, MIB, Arch, BootShape, MemoryRange, default_memory_map, default_reserved
-from kmsim.mm.memblock import ZONE_ENDS, PfnRange, overlap, subtract
+from kmsim.mm.mm_init import ZONE_ENDS, PfnRange, overlap, subtract
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.mm.snapshot import Pfns
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted

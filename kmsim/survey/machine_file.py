@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from kmsim.config.memory_map import Arch
 from kmsim.config.releases import series_of
 from kmsim.mm.kernels import NEWEST_RELEASE
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, ZONE_NAMES
 from kmsim.mm.zone_setup import zone_batchsize
 from kmsim.procfs.typed_lists import HIGHATOMIC, TypedLists, ZoneLists, of_node

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount, subtract
+from kmsim.mm.memblock import Boot, boot_machine, recount
+from kmsim.mm.mm_init import PfnRange, subtract
 from kmsim.mm.mmzone import (
     MIGRATE_TYPES,
     NR_PAGE_ORDERS_MAX,

@@ -10,7 +10,7 @@ import numpy as np
 
 from kmsim.jit_policies import Policies
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE
 
 from . import drivers

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import (
     NO_PAGE,
     ZONE_DMA,

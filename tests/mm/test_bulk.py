@@ -3,7 +3,7 @@
 import numpy as np
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NOPAGE, PGALLOC, PGFREE, ZONE_DMA, ZONE_NORMAL, Machine
 
 from . import drivers

@@ -1,7 +1,7 @@
 """What a request takes when its own type has run out: whose pageblock, how much of it, and at what price."""
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import (
     EXTFRAG,
     KSWAPD_WAKEUPS,

@@ -1,7 +1,7 @@
 """Pageblocks kept for high-order requests that cannot wait."""
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE, ZONE_DMA, Machine
 
 from . import drivers

@@ -7,7 +7,7 @@ import pytest
 
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.kmalloc import Memory, kmalloc_array_size
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE, NOPAGE, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slab_geometry import SLAB_TYPESAFE_BY_RCU, SlabBuild

@@ -3,7 +3,7 @@
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.vm_records import (
     ABOVE_INT_MAX,
     KV_FAILED,

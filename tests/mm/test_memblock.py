@@ -2,7 +2,8 @@
 
 import pytest
 
-from kmsim.mm.memblock import PfnRange, boot_machine, free_range, overlap, recount, subtract, zone_bounds
+from kmsim.mm.memblock import boot_machine, free_range, recount, zone_bounds
+from kmsim.mm.mm_init import PfnRange, overlap, subtract
 from kmsim.mm.mmzone import NR_EVENTS, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, new_machine, page_t
 from tests.params import params
 
@@ -40,13 +41,13 @@ def test_an_overlap_is_counted_in_pages() -> None:
 
 def test_x86_64_has_dma_dma32_and_normal() -> None:
     boot = boot_of(arch="x86-64", ram=ranges((1, 159), (256, FOUR_GIB + 5000)))
-    assert zone_bounds(boot)[:3] == [(1, 4096), (4096, FOUR_GIB), (FOUR_GIB, FOUR_GIB + 5000)]
-    assert overlap(boot.ram, *zone_bounds(boot)[3]) == 0
+    assert zone_bounds(boot)[0][:3] == [(1, 4096), (4096, FOUR_GIB), (FOUR_GIB, FOUR_GIB + 5000)]
+    assert overlap(boot.ram, *zone_bounds(boot)[0][3]) == 0
 
 
 def test_arm64_has_dma_up_to_4_gib_and_no_dma32() -> None:
     boot = boot_of(ram=ranges((FOUR_GIB - 4096, FOUR_GIB + 4096)))
-    dma, dma32, normal, _ = zone_bounds(boot)
+    dma, dma32, normal, _ = zone_bounds(boot)[0]
     assert (dma, normal) == ((FOUR_GIB - 4096, FOUR_GIB), (FOUR_GIB, FOUR_GIB + 4096))
     assert dma32.start == dma32.end
     m = boot_machine(boot)

@@ -1,13 +1,12 @@
 """Nodes of any layout: the order in which they help each other out, __GFP_THISNODE, and what is counted of it."""
 
-from collections.abc import Sequence
 from random import Random
 
 import numpy as np
 import pytest
 
 from kmsim.mm.gfp import GFP_THISNODE, parse_gfp
-from kmsim.mm.memblock import PfnRange, free_range, lay_out_node, recount
+from kmsim.mm.memblock import recount
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
     NO_PAGE,
@@ -19,38 +18,15 @@ from kmsim.mm.mmzone import (
     NUMA_OTHER,
     ZONE_NAMES,
     Machine,
-    new_machine,
     pcps_of_zone,
 )
-from kmsim.mm.zone_setup import init_watermarks
-from kmsim.mm.zonelist import build_all_zonelists, fallback_order
-from tests.params import params
+from kmsim.mm.zonelist import fallback_order
 
 from . import drivers
+from .node_machines import BLOCK, machine
 
 GFP_KERNEL = parse_gfp("GFP_KERNEL")
 GFP_NOWAIT = parse_gfp("GFP_NOWAIT")
-BLOCK = 1024  # pages of the largest block
-NOTHING = PfnRange(0, 0)
-
-
-def machine(blocks: Sequence[int], node_of_cpu: Sequence[int], distances: list[list[int]] | None = None) -> Machine:
-    """So many of the largest blocks of Normal memory on each node, one node behind the other, all of it free."""
-    nr_nodes = len(blocks)
-    end = (sum(blocks) + 1) * BLOCK
-    m = new_machine(params(nr_nodes=nr_nodes, nr_cpus=len(node_of_cpu), nr_frames=end, numa=True))
-    start = BLOCK  # so that frame 0 is nobody's
-    for n, nr_blocks in enumerate(blocks):
-        span = PfnRange(start, start + nr_blocks * BLOCK)
-        lay_out_node(m, n, [NOTHING, NOTHING, span, NOTHING], [span], [span])
-        start = span.end
-    m.cpus["node"][:] = node_of_cpu
-    if distances is not None:
-        m.nodes["distance"][:, :nr_nodes] = distances
-    build_all_zonelists(m)
-    free_range(m, BLOCK, end)
-    init_watermarks(m, thp_enabled=False)
-    return m
 
 
 def orders(m: Machine) -> list[list[int]]:

@@ -11,7 +11,8 @@ import pytest
 
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.locks import NODE_LIST_LOCK, all_locks
-from kmsim.mm.memblock import PfnRange, free_range, lay_out_node, recount
+from kmsim.mm.memblock import free_range, lay_out_node, recount
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
     NO_PAGE,

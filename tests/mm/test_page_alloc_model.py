@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM
-from kmsim.mm.memblock import Boot, PfnRange
+from kmsim.mm.memblock import Boot
+from kmsim.mm.mm_init import PfnRange
 
 from .machines import boot_of, boots, record_of
 from .pair import GFPS, Pair

@@ -8,7 +8,7 @@ import pytest
 from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_FLAGS
 from kmsim.mm.indices import ContextIdx, Gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import get_page_from_freelist, resume, set_out
 from kmsim.mm.page_alone import alloc_pages, free_pages

@@ -5,7 +5,8 @@ from random import Random
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import Boot, PfnRange
+from kmsim.mm.memblock import Boot
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, PGFREE, Machine
 from tests.models.exact_model import alloc_pages_exact, free_pages_exact, nr_pages_of, order_of
 

@@ -3,8 +3,8 @@
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
 from kmsim.mm.minmax import clamp
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import (
     PCPF_FREE_HIGH_BATCH,
     PCPF_PREV_FREE_HIGH_ORDER,

@@ -8,7 +8,7 @@ import pytest
 
 from kmsim.mm import recount
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import PG_BUDDY, PG_PCP, ZONE_DMA, ZONE_NORMAL, Machine
 
 from . import drivers

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_LOCK, Machine
 from kmsim.mm.slub_object import FREE_NO_OBJECT, FREE_NO_SLAB, FREE_TWICE, FREE_WRONG_CACHE
 from kmsim.mm.slub_records import NO_OBJECT, Slub, list_lock_of, new_slub, slab_t

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 
 from .machines import boot_of
 from .slub_crowd import Crowd

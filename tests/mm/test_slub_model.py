@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import Boot, PfnRange
+from kmsim.mm.memblock import Boot
+from kmsim.mm.mm_init import PfnRange
 
 from .machines import boot_of, boots
 from .slub_pair import GFPS, SlubPair, some_caches

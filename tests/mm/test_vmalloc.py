@@ -16,7 +16,7 @@ from kmsim.mm.locks import (
     ZONE_LOCK,
     all_locks,
 )
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.vm_frame import own_lock
 from kmsim.mm.vm_layout import small_space, vmalloc_space
 from kmsim.mm.vm_records import (

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.vm_layout import Space, small_space, vmalloc_space
 from kmsim.mm.vm_records import (
     FREE_TREE,

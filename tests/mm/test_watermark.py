@@ -3,7 +3,7 @@
 import pytest
 
 from kmsim.mm.gfp import parse_gfp
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
     NEEDS_SLOW_PATH,

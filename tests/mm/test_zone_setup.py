@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmsim.mm.memblock import PfnRange
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import PCPF_FREE_HIGH_BATCH, ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL, Machine, new_machine
 from kmsim.mm.zone_setup import (
     Sysctl,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kmsim.mm.memblock import Boot, PfnRange
+from kmsim.mm.memblock import Boot
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import Machine
 from kmsim.procfs import recorded, recorded_state
 from kmsim.procfs.typed_lists import of_node, read_lists

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsim.mm.memblock import Boot, PfnRange, boot_machine, recount
+from kmsim.mm.memblock import Boot, boot_machine, recount
+from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import PG_BUDDY, Machine
 from kmsim.mm.snapshot import save
 from kmsim.mm.vmstat import unusable_free_index

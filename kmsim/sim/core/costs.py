@@ -1,10 +1,11 @@
 """The price list in whole picoseconds: what `mm` says was done, turned into time.
 
 Mechanism and price are separate: no price is known in `mm`, and a sweep over prices touches no
-allocator code. What was done is a record of `mm.mmzone.work_t`. The first miss of a stage is exposed
+allocator code. What was done is a record of `mm.work.work_t`. The first miss of a stage is exposed
 and the others overlap with it: two prices. A lock's line that comes from another CPU, and a zone's that
-others have read, are always waited for. What SLUB and vmalloc have done is forgotten when it is priced,
-and what the page allocator has done when a stage begins.
+others have read, are always waited for. What comes from another node costs more, by how far that is
+(`mm.remote_lines`). What SLUB and vmalloc have done is forgotten when it is priced, and what the page allocator
+has done when a stage begins.
 
 A lock that is handed to a CPU that waits costs no less than a free one that another CPU held last: both have to
 fetch its line. An operation that meets no contention has one latency: interrupts of other devices, misses of the TLB
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.costs import CostsConfig, Price
-from kmsim.jit import Record, only_with, small
+from kmsim.jit import Record, core, only_with, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
-from kmsim.sim.core.records import OF_PAGES, OF_VM, Core
+from kmsim.mm.remote_lines import distance_beyond, has_nodes
+from kmsim.mm.zonelist import numa_node_id
+from kmsim.sim.core.records import NOBODY, OF_PAGES, OF_VM, Core
 
 PRICES = tuple(name for name, field in CostsConfig.model_fields.items() if field.annotation is Price)
 price_t = np.dtype((Record, [(name, np.int64) for name in PRICES]))
@@ -56,6 +59,12 @@ def no_light_work(s: Core) -> None:
     work.lines_sequential = 0
     work.lines_memory = 0
     work.lines_shared = 0
+    if has_nodes(s.m):
+        work.beyond_other = 0
+        work.beyond_other_max = 0
+        work.beyond_memory = 0
+        work.beyond_memory_max = 0
+        work.beyond_shared = 0
 
 
 @small
@@ -181,19 +190,45 @@ def cache_lines_ps(s: Core) -> int:
         far += price.line_memory - price.line_memory_overlapped
     elif work.lines_other:
         far += price.line_other - price.line_other_overlapped
+    if has_nodes(s.m):
+        far += beyond_ps(s)
     return int(near + far + work.lines_shared * price.line_other)
 
 
+@core
+def beyond_ps(s: Core) -> int:
+    """What the cache lines add that have come from other nodes: the furthest is exposed."""
+    work = s.m.work[0]
+    price = s.prices[0]
+    beyond = work.beyond_other * price.line_other_remote_overlapped
+    beyond += work.beyond_memory * price.line_memory_remote_overlapped
+    if work.lines_memory:
+        beyond += work.beyond_memory_max * (price.line_memory_remote - price.line_memory_remote_overlapped)
+    else:
+        beyond += work.beyond_other_max * (price.line_other_remote - price.line_other_remote_overlapped)
+    return int(beyond + work.beyond_shared * price.line_other_remote)
+
+
 @small
-def handover_ps(s: Core) -> int:
+def handover_ps(s: Core, holder: CpuIdx, c: CpuIdx) -> int:
     """From a lock's release to its next holder, who waits for it: its line comes from another CPU."""
-    return int(s.prices[0].lock_handover + s.prices[0].line_other)
+    return int(s.prices[0].lock_handover + line_of_lock_ps(s, holder, c))
 
 
 @small
 def taking_ps(s: Core, n: LockIdx, c: CpuIdx) -> int:
     """To take a lock that nobody holds: its line may be with the CPU that held it last."""
     taking = s.prices[0].lock_uncontended
-    if s.locks[n].holder != c:
-        taking += s.prices[0].line_other
+    holder = int(s.locks[n].holder)
+    if holder != c:
+        taking += line_of_lock_ps(s, holder, c)
     return int(taking)
+
+
+@small
+def line_of_lock_ps(s: Core, holder: CpuIdx, c: CpuIdx) -> int:
+    """A lock's line, from the CPU that held it last; where nobody has, it is as far as from the own node."""
+    line = s.prices[0].line_other
+    if has_nodes(s.m) and holder != NOBODY:
+        line += distance_beyond(s.m, c, numa_node_id(s.m, holder)) * s.prices[0].line_other_remote
+    return int(line)

@@ -179,4 +179,4 @@ def leave_spinlock(s: Core, ac: ContextIdx) -> None:
         c = cpu_of(s, heir)
         if s.cpus[c].level == level_of(s, heir):
             stop_spinning(s, heir)
-        hold_spinlock(s, c, heir, 0, handover_ps(s))
+        hold_spinlock(s, c, heir, 0, handover_ps(s, int(s.locks[s.runs[heir].lock].holder), c))

@@ -28,7 +28,7 @@ def acquire(s: Core, n: LockIdx, c: CpuIdx, hold: int) -> tuple[int, int, int]:
     wait = 0
     taking = 0
     if lock.free_at > now:
-        wait = lock.free_at - now + handover_ps(s)
+        wait = lock.free_at - now + handover_ps(s, int(lock.holder), c)
         lock.contended += 1
         lock.wait_total += wait
         lock.wait_max = max(lock.wait_max, wait)

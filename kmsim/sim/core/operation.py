@@ -26,6 +26,7 @@ def start(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """Take the task's next operation and begin it: the first due block, or what its stream says."""
     run = s.runs[ac]
     now = s.state[0].now
+    s.m.contexts[ac].mempolicy = s.tasks[run.task].mempolicy
     due_at = first_due_at(s, run.task)
     if due_at <= now and due_at <= s.tasks[run.task].next_at:
         run.start_ps = now

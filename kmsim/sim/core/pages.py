@@ -6,12 +6,12 @@ pages, which are nearly all, are apart: the compiler knows their order, and most
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, Gfp, Order, Pfn
+from kmsim.mm.mempolicy import NUMA_NO_NODE
 from kmsim.mm.page_alloc import alloc_begin, free_begin, get_page_from_freelist, set_out
 from kmsim.mm.page_at_hand import is_at_hand, take_at_hand
 from kmsim.mm.page_request import then_prepared
 from kmsim.mm.pcp_held import hold_if_used, hold_pcp
 from kmsim.mm.wants import DONE
-from kmsim.mm.zonelist import numa_node_id
 from kmsim.sim.core.costs import cache_lines_ps, light_instructions_ps, no_light_work
 from kmsim.sim.core.grant import then
 from kmsim.sim.core.records import OF_PAGES, Core
@@ -52,7 +52,7 @@ def begin_block(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> N
 def begin_alloc_page(s: Core, c: CpuIdx, ac: ContextIdx, gfp: Gfp) -> None:
     """The stage of an allocation of a single page."""
     m = s.m
-    zoneref = set_out(m, ac, gfp, 0, numa_node_id(m, m.contexts[ac].cpu))
+    zoneref = set_out(m, ac, gfp, 0, NUMA_NO_NODE)
     if s.state[0].stepwise or not is_at_hand(m, ac, zoneref):
         search_page(s, c, ac, zoneref)
         return

@@ -13,9 +13,8 @@ Words, here and in all of `sim`:
     worker   a kworker or a CPU's flusher: a task of the kernel's own, which does work that others schedule
     want     what a run wants when its stage ends (see `mm.wants`); `sim.core.grant` grants it
 
-All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in
-it is reallocated while they run. Invariant: `cpus[c].time` is the next instant at which something
-happens on CPU c, and the winner tree over (time, CPU) agrees with it.
+All times are whole picoseconds. A `Core` is handed to compiled functions as one value; nothing in it is reallocated
+while they run. Invariant: `cpus[c].time` is the next instant at which something happens on CPU c; the tree agrees.
 """
 
 from collections.abc import Sequence
@@ -126,6 +125,7 @@ task_t = np.dtype(
             ("level", np.int64),
             ("does", np.int64),  # STREAM, or what a worker does
             ("pinned", np.int64),
+            ("mempolicy", np.int64),  # of a thread, in `Machine.mempolicies`; 0: none
             ("asleep", np.int64),  # an unpinned thread that has not been given a CPU since it last ran
             ("running", np.int64),  # within an operation
             ("parked", np.int64),  # it sleeps, or has slept, within an operation, which lies in `parked`

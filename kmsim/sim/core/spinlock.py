@@ -11,7 +11,7 @@ Invariant: `lock.run` is the run that holds the lock; the runs behind it, by `ne
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.sim.core.costs import handover_ps
-from kmsim.sim.core.records import NEVER, NOBODY, WAITING, Core
+from kmsim.sim.core.records import NEVER, NOBODY, WAITING, Core, cpu_of
 from kmsim.sim.core.stage import no_parts, set_next_event
 
 
@@ -47,7 +47,8 @@ def leave(s: Core, ac: ContextIdx) -> int:
     lock.run = heir
     if heir != NOBODY:
         lock.first_waiter = s.runs[heir].next_waiter
-        count_wait(s, s.runs[heir].lock, s.state[0].now - s.runs[heir].since + handover_ps(s))
+        waited = s.state[0].now - s.runs[heir].since + handover_ps(s, int(lock.holder), cpu_of(s, heir))
+        count_wait(s, s.runs[heir].lock, waited)
     return heir
 
 

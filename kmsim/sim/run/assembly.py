@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from kmsim.config.study import Study
+from kmsim.config.workload import ThreadConfig
 from kmsim.jit_policies import Policies
+from kmsim.mm.mempolicy import (
+    MPOL_BIND,
+    MPOL_INTERLEAVE,
+    MPOL_LOCAL,
+    MPOL_PREFERRED,
+    MemPolicy,
+    with_mempolicies,
+)
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub, new_slub
 from kmsim.mm.vm_layout import small_space, vmalloc_space
@@ -15,8 +24,10 @@ from kmsim.sim.core.event_loop import add_task
 from kmsim.sim.core.records import BEGIN_WORK, FLUSHER, KWORKER, Core, new_core
 from kmsim.sim.run.boot import machine_of
 from kmsim.workload.op_stream import block_size
-from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan
+from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, TaskPlan
 from kmsim.workload.seeds import stream
+
+MODES = {"local": MPOL_LOCAL, "preferred": MPOL_PREFERRED, "bind": MPOL_BIND, "interleave": MPOL_INTERLEAVE}
 
 
 def core_of(
@@ -29,6 +40,7 @@ def core_of(
     """The core at picosecond 0; `nr_spare_caches` can be created in the run."""
     m = machine_of(study.machine, study.seed, policies)
     m.params[0].cache_lines = study.costs.cache_lines.value
+    m = with_mempolicies(m, [_policy_of(task) for task in plan.tasks if has_policy(task)])
     nr_cpus, nr_planned = study.machine.cpus, len(plan.tasks)
     slub = None
     if plan.caches is not None:
@@ -57,6 +69,19 @@ def core_of(
     return core
 
 
+def has_policy(task: TaskPlan) -> bool:
+    """Is it a thread with a memory policy?"""
+    return isinstance(task.kind, ThreadConfig) and task.kind.memory_policy is not None
+
+
+def _policy_of(task: TaskPlan) -> MemPolicy:
+    """The policy of a thread that has one; each has turns of its own."""
+    assert isinstance(task.kind, ThreadConfig)
+    assert task.kind.memory_policy is not None
+    policy = task.kind.memory_policy
+    return MemPolicy(MODES[policy.mode], tuple(sorted(policy.nodes)))
+
+
 def slab_seeds_of(study: Study, plan: Plan, nr_spare_caches: int) -> list[int] | None:
     """A seed for each cache, where objects are handed out in random order."""
     if plan.caches is None or not study.machine.slab.freelist_random:
@@ -83,6 +108,7 @@ def _add_planned(core: Core, plan: Plan, nr_cpus: int) -> None:
     core.tasks["first_op"][:nr_planned] = np.arange(nr_planned) * block
     core.tasks["first_op"][nr_planned : nr_planned + nr_cpus] = nr_planned * block + np.arange(nr_cpus)
     first_due = 0
+    nr_policies = 0
     for k, task in enumerate(plan.tasks):
         record = core.tasks[k]
         record.level = task.level
@@ -90,6 +116,9 @@ def _add_planned(core: Core, plan: Plan, nr_cpus: int) -> None:
         record.is_open = task.is_open
         record.freed_by = task.freed_by
         record.first_due = first_due
+        if has_policy(task):
+            nr_policies += 1
+            record.mempolicy = nr_policies
         record.nr_due_max = task.nr_due_max
         first_due += task.nr_due_max
         add_task(core, k, task.cpu)

@@ -12,8 +12,11 @@ refused as the config door refuses, with the file as the place.
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from kmsim.config.errors import ConfigError, Problem
-from kmsim.config.machine import FIRMWARE_HOLES_MAX, MachineConfig
+from kmsim.config.machine import MachineConfig
+from kmsim.config.node_layout import FIRMWARE_HOLES_MAX, numbers_text
 from kmsim.config.state import Aged, BuddyInfo, FreeLists, Recorded
 from kmsim.jit_policies import Policies
 from kmsim.mm.memblock import boot_machine, recount
@@ -81,10 +84,11 @@ def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Mach
         ("page_size", format_size(config.page_size), format_size(1 << consts["PAGE_SHIFT"])),
         ("max_page_order", config.max_page_order, consts["max_order_inclusive"]),
         ("cpus", config.cpus, consts["nr_cpu_ids"]),
-        ("nodes", 1, len(m.nodes)),
+        ("nodes", len(config.nodes or (None,)), len(m.nodes)),
         ("thp.built_in", config.thp.built_in, bool(consts["THP"])),
     ]
     if all(wanted == found for _, wanted, found in pairs):
+        pairs += _node_pairs(config, m)
         pairs.append(("pageblocks of order", config.pageblock_order, consts["pageblock_order"]))
         present = int(m.zones["present_pages"].sum()) << consts["PAGE_SHIFT"]
         if not 0 <= config.memory - present <= FIRMWARE_HOLES_MAX:
@@ -93,3 +97,11 @@ def _disagreements(config: MachineConfig, recording: recorded.Recording, m: Mach
         if wanted != found:
             key = "machine.state.recorded"
             yield problem("state_machine", path, key, str(found), name=name, value=wanted)
+
+
+def _node_pairs(config: MachineConfig, m: Machine) -> Iterator[tuple[str, object, object]]:
+    """What a config with nodes says of each, and what the recording says."""
+    for n, node in enumerate(config.nodes or ()):
+        yield f"node {n} with CPUs", numbers_text(node.cpus), numbers_text(np.flatnonzero(m.cpus["node"] == n).tolist())
+        if config.distances is not None:
+            yield f"node {n} at distances", list(config.distances[n]), m.nodes["distance"][n, : len(m.nodes)].tolist()

@@ -3,13 +3,19 @@
 Leaves out the state in which the machine then is (`sim.run.boot`).
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.machine import MachineConfig
+from kmsim.config.memory_map import MemoryRange
+from kmsim.config.movable import core_pages
+from kmsim.config.node_layout import node_ranges
 from kmsim.jit_policies import Policies
 from kmsim.mm.kernels import KERNELS
-from kmsim.mm.memblock import ZONE_ENDS, Boot, PfnRange, subtract
+from kmsim.mm.memblock import Boot
+from kmsim.mm.mm_init import ZONE_ENDS, BootNode, MovableShare, PfnRange, subtract
 from kmsim.mm.params import Params
 from kmsim.mm.zone_setup import Sysctl
 
@@ -30,6 +36,8 @@ def params_of(config: MachineConfig) -> Params:
         pmd_order=config.pmd_order,
         thp_built_in=config.thp.built_in,
         nr_cpus=config.cpus,
+        nr_nodes=len(config.nodes or (None,)),
+        numa=config.nodes is not None,
         **given._asdict(),
         pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
         pcp_high=0 if pcp.high == "auto" else pcp.high,
@@ -42,15 +50,17 @@ def params_of(config: MachineConfig) -> Params:
 def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:
     """What the kernel finds on this machine; ranges in page frames."""
     sysctl = config.sysctl
-    shift = config.page_shift
+    ram = _frames(config, config.memory_map)
+    total_pages = sum(piece.end - piece.start for piece in ram)
+    cores = (core_pages(core, total_pages, config.page_shift) for core in (config.kernelcore, config.movablecore))
     dma, dma32, normal, movable = sysctl.lowmem_reserve_ratio
     return Boot(
         arch=config.arch,
         params=params_of(config),
         thp_enabled=config.thp.enabled != "never",
-        ram=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.memory_map),
-        reserved=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.reserved),
-        released=tuple(PfnRange(part.start >> shift, part.end >> shift) for part in config.released),
+        ram=ram,
+        reserved=_frames(config, config.reserved),
+        released=_frames(config, config.released),
         sysctl=Sysctl(
             min_free_kbytes=None if sysctl.min_free_kbytes == "auto" else sysctl.min_free_kbytes,
             watermark_scale_factor=sysctl.watermark_scale_factor,
@@ -60,7 +70,22 @@ def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:
         cache_slice_bytes=config.cache_slice,
         zone_ends=(config.zone_ends.DMA, config.zone_ends.DMA32, config.zone_ends.Normal, ZONE_ENDS[config.arch][-1]),
         policies=policies,
+        nodes=tuple(_boot_nodes(config)),
+        distances=config.distances or (),
+        movable=MovableShare(*cores),
     )
+
+
+def _boot_nodes(config: MachineConfig) -> Iterator[BootNode]:
+    """The machine's nodes; none where it has no more than one and is built without NUMA."""
+    nodes = config.nodes or ()
+    for node, ranges in zip(nodes, node_ranges(nodes, config.memory_map), strict=True):
+        yield BootNode(_frames(config, ranges), node.cpus)
+
+
+def _frames(config: MachineConfig, ranges: Iterable[MemoryRange]) -> tuple[PfnRange, ...]:
+    shift = config.page_shift
+    return tuple(PfnRange(part.start >> shift, part.end >> shift) for part in ranges)
 
 
 def is_managed(config: MachineConfig) -> NDArray[np.bool_]:

@@ -35,7 +35,7 @@ def listed_machine(
             apply_lists(m, lists_of(state, config.max_page_order + 1), stream(seed, "state/free_lists"))
             set_marks(m, state)
             return m
-        lists = lists_in_files(state)
+        lists = lists_in_files(state, config)
         fitting, _ = with_room(config, lists)
         m = boot_machine(room_for(boot_of(fitting, policies), lists)[0])
         apply_lists(m, lists, stream(seed, "state/buddyinfo"))
@@ -51,7 +51,7 @@ def state_notes(config: MachineConfig) -> list[str]:
     if not isinstance(state, BuddyInfo):
         return []
     try:
-        lists = lists_in_files(state)
+        lists = lists_in_files(state, config)
     except ListsError as error:
         path = str(getattr(state, error.file))
         refuse(f"state_{error.file}", path, f"machine.state.{error.file}", error.why, line=error.line)
@@ -76,11 +76,12 @@ def with_room(config: MachineConfig, lists: TypedLists) -> tuple[MachineConfig, 
     return config, []
 
 
-def lists_in_files(state: BuddyInfo) -> TypedLists:
-    """The free lists that the files of a state say, of the node that is simulated."""
+def lists_in_files(state: BuddyInfo, config: MachineConfig) -> TypedLists:
+    """The free lists that the files of a state say: of all nodes, or of the one that is simulated."""
     paths = {"buddyinfo": state.buddyinfo, "pagetypeinfo": state.pagetypeinfo}
     texts = {name: None if path is None else _text(path, name) for name, path in paths.items()}
-    return of_node(read_lists(texts["buddyinfo"], texts["pagetypeinfo"]), state.node)
+    lists = read_lists(texts["buddyinfo"], texts["pagetypeinfo"])
+    return lists if config.nodes is not None and state.node is None else of_node(lists, state.node)
 
 
 def lists_of(state: FreeLists, nr_orders: int) -> TypedLists:
@@ -95,9 +96,9 @@ def lists_of(state: FreeLists, nr_orders: int) -> TypedLists:
 
 def set_marks(m: Machine, state: FreeLists) -> None:
     """Give the zones the boosts and the marks that the state says."""
-    of_name = {name: z for (_, name), z in populated_zones(m).items()}
+    populated = populated_zones(m)
     for said in state.free_lists:
-        zone = m.zones[of_name[said.zone]]
+        zone = m.zones[populated[0, said.zone]]
         zone.watermark_boost = said.boost
         if said.lowmem_reserve is not None:
             zone.lowmem_reserve[:] = said.lowmem_reserve
