@@ -11,15 +11,16 @@ block of a batch goes to the zone. Leaves out memory cgroups and page_owner.
 from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
+from kmsim.mm.ladder import PAGES_DONE, REFILL, RUNG_BULK
 from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mempolicy import MPOL_DEFAULT
 from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.numastat import zone_statistics
-from kmsim.mm.page_alloc import PAGES_DONE, REFILL, alloc_node_begin, free_begin, resume
+from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, pcp_trylock, rmqueue_bulk
-from kmsim.mm.prep_new_page import RUNG_BULK, is_to_be_zeroed
+from kmsim.mm.prep_new_page import is_to_be_zeroed
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zone_lines import read_count

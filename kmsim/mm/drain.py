@@ -11,9 +11,9 @@ order: a list's lock, then its zone's.
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, PcpIdx, ZoneIdx
+from kmsim.mm.ladder import DRAIN_PCP, PAGES_DONE, PREP
 from kmsim.mm.locks import pcp_lock, zone_lock
 from kmsim.mm.mmzone import NO_PCP, Machine, cpu_of_pcp, pcp_index, zone_of_pcp
-from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, PREP
 from kmsim.mm.pcp import NO_CPU, decay_pcp_high, free_pcppages_bulk, nr_drained_at_once, pcp_lock_holder
 from kmsim.mm.pcp_held import hold_pcp
 from kmsim.mm.wants import DONE, want_lock, want_to_go_on

@@ -7,29 +7,8 @@ slow path, or nothing more; the caller grants that before it calls `resume`, and
 `mm.page_alone` does all of it at once, for a machine on which nothing else runs. A request that finds its
 pcp `locked` goes to the zone (the kernel's trylock has failed).
 
-The ladder of an allocation (each rung may want the lock):
-    fast path   each zone above its low watermark: per-CPU list, refill, buddy; first without
-                fallbacks that fragment, then with them
-    adjusted    kswapd is woken, and each zone tried down to the reserves that the GFP flags allow
-    retry       once more, as the kernel does; __GFP_MEMALLOC requests now ignore the watermarks
-    fail        NOPAGE where the request may not reclaim, else NEEDS_SLOW_PATH
-Requests that try compaction first (costly orders, non-movable ones above 0) need the slow path one rung earlier.
-The slow path is wanted as a lock is. On a machine that can reclaim, `mm.slow_path` goes it, and walks through the zones
-again as the rung RUNG_SLOW; elsewhere what follows it is a failure (`no_page`).
-One without __GFP_DIRECT_RECLAIM ends where the kernel ends it, after two walks at the min marks: nothing that is
-left out could serve it, so its failure is NOPAGE.
-
 Left out: the rest of the kernel's slow path (see `mm.slow_path`), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
-
-To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `mm.params.Params`; where
-it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
-file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, where it is used; (3) its key in
-`config/machine.py` and its line in `sim.run.boot_params.params_of`: recorded machines need no more; (4) its line in
-`configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; (5) the slow model in
-`tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random (`boots`); (6) a golden
-scenario, or unit tests of what it does: with the kernel's own value every golden stays as it is; (7) tests that
-count parameters: UNLIKE in `tests/mm/test_params.py`, and `tests/sim/run/test_boot.py`.
 """
 
 from kmsim.jit import core, small
@@ -39,30 +18,34 @@ from kmsim.mm.gfp import (
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
     ALLOC_NO_WATERMARKS,
-    ALLOC_NOFRAGMENT,
     ALLOC_NON_BLOCK,
     ALLOC_OOM,
     ALLOC_WMARK_LOW,
     ALLOC_WMARK_MASK,
-    GFP_DIRECT_RECLAIM,
-    GFP_IO,
     GFP_KSWAPD_RECLAIM,
-    GFP_MEMALLOC,
-    GFP_NOMEMALLOC,
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn, ZoneIdx, ZonerefIdx
+from kmsim.mm.ladder import (
+    AT_SLOW_PATH,
+    BUDDY,
+    DRAIN_PCP,
+    FREE_BUDDY,
+    PAGES_DONE,
+    REFILL,
+    RESERVE,
+    RUNG_FAST,
+    next_rung,
+    no_page,
+)
 from kmsim.mm.locks import zone_lock
-from kmsim.mm.mempolicy import NUMA_NO_NODE, forget_policy, request_zoneref
+from kmsim.mm.mempolicy import NUMA_NO_NODE, request_zoneref
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
-    MIGRATE_MOVABLE,
     NEEDS_SLOW_PATH,
     NO_PAGE,
     NO_ZONE,
-    NOPAGE,
-    PAGE_ALLOC_COSTLY_ORDER,
     PG_BUDDY,
     PG_PCP,
     PGALLOC,
@@ -89,22 +72,12 @@ from kmsim.mm.pcp import (
     pcp_trylock,
     rmqueue_bulk,
 )
-from kmsim.mm.prep_new_page import (
-    RUNG_ADJUSTED,
-    RUNG_FAILED,
-    RUNG_FAST,
-    RUNG_RETRY,
-    RUNG_SLOW,
-    init_on_free,
-    is_to_be_zeroed,
-)
+from kmsim.mm.prep_new_page import init_on_free, is_to_be_zeroed
 from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.tail_pages import free_tail_pages
 from kmsim.mm.trace import TRACE_WAKE_KSWAPD, trace
 from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
 from kmsim.mm.watermark import (
-    alloc_flags_of,
-    wake_all_kswapds,
     wakeup_kswapd,
     wmark_pages,
     zone_watermark_fast,
@@ -112,9 +85,6 @@ from kmsim.mm.watermark import (
 )
 from kmsim.mm.zone_lines import read_count, read_lists, write_lists
 from kmsim.mm.zonelist import alloc_flags_nofragment, leaves_node, next_zoneref, page_zone
-
-# What a context does next; PAGES_DONE: nothing.
-PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, AT_SLOW_PATH, PREP = range(8)  # PREP: see mm.page_request
 
 
 @small
@@ -209,69 +179,6 @@ def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
         context.stage = REFILL
         return want_lock(m, ac, zone_lock(z))
     return allocated(m, ac, pfn)
-
-
-@core
-def next_rung(m: Machine, ac: ContextIdx) -> bool:
-    """Every zone has refused: prepare the next rung; False where there is none, and the request fails or is slow."""
-    context = m.contexts[ac]
-    if context.alloc_flags & ALLOC_NOFRAGMENT:
-        context.alloc_flags &= ~ALLOC_NOFRAGMENT
-        return True
-    if context.attempt == RUNG_SLOW:
-        context.stage = AT_SLOW_PATH
-        return False
-    gfp = context.gfp
-    context.attempt += 1
-    if m.zonerefs[context.preferred_zoneref].zone == NO_ZONE:  # no zone could ever serve it: not even kswapd is woken
-        no_page(m, ac, NOPAGE)
-        return False
-    if context.attempt == RUNG_ADJUSTED:
-        context.alloc_flags = alloc_flags_of(m, gfp, context.order)
-    elif context.attempt == RUNG_RETRY and not compacts_first(m, ac):
-        if may_ignore_watermarks(m, ac):
-            context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
-    else:
-        if gfp & GFP_DIRECT_RECLAIM:
-            context.stage = AT_SLOW_PATH
-        else:
-            no_page(m, ac, NOPAGE)
-        return False
-    if gfp & GFP_KSWAPD_RECLAIM:
-        wake_all_kswapds(m, ac)
-    if context.attempt == RUNG_RETRY:
-        forget_policy(m, ac, may_ignore_watermarks(m, ac))
-    return True
-
-
-@small
-def no_page(m: Machine, ac: ContextIdx, event: int) -> None:
-    """The request has failed: count why, and end it."""
-    context = m.contexts[ac]
-    context.attempt = RUNG_FAILED
-    context.pfn = NO_PAGE
-    context.stage = PAGES_DONE
-    context.failure = event
-    m.events[event] += 1
-
-
-@small
-def may_ignore_watermarks(m: Machine, ac: ContextIdx) -> bool:
-    """May the request use all of memory, because it will free some? (kernel: __gfp_pfmemalloc_flags)"""
-    context = m.contexts[ac]
-    gfp = int(context.gfp)
-    return bool((gfp & GFP_MEMALLOC or context.pf_memalloc) and gfp & GFP_NOMEMALLOC == 0)
-
-
-@small
-def compacts_first(m: Machine, ac: ContextIdx) -> bool:
-    """Does the request go to direct compaction before anything else? (kernel: __alloc_pages_slowpath)"""
-    context = m.contexts[ac]
-    gfp = context.gfp
-    if gfp & GFP_DIRECT_RECLAIM == 0 or gfp & GFP_IO == 0 or may_ignore_watermarks(m, ac):
-        return False
-    order = context.order
-    return bool(order > PAGE_ALLOC_COSTLY_ORDER or (order > 0 and context.migratetype != MIGRATE_MOVABLE))
 
 
 @small

@@ -19,12 +19,12 @@ from kmsim.mm.cacheline import touch
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM
 from kmsim.mm.indices import ContextIdx, Gfp, Pfn
+from kmsim.mm.ladder import PAGES_DONE, RUNG_FAILED
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
-from kmsim.mm.page_alloc import PAGES_DONE, alloc_begin, free_begin, resume
+from kmsim.mm.page_alloc import alloc_begin, free_begin, resume
 from kmsim.mm.page_request import page_resume, then_prepared
 from kmsim.mm.pageblock import pageblock_migratetype
-from kmsim.mm.prep_new_page import RUNG_FAILED
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.zonelist import page_zone
 

@@ -7,8 +7,9 @@ Leaves out all else: see `mm.page_alloc`. Invariant: PREP follows a block, never
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx
+from kmsim.mm.ladder import PAGES_DONE, PREP
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.mm.page_alloc import PAGES_DONE, PREP, resume
+from kmsim.mm.page_alloc import resume
 from kmsim.mm.page_chain import chain_alloc_resume
 from kmsim.mm.prep_new_page import after_lock, is_to_be_prepared
 from kmsim.mm.wants import DONE, want_to_go_on

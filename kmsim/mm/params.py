@@ -2,6 +2,15 @@
 
 What of them follows from the kernel's release, `mm.kernels` has in rows. Leaves out what a config says of time and of
 workloads. Invariant: none changes while the machine runs. No locks.
+
+To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `Params`; where
+it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
+file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, where it is used; (3) its key in
+`config/machine.py` and its line in `sim.run.boot_params.params_of`: recorded machines need no more; (4) its line in
+`configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; (5) the slow model in
+`tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random (`boots`); (6) a golden
+scenario, or unit tests of what it does: with the kernel's own value every golden stays as it is; (7) tests that
+count parameters: UNLIKE in `tests/mm/test_params.py`, and `tests/sim/run/test_boot.py`.
 """
 
 from typing import NamedTuple

@@ -11,9 +11,9 @@ its zone's.
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, PcpIdx
+from kmsim.mm.ladder import DRAIN_PCP, PAGES_DONE, REFILL
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NO_PCP, Machine, pcp_index
-from kmsim.mm.page_alloc import DRAIN_PCP, PAGES_DONE, REFILL
 from kmsim.mm.pcp import lock_pcp, unlock_pcp
 from kmsim.mm.wants import LOCK
 

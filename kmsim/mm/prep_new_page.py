@@ -8,12 +8,10 @@ none.
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_COMP, GFP_ZERO
 from kmsim.mm.indices import ContextIdx, Gfp, Order
+from kmsim.mm.ladder import RUNG_BULK
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.tail_pages import prep_compound_page
-
-# How far down the ladder an allocation is.
-RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK, RUNG_SLOW = range(6)
 
 
 @small

@@ -41,6 +41,7 @@ from kmsim.mm.gfp import (
 )
 from kmsim.mm.highatomic import may_unreserve_highatomic, unreserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx
+from kmsim.mm.ladder import AT_SLOW_PATH, RUNG_SLOW, compacts_first, may_ignore_watermarks, no_page
 from kmsim.mm.lru_records import COMPACTFAIL, COMPACTSTALL, COMPACTSUCCESS
 from kmsim.mm.mmzone import (
     NEEDS_SLOW_PATH,
@@ -56,15 +57,7 @@ from kmsim.mm.mmzone import (
     pcp_index,
     zone_of_pcp,
 )
-from kmsim.mm.page_alloc import (
-    AT_SLOW_PATH,
-    compacts_first,
-    get_page_from_freelist,
-    may_ignore_watermarks,
-    no_page,
-    resume,
-)
-from kmsim.mm.prep_new_page import RUNG_SLOW
+from kmsim.mm.page_alloc import get_page_from_freelist, resume
 from kmsim.mm.scan_count import zone_reclaimable_pages
 from kmsim.mm.trace import TRACE_OUT_OF_MEMORY, TRACE_RECLAIM_RETRY, trace, trace_more
 from kmsim.mm.vmscan import reclaim_begin, reclaim_resume

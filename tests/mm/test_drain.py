@@ -3,9 +3,9 @@
 from kmsim.jit import entry
 from kmsim.mm.drain import drain_all_begin, drain_all_resume
 from kmsim.mm.gfp import parse_gfp
+from kmsim.mm.ladder import DRAIN_PCP
 from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import ZONE_DMA, ZONE_DMA32, Machine, cpu_of_pcp, zone_of_pcp
-from kmsim.mm.page_alloc import DRAIN_PCP
 from kmsim.mm.pcp_held import let_go
 from kmsim.mm.wants import DONE
 

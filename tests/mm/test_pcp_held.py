@@ -4,9 +4,9 @@ import pytest
 
 from kmsim.jit import entry
 from kmsim.mm.gfp import parse_gfp
+from kmsim.mm.ladder import DRAIN_PCP
 from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE, NO_PCP, ZONE_DMA, ZONE_DMA32, Machine, pcp_index
-from kmsim.mm.page_alloc import DRAIN_PCP
 from kmsim.mm.page_chain import chain_free_begin, chain_free_resume
 from kmsim.mm.pcp import pcp_lock_holder
 from kmsim.mm.pcp_held import hold_while_waiting, let_go
