@@ -50,7 +50,7 @@ def spans(m: Machine) -> dict[tuple[int, str], tuple[int, int, int]]:
 
 def movable_pfns(nodes: tuple[BootNode, ...], arch: str = "x86-64", **share: int) -> list[int]:
     """Where ZONE_MOVABLE begins."""
-    zones = arch_zones(arch, 12, ram_of(nodes))
+    zones = arch_zones(ZONE_ENDS[arch], 12, ram_of(nodes))
     return find_zone_movable_pfns_for_nodes(zones, nodes, MovableShare(**share), BLOCK)
 
 
