@@ -3,8 +3,8 @@
 buddyinfo counts blocks by order and says no types; pagetypeinfo says both, and stops counting at 100,000; a report in
 the kernel's log counts by order and names the types that have some. What a source does not say is assumed, and each
 assumption is a note. The two files of /proc are read one after the other on a live machine, so they may disagree:
-buddyinfo decides, and the difference is added to the type that has most blocks, which is also the one whose count the
-kernel may have capped.
+buddyinfo decides. What it has more goes to the type whose count the kernel capped, else to the one that has most blocks
+of those that are simulated; what it has less is taken from the type that has most.
 
 Leaves out CMA and Isolate, which no request that is simulated may take from: their blocks count as in use, with a note.
 A block of the Reserve of kernels before 4.4, which any request may fall back to, is taken as movable.
@@ -203,10 +203,25 @@ def _reconcile(by_type: dict[str, list[int]], totals: tuple[int, ...]) -> None:
     for order, nr_free in enumerate(totals):
         missing = nr_free - sum(row[order] for row in by_type.values())
         while missing:
-            most = max(by_type, key=lambda name: (by_type[name][order], name == MOVABLE))
+            most = _most_blocks(by_type, order, more=missing > 0)
             change = max(missing, -by_type[most][order])
             by_type[most][order] += change
             missing -= change
+
+
+def _most_blocks(by_type: dict[str, list[int]], order: int, *, more: bool) -> str:
+    """The type that the difference of an order belongs to."""
+
+    def rank(name: str) -> tuple[bool, bool, int, bool]:
+        blocks = by_type[name][order]
+        return (
+            more and blocks >= pagetypeinfo.COUNTED_MAX,
+            more and name in MIGRATETYPE_NAMES,
+            blocks,
+            name == MOVABLE,
+        )
+
+    return max(by_type, key=rank)
 
 
 def _read(file: str, parse: Callable[[str], Read], text: str) -> Read:

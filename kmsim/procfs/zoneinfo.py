@@ -3,7 +3,7 @@
 All zones are listed; of one without pages only the marks, sizes and protection. The first
 populated zone carries the node's counters. Marks are shown with the boost in them. What kmsim
 does not model is printed as 0. `parse` also takes what other kernels print, from 2.6.32 on (in which a zone's counters
-stand before its protection, and count as the node's), and the file as people paste it.
+stand before its protection, and count as the node's), with and without indentation.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
 from kmsim.procfs.stat_items import node_stat_items, zone_stat_items
-from kmsim.procfs.text import Once, count, lines_of, pasted, refusal, shown
+from kmsim.procfs.text import Once, count, lines_of, refusal, shown
 from kmsim.procfs.vmstat import numa_events
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
@@ -109,7 +109,7 @@ def parse(content: str) -> list[ZoneInfo]:
     """Read a /proc/zoneinfo; ValueError names the first line that does not belong there."""
     infos: list[ZoneInfo] = []
     once = Once()
-    lines = lines_of(pasted(content))
+    lines = [line.strip() for line in lines_of(content)]
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -146,7 +146,8 @@ def _zone_lines(info: ZoneInfo) -> list[str]:
         lines += [f"              {name + ':':<6} {value}" for name, value in pageset.counters.items()]
         if pageset.stat_threshold is not None:
             lines.append(f"  vm stats threshold: {pageset.stat_threshold}")
-    lines.append(f"  node_unreclaimable:  {info.node_unreclaimable}")
+    if info.node_unreclaimable is not None:
+        lines.append(f"  node_unreclaimable:  {info.node_unreclaimable}")
     lines.append(f"  start_pfn:           {info.start_pfn}")
     return lines
 
@@ -154,6 +155,8 @@ def _zone_lines(info: ZoneInfo) -> list[str]:
 def _check_whole(info: ZoneInfo, number: int) -> None:
     """Did the zone that ends on this line have all that every kernel prints?"""
     missing = [name for name in _SIZES_MUST if name not in info.sizes]
+    if info.node_unreclaimable is not None or _SIZES_SINCE.keys() & info.sizes.keys():
+        missing += {"managed"} - info.sizes.keys()  # printed since 3.9; what else stands here came later
     if missing or not info.protection:
         raise refusal(number, f"zone {info.zone} ends before its {(missing or ['protection'])[0]}")
     if info.sizes["present"] and info.start_pfn is None:
@@ -183,8 +186,8 @@ def _take(info: ZoneInfo, line: str, number: int) -> bool:
         info.protection = tuple(count(word.strip(), number) for word in match[1].split(","))
         return bool(info.sizes)
     match = _SIZE.fullmatch(line)
-    if match is not None and not info.protection:
-        return _new(info.sizes, match, number)
+    if match is not None:
+        return not info.protection and _new(info.sizes, match, number)
     if _NAMELESS.fullmatch(line):
         return True
     match = _STAT.fullmatch(line)

@@ -98,6 +98,9 @@ def facts_of(texts: list[Text], which: int | None) -> Facts:
     for node, name in [*facts.zones, *((zone.node, zone.zone) for zone in (facts.lists.zones if facts.lists else ()))]:
         if name == "HighMem":
             raise SurveyError(facts.sources[0], "be of a kernel of 64 bits", f"node {node}, zone HighMem")
+        if name not in ZONE_NAMES:
+            known = ", ".join(ZONE_NAMES)
+            raise SurveyError(facts.sources[0], f"have no zones but {known}", f"node {node}, zone {name}")
     return facts
 
 

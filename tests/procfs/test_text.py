@@ -92,7 +92,7 @@ PASTED = {
 
 
 @pytest.mark.parametrize("how", PASTED)
-@pytest.mark.parametrize("name", ["fresh.buddyinfo", "fresh.pagetypeinfo"])
+@pytest.mark.parametrize("name", ["fresh.buddyinfo", "fresh.pagetypeinfo", "fresh.zoneinfo"])
 def test_a_file_is_read_as_people_paste_it(name: str, how: str) -> None:
     plain = file("x86-4k-256M", name)
     assert READERS[name](pasted(PASTED[how](plain))) == READERS[name](plain)

@@ -204,7 +204,7 @@ def test_a_buddyinfo_that_is_not_this_machines_is_refused(free: str, file_name: 
             "Page block order: 8\nPages per block:  256",
             "order 8, where",
         ),
-        ("zone    DMA32", "zone   Normal", "zones DMA, Normal, where buddyinfo has DMA, DMA32"),
+        ("zone    DMA32", "zone   Normal", "zones DMA, Normal, in buddyinfo DMA, DMA32"),
         ("Node", "node", "line 5: not 'Node N, zone NAME, type NAME COUNTS'"),
         (
             "            0 \nNode 0, zone    DMA32            0",
