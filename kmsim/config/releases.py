@@ -26,11 +26,17 @@ POLICY_KEYS = {
 # Releases that are simulated by the row of another, whose allocator is close to theirs.
 SIMULATED_AS = {"5.4": "5.10"}
 
-# What of a row stands on the kernel's source alone; no recording depends on it.
+# What of a row stands on the kernel's source alone; no recording depends on it. In the words of docs/releases.md.
+_OF_BOTH = (
+    "how blocks merge and are freed over several pageblocks",
+    "when a fallback boosts the marks",
+    "what of the highatomic reserve does not count as free",
+    "where exact pages' tail goes",
+    "vmalloc's addresses",
+)
 NOT_RECORDED = {
-    "6.1": "pages per-CPU lists return to the type they came from, fallback's choice of blocks, merges of pageblocks, "
-    "highatomic pages that do not count as free, vmalloc's addresses",
-    "5.10": "a boost by a single stolen page, highatomic blocks that merge, exact pages' tails, vmalloc's addresses, ",
+    "5.10": _OF_BOTH,
+    "6.1": ("where a list's page goes back to", "what a type without blocks takes", *_OF_BOTH, "vmalloc in bulk"),
 }
 
 assert set(POLICY_KEYS) <= set(Kernel._fields)
@@ -80,7 +86,7 @@ def notes_of(release: str, row_name: str) -> list[str]:
     series = series_name(release)
     notes = [f"Linux {series} is simulated as {row_name}: not recorded"] if series != row_name else []
     if row_name in NOT_RECORDED:
-        notes.append(f"Linux {row_name}, from its source, not recorded: {NOT_RECORDED[row_name]}")
+        notes.append(f"Linux {row_name}, from its source, not recorded: {'; '.join(NOT_RECORDED[row_name])}")
         notes.append(f"Linux {row_name}: prices are the list's for every release; no source says that they differ")
     return notes
 

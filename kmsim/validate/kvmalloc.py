@@ -6,9 +6,9 @@ caches of the recorded build, no slabs and an empty vmalloc space; kmalloc is as
 the compiled allocators' answer. Of most moments the counts of free blocks were recorded and not the lists
 (`validate.counted`), and memory had moved by a few hundred pages when kvmalloc was measured. So a row is scored where
 the recorded counts leave no doubt, and is at the edge, and skipped, elsewhere, whatever the allocators answer:
-    kmalloc has a block     two or more of its order could be cut, watermarks and reserves left alone
+    kmalloc has a block     two or more of its order could be cut, watermarks and reserves left alone; of an order that
+                            per-CPU lists hold, more than one refill takes at once
     kmalloc has none        the largest free block is more than one order too small
-    kmalloc's two answers   equal, kvmalloc's attempt being one of them, or more blocks than one refill takes
     huge mappings           half as many blocks again as are needed, or none at all: what earlier rows freed waits,
                             page by page, in per-CPU lists
 Sizes up to KMALLOC_MAX_CACHE_SIZE are not scored: a slab that exists may serve them. `by_order` is not, either.
@@ -24,7 +24,7 @@ from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_KERNEL, GFP_NORETRY
 from kmsim.mm.kvmalloc import kvmalloc_begin
 from kmsim.mm.limits import INT_MAX
-from kmsim.mm.mmzone import WMARK_HIGH, ZONE_NAMES, ZONE_NORMAL, Machine
+from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, WMARK_HIGH, ZONE_NAMES, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_CACHE, Slub, new_slub
 from kmsim.mm.vm_layout import vmalloc_space
@@ -139,7 +139,8 @@ class Build:
         order = get_order(size, self.page_shift)
         if order > self.max_page_order:
             return False
-        if blocks.surely(order) >= 2:
+        nr_enough = 2 if order > PAGE_ALLOC_COSTLY_ORDER else blocks.of_a_refill(order) + 1
+        if blocks.surely(order) >= nr_enough:
             return True
         return False if blocks.at_most(order - 1) == 0 else None
 
@@ -162,12 +163,6 @@ class Build:
         enough = blocks.surely(0) << self.page_shift >= size + size // 2
         return not enough or self.mapping_order(blocks, size) is None
 
-    def changed_between(self, blocks: FreeBlocks, row: list[Any]) -> bool:
-        """Do kmalloc's two answers differ, where there were so few blocks that one refill takes them all?"""
-        size, ok, is_vmalloc, has = int(row[0]), row[1], row[2], row[5]
-        order = get_order(size, self.page_shift)
-        return bool(ok and is_vmalloc == has and blocks.surely(order) <= blocks.of_a_refill(order))
-
 
 def kv_sections(recording: Recording, name: str) -> list[Section]:
     """Every row of one section."""
@@ -186,7 +181,7 @@ def kv_sections(recording: Recording, name: str) -> list[Section]:
         if size <= int(consts["KMALLOC_MAX_CACHE_SIZE"]) or row[1] == NOT_TRIED:
             section.skipped += 1
             continue
-        if build.at_edge(blocks, size) or build.changed_between(blocks, row):
+        if build.at_edge(blocks, size):
             section.skipped += 1
             edges.append(size)
             continue
