@@ -122,18 +122,18 @@ def test_a_timeline_is_written_beside_the_result(tmp_path: Path) -> None:
     assert (tmp_path / "trace.json").read_text().startswith('{"displayTimeUnit": "ns"')
 
 
-def test_a_study_s_figures_are_those_it_asks_for(tmp_path: Path) -> None:
+def test_a_study_s_figures_are_those_it_asks_for_and_fragmentation(tmp_path: Path) -> None:
     asked = [{"kind": "line", "name": "how_long", "y": "latency_mean"}, {"kind": "forest"}]
     result = kmsim.run(study(figures=asked), tmp_path / "out")
     found = kmsim.figures(result)
-    assert list(found) == ["how_long", "forest"]
+    assert list(found) == ["how_long", "forest", "fragmentation"]
     assert all(isinstance(one, Figure) for one in found.values())
     assert found["how_long"]._repr_png_()[:8] == PNG
     assert found["how_long"]._repr_png_() == kmsim.figure(result, "how_long")._repr_png_()
     assert isinstance(kmsim.figure(result, {"kind": "tail", "hue": "live"}), Figure)
     assert isinstance(kmsim.figure(result, FigureConfig(kind="ecdf")), Figure)
     for wrong, said in (
-        ("how_short", "must be one of how_long, forest"),
+        ("how_short", "must be one of how_long, forest, fragmentation"),
         ({"kind": "line", "y": "latency"}, "figure, y: must .* found 'latency'"),
         ({"kind": "line", "x": "dead"}, "figure, x: must .* found 'dead'"),
     ):

@@ -167,7 +167,7 @@ class ComparisonConfig(WithOptions):
 class FigureConfig(WithOptions):
     """One figure; what is not said is chosen by its kind."""
 
-    kind: Literal["line", "heatmap", "ecdf", "tail", "pareto", "series", "memory_map", "forest"]
+    kind: Literal["line", "heatmap", "ecdf", "tail", "pareto", "series", "fragmentation", "memory_map", "forest"]
     name: Name = Field(default_factory=lambda got: got["kind"])
     title: SomeText | None = None
     x: SomeText | None = None  # an axis; of a pareto, a response
@@ -184,6 +184,23 @@ class FigureConfig(WithOptions):
     y_scale: Literal["linear", "log"] = "linear"
 
 
+class FiguresConfig(WithOptions):
+    """What holds for all figures of a study."""
+
+    width: Literal["column", "page"] | None = None  # of those that say no size
+    each: tuple[FigureConfig, ...] = ()  # none: those that a study gets which names none
+
+
+def _figures_tag(value: Any) -> str:
+    return "~width" if isinstance(value, dict | FiguresConfig) else "~each"
+
+
+Figures = Annotated[
+    Annotated[tuple[FigureConfig, ...], Tag("~each")] | Annotated[FiguresConfig, Tag("~width")],
+    Discriminator(_figures_tag),
+]
+
+
 class Inquiry(WithOptions):
     """All that a study says beside the config of its points."""
 
@@ -192,7 +209,29 @@ class Inquiry(WithOptions):
     replications: Annotated[ReplicationsConfig, BeforeValidator(_replications)] = ReplicationsConfig()
     responses: Annotated[tuple[Response, ...], some_items] = DEFAULT_RESPONSES
     comparisons: tuple[ComparisonConfig, ...] = ()
-    figures: tuple[FigureConfig, ...] = ()
+    figures: Figures = ()
+
+    @property
+    def figures_width(self) -> Literal["column", "page"] | None:
+        """What figures that say no size are as wide as; None: as each needs."""
+        return self.figures.width if isinstance(self.figures, FiguresConfig) else None
+
+    @property
+    def named_figures(self) -> tuple[FigureConfig, ...]:
+        """The figures that the study names, each as wide as it is drawn."""
+        width = self.figures_width
+        return tuple(
+            figure.model_copy(update={"size": width}) if width and "size" not in figure.model_fields_set else figure
+            for figure in self._figures
+        )
+
+    @property
+    def _figures(self) -> tuple[FigureConfig, ...]:
+        return self.figures.each if isinstance(self.figures, FiguresConfig) else self.figures
+
+    @property
+    def _at_figures(self) -> tuple[str, ...]:
+        return ("figures", "each") if isinstance(self.figures, FiguresConfig) else ("figures",)
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong between these keys, but for levels of axes, which the design knows."""
@@ -206,7 +245,7 @@ class Inquiry(WithOptions):
         for n in primary[1:]:
             yield finding(("responses", n, "primary"), "response_primary", first=self.responses[primary[0]].name)
         yield from _twice(("comparisons",), [comparison.name for comparison in self.comparisons], "named_twice")
-        yield from _twice(("figures",), [figure.name for figure in self.figures], "named_twice")
+        yield from _twice(self._at_figures, [figure.name for figure in self._figures], "named_twice")
         responses = [response.name for response in self.responses]
         until = self.replications.until
         if until is not None:
@@ -220,8 +259,8 @@ class Inquiry(WithOptions):
             for i, name in enumerate(comparison.responses):
                 if name not in responses:
                     yield _unknown(("comparisons", n, "responses", i), "response_name", name, responses)
-        for n, figure in enumerate(self.figures):
-            yield from self._figure_findings(("figures", n), figure, responses)
+        for n, figure in enumerate(self._figures):
+            yield from self._figure_findings((*self._at_figures, n), figure, responses)
 
     def _figure_findings(self, loc: Loc, figure: FigureConfig, responses: list[str]) -> Iterator[Finding]:
         of_responses = {"line": ("y",), "heatmap": ("colour",), "pareto": ("x", "y")}.get(figure.kind, ())
@@ -248,13 +287,13 @@ class Inquiry(WithOptions):
             elif comparison.baseline is not None and comparison.baseline not in axes[comparison.axis]:
                 yield _unknown((*at, "baseline"), "level_name", comparison.baseline, list(axes[comparison.axis]))
             yield from _where_findings((*at, "where"), comparison.where, axes)
-        for n, figure in enumerate(self.figures):
+        for n, figure in enumerate(self._figures):
             of_axes = {"heatmap": ("x", "y"), "pareto": ()}.get(figure.kind, ("x",))
             for key in (*of_axes, "hue", "panels"):
                 name = getattr(figure, key)
                 if name is not None and name not in axes:
-                    yield _unknown(("figures", n, key), "axis_name", name, list(axes))
-            yield from _where_findings(("figures", n, "where"), figure.where, axes)
+                    yield _unknown((*self._at_figures, n, key), "axis_name", name, list(axes))
+            yield from _where_findings((*self._at_figures, n, "where"), figure.where, axes)
 
 
 def _of_each(key: str, nouns: tuple[ResponseConfig, ...]) -> Iterator[Finding]:

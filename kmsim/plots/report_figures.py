@@ -37,6 +37,7 @@ KINDS = {
     "tail": "Tails of latency distributions",
     "pareto": "A scatter chart of what one response costs in another",
     "series": "A chart over simulated time",
+    "fragmentation": "Free memory by block size over simulated time, and the unusable free space index",
     "memory_map": "A map of memory",
     "forest": "Differences from the baseline with their confidence intervals",
 }
@@ -90,12 +91,12 @@ def figures_of(study: StudyResult) -> Figures:
 
 
 def _configs(study: StudyResult) -> tuple[FigureConfig, ...]:
-    """What the study's figures show; of one that names none, those that it gets; of a plain run, none."""
-    if study.figures_config or not study.axes:
+    """What the study's figures show, those too that it gets without naming them; of a plain run, none."""
+    if study.result is not None:
         return study.figures_config
-    from kmsim.plots.study_figures import default_figures
+    from kmsim.plots.study_figures import figures_of
 
-    return default_figures(study)
+    return figures_of(study)
 
 
 def _image(png: bytes) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def roles_of(result: Any, rows: pd.DataFrame, config: Any, wanted: tuple[str, ..
     for role in wanted:
         axis_of_role = of[role]
         if axis_of_role is not None:
-            of[role], rows = _thinned(axis_of_role, role, rows, notes)
+            of[role], rows = thinned(axis_of_role, _most(axis_of_role, role), rows, notes)
     return Roles(rows, of, notes, () if rest_held else tuple(free))
 
 
@@ -170,9 +170,13 @@ def _best(free: list[Shown], role: str) -> Shown:
     return min(free, key=lambda axis: len(axis.levels))
 
 
-def _thinned(axis: Shown, role: str, rows: pd.DataFrame, notes: list[str]) -> tuple[Shown, pd.DataFrame]:
-    """No more levels than can be told apart, evenly chosen."""
-    most = MOST.get(role, X_MAX if axis.values is not None else TEXT_X_MAX)
+def _most(axis: Shown, role: str) -> int:
+    """How many levels of an axis can be told apart in a role."""
+    return MOST.get(role, X_MAX if axis.values is not None else TEXT_X_MAX)
+
+
+def thinned(axis: Shown, most: int, rows: pd.DataFrame, notes: list[str]) -> tuple[Shown, pd.DataFrame]:
+    """No more levels than `most`, evenly chosen, and their rows; a note says so."""
     nr_levels = len(axis.levels)
     if nr_levels <= most:
         return axis, rows

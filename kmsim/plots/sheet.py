@@ -6,19 +6,20 @@ the panels are laid out in the rest, so that long names make a figure higher and
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from kmsim.plots.lettering import plain, text_size, wrapped
-from kmsim.plots.style import NOTE_POINTS, PAGE_INCHES_MAX, TITLE_POINTS, WIDTH_INCHES, numbers
+from kmsim.plots.style import NOTE_POINTS, NUMBERS_MAX, PAGE_INCHES_MAX, TITLE_POINTS, WIDTH_INCHES, numbers
 
 EDGE_INCHES = 0.05
 GAP_INCHES = 0.06
 PANEL_INCHES_MIN = 1.15  # of a panel without its labels
 LINE_SPACING = 1.25
+NARROW_INCHES = 2.0  # a panel with its labels that has room for few numbers below
 TITLE_MAX = 240
 LAYOUTS_MAX = 5
 LEGEND = {
@@ -45,17 +46,26 @@ class Sheet(NamedTuple):
         return float(self.figure.get_figwidth())
 
 
-def new_sheet(title: str, size: str | None, titles: list[str], *, panel_inches: float, share: bool = True) -> Sheet:
-    """An empty sheet with a panel for each of `titles`, that share their axes.
+def new_sheet(
+    title: str,
+    size: str | None,
+    titles: list[str],
+    *,
+    panel_inches: float,
+    share: bool | Literal["row"] = True,
+    columns: int | None = None,
+) -> Sheet:
+    """An empty sheet with a panel for each of `titles`, that share their axes ("row": heights within a row only).
 
-    `size`: "column" or "page"; None: a column of one panel, a page of several.
+    `size`: "column" or "page"; None: a column of one panel, a page of several. `columns` of panels; None: as many as
+    there is room for.
     """
     size = size or ("page" if len(titles) > 1 else "column")
-    columns = min(len(titles), COLUMNS_OF[size])
+    columns = columns or min(len(titles), COLUMNS_OF[size])
     rows = -(-len(titles) // columns)
     figure = Figure(figsize=(WIDTH_INCHES[size], rows * panel_inches), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, sharex=bool(share), sharey=share, squeeze=False).ravel()
     for axes, text in zip(grid, titles, strict=False):
         axes.set_title(plain(text, 80) if len(titles) == 1 else _panel_title(figure, text, columns))
     for k, axes in enumerate(grid[len(titles) :], len(titles)):
@@ -78,6 +88,14 @@ def label_axes(sheet: Sheet, x: str, y: str) -> None:
         spec = axes.get_subplotspec()
         is_last = spec.is_last_row() or axes.xaxis.get_tick_params().get("labelbottom")
         axes.set(xlabel=across if is_last else "", ylabel=upwards if spec.is_first_col() else "")
+
+
+def time_axes(sheet: Sheet) -> None:
+    """The horizontal axes of all panels as simulated time: from edge to edge, few numbers where panels are narrow."""
+    is_narrow = sheet.width / sheet.panels[0].get_gridspec().ncols < NARROW_INCHES
+    for axes in sheet.panels:
+        axes.margins(x=0.01)
+        numbers(axes.xaxis, most=NUMBERS_MAX // 2 if is_narrow else NUMBERS_MAX)
 
 
 def means_axis(sheet: Sheet, scale: str | None, data: pd.DataFrame) -> list[str]:

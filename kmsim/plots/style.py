@@ -91,12 +91,12 @@ def line_look(i: int, n: int) -> dict[str, Any]:
     }
 
 
-def numbers(axis: Any, scale: str = "linear", *, decades: bool = False) -> None:
+def numbers(axis: Any, scale: str = "linear", *, decades: bool = False, most: int = NUMBERS_MAX) -> None:
     """Plain numbers beside an axis: few and round, or powers of ten (`decades`: not 2 and 5 of each as well)."""
     if scale == "log":
         axis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 2.0, 5.0), numticks=12))
     else:
-        axis.set_major_locator(MaxNLocator(NUMBERS_MAX, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
     axis.set_minor_locator(NullLocator())  # hundreds of ticks, half a second
     axis.set_major_formatter(PLAIN)
 

@@ -17,8 +17,8 @@ from kmsim.plots.drawn import Drawn
 from kmsim.plots.lettering import counted, plain, shown_unit, with_unit
 from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, entries, roles_of
-from kmsim.plots.sheet import Sheet, finish, label_axes, means_axis, new_sheet, say_nothing
-from kmsim.plots.style import line_look, numbers
+from kmsim.plots.sheet import Sheet, finish, label_axes, means_axis, new_sheet, say_nothing, time_axes
+from kmsim.plots.style import line_look
 from kmsim.study.statistics import t_quantile
 
 ROLES = ("hue", "panels")
@@ -58,9 +58,7 @@ def time_series(result: Any, config: Any) -> Drawn:
         drawn.append(roles.labelled(data, ("panels", "hue"), (panel, hue)))
     whole = pd.concat(drawn, ignore_index=True)
     scale_notes = means_axis(sheet, config.y_scale, whole)
-    for axes in sheet.panels:
-        axes.margins(x=0.01)
-        numbers(axes.xaxis)
+    time_axes(sheet)
     label_axes(sheet, f"simulated time ({time_unit})", with_unit(told, shown))
     interval = "mean with 95 % CI (t over replications)" if whole["ci_low"].notna().any() else "mean; no CI of one run"
     _finish(sheet, roles, [interval, f"{counted(whole['n'], 'runs')} per line", *scale_notes])

@@ -83,7 +83,7 @@ class StudyResult:
     @property
     def figures_config(self) -> tuple[FigureConfig, ...]:
         """The figures that the study asks for."""
-        return self.inquiry.figures
+        return self.inquiry.named_figures
 
     def histograms(self, runs: Sequence[int] | None = None) -> pd.DataFrame:
         """Latencies by bucket, of these runs or of all."""

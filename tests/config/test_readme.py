@@ -52,6 +52,7 @@ SECTIONS: dict[str, list[type[Model]]] = {
     "replications.until": [inquiry.UntilConfig],
     "responses[]": [responses.ResponseConfig],
     "comparisons[]": [inquiry.ComparisonConfig],
+    "figures": [inquiry.FiguresConfig],
     "figures[]": [inquiry.FigureConfig],
     "machine": [machine.MachineConfig],
     "machine.nodes[]": [node_layout.NodeConfig],

@@ -95,6 +95,8 @@ AXIS = {"key": "machine.cpus", "values": [1, 2]}
         {"responses": [{"measure": "latency_mean", "lokc": "zone Normal"}]},
         {"comparisons": [{"axis": "machine.cpus", "paired": "yes"}]},
         {"figures": [{"kind": "lines"}]},
+        {"figures": {"width": "slide"}},
+        {"figures": {"each": [{"kind": "lines"}]}},
         {"question": 42},
         {"machine": {"extends": "x86-laptop", "pageblock_order": "nine"}},
     ],

@@ -5,8 +5,7 @@ import pytest
 
 from experiments.figures import fill_numbers
 from kmsim.config import load
-
-from .test_experiments import script
+from tests.experiments.test_experiments import script
 
 upgrade = script("upgrade")
 

@@ -18,11 +18,11 @@ from kmsim.config.product import Axis
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS, PAGE_STATES, USED
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES
 from kmsim.study.results import StudyResult
-from kmsim.study.store import Result
+from kmsim.study.store import SCHEMA_VERSION, Result
 from tests.plots.results import churned, drawn_from, kernel, waited
 
 PROVENANCE = {
-    "schema_version": 6,
+    "schema_version": SCHEMA_VERSION,
     "seed": 17,
     "command": ["kmsim", "run", "study.yaml"],
     "versions": {"kmsim": "0.1.0", "numpy": "2.0.0"},

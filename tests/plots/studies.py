@@ -64,8 +64,11 @@ class MadeUpStudy(StudyResult):
         return pd.concat([_series(run) for run in rows.itertuples()] or [_series(None)], ignore_index=True)
 
     def run(self, number: int) -> Any:
-        """A run's result, of which there is a memory map of 64 MiB at two instants."""
-        return SimpleNamespace(tables={"memory_map": _memory_map(number)}, page_size_bytes=4096)
+        """A run's result, of which there are samples of free memory, and a memory map of 64 MiB at two instants."""
+        run = self.runs[self.runs["run"] == number].iloc[0]
+        samples, page_size = _samples(number, int(run["max_page_order"])), int(run["page_size_bytes"])
+        tables = {"memory_map": _memory_map(number)}
+        return SimpleNamespace(tables=tables, samples=samples, page_size_bytes=page_size)
 
 
 def made_up_study(
@@ -192,6 +195,20 @@ def _series(run: Any) -> pd.DataFrame:
     parts = [("free_bytes", "Normal", free), ("free_bytes", "DMA32", free / 4), ("alloc_mean_ns", "", mean)]
     tables = [pd.DataFrame({"series": s, "zone": z, "time_ns": time, "value": v}) for s, z, v in parts]
     return pd.concat(tables, ignore_index=True).assign(run=int(run.run))[columns]
+
+
+def _samples(run: int, largest: int) -> pd.DataFrame:
+    """Free pages of two zones by order: ever fewer of the largest blocks, ever more of all others."""
+    rng = np.random.default_rng([run, 8])
+    time = np.linspace(0, 1e9, 101)
+    parts = []
+    for order in range(largest + 1):
+        share = 8 * np.exp(-time / 3e8) if order == largest else 0.1 + 0.3 * time / 1e9 * rng.random()
+        free = ((1e5 * share).astype(int) >> order) << order
+        parts += [
+            pd.DataFrame({"time_ns": time, "zone": z, "order": order, "free_pages": free}) for z in ("DMA", "DMA32")
+        ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _memory_map(run: int, nr_blocks: int = 32, nr_pages: int = 512) -> pd.DataFrame:

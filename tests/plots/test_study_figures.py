@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmsim.config.inquiry import FigureConfig
+from kmsim.config.inquiry import FigureConfig, FiguresConfig
 from kmsim.config.product import Axis
 from kmsim.plots.drawn import Drawn
-from kmsim.plots.study_figures import DRAW, default_figures, draw_study, figure_of
+from kmsim.plots.study_figures import DRAW, default_figures, draw_study, figure_of, figures_of
 from kmsim.plots.style import PAPER, WIDTH_INCHES, styled
 from tests.plots.studies import MadeUpStudy, comparison, made_up_study, order_axis, page_size_axis, workload_axis
 
@@ -55,6 +55,8 @@ FIGURES = [
     config("tail", hue="page_size", where=SMALL, of="free"),
     config("pareto", x="latency_p999", y="unusable_index"),
     config("series", series="free_bytes"),
+    config("fragmentation"),
+    config("fragmentation", name="fragmentation_column", size="column", panels="max_page_order"),
     config("memory_map"),
     config("forest", where=SMALL),
     config("forest", name="forest_one", y="latency_mean"),
@@ -74,6 +76,7 @@ class TestEachKind:
             "tail": r"latency \((ns|us)\)",
             "pareto": r"percentile of latency \(µs\)",
             "series": r"free \(MiB\)",
+            "fragmentation": r"free memory \((M|G)iB\)",
             "memory_map": r"address \(MiB\)",
             "forest": r"difference \((%|ns)\)",
         }
@@ -166,7 +169,7 @@ EVIL = "<script>$x_1$ \u202e\u05d0\u0627 \x07\u4e2d " + "long name " * 300
 def test_names_of_strangers_are_only_names(tmp_path: Path) -> None:
     axes = [Axis(f"_{EVIL}", ("$a$", f"_b{EVIL}"), None, ""), Axis(EVIL[::-1], (EVIL, f"{EVIL}2", "c"), None, "")]
     strange = made_up_study(*axes, replications=2, responses={"r": (EVIL, 1e7, 0.1, 0.1, 0.1)}, question=EVIL)
-    for kind in ("line", "heatmap", "tail", "pareto", "series", "memory_map", "forest"):
+    for kind in ("line", "heatmap", "tail", "pareto", "series", "fragmentation", "memory_map", "forest"):
         figure = drawn(strange, config(kind, title=EVIL if kind == "line" else None)).figure
         assert_inside(figure)
         said = "".join(texts(figure))
@@ -229,6 +232,32 @@ def test_default_figures_follow_the_axes() -> None:
     ]
 
 
+def test_a_study_on_disk_gets_the_figure_of_fragmentation_too(tmp_path: Path) -> None:
+    study = replace(made_up_study(replications=2), path=tmp_path)
+    assert [figure.name for figure in figures_of(study)][-1] == "fragmentation"
+    named = replace_figures(study, config("line", name="fragmentation"))
+    assert [(figure.kind, figure.name) for figure in figures_of(named)] == [
+        ("line", "fragmentation"),
+        ("fragmentation", "fragmentation_2"),
+    ]
+    own = replace_figures(study, config("fragmentation", name="mine", panels="workload"))
+    assert [figure.name for figure in figures_of(own)] == ["mine"]
+
+
+def test_one_width_holds_for_all_figures_that_say_no_size(tmp_path: Path) -> None:
+    whole = made_up_study(replications=2)
+    asked = FiguresConfig(width="column", each=(config("line"), config("tail", size="page")))
+    for figures, sizes in (
+        (asked, ["column", "page", "column"]),
+        (FiguresConfig(width="column"), ["column"] * 6),
+        (FiguresConfig(width="page"), ["page"] * 6),
+    ):
+        study = replace(whole, path=tmp_path, inquiry=whole.inquiry.model_copy(update={"figures": figures}))
+        found = figures_of(study)
+        assert [figure.size for figure in found] == sizes
+        assert [drawn(study, one).figure.get_figwidth() for one in found] == [WIDTH_INCHES[size] for size in sizes]
+
+
 def test_a_forest_names_levels_in_order_and_says_what_has_no_relative_difference(study: MadeUpStudy) -> None:
     at_baseline = study.responses["run"].isin(study.runs.loc[study.runs["max_page_order"] == "9", "run"])
     values = study.responses["value"].mask((study.responses["response"] == "memory_held") & at_baseline, 0.0)
@@ -247,11 +276,11 @@ def test_figure_of_gives_a_figure_to_look_at(study: MadeUpStudy) -> None:
     assert [axes.get_title() for axes in figure.axes] == [f"page size: {level}" for level in study.axes[0].levels]
 
 
-@pytest.mark.parametrize("kind", ["line", "heatmap", "pareto", "forest", "tail", "ecdf", "series"])
+@pytest.mark.parametrize("kind", ["line", "heatmap", "pareto", "forest", "tail", "ecdf", "series", "fragmentation"])
 def test_a_figure_of_nothing_says_so(kind: str) -> None:
     nothing = made_up_study(replications=2)
     gone = replace(nothing, responses=nothing.responses.assign(value=np.nan), runs=nothing.runs.iloc[:0])
-    gone = gone if kind in ("tail", "ecdf", "series") else replace(gone, runs=nothing.runs)
+    gone = gone if kind in ("tail", "ecdf", "series", "fragmentation") else replace(gone, runs=nothing.runs)
     figure = drawn(gone, config(kind)).figure
     assert any("no run yields" in text for text in texts(figure))
     assert_inside(figure)

@@ -11,7 +11,7 @@ import pytest
 
 from kmsim.study.checksums import CHECKSUMS_FILE, read_sums, seal
 from kmsim.study.runner import run_study
-from kmsim.study.store import NotAResult, Result, load
+from kmsim.study.store import SCHEMA_VERSION, NotAResult, Result, load
 from tests.studies import study
 
 
@@ -37,7 +37,7 @@ def remove_provenance(folder: Path) -> None:
 
 
 def cut_provenance(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 6, ')
+    (folder / "provenance.json").write_text(f'{{"schema_version": {SCHEMA_VERSION}, ')
 
 
 def binary_provenance(folder: Path) -> None:
@@ -53,7 +53,7 @@ def deep(folder: Path) -> None:
 
 
 def of_another_program(folder: Path) -> None:
-    (folder / "provenance.json").write_text('{"schema_version": 6}')
+    (folder / "provenance.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
 
 
 def of_an_earlier_version(folder: Path) -> None:
@@ -107,10 +107,10 @@ def remove_a_batch(folder: Path) -> None:
 DAMAGES: dict[Callable[[Path], None], str] = {
     cut_provenance: "provenance.json: Expecting property name",
     binary_provenance: "provenance.json: ",
-    a_list: "provenance.json: must have schema_version 6, found None",
+    a_list: f"provenance.json: must have schema_version {SCHEMA_VERSION}, found None",
     deep: "provenance.json: must not be nested so deeply",
     of_another_program: "provenance.json: must have name",
-    of_an_earlier_version: "provenance.json: must have schema_version 6, found 1",
+    of_an_earlier_version: f"provenance.json: must have schema_version {SCHEMA_VERSION}, found 1",
     cut_a_table: "locks.parquet: ",
     an_empty_table: "samples.parquet: ",
     text_for_a_table: "cpus.parquet: ",

@@ -15,7 +15,7 @@ import pytest
 from kmsim.study import parquet_file
 from kmsim.study.checksums import CHECKSUMS_FILE, seal
 from kmsim.study.results import load_study
-from kmsim.study.store import NotAResult
+from kmsim.study.store import SCHEMA_VERSION, NotAResult
 from tests.study.campaigns import run, small_design
 
 TEXT_FILES = ("design.json", "study.yaml", "provenance.json")
@@ -70,8 +70,11 @@ DESIGNS: dict[str, tuple[Any, str]] = {
     "a name of numbers": ({"name": 5}, "must have name as it was written, found 5"),
     "a seed that is true": ({"seed": True}, "must have seed as it was written, found True"),
     "a huge seed": ({"seed": 10**300}, "must have seed as it was written"),
-    "another version": ({"schema_version": 4}, "must have schema_version 6, found 4"),
-    "a version of text": ({"schema_version": "6"}, "must have schema_version 6, found '6'"),
+    "another version": ({"schema_version": 4}, f"must have schema_version {SCHEMA_VERSION}, found 4"),
+    "a version of text": (
+        {"schema_version": str(SCHEMA_VERSION)},
+        f"must have schema_version {SCHEMA_VERSION}, found '{SCHEMA_VERSION}'",
+    ),
     "more": ({"mine": 1}, "must not have 'mine'"),
     "dropped points of nothing": ({"dropped": [{}]}, "must have dropped.0.number"),
 }
@@ -95,7 +98,7 @@ TEXTS = {
     "a number of 5,000 digits": ('{"seed": ' + "1" * 5_000 + "}", "limit"),
     "no text": ("\0", "Expecting value"),
     "nothing": ("", "Expecting value"),
-    "a list": ("[1]", "must have schema_version 6, found None"),
+    "a list": ("[1]", f"must have schema_version {SCHEMA_VERSION}, found None"),
 }
 
 
