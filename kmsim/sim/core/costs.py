@@ -84,16 +84,14 @@ def instructions_ps(s: Core) -> int:
     """The instructions of what was done, without those of the path itself and without cache misses."""
     work = s.m.work[0]
     price = s.prices[0]
-    return int(
+    under_locks = (
         work.splits * price.buddy_split
         + work.merges * price.buddy_merge
         + work.blocks_moved * price.page_moved
         + work.frames_scanned * price.frame_scanned
-        + work.watermark_checks * price.watermark_check
-        + (work.pages_checked + work.tails_walked) * price.page_check
-        + work.bytes_zeroed * price.zero_byte
         + work.pages_freed * price.free_fast
     )
+    return int(under_locks) + light_instructions_ps(s)
 
 
 @only_with("slub", 0)
