@@ -125,8 +125,8 @@ def test_a_timed_block_takes_24_bytes() -> None:
     assert due_t.itemsize + slot_t.itemsize == 24
 
 
-def test_the_holder_of_a_page_takes_4_bytes() -> None:
-    assert holder_t.itemsize == 4
+def test_the_holder_of_a_page_takes_4_bytes_and_what_a_folio_is_as_many() -> None:
+    assert holder_t.itemsize == 8
 
 
 def test_more_blocks_than_the_heap_was_made_for_are_refused(booted: Core) -> None:
