@@ -3,9 +3,11 @@
 A `ZoneState` says what a zone's free lists, pageblocks and per-CPU lists hold, head first. It is
 the form in which real kernels' states were recorded and in which generated states are made.
 `load` takes the lists as they are given; `mm.recount.validate` then checks that they are consistent.
+`copy_machine` gives a machine of its own in the same state, for a question that is not to change it.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,12 @@ from kmsim.mm.zonelist import build_all_zonelists
 Pfns = NDArray[np.int64]
 RECORDED_PCP_FIELDS = ("count", "high", "high_min", "high_max", "batch", "pcp_flags", "alloc_factor", "free_count")
 PCP_FIELDS = (*RECORDED_PCP_FIELDS, "free_factor")
+
+
+def copy_machine(m: Machine) -> Machine:
+    """A machine of its own in the same state, with the same policies."""
+    arrays: dict[str, Any] = {name: part.copy() for name, part in m._asdict().items() if isinstance(part, np.ndarray)}
+    return m._replace(**arrays)
 
 
 @dataclass

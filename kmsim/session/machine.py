@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from kmsim.config import ConfigError, Problem, load_design
+from kmsim.config import ConfigError, Problem, loads
 from kmsim.config.errors import must
 from kmsim.input_file import InputFileError
 from kmsim.output import check_file, write_file
@@ -35,7 +34,7 @@ def machine_and_show(paths: list[Path], out: Path, which: int | None, wishes: Wi
     check_file(out)
     found = surveyed(paths, which, wishes)
     content = text_of(found)
-    _check(content)
+    check_simulated(found, content)
     write_file(out, content.encode())
     for line in lines_of(found, out):
         stdout.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -66,9 +65,16 @@ def lines_of(found: Found, out: Path) -> list[str]:
     return [*lines, f"written to {out}; `kmsim check {out}`, `kmsim run {out}`"]
 
 
-def _check(content: str) -> None:
-    """Refuse what the config door would refuse, before anything is written."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "machine.yaml"
-        path.write_text(content, encoding="utf-8")
-        load_design(path)
+def check_simulated(found: Found, content: str) -> None:
+    """Refuse a file that the config door would refuse, before it is written, by what the machine was read from."""
+    try:
+        loads(content)
+    except ConfigError as error:
+        first, *others = found.sources
+        path = f"{first} and {nr_of(len(others), 'other')}" if others else first
+        raise ConfigError(
+            Problem(
+                "survey", path, None, "", f"be of a machine that is simulated: its {one.key} must {one.must}", one.found
+            )
+            for one in error.problems
+        ) from None

@@ -1,8 +1,9 @@
 """How much one request can give, by each way to ask, and what sets that limit.
 
 On paper it is the kernel's formulas (KMALLOC_MAX_SIZE and its kin, INT_MAX, the memory that there is). What is given
-now a simulated machine in its first state says, which is asked order by order; of vmalloc it is the pages above the min
-watermark, less those that its own records take. Leaves out what reclaim and compaction could still free.
+now a simulated machine in its first state says, which is asked order by order; of vmalloc it is the pages above the
+min watermark, less those that its own records take. Each question finds that first state. Leaves out what reclaim and
+compaction could still free.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from kmsim.mm.kernels import NEWEST
 from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import WMARK_MIN, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
+from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.vm_records import POINTER_BYTES
 from kmsim.sim.core.ask import can_allocate, can_kmalloc
 from kmsim.sim.run.boot import machine_of
@@ -135,8 +137,8 @@ def limits_of(config: MachineConfig, gfp: str = "GFP_KERNEL") -> LimitRow:
     m, caches = machine_of(config, SEED), Caches(config.slab_build)
     flags = parse_gfp(gfp)
     block = config.page_size << config.max_page_order
-    of_slab = _blocks(m, config, lambda order: can_kmalloc(m, caches, config.page_size << order, flags))
-    of_pages = _blocks(m, config, lambda order: can_allocate(m, order, flags))
+    of_slab = _blocks(m, config, lambda order: can_kmalloc(copy_machine(m), caches, config.page_size << order, flags))
+    of_pages = _blocks(m, config, lambda order: can_allocate(copy_machine(m), order, flags))
     area = _vmalloc_limit(m, config, flags)
     rows = (
         ApiLimit("kmalloc", block, *of_slab, "kvmalloc"),

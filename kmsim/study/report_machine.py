@@ -11,7 +11,6 @@ Leaves out machines with more than PAGES_MAX pages on a node, and nodes other th
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from kmsim.config.machine import MachineConfig
 from kmsim.mm.gfp import GFP_FLAGS, gfp_problem, gfp_to_alloc_flags, gfp_zone, parse_gfp
 from kmsim.mm.indices import Gfp, Order
 from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, WMARK_MIN, ZONE_MOVABLE, ZONE_NAMES, Machine
+from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.watermark import wmark_pages, zone_watermark_ok
 from kmsim.mm.zone_setup import Sysctl, set_reserve
 from kmsim.mm.zonelist import page_zone
@@ -96,7 +96,7 @@ def _answers(m: Machine, config: MachineConfig, order: Order, flags: frozenset[s
         found.append(_asked("GFP_KERNEL", m, gfp & ~atomic | kernel, order))
     found.append(_larger_reserve(m, config, gfp, order))
     if m.zones["watermark_boost"].any():
-        calm = deepcopy(m)
+        calm = copy_machine(m)
         calm.zones["watermark_boost"] = 0
         found.append(_asked("without the boost", calm, gfp, order))
     return found
@@ -106,7 +106,7 @@ def _asked(what: str, m: Machine, gfp: Gfp, order: Order) -> Answer:
     """One request on a copy of the machine."""
     if gfp_problem(gfp, order) is not None or order > m.params[0].max_page_order:
         return Answer(what, False, "the simulated release refuses such a request")
-    copy = deepcopy(m)
+    copy = copy_machine(m)
     pfn = allocate(copy, BOOT_CPU, gfp, order)
     if pfn != NO_PAGE:
         return Answer(what, True, f"from zone {ZONE_NAMES[copy.zones[page_zone(copy, pfn)].zone_type]}")
@@ -153,7 +153,7 @@ def _least(passes: Callable[[int], bool], most: int) -> int:
 def _pages_of_vmalloc(m: Machine, gfp: Gfp, order: Order) -> Answer:
     """kvmalloc takes single pages where there is no block."""
     wanted = min(1 << order, VMALLOC_PAGES_MAX)
-    copy = deepcopy(m)
+    copy = copy_machine(m)
     given = 0
     while given < wanted and allocate(copy, BOOT_CPU, gfp, 0) != NO_PAGE:
         given += 1
@@ -164,7 +164,7 @@ def _pages_of_vmalloc(m: Machine, gfp: Gfp, order: Order) -> Answer:
 
 def _larger_reserve(m: Machine, config: MachineConfig, gfp: Gfp, order: Order) -> Answer:
     """The same memory under the marks of a larger min_free_kbytes."""
-    more = deepcopy(m)
+    more = copy_machine(m)
     pages = sum(int(zone.watermark[WMARK_MIN]) for zone in m.zones if zone.zone_type != ZONE_MOVABLE)
     kbytes = RESERVE_TIMES * pages << (config.page_shift - 10)
     boosts = more.zones["watermark_boost"].copy()

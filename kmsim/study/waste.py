@@ -21,6 +21,7 @@ from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slab_geometry import Geometry, SlabError, new_geometry
+from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.vm_records import POINTER_BYTES, VM_STRUCT_BYTES, VMAP_AREA_BYTES
 from kmsim.sim.core.ask import can_allocate
 from kmsim.sim.run.boot import machine_of
@@ -65,7 +66,7 @@ class Asked:
         self._page_shift = config.page_shift
         self._huge_bytes = config.page_size << config.pmd_order
         self._free_pages = free_above_min(self._m, GFP_KERNEL)
-        self._has_block = lru_cache(lambda order: can_allocate(self._m, order))
+        self._has_block = lru_cache(lambda order: can_allocate(copy_machine(self._m), order))
 
     def rows_of(self, size: int) -> Iterator[WasteRow]:
         """One size, asked for in every way."""

@@ -204,7 +204,7 @@ def _sysctls(
     ratios = ratios_of(zones, said.get("lowmem_reserve_ratio")) if zones else None
     if ratios is not None:
         sysctl["lowmem_reserve_ratio"] = list(ratios)
-    elif all(len(zone.protection) >= len(ZONE_NAMES) for zone in zones):
+    elif zones and all(len(zone.protection) >= len(ZONE_NAMES) for zone in zones):
         facts.notes.append("the lowmem reserves are set in the state: no lowmem_reserve_ratio gives them")
         for zone in zones:
             left.setdefault(zone.name, {})["lowmem_reserve"] = list(zone.protection[: len(ZONE_NAMES)])

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.snapshot import copy_machine
 from kmsim.sim.core.ask import allocate, free
-from kmsim.validate.replay import SCRIPT_GFPS, copy_machine, free_frames
+from kmsim.validate.replay import SCRIPT_GFPS, free_frames
 
 ORDERS = range(4)  # what small tasks of an idle kernel ask for: pages, slabs, stacks
 

@@ -27,13 +27,13 @@ from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, WMARK_HIGH, ZONE_NAMES, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_CACHE, Slub, new_slub
+from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.vm_layout import vmalloc_space
 from kmsim.mm.vm_records import KV_FAILED, KV_VMALLOC, Vm, create_vm_caches, new_vm
 from kmsim.mm.vmalloc import vm_resume, vmalloc_begin
 from kmsim.procfs.recorded import Recording
 from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.counted import machine_in
-from kmsim.validate.replay import copy_machine
 from kmsim.validate.report import Section, skipped
 from kmsim.validate.slab import build_of
 

@@ -141,12 +141,6 @@ def drain_all(m: Machine, ac: int) -> None:
     drain_all_pages(m, ac)
 
 
-def copy_machine(m: Machine) -> Machine:
-    """A machine of its own in the same state, with the same policies."""
-    arrays: dict[str, Any] = {name: part.copy() for name, part in m._asdict().items() if isinstance(part, np.ndarray)}
-    return m._replace(**arrays)
-
-
 def as_rows(log: Any, columns: int) -> Rows:
     """A recorded log as a table; ValueError where it is not one."""
     if not isinstance(log, list) or not all(is_row(row, columns) for row in log):

@@ -8,7 +8,7 @@ import numpy as np
 
 from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine
 from kmsim.mm.pageblock import free_list_head
-from kmsim.mm.snapshot import order_of_pcp_list, walk
+from kmsim.mm.snapshot import copy_machine, order_of_pcp_list, walk
 from kmsim.mm.zone_names import zone_names
 from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import RawState, build_machine, has_lists, is_cut
@@ -28,7 +28,6 @@ from kmsim.validate.replay import (
     Rows,
     Stop,
     as_rows,
-    copy_machine,
     drain_all,
     free_frames,
     replay,

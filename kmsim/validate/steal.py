@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.snapshot import copy_machine
 from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import build_machine, is_cut
 from kmsim.validate.foreign import Foreign, allocations
-from kmsim.validate.replay import STEAL_GFPS, Rows, allocate_until, as_rows, copy_machine
+from kmsim.validate.replay import STEAL_GFPS, Rows, allocate_until, as_rows
 from kmsim.validate.report import Section, cut_section
 from kmsim.validate.script import lists_at, silent_section, state_section
 

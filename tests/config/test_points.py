@@ -99,7 +99,10 @@ def test_studies_that_are_sent_one_after_another_share_what_they_have_in_common(
 
 def test_where_there_is_no_room_to_keep_parts_points_are_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = of_axes(CPUS, MEMORY)
-    monkeypatch.setattr(parts, "KEPT_BYTES_MAX", 10_000)
+    first = kept.study_of(kept.points[0])
+    of_two = (first.machine, first.machine, first.costs, first.workload, first.run)  # points that differ in machines
+    room = sum(len(parts.pack(part)) for part in of_two)
+    monkeypatch.setattr(parts, "KEPT_BYTES_MAX", room)
     few = of_axes(CPUS, MEMORY)
     none = [few.seen.study(few.indices(point.number)) is None for point in few.points]
     assert any(none)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kmsim.config import ConfigError, loads
-from kmsim.session.machine import surveyed
+from kmsim.session.machine import machine_and_show, surveyed
 from kmsim.sim.run.boot import machine_of
 from kmsim.survey.machine_file import Found, Wishes, text_of
 from tests.mutations import mutated_text
@@ -57,6 +57,7 @@ def test_one_of_two_nodes_is_chosen() -> None:
     assert any(note.startswith("of the nodes 0, 1 node 0 is simulated") for note in first.notes)
     with pytest.raises(ConfigError, match=r"03-two-nodes.txt: must have node 7, found nodes 0, 1"):
         found("03-two-nodes.txt", node=7)
+    assert not any("lowmem" in note for note in found("03-two-nodes.txt").notes), "nothing says a reserve"
 
 
 def test_a_report_gives_zones_marks_boosts_and_typed_lists() -> None:
@@ -185,6 +186,15 @@ def test_zoneinfo_alone_is_a_machine_that_is_freshly_booted(tmp_path: Path) -> N
 )
 def test_a_wrong_text_is_refused_in_one_line_with_its_place(content: str, why: str, tmp_path: Path) -> None:
     assert refusal(tmp_path / "text.txt", content).startswith(why)
+
+
+def test_a_machine_that_is_not_simulated_is_refused_by_what_it_was_read_from(tmp_path: Path) -> None:
+    small = CASES / "17-zoneinfo-418.txt"
+    with pytest.raises(ConfigError) as refused:
+        machine_and_show([small], tmp_path / "machine.yaml", None, Wishes())
+    must = "must be of a machine that is simulated: its machine.memory must be at least 64MiB, found '16MiB'"
+    assert str(refused.value) == f"{small}: {must}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_free_memory_than_there_is_is_refused(tmp_path: Path) -> None:
