@@ -156,15 +156,24 @@ def draw_others(axes: Any, others: pd.DataFrame) -> None:
     )
     axes.plot(others["measured_ns"], rows, linestyle="none", label="measured", **POINT)
     axes.set(
-        xscale="log", xlim=(200, 8000), xlabel="latency (ns per operation)", title="order 9 on 1 core, others on 8"
+        xscale="log",
+        xlim=_around(others),
+        xlabel="latency (ns per operation)",
+        title="curve, order (9: 1 core, others: 8)",
     )
     axes.title.set_fontsize("medium")
-    axes.xaxis.set_major_locator(FixedLocator([300, 1000, 3000]))
+    axes.xaxis.set_major_locator(FixedLocator([100, 300, 1000, 3000]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(PLAIN)
-    labels = [f"{curve}\norder {order}" for curve, order in zip(others["curve"], others["order"], strict=True)]
+    labels = [f"{curve}, {order}" for curve, order in zip(others["curve"], others["order"], strict=True)]
     axes.set_yticks(rows, labels, fontsize="small")
     axes.invert_yaxis()
+
+
+def _around(others: pd.DataFrame) -> tuple[float, float]:
+    """The ends of an axis on which all of these points have room."""
+    times = others[["measured_ns", "simulated_ns"]].to_numpy()
+    return 0.6 * float(times.min()), 1.6 * float(times.max())
 
 
 def left_out_errors(others: pd.DataFrame, name: str) -> pd.Series:

@@ -35,7 +35,7 @@ from experiments.calibration_slab_vmalloc.published import (
 )
 from experiments.figures import save_figure, write_numbers
 from kmsim.config.shipped import shipped_file
-from kmsim.plots.style import PLAIN, styled
+from kmsim.plots.style import PLAIN, entry, styled
 
 HERE = Path(__file__).parent
 FIT = HERE / "fit.csv"
@@ -117,6 +117,9 @@ def scaled_prices() -> dict[tuple[str, str], float]:
     }
 
 
+STYLES = ("-", "--")  # of two curves in one panel
+
+
 def draw(table: pd.DataFrame) -> Any:
     """Measured against simulated, a panel for each benchmark."""
     panels = [
@@ -127,10 +130,18 @@ def draw(table: pd.DataFrame) -> Any:
     ]
     figure, grid = plt.subplots(2, 2, figsize=(7.4, 5.4), layout="constrained")
     for axes, (title, curves, label) in zip(grid.flat, panels, strict=True):
-        for style, (costs, benchmark) in zip(("-", "--"), curves, strict=False):
+        for style, (costs, benchmark) in zip(STYLES, curves, strict=False):
             draw_curve(axes, table[(table["costs"] == costs) & (table["benchmark"] == benchmark)], style)
         axes.set_title(f"{title} ({', '.join(dict.fromkeys(costs for costs, _ in curves))})", fontsize="small")
         axes.set_xlabel(label, fontsize="small")
+        if len(curves) > 1:
+            names = [costs if len({costs for costs, _ in curves}) > 1 else benchmark for costs, benchmark in curves]
+            handles = [
+                entry(of, linestyle=style, color=SIMULATED_COLOUR) for of, style in zip(names, STYLES, strict=True)
+            ]
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend
+            axes.legend(handles=handles, fontsize="small", title="simulated", title_fontsize="small")
     for axes in grid[:, 0]:
         axes.set_ylabel("time (ns)")
     figure.suptitle("How close does one price list for each machine come to what was measured?", fontsize="medium")

@@ -1,6 +1,7 @@
 """What kmsim takes on this computer, of all workloads and benches that are shipped, and the prices that follow.
 
-    python experiments/expected_cost/record.py
+    python experiments/expected_cost/record.py          # all of it
+    python experiments/expected_cost/record.py --draw   # the figure from measured.csv
 
 writes measured.csv and expected.png, and prints the prices for `kmsim/study/expected_cost.py`. CPU time is recorded,
 the least of some tries, as what else runs on the computer only adds to it. The prices are those, none of them
@@ -28,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 from experiments.figures import save_figure
 from kmsim.config import Study, from_mapping
 from kmsim.config.shipped import configs_folder, shipped_names
-from kmsim.plots.style import styled
+from kmsim.plots.style import numbers, shade, styled
 from kmsim.sim.simulation import new_simulation, run
 from kmsim.study.expected_cost import PRICES_NS, STEPWISE_FACTOR, simulation_s, work_of
 from kmsim.workload.plan import plan_of
@@ -116,12 +117,16 @@ def draw() -> None:
     ends = np.array([min(map(min, points)) / 2, max(map(max, points)) * 2])
     with styled():
         figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+        figure.suptitle("How well is a run's time known before it is run?")
         axes.fill_between(ends, ends / 2, ends * 2, color="0.9", label="within a factor of two")
-        axes.plot(ends, ends, color="0.6")
-        axes.plot(*zip(*points, strict=True), "o", markersize=4, label="a workload on a machine")
+        axes.plot(ends, ends, color="0.6", label="as expected")
+        look = {"marker": "o", "markersize": 4, "linestyle": "none", "color": shade(1, 2)}
+        axes.plot(*zip(*points, strict=True), label=f"a workload on a machine (n = {len(points)})", **look)
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-        axes.set(xlabel="measured, s of CPU time", ylabel="expected, s")
-        axes.legend()
+        axes.set(xlabel="measured (s of CPU time)", ylabel="expected (s of CPU time)")
+        for axis in (axes.xaxis, axes.yaxis):
+            numbers(axis, "log", decades=True)
+        axes.legend(fontsize="small")
         save_figure(figure, HERE / "expected.png")
 
 
@@ -137,8 +142,11 @@ def _children_s(*command: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> None:
-    """Measure and record."""
+def main(arguments: list[str]) -> None:
+    """Measure and record, unless only the drawing is wanted."""
+    if "--draw" in arguments:
+        draw()
+        return
     rows, work, measured = [], [], []
     for case in cases():
         study = study_of(case)
@@ -160,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

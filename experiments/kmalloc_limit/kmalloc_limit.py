@@ -152,7 +152,7 @@ def _largest(axes: Any, success: pd.DataFrame, page_kib: int) -> None:
         sizes = [found.get((page_kib, order, state), 0) for order in ORDERS]
         axes.plot(ORDERS, sizes, label=LABELS[state], markersize=4, **look)
     axes.set_yscale("log", base=2)
-    axes.set(xlabel="max_page_order", xticks=ORDERS)
+    axes.set(xlabel="largest block (order)", xticks=ORDERS)
     axes.set_title(f"{page_kib} KiB pages (n = {len(SEEDS)} machines)", fontsize="medium")
 
 

@@ -1,4 +1,4 @@
-"""Run fixed and self-tuning per-CPU lists on 1 to 32 CPUs, under bursts and under a steady load.
+"""Run fixed and self-tuning per-CPU lists on 1 to 32 CPUs: bursts, a steady load, and processes that start and end.
 
     python experiments/pcp_high/pcp_high.py          # all of it
     python experiments/pcp_high/pcp_high.py --draw   # figure and README from results.csv
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 
 import kmsim
 from experiments.figures import save_figure, write_numbers
-from kmsim.config import Study, load
+from kmsim.config import Study, from_mapping
 from kmsim.metrics.columns import table_of
 from kmsim.plots.style import PLAIN, styled
 from kmsim.sim.simulation import Simulation, UserProcess
@@ -36,7 +36,13 @@ FIGURE = HERE / "pcp_high.png"
 README = HERE / "README.md"
 
 LISTS = {"fixed": False, "tuned": True}
-LOADS = {"bursts": "bursts of 256 to 4096 pages", "steady": "steady, page by page"}
+LOADS = {
+    "bursts": "bursts of 256\nto 4096 pages",
+    "steady": "steady,\npage by page",
+    "processes": "processes,\norders 0 to 3",
+    "single pages": "processes,\norder 0 alone",
+}
+PROCESSES = "fork-exit"  # the shipped workload of the last two
 CPUS = (1, 2, 4, 8, 16, 32)
 POINTS = [(work, lists, cpus) for work in LOADS for lists in LISTS for cpus in CPUS]
 LOOKS: dict[str, dict[str, Any]] = {
@@ -52,9 +58,13 @@ MEASURES = {
 
 
 def study_of(work: str, lists: str, cpus: int, operations: int | None = None) -> Study:
-    """One point: one kind of the study's threads alone; `operations` of each thread instead of the study's."""
-    study = load(STUDY, [f"machine.cpus={cpus}", f"machine.pcp.auto_tune={LISTS[lists]}".lower()])
-    (thread,) = (thread for thread in study.workload.threads if thread.name == work)
+    """One point: one kind of the study's threads, or of processes; `operations` of each thread instead of its own."""
+    machine = {"cpus": cpus, "pcp": {"auto_tune": LISTS[lists]}}
+    of_processes = work in ("processes", "single pages")
+    study = from_mapping({"extends": [str(STUDY), *([PROCESSES] if of_processes else [])], "machine": machine})
+    (thread,) = (thread for thread in study.workload.threads if of_processes or thread.name == work)
+    if work == "single pages":
+        thread = thread.model_copy(update={"requests": tuple(one for one in thread.requests if one.order == 0)})
     if operations is not None:
         thread = thread.model_copy(update={"operations": operations})
     workload = study.workload.model_copy(update={"threads": (thread,)})
@@ -118,7 +128,7 @@ def draw(results: pd.DataFrame) -> Any:
     """A row of panels for each load, a panel for each measure, a line for each kind of lists."""
     with styled():
         figure, panels = plt.subplots(
-            len(LOADS), len(MEASURES), figsize=(7.4, 4.4), sharex=True, sharey="col", layout="constrained"
+            len(LOADS), len(MEASURES), figsize=(7.4, 6.6), sharex=True, sharey="col", layout="constrained"
         )
         figure.suptitle("How much less do CPUs wait for the zone lock where per-CPU lists tune their size?")
         for row, (work, title) in zip(panels, LOADS.items(), strict=True):
@@ -127,7 +137,7 @@ def draw(results: pd.DataFrame) -> Any:
                     points = results[(results["work"] == work) & (results["lists"] == lists)]
                     axes.plot(points["cpus"], points[measure], label=lists, **look)
                 _scales(axes, measure)
-                axes.set_title(label, fontsize="small")
+                axes.set_title(label if work == next(iter(LOADS)) else "", fontsize="small")
             row[0].set_ylabel(title, fontsize="small")
         for axes in panels[-1]:
             axes.set_xlabel("CPUs")
@@ -146,15 +156,15 @@ def _scales(axes: Any, measure: str) -> None:
         axes.set_ylim(10, 1e6)
     else:
         axes.set_yscale("symlog", linthresh=0.01, linscale=0.5)
-        axes.set_ylim(0, 150 if measure.endswith("percent") else 15)
+        axes.set_ylim(0, 150 if measure.endswith("percent") else 30)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _legend(results: pd.DataFrame, axes: Any) -> tuple[Any, list[str]]:
     """What the lines are, and how many allocations are behind each point."""
-    n = results.groupby("cpus")["allocations"].mean()
-    each = f"n = {n[CPUS[0]] / 1e6:.1f} to {n[CPUS[-1]] / 1e6:.0f} million allocations a point"
+    n = results["allocations"] / 1e6
+    each = f"n = {n.min():.2g} to {n.max():.2g} million allocations a point"
     return axes.get_legend_handles_labels()[0], ["lists of fixed size", f"lists that tune their size ({each})"]
 
 
@@ -182,6 +192,10 @@ def sentences(results: pd.DataFrame) -> str:
   Waiting on 4 CPUs, where a fixed list has room for every burst: {both("lock_wait_percent", ".2g", " %", cpus=4)}.
 - **Steady.** There is {difference} in waiting, acquisitions and both percentiles on any number of CPUs; waiting on
   {most} CPUs: {both("lock_wait_percent", ".2g", " %", work="steady")}.
+- **Processes that start and end, {most} CPUs: the opposite.** Time spent waiting for the zone lock:
+  {both("lock_wait_percent", ".2g", " %", work="processes")}. The lock is taken, per 1000 operations:
+  {both("acquisitions_per_1000", ".2g", work="processes")}; with their single pages alone,
+  {both("acquisitions_per_1000", ".2g", work="single pages")}.
 """
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 
 import kmsim
 from experiments.figures import save_figure, write_numbers
-from kmsim.config import Study, load
+from kmsim.config import Study, from_mapping
 from kmsim.metrics.columns import table_of
 from kmsim.plots.style import styled
 from kmsim.study.responses import quantile_ns
@@ -48,7 +48,8 @@ MEASURES = {
 
 def study_of(work: str, release: str, seed: int) -> Study:
     """One point."""
-    return load(STUDY, [f"workload={work}", f"machine.kernel_release='{release}'", f"seed={seed}"])
+    machine = {"kernel_release": release}
+    return from_mapping({"extends": [str(STUDY), work], "name": STUDY.stem, "machine": machine}, seed=seed)
 
 
 def row_of(work: str, release: str, seed: int) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def test_results_have_every_number_of_cpus() -> None:
 def test_a_point_of_lists_is_one_load_on_its_cpus(lists: str) -> None:
     for work in pcp_high.LOADS:
         study = pcp_high.study_of(work, lists, 16)
-        assert [thread.name for thread in study.workload.threads] == [work]
+        (thread,) = study.workload.threads
+        assert thread.name == {"processes": "shell", "single pages": "shell"}.get(work, work)
+        assert {request.order for request in thread.requests if work == "single pages"} <= {0}
         assert (study.machine.cpus, study.machine.pcp.auto_tune) == (16, lists == "tuned")
 
 
@@ -59,7 +61,18 @@ def test_a_point_of_lists_comes_out_as_in_results() -> None:
     results = pd.read_csv(pcp_high.RESULTS)
     expected = results[results["cpus"] == 4].reset_index(drop=True)
     pd.testing.assert_frame_equal(pd.DataFrame([pcp_high.row_of(*point) for point in points]), expected, rtol=1e-5)
-    assert len(expected) == len(points) == 4
+    assert len(expected) == len(points) == 2 * len(pcp_high.LOADS)
+
+
+def test_tuned_lists_help_bursts_and_single_pages_and_cost_processes_that_ask_for_orders_to_3() -> None:
+    """What README answers: the sign turns with the orders, on every number of CPUs on which lists are filled."""
+    table = pd.read_csv(pcp_high.RESULTS).set_index(["work", "cpus", "lists"])["acquisitions_per_1000"].unstack()
+    busy = [cpus for cpus in pcp_high.CPUS if cpus >= 8]
+    for cpus in busy:
+        assert table.loc[("bursts", cpus), "tuned"] < table.loc[("bursts", cpus), "fixed"] / 100
+        assert table.loc[("processes", cpus), "tuned"] > 2 * table.loc[("processes", cpus), "fixed"]
+    most = table.loc[("single pages", pcp_high.CPUS[-1])]
+    assert most["tuned"] < most["fixed"]
 
 
 @pytest.mark.slow
