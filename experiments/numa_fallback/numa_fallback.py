@@ -182,7 +182,8 @@ def sentences(results: pd.DataFrame) -> str:
     ns = {policy: f"{of('mean_ns', policy, most, 0):.0f} ns" for policy in POLICIES}
     large = {share: f"{of('mean_ns', 'local', share, 0, page):.0f} ns" for share in SHARES}
     return f"""**Answer.** The CPUs of the node that is full pay: a page from the other node takes
-{ns["local"]} on average instead of {of("mean_ns", "local", SHARES[0], 0):.0f} ns ({dearer:.1f} times), and who may not leave the node gets none.
+{ns["local"]} on average instead of {of("mean_ns", "local", SHARES[0], 0):.0f} ns
+({dearer:.1f} times), and who may not leave the node gets none.
 
 - **Local.** One thread takes {most} % of a node as local memory: plain requests there take
   {from_afar["local"]} from the other, and {failed["local"]} of those with __GFP_THISNODE
