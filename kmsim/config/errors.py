@@ -36,7 +36,7 @@ RULES: dict[str, str] = {
     "extends_loop": "not lead back to itself",
     "extends_files": "reach at most 100 files",
     "shipped": "be a shipped name ({names}) or a path ending in .yaml",
-    "report": "be a kernel log with a report of a failed allocation or an OOM kill: {why}",
+    "report": "be a kernel log with a report of a failed allocation, an OOM kill or memory (Mem-Info): {why}",
     "report_which": "be the number of a report in the log, 1 to {last}",
     # --set.
     "set_form": "be KEY=VALUE, such as machine.cpus=4",

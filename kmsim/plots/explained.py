@@ -31,7 +31,7 @@ pre{{white-space:pre-wrap;background:#f4f4f2;padding:1em}} svg{{max-width:100%;h
 
 def page_of(found: dict[str, Any], lines: list[str]) -> str:
     """The page of an explanation: `found` as `facts` gives it, `lines` as the terminal shows them."""
-    title = f"{found['command']}: order {found['order']}"
+    title = f"{found['command']}: order {found['order']}" if found["has_failed"] else "Memory as it was"
     parts = [HEAD.format(title=_text(title)), f"<h1>{_text(title)}</h1>"]
     if found["zones"]:
         key = "".join(f'<span style="background:{SHADES[name]}"></span>{_text(words)}' for name, words in WORDS.items())

@@ -2,6 +2,7 @@
 
     page allocation failure   the request, and what every zone held then (kernel: warn_alloc, __show_mem)
     OOM kill                  the request that could not go on, the zones, the tasks, who was killed (dump_header)
+    Mem-Info alone            what the administrator asked for by sysrq-m: the zones, and no request
     memory cgroup OOM         the group, its usage and its limit: the machine itself was not short
 
 Read as people paste it: behind a prefix of dmesg, journald or syslog, quoted or indented, with CRLF, with other lines
@@ -28,6 +29,8 @@ LETTERS = {
 }
 ZONES = ("DMA", "DMA32", "Normal", "Movable", "Device")  # in the order in which they lie
 
+IS_REPORT = re.compile(r"page allocation failure|invoked oom-killer|\bMem-[Ii]nfo:")  # what a log with one has
+_MEM_INFO = re.compile(r"\bMem-[Ii]nfo:")
 _REQUEST = re.compile(
     r"(?P<comm>\S[^:\[\]]*?)(?:\(\d+\))?:? (?P<what>page allocation failure(?:: |\. )|"
     r"invoked oom-killer: )(?P<rest>.*)"
@@ -85,7 +88,7 @@ class ZoneReport(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The request that failed, or for which something was killed."""
+    """The request that failed, or for which something was killed; where nothing was, a page for GFP_KERNEL."""
 
     comm: str
     order: int
@@ -95,6 +98,7 @@ class Request(NamedTuple):
     mems_allowed: str
     is_oom: bool
     line: int
+    has_failed: bool = True  # False: the memory was printed for another reason
 
 
 class Task(NamedTuple):
@@ -134,12 +138,24 @@ def parse(text: str) -> list[MemReport]:
     """Every report of a log, in its order; a ValueError names the line that cannot be."""
     check_length(text)
     lines = text.splitlines()
-    found = ((n, _request_of(line, n + 1)) for n, line in enumerate(lines))
-    requests = [(n, request) for n, request in found if request is not None]
+    requests = list(_requests(lines))
     if not requests:
-        raise refusal(max(len(lines), 1), "no report: no line has 'page allocation failure' or 'invoked oom-killer'")
+        why = "no line has 'page allocation failure', 'invoked oom-killer' or 'Mem-Info:'"
+        raise refusal(max(len(lines), 1), f"no report: {why}")
     ends = [*(n for n, _ in requests[1:]), len(lines)]
     return [_report(request, lines[start:end]) for (start, request), end in zip(requests, ends, strict=True)]
+
+
+def _requests(lines: list[str]) -> Iterator[tuple[int, Request]]:
+    """On which line each report begins, and its request; the first Mem-Info behind a request belongs to it."""
+    waits = False
+    for n, line in enumerate(lines):
+        request = _request_of(line, n + 1)
+        if request is not None:
+            yield n, request
+        elif _MEM_INFO.search(line) and not waits:
+            yield n, Request("", 0, 0, ("GFP_KERNEL",), "", "", is_oom=False, line=n + 1, has_failed=False)
+        waits = request is not None or (waits and not _MEM_INFO.search(line))
 
 
 def _request_of(line: str, number: int) -> Request | None:

@@ -20,7 +20,6 @@ from kmsim.procfs.text import line_and_why, pasted
 
 MOVABLE = "Movable"
 HIGHATOMIC = "HighAtomic"
-_REPORT = re.compile(r"page allocation failure|invoked oom-killer|\bMem-[Ii]nfo:")
 _ZONE = re.compile(r"Node +([0-9]+), zone +(\S+)")
 NOT_SAID = "the types of free blocks are not said: all are taken as Movable (assumed)"
 
@@ -75,7 +74,7 @@ def read_lists(free_text: str | None, types_text: str | None) -> TypedLists:
     if free_text is None:
         assert types is not None
         return of_pagetypeinfo(types, None, {})
-    if _REPORT.search(free_text):
+    if mem_report.IS_REPORT.search(free_text):
         return of_report(_read("buddyinfo", mem_report.parse, free_text)[0])
     zones = _read("buddyinfo", buddyinfo.parse, pasted(free_text))
     lines = _lines(free_text)

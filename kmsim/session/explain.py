@@ -79,16 +79,19 @@ def lines_of(found: Explanation) -> list[str]:
     size = f" ({format_size(report.page_size << request.order)})" if report.page_size else ""
     flags = " | ".join(request.names) or f"{request.mode:#x}: {' | '.join(sorted(by.flags))}"
     what = "an OOM kill: asked for" if request.is_oom else "asked for"
+    who = request.comm if request.has_failed else "no failed request, but the memory as it was"
     kernel = f"Linux {report.release}" if report.release else "a kernel without a name"
-    lines = [f"{request.comm}, {kernel}: {what} order {request.order}{size}, {flags}"]
+    lines = [f"{who}, {kernel}: {what} order {request.order}{size}, {flags}"]
     if report.cgroup is not None:
         return [*lines, *_of_cgroup(report)]
     lines.append(f"it may {'' if by.may_reclaim else 'not '}wait for reclaim; zones up to {by.zone}")
     lines += [_of_zone(verdict, request.order) for verdict in found.zones]
     if found.out_of_reach:
         lines.append(f"not for this request: {'; '.join(found.out_of_reach)}")
-    lines.append(f"so it fails: {SAID[found.fails]}. {found.cause[:1].upper()}{found.cause[1:]}.")
-    lines.append(f"the kernel tried {', '.join(found.tried)}")
+    cause = f". {found.cause[:1].upper()}{found.cause[1:]}." if found.cause else ""
+    lines.append(f"so it {'fails' if request.has_failed else 'would fail'}: {SAID[found.fails]}{cause}")
+    if found.tried:
+        lines.append(f"the kernel tried {', '.join(found.tried)}")
     lines += [_of_other(other) for other in found.others]
     lines += _of_tasks(found)
     lines += [f"not known: {what}" for what in found.unknown]

@@ -4,6 +4,9 @@ The request is held against each zone that it could take from, by the rules of t
 (`study.report_rules`). The same is then asked of other requests: a lower order, single pages as vmalloc takes them,
 other flags, marks without their boost. What only reclaim, compaction or an OOM kill could give is said to be so.
 
+Where nothing failed (a Mem-Info by sysrq-m), a page for GFP_KERNEL stands for the request, and the others say how large
+a block each kind of request would get.
+
 A report is written after the failure, and its numbers are read one after the other: a zone that would serve the request
 as printed is said to. Leaves out cpusets, policies of memory, and real-time tasks. Invariant: where the report does not
 say enough for a verdict, the verdict is None and `unknown` says what is missing.
@@ -11,6 +14,7 @@ say enough for a verdict, the verdict is None and `unknown` says what is missing
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER
@@ -75,9 +79,9 @@ def explain(report: MemReport) -> Explanation:
         verdicts,
         tuple(_name(zone) for zone in report.zones if zone not in reached),
         fails,
-        _cause(verdicts, order),
-        tuple(_tried(by, order)),
-        tuple(_others(report, by, release)) if report.zones else (),
+        _cause(verdicts, order) if report.request.has_failed or fails else "",
+        tuple(_tried(by, order)) if report.request.has_failed else (),
+        tuple(_asked_of(report, by, release)) if report.zones else (),
         tuple(unknown),
     )
 
@@ -134,11 +138,17 @@ def _verdicts(
     for zone in report.zones:
         if _within_reach(zone, report, by):
             found = held(zone, reserve_of(zone, report.zones, by.zone), order, by, release, boosted=boosted)
-            verdicts.append(ZoneVerdict(zone, found, found.passes, _why(zone, found, order)))
+            why = _why(zone, found, order)
+            if not why:
+                why = "it serves the request"
+                if report.request.has_failed:
+                    why = f"as printed, {why}: the report was written after the failure"
+            verdicts.append(ZoneVerdict(zone, found, found.passes, why))
     return tuple(verdicts)
 
 
 def _why(zone: ZoneReport, found: Held, order: int) -> str:
+    """Why a zone refuses, or may refuse; nothing where it serves the request."""
     if found.most_usable <= found.needed:
         return f"{found.missing:,} pages too few"
     if found.below_at is not None:
@@ -151,7 +161,7 @@ def _why(zone: ZoneReport, found: Held, order: int) -> str:
         return "above the mark; whether a block is of a type that it may take is not printed"
     if found.passes is None:
         return f"{found.missing:,} pages too few, or enough, by how much of the highatomic reserve is free"
-    return "as printed, it serves the request: the report was written after the failure"
+    return ""
 
 
 def _missing(verdict: ZoneVerdict) -> str:
@@ -197,6 +207,19 @@ def _tried(by: Asking, order: int) -> list[str]:
     else:
         said.append("then an OOM kill")
     return said
+
+
+def _asked_of(report: MemReport, by: Asking, release: Release) -> Iterator[Other]:
+    """What else is asked of the zones: where nothing failed, how large a block they would give."""
+    if report.request.has_failed:
+        yield from _others(report, by, release)
+        return
+    atomic = asking(by.flags - {"__GFP_DIRECT_RECLAIM"} | {"__GFP_HIGH", "__GFP_ATOMIC"}, release)
+    orders = range(max(len(zone.blocks) for zone in report.zones) - 1, -1, -1)
+    for name, flags in (("GFP_KERNEL, before it reclaims", by), ("GFP_ATOMIC, from the reserves", atomic)):
+        served = ((order, *_served(report, order, flags, release)) for order in orders)
+        order, may, where = next((one for one in served if one[1]), (0, *_served(report, 0, flags, release)))
+        yield Other(f"{name}: order {order}" + ", the largest" * bool(may), may, where)
 
 
 def _others(report: MemReport, by: Asking, release: Release) -> list[Other]:
@@ -251,6 +274,7 @@ def facts(found: Explanation) -> dict[str, Any]:
         "recorded_release": found.report.release,
         "page_size": found.report.page_size,
         "is_oom": request.is_oom,
+        "has_failed": request.has_failed,
         "fails": found.fails,
         "cause": found.cause,
         "zones": [

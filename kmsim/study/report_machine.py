@@ -23,7 +23,7 @@ from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.watermark import wmark_pages, zone_watermark_ok
 from kmsim.mm.zone_setup import Sysctl, set_reserve
 from kmsim.mm.zonelist import page_zone
-from kmsim.procfs.mem_report import MemReport
+from kmsim.procfs.mem_report import MemReport, Request
 from kmsim.sim.core.ask import allocate
 from kmsim.sim.run.boot import machine_of
 from kmsim.survey.facts import facts_of_report
@@ -71,7 +71,7 @@ def simulated(report: MemReport, flags: frozenset[str]) -> Simulated:
         return Simulated("", (), (), f"{error.must}: {error.found}")
     except ConfigError as error:
         return Simulated("", (), (), str(error.problems[0]))
-    return Simulated(config.kernel_release, tuple(found.notes), tuple(_answers(m, config, report.request.order, flags)))
+    return Simulated(config.kernel_release, tuple(found.notes), tuple(_answers(m, config, report.request, flags)))
 
 
 def mask_of(flags: frozenset[str]) -> Gfp:
@@ -80,10 +80,12 @@ def mask_of(flags: frozenset[str]) -> Gfp:
     return parse_gfp(" | ".join(known)) if known else 0
 
 
-def _answers(m: Machine, config: MachineConfig, order: Order, flags: frozenset[str]) -> list[Answer]:
-    """The request itself, and what else might have been asked or set."""
-    gfp = mask_of(flags)
+def _answers(m: Machine, config: MachineConfig, request: Request, flags: frozenset[str]) -> list[Answer]:
+    """The request itself, and what else might have been asked or set; the largest blocks where nothing failed."""
+    gfp, order = mask_of(flags), request.order
     kernel, atomic = parse_gfp("GFP_KERNEL"), parse_gfp("GFP_ATOMIC")
+    if not request.has_failed:
+        return [_largest("GFP_KERNEL", m, kernel), _largest("GFP_ATOMIC", m, atomic)]
     waits = "__GFP_DIRECT_RECLAIM" in flags
     found = [_asked(f"the same request, order {order}", m, gfp, order)]
     if order:
@@ -111,6 +113,15 @@ def _asked(what: str, m: Machine, gfp: Gfp, order: Order) -> Answer:
     if pfn != NO_PAGE:
         return Answer(what, True, f"from zone {ZONE_NAMES[copy.zones[page_zone(copy, pfn)].zone_type]}")
     return Answer(what, False, _nearest(m, gfp, order))
+
+
+def _largest(name: str, m: Machine, gfp: Gfp) -> Answer:
+    """The largest order that is served, each asked on a copy of the machine; what order 0 says where none is."""
+    for order in range(int(m.params[0].max_page_order), -1, -1):
+        asked = _asked(f"{name}: order {order}, the largest", m, gfp, order)
+        if asked.served:
+            return asked
+    return _asked(f"{name}: order 0", m, gfp, 0)
 
 
 def _nearest(m: Machine, gfp: Gfp, order: Order) -> str:

@@ -30,7 +30,6 @@ _CPUS = (re.compile(r"\bBrought up \d+ nodes?, (\d+) CPUs"), re.compile(r"\bnr_c
 _CPU = re.compile(r"\bCPU: (\d+) PID: ")
 _X86 = re.compile(r"\b(?:RIP: |RSP: |EFLAGS: |BIOS-e820|x86/)")
 _ARM64 = re.compile(r"\b(?:pstate: |lr : |x29: |x0 : |arm64|aarch64)")
-_MEM_INFO = re.compile(r"page allocation failure|invoked oom-killer|\bMem-[Ii]nfo:")
 _RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$")
 _CHOSEN = re.compile(r"\[(\w+)\]")
 _OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$")
@@ -109,7 +108,7 @@ MUST = {
     "pagetypeinfo": "be a pagetypeinfo",
     "zoneinfo": "be a zoneinfo",
     "slabinfo": "be a slabinfo",
-    "log": "be a kernel log with a report of a failed allocation or an OOM kill",
+    "log": "be a kernel log with a report of a failed allocation, an OOM kill or memory (Mem-Info)",
 }
 
 
@@ -180,7 +179,7 @@ def _log(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
     facts.cpus_at_least = max([facts.cpus_at_least, *(int(cpu) + 1 for cpu in _CPU.findall(text.content))])
     if facts.arch is None and (_X86.search(text.content) or _ARM64.search(text.content)):
         facts.arch = "x86-64" if _X86.search(text.content) else "arm64"
-    if not _MEM_INFO.search(text.content):
+    if not mem_report.IS_REPORT.search(text.content):
         _version(facts, _, text, which)
         return
     reports = mem_report.parse(text.content)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from kmsim.input_file import InputFileError, opened_input, read_input
+from kmsim.procfs.mem_report import IS_REPORT
 
 TEXT_MAX = 8 << 20  # bytes of one text; a zoneinfo of 8 nodes and 4,096 CPUs has 5 MB
 ALL_MAX = 64 << 20  # of all texts of an archive
@@ -62,7 +63,7 @@ BY_PATH = (
 )
 # What it is by its content: the first that is found.
 BY_CONTENT = (
-    ("log", re.compile(r"page allocation failure|invoked oom-killer|\bMem-[Ii]nfo:")),
+    ("log", IS_REPORT),
     ("pagetypeinfo", re.compile(r"Page block order:|Free pages count per migrate type")),
     ("zoneinfo", re.compile(r"^[> \t]*pages free +\d", re.MULTILINE)),
     ("buddyinfo", re.compile(r"Node +\d+, zone +\S+ +\d")),

@@ -95,10 +95,23 @@ def test_a_log_may_have_several() -> None:
     assert [len(report.zones) for report in reports] == [3, 0, 1]
 
 
+def test_memory_that_was_printed_without_a_failure_is_read_with_a_request_for_a_page() -> None:
+    """By sysrq-m: the report without the request, the trace and the release before it."""
+    whole = text_of("order5-6.7")
+    printed = whole[whole.rindex("\n", 0, whole.index("Mem-Info:")) + 1 :]
+    bare = one(printed)
+    assert bare.zones == tuple(zone._replace(line=zone.line - 2) for zone in one(whole).zones)
+    assert (bare.request.has_failed, bare.request.order, bare.request.names) == (False, 0, ("GFP_KERNEL",))
+    assert bare.release == ""
+    both = parse(printed + whole + printed)
+    assert [report.request.has_failed for report in both] == [False, True, False]
+    assert len({report.zones[0].free for report in both}) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda text: text.replace("page allocation failure", "x"), "line 14: no report"),
+        (lambda text: text.replace("page allocation failure", "x").replace("Mem-Info", "x"), "line 14: no report"),
         (lambda text: text.replace("order:5, ", ""), "line 1: a report without order and mode"),
         (lambda text: text.replace("order:5", "order:77"), "line 1: an order of 77"),
         (lambda text: text.replace("Normal free", "HighMem free"), "line 8: a zone HighMem"),

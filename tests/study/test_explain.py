@@ -126,6 +126,23 @@ def test_the_screen_and_json_say_the_same(capsys: pytest.CaptureFixture[str]) ->
     assert len(said.splitlines()) <= 24
 
 
+def test_memory_without_a_failed_request_says_what_it_would_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sysrq.txt"
+    lines = (REPORTS / "order5-6.7.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    roomy = "".join(lines[2:]).replace("boost:90112kB min:147740kB", "boost:0kB min:57628kB")
+    path.write_text(f"sysrq: Show Memory\n{roomy}", encoding="utf-8")
+    explain_and_show(path, 1, tmp_path / "page.html", as_json=False)
+    said = capsys.readouterr().out
+    assert said.startswith("no failed request, but the memory as it was")
+    assert "node 0 Normal serves: 37,444 free" in said
+    assert "so it would fail: no\n" in said
+    assert "the kernel tried" not in said
+    assert "GFP_KERNEL, before it reclaims: order 6, the largest: yes (node 0, zone Normal" in said
+    assert "<title>Memory as it was</title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_a_file_without_a_report_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text("nothing\n", encoding="utf-8")
