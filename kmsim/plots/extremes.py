@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kmsim.plots.lettering import LEVEL_MAX, brief, in_unit, plain
+from kmsim.plots.lettering import LEVEL_MAX, WORDS_MAX, brief, in_unit, plain
 
 
 def lowest_and_highest(rows: pd.DataFrame, axes: Sequence[str], unit: str) -> str:
@@ -35,4 +35,5 @@ def largest_difference(rows: pd.DataFrame, shown: pd.Series[bool], axes: Sequenc
 
 
 def _place(row: pd.Series, axes: Sequence[str]) -> str:
-    return ", ".join(plain(str(row[name]), LEVEL_MAX) for name in axes) or "the only point"
+    told = (plain(str(row[name]), WORDS_MAX if name == "response" else LEVEL_MAX) for name in axes)
+    return ", ".join(told) or "the only point"

@@ -22,6 +22,7 @@ LINE_SPACING = 1.25
 NARROW_INCHES = 2.0  # a panel with its labels that has room for few numbers below
 TITLE_MAX = 240
 LAYOUTS_MAX = 5
+POSITION_DIGITS = 6  # of the paper's width and height: less than a thousandth of a dot
 LEGEND = {
     "loc": "lower center",
     "title_fontsize": 7,
@@ -145,6 +146,8 @@ def finish(
             break
     engine.execute(figure)  # numbers beside an axis may have become others
     figure.set_layout_engine("none")
+    for axes in figure.axes:  # the solver's last digits are not the same each time
+        axes.set_position([round(share, POSITION_DIGITS) for share in axes.get_position().bounds])
     figure.text(0.5, 1 - EDGE_INCHES / height, title, size=TITLE_POINTS, ha="center", va="top", label="title")
     figure.text(0.5, EDGE_INCHES / height, note, size=NOTE_POINTS, ha="center", va="bottom", label="notes")
     if legend:
