@@ -84,7 +84,7 @@ def lines_of(found: Explanation) -> list[str]:
     lines = [f"{who}, {kernel}: {what} order {request.order}{size}, {flags}"]
     if report.cgroup is not None:
         return [*lines, *_of_cgroup(report)]
-    lines.append(f"it may {'' if by.may_reclaim else 'not '}wait for reclaim; zones up to {by.zone}")
+    lines.append(f"it may {'' if by.may_reclaim else 'not '}wait for reclaim; zones up to {by.zone}{_of_trace(found)}")
     lines += [_of_zone(verdict, request.order) for verdict in found.zones]
     if found.out_of_reach:
         lines.append(f"not for this request: {'; '.join(found.out_of_reach)}")
@@ -134,6 +134,15 @@ def _of_zone(verdict: ZoneVerdict, order: int) -> str:
     needs = f"needs more than {held.needed:,} ({mark}; lowmem reserve {held.reserve:,})"
     passes = {True: "serves", False: "refuses", None: "?"}[verdict.passes]
     return f"node {zone.node} {zone.name} {passes}: {usable} = {span}; {needs}: {verdict.why}"
+
+
+def _of_trace(found: Explanation) -> str:
+    """Who asked, in which context, and what the trace shows of what was tried."""
+    said = found.traced
+    words = f"; asked by {said.caller}" if said.caller else ""
+    if said.context:
+        words += f"{',' if words else '; asked'} in {said.context}"
+    return words + (f"; the trace shows {', '.join(said.steps)}" if said.steps else "")
 
 
 def _of_other(other: Other) -> str:

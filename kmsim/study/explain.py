@@ -21,6 +21,7 @@ from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER
 from kmsim.mm.vmstat import fragmentation_index
 from kmsim.procfs.mem_report import ZONES, MemReport, ZoneReport
 from kmsim.study.report_rules import Asking, Held, Release, asking, flags_of, held, release_of
+from kmsim.study.report_trace import Traced, traced
 
 MODELLED = (6, 12)  # the release whose rules are taken where a report names none
 
@@ -55,6 +56,7 @@ class Explanation(NamedTuple):
     tried: tuple[str, ...]
     others: tuple[Other, ...]
     unknown: tuple[str, ...]
+    traced: Traced
 
 
 def explain(report: MemReport) -> Explanation:
@@ -83,6 +85,7 @@ def explain(report: MemReport) -> Explanation:
         tuple(_tried(by, order)) if report.request.has_failed else (),
         tuple(_asked_of(report, by, release)) if report.zones else (),
         tuple(unknown),
+        traced(report.trace),
     )
 
 
@@ -295,6 +298,9 @@ def facts(found: Explanation) -> dict[str, Any]:
         ],
         "out_of_reach": list(found.out_of_reach),
         "tried": list(found.tried),
+        "caller": found.traced.caller,
+        "context": found.traced.context,
+        "steps_in_trace": list(found.traced.steps),
         "others": [other._asdict() for other in found.others],
         "unknown": list(found.unknown),
     }

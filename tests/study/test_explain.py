@@ -9,6 +9,7 @@ from kmsim.procfs.mem_report import MemReport, parse
 from kmsim.session.explain import explain_and_show, lines_of
 from kmsim.study.explain import Explanation, explain, facts, reserve_of
 from kmsim.study.oom_badness import scored
+from kmsim.study.report_trace import Traced, traced
 
 REPORTS = Path(__file__).parents[1] / "procfs" / "reports"
 
@@ -124,6 +125,43 @@ def test_the_screen_and_json_say_the_same(capsys: pytest.CaptureFixture[str]) ->
         assert f"needs more than {zone['needed']:,}" in said
     assert all(other["what"] in said for other in found["others"])
     assert len(said.splitlines()) <= 24
+
+
+def test_the_trace_says_who_asked_and_in_which_context(capsys: pytest.CaptureFixture[str]) -> None:
+    explain_and_show(REPORTS / "atomic-3.10.txt", 1, as_json=False)
+    assert "asked by" not in capsys.readouterr().out, "the trace is cut off behind the allocator"
+    net = " skb_page_frag_refill+0x1/0x2\n net_rx_action+0x1/0x2\n __do_softirq+0x1/0x2\n do_IRQ+0x1/0x2\nMem-Info:"
+    found = explain(read("atomic-3.10", net=("Mem-Info:", net)))
+    assert found.traced == Traced("skb_page_frag_refill", "a softirq", ())
+    assert lines_of(found)[1].endswith("asked by skb_page_frag_refill, in a softirq")
+
+
+@pytest.mark.parametrize(
+    ("trace", "expected"),
+    [
+        (
+            ("dump_stack", "warn_alloc", "__alloc_pages", "kmalloc_order", "mine", "do_syscall_64"),
+            ("mine", "a process"),
+        ),
+        (("__kmalloc", "mine", "handle_irq_event", "do_idle"), ("mine", "an interrupt")),
+        (("__vmalloc_node_range", "mine", "worker_thread", "kthread"), ("mine", "a kernel thread")),
+        ((), ("", "")),
+    ],
+)
+def test_the_caller_is_the_first_that_is_no_allocator(trace: tuple[str, ...], expected: tuple[str, str]) -> None:
+    assert traced(trace)[:2] == expected
+
+
+def test_the_trace_shows_how_far_the_allocator_had_gone() -> None:
+    steps = (
+        "out_of_memory",
+        "__alloc_pages_may_oom",
+        "try_to_free_pages",
+        "__alloc_pages_direct_compact",
+        "mine",
+        "el0_svc",
+    )
+    assert traced(steps) == Traced("mine", "a process", ("reclaim", "compaction", "the OOM killer"))
 
 
 def test_memory_without_a_failed_request_says_what_it_would_give(
