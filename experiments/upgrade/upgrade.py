@@ -16,12 +16,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
 import kmsim
 from experiments.figures import save_figure, write_numbers
-from kmsim.config import Study, load
+from kmsim.config import Study, from_mapping
 from kmsim.metrics.columns import table_of
 from kmsim.plots.style import styled
 from kmsim.study.responses import quantile_ns
@@ -38,8 +39,9 @@ WORKLOADS = ("churn", "fork-exit", "mixed-server", "net-rx", "vmalloc-churn")
 SEEDS = (1, 2, 3, 4)
 POINTS = [(work, release, seed) for work in WORKLOADS for release in RELEASES for seed in SEEDS]
 COLORS = {release: mpl.colormaps["cividis"](shade) for release, shade in zip(RELEASES, (0.9, 0.5, 0.0), strict=True)}
+MARKERS = "osD"
 MEASURES = {
-    "acquisitions_per_1000": "spinlocks taken\nper 1000 operations",
+    "zone_lock_per_1000": "zone's lock taken\nper 1000 operations",
     "lock_wait_percent": "CPU time spent waiting\nfor locks (%)",
     "mean_ns": "mean of an allocation (ns)",
     "p999_ns": "99.9th percentile of\nallocations (ns)",
@@ -48,7 +50,8 @@ MEASURES = {
 
 def study_of(work: str, release: str, seed: int) -> Study:
     """One point."""
-    return load(STUDY, [f"workload={work}", f"machine.kernel_release='{release}'", f"seed={seed}"])
+    point = {"extends": [str(STUDY), work], "machine": {"kernel_release": release}}
+    return from_mapping(point, seed=seed)
 
 
 def row_of(work: str, release: str, seed: int) -> dict[str, Any]:
@@ -58,7 +61,6 @@ def row_of(work: str, release: str, seed: int) -> dict[str, Any]:
     allocs = done[done["kind"] == "alloc"]
     buckets = table_of(result.histograms[result.histograms["kind"] == "alloc"])
     nr_operations = int(done["count"].sum())
-    events = result.vmstat.set_index("name")["value"]
     return {
         "work": work,
         "release": release,
@@ -70,7 +72,6 @@ def row_of(work: str, release: str, seed: int) -> dict[str, Any]:
         "zone_lock_per_1000": 1000 * _of_zones(locks)["acquisitions"].sum() / nr_operations,
         "zone_lock_hold_max_ns": _of_zones(locks)["hold_max_ns"].max(),
         "lock_wait_percent": 100 * result.cpus["lock_wait_ns"].sum() / result.cpus["run_ns"].sum(),
-        "fallbacks": int(events["kmem:mm_page_alloc_extfrag"]),
         "mean_ns": (allocs["mean_ns"] * allocs["count"]).sum() / allocs["count"].sum(),
         "p99_ns": quantile_ns(buckets, 990),
         "p999_ns": quantile_ns(buckets, 999),
@@ -93,27 +94,27 @@ def medians(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(results: pd.DataFrame) -> Any:
-    """A panel for each measure: a group of bars for each workload, a bar for each release."""
-    found = medians(results)
+    """A panel for each measure: a row for each workload, a point for each release, and a line over the seeds."""
     places = np.arange(len(WORKLOADS))
-    width = 0.8 / len(RELEASES)
     with styled():
-        figure, panels = plt.subplots(1, len(MEASURES), figsize=(7.4, 3.6), sharey=True, layout="constrained")
+        figure, panels = plt.subplots(1, len(MEASURES), figsize=(7.6, 3.4), sharey=True, layout="constrained")
         figure.suptitle("What changes for a load from Linux 5.10 and 6.1 to 6.12?")
         for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):
             for n, release in enumerate(RELEASES):
-                values = [found.loc[(work, release), measure] for work in WORKLOADS]
-                axes.barh(places + (n - 1) * width, values, width, color=COLORS[release], label=release)
+                seeds = results[results["release"] == release].groupby("work")[measure]
+                middle, low, high = (getattr(seeds, of)()[list(WORKLOADS)] for of in ("median", "min", "max"))
+                rows = places + 0.24 * (n - 1)
+                axes.hlines(rows, low, high, color=COLORS[release], linewidth=1.5)
+                axes.plot(middle, rows, MARKERS[n], color=COLORS[release], label=f"Linux {release}")
             axes.set_title(label, fontsize="small")
-            axes.set_xscale("symlog", linthresh=0.1)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(numticks=5))
             axes.tick_params(labelsize="small")
         panels[0].set_yticks(places, WORKLOADS)
         panels[0].invert_yaxis()
         handles, labels = panels[0].get_legend_handles_labels()
-        n = f"medians of {len(SEEDS)} runs"
-        figure.legend(
-            handles, [f"Linux {of}" for of in labels], title=n, loc="outside lower center", ncols=len(RELEASES)
-        )
+        title = f"medians of {len(SEEDS)} runs, and their range"
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=len(RELEASES))
     return figure
 
 
@@ -125,18 +126,25 @@ def sentences(results: pd.DataFrame) -> str:
         *first, last = (f"{format(found.loc[(work, of), measure], form)}{unit} with {of}" for of in RELEASES)
         return f"{', '.join(first)} and {last}"
 
-    return f"""- **Blocks of order 1 to 3** (`fork-exit`: stacks, page directories, slabs).
-  The zone's lock is taken, per 1000 operations:
-  {each("fork-exit", "zone_lock_per_1000", ",.1f")}: 5.10 has only single pages on its
-  per-CPU lists. An allocation takes in the mean {each("fork-exit", "mean_ns", ",.0f", " ns")}.
+    return f"""From 5.10, every load takes the zone's lock less: per-CPU lists hold blocks of order 1 to 3, too.
+From 6.1, it depends on the load: lists that tune themselves take the lock less often where a CPU allocates single
+pages, hold it longer each time, and give blocks of order 1 to 3 back sooner; vmalloc waits less, since there is no one
+lock for all addresses. Medians of the seeds:
+
+- **Blocks of order 1 to 3** (`mixed-server`: slabs, socket buffers). CPU time spent waiting for locks:
+  {each("mixed-server", "lock_wait_percent", ".2g", " %")}.
+  5.10 has only single pages on its per-CPU lists. An allocation takes in the mean
+  {each("mixed-server", "mean_ns", ",.0f", " ns")}.
+- **Bursts that end together** (`fork-exit`). The zone's lock is taken, per 1000 operations:
+  {each("fork-exit", "zone_lock_per_1000", ",.1f")}. Frees of blocks of order 1 to 3, one after the
+  other, make 6.12 empty a CPU's lists once a batch of pages was freed, and 6.1 only where lists have run full. An
+  allocation takes in the mean {each("fork-exit", "mean_ns", ",.0f", " ns")}.
 - **Lists that tune themselves** (`churn`). The zone's lock is taken, per 1000 operations:
-  {each("churn", "zone_lock_per_1000", ",.2f")}. It is held for at most
-  {each("churn", "zone_lock_hold_max_ns", ",.0f", " ns")}.
+  {each("churn", "zone_lock_per_1000", ",.2f")}. Refills that double hold it longer, for at
+  most {each("churn", "zone_lock_hold_max_ns", ",.0f", " ns")}, and CPUs that
+  start with empty lists wait for each other: {each("churn", "lock_wait_percent", ".2g", " %")} of their time.
 - **Receiving** (`net-rx`). 99.9 % of allocations take at most
   {each("net-rx", "p999_ns", ",.0f", " ns")}.
-- **Fallback between types** (`mixed-server`). Requests that found no block of their type:
-  {each("mixed-server", "fallbacks", ",.0f")}; 5.10 and 6.1 move the free pages of a pageblock
-  to the type that asks, 6.12 claims the pageblock or takes one block.
 - **vmalloc** (`vmalloc-churn`). CPU time spent waiting for locks:
   {each("vmalloc-churn", "lock_wait_percent", ".2g", " %")}: one lock for all addresses, and since 6.9
   nodes with pools of freed ranges. An allocation takes in the mean {each("vmalloc-churn", "mean_ns", ",.0f", " ns")}.
@@ -148,9 +156,8 @@ def numbers(results: pd.DataFrame) -> str:
     found = medians(results)
     lines = [
         sentences(results),
-        "| workload | Linux | locks per 1000 operations | zone's lock | longest hold | waiting | fallbacks "
-        "| mean | p99 | p99.9 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| workload | Linux | locks per 1000 operations | zone's lock | longest hold | waiting | mean | p99 | p99.9 |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for work in WORKLOADS:
         for release in RELEASES:
@@ -162,7 +169,6 @@ def numbers(results: pd.DataFrame) -> str:
                 f"{row['zone_lock_per_1000']:,.2f}",
                 f"{row['zone_lock_hold_max_ns']:,.0f} ns",
                 f"{row['lock_wait_percent']:.2g} %",
-                f"{row['fallbacks']:,.0f}",
                 *(f"{row[f'{name}_ns']:,.0f} ns" for name in ("mean", "p99", "p999")),
             ]
             lines.append(f"| {' | '.join(cells)} |")
