@@ -92,8 +92,8 @@ def _release(value: object) -> str:
     return value
 
 
-def _policies_of(value: str) -> str:
-    if value not in KERNELS:
+def _policies_of(value: object) -> str:
+    if not isinstance(value, str) or value not in KERNELS:
         raise refused("one_of", choices=", ".join(KERNELS))
     return value
 
@@ -112,7 +112,7 @@ Release = Annotated[
 ]
 PoliciesOf = Annotated[
     str,
-    AfterValidator(_policies_of),
+    BeforeValidator(_policies_of),
     WithJsonSchema({"enum": [*KERNELS, *map(float, KERNELS)]}),
 ]
 

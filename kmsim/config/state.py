@@ -77,6 +77,12 @@ class BuddyInfo(WithOptions):
     pagetypeinfo: StateFile | None = None
     node: Annotated[int, count(0, 1023)] | None = None
 
+    @model_validator(mode="after")
+    def _some_file(self) -> "BuddyInfo":
+        if self.buddyinfo is None and self.pagetypeinfo is None:
+            raise refused("state", keys=", ".join(VARIANTS))
+        return self
+
 
 class FreeLists(Model):
     """Free lists by zone, migratetype and order."""
