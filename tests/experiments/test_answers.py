@@ -15,6 +15,7 @@ ANSWERED = (
     "pcp_high",
     "slab_waste",
     "slub_contention",
+    "upgrade",
 )
 
 
