@@ -49,4 +49,5 @@ def test_a_point_comes_out_as_in_results(results: pd.DataFrame) -> None:
     for release in upgrade.RELEASES:
         row = pd.DataFrame([upgrade.row_of("fork-exit", release, 1)])
         at = (results["work"] == "fork-exit") & (results["release"] == release) & (results["seed"] == 1)
+        assert at.sum() == 1
         pd.testing.assert_frame_equal(row, results[at].reset_index(drop=True), rtol=1e-5)
