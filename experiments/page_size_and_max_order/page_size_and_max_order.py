@@ -245,7 +245,7 @@ def design(r: Results) -> str:
     ratio = r.comparisons.groupby("comparison")["variance_ratio"].median()
     return (
         f"{nr_points} points, {int(r.estimates['n'].max())} paired replications each; means with 95 % confidence "
-        "intervals (t), differences tested with Holm's correction over all of a comparison. What was asked for and "
+        "intervals (t), differences tested with Holm's correction within each response. What was asked for and "
         f"given, in the median of the points: {asked(r)}; less is given where requests fail. The variance of a paired "
         f"difference is, in the median of a comparison's rows, {ratio[OF_PAGES]:.2f} (page size), "
         f"{ratio[OF_ORDERS]:.2f} (largest block), {ratio[HELD]:.2f} (pageblock) and {ratio[AGED]:.2f} (age of memory) "

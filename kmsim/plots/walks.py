@@ -41,7 +41,8 @@ def _part(part: Part) -> str:
 
 def _source_lines(parts: Sequence[Part]) -> Iterator[str]:
     """Each price that occurs, for one of it, and its source."""
-    yield "prices, in ns"
+    if parts:
+        yield "prices, in ns"
     for price, (ns, source) in sorted({part.price: (part.ns / part.times, part.source) for part in parts}.items()):
         if source:
             yield from wrap(f"  {price} {ns:,.3g}: {source}", WIDTH, subsequent_indent="    ")

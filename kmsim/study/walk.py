@@ -5,8 +5,8 @@ nothing else runs, in plain Python. Each call of a function of `mm` that stands 
 (`walk_words`) is a step; each stage of an operation (see `sim.core.stage`) says of which prices its time is the sum
 (`amount`). So what a walk says is what a run does, and the sum of the parts is the latency that a run counts.
 
-Leaves out what others would add: locks are free, caches are as the boot leaves them. Work that the kernel's own workers
-do afterwards is a walk of its own, named by its worker. Invariant: the parts of a stage are its time.
+Leaves out what others would add: locks are free, caches are as the boot leaves them; and what the kernel's own workers
+do afterwards. Invariant: the parts of a stage are its time.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from kmsim.study.slab_tables import cache_names
 from kmsim.study.tables import lock_names
 from kmsim.study.walk_requests import FREEING, Request, last_that
 from kmsim.study.walk_words import WORDS
-from kmsim.units import PS_PER_NS, TIME_UNITS
+from kmsim.units import PS_PER_NS
 
 _KERNEL = re.compile(r"\(kernel: ([^);,]*)")
 _PARTS = ("instructions_ps", "cache_lines_ps", "lock_wait_ps", "lock_hold_ps")
-AFTERWARDS_PS = TIME_UNITS["ms"]  # in which workers do what the requests have left to them
+FAILED = "failed: there is no memory for it"
+TURNED_AWAY = "refused at once: no memory is given in this size"
 
 
 class Step(NamedTuple):
@@ -100,8 +101,7 @@ def walks_of(study: Study, requests: list[Request], cpu: int) -> list[Walk]:
     if refusals:
         text, _, why = refusals[0].partition("\n")
         raise ConfigError([refused("call", text, "walk", "REQUEST", why=why)])
-    said = [*walker.outcomes, *([""] * (len(walker.walks) - len(walker.outcomes)))]  # nothing of workers
-    return [walk._replace(outcome=outcome) for walk, outcome in zip(walker.walks, said, strict=True)]
+    return walker.walks()
 
 
 def idle_study(study: Study) -> Study:
@@ -136,14 +136,13 @@ def _ask(
         except ValueError as error:
             refusals.append(f"{request.text}\n{error}")
             break
-    yield simulation.env.timeout(AFTERWARDS_PS)
     walker.is_over = True
 
 
 def _outcome(alloc: Alloc | None) -> str:
     """What an allocation came to."""
     if alloc is None:
-        return "failed: there is no memory for it"
+        return FAILED
     where = f"cache {alloc.cache}, " if alloc.cache else ""
     return f"{where}address {alloc.address:#x}"
 
@@ -152,7 +151,7 @@ class Walker(Observer):
     """Writes down the walks of one CPU's operations, event by event."""
 
     def __init__(self, study: Study, cpu: int) -> None:
-        self.walks: list[Walk] = []
+        self._stages_of: dict[int, tuple[Stage, ...]] = {}  # by the number of the request
         self.texts: list[str] = []  # of the requests that were begun
         self.outcomes: list[str] = []  # of those that are over
         self.names_of_caches: list[str] = []
@@ -212,12 +211,18 @@ class Walker(Observer):
             if count
         )
 
+    def walks(self) -> list[Walk]:
+        """The walk of each request, without stages where it was answered before it came to an allocator."""
+        walks = []
+        for number, (text, outcome) in enumerate(zip(self.texts, self.outcomes, strict=True)):
+            stages = self._stages_of.get(number, ())
+            said = TURNED_AWAY if outcome == FAILED and not stages else outcome
+            walks.append(Walk(text, said, sum(stage.ns for stage in stages), stages))
+        return walks
+
     def _end(self) -> None:
-        """The operation is over."""
-        number = len(self.walks)
-        text = self.texts[number] if number < len(self.texts) else "a kernel worker, afterwards"
-        stages = tuple(self._stages)
-        self.walks.append(Walk(text, "", sum(stage.ns for stage in stages), stages))
+        """The operation of the request that is under way is over."""
+        self._stages_of[len(self.texts) - 1] = tuple(self._stages)
         self._stages, self._begun = [], False
 
     def _profile(self, frame: FrameType, event: str, result: Any) -> None:

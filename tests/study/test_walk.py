@@ -78,7 +78,7 @@ def test_the_sum_of_the_parts_is_the_latency_that_a_run_counts(
         "walk", *pair, "--machine", str(machine), "--state", STATES[state], "--json", folder=machine.parent
     )
     assert (done.code, done.err) == (0, "")
-    walks = json.loads(done.out)[:2]  # the next are of the kernel's workers
+    walks = json.loads(done.out)
     assert [walk["request"] for walk in walks] == list(pair)
     for walk, counted in zip(walks, counted_ns(state, pair, machine), strict=True):
         assert math.isclose(walk["ns"], counted, abs_tol=1e-3)
@@ -87,6 +87,28 @@ def test_the_sum_of_the_parts_is_the_latency_that_a_run_counts(
         for stage in walk["stages"]:
             assert math.isclose(stage["ns"], sum(part["ns"] for part in stage["parts"]), abs_tol=1e-3)
             assert all(part["price"] != "waiting" and part["source"] for part in stage["parts"])
+
+
+REFUSED = "refused at once: no memory is given in this size"
+
+
+def test_a_request_that_comes_to_no_allocator_says_so_and_the_next_keeps_its_own_walk(tmp_path: Path) -> None:
+    asked = {
+        "kmalloc(0, GFP_KERNEL)": "address 0x10",  # ZERO_SIZE_PTR
+        "kmalloc(5MiB, GFP_KERNEL)": REFUSED,
+        "vmalloc(0)": REFUSED,
+        "alloc_pages_exact(0, GFP_KERNEL)": REFUSED,
+        "kvmalloc(3GiB, GFP_KERNEL)": REFUSED,
+    }
+    done = in_own_process("walk", *asked, "kmalloc(64, GFP_KERNEL)", "kfree()", "kfree()", "--json", folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    walks = {walk["request"]: walk for walk in json.loads(done.out)}
+    assert {request: walks[request]["outcome"] for request in asked} == asked
+    assert not any(walks[request]["stages"] for request in asked)
+    served = walks["kmalloc(64, GFP_KERNEL)"]
+    assert served["outcome"].startswith("cache kmalloc-64,")
+    assert served["stages"]
+    assert served["ns"] > 0
 
 
 def test_a_large_kmalloc_takes_the_time_of_a_compound_page(machine: Path) -> None:
