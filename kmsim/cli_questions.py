@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from kmsim.output import named
-from kmsim.session.options import Json, Machine, Sets, State, state_sets
+from kmsim.session.options import GFP_ASKED, Json, Machine, Sets, State, state_sets
 
 questions = typer.Typer()
 
@@ -21,7 +21,7 @@ def limits(
             help="A shipped machine or a file; else the kmalloc limit by page size and MAX_ORDER.", metavar="MACHINE"
         ),
     ] = None,
-    gfp: Annotated[str, typer.Option(help="The GFP flags of the request.")] = "GFP_KERNEL",
+    gfp: Annotated[str, typer.Option(help="The GFP flags of the request.")] = GFP_ASKED,
     state: State = None,
     json: Json = False,
 ) -> None:

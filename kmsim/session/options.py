@@ -33,6 +33,7 @@ TIMELINE = "Write the events of one run here, for the Perfetto UI (ui.perfetto.d
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+GFP_ASKED = "GFP_KERNEL"  # where no flags are given
 Machine = Annotated[str, typer.Option(help="A shipped machine, or the file of one or of a study.")]
 State = Annotated[Optional[str], typer.Option(help="As machine.state: '{buddyinfo: FILE}', '{aged: ...}'.")]  # noqa: UP045
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kmsim.jit_mode import start_again_compiled
 from kmsim.session.console import compiling, stdout
+from kmsim.session.options import GFP_ASKED
 
 if TYPE_CHECKING:
     from kmsim.study.waste_sizes import Range
@@ -92,6 +93,7 @@ def show_limits(name: str | None, sets: list[str], gfp: str, *, as_json: bool) -
 
     _check_gfp(gfp)
     if name is None:
+        _check_is_of_machine(sets, gfp)
         rows = list(map(formula_of, every_machine()))
         if as_json:
             print(json.dumps([row._asdict() for row in rows], indent=2))
@@ -107,6 +109,17 @@ def show_limits(name: str | None, sets: list[str], gfp: str, *, as_json: bool) -
         print(json.dumps([row.as_dict()], indent=2))
     else:
         questions.show_limits(row, stdout)
+
+
+def _check_is_of_machine(sets: list[str], gfp: str) -> None:
+    """ConfigError where a state or flags are asked for without a machine that has them."""
+    from kmsim.config import ConfigError
+    from kmsim.config.asked import refused
+
+    if sets:
+        raise ConfigError([refused("comes_with", sets[0].partition("=")[2], "limits", "--state", what="MACHINE")])
+    if gfp != GFP_ASKED:
+        raise ConfigError([refused("comes_with", gfp, "limits", "--gfp", what="MACHINE")])
 
 
 def _check_gfp(text: str) -> None:

@@ -146,6 +146,8 @@ def _check(ways: Ways, design: Design) -> None:
             raise NotAResult(f"{name}: must be left out where --point is given: one run is done, here")
     if ways.jobs is not None and ways.scheduler is not None:
         raise NotAResult("--jobs: must be left out where --scheduler is given: the cluster has its own workers")
+    if ways.scheduler is not None and design.is_single and ways.shard is None:
+        raise NotAResult("--scheduler: must be of a study; this is one run, which is done here")
     if ways.timeline is not None and ways.point is None and not design.is_single:
         raise NotAResult("--timeline: must be of one run; --point says which")
     if ways.replication and ways.point is None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kmsim.plots.waste import title_of
+from kmsim.study.waste import WasteRow
 from kmsim.units import format_size
 from tests.commands import Shell
 
@@ -91,6 +93,19 @@ def test_waste_draws_the_saw_tooth(kmsim: Shell) -> None:
     assert kmsim.files() == ["saw.pdf", "saw.png"]
 
 
+def test_the_saw_tooth_is_titled_with_what_is_wasted_of_the_sizes_that_it_shows() -> None:
+    rows = [
+        WasteRow(1, "alloc_pages", 4096, 4096, 100 * 4095 / 4096, ""),
+        WasteRow(4096, "alloc_pages", 4096, 4096, 0, ""),
+        WasteRow(4097, "alloc_pages", 8192, 8192, 100 * 4095 / 8192, ""),
+        WasteRow(4097, "vmalloc", 4097, 8400, 51.2, ""),
+        WasteRow(8192, "kmalloc", 0, 0, 0, ""),
+    ]
+    assert title_of(rows) == "Wasted at most from 4 KiB on: alloc_pages 50 %, vmalloc 51 %"
+    assert title_of(rows[:1]) == "Wasted at most from 1 B on: alloc_pages 100 %"
+    assert title_of(rows[4:]) == "No request is served"
+
+
 def test_waste_as_json(kmsim: Shell) -> None:
     rows = json.loads(kmsim("waste", "4KiB", "--machine", MACHINE, "--json").out)
     taken = {"usable_bytes": 4096, "taken_bytes": 4096, "waste_percent": 0}
@@ -110,6 +125,8 @@ def test_waste_as_json(kmsim: Shell) -> None:
         (("limits", "--gfp", "GFP_KERNEl"), "kmsim limits: --gfp: must be the kernel's GFP flags"),
         (("limits", "x86-laptop", "--gfp", "__GFP_DMA|__GFP_DMA32"), "kmsim limits: --gfp: must have at most one of"),
         (("limits", "x86-laptop", "--state", "{aged: {order: 9}}"), "machine.state"),
+        (("limits", "--state", "fresh"), "kmsim limits: --state: must come with MACHINE, found 'fresh'"),
+        (("limits", "--gfp", "GFP_ATOMIC"), "kmsim limits: --gfp: must come with MACHINE, found 'GFP_ATOMIC'"),
         (("limits", "x86-laptob"), "did you mean 'x86-laptop'?"),
         (("limits", ""), "kmsim limits: MACHINE: must be a shipped name"),
         (("limits", "no/file"), "no/file: must be a file that exists"),
