@@ -184,6 +184,14 @@ def test_a_users_mistake_is_one_message(case: str, kmsim: Shell, monkeypatch: py
     assert kmsim.files() == before
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", ""])
+def test_one_run_refuses_a_cluster(address: str, kmsim: Shell) -> None:
+    kmsim.write("one.yaml", "machine: x86-612-4k-256M-c2\nworkload: {threads: [{name: a}]}\n")
+    done = kmsim("run", "one.yaml", "--scheduler", address)
+    assert refused(done, "--scheduler: must be of a study; this is one run, which is done here"), done
+    assert kmsim.files() == ["one.yaml", "small.yaml"]
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_a_response_that_no_run_yields_is_refused(command: str, kmsim: Shell) -> None:
     kmsim.write("small.yaml", study_text(small_design(responses=[{"measure": "latency_mean", "order": 9}])))
