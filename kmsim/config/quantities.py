@@ -35,7 +35,7 @@ class WithOptions(Model):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
+        if not isinstance(data, dict) or None not in data.values():
             return data
         fields = cls.model_fields
         options = {key for key in fields if type(None) in get_args(fields[key].annotation)}

@@ -23,6 +23,7 @@ from tests.patience import little_work
 VALID = Path(__file__).parent / "valid"
 MEMORY_MAX = 16 << 30  # of a machine whose state may be built here
 POINTS_MAX = 100  # of a design whose points may be looked at here
+WORK_MAX_S = 900  # of CPU time: a number that was changed may make 200,000 points, which take a millisecond each
 KEY = re.compile(r"^[ {-]*([a-z_]+):", re.MULTILINE)
 
 
@@ -51,7 +52,7 @@ def words_of(folder: Path) -> tuple[str, ...]:
 def looked_at(load: Callable[[], Design]) -> str:
     """What comes of a config: why it is refused, or nothing; raises what no config may raise."""
     try:
-        with little_work():
+        with little_work(WORK_MAX_S):
             design = load()
             if len(design.points) > POINTS_MAX:
                 return ""
