@@ -202,3 +202,56 @@ def test_each_library_that_is_imported_is_a_dependency() -> None:
             for top in tops - sys.stdlib_module_names - {"kmsim", "tests", "experiments"}:
                 found = {PART_OF.get(name, name) for name in projects[top]}
                 assert named[folder] & found, f"{path} imports {top}"
+
+
+# Decorators of functions that are compiled into their callers alone: they have no machine code that Python could call.
+INNER = {"small", "core", "only_with"}
+COMPILED = INNER | {"entry", "shared"}
+
+
+def decorators(function: ast.FunctionDef) -> set[str]:
+    """The names of a function's decorators."""
+    called = (each.func if isinstance(each, ast.Call) else each for each in function.decorator_list)
+    return {each.id for each in called if isinstance(each, ast.Name)}
+
+
+def inner_functions(module: str, source: str) -> set[tuple[str, str]]:
+    """Module and name of each inner function of a source."""
+    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+    return {(module, function.name) for function in functions if decorators(function) & INNER}
+
+
+def calls_of_inner(module: str, source: str, inner: set[tuple[str, str]]) -> Iterator[str]:
+    """The calls of inner functions that stand in no compiled function."""
+    tree = ast.parse(source)
+    known = {name for of, name in inner if of == module}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            known |= {alias.asname or alias.name for alias in node.names if (node.module or "", alias.name) in inner}
+
+    def visit(node: ast.AST) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef) and decorators(child) & COMPILED:
+                continue
+            if isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id in known:
+                yield f"line {child.lineno}: {child.func.id}"
+            yield from visit(child)
+
+    return visit(tree)
+
+
+def test_python_calls_no_function_that_is_compiled_into_its_callers_alone() -> None:
+    """Such a call would end the interpreter."""
+    sources = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path.read_text(encoding="utf-8")
+        for path in PACKAGE.rglob("*.py")
+    }
+    inner = {each for module, source in sources.items() for each in inner_functions(module, source)}
+    assert len(inner) > 100
+    found = {module: list(calls_of_inner(module, source, inner)) for module, source in sources.items()}
+    assert {module: calls for module, calls in found.items() if calls} == {}
+
+
+def test_a_call_of_an_inner_function_from_python_is_found() -> None:
+    source = "from kmsim.a import f, g\n@entry\ndef e(m):\n    f(m)\ndef h(m):\n    g(m)\n    return f(m)\n"
+    assert list(calls_of_inner("kmsim.b", source, {("kmsim.a", "f")})) == ["line 7: f"]

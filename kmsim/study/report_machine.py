@@ -10,21 +10,17 @@ Leaves out machines with more than PAGES_MAX pages on a node, and nodes other th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from kmsim.config import ConfigError, loads
 from kmsim.config.machine import MachineConfig
-from kmsim.mm.gfp import GFP_FLAGS, gfp_problem, gfp_to_alloc_flags, gfp_zone, parse_gfp
+from kmsim.mm.gfp import GFP_FLAGS, gfp_problem, parse_gfp
 from kmsim.mm.indices import Gfp, Order
 from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, WMARK_MIN, ZONE_MOVABLE, ZONE_NAMES, Machine
 from kmsim.mm.snapshot import copy_machine
-from kmsim.mm.watermark import wmark_pages, zone_watermark_ok
 from kmsim.mm.zone_setup import Sysctl, set_reserve
-from kmsim.mm.zonelist import page_zone
 from kmsim.procfs.mem_report import MemReport, Request
-from kmsim.sim.core.ask import allocate
+from kmsim.sim.core.ask import NOT_ALLOWED, allocate, pages_missing, zone_of
 from kmsim.sim.run.boot import machine_of
 from kmsim.survey.facts import facts_of_report
 from kmsim.survey.machine_file import Wishes, found_machine, text_of
@@ -111,7 +107,7 @@ def _asked(what: str, m: Machine, gfp: Gfp, order: Order) -> Answer:
     copy = copy_machine(m)
     pfn = allocate(copy, BOOT_CPU, gfp, order)
     if pfn != NO_PAGE:
-        return Answer(what, True, f"from zone {ZONE_NAMES[copy.zones[page_zone(copy, pfn)].zone_type]}")
+        return Answer(what, True, f"from zone {ZONE_NAMES[copy.zones[zone_of(copy, pfn)].zone_type]}")
     return Answer(what, False, _nearest(m, gfp, order))
 
 
@@ -126,14 +122,10 @@ def _largest(name: str, m: Machine, gfp: Gfp) -> Answer:
 
 def _nearest(m: Machine, gfp: Gfp, order: Order) -> str:
     """By how many pages the nearest zone refuses at its min mark, or that it has no block of the order."""
-    highest, alloc_flags = gfp_zone(gfp), gfp_to_alloc_flags(gfp, order)
     best = None
-    for z, zone in enumerate(m.zones):
-        if zone.zone_type > highest or not zone.present_pages:
-            continue
-        free = int(zone.nr_free_pages)
-        missing = _least(partial(_passes, m, z, highest, alloc_flags, free - (1 << order) + 1), int(zone.present_pages))
-        if best is None or missing < best[0]:
+    for z in range(len(m.zones)):
+        missing = pages_missing(m, z, gfp, order)
+        if missing != NOT_ALLOWED and (best is None or missing < best[0]):
             best = missing, z
     if best is None:
         return "no zone that it may take from"
@@ -141,24 +133,6 @@ def _nearest(m: Machine, gfp: Gfp, order: Order) -> str:
     if not best[0]:
         return f"zone {name} is above its mark, without a free block of order {order} or more for it"
     return f"zone {name}: {best[0]:,} pages too few"
-
-
-def _passes(m: Machine, z: int, highest: int, alloc_flags: int, free_pages: int, more: int) -> bool:
-    """Would the zone be above its min mark with so many pages more?"""
-    mark = wmark_pages(m, z, WMARK_MIN)
-    return bool(zone_watermark_ok(m, z, 0, mark, highest, alloc_flags, free_pages + more))
-
-
-def _least(passes: Callable[[int], bool], most: int) -> int:
-    """The least number, up to `most`, that passes."""
-    low, high = 0, 2 * most
-    while low < high:
-        middle = (low + high) // 2
-        if passes(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 def _pages_of_vmalloc(m: Machine, gfp: Gfp, order: Order) -> Answer:

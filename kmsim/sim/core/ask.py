@@ -7,11 +7,15 @@ the answer is that of memory as it is.
 from __future__ import annotations
 
 from kmsim.jit import entry
-from kmsim.mm.gfp import GFP_COMP, GFP_KERNEL
-from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn
-from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, Machine
+from kmsim.mm.gfp import GFP_COMP, GFP_KERNEL, gfp_zone
+from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
+from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, WMARK_MIN, Machine
 from kmsim.mm.page_alone import alloc_pages, free_pages
 from kmsim.mm.slab_common import Caches
+from kmsim.mm.watermark import alloc_flags_of, wmark_pages, zone_watermark_ok
+from kmsim.mm.zonelist import page_zone
+
+NOT_ALLOWED = -1  # the request may not use the zone
 
 
 @entry
@@ -24,6 +28,32 @@ def allocate(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
 def free(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """One free, for Python callers."""
     free_pages(m, ac, pfn, order)
+
+
+@entry
+def zone_of(m: Machine, pfn: Pfn) -> ZoneIdx:
+    """The zone of a page frame, for Python callers."""
+    return page_zone(m, pfn)
+
+
+@entry
+def pages_missing(m: Machine, z: ZoneIdx, gfp: Gfp, order: Order) -> int:
+    """By how many free pages a zone is below its min mark for a request; NOT_ALLOWED where that is no matter."""
+    zone = m.zones[z]
+    highest = gfp_zone(gfp)
+    if zone.zone_type > highest or zone.present_pages == 0:
+        return NOT_ALLOWED
+    alloc_flags = alloc_flags_of(m, gfp, order)
+    mark = wmark_pages(m, z, WMARK_MIN)
+    free_pages = int(zone.nr_free_pages) - (1 << order) + 1
+    low, high = 0, 2 * int(zone.present_pages)
+    while low < high:  # the least number that is enough
+        middle = (low + high) // 2
+        if zone_watermark_ok(m, z, 0, mark, highest, alloc_flags, free_pages + middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def can_allocate(m: Machine, order: Order, gfp: Gfp = GFP_KERNEL) -> bool:
