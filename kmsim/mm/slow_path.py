@@ -58,6 +58,7 @@ from kmsim.mm.mmzone import (
     zone_of_pcp,
 )
 from kmsim.mm.page_alloc import get_page_from_freelist, resume
+from kmsim.mm.prep_new_page import is_to_be_zeroed
 from kmsim.mm.scan_count import zone_reclaimable_pages
 from kmsim.mm.trace import TRACE_OUT_OF_MEMORY, TRACE_RECLAIM_RETRY, trace, trace_more
 from kmsim.mm.vmscan import reclaim_begin, reclaim_resume
@@ -183,6 +184,7 @@ def go_on_reclaiming(m: Machine, ac: ContextIdx, wanted: int) -> int:
     reclaim = m.lru.reclaims[ac]
     reclaim.step = WALKING
     m.contexts[ac].gfp = reclaim.gfp_mask  # frees in between were of this context
+    m.contexts[ac].to_zero = is_to_be_zeroed(m, int(reclaim.gfp_mask))
     m.contexts[ac].order = reclaim.order
     return walk_zones(m, ac, RECLAIMED) if reclaim.did_some_progress else compact_again(m, ac)
 

@@ -28,7 +28,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_study_s_figures_are_drawn_into_it(shell: Shell) -> None:
     done = shell("plot", "study")
-    drawn = [f"{name}.{suffix}" for name in ("how_long", "tail") for suffix in ("csv", "pdf", "png")]
+    drawn = [f"{name}.{suffix}" for name in ("fragmentation", "how_long", "tail") for suffix in ("csv", "pdf", "png")]
     assert (done.code, done.err) == (0, "")
     assert sorted(done.out.splitlines()) == [f"study/figures/{name}" for name in drawn]
     assert names(shell.folder / "study" / "figures") == ["checksums.json", *drawn]
@@ -74,7 +74,7 @@ def test_a_link_in_place_of_the_figures_is_not_followed(shell: Shell) -> None:
     ("arguments", "said"),
     [
         (["nowhere"], "nowhere: must be a result folder of kmsim; provenance.json: No such file or directory"),
-        (["study", "--figure", "head"], "--figure head: must be one of how_long, tail"),
+        (["study", "--figure", "head"], "--figure head: must be one of how_long, tail, fragmentation"),
         (["plain", "--figure", "tail"], "--figure tail: must be one of latency, free_memory, lock_waiting"),
         (["study", "--format", "png,svg"], "--format png,svg: must be png or pdf, or both with a comma between them"),
         (

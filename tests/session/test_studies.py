@@ -41,6 +41,7 @@ def test_figures_of_arms_that_were_not_run_are_left_out_with_a_line(kmsim: Shell
     assert {Path(name).stem for name in kmsim.files() if name.startswith("results/small/figures/")} == {
         "checksums",
         "all",
+        "fragmentation",
     }
 
 
