@@ -57,5 +57,6 @@ def test_a_point_comes_out_as_in_results() -> None:
     results = pd.read_csv(numa_fallback.RESULTS)
     page, policy, share = point = numa_fallback.POINTS[1]
     at = (results["page_kib"] == page) & (results["policy"] == policy) & (results["share"] == share)
+    assert at.sum() == len(numa_fallback.NODES)
     expected = results[at].reset_index(drop=True)
     pd.testing.assert_frame_equal(pd.DataFrame(numa_fallback.rows_of(*point)), expected, rtol=1e-5)

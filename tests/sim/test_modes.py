@@ -9,6 +9,7 @@ import pytest
 import simpy
 
 from kmsim.config import from_mapping
+from kmsim.sim.core.records import Core
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from kmsim.sim.user.cpu import Alloc
@@ -152,6 +153,12 @@ def check_same(name: str, one: Any, other: Any) -> None:
         assert one is None or np.array_equal(one, other), name
 
 
+def check_same_cores(default: Core, stepwise: Core) -> None:
+    """All of both is the same, but the mode itself."""
+    stepwise.state["stepwise"] = default.state["stepwise"]
+    check_same("core", default, stepwise)
+
+
 def check_both_modes(study: Mapping, prepare: Callable[[Simulation], None] = unchanged) -> Simulation:
     """Run in both modes, `prepare` told of each simulation before; the default one's."""
     outcomes = [outcome(study, prepare, stepwise=mode) for mode in (False, True)]
@@ -163,8 +170,7 @@ def check_both_modes(study: Mapping, prepare: Callable[[Simulation], None] = unc
     for table in ("free_blocks_table", "memory_table"):
         tables = [getattr(each.recorders.samples, table)(each.machine).frame() for each in (default, stepwise)]
         assert tables[0].equals(tables[1])
-    stepwise.core.state["stepwise"] = 0  # all else is to be the same
-    check_same("core", default.core, stepwise.core)
+    check_same_cores(default.core, stepwise.core)
     return default
 
 

@@ -30,7 +30,7 @@ from kmsim.sim.simulation import Simulation, UserProcess, new_simulation, run
 from kmsim.sim.user.alloc import BadFree
 from kmsim.workload.plan import PAGES
 from tests.sim import test_modes, test_modes_of_allocators
-from tests.sim.test_modes import check_same
+from tests.sim.test_modes import check_same_cores
 from tests.studies import Mapping, mapping
 
 MOVABLE = "GFP_HIGHUSER_MOVABLE"
@@ -191,7 +191,7 @@ def check_moves(study: Mapping, seed: int, users: Callable[[], Users] | None = N
     assert mover.log == other_mover.log
     assert log == other_log
     assert default.nr_done == other.nr_done
-    check_same("core", default.core, other.core)
+    check_same_cores(default.core, other.core)
     return default, mover
 
 

@@ -53,7 +53,7 @@ from kmsim.sim.simulation import Simulation, new_simulation, run
 from kmsim.workload.op_stream import KIND_NAMES
 from kmsim.workload.plan import API_NAMES, THREAD
 from tests.sim import test_modes, test_modes_of_allocators, users_of_all
-from tests.sim.test_modes import check_same, seeds
+from tests.sim.test_modes import check_same_cores, seeds
 from tests.sim.users_of_all import CPUS_MAX, UserOfAll
 from tests.studies import Mapping
 
@@ -236,7 +236,7 @@ def check_sleepers(name: str, seed: int) -> Sandman:
     assert sandman.log == other_sandman.log
     assert len(sandman.log) > 0
     assert sandman.kinds == other_sandman.kinds
-    check_same("core", default.core, other.core)
+    check_same_cores(default.core, other.core)
     assert (np.array([lock.run for lock in default.core.locks]) == NOBODY).all()
     return sandman
 
