@@ -69,7 +69,7 @@ def test_an_unknown_option_is_refused_in_a_line(kmsim: Shell, command: str) -> N
     assert kmsim.files() == ["small.yaml"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "machine"])  # it takes any number
 def test_too_many_or_too_few_words_are_refused_in_a_line(kmsim: Shell, command: str) -> None:
     takes_many = {"check": 0, "merge": 1, "validate": 0, "waste": 0, "walk": 0}
     words = ["no/such"] * takes_many.get(command, 9)
