@@ -89,7 +89,7 @@ from kmsim.mm.zonelist import alloc_flags_nofragment, leaves_node, next_zoneref,
 
 @small
 def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
-    """Start an allocation near the CPU, or by its thread's policy; what does it want? (kernel: alloc_pages)
+    """Start an allocation near the CPU, or by its thread's policy; what does it want? (kernel: __alloc_pages)
 
     When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
     """

@@ -145,15 +145,12 @@ def of_report(report: mem_report.MemReport) -> TypedLists:
 
 
 def of_node(lists: TypedLists, node: int | None) -> TypedLists:
-    """One node's zones, as those of node 0; None: the first, with a note where there are several.
-
-    ListsError where it has none.
-    """
+    """One node's zones; with None the first, with a note where there are several. ListsError where it has none."""
     nodes = lists.nodes
     if node is not None and node not in nodes:
         raise ListsError(lists.file, f"nodes {', '.join(map(str, nodes))}; machine.state.node is {node}")
     chosen = nodes[0] if node is None else node
-    mine = tuple(zone._replace(node=0) for zone in lists.zones if zone.node == chosen)
+    mine = tuple(zone for zone in lists.zones if zone.node == chosen)
     notes = lists.notes
     if node is None and len(nodes) > 1:
         notes += (f"of the nodes {', '.join(map(str, nodes))} node {chosen} is taken; machine.state.node says another",)

@@ -24,7 +24,7 @@ from kmsim.workload.request import block_gfp
 @small
 def begin_pages(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """The stage outside locks."""
-    if order:
+    if order or s.state[0].stepwise:
         begin_block(s, c, ac, pfn, order)
         return
     s.runs[ac].verbs = OF_PAGES
@@ -53,7 +53,7 @@ def begin_alloc_page(s: Core, c: CpuIdx, ac: ContextIdx, gfp: Gfp) -> None:
     """The stage of an allocation of a single page."""
     m = s.m
     zoneref = set_out(m, ac, gfp, 0, NUMA_NO_NODE)
-    if s.state[0].stepwise or not is_at_hand(m, ac, zoneref):
+    if not is_at_hand(m, ac, zoneref):
         search_page(s, c, ac, zoneref)
         return
     hold_pcp(m, ac, take_at_hand(m, ac, zoneref))

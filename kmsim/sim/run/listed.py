@@ -81,7 +81,10 @@ def lists_in_files(state: BuddyInfo, config: MachineConfig) -> TypedLists:
     paths = {"buddyinfo": state.buddyinfo, "pagetypeinfo": state.pagetypeinfo}
     texts = {name: None if path is None else _text(path, name) for name, path in paths.items()}
     lists = read_lists(texts["buddyinfo"], texts["pagetypeinfo"])
-    return lists if config.nodes is not None and state.node is None else of_node(lists, state.node)
+    if config.nodes is not None and state.node is None:
+        return lists
+    of_one = of_node(lists, state.node)
+    return of_one._replace(zones=tuple(zone._replace(node=0) for zone in of_one.zones))
 
 
 def lists_of(state: FreeLists, nr_orders: int) -> TypedLists:
