@@ -94,7 +94,7 @@ def _put(at: Locals, _: Any) -> str:
 
 
 def _drain(at: Locals, _: Any) -> str:
-    return f"blocks from the tails of the CPU's lists to the zone; {int(at['pcp'].count):,} pages left"
+    return f"blocks from the tails of the CPU's lists to the zone; {int(at['m'].pcps[at['p']].count):,} pages left"
 
 
 def _merge(at: Locals, _: Any) -> str:
