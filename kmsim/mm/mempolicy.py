@@ -72,7 +72,8 @@ def _fallback_orders(m: Machine) -> list[list[int]]:
 
 def _policy_zone(m: Machine, policy: MemPolicy) -> int:
     """The lowest zone that a request must be allowed to use to be bound (kernel: policy_zone, apply_policy_zone)."""
-    populated = m.zones[m.zones["present_pages"] > 0]
+    is_populated = m.zones["present_pages"] > 0
+    populated = m.zones[is_populated]
     kernels = populated[populated["zone_type"] != ZONE_MOVABLE]
     if not np.isin(kernels["node"], policy.nodes).any():
         return ZONE_MOVABLE

@@ -106,7 +106,7 @@ def _check(m: Machine, lists: TypedLists) -> None:
     nr_orders = int(m.params[0].max_page_order) + 1
     if lists.nr_orders != nr_orders:
         why = f"{lists.nr_orders} orders, where a max_page_order of {nr_orders - 1} makes {nr_orders}"
-        raise ListsError(lists.file, why, lists.zones[0].line)
+        raise ListsError(lists.file, why, next(iter(lists.zones)).line)
     for zone in lists.zones:
         z = populated[zone.node, zone.zone]
         managed = int(m.zones[z].managed_pages)

@@ -129,10 +129,11 @@ def _nearest(m: Machine, gfp: Gfp, order: Order) -> str:
             best = missing, z
     if best is None:
         return "no zone that it may take from"
-    name = ZONE_NAMES[m.zones[best[1]].zone_type]
-    if not best[0]:
+    missing, z = best
+    name = ZONE_NAMES[m.zones[z].zone_type]
+    if not missing:
         return f"zone {name} is above its mark, without a free block of order {order} or more for it"
-    return f"zone {name}: {best[0]:,} pages too few"
+    return f"zone {name}: {missing:,} pages too few"
 
 
 def _pages_of_vmalloc(m: Machine, gfp: Gfp, order: Order) -> Answer:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kmsim.jit import entry
 from kmsim.mm.compaction import compaction_suitable
-from kmsim.mm.mmzone import MAX_NR_ZONES, WMARK_HIGH, ZONE_MOVABLE, Machine
+from kmsim.mm.mmzone import WMARK_HIGH, ZONE_MOVABLE, Machine
 from kmsim.mm.vmstat import extfrag_for_order, fragmentation_index
 from kmsim.mm.watermark import wmark_pages, zone_watermark_ok
 from kmsim.mm.zone_names import populated_zones
@@ -105,7 +105,7 @@ def _kind(key: str, where: str) -> list[int]:
     if len(words) != 3 or not all(word.isdigit() and len(word) < 6 for word in words):
         raise RecordingError(f"{where}: wmark_ok {key!r} does not name a mark, a type of zone and flags")
     kind = [int(word) for word in words]
-    if kind[0] > WMARK_HIGH or kind[1] >= MAX_NR_ZONES:
+    if kind[0] > WMARK_HIGH or kind[1] > ZONE_MOVABLE:
         raise RecordingError(f"{where}: wmark_ok {key!r} names no mark or no type of zone")
     return kind
 

@@ -101,7 +101,8 @@ def set_marks(m: Machine, state: FreeLists) -> None:
     """Give the zones the boosts and the marks that the state says."""
     populated = populated_zones(m)
     for said in state.free_lists:
-        zone = m.zones[populated[0, said.zone]]
+        z = populated[0, said.zone]
+        zone = m.zones[z]
         zone.watermark_boost = said.boost
         if said.lowmem_reserve is not None:
             zone.lowmem_reserve[:] = said.lowmem_reserve
