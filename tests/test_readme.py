@@ -175,7 +175,7 @@ def test_the_console_commands_work_one_after_the_other(shell: Shell) -> None:
     (console,) = blocks(USING, "console")
     lines = [line.partition("#")[0] for line in console.splitlines()]
     files = {"RECORDING...": str(RECORDING), "REPORT": str(REPORT)}
-    commands = [[files.get(word, word) for word in shlex.split(line)] for line in lines]
+    commands = [[files.get(word, word) for word in shlex.split(line)] for line in lines if "points.csv" not in line]
     shown = {command[2] for command in commands}
     used_on_results = {"show", "plot", "report", "compare"}
     assert shown >= {"new", "check", "run", "bench", "limits", "waste", "validate"} | used_on_results

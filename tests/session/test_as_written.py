@@ -50,6 +50,7 @@ def in_new_process(kmsim: Shell, *arguments: str) -> subprocess.CompletedProcess
         ("limits", "small.yaml", "--json"),
         ("walk", "kmalloc(5000, GFP_KERNEL)", "--machine", "small.yaml", "--json"),
         ("explain", str(REPORT), "--json"),
+        ("machine", str(REPORT)),
         ("waste", "33KiB", "5MiB", "--machine", "small.yaml", "--json"),
     ],
 )

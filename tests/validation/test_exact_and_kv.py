@@ -73,6 +73,7 @@ def test_a_size_that_nobody_can_ask_for_is_damage(size: object) -> None:
 
 
 ZONE = {"free": 20_000, "highatomic": 0, "boost": 0, "wm": [30, 40, 50], "lowmem_reserve": [0, 0, 0, 0]}
+ZONE |= {"pcp": [{"batch": 1}]}
 BUILD = Build(page_shift=12, pmd_order=9, max_page_order=10, nr_nodes=1)
 
 
