@@ -56,10 +56,8 @@ def test_all_scripts_and_runs_are_scored_with_every_list_behind_them(release: st
 # What of a release's rules a recording shows: with the newest one's in that rule, some row is another.
 RULES = [
     ("6.1", "auto_tune", "script.mix_o0"),
-    ("6.1", "lists_by_pageblock", "steal.mov0"),
     ("6.1", "movable_has_mark", "sweep.min_free_kbytes=5000.zoneinfo"),
     ("5.10", "high_order_lists", "script.mix_all"),
-    ("5.10", "lists_by_pageblock", "steal.mov0"),
     ("5.10", "movable_has_mark", "sweep.min_free_kbytes=5000.zoneinfo"),
     ("5.10", "vmalloc_huge", "kv.fresh"),
 ]
@@ -80,7 +78,7 @@ def test_a_rule_of_the_newest_release_is_noticed(
     ("path", "release", "rule", "name"),
     [
         (SLUB, "5.10", "partial_counts_objects", "slub.64.mix"),
-        (FOLDER / "x86-510-4k-256M-c2-wmark_nb.json.gz", "5.10", "reserves_by_high", "wmark.drain_noboost"),
+        (TIGHT, "5.10", "lists_by_pageblock", "script.tight_o0"),
         (FOLDER / "a64-510-64k-1G-c2-kmalloc_sweep.json.gz", "5.10", "thp_off_recomputes", "fresh.zoneinfo"),
     ],
 )
