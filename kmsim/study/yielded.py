@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from kmsim.config import Design, Point, ResponseConfig, Study
+from kmsim.config import Design, Point, ResponseConfig
 from kmsim.config.node import Problems
 from kmsim.config.quantities import finding
 from kmsim.config.responses import MEASURES, OF_CLASS
@@ -20,7 +20,7 @@ from kmsim.mm.locks import all_locks, names_of_locks
 from kmsim.mm.memblock import populated_types
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.mm.zone_names import name_of_several
-from kmsim.sim.run.boot_params import boot_of, params_of
+from kmsim.sim.run.boot_params import boot_of
 from kmsim.study.responses import rows_about
 from kmsim.study.summary import what_is_asked_for
 from kmsim.study.tables import KEYS, counter_names
@@ -83,13 +83,13 @@ class _Yielded:
     def __init__(self, design: Design, point: Point) -> None:
         study = design.study_of(point)
         plan = plan_of(study.workload, study.machine)
-        zones = _zones(study)
-        self._zones = zones
+        boot = boot_of(study.machine)
+        nr_nodes = boot.params.nr_nodes
+        self._zones = {name_of_several(ZONE_NAMES[zone_type], n, nr_nodes) for n, zone_type in populated_types(boot)}
         self._operations = _asked(plan)
         nr_vmap_nodes = study.machine.cpus if plan.uses_vmalloc else 0
-        nr_nodes = params_of(study.machine).nr_nodes
         lists = [name_of_several(name, n, nr_nodes) for name in _cache_names(plan) for n in range(nr_nodes)]
-        self._locks = _lock_names(list(zones), lists, nr_vmap_nodes)
+        self._locks = _lock_names(list(self._zones), lists, nr_vmap_nodes)
         self._counters = counter_names(study.machine.arch, plan.uses_vmalloc)
 
     def has(self, config: ResponseConfig) -> bool:
@@ -106,13 +106,6 @@ class _Yielded:
             return [f"{what} with {gfp}" for what, gfp in zip(what_is_asked_for(asked), asked["gfp"], strict=True)]
         of = {"zone": sorted(self._zones), "lock": sorted(self._locks), "counter": sorted(self._counters)}
         return next(of[word] for word in _NAMED if getattr(config, word) is not None)
-
-
-def _zones(study: Study) -> set[str]:
-    """The zones that have memory."""
-    boot = boot_of(study.machine)
-    nr_nodes = boot.params.nr_nodes
-    return {name_of_several(ZONE_NAMES[zone_type], n, nr_nodes) for n, zone_type in populated_types(boot)}
 
 
 def _lock_names(zones: list[str], lists: list[str], nr_vmap_nodes: int) -> set[str]:
