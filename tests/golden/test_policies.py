@@ -1,4 +1,4 @@
-"""Goldens with each policy replaced by a copy of its file from outside of the package: all as before."""
+"""Goldens with every policy replaced by a copy of its file from outside of the package: all as before."""
 
 from pathlib import Path
 
@@ -14,11 +14,8 @@ STUDIES = ("pages", "buddyinfo", "recorded")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", POLICIES)
-def test_goldens_are_the_same_with_a_copy_of_a_policy(
-    policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policies = Policies({policy: copied(policy, tmp_path)})
+def test_goldens_are_the_same_with_copies_of_all_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = Policies({policy: copied(policy, tmp_path) for policy in POLICIES})
     own = assembly.machine_of
     monkeypatch.setattr(assembly, "machine_of", lambda config, seed, _: own(config, seed, policies))
     for name in STUDIES:
