@@ -9,6 +9,7 @@ values are bounded while the events arrive, and plain scalars are resolved here 
 import io
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -34,6 +35,7 @@ from kmsim.units import format_size
 
 BYTES_MAX = 1 << 20
 LINE_MAX = 10_000
+TREES_KEPT = 32  # of files that were read: a study and the shipped parts that it names, again and again
 
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _OCTAL = re.compile(r"0o[0-7]{1,30}")
@@ -66,7 +68,21 @@ def read_file(path: Path, shown_as: str, problems: Problems, named_at: tuple[Pla
     is that key's problem. What is wrong with the content is this file's.
     """
     text = _read_text(path, shown_as, problems, named_at)
-    return parse(text, Place(shown_as, folder=str(path.parent)), problems)
+    place = Place(shown_as, folder=str(path.parent))
+    try:
+        return _sound_tree(text, place)
+    except ConfigError:
+        return parse(text, place, problems)
+
+
+@lru_cache(maxsize=TREES_KEPT)
+def _sound_tree(text: str, place: Place) -> Node:
+    """The tree of a text with which nothing is wrong, parsed once: trees are never changed. Else ConfigError."""
+    problems = Problems()
+    tree = parse(text, place, problems)
+    if problems.found:
+        raise problems.error()
+    return tree
 
 
 def _read_text(path: Path, shown_as: str, problems: Problems, named_at: tuple[Place, Loc] | None) -> str:
