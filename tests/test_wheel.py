@@ -26,7 +26,7 @@ def points(text: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, made of the source distribution, as `python -m build` does; with the build's needs as they are here."""
+    """The wheel, of the source distribution, as `python -m build` makes it; what that needs is installed here."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(build, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
