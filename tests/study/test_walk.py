@@ -37,11 +37,11 @@ PAIRS = [
 STATES = {"fresh": "fresh", "aged": "{aged: {order: 9, unusable_index: 0.8}}"}
 
 
-def caller(pair: tuple[str, str], *, may_fail: bool = False) -> Any:
+def caller(pair: tuple[str, str], *, on: int = 0, may_fail: bool = False) -> Any:
     """A user's process that makes the two calls; if it may fail, the second only where there is something to free."""
 
     def process(simulation: Simulation) -> Generator[Any, Any, None]:
-        cpu = simulation.cpus[0]
+        cpu = simulation.cpus[on]
         first, second = requests_of(list(pair))
         arguments = dict(first.arguments)
         sizes = [arguments.pop("size")] if "size" in arguments else []
@@ -112,7 +112,7 @@ MORE_STATES = {
 def calls_one_after_another(simulation: Simulation) -> Generator[Any, Any, None]:
     """A user's process that makes all calls of PAIRS; a free follows an allocation that did not fail."""
     for pair in PAIRS:
-        yield from caller(pair, may_fail=True)(simulation)
+        yield from caller(pair, on=1, may_fail=True)(simulation)
 
 
 @pytest.mark.slow
@@ -122,12 +122,13 @@ def test_in_any_state_each_sum_is_the_latency_of_that_operation_in_the_runs_tabl
     file = tmp_path / "study.yaml"
     file.write_text(f"machine: {MORE_STATES[state]}\nworkload: {{threads: [{{name: a}}]}}\n")
     requests = [request for pair in PAIRS for request in pair]
-    done = in_own_process("walk", *requests, "--machine", str(file), "--json", folder=tmp_path)
+    done = in_own_process("walk", *requests, "--machine", str(file), "--cpu", "1", "--json", folder=tmp_path)
     assert (done.code, done.err) == (0, "")
     walks = [walk for walk in json.loads(done.out) if walk["outcome"] != "nothing was there to free"]
     study = idle_study(load(file, ["run.operations=100"]))
     singles = run_study(study, processes=(calls_one_after_another,)).single_operations
     assert [walk["outcome"].startswith("failed") for walk in walks] == singles["failed"].astype(bool).tolist()
+    assert set(singles["cpu"]) == {1}
     assert singles["failed"].any() == (state == "fragmented")
     for walk, counted in zip(walks, singles["latency_ns"], strict=True):
         assert math.isclose(walk["ns"], counted, abs_tol=1e-3), walk["request"]
@@ -227,6 +228,7 @@ def test_a_free_gives_back_the_last_that_is_left_of_its_kind() -> None:
 def test_from_python_it_is_a_table() -> None:
     table = kmsim.walk("alloc_pages(GFP_KERNEL)", "free_pages()")
     assert set(table["request"]) == {"alloc_pages(GFP_KERNEL)", "free_pages()"}
+    assert "<td>alloc_pages(GFP_KERNEL)</td>" in table._repr_html_(), "what Jupyter shows"
     assert "__alloc_pages" in set(table["function"])
     prices = table[table["price"] != ""]
     assert (prices["source"] != "").all()
