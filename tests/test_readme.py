@@ -133,8 +133,10 @@ def test_as_many_rows_equal_real_kernels_as_readme_says() -> None:
 def test_readme_is_for_a_newcomer() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
-    for name in ("MAX_ORDER", "page allocation failure", "kmalloc", "limits", "waste"):
+    for name in ("MAX_ORDER", "page allocation failure", "kmalloc limit", "kmsim limits", "kmsim waste 33KiB"):
         assert name in text
+    for idiom in ("goes on where", "same bits", "hangs on", "bit for bit"):
+        assert idiom not in text
     assert text.index("How much memory") < text.index("```sh")
 
 
@@ -150,6 +152,17 @@ def test_the_second_block_selects_every_test() -> None:
 
 def test_ci_runs_the_second_block() -> None:
     assert "block == 2' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_heading_of_waste_names_what_it_is_a_share_of() -> None:
+    """The one definition: of the memory taken; the book's labs print the book's own, and say so."""
+    headings = [line for path in READMES for line in path.read_text(encoding="utf-8").splitlines() if line[:1] in "|#"]
+    of_waste = [line for line in headings if re.search(r"\| (internal waste|wasted)\b", line)]
+    assert len(of_waste) >= 4
+    for line in of_waste:
+        assert "of the memory taken" in line, line
+    assert "of what was asked for" in (ROOT / "experiments" / "book" / "README.md").read_text(encoding="utf-8")
+    assert "% of" in (shown := next(block for block in blocks(README, "text") if "kmsim waste" in block)), shown
 
 
 @pytest.mark.slow

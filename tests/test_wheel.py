@@ -1,9 +1,9 @@
-"""A wheel passes README's first minutes in an empty environment, without a checkout."""
+"""A wheel that `python -m build` makes passes README's quickstart in an empty environment, without a checkout."""
 
 import os
+import re
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,50 +13,69 @@ from tests.commands import SMALL
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICKSTART = re.findall(r"^```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)[0]
+(FIGURES_OF_IT,) = re.findall(r"^```text\n(small: .*?)^```$", README, re.MULTILINE | re.DOTALL)
+STUDIES = [f"kmsim/experiments/page_size_and_max_order/{name}.yaml" for name in ("small", "study")]
+
+
+def points(text: str) -> list[list[str]]:
+    """The points of a printed table: number, page size and largest order; the times are another test's."""
+    return [line.split()[:3] for line in text.splitlines() if re.match(r" +\d+ \d+KiB +\d", line)]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, as pip builds it."""
+    """The wheel, of the source distribution, as `python -m build` makes it; what that needs is installed here."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True, timeout=PATIENCE_S)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(build, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(folder.glob("*.tar.gz"))) == 1
     (built,) = folder.glob("*.whl")
     return built
 
 
 @pytest.mark.slow
-def test_a_wheel_has_the_package_and_the_shipped_configs(wheel: Path) -> None:
+def test_a_wheel_has_the_package_the_shipped_configs_and_the_quickstarts_study(wheel: Path) -> None:
     names = set(ZipFile(wheel).namelist())
     shipped = {f"kmsim/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert shipped <= names
     assert {f"kmsim/plots/report/{path.name}" for path in (ROOT / "kmsim" / "plots" / "report").iterdir()} <= names
     assert "kmsim/py.typed" in names
-    assert not [name for name in names if name.startswith(("tests/", "experiments/"))]
+    assert sorted(name for name in names if "experiments/" in name) == STUDIES
+    assert not [name for name in names if name.startswith("tests/")]
 
 
 @pytest.mark.slow
-def test_a_wheel_passes_the_first_minutes_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+def test_a_wheel_passes_the_quickstart_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    """README's first block, the wheel in place of the checkout; then the commands of its first screen."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "KMSIM"))}
     env["KMSIM_CACHE_DIR"] = str(tmp_path / "cache")
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    (folder / "small.yaml").write_text(SMALL)
 
-    def done(*words: str) -> str:
-        command = [str(tmp_path / "venv" / "bin" / words[0]), *words[1:]]
+    def done(*command: str) -> str:
         ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
-    done("pip", "install", "-q", str(wheel))
-    assert done("kmsim", "--version").startswith("kmsim ")
-    assert "4MiB*" in done("kmsim", "limits")
-    assert "kmalloc" in done("kmsim", "waste", "33KiB")
-    assert "kmalloc-8k" in done("kmsim", "walk", "kmalloc(5000, GFP_KERNEL)")
-    assert "written to results/small" in done("kmsim", "run", "small.yaml")
-    assert "wrote results/small/report.html" in done("kmsim", "report", "results/small")
-    done("kmsim", "new", "study.yaml")
-    assert "fine" in done("kmsim", "check", "study.yaml")
-    assert str(ROOT) not in done("python", "-c", "import kmsim; print(kmsim.__file__)")
+    def kmsim(*words: str) -> str:
+        return done(str(folder / ".venv" / "bin" / "kmsim"), *words)
+
+    assert QUICKSTART.count(" . ") == 1
+    out = done("bash", "-euo", "pipefail", "-c", QUICKSTART.replace(" . ", f" {wheel} "))
+    assert str(ROOT) not in done(str(folder / ".venv" / "bin" / "python"), "-c", "import kmsim; print(kmsim.__file__)")
+    assert points(out) == points(FIGURES_OF_IT)
+    assert out.splitlines()[0] == FIGURES_OF_IT.splitlines()[0]
+    assert "report: results/small/report.html" in out
+    assert (folder / "results" / "small" / "report.html").is_file()
+    assert kmsim("--version").startswith("kmsim ")
+    assert "4MiB*" in kmsim("limits")
+    assert "kmalloc" in kmsim("waste", "33KiB")
+    assert "kmalloc-8k" in kmsim("walk", "kmalloc(5000, GFP_KERNEL)")
+    (folder / "one.yaml").write_text(SMALL.replace("name: small", "name: one"))
+    assert "written to results/one" in kmsim("run", "one.yaml")
+    assert "wrote results/one/report.html" in kmsim("report", "results/one")
+    kmsim("new", "study.yaml")
+    assert "fine" in kmsim("check", "study.yaml")

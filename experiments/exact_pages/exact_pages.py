@@ -148,7 +148,7 @@ def numbers(results: pd.DataFrame) -> str:
     """README's three sentences, and its table of some sizes."""
     lines = [
         sentences(results),
-        "| pages | size | wasted: " + ", ".join(APIS.values()) + " | an allocation and a free |",
+        "| pages | size | wasted, of the memory taken: " + ", ".join(APIS.values()) + " | an allocation and a free |",
         "|---|---|---|---|",
     ]
     for page_kib in ARCHS:

@@ -39,7 +39,7 @@ RESPONSES = {
     "latency_mean": "mean latency (ns)",
     "latency_p999": "p99.9 (ns)",
     "lock_wait_share": "waiting for locks (%)",
-    "internal_waste": "internal waste (%)",
+    "internal_waste": "internal waste (% of the memory taken)",
     "unusable_index": "unusable index, 2 MiB",
     "free_in_2MiB": "free in 2 MiB blocks (MiB)",
     "free_huge_pages": "free huge pages",

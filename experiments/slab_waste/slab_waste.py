@@ -195,7 +195,11 @@ def _percent(totals: pd.DataFrame) -> pd.Series:
 
 def numbers(results: pd.DataFrame, totals: pd.DataFrame) -> str:
     """README's three sentences, and its table of the mixes."""
-    lines = [sentences(results, totals), "| mix | way | caches | wasted | their sizes |", "|---|---|---|---|---|"]
+    lines = [
+        sentences(results, totals),
+        "| mix | way | caches | wasted, of the memory taken | their sizes |",
+        "|---|---|---|---|---|",
+    ]
     for mix, part in totals.groupby("mix", sort=False):
         enough = fewest(part)
         shown_rows = part[(part["way"] != "best") | part["caches"].isin((enough, CACHES_MAX))]

@@ -20,6 +20,7 @@ from kmsim.config.inquiry import FigureConfig, Inquiry
 from kmsim.config.machine import MachineConfig
 from kmsim.config.node import Node, Place, Problems, from_python, mapping, scalar
 from kmsim.config.overrides import apply_sets, keys_of
+from kmsim.config.shipped import study_file
 from kmsim.config.state import absolute_files
 from kmsim.config.study import Study
 from kmsim.config.translation import translated
@@ -68,7 +69,7 @@ def from_mapping(config: Mapping[str, Any], sets: Iterable[str] = (), seed: int 
 def base_of_file(path: str | os.PathLike[str], sets: Iterable[str] = (), seed: int | None = None) -> Base:
     """What a file says, with what it extends and the overrides."""
     problems = Problems()
-    name = os.fspath(path)
+    name = os.fspath(study_file(os.fspath(path)))
     node = read_file(Path(name), name, problems)
     return _base(node, problems, sets, seed, stem=Path(name).stem, chain=(os.path.realpath(name),))
 

@@ -15,6 +15,7 @@ from kmsim.config.workload import WorkloadConfig
 from kmsim.units import TIME_UNITS, format_time
 
 MEMORY_MAPS_MAX = 100  # assumed: of 4 GiB in 4 KiB pages, each is a MiB
+OPERATIONS_MAX = 1_000_000  # assumed: rows of 64 bytes in memory, about 100 in a study's archive
 MSER_5 = "mser-5"
 
 
@@ -53,6 +54,8 @@ class RunConfig(WithOptions):
     warm_up: WarmUp = 0  # what is measured begins then
     batch: Annotated[int, time(1)] | None = None  # the run after the warm-up is cut into windows of this length
     memory_map: Annotated[int, count(0, MEMORY_MAPS_MAX)] = 0  # most snapshots of all pages that are kept
+    operations: Annotated[int, count(0, OPERATIONS_MAX)] = 0  # most single operations that are kept
+    operations_kept: Literal["last", "sampled"] = "last"  # which ones, where there are more
 
 
 class Study(Model):

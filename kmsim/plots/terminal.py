@@ -19,11 +19,13 @@ from kmsim.study.summary import (
     time_summary,
     what_is_asked_for,
 )
+from kmsim.units import PS_PER_NS, TIME_UNITS
 
 NARROW = 100_000  # from here on three digits, so that every table fits into 80 columns
+SINGLES_MAX = 10  # that are listed, of those that a run keeps
 LOCKS_MAX = 12  # that are listed; there may be one for each cache
-TEXT_COLUMNS = {"kind", "what", "gfp", "part", "lock"}
-NAMES = {"what", "lock"}  # these may be long, and are folded where there is no room
+TEXT_COLUMNS = {"kind", "what", "task", "gfp", "part", "lock"}
+NAMES = {"what", "lock", "task"}  # these may be long, and are folded where there is no room
 OPERATION_COLUMNS = {
     "kind": "kind",
     "gfp": "gfp",
@@ -45,6 +47,15 @@ WHAT_COLUMNS = {
     "p50_ns": "p50 ns",
     "p99_ns": "p99 ns",
     "p999_ns": "p99.9 ns",
+}
+SINGLE_COLUMNS = {
+    "began": "start us",
+    "latency_ns": "took ns",
+    "cpu": "CPU",
+    "task": "task",
+    "kind": "kind",
+    "what": "what",
+    "came_to": "block",
 }
 _KERNEL_MESSAGES = {
     "no_addresses": "vmalloc_node_range for size ... failed: Address range restricted to ... - ...",
@@ -99,6 +110,18 @@ def show_result(result: Result, console: Console) -> None:
     frag = fragmentation_summary(result)
     headings = {name: str(name).replace("_", " ") for name in frag.columns}
     console.print(_table("free memory at the end", frag, headings))
+    if len(result.single_operations):
+        _show_longest(result.single_operations, console)
+
+
+def _show_longest(singles: pd.DataFrame, console: Console) -> None:
+    """Print those of the single operations that took longest, in the order in which they ended."""
+    longest = singles.nlargest(SINGLES_MAX, "latency_ns").sort_index()
+    began = [f"{time * PS_PER_NS / TIME_UNITS['us']:,.3f}" for time in longest["start_ns"]]
+    came_to = ["failed" if failed else f"{block:,}" for failed, block in longest[["failed", "block"]].to_numpy()]
+    shown = longest.assign(began=began, came_to=came_to, what=what_is_asked_for(longest))
+    title = f"single operations, the {len(longest)} longest of {len(singles):,}"
+    console.print(_table(title, shown, SINGLE_COLUMNS))
 
 
 def show_notes(result: Result, console: Console) -> None:

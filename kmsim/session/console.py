@@ -57,6 +57,7 @@ def compiling(*, quiet: bool, expected_s: float = ENTRY_S) -> Iterator[CompileWa
 
 def print_json(result: Result) -> None:
     """Print provenance and summaries as one JSON object."""
+    from kmsim.study.single_operations import SINGLE_OPERATIONS
     from kmsim.study.summary import fragmentation_summary, operations_summary, time_summary
 
     tables = {
@@ -65,5 +66,7 @@ def print_json(result: Result) -> None:
         "locks": result.locks,
         "fragmentation": fragmentation_summary(result),
     }
+    if SINGLE_OPERATIONS in result.tables:
+        tables[SINGLE_OPERATIONS] = result.single_operations
     shown = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
     print(json.dumps({"provenance": result.provenance, **shown}, indent=2))

@@ -30,6 +30,7 @@ COMPILE_S = {
     "pages-slabs-lists": 35.0,
     "pages-slabs-vmalloc": 60.0,
 }
+SINGLES = "singles"  # of a run that keeps single operations, which takes no longer
 STATE_S = 8.0  # for a state that is built from files, or aged
 
 
@@ -43,6 +44,8 @@ def kind_of(study: Study) -> str:
         parts.append("vmalloc")  # and lists, which are little beside it
     elif any(request.api in (EXACT, BULK) for request in plan.requests):
         parts.append("lists")
+    if study.run.operations:
+        parts.append(SINGLES)
     return "-".join([*parts, study.machine.state.kind])
 
 
@@ -64,7 +67,7 @@ def seconds_to_compile(study: Study) -> float:
 def expected_compile_s(study: Study) -> float:
     """Seconds that the first run of its kind is expected to compile for."""
     allocators, _, state = kind_of(study).rpartition("-")
-    return COMPILE_S[allocators] + (0 if state == "fresh" else STATE_S)
+    return COMPILE_S[allocators.removesuffix(f"-{SINGLES}")] + (0 if state == "fresh" else STATE_S)
 
 
 @contextmanager

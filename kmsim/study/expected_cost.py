@@ -40,6 +40,7 @@ PARENT_S = 0.004  # of a run, in the process that keeps its result and collects 
 WORKER_S = 0.006  # of a run, in its worker: to read its config and write its result
 
 _BYTES, _SLAB_BYTES = 13_000, 5_000
+_SINGLE_BYTES = 40  # of a single operation that is kept, compressed
 _NEAR_MAX = 4_096  # blocks of a thread
 _KINDS = {SLAB: "slab", VMALLOC: "area", KVMALLOC: "area"}  # of operations; all others are of pages
 _MAPPED = {VMALLOC: 1.0, KVMALLOC: 0.3, BULK: 1.0, EXACT: 1.0}  # the share of its pages that a request is priced for
@@ -58,6 +59,7 @@ def expected_cost(study: Study) -> Expected:
     plan = plan_of(study.workload, study.machine)
     frames = study.machine.memory // study.machine.page_size
     nr_bytes = _BYTES + (_SLAB_BYTES if plan.caches is not None else 0) + study.run.memory_map * frames
+    nr_bytes += _SINGLE_BYTES * study.run.operations
     return Expected(PARENT_S + WORKER_S + simulation_s(study, plan), nr_bytes)
 
 

@@ -35,7 +35,16 @@ _PACKAGE = Path(__file__).parents[1]
 _MODEL = ("mm", "procfs", "metrics", "config", "workload", "sim")
 _TABLES = (
     *("archive.py", "checksums.py", "identity.py", "largest.py", "members.py", "npy_table.py", "parquet_file.py"),
-    *("rows.py", "runner.py", "simulate.py", "slab_tables.py", "statistics.py", "store.py", "tables.py"),
+    *(
+        "rows.py",
+        "runner.py",
+        "simulate.py",
+        "single_operations.py",
+        "slab_tables.py",
+        "statistics.py",
+        "store.py",
+        "tables.py",
+    ),
     *("timeline_file.py", "warm_up.py"),
 )
 

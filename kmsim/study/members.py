@@ -28,6 +28,8 @@ class Reader(Protocol):
 
     suffix: str  # of a table's member
 
+    def __contains__(self, name: str) -> bool: ...
+
     def table(self, member: str, name: str) -> Table:
         """The table that is in this member."""
         ...
@@ -45,6 +47,9 @@ class InFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sums: Mapping[str, str] | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return (self._folder / name).is_file()
 
     def __call__(self, name: str) -> bytes:
         content = read_input(self._folder / name, MEMBER_BYTES_MAX)
@@ -72,6 +77,9 @@ class InArchive:
 
     def __init__(self, members: Mapping[str, bytes]) -> None:
         self._members = members
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
 
     def __call__(self, name: str) -> bytes:
         if name not in self._members:

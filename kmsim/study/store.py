@@ -2,7 +2,7 @@
 
     config.yaml                    the resolved config, enough to run again
     provenance.json                seed, versions, machine, command line, schema version
-    TABLE.parquet                  the tables of `kmsim.study.tables`
+    TABLE.parquet                  the tables of `kmsim.study.tables`, those on demand where there is one
     batches/NUMBER/TABLE.parquet   some of them for each window of the run
     proc/                          the simulated machine's /proc and debugfs files at the end, /sys/kernel/slab as one
     end.json                       how the run ended: whether the simulated machine could go on, what was measured
@@ -39,11 +39,11 @@ from kmsim.output import FOLDER, OutputError, check_beside, check_folder, partia
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE
-from kmsim.study.members import InArchive, InFolder, Reader
+from kmsim.study.members import NO_ROWS, InArchive, InFolder, Reader
 from kmsim.study.npy_table import to_npy
 from kmsim.study.rows import WrongRows, check_rows
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
-from kmsim.study.tables import BATCH_TABLES, COLUMNS
+from kmsim.study.tables import BATCH_TABLES, COLUMNS, ON_DEMAND
 
 if TYPE_CHECKING:
     from kmsim.sim.simulation import Simulation
@@ -98,7 +98,7 @@ class Result:
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name in COLUMNS:
-            return self.tables[name]
+            return self.tables[name] if name in self.tables else NO_ROWS[name].frame()
         raise AttributeError(name)
 
 
@@ -335,7 +335,7 @@ def _result(read: Reader, must: str, path: Path | None) -> Result:
         facts = checked(RunProvenance, member("provenance.json")).model_dump()
         for name in read.verify():
             file = name  # is named if it is damaged
-        tables = tables_of("", COLUMNS)
+        tables = tables_of("", (name for name in COLUMNS if name not in ON_DEMAND or f"{name}.{read.suffix}" in read))
         check_rows(tables)
         end = checked(End, member(END_FILE))
         batches = tuple(tables_of(_batch_folder(number), BATCH_TABLES) for number in range(end.batches))

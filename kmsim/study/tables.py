@@ -9,6 +9,7 @@
     memory      free memory, per-CPU lists and pageblocks per zone over time
     activity    allocations, frees and their mean latency over time, and the bytes in use
     memory_map  the state of every page at a few instants, where the config asks for it (`kmsim.metrics.page_map`)
+    single_operations  single allocations and frees with their times, where the config asks for it (`run.operations`)
     vmstat      event counters: the kernel's by its names, kmsim's own with `kmsim:` before theirs, and what the largest
                 kmalloc is that would succeed now
 
@@ -56,6 +57,7 @@ from kmsim.sim.core.records import (
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
+from kmsim.study.single_operations import SINGLE_OPERATIONS, SINGLE_OPERATIONS_COLUMNS, single_operations
 from kmsim.study.slab_tables import SLABS_COLUMNS, VM_COUNTERS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
 from kmsim.workload.plan import API_NAMES
@@ -84,7 +86,9 @@ COLUMNS: dict[str, Columns] = {
     "activity": ACTIVITY_COLUMNS,
     "memory_map": MEMORY_MAP_COLUMNS,
     "vmstat": {"name": TEXT, "value": INT},
+    SINGLE_OPERATIONS: SINGLE_OPERATIONS_COLUMNS,
 }
+ON_DEMAND = (SINGLE_OPERATIONS,)  # that not every result has
 BATCH_TABLES = ("operations", "histograms", "locks", "cpus")  # those that a window of a run has, too
 
 # What /proc/vmstat counts of allocating and freeing, and tracepoints (as perf names them) and kmsim's own.
@@ -112,7 +116,10 @@ def tables_of(simulation: Simulation) -> Tables:
         "memory_map": page_maps.table(),
         "vmstat": _vmstat(core, simulation.study.machine.arch, start),
     }
-    return Tables({name: tables[name] for name in COLUMNS})
+    if core.singles is not None:
+        classes = _by_class(_names_of_classes(core, caches, len(core.totals)))
+        tables[SINGLE_OPERATIONS] = single_operations(core, simulation.plan.tasks, classes)
+    return Tables({name: tables[name] for name in COLUMNS if name in tables})
 
 
 def batches_of(simulation: Simulation) -> tuple[Tables, ...]:
@@ -149,11 +156,8 @@ class _Cells(NamedTuple):
 def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
     """What was counted, sorted by class, CPU and latency."""
     nothing = np.zeros(0, np.int64)
-    of_class = [_names_of_class(core, caches, *kind_and_request(k)) for k in range(len(counted.totals))]
-    columns = {
-        name: np.array([names[n] for names in of_class], np.int64 if name == "order" else np.str_)
-        for n, name in enumerate(CLASS)
-    }
+    of_class = _names_of_classes(core, caches, len(counted.totals))
+    columns = _by_class(of_class)
     classes = sorted(range(len(of_class)), key=lambda k: of_class[k])
     rows: list[tuple[Ints, Ints]] = [(nothing, nothing)]
     buckets: list[tuple[Ints, Ints, Ints]] = [(nothing, nothing, nothing)]
@@ -173,6 +177,18 @@ def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
     operation_class, cpu = map(np.concatenate, zip(*rows, strict=True))
     row, bucket, count = map(np.concatenate, zip(*buckets, strict=True))
     return _Cells(columns, operation_class, cpu, row, bucket, count)
+
+
+def _names_of_classes(core: Core, caches: list[str], nr_classes: int) -> list[tuple[str, str, str, int, str]]:
+    return [_names_of_class(core, caches, *kind_and_request(k)) for k in range(nr_classes)]
+
+
+def _by_class(of_class: list[tuple[str, str, str, int, str]]) -> dict[str, NDArray[Any]]:
+    """The key columns, by class."""
+    return {
+        name: np.array([names[n] for names in of_class], np.int64 if name == "order" else np.str_)
+        for n, name in enumerate(CLASS)
+    }
 
 
 def _names_of_class(core: Core, caches: list[str], kind: int, number: int) -> tuple[str, str, str, int, str]:

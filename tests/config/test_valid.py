@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsim.config import ConfigError, Study, dump, from_mapping, load, loads, starter
+from kmsim.config import ConfigError, Study, dump, from_mapping, load, loads, shipped, starter
 from kmsim.config.shipped import KINDS, configs_folder, shipped_file, shipped_names
 
 VALID = Path(__file__).parent / "valid"
@@ -194,3 +194,25 @@ def test_any_value_at_any_key_is_a_study_or_a_config_error(place: str, value: ob
         inner = inner[step] if isinstance(inner, list) else inner.setdefault(step, {})
     inner[last] = value
     assert all(len(line) < 2000 for line in problems_of(config))
+
+
+def test_a_shipped_study_is_found_by_its_path_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "experiments/page_size_and_max_order/small.yaml"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "kmsim").mkdir()
+    (tmp_path / "kmsim" / "configs").symlink_to(configs_folder())
+    monkeypatch.setattr(shipped, "_PACKAGE", tmp_path / "kmsim")
+    assert shipped.study_file(name) == name
+    packed = tmp_path / "kmsim" / name
+    packed.parent.mkdir(parents=True)
+    packed.write_text("extends: study.yaml\n")
+    (packed.parent / "study.yaml").write_text("machine: x86-laptop\nworkload: {threads: [{name: packed}]}\n")
+    assert shipped.study_file(name) == packed
+    assert shipped.study_file("experiments/../kmsim") == "experiments/../kmsim"
+    assert shipped.study_file("small.yaml") == "small.yaml"
+    assert load(name).workload.threads[0].name == "packed"
+    mine = tmp_path / "elsewhere" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("machine: x86-laptop\nworkload: {threads: [{name: mine}]}\n")
+    assert load(name).workload.threads[0].name == "mine"

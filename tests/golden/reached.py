@@ -23,7 +23,7 @@ from kmsim.mm.kernels import KERNELS
 from kmsim.sim.core.records import COUNT, FAILED, NEEDED_SLOW_PATH, TO_VMALLOC
 from kmsim.sim.simulation import Simulation
 from kmsim.study.store import Result
-from kmsim.study.tables import BATCH_TABLES, COLUMNS
+from kmsim.study.tables import BATCH_TABLES, COLUMNS, ON_DEMAND
 from kmsim.units import format_size
 from kmsim.workload.phases import NO_END, Phase
 from kmsim.workload.plan import IRQ, SOFTIRQ, TaskPlan
@@ -67,7 +67,7 @@ def everything() -> set[str]:
         "think": DISTRIBUTION_KEYS,
         "arrivals": ARRIVAL_KEYS,
         "way": WAYS,
-        "table": COLUMNS,
+        "table": [name for name in COLUMNS if name not in ON_DEMAND],
         "batch": BATCH_TABLES,
     }
     return {f"{kind} {name}" for kind, names in of_kinds.items() for name in names}

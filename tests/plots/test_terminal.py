@@ -1,15 +1,19 @@
 """The tables in a terminal of 80 columns: complete, aligned, and what the user's names hold is not markup."""
 
+import json
 import re
 from dataclasses import replace
 from io import StringIO
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from kmsim.plots import terminal
 from kmsim.plots.terminal import show_result
+from kmsim.session.console import print_json
+from kmsim.study.single_operations import SINGLE_OPERATIONS, SINGLE_OPERATIONS_COLUMNS
 from kmsim.study.store import Result
 from kmsim.study.summary import operations_summary
 from tests.plots.results import RESULTS, result_of
@@ -106,3 +110,37 @@ def test_of_many_locks_those_are_shown_that_were_waited_for_most(monkeypatch: py
     listed = text[text.index("\nlocks ") : text.index("locks that were waited")]
     most = locks.nlargest(4, ["wait_total_ns", "hold_total_ns"]).sort_index()["lock"]
     assert [name for name in locks["lock"] if f" {name} " in listed] == most.tolist()
+
+
+def kept(**changed: Any) -> pd.DataFrame:
+    """A single operation as a run keeps it, and one that took less."""
+    row = dict.fromkeys(SINGLE_OPERATIONS_COLUMNS, 0) | {"api": "pages", "kind": "alloc", "task": "a/cpu1", "cache": ""}
+    rows = [row | {"latency_ns": 10.0, "start_ns": 1500.0}, row | {"latency_ns": 400.5, "start_ns": 3e9} | changed]
+    return pd.DataFrame(rows)
+
+
+def with_singles(singles: pd.DataFrame) -> Result:
+    result = result_of("all orders")
+    return replace(result, tables={**result.tables, SINGLE_OPERATIONS: singles})
+
+
+def test_the_longest_single_operations_are_listed_where_the_run_keeps_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "single operations" not in shown(result_of("all orders"))
+    monkeypatch.setattr(terminal, "SINGLES_MAX", 1)
+    text = shown(with_singles(kept(order=3, cpu=1, block=77_824)))
+    assert "single operations, the 1 longest of 2" in text
+    assert re.search(r"3,000,000.000 +400 +1 +a/cpu1 +alloc +order 3 +77,824", text)
+    assert "failed" in shown(with_singles(kept(failed=1, block=-1))).splitlines()[-2]
+
+
+def test_single_operations_with_long_names_fit_into_80_columns() -> None:
+    text = shown(with_singles(kept(task="a" * 64 + "/cpu255/12", api="slab", cache="a" * 60, block=10**9)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+
+
+def test_single_operations_are_in_the_json_of_a_run_that_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json(result_of("all orders"))
+    assert SINGLE_OPERATIONS not in json.loads(capsys.readouterr().out)
+    print_json(with_singles(kept(order=3)))
+    assert [row["latency_ns"] for row in json.loads(capsys.readouterr().out)[SINGLE_OPERATIONS]] == [10.0, 400.5]

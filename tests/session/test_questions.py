@@ -63,6 +63,25 @@ def test_limits_of_all_page_sizes_and_orders(kmsim: Shell) -> None:
             assert cell.rstrip("*") == ("-" if expected is None else format_size(expected))
 
 
+def test_limits_of_all_say_each_number_once(kmsim: Shell) -> None:
+    """A kernel's largest size is three limits, and one size is the same for all orders: neither is repeated."""
+    out, rows = kmsim("limits").out, json.loads(kmsim("limits", "--json").out)
+    lines = out.splitlines()
+    (end,) = (n for n, line in enumerate(lines) if line.startswith("* the default"))
+    table, below = lines[:end], "\n".join(lines[end:])
+    limits = [format_size(row["kmalloc_max_size"]) for row in rows]
+    assert sorted(re.findall(r"\d+[KMG]iB(?=[* ]|$)", "\n".join(table[3:]))) == sorted(limits)
+    for row in rows:
+        assert row["kmalloc_max_size"] == row["page_size"] << row["max_page_order"]
+        assert row["kmalloc_max_order"] == row["max_page_order"]
+        assert len([line for line in table if re.match(rf" +{row['max_page_order']} ", line)]) == 1
+    caches = {(row["page_size"], row["kmalloc_max_cache_size"]) for row in rows}
+    said = [f"{format_size(size)} with {format_size(page)} pages" for page, size in sorted(caches)]
+    assert len(caches) == 3
+    assert below.count(f"up to {', '.join(said)}") == 1
+    assert [below.count(text) for text in said] == [1, 1, 1]
+
+
 def test_waste_of_some_sizes(kmsim: Shell) -> None:
     done = kmsim("waste", "100", "2200100", "4200100", "--machine", MACHINE)
     assert done.code == 0

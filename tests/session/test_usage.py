@@ -1,6 +1,9 @@
 """Every command refuses words that it does not know in one line, with exit code 2."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,19 @@ def test_help_is_asked_for_in_three_ways(kmsim: Shell) -> None:
     assert shown[0].out == shown[1].out == shown[2].out
     for question in ("Why does kmalloc fail", "wasted", "MAX_ORDER"):
         assert question in " ".join(shown[0].out.split())
+
+
+def test_a_shell_completes_a_command(tmp_path: Path) -> None:
+    """As bash asks when somebody has typed `kmsim li` and a tabulator; --install-completion sets that up."""
+    asked = {"_KMSIM_COMPLETE": "complete_bash", "COMP_WORDS": "kmsim li", "COMP_CWORD": "1"}
+    ask = "from kmsim.cli import app; app(prog_name='kmsim')"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], env=os.environ | asked, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["limits"], done.stderr
+    assert {"--install-completion", "--show-completion"} <= {
+        option for one in typer.main.get_command(app).params for option in one.opts
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS)

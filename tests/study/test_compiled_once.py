@@ -41,6 +41,12 @@ def test_a_kind_is_what_decides_what_is_compiled(requests: list[dict[str, str]],
     assert compiled_once.kind_of(study({"operations": 40, "requests": requests}, **others)) == kind
 
 
+def test_runs_that_keep_single_operations_are_of_a_kind_of_their_own() -> None:
+    keeping = study({"operations": 40, "requests": [SLAB]}, run={"operations": 5})
+    assert compiled_once.kind_of(keeping) == "pages-slabs-singles-fresh"
+    assert compiled_once.expected_compile_s(keeping) == compiled_once.COMPILE_S["pages-slabs"]
+
+
 def test_runs_of_a_new_kind_wait_for_the_first_and_not_any_more_then(cache: Path) -> None:
     log: list[str] = []
     begun, may_end = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -19,6 +20,7 @@ from kmsim.procfs import slabinfo, vmallocinfo
 from kmsim.study import runner, store
 from kmsim.study.checksums import CHECKSUMS_FILE, read_sums
 from kmsim.study.runner import run_study
+from kmsim.study.single_operations import SINGLE_OPERATIONS
 from kmsim.study.store import (
     NotAResult,
     Result,
@@ -28,8 +30,9 @@ from kmsim.study.store import (
     packed_members_of,
     result_folder,
     result_of,
+    write_members,
 )
-from kmsim.study.tables import BATCH_TABLES, COLUMNS
+from kmsim.study.tables import BATCH_TABLES, COLUMNS, ON_DEMAND
 from tests.studies import study
 
 PROC_FILES = {"buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "unusable_index", "extfrag_index"}
@@ -65,7 +68,7 @@ def test_a_result_is_read_as_it_was_written(result: Result) -> None:
 
 
 def check_same(read: Result, written: Result) -> None:
-    assert tuple(read.tables) == tuple(COLUMNS)
+    assert tuple(read.tables) == tuple(written.tables)
     for name, table in written.tables.items():
         assert_frame_equal(read.tables[name], table)
     assert len(read.batches) == len(written.batches) > 1
@@ -97,6 +100,25 @@ def test_a_result_is_what_its_archive_holds_and_empty_tables_are_left_out(result
     assert packed_members_of(none, {}).keys() == packed_members_of(result, {}).keys() - {"slabs.npy"}
 
 
+def test_single_operations_are_in_a_result_where_the_run_keeps_them(result: Result, tmp_path: Path) -> None:
+    assert SINGLE_OPERATIONS not in result.tables
+    assert len(result.single_operations) == 0
+    assert list(result.single_operations) == list(COLUMNS[SINGLE_OPERATIONS])
+    rows = [(7, 10.5, 0.001, 1, "a/cpu1", "alloc", "pages", "GFP_KERNEL", 3, "", 32768, block, 1) for block in (-1, 9)]
+    singles = pd.DataFrame(rows, columns=list(COLUMNS[SINGLE_OPERATIONS]))
+    kept = replace(result, tables={**result.tables, SINGLE_OPERATIONS: singles}, path=None)
+    check_same(result_of(packed_members_of(kept, {})), kept)
+    with result_folder(tmp_path / "kept") as folder:
+        write_members(folder, members_of(kept, {}))
+    read = load(tmp_path / "kept")
+    check_same(read, replace(kept, path=tmp_path / "kept"))
+    assert_frame_equal(read.single_operations, singles)
+    damaged = tmp_path / "kept" / f"{SINGLE_OPERATIONS}.parquet"
+    damaged.unlink()
+    with pytest.raises(NotAResult, match=SINGLE_OPERATIONS):
+        load(tmp_path / "kept")
+
+
 def test_a_member_that_is_missing_is_named(result: Result) -> None:
     members = packed_members_of(result, {})
     for name in (name for name in members if not name.endswith(".npy")):
@@ -109,7 +131,7 @@ def test_the_tables_are_attributes_and_others_are_not(result: Result) -> None:
     assert not hasattr(result, "nosuch")
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", [name for name in COLUMNS if name not in ON_DEMAND])
 def test_a_table_has_the_columns_it_is_known_for(result: Result, name: str) -> None:
     table = result.tables[name]
     assert table.dtypes.equals(table.astype(COLUMNS[name]).dtypes)

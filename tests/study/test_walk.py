@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kmsim
-from kmsim.config import ConfigError, from_mapping
+from kmsim.config import ConfigError, from_mapping, load
 from kmsim.sim.simulation import Simulation
 from kmsim.study.amount import Amount, price_of
 from kmsim.study.runner import run_study
@@ -37,15 +37,17 @@ PAIRS = [
 STATES = {"fresh": "fresh", "aged": "{aged: {order: 9, unusable_index: 0.8}}"}
 
 
-def caller(pair: tuple[str, str]) -> Any:
-    """A user's process that makes the two calls."""
+def caller(pair: tuple[str, str], *, on: int = 0, may_fail: bool = False) -> Any:
+    """A user's process that makes the two calls; if it may fail, the second only where there is something to free."""
 
     def process(simulation: Simulation) -> Generator[Any, Any, None]:
-        cpu = simulation.cpus[0]
+        cpu = simulation.cpus[on]
         first, second = requests_of(list(pair))
         arguments = dict(first.arguments)
         sizes = [arguments.pop("size")] if "size" in arguments else []
         alloc = yield from getattr(cpu, first.name)(*sizes, **arguments)
+        if alloc is None and may_fail:
+            return
         assert alloc is not None
         extra = [alloc.nr_bytes] if second.name == "free_pages_exact" else []
         yield from getattr(cpu, second.name)(alloc, *extra)
@@ -87,6 +89,50 @@ def test_the_sum_of_the_parts_is_the_latency_that_a_run_counts(
         for stage in walk["stages"]:
             assert math.isclose(stage["ns"], sum(part["ns"] for part in stage["parts"]), abs_tol=1e-3)
             assert all(part["price"] != "waiting" and part["source"] for part in stage["parts"])
+
+
+ROOT = Path(__file__).parents[2]
+RECORDING = ROOT / "tests/validation/recordings/x86-612-4k-256M-c2-full.json.gz"
+BUDDYINFO = ROOT / "tests/golden/studies/buddyinfo.txt"
+FRAGMENTED = """free_lists:
+    - {zone: DMA, free: {Unmovable: [9, 5, 3, 1, 0, 0, 0, 0, 0, 0, 0], Movable: [100, 50, 20, 9, 0, 0, 0, 0, 0, 0, 0]}}
+    - zone: DMA32
+      free:
+        Unmovable: [30, 20, 18, 11, 0, 0, 0, 0, 0, 0, 0]
+        Movable: [4000, 3000, 1500, 700, 0, 0, 0, 0, 0, 0, 0]
+        Reclaimable: [24, 13, 5, 3, 0, 0, 0, 0, 0, 0, 0]"""
+RECORDED = f"{{recorded: {RECORDING}, section: script.mix_mov, moment: after}}"
+MORE_STATES = {
+    "recorded": f"{{extends: x86-612-4k-256M-c2, state: {RECORDED}}}",
+    "buddyinfo": f"{{arch: x86-64, memory: 256MiB, cpus: 2, state: {{buddyinfo: {BUDDYINFO}}}}}",
+    "fragmented": f"\n  arch: x86-64\n  memory: 256MiB\n  cpus: 2\n  state:\n   {FRAGMENTED}",
+}
+
+
+def calls_one_after_another(simulation: Simulation) -> Generator[Any, Any, None]:
+    """A user's process that makes all calls of PAIRS; a free follows an allocation that did not fail."""
+    for pair in PAIRS:
+        yield from caller(pair, on=1, may_fail=True)(simulation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", MORE_STATES)
+def test_in_any_state_each_sum_is_the_latency_of_that_operation_in_the_runs_table(state: str, tmp_path: Path) -> None:
+    """All calls one after another, of which each finds what those before have left; some fail in fragmented memory."""
+    file = tmp_path / "study.yaml"
+    file.write_text(f"machine: {MORE_STATES[state]}\nworkload: {{threads: [{{name: a}}]}}\n")
+    requests = [request for pair in PAIRS for request in pair]
+    done = in_own_process("walk", *requests, "--machine", str(file), "--cpu", "1", "--json", folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    walks = [walk for walk in json.loads(done.out) if walk["outcome"] != "nothing was there to free"]
+    study = idle_study(load(file, ["run.operations=100"]))
+    singles = run_study(study, processes=(calls_one_after_another,)).single_operations
+    assert [walk["outcome"].startswith("failed") for walk in walks] == singles["failed"].astype(bool).tolist()
+    assert set(singles["cpu"]) == {1}
+    assert singles["failed"].any() == (state == "fragmented")
+    for walk, counted in zip(walks, singles["latency_ns"], strict=True):
+        assert math.isclose(walk["ns"], counted, abs_tol=1e-3), walk["request"]
+        assert math.isclose(walk["ns"], sum(stage["ns"] for stage in walk["stages"]), abs_tol=1e-3)
 
 
 REFUSED = "refused at once: no memory is given in this size"
@@ -182,6 +228,7 @@ def test_a_free_gives_back_the_last_that_is_left_of_its_kind() -> None:
 def test_from_python_it_is_a_table() -> None:
     table = kmsim.walk("alloc_pages(GFP_KERNEL)", "free_pages()")
     assert set(table["request"]) == {"alloc_pages(GFP_KERNEL)", "free_pages()"}
+    assert "<td>alloc_pages(GFP_KERNEL)</td>" in table._repr_html_(), "what Jupyter shows"
     assert "__alloc_pages" in set(table["function"])
     prices = table[table["price"] != ""]
     assert (prices["source"] != "").all()

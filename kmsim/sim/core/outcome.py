@@ -22,6 +22,7 @@ from kmsim.sim.core.records import (
     Core,
     class_of,
 )
+from kmsim.sim.core.singles import keep_single
 from kmsim.sim.core.slab import object_got
 from kmsim.sim.core.slot import fill, holder_of_slot, holder_of_timed
 from kmsim.sim.core.vmalloc import block_detail, block_got
@@ -44,6 +45,7 @@ def complete(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         keep(s, c, ac)
     elif run.kind == FREE:
         record(s, class_of(run.request, FREE), c, s.state[0].now - run.start_ps)
+        keep_single(s, c, ac, run.block)
 
 
 @small
@@ -79,6 +81,7 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     elif not is_block_of_pages(api):
         block, detail = block_and_detail(s, ac, api)
         totals[TO_VMALLOC] += api == KVMALLOC and kv_outcome(detail) == KV_VMALLOC
+    keep_single(s, c, ac, block)
     if block == NO_BLOCK:
         totals[FAILED] += 1
         totals[NEEDED_SLOW_PATH] += context.failure == NEEDS_SLOW_PATH

@@ -31,6 +31,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
 from kmsim.mm.wants import NR_WANTS
+from kmsim.sim.core.single_records import Singles
 from kmsim.sim.core.tree_shape import tree_shape
 from kmsim.workload.op_stream import op_t
 from kmsim.workload.plan import IRQ, Request
@@ -243,6 +244,7 @@ class Core(NamedTuple):
     constructors: NDArray[np.int64]  # what each cache's constructor takes; there with `slub`
     vm: Vm  # there only with `slub`
     lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for, and with `vm`
+    singles: Singles  # there where single operations are kept
 
 
 @shared
@@ -374,6 +376,7 @@ def _parts(slub: Slub | None, vm: Vm | None, constructors_ps: Sequence[int], *, 
         "constructors": None if slub is None else np.array(constructors_ps, np.int64),
         "vm": vm,
         "lists": np.zeros(0, np.int64) if uses_lists else None,
+        "singles": None,
     }
 
 
@@ -389,12 +392,3 @@ def _parked(m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int) -> Park
     parts["contexts"] = np.zeros(nr_tasks, m.contexts.dtype)
     parts["page_lists"] = np.zeros(nr_tasks, m.pages.dtype)
     return Parked(**parts)
-
-
-def grown(core: Core, **records: int) -> Core:
-    """The core with that many more records, zeroed, at the ends of some of its arrays."""
-    fields: dict[str, Any] = {}
-    for name, count in records.items():
-        array = getattr(core, name)
-        fields[name] = np.concatenate((array, np.zeros((count, *array.shape[1:]), array.dtype)))
-    return core._replace(**fields)

@@ -22,6 +22,7 @@ from kmsim.mm.vm_records import Vm, new_vm
 from kmsim.sim.core.costs import prices
 from kmsim.sim.core.event_loop import add_task
 from kmsim.sim.core.records import BEGIN_WORK, FLUSHER, KWORKER, Core, new_core
+from kmsim.sim.core.single_records import MINSTD_MODULUS, Singles, new_singles
 from kmsim.sim.run.boot import machine_of
 from kmsim.workload.op_stream import block_size
 from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, TaskPlan
@@ -62,11 +63,19 @@ def core_of(
         constructors_ps=(*plan.constructor_ps, *[0] * nr_spare_caches),
         uses_lists=vm is not None or any(request.api in (EXACT, BULK) for request in plan.requests),
     )
+    if study.run.operations:
+        core = core._replace(singles=_singles_of(study))
     _add_planned(core, plan, nr_cpus)
     core.state[0].interrupts_flush = study.machine.arch == "x86-64"
     if nr_workers:
         _add_workers(core, nr_planned + nr_cpus)
     return core
+
+
+def _singles_of(study: Study) -> Singles:
+    """Room for the single operations that the run keeps."""
+    seed = int(stream(study.seed, "single_operations").integers(1, MINSTD_MODULUS))
+    return new_singles(study.run.operations, is_sampled=study.run.operations_kept == "sampled", seed=seed)
 
 
 def has_policy(task: TaskPlan) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kmsim.mm.slub_records import Slub
 from kmsim.sim.core.counted import LOCK_MAXIMA, Counted, counted, since
 from kmsim.sim.core.records import MAX_PS, Core
+from kmsim.sim.core.single_records import forget_singles
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
 from kmsim.units import PS_PER_NS
@@ -64,6 +65,7 @@ class Windows:
                 None if vm is None else vm.events.copy(),
                 None if slub is None else slub._replace(caches=slub.caches.copy(), cpu_slabs=slub.cpu_slabs.copy()),
             )
+            forget_singles(core.singles)
         _forget_maxima(core)
         self._longest = core.totals[..., MAX_PS].copy()
         self._lock_longest = {name: core.locks[name].copy() for name in LOCK_MAXIMA}
@@ -83,6 +85,7 @@ class Windows:
         if self._last is None:
             if self.warm_up_ps:  # it ended before: nothing was measured
                 _forget_maxima(core)
+                forget_singles(core.singles)
             return
         self._keep_maxima(core)
         core.totals[..., MAX_PS] = self._longest

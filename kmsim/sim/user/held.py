@@ -7,13 +7,15 @@ memory that was allocated there last.
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import simpy
 
 from kmsim.config.machine import MachineConfig
 from kmsim.mm.indices import SlotIdx, TaskIdx
 from kmsim.mm.mmzone import Machine
-from kmsim.sim.core.records import NO_BLOCK, NR_KINDS, Core, grown
+from kmsim.sim.core.records import NO_BLOCK, NR_KINDS, Core
 from kmsim.sim.run.engine import Engine
 from kmsim.sim.user.alloc import Alloc
 from kmsim.workload.phases import NOT_TIMED
@@ -84,3 +86,12 @@ class Held:
     def return_slot(self, slot: SlotIdx) -> None:
         """A user's block is gone."""
         self.free_slots.append(slot)
+
+
+def grown(core: Core, **records: int) -> Core:
+    """The core with that many more records, zeroed, at the ends of some of its arrays."""
+    fields: dict[str, Any] = {}
+    for name, count in records.items():
+        array = getattr(core, name)
+        fields[name] = np.concatenate((array, np.zeros((count, *array.shape[1:]), array.dtype)))
+    return core._replace(**fields)
