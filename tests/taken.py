@@ -1,4 +1,4 @@
-"""What a process takes: its largest resident memory and its CPU time, read within it.
+"""What a process takes (its largest resident memory, its CPU time, read within it), and what it may.
 
 Not `ru_maxrss`: a process inherits that from the one that started it, which may be a large one.
 """
@@ -14,6 +14,15 @@ from typing import NamedTuple
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
+# Python for which the permissions of files hold though root runs it: PR_CAPBSET_DROP (<linux/prctl.h>) of
+# CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (<linux/capability.h>); others may not do that, and need not.
+_BOUND = """\
+import ctypes, os, sys
+for capability in (1, 2):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+BOUND_PYTHON = (sys.executable, "-c", _BOUND)
 _MEASURED = """\
 import atexit, sys
 from kmsim.cli import main
