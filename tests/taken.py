@@ -8,6 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +35,11 @@ main()
 """
 
 
+COMMAND_S = 10.0  # of CPU time: what any command may take for what it reads, once it is compiled
+COMMAND_BYTES = 1 << 30  # of resident memory, the same
+TIMES_SLOWER = 4  # so much slower than any that is meant a machine may be
+
+
 class Taken(NamedTuple):
     """How a command ended, and what it took."""
 
@@ -47,6 +55,23 @@ def peak_bytes() -> int:
     found = re.search(r"VmHWM:\s+([0-9]+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return 1024 * int(found[1])
+
+
+@contextmanager
+def as_a_command() -> Iterator[None]:
+    """Hold the block, however it ends, to what a command may take, without what is compiled in it."""
+    from kmsim.compile_watch import watching  # numba comes with it: not for a process that is measured
+
+    with suppress(OSError):  # a kernel without it has the peak of all that was before, and the bound is a weaker one
+        Path("/proc/self/clear_refs").write_text("5")
+    peak_before, cpu_before = peak_bytes(), time.process_time()
+    with watching(lambda _: None, 0.0) as watch:
+        try:
+            yield
+        finally:
+            took, grew = time.process_time() - cpu_before - watch.seconds, peak_bytes() - peak_before
+            assert took < TIMES_SLOWER * COMMAND_S, f"took {took:.0f} s of CPU time"
+            assert watch.names or grew < COMMAND_BYTES, f"took {grew >> 20} MiB"
 
 
 def write_taken(file: str) -> None:
