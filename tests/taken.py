@@ -1,4 +1,4 @@
-"""What a process takes: its largest resident memory and its CPU time, read within it.
+"""What a process takes (its largest resident memory, its CPU time, read within it), and what it may.
 
 Not `ru_maxrss`: a process inherits that from the one that started it, which may be a large one.
 """
@@ -8,12 +8,24 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
+# Python for which the permissions of files hold though root runs it: PR_CAPBSET_DROP (<linux/prctl.h>) of
+# CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (<linux/capability.h>); others may not do that, and need not.
+_BOUND = """\
+import ctypes, os, sys
+for capability in (1, 2):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+BOUND_PYTHON = (sys.executable, "-c", _BOUND)
 _MEASURED = """\
 import atexit, sys
 from kmsim.cli import main
@@ -21,6 +33,11 @@ from tests.taken import write_taken
 atexit.register(write_taken, sys.argv.pop(1))
 main()
 """
+
+
+COMMAND_S = 10.0  # of CPU time: what any command may take for what it reads, once it is compiled
+COMMAND_BYTES = 1 << 30  # of resident memory, the same
+TIMES_SLOWER = 4  # so much slower than any that is meant a machine may be
 
 
 class Taken(NamedTuple):
@@ -38,6 +55,23 @@ def peak_bytes() -> int:
     found = re.search(r"VmHWM:\s+([0-9]+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return 1024 * int(found[1])
+
+
+@contextmanager
+def as_a_command() -> Iterator[None]:
+    """Hold the block, however it ends, to what a command may take, without what is compiled in it."""
+    from kmsim.compile_watch import watching  # numba comes with it: not for a process that is measured
+
+    with suppress(OSError):  # a kernel without it has the peak of all that was before, and the bound is a weaker one
+        Path("/proc/self/clear_refs").write_text("5")
+    peak_before, cpu_before = peak_bytes(), time.process_time()
+    with watching(lambda _: None, 0.0) as watch:
+        try:
+            yield
+        finally:
+            took, grew = time.process_time() - cpu_before - watch.seconds, peak_bytes() - peak_before
+            assert took < TIMES_SLOWER * COMMAND_S, f"took {took:.0f} s of CPU time"
+            assert watch.names or grew < COMMAND_BYTES, f"took {grew >> 20} MiB"
 
 
 def write_taken(file: str) -> None:

@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from kmsim.jit_cache_root import VARIABLE, cache_root
+from tests.taken import BOUND_PYTHON
 
 TINY = """\
 from kmsim import jit, jit_cache
@@ -28,7 +28,7 @@ def started(folder: Path, **changes: str | None) -> "subprocess.Popen[str]":
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.py").write_text(TINY)
     env = {name: value for name, value in (os.environ | changes).items() if value is not None}
-    command = [sys.executable, str(folder / "tiny.py")]
+    command = [*BOUND_PYTHON, str(folder / "tiny.py")]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -51,6 +51,19 @@ def test_without_a_folder_that_can_be_written_a_run_compiles_for_itself_and_says
     assert "'/proc/nothing': must be a folder that can be written" in out
     folder = out.split("'")[1]
     assert not Path(folder).exists(), "it is removed at the end"
+
+
+def test_what_is_kept_in_a_folder_that_is_read_only_now_is_left_as_it_is_and_that_is_said(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    ended(started(tmp_path, **{VARIABLE: str(cache)}))
+    before = sorted(cache.rglob("*"))
+    assert len(before) > 3
+    (cache / "kmsim").chmod(0o555)
+    out = ended(started(tmp_path, **{VARIABLE: str(cache)}))
+    (cache / "kmsim").chmod(0o755)
+    assert f"'{cache}': must be a folder that can be written" in out
+    assert "; Permission denied" in out
+    assert sorted(cache.rglob("*")) == before
 
 
 @pytest.mark.parametrize("home", ["", None])

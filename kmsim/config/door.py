@@ -150,6 +150,16 @@ def resolved(node: Node, includes: Includes, problems: Problems) -> Study:
 
     Raises ConfigError with all that ``problems`` holds by then.
     """
+    study = right_by_keys(node, includes, problems)
+    problems.stop()
+    return study
+
+
+def right_by_keys(node: Node, includes: Includes, problems: Problems) -> Study:
+    """The same of a config whose keys may be wrong against each other, which is noted; ConfigError where one is alone.
+
+    What is noted is of the machine or of the workload.
+    """
     node = includes.parts(node, problems)
     if includes.missing:
         raise problems.error()  # every key of a missing file would be reported as missing, too
@@ -178,6 +188,7 @@ def _checked(node: Node, problems: Problems) -> Study:
     problems.nr_alone = len(problems.found)
     for found in findings(data, machine):
         add_finding(found, node, problems)
-    problems.stop()
+    if problems.nr_alone:
+        raise problems.error()
     assert study is not None, "a study without problems is valid"
     return study

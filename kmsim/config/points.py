@@ -1,6 +1,6 @@
 """The points of a design: every combination of levels is one, or is dropped with the reason, or is an error.
 
-A combination is resolved like a config of its own, unless all its parts were in legal points before
+A combination is resolved like a config of its own, unless all its parts were in combinations before
 (``same_runs``). An axis with two levels whose points are the same runs but for names is an error, too: its arms
 would be equal to the last digit. What ``sweep.only`` leaves out may be what they differ in; what is dropped is not.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.axes import AxisConfig
-from kmsim.config.door import resolved
+from kmsim.config.door import right_by_keys
 from kmsim.config.errors import ConfigError
 from kmsim.config.inquiry import DropConfig
 from kmsim.config.matching import matches
@@ -113,19 +113,24 @@ class _Checks:
         if same is not None:
             return same
         told_by = self.seen.told_by(indices)
-        if told_by in self.reasons:
+        wrong = self.seen.problems(indices)
+        if wrong and told_by in self.reasons:
             return self.reasons[told_by]
         problems = self.product.base.new_problems()
         try:
-            return self._learnt(number, indices, problems)
+            if not wrong:
+                return self._learnt(number, indices, problems)
+            problems.found, problems.nr_alone = list(wrong), 0
+            problems.stop()
         except ConfigError as error:
-            reason = _reason(self.product, error, problems, number, labels)
-        self.reasons[told_by] = reason
-        return reason
+            self.reasons[told_by] = _reason(self.product, error, problems, number, labels)
+        return self.reasons[told_by]
 
     def same(self, indices: Indices) -> Same | None:
         """The same for a combination that is not run; None where it is illegal."""
         number = int(np.ravel_multi_index(indices, [len(levels) for levels in self.product.levels]))
+        if self.seen.problems(indices):
+            return None
         try:
             return self.seen.same(indices) or self._learnt(number, indices, self.product.base.new_problems())
         except ConfigError:
@@ -133,7 +138,12 @@ class _Checks:
 
     def _learnt(self, number: int, indices: Indices, problems: Problems) -> Same:
         node = self.product.node_of(number, problems)
-        return self.seen.learn(indices, resolved(node, self.product.base.includes, problems))
+        study = right_by_keys(node, self.product.base.includes, problems)
+        self.seen.learn(indices, study, problems.found)
+        problems.stop()
+        same = self.seen.same(indices)
+        assert same is not None, "all its parts are known, and legal"
+        return same
 
 
 def _mentions(node: Node, word: str) -> bool:

@@ -1,9 +1,9 @@
-"""Which points of a design are equal but for names, and which are legal because all their parts are.
+"""Which points of a design are equal but for names, and which are legal or illegal because their parts are.
 
 A point's config has four parts: machine, costs, workload and run. All that one part depends on of another is what a
-workload has to know of its machine (``Bounds``). So a point is legal if each of its parts was in a legal point before,
-and its workload together with a machine of the same bounds: a design of a million points is checked in as many steps
-as it has different parts.
+workload has to know of its machine (``Bounds``). So what is wrong with a point is known if each of its parts was in a
+point before, and its workload together with a machine of the same bounds: a design of a million points is checked in
+as many steps as it has different parts, whether they are legal or not.
 
 So a design keeps each part of its points (`KeptParts`) and puts configs together from them: none is resolved twice.
 
@@ -14,6 +14,7 @@ random numbers.
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.between import bounds_of
+from kmsim.config.errors import Problem
 from kmsim.config.machine import MachineConfig
 from kmsim.config.parts import KeptParts
 from kmsim.config.study import PARTS, Study
@@ -29,17 +31,19 @@ _NAMES = ("notes", "source", "kernel_release", "recorded_release")  # wherever t
 _INTERVAL = ("low", "high")  # of a price: within what it is known
 _NAMED = ("machine", "costs", "reserved", "released", "threads", "interrupts")  # whose `name` is only one
 
+_ILLEGAL = -1
+
 Indices = tuple[int, ...]  # a level of each axis
 Same = tuple[int, ...]  # equal for runs that are the same: a number for each part
 
 
 class _Machine(NamedTuple):
-    number: int
+    number: int  # _ILLEGAL of one that is wrong
     bounds: Hashable
 
 
 class SeenParts:
-    """The parts of points that were found legal, each told by the levels that move it."""
+    """The parts of points that were checked, each told by the levels that move it."""
 
     def __init__(self, moved: Sequence[Collection[str]], *, asks_vmalloc: bool) -> None:
         """``moved``: for each axis the parts that it moves; only for vmalloc a machine's memory is a bound."""
@@ -49,11 +53,12 @@ class SeenParts:
         self.workloads: dict[tuple[Indices, Hashable], int] = {}
         self.others: dict[tuple[str, Indices], int] = {}
         self.numbers: dict[bytes, int] = {}
+        self.wrong: dict[tuple[str, Hashable], tuple[Problem, ...]] = {}  # between keys of a machine, or of a workload
         self.kept = KeptParts()
-        self.first: Study | None = None  # legal point; others differ from it in parts
+        self.first: Study | None = None  # others differ from it in parts
 
     def same(self, indices: Indices) -> Same | None:
-        """What a point is the same run by; None where it has to be checked first."""
+        """What a point is the same run by; None where it has to be checked first, or is illegal."""
         machine = self.machines.get(self._levels("machine", indices))
         if machine is None:
             return None
@@ -62,7 +67,18 @@ class SeenParts:
         run = self.others.get(("run", self._levels("run", indices)))
         if workload is None or costs is None or run is None:
             return None
-        return (machine.number, costs, workload, run)
+        same = (machine.number, costs, workload, run)
+        return None if _ILLEGAL in same else same
+
+    def problems(self, indices: Indices) -> tuple[Problem, ...]:
+        """What is wrong with a point between its keys; nothing where it is legal, or has to be checked first."""
+        at = self._levels("machine", indices)
+        machine = self.machines.get(at)
+        of_others = [(part, self._levels(part, indices)) in self.others for part in ("costs", "run")]
+        if machine is None or not all(of_others) or self._of_workload(indices, machine) not in self.workloads:
+            return ()
+        wrong = (("machine", at), ("workload", self._of_workload(indices, machine)))
+        return tuple(problem for part in wrong for problem in self.wrong.get(part, ()))
 
     def study(self, indices: Indices) -> Study | None:
         """The resolved config of a legal point; None where one of its parts is not kept."""
@@ -72,30 +88,35 @@ class SeenParts:
         parts = {part: self.kept.get(part, at) for part, at in self._places(indices, machine)}
         return None if None in parts.values() else self.first.model_copy(update=parts)
 
-    def learn(self, indices: Indices, study: Study) -> Same:
-        """Note the parts of a legal point; most of them are known from other points, as an axis moves few."""
+    def learn(self, indices: Indices, study: Study, wrong: Sequence[Problem] = ()) -> None:
+        """Note the parts of a point; most of them are known from other points, as an axis moves few.
+
+        ``wrong``: what is wrong with it between the keys of its machine, or of its workload.
+        """
+        of = {
+            part: tuple(problem for problem in wrong if _part_of(problem) == part) for part in ("machine", "workload")
+        }
         at = self._levels("machine", indices)
         machine = self.machines.get(at)
         if machine is None:
-            machine = self.machines[at] = _Machine(self._number(study, "machine"), self._bounds(study.machine))
+            number = _ILLEGAL if of["machine"] else self._number(study, "machine")
+            machine = self.machines[at] = _Machine(number, self._bounds(study.machine))
         of_machine = self._of_workload(indices, machine)
         if of_machine not in self.workloads:
-            self.workloads[of_machine] = self._number(study, "workload")
+            self.workloads[of_machine] = _ILLEGAL if of["workload"] else self._number(study, "workload")
         for part in ("costs", "run"):
             if (part, self._levels(part, indices)) not in self.others:
                 self.others[part, self._levels(part, indices)] = self._number(study, part)
         self.first = self.first or study
         for part, place in self._places(indices, machine):
-            self.kept.keep(part, place, getattr(study, part))
-        same = self.same(indices)
-        assert same is not None, "all its parts are known"
-        return same
+            if of.get(part):
+                self.wrong[part, place] = of[part]
+            else:
+                self.kept.keep(part, place, getattr(study, part))
 
     def told_by(self, indices: Indices) -> Hashable:
-        """What decides why a point is illegal: its machine, its workload, and other parts that no legal point had."""
-        costs, run = (self._levels(part, indices) for part in ("costs", "run"))
-        doubtful = tuple(None if (p, at) in self.others else at for p, at in (("costs", costs), ("run", run)))
-        return (self._levels("machine", indices), self._levels("workload", indices), *doubtful)
+        """What decides why a point is illegal: its machine and its workload."""
+        return (self._levels("machine", indices), self._levels("workload", indices))
 
     def _bounds(self, machine: MachineConfig) -> Hashable:
         bounds = bounds_of(machine)
@@ -117,6 +138,11 @@ class SeenParts:
         dumped = without_names(getattr(study, part).model_dump(mode="json"), part)
         digest = hashlib.blake2b(json.dumps([part, dumped], sort_keys=True).encode(), digest_size=16).digest()
         return self.numbers.setdefault(digest, len(self.numbers))
+
+
+def _part_of(problem: Problem) -> str:
+    """The part in which the key of a problem is."""
+    return re.split(r"[.\[]", problem.key, maxsplit=1)[0]
 
 
 def without_names(value: Any, noun: str) -> Any:

@@ -21,9 +21,8 @@ from kmsim.plots.report_figures import figures_of
 from kmsim.plots.report_runs import shown_runs
 from kmsim.plots.report_tables import nr_rows_left_out, study_tables
 from kmsim.plots.report_text import encoded, fitted, readable
-from kmsim.study.checksums import CHECKSUMS_FILE, sums_in
+from kmsim.study.checksums import CHECKSUMS_FILE, NO_SUM, REPORT_FILE, sums_in, with_own_sum
 from kmsim.study.study_folder import FAILURES, STUDY_FILE, StudyFolder
-from kmsim.study.whole_study import REPORT_FILE
 
 if TYPE_CHECKING:
     from kmsim.study.results import StudyResult
@@ -43,7 +42,7 @@ def write_report(study: StudyResult, path: Path | None = None) -> Path:
     """
     if path is not None:
         check_file(path)
-    page = report_html(study).encode()
+    page = with_own_sum(report_html(study))
     assert len(page) < BYTES_MAX
     if path is not None:
         write_file(path, page)
@@ -54,7 +53,7 @@ def write_report(study: StudyResult, path: Path | None = None) -> Path:
 
 
 def report_html(study: StudyResult) -> str:
-    """The page."""
+    """The page, whose last line says where its checksum is to stand (`kmsim.study.checksums`)."""
     parts = files("kmsim.plots") / "report"
     style = (parts / "report.css").read_text(encoding="utf-8")
     script = "\n".join((parts / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -64,6 +63,7 @@ def report_html(study: StudyResult) -> str:
         "script": script,
         "script hash": _hash(script),
         "data": encoded(_data(study)),
+        "own sum": NO_SUM,
     }
     page = (parts / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{([a-z ]+)\}\}", lambda found: filled[found[1]], page)

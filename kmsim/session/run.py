@@ -95,10 +95,10 @@ class Drawing:
         from kmsim.output import our_folder
         from kmsim.plots.report import write_report
         from kmsim.plots.study_figures import draw_study, names_left_out
-        from kmsim.study.checksums import seal_more
+        from kmsim.study.checksums import REPORT_FILE, seal_more
         from kmsim.study.results import load_study
         from kmsim.study.study_folder import NotWritten
-        from kmsim.study.whole_study import FIGURES, REPORT_FILE
+        from kmsim.study.whole_study import FIGURES
 
         self.study = load_study(folder)
         try:
@@ -116,7 +116,8 @@ class Drawing:
 def _show(drawn: Drawing, folder: Path, outcome: Outcome, *, quiet: bool, as_json: bool) -> Ended:
     """Print what came of a study."""
     from kmsim.plots.study_terminal import show_study
-    from kmsim.study.whole_study import FIGURES, REPORT_FILE
+    from kmsim.study.checksums import REPORT_FILE
+    from kmsim.study.whole_study import FIGURES
 
     if as_json:
         print_study_json(drawn.study)

@@ -80,14 +80,16 @@ def write_report_of(folder: Path, out: Path | None) -> None:
     """Write the report of a result; OSError where it cannot be, NotAResult among a result's own files."""
     from kmsim.output import check_file, is_stream
     from kmsim.plots.report import write_report
+    from kmsim.study.checksums import REPORT_FILE, discard_damaged
     from kmsim.study.results import load_study
     from kmsim.study.store import check_outside
-    from kmsim.study.whole_study import REPORT_FILE
 
     if out is not None:
         check_file(out)
         if not is_stream(out):
             check_outside(out, REPORT_FILE)
+    if out is None or out.resolve() == (folder / REPORT_FILE).resolve():
+        discard_damaged(folder / REPORT_FILE)
     written = write_report(load_study(folder), out)
     console = stderr if is_stream(written) else stdout  # the page has gone where a message would end it
     console.print(f"wrote {written}", markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kmsim.config import Study, loads
-from kmsim.input_file import read_input
+from kmsim.study.checksums import TIMING_FILE, read_own_sum
 from kmsim.study.model_error import in_words, said_of_errors
 from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
@@ -26,7 +26,6 @@ authors:
   - name: The kmsim authors
 """
 LEVELS_MAX = 12  # of an axis that are named
-TIMING_BYTES_MAX = 1 << 20
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -125,10 +124,10 @@ def _minutes(study: StudyResult) -> str:
     if study.path is None:
         return ""
     try:
-        seconds = json.loads(read_input(study.path / "timing.json", TIMING_BYTES_MAX))["total_s"]
+        seconds = json.loads(read_own_sum(study.path / TIMING_FILE))["total_s"]
         return f"Simulating took {float(seconds) / 60:.1f} minutes of one process, compiling included."
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""  # nothing else hangs on this file, which is under no checksum
+        return ""  # it need not be there, and nothing else hangs on it
 
 
 # ---- LaTeX

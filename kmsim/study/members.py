@@ -65,9 +65,7 @@ class InFolder:
         """Every member's name, each before it is verified: those that are not read, too."""
         yield CHECKSUMS_FILE
         self._sums = checksums.sums_in(self._folder)
-        for name in self._sums:
-            yield name
-            checksums.check_file(self._folder / name, name, self._sums)
+        yield from checksums.verify(self._folder, self._sums)
 
 
 class InArchive:

@@ -9,10 +9,10 @@
 
 All of these depend on config and seed only; of a run of a study, they are one file (`kmsim.study.archive`). A folder
 also has checksums.json, by which they are verified when they are read, figures/ (PNG), timing.json (seconds of wall
-time, compiling included) and, once it was asked for, report.html. The last two are under no checksum: nothing reads
-them again. A folder is written under a temporary name, then renamed, so that none is half there; it takes the place of
-an earlier result only, and never of what kmsim did not write. What is read may have been written by anybody: its types
-and sizes are checked.
+time, compiling included) and, once it was asked for, report.html. The last two each carry their own checksum. A folder
+is written under a temporary name, then renamed, so that none is half there; it takes the place of an earlier result
+only, and never of what kmsim did not write. What is read may have been written by anybody: its types and sizes are
+checked.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from kmsim.metrics.columns import Tables, as_arrays
 from kmsim.output import FOLDER, OutputError, check_beside, check_folder, partial_of
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, zoneinfo
 from kmsim.study import checksums
-from kmsim.study.checksums import CHECKSUMS_FILE
+from kmsim.study.checksums import CHECKSUMS_FILE, TIMING_FILE
 from kmsim.study.members import NO_ROWS, InArchive, InFolder, Reader
 from kmsim.study.npy_table import to_npy
 from kmsim.study.rows import WrongRows, check_rows
@@ -278,8 +278,13 @@ def write_members(folder: Path, members: Mapping[str, bytes]) -> None:
 
 def write_timing(folder: Path, **seconds: float) -> None:
     """Write how long it took: the one file that differs between equal runs."""
-    facts = {name: round(value, 3) for name, value in seconds.items()}
-    (folder / "timing.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    (folder / TIMING_FILE).write_bytes(timing(**seconds))
+
+
+def timing(**facts: float) -> bytes:
+    """The content of `timing.json`: what it is told, and its checksum."""
+    rounded = {name: round(value, 3) for name, value in facts.items()}
+    return checksums.with_own_sum(json.dumps(rounded | {"sha256": checksums.NO_SUM}) + "\n")
 
 
 def proc_files(simulation: Simulation) -> dict[str, str]:

@@ -5,9 +5,9 @@
     failures/IDENTITY.txt           the traceback of a run that failed by our bug
     runs.parquet ... design.json    collected at the end; with design.json, the study is finished
     checksums.json                  of all these but the runs, which have their own; written last
-    report.html                     drawn from these, and read by nothing: it is under no checksum
+    report.html                     drawn from these; it carries its own checksum
     lock                            locked while somebody writes here; names that process and its computer
-    timing.json                     with `lock` the only file that differs between equal studies; under no checksum
+    timing.json                     with `lock` the only file that differs between equal studies; carries its own, too
 
 Every file is written under a temporary name, made durable and renamed: whenever the writer dies, a file is
 there as a whole or not at all, and so are all files that were there before. The lock is the kernel's (flock),
@@ -45,7 +45,7 @@ from kmsim.study.archive import check
 from kmsim.study.identity import IDENTITY
 from kmsim.study.store import NotAResult, why_not
 
-DESIGN_FILE, STUDY_FILE, PROVENANCE_FILE, TIMING_FILE = "design.json", "study.yaml", "provenance.json", "timing.json"
+DESIGN_FILE, STUDY_FILE, PROVENANCE_FILE = "design.json", "study.yaml", "provenance.json"
 TABLE_FILES = ("runs.parquet", "responses.parquet", "histograms.parquet", "series.parquet")
 ARCHIVE_BYTES_MAX = 1 << 30
 FAILURES = "failures"
@@ -82,6 +82,8 @@ class StudyFolder:
                 our_folder(self.path / name)
             for folder in (self.path, *(self.path / name for name in (_RUNS, FAILURES, _FIGURES))):
                 remove_leftovers(folder)
+            for name in (checksums.TIMING_FILE, checksums.REPORT_FILE):
+                checksums.discard_damaged(self.path / name)
         except OSError as error:
             lock.close()
             raise _not_written(self.path, error) from error
@@ -213,8 +215,8 @@ def verified(path: Path) -> dict[str, str]:
     name = checksums.CHECKSUMS_FILE
     try:
         sums = checksums.sums_in(path)
-        for name in sums:
-            checksums.check_file(path / name, name, sums)
+        for each in checksums.verify(path, sums):
+            name = each  # is named if it is damaged
     except (OSError, ValueError) as error:
         raise NotAResult(f"{path / name}: must be a study's file; {why_not(error)}") from error
     return sums

@@ -18,20 +18,19 @@ from typing import Any
 
 from kmsim.config.design import Design, load_design, study_text
 from kmsim.study.campaign import ALL, Campaign, Counts, Outcome, Report, Shard, Stopped, say_nothing
-from kmsim.study.checksums import CHECKSUMS_FILE, sums_in
+from kmsim.study.checksums import CHECKSUMS_FILE, REPORT_FILE, TIMING_FILE, sums_in
 from kmsim.study.cluster import SchedulerLost
 from kmsim.study.collect import collect
 from kmsim.study.executors import Executor
 from kmsim.study.identity import hash_of_file, model_hash
 from kmsim.study.results import load_study
-from kmsim.study.store import SCHEMA_VERSION, NotAResult, versions
+from kmsim.study.store import SCHEMA_VERSION, NotAResult, timing, versions
 from kmsim.study.study_folder import (
     DESIGN_FILE,
     FAILURES,
     PROVENANCE_FILE,
     STUDY_FILE,
     TABLE_FILES,
-    TIMING_FILE,
     NotWritten,
     StudyFolder,
     check_free,
@@ -39,7 +38,7 @@ from kmsim.study.study_folder import (
     verified,
 )
 
-FIGURES, REPORT_FILE = "figures", "report.html"
+FIGURES = "figures"
 
 Prepared = Callable[[Counts], None]
 Finish = Callable[[Path], None]
@@ -84,8 +83,7 @@ def run_whole_study(
                 report(outcome.counts)
             if shard.of == 1:
                 finish(out)
-            facts = {"total_s": round(time.perf_counter() - start, 3), "reused": outcome.counts.reused}
-            folder.write(TIMING_FILE, json.dumps(facts) + "\n")
+            folder.write(TIMING_FILE, timing(total_s=time.perf_counter() - start, reused=outcome.counts.reused))
     return outcome
 
 

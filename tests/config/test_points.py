@@ -1,12 +1,13 @@
 """The points of a design: checked part by part as each alone would be, and no two levels that are the same runs."""
 
 import pickle
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kmsim.config import ConfigError, Design, design, design_of, dump, parts
+from kmsim.config import ConfigError, Design, design, design_of, dump, parts, points
 from kmsim.config.door import resolved
 from kmsim.config.node import Problems
 from kmsim.config.points import Dropped
@@ -15,7 +16,7 @@ from tests.taken import kmsim_measured
 
 ONE: dict[str, Any] = {
     "machine": {"extends": "x86-laptop", "memory": "256MiB"},
-    "workload": {"threads": [{"name": "a", "operations": 10}]},
+    "workload": {"threads": [{"name": "a", "operations": 10, "requests": [{"order": 0}]}]},
 }
 
 
@@ -59,10 +60,38 @@ def test_only_what_was_in_no_legal_point_is_resolved(monkeypatch: pytest.MonkeyP
     learnt = []
     learn = SeenParts.learn
     monkeypatch.setattr(SeenParts, "learn", lambda seen, *rest: learnt.append(rest) or learn(seen, *rest))
-    live = {"key": "workload.threads[0].live", "range": {"from": 1, "to": 20}}
-    sampled = {"key": "run.sample_every", "range": {"from": "1ms", "to": "20ms", "step": "1ms"}}
-    assert len(of_axes(MEMORY, live, sampled).points) == 1200
+    assert len(of_axes(MEMORY, LIVE, SAMPLED).points) == 1200
     assert len(learnt) == 1 + 19 + 19 + 2, "the first, and one for each part that is new"
+
+
+LIVE = {"key": "workload.threads[0].live", "range": {"from": 1, "to": 20}}
+SAMPLED = {"key": "run.sample_every", "range": {"from": "1ms", "to": "20ms", "step": "1ms"}}
+TOO_LARGE = {"key": "machine.pageblock_order", "values": [11, 12]}
+LARGEST = {"key": "workload.threads[0].requests[0].order", "range": {"from": 11, "to": 30}}
+
+
+@pytest.mark.parametrize(
+    ("axes", "nr_steps", "wrong"),
+    [
+        ((TOO_LARGE, LIVE, SAMPLED, PRICE), 2 + 19 + 19 + 1, [TOO_LARGE]),
+        ((CPUS, LARGEST, SAMPLED), 3 * 20 + 19, [LARGEST]),
+        ((TOO_LARGE, LARGEST, SAMPLED), 2 + 19 + 19, [TOO_LARGE, LARGEST]),
+    ],
+)
+def test_what_can_never_be_legal_is_learnt_once(
+    axes: tuple[dict[str, Any], ...], nr_steps: int, wrong: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    check = points.right_by_keys
+    monkeypatch.setattr(points, "right_by_keys", lambda *rest: steps.append(rest) or check(*rest))
+    with pytest.raises(ConfigError, match=rf"{prod(map(nr_levels, axes))} dropped, the first because") as none:
+        of_axes(*axes)
+    assert len(steps) == nr_steps
+    assert all(axis["key"] in str(none.value) for axis in wrong)
+
+
+def nr_levels(axis: dict[str, Any]) -> int:
+    return 20 if "range" in axis else len(axis.get("values", axis.get("variants")))
 
 
 EVERYWHERE = {

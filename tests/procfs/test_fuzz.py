@@ -18,8 +18,8 @@ from kmsim.procfs import buddyinfo, indices, pagetypeinfo, recorded, slabinfo, v
 from kmsim.procfs.text import TEXT_MAX, lines_of, read_text
 from kmsim.procfs.typed_lists import ListsError
 from tests.mutations import mutated_text
-from tests.patience import little_work
 from tests.procfs.recordings import apply_files, file, x86_boot
+from tests.taken import as_a_command
 
 NAME = "x86-4k-256M"
 SLABS = Path(__file__).parents[1] / "validation" / "recordings" / "x86-612-4k-256M-c2-full.json.gz"
@@ -81,7 +81,8 @@ def wrong(name: str, path: Path, seed: int, nr_texts: int) -> list[str]:
         content, what = mutated_text(text, rng)
         path.write_bytes(content)
         try:
-            said = refused(name, path)
+            with as_a_command():
+                said = refused(name, path)
             assert is_said_well(said), said
         except Exception as error:
             found.append(f"{what}: {type(error).__name__}: {error}")
@@ -109,7 +110,8 @@ def unsound(seed: int, nr_machines: int) -> list[str]:
         of_types = mutated_text(types, rng, WORDS)[0] if rng.integers(2) else types
         contents = [content.decode("ascii", errors="replace") for content in (changed, of_types)]
         try:
-            why = applied(contents[0], contents[1] if rng.integers(2) else None, rng)
+            with as_a_command():
+                why = applied(contents[0], contents[1] if rng.integers(2) else None, rng)
             assert len(why.splitlines()) <= 1
         except Exception as error:
             found.append(f"{what}: {type(error).__name__}: {error}")
@@ -208,5 +210,5 @@ def test_a_long_text_is_little_work(what: str) -> None:
     name, text = LONG[what]()
     assert LONG_BYTES // 2 < len(text) <= TEXT_MAX
     assert lines_of(text)
-    with little_work():
+    with as_a_command():
         assert is_said_well(refused(name, text))

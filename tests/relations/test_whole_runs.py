@@ -14,17 +14,15 @@ import pytest
 
 import kmsim as package
 from kmsim.config.written import yaml_text
-from tests.commands import Shell
-from tests.patience import LITTLE_WORK_S, little_work
+from tests.commands import Done, Shell
 from tests.relations.random_configs import FAMILIES, Mapping, random_config
-from tests.taken import kmsim_measured
+from tests.taken import COMMAND_BYTES, COMMAND_S, TIMES_SLOWER, as_a_command, kmsim_measured
 
 SLOW = pytest.mark.slow
 MANY = [(family, seed) for family, nr in zip(FAMILIES, (40, 20), strict=True) for seed in range(100, 100 + nr)]
 CASES = [("pages", 0), ("everything", 0), *(pytest.param(*case, marks=SLOW) for case in MANY)]
 STUDIES = [("everything", 1), *(pytest.param(*case, marks=SLOW) for case in MANY[::5])]
 DONE, STUCK, SOME_FAILED = 0, 3, 4
-RSS_MAX = 1 << 30
 SIZES = {"64MiB": 7, "300MiB": 20, "2GiB": 100, "16GiB": 400}  # of memory, and how often a machine of it is validated
 
 
@@ -43,6 +41,12 @@ def whole_config(family: str, seed: int, *sizes: str) -> Mapping:
     return config
 
 
+def bounded(kmsim: Shell, *arguments: str) -> Done:
+    """A command that is held to its bounds."""
+    with as_a_command():
+        return kmsim(*arguments)
+
+
 @cache
 def compiled(family: str) -> None:
     """What is asked of the others takes no time to compile."""
@@ -53,14 +57,13 @@ def compiled(family: str) -> None:
 def test_a_random_config_is_run_shown_compared_and_reported(family: str, seed: int, kmsim: Shell) -> None:
     file = kmsim.write("config.yaml", yaml_text(whole_config(family, seed)))
     compiled(family)
-    with little_work():
-        assert kmsim("check", file).code == DONE
-        ran = kmsim("run", file, "--out", "there")
-        assert ran.code in (DONE, STUCK), ran.err
-        for arguments in (("show", "there"), ("show", "there", "--json"), ("compare", "there", "there")):
-            done = kmsim(*arguments)
-            assert (done.code, done.err) == (DONE, ""), arguments
-        assert kmsim("report", "there").code == DONE
+    assert bounded(kmsim, "check", file).code == DONE
+    ran = bounded(kmsim, "run", file, "--out", "there")
+    assert ran.code in (DONE, STUCK), ran.err
+    for arguments in (("show", "there"), ("show", "there", "--json"), ("compare", "there", "there")):
+        done = bounded(kmsim, *arguments)
+        assert (done.code, done.err) == (DONE, ""), arguments
+    assert bounded(kmsim, "report", "there").code == DONE
     result = package.load(kmsim.folder / "there")
     again = package.run(kmsim.folder / "there" / "config.yaml")
     assert all(table.equals(result.tables[name]) for name, table in again.tables.items()), "written, it is another"
@@ -74,11 +77,10 @@ def test_a_study_of_a_random_config_is_run_and_shown_and_goes_on(family: str, se
     asked = {"sweep": {"axes": axes}, "replications": 2, "responses": ["latency_mean", "failed_share"]}
     file = kmsim.write("study.yaml", yaml_text(config | asked))
     compiled(family)
-    with little_work():
-        ran = kmsim("run", file, "--out", "there", "--jobs", "1")
-        assert ran.code in (DONE, SOME_FAILED), ran.err
-        assert kmsim("show", "there").code == DONE
-        assert kmsim("run", file, "--out", "there", "--jobs", "1").code == ran.code
+    ran = bounded(kmsim, "run", file, "--out", "there", "--jobs", "1")
+    assert ran.code in (DONE, SOME_FAILED), ran.err
+    assert bounded(kmsim, "show", "there").code == DONE
+    assert bounded(kmsim, "run", file, "--out", "there", "--jobs", "1").code == ran.code
 
 
 @pytest.mark.parametrize("family", [pytest.param("pages", marks=SLOW), "everything"])
@@ -87,6 +89,6 @@ def test_a_machine_of_16_gib_takes_less_than_a_gibibyte(family: str, tmp_path: P
     compiled(family)
     done = kmsim_measured(tmp_path, "run", "config.yaml", "--quiet", "--out", "there")
     assert done.code in (DONE, STUCK), done.err
-    assert done.peak_bytes < RSS_MAX
-    assert done.cpu_s < LITTLE_WORK_S
+    assert done.peak_bytes < COMMAND_BYTES
+    assert done.cpu_s < TIMES_SLOWER * COMMAND_S
     print(f"\n16 GiB, {family}: {done.cpu_s:.1f} s of CPU time, {done.peak_bytes >> 20} MiB")

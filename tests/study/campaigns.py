@@ -11,10 +11,10 @@ from kmsim.compile_watch import watching
 from kmsim.config import Design, Study, design_of
 from kmsim.study.archive import IDENTITY_FILE, pack, unpack
 from kmsim.study.campaign import Outcome
+from kmsim.study.checksums import TIMING_FILE
 from kmsim.study.executors import Executor, Serial
 from kmsim.study.identity import identity_facts, identity_of
 from kmsim.study.simulate import simulate
-from kmsim.study.study_folder import TIMING_FILE
 from kmsim.study.whole_study import run_whole_study
 from tests.patience import until
 from tests.studies import lock_prices_only, mapping

@@ -14,6 +14,7 @@ from kmsim.sim.run.boot import machine_of
 from kmsim.survey.machine_file import Found, Wishes, text_of
 from tests.mutations import mutated_text
 from tests.survey.recorded_texts import RECORDINGS, read
+from tests.taken import as_a_command
 
 CASES = Path(__file__).parent / "cases"
 REPORTS = Path(__file__).parents[1] / "procfs" / "reports"
@@ -213,7 +214,8 @@ def unsound(name: str, seed: int, nr_texts: int, path: Path) -> list[str]:
         changed, what = mutated_text(content, rng)
         path.write_bytes(changed)
         try:
-            loads(text_of(surveyed([path], None, Wishes())))
+            with as_a_command():
+                loads(text_of(surveyed([path], None, Wishes())))
         except ConfigError as error:
             wrong += [f"{what}: {error}"] * (re.search(r"[\x00-\x08\n]", str(error.problems[0])) is not None)
         except Exception as error:

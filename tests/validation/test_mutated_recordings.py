@@ -8,6 +8,7 @@ import pytest
 from kmsim.procfs.recorded import RecordingError, parse
 from kmsim.validate.files import sections_of
 from tests.mutations import mutated
+from tests.taken import as_a_command
 
 from .recording_documents import documents
 
@@ -35,7 +36,9 @@ def crashes(name: str, seed: int, nr_mutations: int) -> list[str]:
     for _ in range(nr_mutations):
         content, what = mutated(DOCUMENTS[name], rng)
         try:
-            assert len(validate(content).splitlines()) <= 1, "a reason of several lines"
+            with as_a_command():
+                said = validate(content)
+            assert len(said.splitlines()) <= 1, "a reason of several lines"
         except Exception as error:
             found.append(f"{what}: {type(error).__name__}: {error}")
     return found
