@@ -5,7 +5,7 @@ becomes highatomic, until about 1 % of the zone is (where `params.highatomic_to_
 pageblock more, of small zones, too). Only such requests, and a last resort of order-0
 atomic ones, may then use it. A request that reclaimed in vain gives one back (`mm.slow_path`). How much of it counts
 as free, `mm.watermark` says.
-Lock order: the caller holds the zone's lock, but for `may_reserve_highatomic`.
+Lock order: the caller holds the zone's lock, but for `may_refill` and `may_reserve`.
 Invariant: nr_reserved_highatomic is the pages of those blocks.
 """
 
@@ -29,7 +29,17 @@ from kmsim.mm.vmstat import account_freepages
 
 @verb
 @small
-def may_reserve_highatomic(m: Machine, ac: ContextIdx, _from_pcp: bool) -> bool:
+def may_refill(_m: Machine, _ac: ContextIdx) -> bool:
+    """May an empty per-CPU list be refilled for the context's request, or does that take its block from the zone?
+
+    The context has its zone, order and alloc_flags. It is asked without the zone's lock, and changes nothing.
+    """
+    return True
+
+
+@verb
+@small
+def may_reserve(m: Machine, ac: ContextIdx, _from_pcp: bool) -> bool:
     """May the pageblock of the block that the context has just got become highatomic?
 
     The context has its zone, pfn, order and alloc_flags; `_from_pcp`: the block was on a per-CPU list. It is asked of

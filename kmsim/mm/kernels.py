@@ -12,7 +12,7 @@ Each is one file of `mm`; the rest of `mm` calls its *verbs* and nothing else of
     tail_pages      free_tail_pages, prep_compound_page                       of blocks of order > 0
     fallback        rmqueue_fallback                                          where params.lists_by_pageblock is on
     fallback_moves  rmqueue_fallback                                          where it is off
-    highatomic      may_reserve_highatomic, reserve_highatomic_pageblock, unreserve_highatomic_pageblock  always
+    highatomic      may_refill, may_reserve, reserve_highatomic_pageblock, unreserve_highatomic_pageblock  always
 
 A row says, by data, what a release does: its fields are those fields of `mm.params.Params` that follow from the
 release. Explicit keys of a config (`pcp.auto_tune`, `check_pages` ...) override the row, and describe a kernel

@@ -25,7 +25,7 @@ from kmsim.mm.gfp import (
     GFP_KSWAPD_RECLAIM,
     gfp_zone,
 )
-from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
+from kmsim.mm.highatomic import may_refill, may_reserve, reserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn, ZoneIdx, ZonerefIdx
 from kmsim.mm.ladder import (
     AT_SLOW_PATH,
@@ -173,6 +173,9 @@ def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
     note_alloc(m, p)
     pindex = order_to_pindex(context.migratetype, order)
     pfn = pcp_take(m, ac, p, pindex, order)
+    if pfn == NO_PAGE and not may_refill(m, ac):
+        context.stage = BUDDY
+        return want_lock(m, ac, zone_lock(z))
     if pfn == NO_PAGE:
         context.pindex = pindex
         context.nr_pages = nr_pcp_alloc(m, z, p, order)
@@ -190,7 +193,7 @@ def allocated(m: Machine, ac: ContextIdx, pfn: Pfn, from_pcp: bool) -> int:
     hand_out(m, ac, pfn)
     wake_for_boost(m, ac)
     context = m.contexts[ac]
-    if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve_highatomic(m, ac, from_pcp):
+    if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve(m, ac, from_pcp):
         context.stage = RESERVE
         return want_lock(m, ac, zone_lock(context.zone))
     return DONE
