@@ -5,6 +5,10 @@ calls, before it copies the function into its callers, where all is optimised ag
 that is most of the time and of the memory. Only functions that Python calls need machine code of their own: of all
 others numba's first translation is kept, without what they call, and LLVM optimises it where it is used.
 
+Where the machine has policies from other files, each index is looked at: one outside of its array is an IndexError,
+which says the line of the access. What the package calls with such a machine is compiled for it alone, so it costs
+others nothing.
+
 An index is taken as an unsigned number there: -1 is not the last record but an error, as in C, and no access asks for
 the sign first, which made order-0 requests 1.2 times as fast. `tests/test_indices.py` sees, in plain Python, that none
 is below 0.
@@ -15,6 +19,8 @@ register while others are written. It holds because nothing compiled looks at an
 what copies a whole record says nothing, and may touch all.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir as _llvm
@@ -93,6 +99,25 @@ class _InnerLibrary(codegen.JITCodeLibrary):  # type: ignore[misc]
         return 0
 
 
+OUTSIDE = "kmsim_policy_"  # begins the names of the modules that such files become
+
+
+class PoliciesType(types.Type):  # type: ignore[misc]
+    """The type of `Policies` (`kmsim.jit_policies`): which sources there are."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(name=f"Policies({text})")
+
+
+def has_policies(argument: Any) -> bool:
+    """Is it a machine with policies from other files, or something that holds one?"""
+    pointee = getattr(argument, "pointee", argument)
+    if isinstance(pointee, types.BaseNamedTuple):
+        return any(has_policies(part) for part in pointee.types)
+    return isinstance(pointee, PoliciesType)
+
+
 def _unsigned(index: Any) -> Any:
     """The type of an index, or of a tuple of some, without sign."""
     if isinstance(index, types.BaseTuple):
@@ -151,10 +176,31 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
 
     def lower_inst(self, statement: Any) -> Any:
         """Write `record.field`, and all else."""
-        done = super().lower_inst(statement)
+        with self._located():
+            done = super().lower_inst(statement)
         if isinstance(statement, ir.SetAttr) and isinstance(record := self.typeof(statement.target.name), types.Record):
             self._says("store", _memory_of(record, statement.attr))
         return done
+
+    @contextmanager
+    def _located(self) -> Iterator[None]:
+        """Where indices are looked at, exceptions that numba's own translation raises say the line, too."""
+        if not self.context.enable_boundscheck:
+            yield
+            return
+        convention: Any = type(self.context.call_conv)
+        own, line, name = convention.return_user_exc, self.loc, self.func_ir.func_id.func_name
+
+        def located(
+            self: Any, builder: Any, kind: Any, args: Any = None, loc: Any = None, func_name: Any = None
+        ) -> Any:
+            return own(self, builder, kind, args, loc or line, func_name or name)
+
+        convention.return_user_exc = located  # numba compiles one function at a time
+        try:
+            yield
+        finally:
+            convention.return_user_exc = own
 
     def _says(self, kind: str, memory: str) -> None:
         """The access that was just translated is of this memory; nothing is said where that has no name."""
@@ -193,5 +239,7 @@ class InnerCompiler(compiler.Compiler):  # type: ignore[misc]
 
     def compile_extra(self, func: Any) -> Any:
         """Compile a function into a library of the kind above."""
+        if (func.__module__ or "").startswith(OUTSIDE) or any(map(has_policies, self.state.args)):
+            self.state.targetctx = self.state.targetctx.subtarget(enable_boundscheck=True)
         self.state.library = _InnerLibrary(self.state.targetctx.codegen(), func.__qualname__)
         return super().compile_extra(func)

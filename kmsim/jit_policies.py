@@ -7,16 +7,17 @@ which sources there are (None: the package's alone), so it costs nothing when th
 and without such files live side by side in one process, and what numba keeps on disk for one is never loaded
 for the other. Runs, replays and tests of one machine call the same functions.
 
-Leaves out what such a file itself imports: only its own source tells one from another. A file runs as part of
-kmsim, with all that this allows it.
+What a source shows to be wrong is found before anything of it runs (`kmsim.jit_policy_source`). In compiled code,
+each index of a machine with such files is looked at (`kmsim.jit_inner`), so that a wrong one is an error and no
+crash. A file runs as part of kmsim, with all that this allows it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_loader
@@ -24,7 +25,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
+from kmsim.input_file import InputFileError, read_input
 from kmsim.jit_mode import is_compiled
+from kmsim.jit_policy_source import BYTES_MAX, Mistake, digest, mistakes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,25 +39,37 @@ _functions: dict[str, dict[tuple[str, str], Function]] = {}  # by the name of `P
 
 
 class PolicyError(ValueError):
-    """The file cannot stand in place of the policy; one line."""
+    """The file cannot stand in place of the policy: everything that is wrong, a line each."""
+
+    def __init__(self, file: Path, found: Sequence[Mistake]) -> None:
+        self.file, self.mistakes = file, tuple(found)
+        super().__init__("\n".join(mistake.said(str(file)) for mistake in found))
 
 
 class Policies:
     """The files in place of the package's policies, read once; two of the same sources are one and the same."""
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        """Read the files, by the policy's name; PolicyError where one cannot take its place."""
+    def __init__(self, files: Mapping[str, Path], hashes: Mapping[str, str] | None = None) -> None:
+        """Read the files, by the policy's name; PolicyError where one cannot take its place.
+
+        Where `hashes` are given, of all sources, a file must have the source of its hash.
+        """
         known = _known_policies()
-        sources = {policy: _read(policy, file, known) for policy, file in sorted(files.items())}
-        hashes = {policy: hashlib.sha256(source).hexdigest()[:16] for policy, source in sources.items()}
-        self.name = ", ".join(f"{policy}={digest}" for policy, digest in hashes.items())
+        sources = {policy: read_policy(policy, file, known) for policy, file in sorted(files.items())}
+        found = {policy: digest(source) for policy, source in sources.items()}
+        for policy, wanted in (hashes or {}).items():
+            if found[policy] != wanted:
+                must = f"be the file with the SHA-256 {wanted[:16]}..., with which this was made"
+                raise PolicyError(files[policy], [Mistake(1, "", must, f"{found[policy][:16]}...")])
+        self.files, self.sources = dict(files), sources
+        self.name = ", ".join(f"{policy}={digits[:16]}" for policy, digits in found.items())
         if self.name in _functions:
             return
         functions: dict[tuple[str, str], Function] = {}
         for policy, source in sources.items():
-            module = _run(f"kmsim_policy_{policy}_{hashes[policy]}", files[policy], source)
-            for name, own in _verbs[_HOME + policy].items():
-                functions[policy, name] = _function(module, files[policy], name, own)
+            module = _run(f"kmsim_policy_{policy}_{found[policy][:16]}", files[policy], source)
+            for name in _verbs[_HOME + policy]:
+                functions[policy, name] = _function(module, files[policy], name)
         _functions[self.name] = functions
 
     def find(self, policy: str, name: str) -> Function | None:
@@ -96,13 +111,18 @@ def _known_policies() -> tuple[str, ...]:
     return names
 
 
-def _read(policy: str, file: Path, known: tuple[str, ...]) -> bytes:
+def read_policy(policy: str, file: Path, known: Sequence[str]) -> bytes:
+    """The source of a file in place of a policy; PolicyError where that shows that it cannot be."""
     if policy not in known:
-        raise PolicyError(f"{file}: must be in place of one of {', '.join(known)}, found {policy}")
+        raise PolicyError(file, [Mistake(1, "", f"be in place of one of {', '.join(known)}", policy)])
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise PolicyError(f"{file}: must be a file that can be read, found {error.strerror}") from None
+        source = read_input(file, BYTES_MAX)
+    except InputFileError as error:
+        raise PolicyError(file, [Mistake(1, "", error.must, error.strerror or "")]) from None
+    found = mistakes(policy, source)
+    if found:
+        raise PolicyError(file, found)
+    return source
 
 
 def _run(name: str, file: Path, source: bytes) -> ModuleType:
@@ -113,21 +133,25 @@ def _run(name: str, file: Path, source: bytes) -> ModuleType:
     module.__file__ = str(file)
     sys.modules[name] = module
     try:
-        exec(compile(source, str(file), "exec"), module.__dict__)
-    except Exception as error:  # whatever a user's file does
+        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:  # whatever a user's file does
         del sys.modules[name]
-        raise PolicyError(f"{file}: must run as Python, found {type(error).__name__}: {error}") from error
+        found = f"{type(error).__name__}: {error}"
+        raise PolicyError(file, [Mistake(line_in(file, error), "", "run as Python", found)]) from error
     return module
 
 
-def _function(module: ModuleType, file: Path, name: str, like: Function) -> Function:
+def line_in(file: Path, error: BaseException) -> int:
+    """The last line of a file through which an error went; 1 where it went through none."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return (lines and lines[-1]) or 1
+
+
+def _function(module: ModuleType, file: Path, name: str) -> Function:
     """The module's function of that name, as it was before it was compiled."""
     found = inspect.unwrap(getattr(module, name, None))  # type: ignore[arg-type]
     if not inspect.isfunction(found):
-        raise PolicyError(f"{file}: must have a function {name}")
-    wanted, got = (len(inspect.signature(function).parameters) for function in (like, found))
-    if wanted != got:
-        raise PolicyError(f"{file}: {name}: must have {wanted} parameters, found {got}")
+        raise PolicyError(file, [Mistake(1, name, "be a function", type(found).__name__)])
     return found
 
 

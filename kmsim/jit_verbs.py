@@ -12,7 +12,7 @@ from numba import extending as _extending
 from numba.core import types as _types
 from numba.core.datamodel import models as _models
 
-from kmsim.jit_inner import InnerCompiler
+from kmsim.jit_inner import InnerCompiler, PoliciesType
 
 extending: Any = _extending  # untyped, as all of numba's insides
 types: Any = _types
@@ -34,14 +34,6 @@ def choose_when_compiled(compiled: Any, own: Function, find: Callable[[str], Fun
         return other or own
 
     extending.overload(own, jit_options={"pipeline_class": InnerCompiler} | compiled.targetoptions, strict=False)(typed)
-
-
-class PoliciesType(types.Type):  # type: ignore[misc]
-    """The type of `Policies`: which sources there are."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        super().__init__(name=f"Policies({text})")
 
 
 def register(policies: type) -> None:

@@ -18,7 +18,7 @@ COMMANDS = "session"  # what the commands do: of the layer of the commands
 # Modules beside the layers that any of them may import.
 FOR_ALL = (
     "jit", "jit_cache", "jit_cache_root", "jit_inner", "jit_mode", "jit_numba", "jit_plain", "jit_policies",
-    "jit_reference", "jit_verbs",
+    "jit_policy_error", "jit_policy_source", "jit_reference", "jit_verbs",
     "compile_watch", "input_file", "output", "text", "units",
 )  # fmt: skip
 

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 
 from kmsim.config.extends import BY_NAME, is_path, named_file
 from kmsim.config.node import Node, mapping, scalar, sequence
+from kmsim.config.policies import BUILTIN
 from kmsim.config.state import FILE_KEYS
+from kmsim.mm.kernels import POLICIES
 
 Steps = tuple[str, ...]
 _FILES = {("machine", "state", key) for key in FILE_KEYS}
+_POLICIES = {("machine", "policies", noun, *steps) for noun in POLICIES for steps in ((), ("file",))}
 _NAMED = {("extends",), *((key,) for key in BY_NAME), *((key, "extends") for key in BY_NAME)}
 
 
@@ -23,7 +26,8 @@ def with_absolute_paths(node: Node, at: Steps = ()) -> Node:
     if isinstance(node.value, list):
         return sequence([with_absolute_paths(item, at) for item in node.items], node.place)
     text = node.value
-    if isinstance(text, str) and (at in _FILES or (at in _NAMED and is_path(text))):
+    is_file = at in _FILES or (at in _POLICIES and text != BUILTIN)
+    if isinstance(text, str) and (is_file or (at in _NAMED and is_path(text))):
         return scalar(str(named_file(node, text)), node.place)
     return node
 

@@ -20,6 +20,7 @@ from kmsim.config.inquiry import FigureConfig, Inquiry
 from kmsim.config.machine import MachineConfig
 from kmsim.config.node import Node, Place, Problems, from_python, mapping, scalar
 from kmsim.config.overrides import apply_sets, keys_of
+from kmsim.config.policies import with_policy_files
 from kmsim.config.shipped import study_file
 from kmsim.config.state import absolute_files
 from kmsim.config.study import Study
@@ -165,7 +166,8 @@ def right_by_keys(node: Node, includes: Includes, problems: Problems) -> Study:
         raise problems.error()  # every key of a missing file would be reported as missing, too
     machine = node.keys.get("machine")
     if machine is not None and machine.keys:
-        node = node.with_keys(machine=absolute_files(translated(machine, problems), problems))
+        machine = with_policy_files(translated(machine, problems), problems)
+        node = node.with_keys(machine=absolute_files(machine, problems))
     return _checked(node, problems)
 
 

@@ -109,6 +109,9 @@ RULES: dict[str, str] = {
     "comparison_name": "be the name of a comparison: {names}",
     # Machine.
     "release": "be a Linux release such as 6.12",
+    "policy": "be builtin or a path to a Python file",
+    "policy_file": "{must}",
+    "sha256": "be 64 hexadecimal digits, a SHA-256",
     "release_built_in": "be a release that is built in ({names}), or described by policies_of or policy keys "
     "(not given: {keys})",
     "page_size_arch": "be 4KiB on x86-64",

@@ -43,6 +43,7 @@ from kmsim.config.node_layout import (
     node_ranges,
     nodes_findings,
 )
+from kmsim.config.policies import PoliciesConfig
 from kmsim.config.quantities import (
     Bool,
     Finding,
@@ -117,6 +118,14 @@ PoliciesOf = Annotated[
 ]
 
 
+def _own_policies(value: PoliciesConfig | None) -> PoliciesConfig | None:
+    """The files in place of policies; nothing where there is none, whether or not the config says so."""
+    return value if value is not None and value.files else None
+
+
+Policies = Annotated[PoliciesConfig | None, AfterValidator(_own_policies)]
+
+
 def default_max_page_order(page_size: int) -> int:
     """MAX_PAGE_ORDER as the architectures set it: 10, 11 and 13 for 4, 16 and 64 KiB."""
     return {4 * KIB: 10, 16 * KIB: 11}.get(page_size, 13)
@@ -166,6 +175,7 @@ class MachineConfig(Model):
     notes: tuple[SomeText, ...] = ()
     kernel_release: Release = NEWEST_RELEASE
     policies_of: PoliciesOf = NEWEST_RELEASE
+    policies: Policies = None
     recorded_release: SomeText = Field(default_factory=lambda got: got["kernel_release"])
     arch: Arch
     page_size: PageSize = 4 * KIB

@@ -1,13 +1,16 @@
 """Pageblocks kept for high-order requests that cannot wait (kernel: MIGRATE_HIGHATOMIC).
 
-When a GFP_ATOMIC request of order > 0 is served below the low watermark, its pageblock becomes
-highatomic, until about 1 % of the zone is (where `params.highatomic_to_the_page` is off, that and up to a pageblock
-more, of small zones, too). Only such requests, and a last resort of order-0
-atomic ones, may then use it. A request that reclaimed in vain gives one back (`mm.slow_path`).
-The caller holds the zone's lock. Invariant: nr_reserved_highatomic is the pages of those blocks.
+A policy (see `mm.kernels`). When a GFP_ATOMIC request of order > 0 is served below the low watermark, its pageblock
+becomes highatomic, until about 1 % of the zone is (where `params.highatomic_to_the_page` is off, that and up to a
+pageblock more, of small zones, too). Only such requests, and a last resort of order-0
+atomic ones, may then use it. A request that reclaimed in vain gives one back (`mm.slow_path`). How much of it counts
+as free, `mm.watermark` says.
+Lock order: the caller holds the zone's lock, but for `may_refill` and `may_reserve`.
+Invariant: nr_reserved_highatomic is the pages of those blocks.
 """
 
-from kmsim.jit import core, shared, small
+from kmsim.jit import core, small
+from kmsim.jit_policies import verb
 from kmsim.mm.indices import ContextIdx, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_first
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
@@ -24,18 +27,29 @@ from kmsim.mm.pageblock import (
 from kmsim.mm.vmstat import account_freepages
 
 
-@shared
-def nr_kept_highatomic(m: Machine, z: ZoneIdx) -> int:
-    """The pages of a zone that do not count as free for other requests: the reserve's free ones, or all of it.
+@verb
+@small
+def may_refill(_m: Machine, _ac: ContextIdx) -> bool:
+    """May an empty per-CPU list be refilled for the context's request, or does that take its block from the zone?
 
-    (kernel: __zone_watermark_unusable_free)
+    The context has its zone, order and alloc_flags. It is asked without the zone's lock, and changes nothing.
     """
-    zone = m.zones[z]
-    return int(zone.nr_free_highatomic if m.params[0].highatomic_to_the_page else zone.nr_reserved_highatomic)
+    return True
+
+
+@verb
+@small
+def may_reserve(m: Machine, ac: ContextIdx, _from_pcp: bool) -> bool:
+    """May the pageblock of the block that the context has just got become highatomic?
+
+    The context has its zone, pfn, order and alloc_flags; `_from_pcp`: the block was on a per-CPU list. It is asked of
+    requests with ALLOC_HIGHATOMIC alone, without the zone's lock, and changes nothing.
+    """
+    return has_room(m, int(m.contexts[ac].zone))
 
 
 @small
-def may_reserve_highatomic(m: Machine, z: ZoneIdx) -> bool:
+def has_room(m: Machine, z: ZoneIdx) -> bool:
     """Is the zone large enough, and its reserve not yet full? (kernel: reserve_highatomic_pageblock)"""
     one_percent = m.zones[z].managed_pages // 100
     pageblock_nr_pages = 1 << m.params[0].pageblock_order
@@ -47,6 +61,7 @@ def may_reserve_highatomic(m: Machine, z: ZoneIdx) -> bool:
     return bool(m.zones[z].nr_reserved_highatomic < limit)
 
 
+@verb
 @core
 def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
     """Reserve the pageblock(s) of the block that the context has just got (kernel: reserve_highatomic_pageblock)."""
@@ -55,7 +70,7 @@ def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
     pfn = int(context.pfn)
     order = int(context.order)
     migratetype = pageblock_migratetype(m, pfn)
-    if not may_reserve_highatomic(m, z) or migratetype >= MIGRATE_PCPTYPES:
+    if not has_room(m, z) or migratetype >= MIGRATE_PCPTYPES:
         return
     pageblock_order = m.params[0].pageblock_order
     if not m.params[0].lists_by_pageblock:
@@ -73,19 +88,17 @@ def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
         m.zones[z].nr_reserved_highatomic += 1 << pageblock_order
 
 
-@small
-def may_unreserve_highatomic(m: Machine, z: ZoneIdx, force: bool) -> bool:
-    """Has the zone a pageblock to give back? One is kept, unless memory is really short."""
-    kept = 0 if force else 1 << m.params[0].pageblock_order
-    return bool(m.zones[z].nr_reserved_highatomic > kept)
-
-
+@verb
 @core
-def unreserve_highatomic_pageblock(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
+def unreserve_highatomic_pageblock(m: Machine, ac: ContextIdx, z: ZoneIdx, force: bool) -> bool:
     """Give the pageblock(s) of the zone's smallest reserved free block to the request's type; was there one?
 
-    The context's zone is `z` then (kernel: unreserve_highatomic_pageblock).
+    One pageblock is kept, unless memory is really short (`force`). The context's zone is `z` then (kernel:
+    unreserve_highatomic_pageblock).
     """
+    kept = 0 if force else 1 << m.params[0].pageblock_order
+    if m.zones[z].nr_reserved_highatomic <= kept:
+        return False
     m.contexts[ac].zone = z
     zone = m.zones[z]
     pageblock_order = int(m.params[0].pageblock_order)

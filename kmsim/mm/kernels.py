@@ -12,18 +12,19 @@ Each is one file of `mm`; the rest of `mm` calls its *verbs* and nothing else of
     tail_pages      free_tail_pages, prep_compound_page                       of blocks of order > 0
     fallback        rmqueue_fallback                                          where params.lists_by_pageblock is on
     fallback_moves  rmqueue_fallback                                          where it is off
+    highatomic      may_refill, may_reserve, reserve_highatomic_pageblock, unreserve_highatomic_pageblock  always
 
 A row says, by data, what a release does: its fields are those fields of `mm.params.Params` that follow from the
 release. Explicit keys of a config (`pcp.auto_tune`, `check_pages` ...) override the row, and describe a kernel
 that has none (`kmsim.config.releases`). Policies of one noun stand side by side in the compiled code, and a
 param chooses: one branch.
 
-A file from outside of the package takes a policy's place on one machine, from its boot on: give
-`Policies({"fallback": path})` to what makes the machine (`new_machine`, `Boot`, `build_machine`; of a run,
-`sim.simulation.new_simulation`). It becomes `Machine.policies` (see `kmsim.jit_policies`; the choice is made when
-code is compiled). The file has the policy's
-verbs, with as many parameters; how they may be called, the docstrings in the package's file say. A copy of that
-file is a beginning.
+A file from outside of the package takes a policy's place on one machine, from its boot on: a config's
+`machine.policies` names it, or `Policies({"fallback": path})` is given to what makes the machine (`new_machine`,
+`Boot`, `build_machine`; of a run, `sim.simulation.new_simulation`). It becomes `Machine.policies` (see
+`kmsim.jit_policies`; the choice is made when code is compiled). The file has the policy's verbs, with the same
+parameters (`kmsim.jit_policy_source`); how they may be called, the docstrings in the package's file say, and
+docs/policies.md. A copy of that file is a beginning.
 
 What a verb may do: read all of the machine; change what its docstring names, and through the verbs of `mm.buddy`,
 `mm.pageblock`, `mm.vmstat` and `mm.cacheline` what they change; count its work in `work` and its events in
@@ -70,7 +71,16 @@ class Kernel(NamedTuple):
 
 
 # The policies: files of `mm` by these names.
-POLICIES = ("fallback", "fallback_moves", "new_pages", "pcp_fixed", "pcp_order0", "pcp_tuned", "tail_pages")
+POLICIES = (
+    "fallback",
+    "fallback_moves",
+    "highatomic",
+    "new_pages",
+    "pcp_fixed",
+    "pcp_order0",
+    "pcp_tuned",
+    "tail_pages",
+)
 
 LINUX_6_1 = Kernel(
     auto_tune=False,

@@ -25,7 +25,7 @@ from kmsim.mm.gfp import (
     GFP_KSWAPD_RECLAIM,
     gfp_zone,
 )
-from kmsim.mm.highatomic import may_reserve_highatomic, reserve_highatomic_pageblock
+from kmsim.mm.highatomic import may_refill, may_reserve, reserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn, ZoneIdx, ZonerefIdx
 from kmsim.mm.ladder import (
     AT_SLOW_PATH,
@@ -173,24 +173,29 @@ def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
     note_alloc(m, p)
     pindex = order_to_pindex(context.migratetype, order)
     pfn = pcp_take(m, ac, p, pindex, order)
+    if pfn == NO_PAGE and not may_refill(m, ac):
+        context.stage = BUDDY
+        return want_lock(m, ac, zone_lock(z))
     if pfn == NO_PAGE:
         context.pindex = pindex
         context.nr_pages = nr_pcp_alloc(m, z, p, order)
         context.stage = REFILL
         return want_lock(m, ac, zone_lock(z))
-    return allocated(m, ac, pfn)
+    return allocated(m, ac, pfn, True)
 
 
 @small
-def allocated(m: Machine, ac: ContextIdx, pfn: Pfn) -> int:
-    """The request has its block: the last things to do, one of which may want the lock."""
+def allocated(m: Machine, ac: ContextIdx, pfn: Pfn, from_pcp: bool) -> int:
+    """The request has its block: the last things to do, one of which may want the lock.
+
+    `from_pcp`: the block was on a per-CPU list.
+    """
     hand_out(m, ac, pfn)
     wake_for_boost(m, ac)
     context = m.contexts[ac]
-    z = int(context.zone)
-    if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve_highatomic(m, z):
+    if context.alloc_flags & ALLOC_HIGHATOMIC and may_reserve(m, ac, from_pcp):
         context.stage = RESERVE
-        return want_lock(m, ac, zone_lock(z))
+        return want_lock(m, ac, zone_lock(context.zone))
     return DONE
 
 
@@ -244,7 +249,7 @@ def refill_locked(m: Machine, ac: ContextIdx) -> int:
     context = m.contexts[ac]
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, context.order)
     if pfn != NO_PAGE:
-        return allocated(m, ac, pfn)
+        return allocated(m, ac, pfn, True)
     if not m.params[0].high_order_lists:
         return try_next_zone(m, ac)
     context.stage = BUDDY
@@ -274,7 +279,7 @@ def rmqueue_buddy(m: Machine, ac: ContextIdx) -> int:
         account_taken(m, ac, 1 << context.order)
         write_lists(m, ac, 1)
         context.to_check = m.params[0].check_pages << context.order
-        return allocated(m, ac, pfn)
+        return allocated(m, ac, pfn, False)
     return try_next_zone(m, ac)
 
 

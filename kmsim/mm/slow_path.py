@@ -39,7 +39,7 @@ from kmsim.mm.gfp import (
     GFP_RETRY_MAYFAIL,
     GFP_THISNODE,
 )
-from kmsim.mm.highatomic import may_unreserve_highatomic, unreserve_highatomic_pageblock
+from kmsim.mm.highatomic import unreserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.ladder import AT_SLOW_PATH, RUNG_SLOW, compacts_first, may_ignore_watermarks, no_page
 from kmsim.mm.lru_records import COMPACTFAIL, COMPACTSTALL, COMPACTSUCCESS
@@ -220,7 +220,7 @@ def unreserve_highatomic(m: Machine, ac: ContextIdx, force: bool) -> bool:
     zoneref = int(context.preferred_zoneref)
     while m.zonerefs[zoneref].zone != NO_ZONE:
         zone = int(m.zonerefs[zoneref].zone)
-        if may_unreserve_highatomic(m, zone, force) and unreserve_highatomic_pageblock(m, ac, zone):
+        if unreserve_highatomic_pageblock(m, ac, zone, force):
             return True
         zoneref = next_zoneref(m, zoneref, int(context.highest_zoneidx))
     return False

@@ -7,7 +7,7 @@ list. Reads only; no lock is held, as in the kernel, so the answer may be stale 
 Leaves out CMA, spread of dirty pages (__GFP_WRITE) and cpusets. `mm.zone_setup` computes the marks.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
 from kmsim.mm.gfp import (
     ALLOC_HARDER,
     ALLOC_HIGHATOMIC,
@@ -22,7 +22,6 @@ from kmsim.mm.gfp import (
     gfp_to_alloc_flags_by_atomic,
     is_atomic,
 )
-from kmsim.mm.highatomic import nr_kept_highatomic
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, ZoneIdx, ZoneType
 from kmsim.mm.list import list_empty
 from kmsim.mm.mmzone import (
@@ -85,6 +84,16 @@ def alloc_flags_of(m: Machine, gfp: Gfp, order: Order) -> int:
 def uses_highatomic(m: Machine, alloc_flags: int) -> bool:
     """Does the check count what is kept for highatomic requests as free?"""
     return alloc_flags & (ALLOC_RESERVES if m.params[0].reserves_by_high else ALLOC_HARDER | ALLOC_OOM) != 0
+
+
+@shared
+def nr_kept_highatomic(m: Machine, z: ZoneIdx) -> int:
+    """The pages of a zone that do not count as free for other requests: the reserve's free ones, or all of it.
+
+    (kernel: __zone_watermark_unusable_free)
+    """
+    zone = m.zones[z]
+    return int(zone.nr_free_highatomic if m.params[0].highatomic_to_the_page else zone.nr_reserved_highatomic)
 
 
 @small

@@ -24,6 +24,7 @@ from kmsim.study.responses import WHOLE_RUN, responses_of
 from kmsim.study.statistics import sequential_done
 from kmsim.study.store import END_FILE, NotAResult, result_of
 from kmsim.study.study_folder import StudyFolder
+from kmsim.study.worker import Refused
 
 
 class Shard(NamedTuple):
@@ -208,6 +209,8 @@ class Campaign:
         seconds = self._seconds.pop(done.key)
         self.counts.seconds_left -= seconds
         self.counts.seconds_done += seconds
+        if isinstance(done.error, Refused):
+            raise NotAResult(done.error)
         if done.archive is None:
             self._folder.keep_failure(done.key, done.error)
             self.fail(done.key)

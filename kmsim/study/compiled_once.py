@@ -51,7 +51,9 @@ def kind_of(study: Study) -> str:
 
 def _marker(study: Study) -> Path:
     """The file that is there once a run of the kind was compiled for this kind of processor."""
-    return cache_directory() / f"{kind_of(study)}.{_processor()}.compiled"
+    policies = study.machine.policies
+    outside = [f"{noun}-{one.sha256[:16]}" for noun, one in (policies.files if policies else {}).items()]
+    return cache_directory() / f"{'.'.join([kind_of(study), *outside, _processor()])}.compiled"
 
 
 @cache

@@ -94,8 +94,10 @@ def _text_of(part: Model) -> str:
 
 
 def files_of(study: Study) -> dict[str, Path]:
-    """The files in which the config says that a state is kept, by their keys."""
+    """The files that the config names, by their keys: those of a state, and those in place of policies."""
     paths = {key: getattr(study.machine.state, key, None) for key in FILE_KEYS}
+    policies = study.machine.policies
+    paths |= {f"policies.{noun}": one.file for noun, one in (policies.files if policies else {}).items()}
     return {key: path for key, path in paths.items() if path is not None}
 
 

@@ -8,9 +8,9 @@ matter only where memory has nothing larger.
 
 from __future__ import annotations
 
-from kmsim.mm.highatomic import nr_kept_highatomic
 from kmsim.mm.mmzone import MIGRATE_PCPTYPES, WMARK_MIN, ZONE_NORMAL, Machine
 from kmsim.mm.pageblock import free_list_head
+from kmsim.mm.watermark import nr_kept_highatomic
 
 
 def largest_kmalloc_bytes(m: Machine) -> int:

@@ -18,13 +18,13 @@ from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
 from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_DMA, GFP_DMA32, parse_gfp
-from kmsim.mm.highatomic import nr_kept_highatomic
 from kmsim.mm.kernels import NEWEST
 from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import WMARK_MIN, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.vm_records import POINTER_BYTES
+from kmsim.mm.watermark import nr_kept_highatomic
 from kmsim.sim.core.ask import can_allocate, can_kmalloc
 from kmsim.sim.run.boot import machine_of
 from kmsim.units import format_size

@@ -14,6 +14,7 @@ from kmsim.output import our_folder
 from kmsim.sim.run.activity import Activity
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.listed import state_notes
+from kmsim.sim.run.outside import check_outside
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation
 from kmsim.sim.simulation import run as simulate
 from kmsim.study.checksums import seal_more
@@ -48,7 +49,8 @@ def run_point(
     processes: Sequence[UserProcess] = (),
     attach: Attach = attach_nothing,
 ) -> Simulation:
-    """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed.
+    """Simulate; `progress` is told the operations done and their total. ModelBug says where an assertion failed;
+    ConfigError, what a policy's file has done wrong.
 
     Where the warm-up is to be found, the run is simulated once before, from end to end: the user's processes, too.
     `attach` is handed the simulation that is measured, before it begins.
@@ -95,9 +97,13 @@ def _simulated(
         attach(simulation)
         for done in simulate(simulation):
             progress(before + done, total)
-    except AssertionError as error:
+    except Exception as error:
         when = "at boot" if simulation is None else f"at {now_ps(simulation.env) / PS_PER_NS:,} ns"
-        raise ModelBug(f"{error} (study {study.name}, seed {study.seed}, {when})") from error
+        context = f"study {study.name}, seed {study.seed}, {when}"
+        check_outside(study.machine, error, context)
+        if isinstance(error, AssertionError):
+            raise ModelBug(f"{error} ({context})") from error
+        raise
     progress(before + own, total)
     return simulation
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kmsim.metrics.gfp_names import gfp_names
-from kmsim.mm.highatomic import nr_kept_highatomic
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, NO_PAGE, ZONE_NAMES
 from kmsim.mm.slub_steps import ALLOC_SLAB, NEW_OBJECTS
+from kmsim.mm.watermark import nr_kept_highatomic
 from kmsim.units import format_size
 
 Locals = Mapping[str, Any]

@@ -17,17 +17,25 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from kmsim.config import Study
+from kmsim.config import ConfigError, Study
 
 Function = Callable[[Study], bytes]
 
 PARENT_LOOKED_AT_EVERY_S = 0.5
 
 
+class Refused(str):
+    """What the user has to change, where a run was refused: no traceback, and no failure of ours."""
+
+    __slots__ = ()
+
+
 def attempt(function: Function, study: Study) -> tuple[bytes | None, str]:
-    """The archive of a run, or None and the traceback of what went wrong."""
+    """The archive of a run, or None and the traceback of what went wrong (Refused: what is to be changed)."""
     try:
         return function(study), ""
+    except ConfigError as error:
+        return None, Refused(error)
     except Exception:
         return None, traceback.format_exc()
 

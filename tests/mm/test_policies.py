@@ -180,22 +180,43 @@ def test_the_scenario_asks_every_policy() -> None:
 # ---- files that cannot
 
 
+CHECK = "def check_new_pages(m, ac, pfn, order):\n    "
+
+
 @pytest.mark.parametrize(
     ("policy", "text", "why"),
     [
-        ("buddy", "", f"must be in place of one of {', '.join(POLICIES)}, found buddy"),
-        ("new_pages", None, "must be a file that can be read, found No such file or directory"),
-        ("new_pages", "def f(:", "must run as Python, found SyntaxError"),
-        ("new_pages", "import kmsim.nothing", "must run as Python, found ModuleNotFoundError"),
-        ("new_pages", "check_new_pages = 1", "must have a function check_new_pages"),
-        ("new_pages", "def check_new_pages(m): ...", "check_new_pages: must have 4 parameters, found 1"),
+        ("buddy", "", f"1: must be in place of one of {', '.join(POLICIES)}, found buddy"),
+        ("new_pages", None, "1: must be a file that exists, found No such file or directory"),
+        ("new_pages", "\ndef f(:", "2: must be Python, found invalid syntax"),
+        ("new_pages", "x = 1\nreturn x", "2: must be Python, found 'return' outside function"),
+        ("new_pages", "\0", "1: must be Python, found source code string cannot contain null bytes"),
+        ("new_pages", "\nimport random\n" + CHECK + "...", "2: must import nothing but kmsim.mm, kmsim.jit, "),
+        (
+            "new_pages",
+            "\nimport kmsim.mm.nothing\n" + CHECK + "...",
+            "2: must run as Python, found ModuleNotFoundError",
+        ),
+        ("new_pages", CHECK + "...\n1 // 0", "3: must run as Python, found ZeroDivisionError: "),
+        ("new_pages", CHECK + "...\nraise SystemExit(3)", "3: must run as Python, found SystemExit: 3"),
+        (
+            "new_pages",
+            "check_new_pages = 1",
+            "1: must have a function check_new_pages(m, ac, pfn, order), or import it",
+        ),
+        ("new_pages", CHECK + "...\ncheck_new_pages = 1", "1: check_new_pages: must be a function, found int"),
+        (
+            "new_pages",
+            "def check_new_pages(m): ...",
+            "1: check_new_pages: must have the parameters (m, ac, pfn, order), found (m)",
+        ),
     ],
 )
 def test_a_file_that_cannot_take_the_place_is_refused(policy: str, text: str | None, why: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(PolicyError, match=re.escape(f"{file}: {why}")):
+    with pytest.raises(PolicyError, match=re.escape(f"{file}:{why}")):
         Policies({policy: file})
 
 

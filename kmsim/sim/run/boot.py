@@ -25,6 +25,7 @@ from kmsim.mm.zone_setup import set_fixed_sizes
 from kmsim.procfs import recorded, recorded_state
 from kmsim.sim.run.boot_params import boot_of, params_of
 from kmsim.sim.run.listed import listed_machine
+from kmsim.sim.run.outside import policies_of
 from kmsim.sim.run.refusals import HERE, problem, refuse
 from kmsim.units import format_size
 from kmsim.workload.ageing import age
@@ -34,8 +35,10 @@ from kmsim.workload.seeds import stream
 def machine_of(config: MachineConfig, seed: int, policies: Policies | None = None) -> Machine:
     """The machine as the run starts; ConfigError where the state's files cannot be that machine's.
 
-    Files in place of the package's policies are asked from the first page on, the boot and ageing included.
+    Files in place of the package's policies, those of the config where none are given, are asked from the first page
+    on, the boot and ageing included.
     """
+    policies = policies or policies_of(config)
     state = config.state
     if isinstance(state, Recorded):
         return recorded_machine(config, state, policies)
