@@ -18,7 +18,7 @@ while they run. Invariant: `cpus[c].time` is the next instant at which something
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.metrics.histogram import NR_BUCKETS
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, ZoneIdx
-from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.locks import LOCK_CLASSES, LRU_LOCK, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
@@ -50,7 +50,7 @@ NR_KINDS = 2  # of operations that are counted: ALLOC and FREE
 START, BEGIN_WORK, UNPARK, WAITING = range(NR_WANTS, NR_WANTS + 4)
 
 # By whose verbs a run goes on (see `sim.core.verbs`).
-OF_PAGES, OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN, OF_FLUSH = range(7)
+OF_PAGES, OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN, OF_FLUSH, OF_FILE = range(8)
 
 # What a task does: its stream of operations, or a worker's work (see `sim.core.worker`).
 STREAM, KWORKER, FLUSHER = range(3)
@@ -61,6 +61,8 @@ HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
 
 # The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
 COUNT, SUM_PS, MAX_PS, FAILED, NEEDED_SLOW_PATH, BYTES, TO_VMALLOC, NR_TOTALS = range(8)
+# The columns of `reclaimed`: requests that reclaimed themselves, and what they did.
+RECLAIMING, PASSES, RETRIES, PAGES_SCANNED, PAGES_RECLAIMED, NR_RECLAIM_TOTALS = range(6)
 
 cpu_t = np.dtype(
     (
@@ -217,6 +219,7 @@ class Parked(NamedTuple):
     bulk: NDArray[np.int32]  # from the task's `bulk_row` on
     vm_contexts: NDArray[np.void]
     vm_frames: NDArray[np.void]  # FRAMES_PER_CONTEXT of each
+    reclaims: NDArray[np.void]
 
 
 class Core(NamedTuple):
@@ -243,6 +246,7 @@ class Core(NamedTuple):
     constructors: NDArray[np.int64]  # what each cache's constructor takes; there with `slub`
     vm: Vm  # there only with `slub`
     lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for, and with `vm`
+    reclaimed: NDArray[np.int64]  # [class_of(request, kind), NR_RECLAIM_TOTALS]; there with `m.lru`
 
 
 @shared
@@ -325,6 +329,7 @@ def new_core(
         state=np.zeros(1, state_t),
         parked=_parked(m, slub, vm, nr_tasks),
         **_parts(slub, vm, constructors_ps, uses_lists=uses_lists),
+        reclaimed=_reclaimed(m, len(requests)),
     )
     for n, request in enumerate(requests):
         core.requests[n] = request
@@ -333,6 +338,9 @@ def new_core(
     core.state[0].first_leaf = first_leaf
     core.state[0].timeslice_ps = timeslice_ps
     core.state[0].first_pcp_lock = first_of_class(locks, PCP_LOCK)
+    if m.lru is not None:
+        m.lru.zones["pcp_lock"] = [pcp_lock_of(core, z) for z in range(len(m.zones))]
+        m.lru.lruvecs["lru_lock"] = first_of_class(locks, LRU_LOCK) + np.arange(len(m.nodes))
     return core
 
 
@@ -354,7 +362,8 @@ def _make_idle(core: Core) -> None:
 
 def locks_of(m: Machine, slub: Slub | None, vm: Vm | None) -> list[Lock]:
     """All locks of a core, in the order of their numbers."""
-    return all_locks(len(m.zones), 0 if slub is None else len(slub.cache_nodes), 0 if vm is None else len(vm.nodes))
+    nr_lists, nr_vmap_nodes = 0 if slub is None else len(slub.cache_nodes), 0 if vm is None else len(vm.nodes)
+    return all_locks(len(m.zones), nr_lists, nr_vmap_nodes, 0 if m.lru is None else len(m.nodes))
 
 
 def _free_locks(locks: Sequence[Lock]) -> NDArray[np.void]:
@@ -377,6 +386,12 @@ def _parts(slub: Slub | None, vm: Vm | None, constructors_ps: Sequence[int], *, 
     }
 
 
+def _reclaimed(m: Machine, nr_requests: int) -> NDArray[np.int64]:
+    """What each class of operations has reclaimed; None where nothing can be."""
+    counts = np.zeros((NR_KINDS * nr_requests, NR_RECLAIM_TOTALS), np.int64)
+    return counts if m.lru is not None else cast(NDArray[np.int64], None)
+
+
 def _parked(m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int) -> Parked:
     parts: dict[str, Any] = dict.fromkeys(Parked._fields)
     if slub is not None:
@@ -385,6 +400,8 @@ def _parked(m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int) -> Park
     if vm is not None:
         parts["vm_contexts"] = np.zeros(nr_tasks, vm.contexts.dtype)
         parts["vm_frames"] = np.zeros(nr_tasks * FRAMES_PER_CONTEXT, vm.frames.dtype)
+    if m.lru is not None:
+        parts["reclaims"] = np.zeros(nr_tasks, m.lru.reclaims.dtype)
     parts["runs"] = np.zeros(nr_tasks, run_t)
     parts["contexts"] = np.zeros(nr_tasks, m.contexts.dtype)
     parts["page_lists"] = np.zeros(nr_tasks, m.pages.dtype)
