@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kmsim.mm.lru import is_active_list, lru_head
+from kmsim.mm.lru_init import machine_that_reclaims
 from kmsim.mm.lru_records import (
     ANON,
     FILE,
@@ -26,7 +27,6 @@ from kmsim.mm.lru_records import (
     WORKINGSET_ACTIVATE,
 )
 from kmsim.mm.mmzone import PG_LRU, Machine
-from kmsim.mm.rmap import machine_with_holders
 from kmsim.mm.snapshot import Pfns, link, walk
 from kmsim.mm.zone_names import populated_zones
 from kmsim.procfs.recorded import COUNT_MAX, Recording, RecordingError, field, integer, integers
@@ -54,7 +54,7 @@ def build_reclaim_machine(recording: Recording, state: PressureState) -> Machine
     """The machine in this state, with all that reclaim decides on."""
     if len(recording.lab.get("topology", {}).get("nodes", [0])) > 1:
         raise RecordingError("LRU lists of several nodes")
-    m = machine_with_holders(build_counted_machine(recording, state, reclaims=True))
+    m = machine_that_reclaims(build_counted_machine(recording, state))
     lru = field(state, "the state", "lru", dict)
     taken = np.zeros(int(m.params[0].nr_frames), bool)
     taken[np.flatnonzero(m.pages["page_flags"][: len(taken)])] = True

@@ -2,7 +2,8 @@
 
 Requests only try it, and go to the zone, so a drain waits for a list that its own CPU or another drain holds; a
 request that empties all lists when memory is short is a drain, too. Only a drain's acquisitions are counted, in one
-record for each zone. The lock's word is in the lists' record (`mm.pcp_held`). Leaves out a queue: of several that wait, the order is that of their CPUs.
+record for each zone. The lock's word is in the lists' record (`mm.pcp_held`). Leaves out a queue: of several that
+wait, the order is that of their CPUs.
 """
 
 from kmsim.jit import core, only_with
