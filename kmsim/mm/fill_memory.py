@@ -31,19 +31,18 @@ ANON_FLAGS = FOLIO_SWAPBACKED | FOLIO_MAPPED | FOLIO_PTE_DIRTY
 
 @entry
 def fill(m: Machine, ac: int, nr_file: int, nr_anonymous: int) -> int:
-    """Fill memory with so many pages of each type; how many there was memory for. Counts no event."""
+    """Fill memory with so many pages of each type; how many there was memory for."""
     nr_pages = nr_file + nr_anonymous
-    nr_of_type = [0, 0]
-    for nth in range(nr_pages):
-        lru_type = FILE if (nth + 1) * nr_file // nr_pages > nth * nr_file // nr_pages else ANON
-        if not fill_page(m, ac, lru_type, nr_of_type[lru_type] % 2):
-            nr_pages = nth
+    nr_done = 0
+    while nr_done < nr_pages:
+        files_before = nr_done * nr_file // nr_pages
+        is_file = (nr_done + 1) * nr_file // nr_pages > files_before
+        nth_of_type = files_before if is_file else nr_done - files_before
+        if not fill_page(m, ac, FILE if is_file else ANON, nth_of_type % 2):
             break
-        nr_of_type[lru_type] += 1
+        nr_done += 1
     lru_add_drain(m, ac)
-    m.events[:] = 0
-    m.lru.vm_events[:] = 0
-    return nr_pages
+    return nr_done
 
 
 @core

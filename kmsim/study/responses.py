@@ -337,7 +337,23 @@ _OF_WINDOWS: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "lock_contended_share": _lock_contended_share,
     "simulated_time": lambda run, _: _simulated_ps(run) / PS_PER_MS,
 }
+
+
+def _reclaiming_share(run: Measured, config: ResponseConfig) -> float:
+    """Of all allocations, failed ones too, those that reclaimed."""
+    operations = _operations(run, config)
+    asked = operations["count"].sum() + operations["failed"].sum()
+    return _ratio(rows_about(run("reclaim"), config)["requests"].sum(), asked, 100)
+
+
+def _of_reclaim(column: str) -> Callable[[Measured, ResponseConfig], float]:
+    return lambda run, config: float(rows_about(run("reclaim"), config)[column].sum())
+
+
 _AT_END: dict[str, Callable[[Measured, ResponseConfig], float]] = {
+    "reclaiming_share": _reclaiming_share,
+    "pages_scanned": _of_reclaim("pages_scanned"),
+    "pages_reclaimed": _of_reclaim("pages_reclaimed"),
     "internal_waste": _internal_waste,
     "memory_held": _memory_held,
     "memory_free": _memory("free_pages"),

@@ -9,6 +9,7 @@
     memory      free memory, per-CPU lists and pageblocks per zone over time
     activity    allocations, frees and their mean latency over time, and the bytes in use
     memory_map  the state of every page at a few instants, where the config asks for it (`kmsim.metrics.page_map`)
+    reclaim     what requests went through when memory was short (see `kmsim.study.reclaim_table`)
     vmstat      event counters: the kernel's by its names, kmsim's own with `kmsim:` before theirs, and what the largest
                 kmalloc is that would succeed now
 
@@ -25,6 +26,7 @@ serves an interrupt, and that for vmap_purge_lock is slept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,6 +58,8 @@ from kmsim.sim.core.records import (
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
+from kmsim.study.reclaim_table import CLASS, RECLAIM_COLUMNS, RECLAIM_COUNTERS, reclaim_events, reclaim_table
+from kmsim.study.reclaim_table import KEYS as RECLAIM_KEYS
 from kmsim.study.slab_tables import SLABS_COLUMNS, VM_COUNTERS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
 from kmsim.workload.plan import API_NAMES
@@ -66,9 +70,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-CLASS = ("kind", "api", "gfp", "order", "cache")
 QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
-KEYS: Columns = {name: INT if name == "order" else TEXT for name in CLASS} | {"cpu": INT}
+KEYS: Columns = {**RECLAIM_KEYS, "cpu": INT}
 COUNTED = ("count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "sum_ps")
 LATENCIES = ("mean_ns", *QUANTILES, "max_ns")
 LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
@@ -83,6 +86,7 @@ COLUMNS: dict[str, Columns] = {
     "memory": samples.MEMORY_COLUMNS,
     "activity": ACTIVITY_COLUMNS,
     "memory_map": MEMORY_MAP_COLUMNS,
+    "reclaim": RECLAIM_COLUMNS,
     "vmstat": {"name": TEXT, "value": INT},
 }
 BATCH_TABLES = ("operations", "histograms", "locks", "cpus")  # those that a window of a run has, too
@@ -110,6 +114,7 @@ def tables_of(simulation: Simulation) -> Tables:
         "memory": simulation.recorders.samples.memory_table(m),
         "activity": simulation.recorders.activity.table(),
         "memory_map": page_maps.table(),
+        "reclaim": reclaim_table(core, _names_of_classes(core, caches), start),
         "vmstat": _vmstat(core, simulation.study.machine.arch, start),
     }
     return Tables({name: tables[name] for name in COLUMNS})
@@ -149,7 +154,7 @@ class _Cells(NamedTuple):
 def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
     """What was counted, sorted by class, CPU and latency."""
     nothing = np.zeros(0, np.int64)
-    of_class = [_names_of_class(core, caches, *kind_and_request(k)) for k in range(len(counted.totals))]
+    of_class = _names_of_classes(core, caches)[: len(counted.totals)]
     columns = {
         name: np.array([names[n] for names in of_class], np.int64 if name == "order" else np.str_)
         for n, name in enumerate(CLASS)
@@ -175,7 +180,12 @@ def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
     return _Cells(columns, operation_class, cpu, row, bucket, count)
 
 
-def _names_of_class(core: Core, caches: list[str], kind: int, number: int) -> tuple[str, str, str, int, str]:
+def _names_of_classes(core: Core, caches: Sequence[str]) -> list[tuple[str, str, str, int, str]]:
+    """What `CLASS` says of each class of operations, by number."""
+    return [_names_of_class(core, caches, *kind_and_request(k)) for k in range(len(core.totals))]
+
+
+def _names_of_class(core: Core, caches: Sequence[str], kind: int, number: int) -> tuple[str, str, str, int, str]:
     """What `CLASS` says of a kind of operation of a request."""
     request = core.requests[number]
     cache = caches[int(request["cache"])] if request["cache"] >= 0 else ""
@@ -264,10 +274,11 @@ def _cpus(counted: Counted) -> dict[str, Any]:
     return dict(zip(columns, (np.arange(len(unfinished)), *times), strict=True))
 
 
-def counter_names(arch: str, uses_vmalloc: bool) -> set[str]:
+def counter_names(arch: str, *, uses_vmalloc: bool, reclaims: bool) -> set[str]:
     """The names of `vmstat` on a machine of this architecture."""
     listed = {name for name in stat_items.names(arch=arch, thp_built_in=True) if name.startswith(_VMSTAT_PREFIXES)}
-    return listed | {*_OTHER_EVENTS, LARGEST_KMALLOC} | (VM_COUNTERS if uses_vmalloc else set())
+    listed |= {*_OTHER_EVENTS, LARGEST_KMALLOC} | (VM_COUNTERS if uses_vmalloc else set())
+    return listed | (RECLAIM_COUNTERS if reclaims else set())
 
 
 def _vmstat(core: Core, arch: str, start: Reading | None) -> Table:
@@ -279,6 +290,6 @@ def _vmstat(core: Core, arch: str, start: Reading | None) -> Table:
     counters = vmstat.rows(m, arch).counters
     listed = {name: value for name, value in counters.items() if name.startswith(_VMSTAT_PREFIXES)}
     listed |= {name: int(m.events[event]) for name, event in _OTHER_EVENTS.items()}
-    listed |= vm_events(vm)
+    listed |= vm_events(vm) | reclaim_events(core, start)
     listed[LARGEST_KMALLOC] = largest_kmalloc_bytes(m)
     return made_of(COLUMNS["vmstat"], (list(listed), list(listed.values())))

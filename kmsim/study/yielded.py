@@ -89,8 +89,8 @@ class _Yielded:
         self._operations = _asked(plan)
         nr_vmap_nodes = study.machine.cpus if plan.uses_vmalloc else 0
         lists = [name_of_several(name, n, nr_nodes) for name in _cache_names(plan) for n in range(nr_nodes)]
-        self._locks = _lock_names(list(self._zones), lists, nr_vmap_nodes)
-        self._counters = counter_names(study.machine.arch, plan.uses_vmalloc)
+        self._locks = _lock_names(list(self._zones), lists, nr_vmap_nodes, nr_nodes if study.reclaims else 0)
+        self._counters = counter_names(study.machine.arch, uses_vmalloc=plan.uses_vmalloc, reclaims=study.reclaims)
 
     def has(self, config: ResponseConfig) -> bool:
         """Can a response be about anything here?"""
@@ -108,9 +108,9 @@ class _Yielded:
         return next(of[word] for word in _NAMED if getattr(config, word) is not None)
 
 
-def _lock_names(zones: list[str], lists: list[str], nr_vmap_nodes: int) -> set[str]:
+def _lock_names(zones: list[str], lists: list[str], nr_vmap_nodes: int, nr_lruvecs: int) -> set[str]:
     """What the locks of such a machine are called."""
-    locks = all_locks(len(zones), len(lists), nr_vmap_nodes)
+    locks = all_locks(len(zones), len(lists), nr_vmap_nodes, nr_lruvecs)
     return set(names_of_locks(locks, zones=zones, lists=lists))
 
 

@@ -91,7 +91,8 @@ class Plan:
 
     `classes` says of each request of the config which of them it can be. `caches` is None where no
     request needs slabs; vmalloc does, for what it keeps about its areas. `constructor_ps` is the price
-    of constructing an object, by the number of its cache. `nr_file_pages` is of all files together, in whole pages.
+    of constructing an object, by the number of its cache. `nr_file_pages` is of all files together, in whole pages;
+    `files` has the name of each by the number of its first page there.
     """
 
     tasks: tuple[TaskPlan, ...]
@@ -102,6 +103,7 @@ class Plan:
     caches: Caches | None
     constructor_ps: tuple[int, ...]
     nr_file_pages: int
+    files: dict[int, str]
 
     @property
     def reads_files(self) -> bool:
@@ -158,7 +160,17 @@ def plan_of(workload: WorkloadConfig, machine: MachineConfig) -> Plan:
     if not any(request.api in (SLAB, VMALLOC, KVMALLOC) for request in requests):
         caches = None
     of_objects = () if caches is None else tuple(constructor_ps(caches, machine))
-    return Plan(tuple(tasks), requests, nr_slots, page_size, classes, caches, of_objects, nr_file_pages)
+    return Plan(
+        tuple(tasks),
+        requests,
+        nr_slots,
+        page_size,
+        classes,
+        caches,
+        of_objects,
+        nr_file_pages,
+        {first: name for name, first in first_pages.items()},
+    )
 
 
 def nr_operations(plan: Plan) -> int:

@@ -24,5 +24,6 @@ def machine_in_use(m: Machine, config: MachineConfig, nr_file_pages: int) -> Mac
         if filled < sum(wanted):
             found = f"{shares.page_cache + shares.anonymous:.0%} (memory for {filled / managed:.0%})"
             refuse("state_filled", HERE, "machine.state.filled", found)
-        m.work[0] = 0
+        for counts in (m.events, m.lru.vm_events, m.work, m.lru.work):
+            counts[:] = 0
     return m

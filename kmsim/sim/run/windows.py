@@ -32,6 +32,8 @@ class Reading(NamedTuple):
     counted: Counted
     events: Ints
     vm_events: Ints | None
+    lru_events: Ints | None
+    reclaimed: Ints | None
     slub: Slub | None  # with caches and CPUs' slabs as they were then
 
 
@@ -62,6 +64,8 @@ class Windows:
                 self._last,
                 core.m.events.copy(),
                 None if vm is None else vm.events.copy(),
+                None if core.m.lru is None else core.m.lru.vm_events.copy(),
+                None if core.reclaimed is None else core.reclaimed.copy(),
                 None if slub is None else slub._replace(caches=slub.caches.copy(), cpu_slabs=slub.cpu_slabs.copy()),
             )
         _forget_maxima(core)
