@@ -51,6 +51,19 @@ def test_every_page_comes_and_no_other(zipf: float, nr_pages: int) -> None:
     assert set(drawn(PagesOfFile(nr_pages, zipf), 50_000).tolist()) == set(range(1, nr_pages + 1))
 
 
+@pytest.mark.parametrize("zipf", [0.01, 0.5, 0.99, 2.0, 4.0])
+@pytest.mark.parametrize("nr_pages", [1, 2, 3, 64, 1000, 5000])
+def test_a_number_is_found_among_the_sums_wherever_it_lies(nr_pages: int, zipf: float) -> None:
+    of = PagesOfFile(nr_pages, zipf)
+    ends = of.upto / of.upto[-1]
+    borders = np.arange(len(of.guide)) / len(of.guide)
+    near = [ends, np.nextafter(ends, 0), np.nextafter(ends, 2), borders, np.nextafter(borders, 2)]
+    shares = np.concatenate([*near, np.random.default_rng(1).random(20_000)])
+    shares = shares[shares < 1]
+    wanted = np.minimum(np.searchsorted(of.upto, shares * of.upto[-1], side="right"), nr_pages - 1)
+    assert (of.found(shares) == wanted).all()
+
+
 class Ones:
     """Random numbers as large as there can be."""
 
@@ -58,7 +71,7 @@ class Ones:
         out[:] = np.nextafter(1, 0)
 
 
-@pytest.mark.parametrize(("nr_pages", "zipf"), [(1, 0.7), (3, 0.1), (1000, 0.99), ((1 << 31) - 1, 0.0)])
+@pytest.mark.parametrize(("nr_pages", "zipf"), [(1, 0.7), (3, 0.1), (1000, 0.99), (1000, 4.0), ((1 << 31) - 1, 0.0)])
 def test_the_largest_number_is_the_last_page(nr_pages: int, zipf: float) -> None:
     numbers = np.empty(1)
     PagesOfFile(nr_pages, zipf).draw(Ones(), numbers)  # type: ignore[arg-type]
