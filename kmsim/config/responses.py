@@ -98,9 +98,7 @@ DEFAULT_MEASURES = (
     "largest_kmalloc",
 )
 FILTERS = tuple(dict.fromkeys(word for measure in MEASURES.values() for word in measure.filters))
-Api = Literal[
-    "pages", "slab", "kmalloc_large", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"
-]  # as tables name them
+Api = Literal["pages", "slab", "kmalloc_large", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"]  # in tables
 
 
 def _measure(value: object) -> object:
