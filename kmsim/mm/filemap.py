@@ -6,7 +6,7 @@ the CPU's. A read that does not allocates a page, puts it into the cache and the
     ALLOCATE    the page allocator is asked; the slow path, too
     ADD         the new page joins the cache; if another read was first, it is freed again
     FREE_AGAIN  the page allocator takes it back
-    FLUSH       a batch is full: its folios go to their lists, with the lru_lock
+    FLUSH_BATCH a batch is full: its folios go to their lists, with the lru_lock
 
 Leaves out readahead, folios of order > 0, writes, what the device does with others' reads meanwhile (a read is a
 price). A folio waits in one batch to be activated, where the kernel would add it to a second one, with no effect.
@@ -33,7 +33,7 @@ from kmsim.mm.wants import DONE, want_lock, want_to_go_on
 from kmsim.mm.workingset import workingset_refault
 from kmsim.mm.zonelist import page_zone
 
-ALLOCATE, ADD, FREE_AGAIN, FLUSH = range(4)
+ALLOCATE, ADD, FREE_AGAIN, FLUSH_BATCH = range(4)
 
 
 @core
@@ -61,7 +61,7 @@ def read_resume(m: Machine, ac: ContextIdx) -> int:
     if stage == FREE_AGAIN:
         wanted = resume(m, ac)
         return wanted if wanted else found(m, ac)
-    assert stage == FLUSH, "a read that waits for nothing"
+    assert stage == FLUSH_BATCH, "a read that waits for nothing"
     lru_add_drain(m, ac)
     return DONE
 
@@ -111,7 +111,7 @@ def flush_if_full(m: Machine, ac: ContextIdx, pfn: Pfn, is_full: bool) -> int:
     """Want the lru_lock where a batch is full."""
     if not is_full:
         return DONE
-    m.lru.reclaims[ac].read_stage = FLUSH
+    m.lru.reclaims[ac].read_stage = FLUSH_BATCH
     return want_lock(m, ac, int(m.lru.lruvecs[m.zones[page_zone(m, pfn)].node].lru_lock))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from kmsim.metrics.columns import INT, TEXT, Columns, Table, made_of
 from kmsim.mm.lru_records import LRU_EVENT_NAMES
-from kmsim.sim.core.records import PAGES_RECLAIMED, PAGES_SCANNED, PASSES, RECLAIMING, RETRIES, Core
+from kmsim.sim.core.records import HAS_RECLAIMED, PAGES_RECLAIMED, PAGES_SCANNED, PASSES, RETRIES, Core
 
 if TYPE_CHECKING:
     from kmsim.sim.run.windows import Reading
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CLASS = ("kind", "api", "gfp", "order", "cache")
 KEYS: Columns = {name: INT if name == "order" else TEXT for name in CLASS}
 COUNTED = {
-    "requests": RECLAIMING,
+    "requests": HAS_RECLAIMED,
     "passes": PASSES,
     "retries": RETRIES,
     "pages_scanned": PAGES_SCANNED,
@@ -42,7 +42,7 @@ def reclaim_table(core: Core, names: Sequence[tuple[str, str, str, int, str]], s
     if start is not None and start.reclaimed is not None:
         counts = counts.copy()
         counts[: len(start.reclaimed)] -= start.reclaimed
-    of_class = sorted((names[k], k) for k in np.flatnonzero(counts[:, RECLAIMING]).tolist())
+    of_class = sorted((names[k], k) for k in np.flatnonzero(counts[:, HAS_RECLAIMED]).tolist())
     rows = [(*name, *(int(counts[k, column]) for column in COUNTED.values())) for name, k in of_class]
     return made_of(RECLAIM_COLUMNS, zip(*rows, strict=True) if rows else [()] * len(RECLAIM_COLUMNS))
 

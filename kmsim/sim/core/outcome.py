@@ -13,6 +13,7 @@ from kmsim.sim.core.records import (
     CHECK_DUE,
     COUNT,
     FAILED,
+    HAS_RECLAIMED,
     HORIZON,
     MAX_PS,
     NEEDED_SLOW_PATH,
@@ -20,7 +21,6 @@ from kmsim.sim.core.records import (
     PAGES_RECLAIMED,
     PAGES_SCANNED,
     PASSES,
-    RECLAIMING,
     RETRIES,
     SUM_PS,
     TO_VMALLOC,
@@ -111,7 +111,7 @@ def note_reclaim(m: Machine, s: Core, ac: ContextIdx) -> None:
     reclaim = m.lru.reclaims[ac]
     if reclaim.nr_passes or reclaim.nr_retries:
         totals = s.reclaimed[class_of(s.runs[ac].request, ALLOC)]
-        totals[RECLAIMING] += 1
+        totals[HAS_RECLAIMED] += 1
         totals[PASSES] += reclaim.nr_passes
         totals[RETRIES] += reclaim.nr_retries
         totals[PAGES_SCANNED] += reclaim.nr_scanned_in_all

@@ -28,9 +28,10 @@ from kmsim.metrics.histogram import NR_BUCKETS
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, ZoneIdx
 from kmsim.mm.locks import LOCK_CLASSES, LRU_LOCK, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub
-from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
+from kmsim.mm.slub_records import Slub
+from kmsim.mm.vm_records import Vm
 from kmsim.mm.wants import NR_WANTS
+from kmsim.sim.core.parked import Parked, new_parked
 from kmsim.sim.core.tree_shape import tree_shape
 from kmsim.workload.op_stream import op_t
 from kmsim.workload.plan import IRQ, Request
@@ -62,7 +63,7 @@ HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
 # The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
 COUNT, SUM_PS, MAX_PS, FAILED, NEEDED_SLOW_PATH, BYTES, TO_VMALLOC, NR_TOTALS = range(8)
 # The columns of `reclaimed`: requests that reclaimed themselves, and what they did.
-RECLAIMING, PASSES, RETRIES, PAGES_SCANNED, PAGES_RECLAIMED, NR_RECLAIM_TOTALS = range(6)
+HAS_RECLAIMED, PASSES, RETRIES, PAGES_SCANNED, PAGES_RECLAIMED, NR_RECLAIM_TOTALS = range(6)
 
 cpu_t = np.dtype(
     (
@@ -208,20 +209,6 @@ state_t = np.dtype(
 )
 
 
-class Parked(NamedTuple):
-    """Operations that sleep, by task: the records of their CPU, put away so that others can run there."""
-
-    runs: NDArray[np.void]
-    contexts: NDArray[np.void]
-    page_lists: NDArray[np.void]  # the heads of their contexts' lists
-    # As in `Core`, each of these is None where no request needs it.
-    slab_contexts: NDArray[np.void]
-    bulk: NDArray[np.int32]  # from the task's `bulk_row` on
-    vm_contexts: NDArray[np.void]
-    vm_frames: NDArray[np.void]  # FRAMES_PER_CONTEXT of each
-    reclaims: NDArray[np.void]
-
-
 class Core(NamedTuple):
     """Everything that the event core works on."""
 
@@ -327,7 +314,7 @@ def new_core(
         totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
         tree=np.full(nr_nodes, NEVER << CPU_BITS, np.int64),
         state=np.zeros(1, state_t),
-        parked=_parked(m, slub, vm, nr_tasks),
+        parked=new_parked(m, slub, vm, np.zeros(nr_tasks, run_t)),
         **_parts(slub, vm, constructors_ps, uses_lists=uses_lists),
         reclaimed=_reclaimed(m, len(requests)),
     )
@@ -390,22 +377,6 @@ def _reclaimed(m: Machine, nr_requests: int) -> NDArray[np.int64]:
     """What each class of operations has reclaimed; None where nothing can be."""
     counts = np.zeros((NR_KINDS * nr_requests, NR_RECLAIM_TOTALS), np.int64)
     return counts if m.lru is not None else cast(NDArray[np.int64], None)
-
-
-def _parked(m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int) -> Parked:
-    parts: dict[str, Any] = dict.fromkeys(Parked._fields)
-    if slub is not None:
-        parts["slab_contexts"] = np.zeros(nr_tasks, slub.contexts.dtype)
-        parts["bulk"] = np.zeros(nr_tasks * SLAB_BULK_MAX, slub.bulk.dtype)
-    if vm is not None:
-        parts["vm_contexts"] = np.zeros(nr_tasks, vm.contexts.dtype)
-        parts["vm_frames"] = np.zeros(nr_tasks * FRAMES_PER_CONTEXT, vm.frames.dtype)
-    if m.lru is not None:
-        parts["reclaims"] = np.zeros(nr_tasks, m.lru.reclaims.dtype)
-    parts["runs"] = np.zeros(nr_tasks, run_t)
-    parts["contexts"] = np.zeros(nr_tasks, m.contexts.dtype)
-    parts["page_lists"] = np.zeros(nr_tasks, m.pages.dtype)
-    return Parked(**parts)
 
 
 def grown(core: Core, **records: int) -> Core:
