@@ -52,7 +52,7 @@ def _what(api: str, order: int, cache: str) -> str:
         return f"order {order}"
     if api == "slab":
         return cache
-    if api == "bulk":
+    if api in ("bulk", "file_read"):
         return api
     name = "kmalloc" if api == "kmalloc_large" else api
     return f"{name}, {cache}" if cache else f"{name}, order {order}"

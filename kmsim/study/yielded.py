@@ -24,7 +24,7 @@ from kmsim.sim.run.boot_params import boot_of
 from kmsim.study.responses import rows_about
 from kmsim.study.summary import what_is_asked_for
 from kmsim.study.tables import KEYS, counter_names
-from kmsim.workload.plan import API_NAMES, Plan, plan_of
+from kmsim.workload.plan import API_NAMES, FILE_READ, Plan, plan_of
 
 _ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
 NAMES_MAX = 6  # that a message lists
@@ -119,11 +119,12 @@ def _cache_names(plan: Plan) -> list[str]:
 
 
 def _asked(plan: Plan) -> Table:
-    """What the operations of a point can be: the key columns of `operations`."""
+    """What the operations of a point can be: the key columns of `operations`. What was read, no operation frees."""
     names = _cache_names(plan)
     rows = [
         (kind, API_NAMES[of.api], gfp_names(of.gfp), of.order, names[of.cache] if of.cache >= 0 else "")
         for of in plan.requests
         for kind in ("alloc", "free")
+        if not (kind == "free" and of.api == FILE_READ)
     ]
     return made_of({name: KEYS[name] for name in OF_CLASS}, zip(*rows, strict=True))
