@@ -18,7 +18,7 @@ from kmsim.config.product import Axis
 from kmsim.config.requests import RequestConfig
 from kmsim.config.responses import ResponseConfig
 from kmsim.config.schema import json_schema
-from kmsim.config.state import Aged, BuddyInfo, FreeLists, Fresh, Recorded
+from kmsim.config.state import Aged, BuddyInfo, Filled, FreeLists, Fresh, Recorded
 from kmsim.config.study import RunConfig, Study
 from kmsim.config.sysctl import SysctlConfig
 from kmsim.config.workload import InterruptConfig, ThreadConfig, WorkloadConfig
@@ -36,6 +36,7 @@ __all__ = [
     "Dropped",
     "Exponential",
     "FigureConfig",
+    "Filled",
     "FreeLists",
     "Fresh",
     "Inquiry",

@@ -17,6 +17,7 @@ from kmsim.config.quantities import Finding, Model, finding
 from kmsim.config.requests import Bounds
 from kmsim.config.workload import DrainConfig, InterruptConfig, ThreadConfig, nr_requests_held
 from kmsim.mm.slab_geometry import SlabBuild
+from kmsim.units import format_size
 
 SLOTS_MAX = (1 << 31) - 1  # an operation keeps the number of its slot in 32 bits
 
@@ -117,12 +118,24 @@ def _workload_findings(workload: dict[str, Any], machine: Partly[MachineConfig] 
             yield finding((*loc, "freed_by"), "freed_by")
     if threads and all(thread.sound("operations") == 0 for thread in threads.values()):
         yield finding(("threads",), "some_work", found="0 operations in all")
+    yield from _file_findings(sources)
     if bounds.page_size is not None:
         page = bounds.page_size
         of_all = [source.noun for source in sources.values()]
         nr_slots = sum(nr_requests_held(noun) * noun.nr_tasks * noun.group_max(page) for noun in of_all)
         if nr_slots > SLOTS_MAX:
             yield finding((), "slots_most", found=str(nr_slots), limit=SLOTS_MAX)
+
+
+def _file_findings(sources: dict[Loc, AnySource]) -> Iterator[Finding]:
+    """Files of more than one size."""
+    sizes: dict[str, int] = {}
+    for loc, source in sources.items():
+        for where, request in source.noun.all_requests:
+            if request.file is not None and request.file_size is not None:
+                size = sizes.setdefault(request.file, request.file_size)
+                if request.file_size != size:
+                    yield finding((*loc, *where, "file_size"), "file_sizes", size=format_size(size))
 
 
 def _sources(kind: type[S], entries: Any, context: dict[str, int]) -> dict[int, Partly[S]]:

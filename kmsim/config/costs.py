@@ -102,6 +102,14 @@ class CostsConfig(Model):
     pte_set: Price = Field(description="one page mapped")
     pte_cleared: Price = Field(description="one page unmapped")
     tlb_flush: Price = Field(description="one CPU's TLB flushed, or a broadcast waited for")
+    folio_isolated: Price = Field(description="a folio taken off an LRU list, or put back, under its lock")
+    folio_scanned: Price = Field(description="a folio looked at: its references and flags")
+    folio_unmapped: Price = Field(
+        description="a folio taken out of its file, the swap cache or a page table, and freed"
+    )
+    swap_write: Price = Field(description="one page written to swap")
+    page_read: Price = Field(description="one page of a file read from its device")
+    page_cache_hit: Price = Field(description="a read that finds its page in the page cache")
     context_switch: Price = Field(description="from one thread to another on the same CPU")
     interrupt: Price = Field(description="entry and exit of an irq")
     softirq: Price = Field(description="running a softirq")

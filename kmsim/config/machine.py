@@ -74,6 +74,7 @@ PAGE_ALLOC_COSTLY_ORDER = 3
 ZONES_KIB_MIN = 4 * KIB  # assumed: with less, no kernel starts its first process
 RANGES_MAX = 256
 CACHES_MAX = 256
+SWAP_MAX = 16 * 1024 * GIB
 BATCH_MAX = 1 << 16  # assumed: 256 MiB at once, in 4 KiB pages
 HIGH_MAX = (1 << 31) - 1  # the kernel keeps it as int
 _ORDER_NEEDS = ("arch", "page_size", "thp")
@@ -201,6 +202,7 @@ class MachineConfig(Model):
     zone_ends: ZoneEnds = Field(default_factory=lambda got: default_zone_ends(got["arch"]))
     reserved: Reserved = Field(default_factory=lambda got: default_reserved(_shape(got)))
     released: Reserved = Field(default_factory=lambda got: default_released(_shape(got), got["reserved"]))
+    swap: Annotated[int, size(0, SWAP_MAX)] = 0
     cache_slice: Annotated[int, size(0, GIB)] = 2 * MIB
     pcp: PcpConfig = PcpConfig()
     slab: SlabConfig = SlabConfig()

@@ -1,10 +1,11 @@
-"""The kinds of value a config holds: sizes, times, counts, names, GFP flags; and the frozen model.
+"""The kinds of value a config holds: sizes, times, counts, shares, names, GFP flags; and the frozen model.
 
 Each kind is a pydantic type that refuses with one of our rules, serialises to what a user would
 write (``4KiB``, ``2us``), and tells JSON Schema how it is spelt. A bare number is neither a size nor a
 time: the unit is not guessed. Leaves out: limits that depend on another key (each noun's ``findings``).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from string import ascii_letters
@@ -20,6 +21,7 @@ from kmsim.units import SIZE_UNITS, TIME_UNITS, format_size, format_time, parse_
 INT_MAX = (1 << 63) - 1
 TIME_MAX = 86_400 * TIME_UNITS["s"]
 DIGITS_MAX = 40
+_PERCENT = re.compile(r"^\s*[0-9]{1,3}(\.[0-9]{1,30})?\s*%\s*$")
 TITLE_MAX = 200
 
 
@@ -158,6 +160,15 @@ def number(*, above: float | None = None, low: float | None = None, high: float 
     return Field(strict=True, allow_inf_nan=False, gt=above, ge=low, le=high)
 
 
+def _share(value: object) -> float:
+    """A number, or percent: 0.6 and 60% are the same."""
+    if isinstance(value, str) and _PERCENT.fullmatch(value):
+        value = float(value.strip().removesuffix("%")) / 100
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise refused("share")
+    return float(value)
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str):
         raise refused("type_text")
@@ -228,6 +239,13 @@ SomeText = Annotated[str, BeforeValidator(_some_text), WithJsonSchema({"type": "
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 Gfp = Annotated[str, BeforeValidator(_gfp), WithJsonSchema({"type": "string", "examples": ["GFP_KERNEL"]})]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": _PERCENT.pattern}]}
+    ),
+]
 Time = Annotated[int, time(0)]
 
 

@@ -1,4 +1,4 @@
-"""One request, and the allocator that serves it: pages by order or size, kmalloc, an object of a cache, vmalloc.
+"""One request, and what serves it: pages by order or size, kmalloc, an object of a cache, vmalloc, the page cache.
 
 Sizes become orders, caches or single pages, which all depend on the machine; what it cannot give, or
 what its kernel would warn of, is refused here. Leaves out: how the caches are laid out (``caches``).
@@ -10,16 +10,24 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from kmsim.config.errors import nearest
-from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number
+from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number, size
 from kmsim.config.sizes import WEIGHT_MAX, ConstantSize, DistributionOfSizes, Sizes, written_sizes
 from kmsim.mm.getorder import get_order, ilog2
 from kmsim.units import format_size
 
 BULK_MAX = 512
+FILE_MAX = 16 << 40
+FILE_PAGES_MAX = (1 << 31) - 1  # an operation keeps the number of its page in 32 bits
+ZIPF_PAGES_MAX = 1 << 26  # each takes up to 16 bytes while pages are drawn
+ZIPF_MAX = 4.0  # assumed: 92 % of all reads are then of the first page
+FILE_GFP = "GFP_HIGHUSER_MOVABLE"  # kernel: inode_init_always_gfp; mapping_gfp_mask
 
 # What comes with each allocator, and what does not.
-_NEEDS: dict[str, str] = dict.fromkeys(("kmalloc", "exact", "vmalloc", "kvmalloc"), "bytes") | {"bulk": "pages"}
-_MAY_HAVE = {"pages": ("order", "bytes"), "vmalloc": ("bytes", "huge")}
+_NEEDS: dict[str, str] = dict.fromkeys(("kmalloc", "exact", "vmalloc", "kvmalloc"), "bytes") | {
+    "bulk": "pages",
+    "file_read": "file_size",
+}
+_MAY_HAVE = {"pages": ("order", "bytes"), "vmalloc": ("bytes", "huge"), "file_read": ("file", "file_size", "zipf")}
 
 
 class Bounds(NamedTuple):
@@ -42,10 +50,10 @@ class RequestConfig(WithOptions):
     """One kind of request, chosen with a probability proportional to its weight."""
 
     cache: Name | None = None
-    api: Literal["pages", "kmalloc", "exact", "vmalloc", "kvmalloc", "bulk"] | None = Field(
+    api: Literal["pages", "kmalloc", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"] | None = Field(
         default_factory=lambda got: "pages" if got["cache"] is None else None
     )
-    gfp: Gfp = "GFP_KERNEL"
+    gfp: Gfp = Field(default_factory=lambda got: FILE_GFP if got["api"] == "file_read" else "GFP_KERNEL")
     zero: Bool = False
     bytes: Sizes | None = None
     pages: Annotated[int, count(1, BULK_MAX)] | None = None
@@ -54,6 +62,11 @@ class RequestConfig(WithOptions):
     )
     contiguous: Bool = True
     huge: Bool = False
+    file: Name | None = Field(default_factory=lambda got: "file" if got["api"] == "file_read" else None)
+    file_size: Annotated[int, size(1, FILE_MAX)] | None = None
+    zipf: Annotated[float, number(low=0, high=ZIPF_MAX)] | None = Field(
+        default_factory=lambda got: 0.0 if got["api"] == "file_read" else None
+    )
     weight: Annotated[float, number(above=0, high=WEIGHT_MAX)] = 1.0
 
     @property
@@ -69,6 +82,16 @@ class RequestConfig(WithOptions):
         assert self.bytes is not None, "a request for bytes"
         assert not isinstance(self.bytes, ConstantSize), "resolved to its size"
         return self.bytes
+
+    @property
+    def reads_file(self) -> bool:
+        """Does it read a page of a file through the page cache?"""
+        return self.api == "file_read"
+
+    def nr_file_pages(self, page_size: int) -> int:
+        """The pages of the file that it reads; the last may be one in part."""
+        assert self.file_size is not None, "a read of a file"
+        return -(-self.file_size // page_size)
 
     @property
     def needs_caches(self) -> bool:
@@ -102,6 +125,8 @@ class RequestConfig(WithOptions):
         elif self.order is not None:
             if bounds.max_page_order is not None and self.order > bounds.max_page_order:
                 yield finding(("order",), "order_machine", limit=bounds.max_page_order)
+        elif self.file_size is not None and bounds.page_size is not None:
+            yield from self._file_findings(bounds.page_size)
         elif self.bytes is not None and bounds.page_size is not None:
             large = list(self._size_findings(bounds))
             yield from large
@@ -110,8 +135,10 @@ class RequestConfig(WithOptions):
 
     def _key_findings(self) -> Iterator[Finding]:
         """Keys that go with another allocator, or that are missing."""
-        given = [key for key in ("bytes", "order", "pages") if getattr(self, key) is not None]
+        keys = ("bytes", "order", "pages", "file", "file_size", "zipf")
+        given = [key for key in keys if getattr(self, key) is not None]
         given += ["huge"] if self.huge else []
+        given += ["zero"] if self.zero and self.reads_file else []
         if self.cache is not None:
             for key in (*(["api"] if self.api is not None else []), *given):
                 yield finding((key,), "left_out", key="cache")
@@ -142,14 +169,22 @@ class RequestConfig(WithOptions):
         elif bounds.caches[name] and self.gfp_flags & GFP_ZERO:
             yield finding(("zero",) if self.zero else ("gfp",), "cache_zeroed")
 
+    def _file_findings(self, page_size: int) -> Iterator[Finding]:
+        """Files of less than a page, or of more pages than can be told apart."""
+        nr_pages, most = self.nr_file_pages(page_size), ZIPF_PAGES_MAX if self.zipf else FILE_PAGES_MAX
+        if self.file_size is not None and self.file_size < page_size:
+            yield finding(("file_size",), "at_least", limit=format_size(page_size))
+        elif nr_pages > most:
+            yield finding(("file_size",), "file_pages_zipf" if self.zipf else "file_pages", limit=most)
+
     def _size_findings(self, bounds: Bounds) -> Iterator[Finding]:
         """Sizes beyond what the allocator can give."""
         if self.api == "kvmalloc" or not self.contiguous:
             return
         rule = {"vmalloc": "bytes_vmalloc", "kmalloc": "bytes_kmalloc"}.get(self.api or "", "bytes_machine")
         limit = bounds.memory if self.api == "vmalloc" else bounds.largest_block
-        for where, size in written_sizes(self.sizes):
-            if limit is not None and size > limit:
+        for where, nr_bytes in written_sizes(self.sizes):
+            if limit is not None and nr_bytes > limit:
                 yield finding(("bytes", *where), rule, limit=format_size(limit))
 
     def _largest_order(self, page_size: int) -> int:
@@ -158,10 +193,10 @@ class RequestConfig(WithOptions):
             return self.order_on(page_size)
         if self.api not in ("kmalloc", "exact"):
             return 0
-        return max(get_order(size, ilog2(page_size)) for _, size in written_sizes(self.sizes))
+        return max(get_order(nr_bytes, ilog2(page_size)) for _, nr_bytes in written_sizes(self.sizes))
 
     def _gfp_findings(self, order: int) -> Iterator[Finding]:
-        from kmsim.mm.gfp import GFP_COMP, GFP_DMA32, GFP_HIGHMEM, gfp_problem
+        from kmsim.mm.gfp import GFP_COMP, GFP_DIRECT_RECLAIM, GFP_DMA32, GFP_HIGHMEM, gfp_problem
 
         gfp = self.gfp_flags
         why = gfp_problem(gfp, order)
@@ -172,3 +207,5 @@ class RequestConfig(WithOptions):
             yield finding(("gfp",), "gfp_slab")
         elif self.api == "exact" and gfp & (GFP_COMP | GFP_HIGHMEM):
             yield finding(("gfp",), "gfp_exact")
+        elif self.reads_file and not gfp & GFP_DIRECT_RECLAIM:
+            yield finding(("gfp",), "gfp_file_read")

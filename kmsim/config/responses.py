@@ -65,6 +65,9 @@ MEASURES: dict[str, Measure] = {
     "failed": _of_allocs("count", "failed allocations", "higher"),
     "failed_share": _of_allocs("%", "failed allocations", "higher"),
     "slow_path_share": _of_allocs("%", "allocations that failed where a kernel would reclaim or compact", "higher"),
+    "reclaiming_share": _of_allocs("%", "allocations that had to reclaim memory", "higher"),
+    "pages_scanned": _of_allocs("pages", "pages that allocations scanned to reclaim some", "higher"),
+    "pages_reclaimed": _of_allocs("pages", "pages that allocations reclaimed"),
     "vmalloc_share": _of_allocs("%", "allocations that kvmalloc left to vmalloc", api="kvmalloc"),
     "asked": _of_allocs("MiB", "memory that allocations asked for and got"),
     "lock_wait_share": Measure("%", "CPU time spent waiting for locks", "higher", of_time="other"),
@@ -95,7 +98,7 @@ DEFAULT_MEASURES = (
     "largest_kmalloc",
 )
 FILTERS = tuple(dict.fromkeys(word for measure in MEASURES.values() for word in measure.filters))
-Api = Literal["pages", "slab", "kmalloc_large", "exact", "vmalloc", "kvmalloc", "bulk"]  # as tables name them
+Api = Literal["pages", "slab", "kmalloc_large", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"]  # in tables
 
 
 def _measure(value: object) -> object:

@@ -1,8 +1,8 @@
-"""The state in which a run starts: fresh boot, recorded, the user's own machine, typed free lists, or aged.
+"""The state in which a run starts: fresh boot, recorded, the user's own machine, typed free lists, aged, or filled.
 
-Exactly one of ``fresh``, ``recorded``, ``buddyinfo`` (or ``pagetypeinfo`` alone), ``free_lists`` and ``aged``. Paths
-are relative to the file that names them and are checked to be readable files; their content is read when a run starts
-(``sim.run.boot``).
+Exactly one of ``fresh``, ``recorded``, ``buddyinfo`` (or ``pagetypeinfo`` alone), ``free_lists``, ``aged`` and
+``filled``. Paths are relative to the file that names them and are checked to be readable files; their content is read
+when a run starts (``sim.run.boot``).
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from kmsim.config.node import Node, Problems, described, scalar
 from kmsim.config.quantities import (
     Finding,
     Model,
+    Share,
     SomeText,
     WithOptions,
     count,
@@ -32,7 +33,8 @@ from kmsim.input_file import InputFileError, check_input
 from kmsim.mm.getorder import get_order, ilog2
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
-VARIANTS = ("recorded", "buddyinfo", "pagetypeinfo", "free_lists", "aged")
+VARIANTS = ("recorded", "buddyinfo", "pagetypeinfo", "free_lists", "aged", "filled")
+FILLED_MAX = 0.95  # assumed: the rest is for the kernel, and for what a zone keeps below its watermarks
 ZONES_MAX = 4  # a node has one of each type
 
 
@@ -119,6 +121,30 @@ class Aged(Model):
     aged: AgedTarget
 
 
+class FilledShares(Model):
+    """Shares of the memory that the allocator manages."""
+
+    page_cache: Share = 0.0
+    anonymous: Share = 0.0
+
+    @model_validator(mode="after")
+    def _sum(self) -> "FilledShares":
+        if not 0 < self.page_cache + self.anonymous <= FILLED_MAX + 1e-9:  # 0.65 + 0.3 is above 0.95, in floating point
+            raise refused("shares", limit=f"{100 * FILLED_MAX:g}%")
+        return self
+
+    def nr_pages(self, managed_pages: int) -> tuple[int, int]:
+        """Pages of files and anonymous pages, of so many that the allocator manages."""
+        return int(self.page_cache * managed_pages), int(self.anonymous * managed_pages)
+
+
+class Filled(Model):
+    """Memory in use by the page cache and by processes, all of it on LRU lists."""
+
+    kind: ClassVar[str] = "filled"
+    filled: FilledShares
+
+
 def _opened(value: Any) -> Any:
     if value == "fresh":
         return {"fresh": True}
@@ -140,7 +166,7 @@ def _tag(value: Any) -> str:
     return "~buddyinfo" if found == "pagetypeinfo" else f"~{found}"
 
 
-def _written(value: Fresh | Recorded | BuddyInfo | FreeLists | Aged) -> Any:
+def _written(value: Fresh | Recorded | BuddyInfo | FreeLists | Aged | Filled) -> Any:
     return "fresh" if isinstance(value, Fresh) else value.model_dump(mode="json", exclude_none=True)
 
 
@@ -149,7 +175,8 @@ State = Annotated[
     | Annotated[Recorded, Tag("~recorded")]
     | Annotated[BuddyInfo, Tag("~buddyinfo")]
     | Annotated[FreeLists, Tag("~free_lists")]
-    | Annotated[Aged, Tag("~aged")],
+    | Annotated[Aged, Tag("~aged")]
+    | Annotated[Filled, Tag("~filled")],
     Discriminator(_tag),
     BeforeValidator(_opened),
     PlainSerializer(_written, when_used="json"),

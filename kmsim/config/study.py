@@ -11,6 +11,7 @@ from kmsim.config.costs import CostsConfig
 from kmsim.config.machine import MachineConfig
 from kmsim.config.parts import pack, unpack
 from kmsim.config.quantities import Bool, Model, Name, WithOptions, count, refused, time
+from kmsim.config.state import Filled
 from kmsim.config.workload import WorkloadConfig
 from kmsim.units import TIME_UNITS, format_time
 
@@ -67,6 +68,13 @@ class Study(Model):
     costs: CostsConfig
     workload: WorkloadConfig
     run: RunConfig = RunConfig()
+
+    @property
+    def reclaims(self) -> bool:
+        """Can memory be reclaimed in it: are there pages of files or of processes, or is there swap space?"""
+        sources = (*self.workload.threads, *self.workload.interrupts)
+        reads = any(request.reads_file for source in sources for _, request in source.all_requests)
+        return reads or isinstance(self.machine.state, Filled) or self.machine.swap > 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How a study is pickled: part by part, so that studies that are sent one after another share what they have in

@@ -1,6 +1,6 @@
 """The kernel's memory settings under /proc/sys/vm, by their names and within the kernel's bounds.
 
-Leaves out: everything the simulated parts do not read (swappiness, overcommit, dirty limits, ...).
+Leaves out: everything the simulated parts do not read (overcommit, dirty limits, ...).
 """
 
 from typing import Annotated, Any, Literal
@@ -11,6 +11,7 @@ from kmsim.config.quantities import Model, auto_or, count, count_or_auto, refuse
 
 KIB_MIN = 128  # calculate_min_free_kbytes never goes lower
 HIGH_FRACTION_MIN = 8  # kernel: MIN_PERCPU_PAGELIST_HIGH_FRACTION
+SWAPPINESS_MAX = 200  # kernel: MAX_SWAPPINESS
 RATIO_MAX = (1 << 31) - 1  # the kernel keeps these as int
 
 
@@ -64,3 +65,4 @@ class SysctlConfig(Model):
     lowmem_reserve_ratio: Annotated[tuple[Ratio, ...], BeforeValidator(four)] = (256, 256, 32, 0)
     percpu_pagelist_high_fraction: HighFraction = 0
     zone_reclaim_mode: ZoneReclaim = 0
+    swappiness: Annotated[int, count(0, SWAPPINESS_MAX)] = 60

@@ -1,7 +1,8 @@
 """The sources of requests: threads on CPUs, and interrupts that interrupt them.
 
 Each kind says what it asks for (``requests``), how fast (``think`` or ``arrivals``), how long it keeps
-the memory (``live`` and ``free``, or ``lifetime``), and who frees it (``freed_by``). Leaves out:
+the memory (``live`` and ``free``, or ``lifetime``), and who frees it (``freed_by``). What a thread reads from
+files, reclaim frees alone: such a thread asks for nothing else, and holds nothing. Leaves out:
 traces, and threads that are started or end while others run.
 """
 
@@ -58,7 +59,7 @@ class SourceConfig(WithOptions):
     name: Name
     cpus: Cpus = Field(default=cast(Any, "all"), validate_default=True)
     requests: Requests = (RequestConfig(),)
-    lifetime: Lifetime | None = None
+    lifetime: Lifetime | None = Field(default_factory=lambda got: Immortal() if got["requests"][0].reads_file else None)
     live: Annotated[int, count(0, LIVE_MAX)] | None = Field(
         default_factory=lambda got: 64 if got["lifetime"] is None else None
     )
@@ -70,6 +71,16 @@ class SourceConfig(WithOptions):
         """Every request, and where it stands."""
         for n, request in enumerate(self.requests):
             yield ("requests", n), request
+
+    @property
+    def reads_files(self) -> bool:
+        """Does it read files? Then all of its requests do, and reclaim alone frees what it gets."""
+        return self.requests[0].reads_file
+
+    @property
+    def decides_frees(self) -> str:
+        """The key that says in place of `live` when blocks are freed."""
+        return "api: file_read" if self.reads_files else "lifetime"
 
     @property
     def lifetimes(self) -> list[Lifetime]:
@@ -97,10 +108,19 @@ class SourceConfig(WithOptions):
                 yield found._replace(loc=("requests", n, *found.loc))
         for key in ("live", "free"):
             if self.lifetime is not None and getattr(self, key) is not None:
-                yield finding((key,), "left_out", key="lifetime")
-        if self.freed_by is not None and all(isinstance(lifetime, Immortal) for lifetime in self.lifetimes):
+                yield finding((key,), "left_out", needs=("requests",), key=self.decides_frees)
+        if self.reads_files:
+            yield from self._reader_findings()
+        elif self.freed_by is not None and all(isinstance(lifetime, Immortal) for lifetime in self.lifetimes):
             what = "a lifetime other than immortal"
             yield finding(("freed_by",), "comes_with", needs=("lifetime", "phases"), what=what)
+
+    def _reader_findings(self) -> Iterator[Finding]:
+        """Who frees what was read from files: nobody but reclaim."""
+        if self.freed_by is not None:
+            yield finding(("freed_by",), "left_out", needs=("requests",), key=self.decides_frees)
+        if self.lifetime is not None and not isinstance(self.lifetime, Immortal):
+            yield finding(("lifetime",), "lifetime_of_read", needs=("requests",))
 
     def machine_findings(self, bounds: Bounds) -> Iterator[Finding]:
         """What the machine cannot give to this source."""
@@ -155,7 +175,7 @@ class ThreadConfig(SourceConfig):
         if self.phases and self.operations is not None:
             yield finding(("operations",), "left_out", key="phases")
         if self.remote_frees and self.live is None:
-            yield finding(("remote_frees",), "left_out", key="lifetime")
+            yield finding(("remote_frees",), "left_out", needs=("requests",), key=self.decides_frees)
         elif self.remote_frees and len(set(self.cpus)) < 2:
             yield finding(("remote_frees",), "remote_frees", needs=("cpus",))
         if self.memory_policy is not None:
@@ -164,6 +184,9 @@ class ThreadConfig(SourceConfig):
             for where, request in self.all_requests:
                 if request.api in ("vmalloc", "kvmalloc"):
                     yield finding((*where, "api"), "policy_api", needs=("memory_policy",))
+        for where, request in self.all_requests:
+            if request.reads_file != self.reads_files:
+                yield finding((*where, "api"), "read_alone", needs=("requests",))
         for n, phase in enumerate(self.phases):
             for found in (*phase.findings(), *self._phase_findings(n, phase)):
                 yield found._replace(loc=("phases", n, *found.loc))
@@ -182,10 +205,13 @@ class ThreadConfig(SourceConfig):
         if phase.arrivals is not None and self.arrivals is None:
             yield finding(("arrivals",), "comes_with", needs=("arrivals",), what="arrivals of the thread")
         if self.lifetime is not None:
+            key = self.decides_frees if self.reads_files else "the thread's lifetime"
             if phase.do != "churn":
-                yield finding(("do",), "phase_slots")
+                yield finding(("do",), "phase_slots", needs=("requests",), key=key)
             elif phase.free is not None and phase.lifetime is None:
-                yield finding(("free",), "left_out", key="the thread's lifetime")
+                yield finding(("free",), "left_out", needs=("requests",), key=key)
+        if self.reads_files and phase.lifetime is not None and not isinstance(phase.lifetime, Immortal):
+            yield finding(("lifetime",), "lifetime_of_read", needs=("requests",))
         shared = phase.whose == "all" or (n > 0 and self.phases[n - 1].whose == "all")
         if shared and not phase.barrier:
             yield finding(("barrier",), "barrier_all", found="false")
@@ -206,10 +232,12 @@ class InterruptConfig(SourceConfig):
 
         yield from super().findings()
         for n, request in enumerate(self.requests):
-            if request.gfp_flags & GFP_DIRECT_RECLAIM:
+            if request.reads_file:
+                yield finding(("requests", n, "api"), "api_sleeps", api="file_read")
+            elif request.gfp_flags & GFP_DIRECT_RECLAIM:
                 yield finding(("requests", n, "gfp"), "gfp_sleeps", found=repr(request.gfp))
             elif request.api == "vmalloc":
-                yield finding(("requests", n, "api"), "api_sleeps")
+                yield finding(("requests", n, "api"), "api_sleeps", api="vmalloc")
 
 
 class DrainConfig(Model):

@@ -1,26 +1,25 @@
-"""The bulk interfaces: many order-0 pages, or a batch of folios, at once (kernel: mm/page_alloc.c).
+"""Many order-0 pages at once (kernel: alloc_pages_bulk of mm/page_alloc.c).
 
-Pages travel on the context's own list. `alloc_bulk_begin` leaves them there in the order in which
-the array API hands them out; `free_folios_begin` frees what the caller put there with `put_folio`
-(the kernel's batches hold at most 31). Each verb has a `..._resume` beside it, as those of
-`mm.page_alloc` have `resume`; lock order as there. What is left to do with the pages when it is done is there, too, in
-`after_lock`. Where the per-CPU lists are locked, a bulk request falls back to one page, and each
-block of a batch goes to the zone. Leaves out memory cgroups and page_owner.
+Pages travel on the context's own list: `alloc_bulk_begin` leaves them there in the order in which the array API hands
+them out. `alloc_bulk_resume` goes on, as `resume` of `mm.page_alloc` does; lock order as there. What is left to do with
+the pages when it is done is there, too, in `after_lock`. Where the per-CPU lists are locked, a bulk request falls back
+to one page. Leaves out memory cgroups and page_owner.
 """
 
 from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
-from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
+from kmsim.mm.indices import ContextIdx, Gfp, Pfn, ZoneIdx
 from kmsim.mm.ladder import PAGES_DONE, REFILL, RUNG_BULK
-from kmsim.mm.list import list_add_tail, list_del, list_empty, list_first
+from kmsim.mm.list import list_add_tail, list_empty
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mempolicy import MPOL_DEFAULT
 from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_index
 from kmsim.mm.numastat import zone_statistics
-from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
+from kmsim.mm.page_alloc import alloc_node_begin
 from kmsim.mm.pageblock import gfp_migratetype
-from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_allowed_order, pcp_take, pcp_trylock, rmqueue_bulk
+from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_take, pcp_trylock, rmqueue_bulk
 from kmsim.mm.prep_new_page import is_to_be_zeroed
+from kmsim.mm.slow_path import alloc_resume
 from kmsim.mm.wants import DONE, want_lock
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zone_lines import read_count
@@ -127,7 +126,7 @@ def alloc_bulk_resume(m: Machine, ac: ContextIdx) -> int:
     """What a bulk request wanted is granted: go on; what does it want now?"""
     context = m.contexts[ac]
     if context.attempt != RUNG_BULK:
-        wanted = resume(m, ac)
+        wanted = alloc_resume(m, ac)
         return wanted if wanted else bulk_collect_single(m, ac)
     rmqueue_bulk(m, ac)
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
@@ -135,47 +134,3 @@ def alloc_bulk_resume(m: Machine, ac: ContextIdx) -> int:
         populate(m, ac, pfn)
         return bulk_take(m, ac)
     return bulk_single(m, ac, context.gfp) if context.nr_populated == 0 else bulk_done(m, ac)
-
-
-@core
-def put_folio(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
-    """Add a block to the batch that `free_folios_begin` will free."""
-    m.pages[pfn].order = order
-    list_add_tail(m, ac, pfn, m.contexts[ac].page_list)
-
-
-@core
-def free_folios_begin(m: Machine, ac: ContextIdx) -> int:
-    """Start to free the batch; what does that want? (kernel: free_unref_folios)
-
-    Blocks that per-CPU lists do not hold go to the zone first, then the others in order.
-    """
-    m.contexts[ac].next_pfn = list_first(m, m.contexts[ac].page_list)
-    return free_folios_next(m, ac)
-
-
-@core
-def free_folios_next(m: Machine, ac: ContextIdx) -> int:
-    """Free blocks up to the next one that wants a lock."""
-    context = m.contexts[ac]
-    head = int(context.page_list)
-    while context.next_pfn != head:
-        pfn = int(context.next_pfn)
-        context.next_pfn = int(m.pages[pfn].next)
-        if not pcp_allowed_order(m, int(m.pages[pfn].order)):
-            list_del(m, ac, pfn)
-            return free_begin(m, ac, pfn, int(m.pages[pfn].order))
-    while not list_empty(m, head):
-        pfn = list_first(m, head)
-        list_del(m, ac, pfn)
-        wanted = free_begin(m, ac, pfn, int(m.pages[pfn].order))
-        if wanted:
-            return wanted
-    return DONE
-
-
-@core
-def free_folios_resume(m: Machine, ac: ContextIdx) -> int:
-    """What a batch wanted is granted: go on; what does it want now?"""
-    wanted = resume(m, ac)
-    return wanted if wanted else free_folios_next(m, ac)

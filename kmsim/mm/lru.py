@@ -1,9 +1,10 @@
 """LRU lists: where folios stand, how many there are, what reclaiming them has cost (kernel: mm/swap.c, mm_inline.h).
 
-A new folio waits in its CPU's batch, and comes to the head of its list when the batch is full. Reclaim takes from the
+A new folio waits in its CPU's batch, and comes to the head of its list when the batch is full; one that is activated
+waits in another batch. Reclaim takes from the
 tails. What a list's pages have cost lately (rotations, writes to swap) decides how the two types share the scan.
 
-Leaves out batches that move folios between lists (nothing here activates a folio outside of reclaim), memory cgroups.
+Leaves out the batches of folios that are deactivated or freed lazily, memory cgroups.
 Invariant: nr pages of a list == its node's counter and its zones', each with the CPUs' pending deltas. The caller holds
 the node's lru_lock, but where a docstring says otherwise.
 """
@@ -12,12 +13,13 @@ import numpy as np
 
 from kmsim.jit import core, shared, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, NodeIdx, Pfn, ZoneIdx
-from kmsim.mm.list import list_add
+from kmsim.mm.list import list_add, list_del
 from kmsim.mm.lru_records import (
     ANON,
     FILE,
     FOLIO_ACTIVE,
     FOLIO_ALL,
+    FOLIO_IN_BATCH,
     FOLIO_MLOCKED,
     FOLIO_SWAPBACKED,
     LRU_ACTIVE,
@@ -29,6 +31,7 @@ from kmsim.mm.lru_records import (
     LRU_UNEVICTABLE,
     NR_EVICTABLE_LISTS,
     PAGEVEC_SIZE,
+    PGACTIVATE,
     SWAP_CLUSTER_MAX,
     UNEVICTABLE_PGCULLED,
 )
@@ -157,6 +160,7 @@ def lruvec_add_folio(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     """Put a folio at the head of its list; unevictable ones are counted only (kernel: lruvec_add_folio)."""
     z = page_zone(m, pfn)
     lru = folio_lru_list(folio_flags(m, pfn))
+    m.lru.work[0].folios_moved += 1
     m.pages[pfn].page_flags = PG_LRU
     update_lru_size(m, z, int(m.contexts[ac].cpu), lru, folio_nr_pages(m, pfn))
     if lru != LRU_UNEVICTABLE:
@@ -177,7 +181,7 @@ def folio_add_lru(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
 
 @core
 def lru_add_drain(m: Machine, ac: ContextIdx) -> None:
-    """Put the folios of the CPU's batch on their lists, in the order in which they came (kernel: lru_add_drain)."""
+    """Put the folios of the CPU's batches on their lists, in the order in which they came (kernel: lru_add_drain)."""
     batch = m.lru.cpus[m.contexts[ac].cpu]
     for index in range(batch.nr_to_add):
         pfn = int(batch.to_add[index])
@@ -186,6 +190,23 @@ def lru_add_drain(m: Machine, ac: ContextIdx) -> None:
             m.lru.vm_events[UNEVICTABLE_PGCULLED] += folio_nr_pages(m, pfn)
         lruvec_add_folio(m, ac, pfn)
     batch.nr_to_add = 0
+    for index in range(batch.nr_to_activate):
+        lru_activate(m, ac, int(batch.to_activate[index]))
+    batch.nr_to_activate = 0
+
+
+@core
+def lru_activate(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
+    """Move a folio of a batch to its active list, unless it is isolated or active by now (kernel: lru_activate)."""
+    folio_clear(m, pfn, FOLIO_IN_BATCH)
+    flags = folio_flags(m, pfn)
+    if int(m.pages[pfn].page_flags) != PG_LRU or flags & FOLIO_ACTIVE or not folio_evictable(flags):
+        return
+    update_lru_size(m, page_zone(m, pfn), int(m.contexts[ac].cpu), folio_lru_list(flags), -folio_nr_pages(m, pfn))
+    list_del(m, ac, pfn)
+    folio_set(m, pfn, FOLIO_ACTIVE)
+    lruvec_add_folio(m, ac, pfn)
+    m.lru.vm_events[PGACTIVATE] += folio_nr_pages(m, pfn)
 
 
 @core

@@ -5,7 +5,9 @@ Words, here and everywhere:
     LRU list    the folios of a node that were used alike, the latest first; there are four: anonymous or file, inactive
                 or active. Unevictable (mlocked) folios are counted, and on no list
     lruvec      the LRU lists of a node, and what is remembered of what reclaiming them cost
-    batch       folios that a CPU has not put on their list yet
+    batch       folios that a CPU has not put on their list yet, or not yet moved to the active one
+    page cache  the pages of all files, numbered through; which are in memory (see `mm.filemap`)
+    shadow      what the page cache keeps of a page that was reclaimed: when that was
     reclaim     one request's way through the slow path (kernel: scan_control, and the locals of the functions it is in)
 
 An LRU list runs through the page records, as free lists do, and what a folio is stands in `Machine.holders` (see
@@ -55,7 +57,8 @@ FOLIO_ACCESSED = 1 << 11  # in a page table, as the next two
 FOLIO_PTE_DIRTY = 1 << 12
 FOLIO_HAS_MAPPING = 1 << 13  # a file's, or in the swap cache
 FOLIO_ACTIVE = 1 << 14
-FOLIO_ALL = 2 * FOLIO_ACTIVE - 1
+FOLIO_IN_BATCH = 1 << 15  # waits to be activated, which is a reference of its own
+FOLIO_ALL = 2 * FOLIO_IN_BATCH - 1
 
 PAGEVEC_SIZE = 31  # folios in a batch
 SWAP_CLUSTER_MAX = 32  # pages; what a reclaim aims at, and scans at once
@@ -79,8 +82,10 @@ PGSCAN_SKIP = 4
     COMPACTSTALL,
     COMPACTFAIL,
     COMPACTSUCCESS,
-) = range(8, 23)
-NR_LRU_EVENTS = 23
+    WORKINGSET_REFAULT_FILE,
+    WORKINGSET_RESTORE_FILE,
+) = range(8, 25)
+NR_LRU_EVENTS = 25
 LRU_EVENT_NAMES = (
     *(f"allocstall_{zone}" for zone in ("dma", "dma32", "normal", "movable")),
     *(f"pgskip_{zone}" for zone in ("dma", "dma32", "normal", "movable")),
@@ -99,6 +104,8 @@ LRU_EVENT_NAMES = (
     "compact_stall",
     "compact_fail",
     "compact_success",
+    "workingset_refault_file",
+    "workingset_restore_file",
 )
 assert len(LRU_EVENT_NAMES) == NR_LRU_EVENTS
 
@@ -119,13 +126,15 @@ lruvec_t = np.dtype(
 )
 # A CPU's pending deltas of a node's counters (kernel: per_cpu_nodestat).
 node_cpu_t = np.dtype((Record, [("vm_stat_diff", np.int64, (NR_NODE_LRU_ITEMS,)), ("stat_threshold", np.int64)]))
-# A CPU's batch of folios that are to be added to LRU lists (kernel: cpu_fbatches.lru_add).
+# A CPU's batches of folios that are to be added to LRU lists, and to be activated (kernel: cpu_fbatches).
 lru_cpu_t = np.dtype(
     (
         Record,
         [
             ("nr_to_add", np.int64),
             ("to_add", np.int64, (PAGEVEC_SIZE,)),
+            ("nr_to_activate", np.int64),
+            ("to_activate", np.int64, (PAGEVEC_SIZE,)),
             ("nr_slots", np.int64),  # of swap, to be given to pages (kernel: swp_slots)
         ],
     )
@@ -138,6 +147,7 @@ zone_lru_t = np.dtype(
             ("compact_considered", np.int64),
             ("compact_defer_shift", np.int64),
             ("compact_order_failed", np.int64),
+            ("pcp_lock", np.int64),  # the number under which the locks of its per-CPU lists are counted
         ],
     )
 )
@@ -166,7 +176,6 @@ reclaim_t = np.dtype(
             ("compact_result", np.int64),
             ("compaction_retries", np.int64),
             ("alloc_flags", np.int64),  # of the request
-            ("drain_pcp", np.int64),
             ("stage", np.int64),  # of reclaim: see mm.vmscan
             ("gfp_mask", np.int64),
             ("order", np.int64),
@@ -205,6 +214,28 @@ reclaim_t = np.dtype(
             ("nr_activate", np.int64, (NR_LRU_TYPES,)),
             ("nr_ref_keep", np.int64),
             ("nr_pageout", np.int64),
+            # A read of a file's page (see `mm.filemap`).
+            ("read_stage", np.int64),
+            ("read_page", np.int64),  # in the page cache
+            # What the request went through since the caller has set these to 0.
+            ("nr_passes", np.int64),
+            ("nr_retries", np.int64),
+            ("nr_scanned_in_all", np.int64),
+            ("nr_reclaimed_in_all", np.int64),
+        ],
+    )
+)
+# What reclaim and reads have done, in counts that the price list turns into time; see `mm.work`.
+lru_work_t = np.dtype(
+    (
+        Record,
+        [
+            ("folios_moved", np.int64),  # taken off an LRU list, or put on one
+            ("folios_scanned", np.int64),
+            ("folios_unmapped", np.int64),  # taken out of their file or page table, and freed
+            ("pages_swapped", np.int64),
+            ("pages_read", np.int64),  # of files, from their device
+            ("pages_found", np.int64),  # in the page cache
         ],
     )
 )
@@ -224,6 +255,9 @@ class Lru(NamedTuple):
     reclaims: NDArray[np.void]  # as `Machine.contexts`
     swap: NDArray[np.void]
     vm_events: NDArray[np.int64]
+    work: NDArray[np.void]
+    # By page of the page cache: its pfn + 1; 0: it was never read; below 0: its shadow (see `mm.workingset`).
+    page_cache: NDArray[np.int64]
     # Pages that the swap cache needs for its own nodes: after how many folios that a request has looked at, order, gfp.
     # Which these are is an input of replays; runs have none.
     node_pages: NDArray[np.int64]
@@ -238,7 +272,10 @@ def nr_lru_heads(nr_nodes: int, nr_contexts: int) -> int:
 
 
 def new_lru(counts: tuple[int, int, int, int], first_head: int) -> Lru:
-    """Empty lists and counters for so many nodes, zones, CPUs and contexts; list heads begin with `first_head`."""
+    """Empty lists and counters for so many nodes, zones, CPUs and contexts; list heads begin with `first_head`.
+
+    Locks are numbered as on a machine without slabs and vmalloc; who has more of them numbers them anew.
+    """
     nr_nodes, nr_zones, nr_cpus, nr_contexts = counts
     lru = Lru(
         lruvecs=np.zeros(nr_nodes, lruvec_t),
@@ -249,6 +286,8 @@ def new_lru(counts: tuple[int, int, int, int], first_head: int) -> Lru:
         reclaims=np.zeros(nr_contexts, reclaim_t),
         swap=np.zeros(1, swap_t),
         vm_events=np.zeros(NR_LRU_EVENTS, np.int64),
+        work=np.zeros(1, lru_work_t),
+        page_cache=np.zeros(0, np.int64),
         node_pages=np.zeros((0, 3), np.int64),
     )
     lru.lruvecs["lists"] = first_head + np.arange(nr_nodes) * NR_EVICTABLE_LISTS

@@ -1,30 +1,76 @@
-"""Recount the LRU lists, and stop where two records disagree (slow: it looks at every folio).
+"""Recount the LRU lists and the page cache, and stop where two records disagree (slow: it looks at every folio).
 
 Checked: links, folios on the list that their flags name, counters of nodes and zones against the lists, with the CPUs'
-pending deltas; nothing isolated while no request is under way. Leaves out unevictable folios, which are on no list.
+pending deltas; as many pages isolated as reclaims under way have taken; pages of the page cache and their entries lead
+to each other. Leaves out unevictable folios, which are on no list.
 Invariant: nothing is changed. Lock order: nothing else runs.
 """
 
 from kmsim.jit import core
-from kmsim.mm.indices import NodeIdx
+from kmsim.mm.indices import ContextIdx, NodeIdx
 from kmsim.mm.list import list_empty, list_first
-from kmsim.mm.lru import folio_flags, folio_lru_list, folio_nr_pages, lru_head
-from kmsim.mm.lru_records import NR_EVICTABLE_LISTS, NR_ISOLATED, NR_LRU_TYPES, NR_RECLAIM_LISTS
+from kmsim.mm.lru import folio_flags, folio_is_file_lru, folio_lru_list, folio_nr_pages, is_file_list, lru_head
+from kmsim.mm.lru_records import (
+    FOLIO_HAS_MAPPING,
+    NR_EVICTABLE_LISTS,
+    NR_ISOLATED,
+    NR_LRU_TYPES,
+    NR_RECLAIM_LISTS,
+)
 from kmsim.mm.mmzone import PG_LRU, Machine, pcp_index
+from kmsim.mm.rmap import NO_HOLDER, holder_of
+from kmsim.mm.vmscan import DEACTIVATE_FOLIOS, FREE_BATCH, LOOK_AT_FOLIOS, PUT_BACK, PUT_BACK_ACTIVE_LIST
 from kmsim.mm.zonelist import page_zone
 
 
 @core
 def validate_lru(m: Machine) -> None:
-    """Recount the machine's LRU lists between requests; AssertionError names what is inconsistent."""
+    """Recount the machine's LRU lists, between two critical sections; AssertionError names what is inconsistent."""
     for node in range(len(m.nodes)):
         for lru in range(NR_EVICTABLE_LISTS):
             recount_lru_list(m, node, lru)
         for lru_type in range(NR_LRU_TYPES):
-            assert counted_of_node(m, node, NR_ISOLATED + lru_type) == 0, "pages are isolated, but no request runs"
+            isolated = counted_of_node(m, node, NR_ISOLATED + lru_type)
+            assert isolated == taken_from_node(m, node, lru_type), "pages are isolated, but no reclaim has them"
     for ac in range(len(m.lru.reclaims)):
         for which in range(NR_RECLAIM_LISTS):
-            assert list_empty(m, int(m.lru.reclaims[ac].lists) + which), "a reclaim that is over holds folios"
+            is_empty = list_empty(m, int(m.lru.reclaims[ac].lists) + which)
+            assert is_empty or has_isolated(m, ac), "a reclaim that is over holds folios"
+    recount_page_cache(m)
+
+
+@core
+def has_isolated(m: Machine, ac: ContextIdx) -> bool:
+    """Is a reclaim between the isolation of folios and their return?"""
+    stage = m.lru.reclaims[ac].stage
+    return stage in (LOOK_AT_FOLIOS, FREE_BATCH, PUT_BACK, DEACTIVATE_FOLIOS, PUT_BACK_ACTIVE_LIST)
+
+
+@core
+def taken_from_node(m: Machine, node: NodeIdx, lru_type: int) -> int:
+    """Pages of a type that reclaims under way have taken off a node's lists."""
+    taken = 0
+    for ac in range(len(m.lru.reclaims)):
+        reclaim = m.lru.reclaims[ac]
+        if has_isolated(m, ac) and reclaim.node == node and is_file_list(int(reclaim.lru)) == lru_type:
+            taken += int(reclaim.nr_taken)
+    return taken
+
+
+@core
+def recount_page_cache(m: Machine) -> None:
+    """Follow every entry of the page cache to its page, and every page of a file that is known to its entry."""
+    nr_in_memory = 0
+    for index in range(len(m.lru.page_cache)):
+        pfn = int(m.lru.page_cache[index]) - 1
+        if pfn >= 0:
+            assert holder_of(m, pfn) == index + 1, "a page of the page cache has another holder"
+            assert folio_flags(m, pfn) & FOLIO_HAS_MAPPING, "a page of the page cache is of no file"
+            nr_in_memory += 1
+    for pfn in range(m.params[0].nr_frames):
+        if folio_flags(m, pfn) & FOLIO_HAS_MAPPING and folio_is_file_lru(folio_flags(m, pfn)):
+            nr_in_memory -= int(holder_of(m, pfn) != NO_HOLDER)
+    assert nr_in_memory == 0, "a page of a file is not in the page cache"
 
 
 @core

@@ -14,7 +14,6 @@ from kmsim.jit import entry
 from kmsim.jit_policies import Policies
 from kmsim.mm.buddy import split_large_buddy
 from kmsim.mm.indices import NodeIdx, ZoneType
-from kmsim.mm.lru import refresh_node_stat_thresholds
 from kmsim.mm.mm_init import (
     ZONE_ENDS,
     BootNode,
@@ -29,7 +28,6 @@ from kmsim.mm.mm_init import (
 from kmsim.mm.mmzone import NO_CACHES, Machine, new_machine, zones_of_node
 from kmsim.mm.params import Params
 from kmsim.mm.recount import validate
-from kmsim.mm.rmap import machine_with_holders
 from kmsim.mm.zone_setup import Sysctl, has_few_pageblocks, init_watermarks, set_cacheinfo, write_sysctl
 from kmsim.mm.zonelist import build_all_zonelists, page_zone
 
@@ -53,7 +51,6 @@ class Boot(NamedTuple):
     cache_slice_bytes: int = 2 << 20
     zone_ends: tuple[int, ...] = ()  # physical addresses, by zone type; none: the architecture's
     policies: Policies | None = None
-    reclaims: bool = False  # with LRU lists
     nodes: tuple[BootNode, ...] = ()
     distances: tuple[tuple[int, ...], ...] = ()
     movable: MovableShare = MovableShare()
@@ -95,7 +92,7 @@ def boot_machine(boot: Boot) -> Machine:
             sum(piece.end - piece.start for piece in boot.ram), boot.params.pageblock_order
         ),
     )
-    m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies, reclaims=boot.reclaims)
+    m = new_machine(params._replace(cache_lines=NO_CACHES), policies=boot.policies)
     early = subtract(boot.ram, tuple(sorted(boot.reserved + boot.released)))
     outside = subtract(boot.released, boot.ram)
     late = subtract(boot.released, tuple(sorted((*boot.reserved, *outside))))
@@ -112,9 +109,6 @@ def boot_machine(boot: Boot) -> Machine:
     write_sysctl(m, boot.sysctl, min_free_kbytes)
     m.work[0] = 0
     m.params[0].cache_lines = params.cache_lines
-    if boot.reclaims:
-        refresh_node_stat_thresholds(m)
-        return machine_with_holders(m)
     return m
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.jit_policies import Policies
 from kmsim.mm.indices import CpuIdx, NodeIdx, PcpIdx, ZoneIdx, ZoneType
-from kmsim.mm.lru_records import NO_LRU, NR_ZONE_TYPES, Lru, new_lru, nr_lru_heads
+from kmsim.mm.lru_records import NO_LRU, NR_ZONE_TYPES, Lru
 from kmsim.mm.params import Params, params_t
 from kmsim.mm.work import work_t
 
@@ -290,27 +290,23 @@ def zones_of_node(m: Machine, n: NodeIdx) -> NDArray[np.void]:
     return m.zones[node_zone(m, n, 0) : node_zone(m, n, int(m.nodes[n].nr_zones))]
 
 
-def new_machine(
-    params: Params, nr_contexts: int | None = None, policies: Policies | None = None, *, reclaims: bool = False
-) -> Machine:
+def new_machine(params: Params, nr_contexts: int | None = None, policies: Policies | None = None) -> Machine:
     """A machine with no zones yet: all lists empty, every page frame in no list, every line in no cache.
 
     `nr_frames` is rounded up to a whole number of the largest blocks, so that a buddy always exists. `policies` stand
-    in place of the package's from the first block on that is given to a zone. One that `reclaims` has LRU lists.
+    in place of the package's from the first block on that is given to a zone.
     """
     nr_cpus = params.nr_cpus
     assert 0 < nr_cpus < 1 << 16, "a toucher has 16 bits"
     assert 3 <= params.max_page_order < NR_PAGE_ORDERS_MAX
     assert not params.thp_built_in or params.pmd_order <= params.max_page_order
-    nr_contexts = (nr_contexts or CONTEXTS_PER_CPU * nr_cpus) << reclaims  # the second half: see mm.swap
+    nr_contexts = nr_contexts or CONTEXTS_PER_CPU * nr_cpus
     nr_frames = -(-params.nr_frames // (1 << params.max_page_order)) << params.max_page_order
     assert 1 <= params.nr_nodes <= NR_NODES_MAX
     nr_zones = params.nr_nodes * MAX_NR_ZONES
     nr_free_lists = nr_zones * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
     nr_pcp_lists = nr_zones * nr_cpus * NR_PCP_LISTS
     nr_heads = nr_free_lists + nr_pcp_lists + nr_contexts
-    lru = new_lru((params.nr_nodes, nr_zones, nr_cpus, nr_contexts), nr_frames + nr_heads) if reclaims else NO_LRU
-    nr_heads += nr_lru_heads(params.nr_nodes, nr_contexts) if reclaims else 0
     machine = _empty_arrays(params._replace(nr_frames=nr_frames), nr_zones, nr_heads, nr_contexts)
     _lay_out_zones(machine)
     machine.zones["free_list"] = nr_frames + np.arange(nr_zones) * NR_PAGE_ORDERS_MAX * MIGRATE_TYPES
@@ -319,7 +315,7 @@ def new_machine(
     machine.contexts["cpu"] = np.arange(nr_contexts) % nr_cpus
     machine.contexts["held_pcp"] = NO_PCP
     machine.contexts["lock"] = NO_LOCK
-    return machine._replace(policies=policies, lru=lru)
+    return machine._replace(policies=policies)
 
 
 def _lay_out_zones(m: Machine) -> None:

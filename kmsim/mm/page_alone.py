@@ -10,6 +10,7 @@ from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn
 from kmsim.mm.mempolicy import NUMA_NO_NODE
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
+from kmsim.mm.pcp_held import let_go
 from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.slow_path import alloc_resume
 
@@ -26,6 +27,7 @@ def alloc_pages_node(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferr
     wanted = alloc_node_begin(m, ac, gfp, order, preferred_nid)
     while wanted:
         wanted = alloc_resume(m, ac)
+        let_go(m, ac, wanted)  # of a list that the slow path has emptied
     after_lock(m, ac)
     return int(m.contexts[ac].pfn)
 

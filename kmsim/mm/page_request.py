@@ -9,9 +9,9 @@ from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.ladder import PAGES_DONE, PREP
 from kmsim.mm.mmzone import NO_PAGE, Machine
-from kmsim.mm.page_alloc import resume
 from kmsim.mm.page_chain import chain_alloc_resume
 from kmsim.mm.prep_new_page import after_lock, is_to_be_prepared
+from kmsim.mm.slow_path import alloc_resume
 from kmsim.mm.wants import DONE, want_to_go_on
 
 
@@ -28,7 +28,7 @@ def then_prepared(m: Machine, ac: ContextIdx, wants: int) -> int:
 @small
 def page_resume(m: Machine, ac: ContextIdx) -> int:
     """What the request wanted is granted: go on; what does it want now?"""
-    return prepare(m, ac) if m.contexts[ac].stage == PREP else then_prepared(m, ac, resume(m, ac))
+    return prepare(m, ac) if m.contexts[ac].stage == PREP else then_prepared(m, ac, alloc_resume(m, ac))
 
 
 @core

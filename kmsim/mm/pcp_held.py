@@ -5,8 +5,8 @@ refills or drains the list holds it while it waits for the zone's lock, too, and
 interrupt in between finds the lock taken and goes to the zone.
 
 Leaves out who grants the zone's lock, and when a stage ends: the caller says so with `let_go`. A machine on which every
-lock is free never calls these. Invariant: a context holds one list at most, `held_pcp`. Lock order: a list's lock, then
-its zone's.
+lock is free holds lists only while it empties all of them. Invariant: a context holds one list at most, `held_pcp`.
+Lock order: a list's lock, then its zone's.
 """
 
 from kmsim.jit import small

@@ -12,9 +12,9 @@ Requests with __GFP_NORETRY, and costly ones without __GFP_RETRY_MAYFAIL, end be
 
 `alloc_resume` carries on a request whether it is here or in `mm.page_alloc`. Where a step stands, the request's reclaim
 record says. Leaves out: compaction's scanners (a request for which they would start fails, and is counted as
-NEEDS_SLOW_PATH), the killing of a process, waiting for the locks of other CPUs' lists when they are emptied, cpusets,
-requests of tasks that reclaim already. __GFP_NOFAIL fails like any other. Lock order: one zone's lock at a time, and
-those of `mm.vmscan`.
+NEEDS_SLOW_PATH), the killing of a process, cpusets, requests of tasks that reclaim
+already. __GFP_NOFAIL fails like any other. Lock order: one zone's lock at a time, that of a per-CPU list before its
+zone's, and those of `mm.vmscan`.
 """
 
 from kmsim.jit import core, only_with, small
@@ -29,7 +29,7 @@ from kmsim.mm.compaction import (
     should_compact_retry,
     try_to_compact_pages,
 )
-from kmsim.mm.drain import drain_begin, drain_locked
+from kmsim.mm.drain import drain_all_begin, drain_all_resume
 from kmsim.mm.gfp import (
     ALLOC_KSWAPD,
     ALLOC_NO_WATERMARKS,
@@ -41,21 +41,17 @@ from kmsim.mm.gfp import (
 )
 from kmsim.mm.highatomic import unreserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx
-from kmsim.mm.ladder import AT_SLOW_PATH, RUNG_SLOW, compacts_first, may_ignore_watermarks, no_page
+from kmsim.mm.ladder import AT_SLOW_PATH, RUNG_FAST, RUNG_SLOW, compacts_first, may_ignore_watermarks, no_page
 from kmsim.mm.lru_records import COMPACTFAIL, COMPACTSTALL, COMPACTSUCCESS
 from kmsim.mm.mmzone import (
     NEEDS_SLOW_PATH,
     NO_PAGE,
-    NO_PCP,
     NO_ZONE,
     NOPAGE,
     PAGE_ALLOC_COSTLY_ORDER,
     WMARK_MIN,
     ZONE_NORMAL,
     Machine,
-    cpu_of_pcp,
-    pcp_index,
-    zone_of_pcp,
 )
 from kmsim.mm.page_alloc import get_page_from_freelist, resume
 from kmsim.mm.prep_new_page import is_to_be_zeroed
@@ -63,14 +59,14 @@ from kmsim.mm.scan_count import zone_reclaimable_pages
 from kmsim.mm.trace import TRACE_OUT_OF_MEMORY, TRACE_RECLAIM_RETRY, trace, trace_more
 from kmsim.mm.vmscan import reclaim_begin, reclaim_resume
 from kmsim.mm.vmstat import zone_page_state_snapshot
-from kmsim.mm.wants import DONE
+from kmsim.mm.wants import DONE, want_to_go_on
 from kmsim.mm.watermark import alloc_flags_of, wake_all_kswapds, wmark_pages, zone_watermark_ok
 from kmsim.mm.zonelist import next_zoneref
 
 MAX_RECLAIM_RETRIES = 16
 ELSEWHERE = -1  # the request is not in the slow path
 # What goes on, and at which walk the request is.
-WALKING, RECLAIMING, EMPTYING_LISTS = range(3)
+WALKING, ENTERING, RECLAIMING, EMPTYING_LISTS = range(4)
 COMPACTED_FIRST, RETRIED, RECLAIMED, LISTS_EMPTIED, COMPACTED, NO_MEMORY = range(6)
 
 
@@ -91,10 +87,17 @@ def slow_resume(m: Machine, ac: ContextIdx) -> int:
     if reclaim.step == RECLAIMING:
         return go_on_reclaiming(m, ac, reclaim_resume(m, ac))
     if reclaim.step == EMPTYING_LISTS:
-        return go_on_emptying(m, ac, drain_locked(m, ac))
-    if m.contexts[ac].stage != AT_SLOW_PATH:
+        return go_on_emptying(m, ac, drain_all_resume(m, ac, int(m.lru.zones[0].pcp_lock)))
+    if reclaim.step == ENTERING:
+        return enter(m, ac)
+    context = m.contexts[ac]
+    if context.stage != AT_SLOW_PATH:
         return ELSEWHERE
-    return after_refusal(m, ac) if m.contexts[ac].attempt == RUNG_SLOW else enter(m, ac)
+    if context.attempt == RUNG_SLOW:
+        return after_refusal(m, ac)
+    context.attempt = RUNG_SLOW
+    reclaim.step = ENTERING
+    return want_to_go_on(m, ac)
 
 
 @only_with("lru")
@@ -103,6 +106,7 @@ def note_compaction_success(m: Machine, ac: ContextIdx, wanted: int) -> None:
     context = m.contexts[ac]
     if wanted != DONE or context.attempt != RUNG_SLOW or context.pfn == NO_PAGE:
         return
+    context.attempt = RUNG_FAST  # the request is over, and frees of this context are in no slow path
     if m.lru.reclaims[ac].refused_at in (COMPACTED_FIRST, COMPACTED):
         compaction_defer_reset(m, int(context.zone), int(context.order), True)
         m.lru.vm_events[COMPACTSUCCESS] += 1
@@ -112,12 +116,11 @@ def note_compaction_success(m: Machine, ac: ContextIdx, wanted: int) -> None:
 def enter(m: Machine, ac: ContextIdx) -> int:
     """The first walks were in vain: begin (kernel: __alloc_pages_slowpath)."""
     reclaim = m.lru.reclaims[ac]
-    first = compacts_first(m, ac)
-    m.contexts[ac].attempt = RUNG_SLOW
+    reclaim.step = WALKING
     reclaim.no_progress_loops = reclaim.compaction_retries = 0
     reclaim.compact_priority = COMPACT_PRIO_SYNC_LIGHT
     reclaim.compact_result = COMPACT_SKIPPED
-    if first:
+    if compacts_first(m, ac):
         return direct_compact(m, ac, COMPACT_PRIO_ASYNC, COMPACTED_FIRST)
     return go_on_reclaiming(m, ac, direct_reclaim(m, ac))
 
@@ -135,8 +138,7 @@ def after_refusal(m: Machine, ac: ContextIdx) -> int:
     if walk == RECLAIMED:
         unreserve_highatomic(m, ac, False)
         reclaim.step = EMPTYING_LISTS
-        reclaim.drain_pcp = NO_PCP
-        return go_on_emptying(m, ac, DONE)
+        return drain_all_begin(m, ac)
     if walk == LISTS_EMPTIED:
         return compact_again(m, ac)
     if walk == COMPACTED:
@@ -161,6 +163,7 @@ def retry(m: Machine, ac: ContextIdx) -> int:
     """From the first walk on, down to the marks that the request may go to."""
     context = m.contexts[ac]
     gfp = int(context.gfp)
+    m.lru.reclaims[ac].nr_retries += 1
     context.alloc_flags = alloc_flags_of(m, gfp, int(context.order))
     if context.alloc_flags & ALLOC_KSWAPD:
         wake_all_kswapds(m, ac)
@@ -191,26 +194,8 @@ def go_on_reclaiming(m: Machine, ac: ContextIdx, wanted: int) -> int:
 
 @core
 def go_on_emptying(m: Machine, ac: ContextIdx, wanted: int) -> int:
-    """Empty the lists of all CPUs, one after the other; then look for a page (kernel: drain_all_pages)."""
-    reclaim = m.lru.reclaims[ac]
-    while wanted == DONE:
-        p = next_lists(m, int(reclaim.drain_pcp))
-        if p == NO_PCP:
-            return walk_zones(m, ac, LISTS_EMPTIED)
-        reclaim.drain_pcp = p
-        wanted = drain_begin(m, ac, zone_of_pcp(m, p), cpu_of_pcp(m, p))
-    return wanted
-
-
-@small
-def next_lists(m: Machine, p: int) -> int:
-    """The lists behind these, CPU by CPU and zone by zone; behind the last, NO_PCP."""
-    if p == NO_PCP:
-        return 0
-    cpu, z = cpu_of_pcp(m, p), zone_of_pcp(m, p) + 1
-    if z == len(m.zones):
-        cpu, z = cpu + 1, 0
-    return pcp_index(m, z, cpu) if cpu < m.params[0].nr_cpus else NO_PCP
+    """Hand on what the emptying of all CPUs' lists wants; then look for a page (kernel: drain_all_pages)."""
+    return wanted if wanted else walk_zones(m, ac, LISTS_EMPTIED)
 
 
 @core

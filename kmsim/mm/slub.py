@@ -25,7 +25,7 @@ it); a zone's lock only inside the page allocator.
 from kmsim.jit import core, small
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.page_alloc import resume
+from kmsim.mm.slow_path import alloc_resume
 from kmsim.mm.slub_alloc import (
     alloc_bulk,
     cpu_partial_slab,
@@ -236,7 +236,7 @@ def slab_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
 @small
 def pages_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """What the page allocator wanted is granted: go on with it."""
-    wants = resume(m, ac)
+    wants = alloc_resume(m, ac)
     if wants == LOCK:
         sl.contexts[ac].zone_locked = 1
     return wants

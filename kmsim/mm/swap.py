@@ -80,6 +80,7 @@ def swap_writepage(m: Machine, pfn: Pfn) -> None:
     """Write a page of the swap cache to its slot (kernel: swap_writepage)."""
     nr_pages = folio_nr_pages(m, pfn)
     folio_clear(m, pfn, FOLIO_DIRTY)
+    m.lru.work[0].pages_swapped += nr_pages
     m.lru.vm_events[PSWPOUT] += nr_pages
     m.lru.vm_events[PGPGOUT] += nr_pages << (int(m.params[0].page_shift) - SECTOR_SHIFT)
 

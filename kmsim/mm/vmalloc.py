@@ -17,9 +17,10 @@ from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx, Gfp
 from kmsim.mm.kvmalloc_steps import step_of_kv
 from kmsim.mm.mmzone import NO_LOCK, Machine
-from kmsim.mm.page_alloc import alloc_begin, free_begin, resume
+from kmsim.mm.page_alloc import alloc_begin, free_begin
 from kmsim.mm.page_chain import chain_alloc_begin, chain_alloc_resume, chain_free_begin, chain_free_resume
 from kmsim.mm.prep_new_page import after_lock, is_to_be_prepared
+from kmsim.mm.slow_path import alloc_resume
 from kmsim.mm.slub import slab_alloc_begin, slab_free_begin, slab_resume
 from kmsim.mm.slub_records import CHUNK_SHIFT, NO_OBJECT, Slub
 from kmsim.mm.vfree import step_of_free
@@ -261,7 +262,7 @@ def inner_resume(m: Machine, sl: Slub, ac: ContextIdx, inner: int) -> int:
         return chain_alloc_resume(m, ac)
     if inner == CHAIN_FREE:
         return chain_free_resume(m, ac)
-    return resume(m, ac)
+    return alloc_resume(m, ac)
 
 
 @small

@@ -17,8 +17,8 @@ context's list to be freed. Lock order: one lock at a time: the lru_lock, or a c
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.bulk import free_folios_begin, free_folios_resume
 from kmsim.mm.compaction import compact_gap, compaction_suitable, gfp_compaction_allowed
+from kmsim.mm.folio_batch import free_folios_begin, free_folios_resume
 from kmsim.mm.indices import ContextIdx, ZoneIdx
 from kmsim.mm.lru import inactive_is_low, is_active_list, is_file_list, node_state
 from kmsim.mm.lru_records import (
@@ -161,6 +161,7 @@ def start_pass(m: Machine, ac: ContextIdx) -> None:
     """Begin with the first priority (kernel: do_try_to_free_pages)."""
     reclaim = m.lru.reclaims[ac]
     m.lru.vm_events[ALLOCSTALL + reclaim.reclaim_idx] += 1
+    reclaim.nr_passes += 1
     reclaim.priority = DEF_PRIORITY
     start_priority(m, ac)
 

@@ -10,7 +10,7 @@ lists. Lock order: takes none.
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.bulk import put_folio
+from kmsim.mm.folio_batch import put_folio
 from kmsim.mm.gfp import GFP_FS, GFP_IO
 from kmsim.mm.indices import ContextIdx, Pfn
 from kmsim.mm.list import list_add
@@ -30,6 +30,7 @@ from kmsim.mm.lru_records import (
     FOLIO_ACTIVE,
     FOLIO_DIRTY,
     FOLIO_HAS_MAPPING,
+    FOLIO_IN_BATCH,
     FOLIO_MAPPED,
     FOLIO_MLOCKED,
     FOLIO_PINNED,
@@ -41,8 +42,10 @@ from kmsim.mm.lru_records import (
     GOES_BACK,
 )
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.rmap import NO_HOLDER, set_holder
 from kmsim.mm.swap import add_to_swap, folio_free_swap, forget_slot, swap_writepage, vm_swap_full
 from kmsim.mm.trace import TRACE_ACTIVATED_PAGE, TRACE_KEPT_PAGE, TRACE_RECLAIMED_PAGE, trace
+from kmsim.mm.workingset import workingset_eviction
 
 FOLIOREF_RECLAIM, FOLIOREF_RECLAIM_CLEAN, FOLIOREF_KEEP, FOLIOREF_ACTIVATE = range(4)
 FREED, PUT_BACK_INACTIVE, PUT_BACK_ACTIVE = range(3)  # what becomes of a folio
@@ -85,10 +88,13 @@ def shrink_folio(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     reclaim.nr_scanned += nr_pages
     fate = fate_of(m, ac, pfn)
     reclaim.nr_looked_at += 1
+    m.lru.work[0].folios_scanned += 1
     if fate == FREED:
         reclaim.nr_of_list += nr_pages
         trace(m, TRACE_RECLAIMED_PAGE, pfn, 0, 0, 0)
+        m.lru.work[0].folios_unmapped += 1
         m.holders[pfn].folio_flags = 0
+        set_holder(m, pfn, NO_HOLDER)
         put_folio(m, ac, pfn, int(m.pages[pfn].order))
         reclaim.nr_of_batch += 1
         return
@@ -169,8 +175,10 @@ def write_out(m: Machine, ac: ContextIdx, pfn: Pfn, references: int) -> int:
 def remove_mapping(m: Machine, ac: ContextIdx, pfn: Pfn) -> int:
     """Take it out of its file or the swap cache, and remember when that was (kernel: __remove_mapping)."""
     flags = folio_flags(m, pfn)
-    if flags & FOLIO_PINNED or not flags & FOLIO_HAS_MAPPING:
+    if flags & (FOLIO_PINNED | FOLIO_IN_BATCH) or not flags & FOLIO_HAS_MAPPING:
         return PUT_BACK_INACTIVE
+    if folio_is_file_lru(flags):
+        workingset_eviction(m, pfn)
     if folio_is_file_lru(flags) or flags & FOLIO_SWAPCACHE:
         workingset_age_nonresident(m, int(m.lru.reclaims[ac].node), folio_nr_pages(m, pfn))
     if flags & FOLIO_SWAPCACHE:

@@ -85,6 +85,7 @@ def isolate_lru_folios(m: Machine, ac: ContextIdx) -> None:
         m.pages[pfn].page_flags = 0
         reclaim.nr_taken += nr_pages
         reclaim.taken_of_type[zone_type] += nr_pages
+        m.lru.work[0].folios_moved += 1
         list_move(m, ac, pfn, reclaim_list(m, ac, HOLD))
     list_splice(m, ac, reclaim_list(m, ac, SKIPPED), head)
     count_isolated(m, ac)
@@ -113,6 +114,7 @@ def isolate_inactive(m: Machine, ac: ContextIdx) -> None:
     """The first step of shrinking an inactive list; the caller holds the lru_lock (kernel: shrink_inactive_list)."""
     isolate_lru_folios(m, ac)
     reclaim = m.lru.reclaims[ac]
+    reclaim.nr_scanned_in_all += reclaim.total_scan
     m.lru.vm_events[PGSCAN_DIRECT] += reclaim.total_scan
     m.lru.vm_events[PGSCAN_ANON + is_file_list(int(reclaim.lru))] += reclaim.total_scan
     reclaim.nr_of_list = reclaim.nr_dirty = reclaim.nr_ref_keep = reclaim.nr_pageout = 0
@@ -141,6 +143,7 @@ def put_back_inactive(m: Machine, ac: ContextIdx) -> None:
     move_folios_to_lru(m, ac)
     node, is_file = int(reclaim.node), is_file_list(int(reclaim.lru))
     mod_node_state(m, node, int(m.contexts[ac].cpu), NR_ISOLATED + is_file, -int(reclaim.nr_taken))
+    reclaim.nr_reclaimed_in_all += reclaim.nr_of_list
     m.lru.vm_events[PGSTEAL_DIRECT] += reclaim.nr_of_list
     m.lru.vm_events[PGSTEAL_ANON + is_file] += reclaim.nr_of_list
     lru_note_cost(m, node, is_file, int(reclaim.nr_pageout), int(reclaim.total_scan - reclaim.nr_of_list))

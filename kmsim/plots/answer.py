@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kmsim.plots.terminal import kernel_messages, show_notes
+from kmsim.plots.terminal import kernel_messages, show_notes, slow_path_of
 from kmsim.study.store import Result
 from kmsim.study.summary import operations_summary, time_summary, what_is_asked_for
 from kmsim.text import nr_of
@@ -76,7 +76,7 @@ def _failures(operations: pd.DataFrame, result: Result) -> list[str]:
     failed, slow = int(operations["failed"].sum()), int(operations["needs_slow_path"].sum())
     lines = []
     if slow:
-        lines.append(f"failed: {slow:,} would have reclaimed or compacted, which is not simulated")
+        lines.append(f"failed: {slow:,} would have {slow_path_of(result)}, which is not simulated")
     if failed > slow:
         lines.append(f"failed: {failed - slow:,} found no memory that their flags may use (page allocation failure)")
     return lines + kernel_messages(result)

@@ -93,7 +93,7 @@ def show_result(result: Result, console: Console) -> None:
     console.print(_table(f"{facts['name']}, seed {facts['seed']}", by_line, columns))
     slow = int(operations["needs_slow_path"].sum())
     if slow:
-        console.print(f"{slow:,} requests would have reclaimed or compacted; that is not simulated yet")
+        console.print(f"{slow:,} requests would have {slow_path_of(result)}; that is not simulated yet")
     for message in kernel_messages(result):
         console.print(message)
     time = time_summary(result)
@@ -128,6 +128,11 @@ def show_notes(result: Result, console: Console) -> None:
     """Print what is to be known of a run before its tables are read."""
     for note in (*result.provenance["notes"], *result.remarks):
         console.print(f"note: {escape(note)}", style="yellow")
+
+
+def slow_path_of(result: Result) -> str:
+    """What the requests that needed the slow path would have done; a machine that reclaims counts what it scans."""
+    return "compacted" if (result.vmstat["name"] == "pgscan_direct").any() else "reclaimed or compacted"
 
 
 def kernel_messages(result: Result) -> list[str]:

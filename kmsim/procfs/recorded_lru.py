@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kmsim.mm.lru import is_active_list, lru_head
+from kmsim.mm.lru_init import machine_that_reclaims
 from kmsim.mm.lru_records import (
     ANON,
     FILE,
@@ -26,27 +27,17 @@ from kmsim.mm.lru_records import (
     WORKINGSET_ACTIVATE,
 )
 from kmsim.mm.mmzone import PG_LRU, Machine
-from kmsim.mm.rmap import machine_with_holders
 from kmsim.mm.snapshot import Pfns, link, walk
 from kmsim.mm.zone_names import populated_zones
 from kmsim.procfs.recorded import COUNT_MAX, Recording, RecordingError, field, integer, integers
 from kmsim.procfs.recorded_pressure import PressureState, build_counted_machine, czone_of
 from kmsim.procfs.recorded_state import FRAMES_MAX
+from kmsim.procfs.stat_items import LRU_LISTS, NODE_LRU_ITEMS, ZONE_LRU_ITEMS
 
-LIST_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file")
-UNEVICTABLE = "unevictable"
+*LIST_NAMES, UNEVICTABLE = LRU_LISTS
 FLAGS_MAX = 2 * FOLIO_HAS_MAPPING - 1
 SWAP_PAGES_MAX = 1 << 32
 
-_ZONE_ITEMS = [*(f"nr_zone_{name}" for name in LIST_NAMES), "nr_zone_unevictable"]
-_NODE_ITEMS = [
-    *(f"nr_{name}" for name in LIST_NAMES),
-    "nr_unevictable",
-    "nr_isolated_anon",
-    "nr_isolated_file",
-    "workingset_activate_anon",
-    "workingset_activate_file",
-]
 _RUN = re.compile(r"(\d+)(\D)")
 
 
@@ -54,7 +45,7 @@ def build_reclaim_machine(recording: Recording, state: PressureState) -> Machine
     """The machine in this state, with all that reclaim decides on."""
     if len(recording.lab.get("topology", {}).get("nodes", [0])) > 1:
         raise RecordingError("LRU lists of several nodes")
-    m = machine_with_holders(build_counted_machine(recording, state, reclaims=True))
+    m = machine_that_reclaims(build_counted_machine(recording, state))
     lru = field(state, "the state", "lru", dict)
     taken = np.zeros(int(m.params[0].nr_frames), bool)
     taken[np.flatnonzero(m.pages["page_flags"][: len(taken)])] = True
@@ -123,7 +114,7 @@ def _load_zones(recording: Recording, m: Machine, state: PressureState) -> None:
         where, of_zone = czone_of(state, zone)
         z = found[zone.get("nid", 0), zone["name"]]
         zstat = field(of_zone, where, "zstat", dict)
-        for item, name in enumerate(_ZONE_ITEMS):
+        for item, name in enumerate(ZONE_LRU_ITEMS):
             counter = integers(zstat, where, name, 1 + recording.nr_cpus, low=-COUNT_MAX)
             m.lru.zones[z]["vm_stat"][item] = counter[0]
             first = z * recording.nr_cpus
@@ -155,7 +146,7 @@ def _load_node(recording: Recording, m: Machine, node: dict[str, Any]) -> None:
     """The node's counters, and swap."""
     nstat = field(node, "node", "nstat", dict)
     m.lru.node_cpus["stat_threshold"] = integer(node, "node", "threshold", 1, COUNT_MAX)
-    for item, name in enumerate(_NODE_ITEMS):
+    for item, name in enumerate(NODE_LRU_ITEMS):
         counter = integers(nstat, "node", name, 1 + recording.nr_cpus, low=-COUNT_MAX)
         m.lru.lruvecs[0]["vm_stat"][item] = counter[0]
         m.lru.node_cpus["vm_stat_diff"][: recording.nr_cpus, item] = counter[1:]
@@ -190,8 +181,8 @@ def recorded_lru_items(state: PressureState) -> dict[str, Any]:
 
 
 assert len(LIST_NAMES) == NR_EVICTABLE_LISTS
-assert len(_ZONE_ITEMS) == NR_ZONE_LRU_ITEMS
-assert len(_NODE_ITEMS) == NR_NODE_LRU_ITEMS
-assert _NODE_ITEMS.index("nr_isolated_anon") == NR_ISOLATED + ANON
-assert _NODE_ITEMS.index("workingset_activate_file") == WORKINGSET_ACTIVATE + FILE
-assert _NODE_ITEMS.index("nr_unevictable") == LRU_UNEVICTABLE
+assert len(ZONE_LRU_ITEMS) == NR_ZONE_LRU_ITEMS
+assert len(NODE_LRU_ITEMS) == NR_NODE_LRU_ITEMS
+assert NODE_LRU_ITEMS.index("nr_isolated_anon") == NR_ISOLATED + ANON
+assert NODE_LRU_ITEMS.index("workingset_activate_file") == WORKINGSET_ACTIVATE + FILE
+assert NODE_LRU_ITEMS.index("nr_unevictable") == LRU_UNEVICTABLE

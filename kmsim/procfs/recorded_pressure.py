@@ -56,10 +56,10 @@ def czone_of(state: PressureState, zone: dict[str, Any]) -> tuple[str, dict[str,
     return f"czone {name!r}", field(state["czone"], "czone", name, dict)
 
 
-def build_counted_machine(recording: Recording, state: PressureState, *, reclaims: bool = False) -> Machine:
-    """The machine in this state; one that `reclaims` has nothing on its LRU lists yet."""
+def build_counted_machine(recording: Recording, state: PressureState) -> Machine:
+    """The machine in this state, without its LRU lists."""
     zones = counted_zones(recording, state)
-    m = build_machine(recording, zones, reclaims=reclaims)
+    m = build_machine(recording, zones)
     found = populated_zones(m)
     for zone in zones:
         counted = int(m.zones[found[zone.get("nid", 0), zone["name"]]].nr_free_pages)

@@ -104,8 +104,6 @@ def build_machine(
     raw: RawState,
     wanted: Params | None = None,
     policies: Policies | None = None,
-    *,
-    reclaims: bool = False,
 ) -> Machine:
     """The machine that was recorded, in this state; parameters that no recording says are as `params_of` has them."""
     states = states_of(recording, raw)
@@ -116,7 +114,7 @@ def build_machine(
         nr_frames=max(state.start_pfn + state.spanned_pages for state in states),
         mobility_disabled=bool(raw[0].get("group_disabled", 0)),
     )
-    m = new_machine(params, policies=policies, reclaims=reclaims)
+    m = new_machine(params, policies=policies)
     lay_out_nodes(m, recording)
     load(m, states)
     refresh_zone_stat_thresholds(m)

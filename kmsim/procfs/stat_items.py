@@ -32,6 +32,13 @@ NODE_STAT_ITEMS = _names(
     nr_foll_pin_released nr_kernel_stack nr_page_table_pages nr_sec_page_table_pages pgdemote_kswapd
     pgdemote_direct pgdemote_khugepaged"""
 )
+# Of these, what a machine that reclaims counts, by the numbers of `mm.lru_records`.
+LRU_LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
+ZONE_LRU_ITEMS = tuple(f"nr_zone_{name}" for name in LRU_LISTS)
+NODE_LRU_ITEMS = (
+    *(f"nr_{name}" for name in LRU_LISTS),
+    *("nr_isolated_anon", "nr_isolated_file", "workingset_activate_anon", "workingset_activate_file"),
+)
 VM_STAT_ITEMS = _names("nr_dirty_threshold nr_dirty_background_threshold nr_memmap_pages nr_memmap_boot_pages")
 _EVENTS_BY_ZONE = ("pgalloc", "allocstall", "pgskip")
 _EVENTS = _names(

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.mm.lru_records import LRU_EVENT_NAMES
 from kmsim.mm.mmzone import NR_VM_NUMA_EVENT_ITEMS, PGALLOC, PGFREE, ZONE_NAMES, Machine
-from kmsim.procfs.stat_items import LAST, NUMA_STAT_ITEMS, names
+from kmsim.procfs.stat_items import LAST, NODE_LRU_ITEMS, NUMA_STAT_ITEMS, ZONE_LRU_ITEMS, names
 from kmsim.procfs.text import count, lines_of, refusal, shown
 
 _LINE = re.compile(r"([a-z][a-z0-9_]{0,63}) (\S+)")
@@ -34,6 +35,8 @@ def rows(m: Machine, arch: str = "x86-64") -> VmStat:
     for zone_type, name in enumerate(ZONE_NAMES):
         counters[f"pgalloc_{name.lower()}"] = int(m.events[PGALLOC + zone_type])
     counters["pgfree"] = int(m.events[PGFREE])
+    if m.lru is not None:
+        counters |= {name: value for name, value in lru_counters(m).items() if name in counters}
     return VmStat(counters)
 
 
@@ -41,6 +44,19 @@ def numa_events(zones: NDArray[np.void]) -> dict[str, int]:
     """Where the allocations from some zones landed, by name (kernel: sum_vm_numa_events)."""
     totals = zones["vm_numa_event"].sum(axis=0).tolist()
     return dict(zip(NUMA_STAT_ITEMS, totals, strict=True))
+
+
+def lru_counters(m: Machine) -> dict[str, int]:
+    """What a machine that reclaims counts, by name: events, and pages on LRU lists."""
+    events = dict(zip(LRU_EVENT_NAMES, m.lru.vm_events.tolist(), strict=True))
+    nodes = m.lru.lruvecs["vm_stat"].sum(axis=0)
+    zones = m.lru.zones["vm_stat"].sum(axis=0)
+    return events | named_counters(NODE_LRU_ITEMS, nodes) | named_counters(ZONE_LRU_ITEMS, zones)
+
+
+def named_counters(names: tuple[str, ...], values: NDArray[np.int64]) -> dict[str, int]:
+    """Counters by their names; those that are below 0, as pending deltas are missing, are printed as 0."""
+    return {name: max(0, value) for name, value in zip(names, values.tolist(), strict=True)}
 
 
 def text(vmstat: VmStat) -> str:

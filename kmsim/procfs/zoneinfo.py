@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
-from kmsim.procfs.stat_items import node_stat_items, zone_stat_items
+from kmsim.procfs.stat_items import NODE_LRU_ITEMS, ZONE_LRU_ITEMS, node_stat_items, zone_stat_items
 from kmsim.procfs.text import Once, count, lines_of, refusal, shown
-from kmsim.procfs.vmstat import numa_events
+from kmsim.procfs.vmstat import named_counters, numa_events
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
 _SIZES_SINCE = {"boost": 5_012, "cma": 5_012, "promo": 6_007}  # the release that printed them first
@@ -82,7 +82,11 @@ def rows(m: Machine) -> list[ZoneInfo]:
         if info.node not in with_node_stats:
             with_node_stats.add(info.node)
             info.node_stats = dict.fromkeys(node_stat_items(series), 0)
+            if m.lru is not None:
+                info.node_stats |= named_counters(NODE_LRU_ITEMS, m.lru.lruvecs[info.node]["vm_stat"])
         info.stats = dict.fromkeys(zone_stat_items(series), 0) | {"nr_free_pages": info.free}
+        if m.lru is not None:
+            info.stats |= named_counters(ZONE_LRU_ITEMS, m.lru.zones[z]["vm_stat"])
         if m.params[0].numa:
             info.stats |= numa_events(m.zones[[z]])
         pcps = pcps_of_zone(m, z)

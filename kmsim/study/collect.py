@@ -28,10 +28,10 @@ from kmsim.config.design import Design
 from kmsim.metrics.columns import Table, as_arrays
 from kmsim.study.archive import unpack
 from kmsim.study.campaign import Outcome
+from kmsim.study.reclaim_table import CLASS
 from kmsim.study.responses import responses_of
 from kmsim.study.store import SCHEMA_VERSION, Result, result_of
 from kmsim.study.study_folder import DESIGN_FILE, StudyFolder
-from kmsim.study.tables import CLASS
 
 ROWS_AT_ONCE = 100_000
 

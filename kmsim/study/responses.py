@@ -25,6 +25,7 @@ from kmsim.metrics.histogram import ranked
 from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.gfp import parse_gfp
 from kmsim.study.model_error import model_error
+from kmsim.study.reclaim_table import RECLAIM
 from kmsim.study.store import Result
 from kmsim.study.tables import LARGEST_KMALLOC
 from kmsim.units import PS_PER_NS
@@ -337,7 +338,28 @@ _OF_WINDOWS: dict[str, Callable[[Measured, ResponseConfig], float]] = {
     "lock_contended_share": _lock_contended_share,
     "simulated_time": lambda run, _: _simulated_ps(run) / PS_PER_MS,
 }
+
+
+def _reclaiming_share(run: Measured, config: ResponseConfig) -> float:
+    """Of all allocations, failed ones too, those that reclaimed."""
+    operations = _operations(run, config)
+    asked = operations["count"].sum() + operations["failed"].sum()
+    return _ratio(_reclaim_total(run, config, "requests"), asked, 100)
+
+
+def _of_reclaim(column: str) -> Callable[[Measured, ResponseConfig], float]:
+    return lambda run, config: float(_reclaim_total(run, config, column))
+
+
+def _reclaim_total(run: Measured, config: ResponseConfig, column: str) -> int:
+    """The sum of a column of `reclaim`; 0 of a machine that cannot reclaim."""
+    return int(rows_about(run(RECLAIM), config)[column].sum()) if RECLAIM in run.tables else 0
+
+
 _AT_END: dict[str, Callable[[Measured, ResponseConfig], float]] = {
+    "reclaiming_share": _reclaiming_share,
+    "pages_scanned": _of_reclaim("pages_scanned"),
+    "pages_reclaimed": _of_reclaim("pages_reclaimed"),
     "internal_waste": _internal_waste,
     "memory_held": _memory_held,
     "memory_free": _memory("free_pages"),

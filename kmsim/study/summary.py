@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from kmsim.metrics.histogram import ranked
+from kmsim.study.reclaim_table import CLASS
 from kmsim.study.store import Result
-from kmsim.study.tables import CLASS, COUNTED, QUANTILES, TIME_PARTS
+from kmsim.study.tables import COUNTED, QUANTILES, TIME_PARTS
 from kmsim.units import PS_PER_NS
 
 PAGES = "pages"  # the API whose requests are told apart by their order alone
@@ -51,7 +52,7 @@ def _what(api: str, order: int, cache: str) -> str:
         return f"order {order}"
     if api == "slab":
         return cache
-    if api == "bulk":
+    if api in ("bulk", "file_read"):
         return api
     name = "kmalloc" if api == "kmalloc_large" else api
     return f"{name}, {cache}" if cache else f"{name}, order {order}"

@@ -9,6 +9,7 @@
     memory      free memory, per-CPU lists and pageblocks per zone over time
     activity    allocations, frees and their mean latency over time, and the bytes in use
     memory_map  the state of every page at a few instants, where the config asks for it (`kmsim.metrics.page_map`)
+    reclaim     what requests went through when memory was short, where it can be reclaimed (`study.reclaim_table`)
     single_operations  single allocations and frees with their times, where the config asks for it (`run.operations`)
     vmstat      event counters: the kernel's by its names, kmsim's own with `kmsim:` before theirs, and what the largest
                 kmalloc is that would succeed now
@@ -26,6 +27,7 @@ serves an interrupt, and that for vmap_purge_lock is slept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -57,6 +59,8 @@ from kmsim.sim.core.records import (
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
+from kmsim.study.reclaim_table import CLASS, RECLAIM, RECLAIM_COLUMNS, RECLAIM_COUNTERS, reclaim_events, reclaim_table
+from kmsim.study.reclaim_table import KEYS as RECLAIM_KEYS
 from kmsim.study.single_operations import SINGLE_OPERATIONS, SINGLE_OPERATIONS_COLUMNS, single_operations
 from kmsim.study.slab_tables import SLABS_COLUMNS, VM_COUNTERS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
@@ -68,9 +72,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-CLASS = ("kind", "api", "gfp", "order", "cache")
 QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
-KEYS: Columns = {name: INT if name == "order" else TEXT for name in CLASS} | {"cpu": INT}
+KEYS: Columns = {**RECLAIM_KEYS, "cpu": INT}
 COUNTED = ("count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "sum_ps")
 LATENCIES = ("mean_ns", *QUANTILES, "max_ns")
 LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
@@ -86,9 +89,10 @@ COLUMNS: dict[str, Columns] = {
     "activity": ACTIVITY_COLUMNS,
     "memory_map": MEMORY_MAP_COLUMNS,
     "vmstat": {"name": TEXT, "value": INT},
+    RECLAIM: RECLAIM_COLUMNS,
     SINGLE_OPERATIONS: SINGLE_OPERATIONS_COLUMNS,
 }
-ON_DEMAND = (SINGLE_OPERATIONS,)  # that not every result has
+ON_DEMAND = (RECLAIM, SINGLE_OPERATIONS)  # that not every result has
 BATCH_TABLES = ("operations", "histograms", "locks", "cpus")  # those that a window of a run has, too
 
 # What /proc/vmstat counts of allocating and freeing, and tracepoints (as perf names them) and kmsim's own.
@@ -116,6 +120,8 @@ def tables_of(simulation: Simulation) -> Tables:
         "memory_map": page_maps.table(),
         "vmstat": _vmstat(core, simulation.study.machine.arch, start),
     }
+    if core.reclaimed is not None:
+        tables[RECLAIM] = reclaim_table(core, _names_of_classes(core, caches, len(core.totals)), start)
     if core.singles is not None:
         classes = _by_class(_names_of_classes(core, caches, len(core.totals)))
         tables[SINGLE_OPERATIONS] = single_operations(core, simulation.plan.tasks, classes)
@@ -179,7 +185,7 @@ def _cells(core: Core, counted: Counted, caches: list[str]) -> _Cells:
     return _Cells(columns, operation_class, cpu, row, bucket, count)
 
 
-def _names_of_classes(core: Core, caches: list[str], nr_classes: int) -> list[tuple[str, str, str, int, str]]:
+def _names_of_classes(core: Core, caches: Sequence[str], nr_classes: int) -> list[tuple[str, str, str, int, str]]:
     return [_names_of_class(core, caches, *kind_and_request(k)) for k in range(nr_classes)]
 
 
@@ -191,7 +197,7 @@ def _by_class(of_class: list[tuple[str, str, str, int, str]]) -> dict[str, NDArr
     }
 
 
-def _names_of_class(core: Core, caches: list[str], kind: int, number: int) -> tuple[str, str, str, int, str]:
+def _names_of_class(core: Core, caches: Sequence[str], kind: int, number: int) -> tuple[str, str, str, int, str]:
     """What `CLASS` says of a kind of operation of a request."""
     request = core.requests[number]
     cache = caches[int(request["cache"])] if request["cache"] >= 0 else ""
@@ -280,10 +286,11 @@ def _cpus(counted: Counted) -> dict[str, Any]:
     return dict(zip(columns, (np.arange(len(unfinished)), *times), strict=True))
 
 
-def counter_names(arch: str, uses_vmalloc: bool) -> set[str]:
+def counter_names(arch: str, *, uses_vmalloc: bool, reclaims: bool) -> set[str]:
     """The names of `vmstat` on a machine of this architecture."""
     listed = {name for name in stat_items.names(arch=arch, thp_built_in=True) if name.startswith(_VMSTAT_PREFIXES)}
-    return listed | {*_OTHER_EVENTS, LARGEST_KMALLOC} | (VM_COUNTERS if uses_vmalloc else set())
+    listed |= {*_OTHER_EVENTS, LARGEST_KMALLOC} | (VM_COUNTERS if uses_vmalloc else set())
+    return listed | (RECLAIM_COUNTERS if reclaims else set())
 
 
 def _vmstat(core: Core, arch: str, start: Reading | None) -> Table:
@@ -295,6 +302,6 @@ def _vmstat(core: Core, arch: str, start: Reading | None) -> Table:
     counters = vmstat.rows(m, arch).counters
     listed = {name: value for name, value in counters.items() if name.startswith(_VMSTAT_PREFIXES)}
     listed |= {name: int(m.events[event]) for name, event in _OTHER_EVENTS.items()}
-    listed |= vm_events(vm)
+    listed |= vm_events(vm) | reclaim_events(core, start)
     listed[LARGEST_KMALLOC] = largest_kmalloc_bytes(m)
     return made_of(COLUMNS["vmstat"], (list(listed), list(listed.values())))

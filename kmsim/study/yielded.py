@@ -24,7 +24,7 @@ from kmsim.sim.run.boot_params import boot_of
 from kmsim.study.responses import rows_about
 from kmsim.study.summary import what_is_asked_for
 from kmsim.study.tables import KEYS, counter_names
-from kmsim.workload.plan import API_NAMES, Plan, plan_of
+from kmsim.workload.plan import API_NAMES, FILE_READ, Plan, plan_of
 
 _ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
 NAMES_MAX = 6  # that a message lists
@@ -89,8 +89,8 @@ class _Yielded:
         self._operations = _asked(plan)
         nr_vmap_nodes = study.machine.cpus if plan.uses_vmalloc else 0
         lists = [name_of_several(name, n, nr_nodes) for name in _cache_names(plan) for n in range(nr_nodes)]
-        self._locks = _lock_names(list(self._zones), lists, nr_vmap_nodes)
-        self._counters = counter_names(study.machine.arch, plan.uses_vmalloc)
+        self._locks = _lock_names(list(self._zones), lists, nr_vmap_nodes, nr_nodes if study.reclaims else 0)
+        self._counters = counter_names(study.machine.arch, uses_vmalloc=plan.uses_vmalloc, reclaims=study.reclaims)
 
     def has(self, config: ResponseConfig) -> bool:
         """Can a response be about anything here?"""
@@ -108,9 +108,9 @@ class _Yielded:
         return next(of[word] for word in _NAMED if getattr(config, word) is not None)
 
 
-def _lock_names(zones: list[str], lists: list[str], nr_vmap_nodes: int) -> set[str]:
+def _lock_names(zones: list[str], lists: list[str], nr_vmap_nodes: int, nr_lruvecs: int) -> set[str]:
     """What the locks of such a machine are called."""
-    locks = all_locks(len(zones), len(lists), nr_vmap_nodes)
+    locks = all_locks(len(zones), len(lists), nr_vmap_nodes, nr_lruvecs)
     return set(names_of_locks(locks, zones=zones, lists=lists))
 
 
@@ -119,11 +119,12 @@ def _cache_names(plan: Plan) -> list[str]:
 
 
 def _asked(plan: Plan) -> Table:
-    """What the operations of a point can be: the key columns of `operations`."""
+    """What the operations of a point can be: the key columns of `operations`. What was read, no operation frees."""
     names = _cache_names(plan)
     rows = [
         (kind, API_NAMES[of.api], gfp_names(of.gfp), of.order, names[of.cache] if of.cache >= 0 else "")
         for of in plan.requests
         for kind in ("alloc", "free")
+        if not (kind == "free" and of.api == FILE_READ)
     ]
     return made_of({name: KEYS[name] for name in OF_CLASS}, zip(*rows, strict=True))

@@ -1,10 +1,10 @@
 """Classes: the requests by which the results of one request of the config are told apart.
 
 A request for pages is one class. One for a size is one for each cache, and beyond kmalloc's caches for
-each order, that its sizes lead to on the machine (kernel: kmalloc_index, get_order).
+each order, that its sizes lead to on the machine (kernel: kmalloc_index, get_order). A read of a file is one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from kmsim.config.machine import MachineConfig
@@ -14,7 +14,8 @@ from kmsim.config.sizes import DistributionOfSizes, ParetoSize, TableOfSizes, Un
 from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_CACHE
-from kmsim.workload.request import BULK, EXACT, KVMALLOC, LARGE, SLAB, VMALLOC, Request
+from kmsim.workload.file_pages import PagesOfFile
+from kmsim.workload.request import BULK, EXACT, FILE_READ, KVMALLOC, LARGE, SLAB, VMALLOC, Request
 from kmsim.workload.slab_caches import object_bytes
 
 _APIS = {"exact": EXACT, "vmalloc": VMALLOC}
@@ -24,15 +25,24 @@ class Classes(NamedTuple):
     """The classes of one request of the config; several only where it has a distribution of sizes."""
 
     requests: tuple[Request, ...]
-    most: tuple[int, ...]  # the largest size in bytes of each, ascending; one that is drawn is cut off at the last
+    most: tuple[int, ...]  # the largest number of each, ascending; one that is drawn is cut off at the last
     nr_blocks: int
     nr_bytes: int  # of each block; 0 where the size is drawn
-    sizes: DistributionOfSizes | None  # None: the size is fixed
+    sizes: DistributionOfSizes | PagesOfFile | None  # of bytes, or of the number of a page; None: the size is fixed
 
 
-def classes_of(config: RequestConfig, machine: MachineConfig, caches: Caches | None) -> Classes:
-    """The classes of a request on a machine; `caches` may be None where the request needs none."""
+def classes_of(
+    config: RequestConfig, machine: MachineConfig, caches: Caches | None, first_pages: Mapping[str, int]
+) -> Classes:
+    """The classes of a request on a machine; `caches` may be None where the request needs none.
+
+    `first_pages` has the number of each file's first page in the page cache.
+    """
     gfp, page_size = config.gfp_flags, machine.page_size
+    if config.file is not None:
+        assert config.zipf is not None, "a read of a file has an exponent"
+        pages = PagesOfFile(config.nr_file_pages(page_size), config.zipf)
+        return Classes((Request(gfp, api=FILE_READ, file=first_pages[config.file]),), (pages.nr_pages,), 1, 0, pages)
     if config.cache is not None:
         assert caches is not None, "caches were created for it"
         nr_bytes = object_bytes(config.cache, caches, machine)

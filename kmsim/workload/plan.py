@@ -17,14 +17,16 @@ from kmsim.config.workload import InterruptConfig, ThreadConfig, WorkloadConfig,
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.slub_records import NO_CACHE
 from kmsim.workload.classes import Classes, classes_of
+from kmsim.workload.file_pages import first_pages_of
 from kmsim.workload.phases import Phase, nr_operations_of, phases_of
-from kmsim.workload.request import API_NAMES, BULK, EXACT, KVMALLOC, LARGE, PAGES, SLAB, VMALLOC, Request
+from kmsim.workload.request import API_NAMES, BULK, EXACT, FILE_READ, KVMALLOC, LARGE, PAGES, SLAB, VMALLOC, Request
 from kmsim.workload.slab_caches import caches_of, constructor_ps
 
 __all__ = [
     "API_NAMES",
     "BULK",
     "EXACT",
+    "FILE_READ",
     "IRQ",
     "KVMALLOC",
     "LARGE",
@@ -89,7 +91,8 @@ class Plan:
 
     `classes` says of each request of the config which of them it can be. `caches` is None where no
     request needs slabs; vmalloc does, for what it keeps about its areas. `constructor_ps` is the price
-    of constructing an object, by the number of its cache.
+    of constructing an object, by the number of its cache. `nr_file_pages` is of all files together, in whole pages;
+    `files` has the name of each by the number of its first page there.
     """
 
     tasks: tuple[TaskPlan, ...]
@@ -99,6 +102,13 @@ class Plan:
     classes: dict[RequestConfig, Classes]
     caches: Caches | None
     constructor_ps: tuple[int, ...]
+    nr_file_pages: int
+    files: dict[int, str]
+
+    @property
+    def reads_files(self) -> bool:
+        """Does any request read a file through the page cache?"""
+        return self.nr_file_pages > 0
 
     @property
     def uses_vmalloc(self) -> bool:
@@ -116,7 +126,10 @@ def plan_of(workload: WorkloadConfig, machine: MachineConfig) -> Plan:
         first_of[source.name] = nr_tasks
         nr_tasks += source.nr_tasks
     by_name = {source.name: source for source in sources}
-    classes, caches = _classes(sources, machine)
+    requests_of_all = [request for source in sources for _, request in source.all_requests]
+    first_pages, nr_file_pages = first_pages_of(requests_of_all, page_size)
+    caches = caches_of(requests_of_all, machine) if any(of.needs_caches for of in requests_of_all) else None
+    classes = {request: classes_of(request, machine, caches, first_pages) for request in requests_of_all}
     nr_due_max = _nr_due_max(sources, first_of, by_name, _nr_held_at_once(classes, caches, machine))
     tasks: list[TaskPlan] = []
     nr_slots = 0
@@ -147,7 +160,17 @@ def plan_of(workload: WorkloadConfig, machine: MachineConfig) -> Plan:
     if not any(request.api in (SLAB, VMALLOC, KVMALLOC) for request in requests):
         caches = None
     of_objects = () if caches is None else tuple(constructor_ps(caches, machine))
-    return Plan(tuple(tasks), requests, nr_slots, page_size, classes, caches, of_objects)
+    return Plan(
+        tuple(tasks),
+        requests,
+        nr_slots,
+        page_size,
+        classes,
+        caches,
+        of_objects,
+        nr_file_pages,
+        {first: name for name, first in first_pages.items()},
+    )
 
 
 def nr_operations(plan: Plan) -> int:
@@ -175,13 +198,6 @@ def _nature(source: Source) -> dict[str, Any]:
         "start_ps": source.start,
         "is_finite": source.operations != 0,
     }
-
-
-def _classes(sources: tuple[Source, ...], machine: MachineConfig) -> tuple[dict[RequestConfig, Classes], Caches | None]:
-    """What each request can be, and the caches that were created for that."""
-    requests = [request for source in sources for _, request in source.all_requests]
-    caches = caches_of(requests, machine) if any(request.needs_caches for request in requests) else None
-    return {request: classes_of(request, machine, caches) for request in requests}, caches
 
 
 def _nr_held_at_once(

@@ -11,11 +11,11 @@ from kmsim.mm.gfp import GFP_COMP, GFP_MOVABLE
 from kmsim.mm.indices import Gfp
 from kmsim.mm.slub_records import NO_CACHE
 
-PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC = range(7)
+PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC, FILE_READ = range(8)
 # What only a user's own process asks for (see `sim.core.rare`).
-KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY = range(7, 13)
+KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY = range(8, 14)
 _RARE_NAMES = ("krealloc", "kvrealloc", "vmap", "objects", "cache_shrink", "cache_destroy")
-API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc", *_RARE_NAMES)
+API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc", "file_read", *_RARE_NAMES)
 
 
 class Request(NamedTuple):
@@ -23,7 +23,9 @@ class Request(NamedTuple):
 
     `order` is that of the block that would hold the bytes, but 0 for SLAB and BULK. `cache` is the
     number of the cache of a SLAB, and of what fits into one of kmalloc's. `huge` lets
-    a VMALLOC map huge pages (kernel: vmalloc_huge).
+    a VMALLOC map huge pages (kernel: vmalloc_huge). `file` is the number of the first page of a FILE_READ's
+    file in the machine's page cache, in which files lie one behind the other; which page of the file is read, each
+    operation says in place of its bytes: 1 is the first.
     """
 
     gfp: int
@@ -31,6 +33,7 @@ class Request(NamedTuple):
     api: int = PAGES
     cache: int = NO_CACHE
     huge: int = 0
+    file: int = 0
 
 
 @shared
@@ -60,4 +63,4 @@ def can_move(api: int, gfp: Gfp) -> bool:
 @shared
 def is_of_users_only(api: int) -> bool:
     """Is it one that no workload can ask for?"""
-    return api > KVMALLOC
+    return api > FILE_READ

@@ -2,7 +2,7 @@
 
 Each request that has no fixed size draws from a generator of its own, one number for each operation
 whether or not it is used. A drawn size is a whole number of bytes, at least 1 and at most what its
-allocator can give.
+allocator can give. A read of a file draws which of its pages it is for in the same way (`file_pages`).
 
 What a number stands for (a request by its weight, an entry of a table by its, a class of sizes) is found among
 ascending bounds by a guide table (Chen and Asau, "On generating random variates from an empirical distribution", 1974).
@@ -24,6 +24,7 @@ from kmsim.config.sizes import (
 )
 from kmsim.jit import shared, small
 from kmsim.workload.classes import Classes
+from kmsim.workload.file_pages import PagesOfFile
 from kmsim.workload.request import Request
 
 Ints = NDArray[np.int64]
@@ -55,9 +56,9 @@ class Menu(NamedTuple):
 
 
 class Sized(NamedTuple):
-    """A request of a phase without a fixed size; drawn sizes are at most `limit`."""
+    """A request of a phase without a fixed size, or of a page of a file; what is drawn is at most `limit`."""
 
-    sizes: DistributionOfSizes
+    sizes: DistributionOfSizes | PagesOfFile
     limit: int
 
 
@@ -141,11 +142,15 @@ def asked_for(menu: Menu, request: NDArray[np.float64], sizes: NDArray[np.float6
 
 
 def drawn_numbers(rngs: list[np.random.Generator], sized: tuple[Sized, ...], count: int) -> NDArray[np.float64]:
-    """By request without a fixed size and operation: a size in bytes, or where in its table, from 0 to 1."""
+    """By request without a fixed size and operation: a size in bytes, the number of a page of its file, or where in
+    its table, from 0 to 1.
+    """
     numbers = np.empty((len(sized), count))
     for rng, of, row in zip(rngs, sized, numbers, strict=True):
         if isinstance(of.sizes, TableOfSizes):
             rng.random(out=row)
+        elif isinstance(of.sizes, PagesOfFile):
+            of.sizes.draw(rng, row)
         else:
             draw_sizes(rng, of.sizes, of.limit, row)
     return numbers

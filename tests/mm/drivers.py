@@ -11,11 +11,9 @@ from kmsim.jit import entry
 from kmsim.mm.bulk import (
     alloc_bulk_begin,
     alloc_bulk_resume,
-    free_folios_begin,
-    free_folios_resume,
-    put_folio,
 )
 from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_begin, drain_locked
+from kmsim.mm.folio_batch import free_folios_begin, free_folios_resume, put_folio
 from kmsim.mm.list import list_del, list_empty, list_first
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_alone import alloc_pages, alloc_pages_node, free_pages

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, parse_gfp
 from kmsim.mm.lru import lru_head
+from kmsim.mm.lru_init import machine_that_reclaims, set_swap
 from kmsim.mm.lru_records import (
     FOLIO_ACCESSED,
     FOLIO_ACTIVE,
@@ -92,12 +93,11 @@ class ReclaimPair(Pair):
     twin: ReclaimModel
 
     def __init__(self, boot: Boot, pressure: Pressure) -> None:
-        super().__init__(boot._replace(reclaims=True), Random(pressure.seed), ReclaimModel)
+        super().__init__(boot, Random(pressure.seed), ReclaimModel)
+        self.m = machine_that_reclaims(self.m)
         self.pressure = pressure
         self.twin.swap_total = self.twin.swap_free = pressure.swap
-        swap = self.m.lru.swap[0]
-        swap.total_pages = swap.nr_free = pressure.swap
-        swap.swappiness = self.twin.swappiness
+        set_swap(self.m, pressure.swap, self.twin.swappiness)
 
     def fill(self) -> None:
         """Allocate movable blocks until one fails, and make folios of most of them."""

@@ -108,6 +108,10 @@ def _share(column: str, **more: str) -> Callable[[Tables, Row], float]:
     return share
 
 
+def _of_reclaim(tables: Tables, filters: Row, column: str) -> int:
+    return sum(row[column] for row in _about(tables.get("reclaim", []), filters, "alloc"))
+
+
 def _run_ps(tables: Tables) -> int:
     return max(ps(row["run_ns"]) for row in tables["cpus"])
 
@@ -122,6 +126,11 @@ _OF_OPERATIONS: dict[str, Callable[[Tables, Row], float]] = {
     "failed": lambda tables, filters: float(_sum(tables, filters, "failed", "alloc")),
     "failed_share": _share("failed"),
     "slow_path_share": _share("needs_slow_path"),
+    "reclaiming_share": lambda tables, filters: ratio(
+        _of_reclaim(tables, filters, "requests"), _all_tried(tables, filters), 100
+    ),
+    "pages_scanned": lambda tables, filters: float(_of_reclaim(tables, filters, "pages_scanned")),
+    "pages_reclaimed": lambda tables, filters: float(_of_reclaim(tables, filters, "pages_reclaimed")),
     "vmalloc_share": _share("to_vmalloc", api="kvmalloc"),
     "asked": lambda tables, filters: _sum(tables, filters, "asked_bytes", "alloc") / MIB,
 }

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kmsim.config.costs import CostsConfig, Price
 from kmsim.jit import Record, core, only_with, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
+from kmsim.mm.mmzone import Machine
 from kmsim.mm.remote_lines import distance_beyond, has_nodes
 from kmsim.mm.zonelist import numa_node_id
 from kmsim.sim.core.records import NOBODY, OF_PAGES, OF_VM, Core
@@ -76,7 +77,7 @@ def price(s: Core, ac: ContextIdx) -> int:
         instructions += slab_price(s, ac)
     if verbs == OF_VM:
         instructions += vm_price(s)
-    return instructions
+    return instructions + reclaim_price(s.m, s)
 
 
 @small
@@ -92,6 +93,28 @@ def instructions_ps(s: Core) -> int:
         + work.pages_freed * price.free_fast
     )
     return int(under_locks) + light_instructions_ps(s)
+
+
+@only_with("lru", 0)
+def reclaim_price(m: Machine, s: Core) -> int:
+    """The instructions of what reclaim and the page cache did, and their devices; then nothing is done."""
+    work = m.lru.work[0]
+    price = s.prices[0]
+    instructions = int(
+        work.folios_moved * price.folio_isolated
+        + work.folios_scanned * price.folio_scanned
+        + work.folios_unmapped * price.folio_unmapped
+        + work.pages_swapped * price.swap_write
+        + work.pages_read * price.page_read
+        + work.pages_found * price.page_cache_hit
+    )
+    work.folios_moved = 0
+    work.folios_scanned = 0
+    work.folios_unmapped = 0
+    work.pages_swapped = 0
+    work.pages_read = 0
+    work.pages_found = 0
+    return instructions
 
 
 @only_with("slub", 0)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from kmsim.metrics.histogram import NR_BUCKETS
 from kmsim.mm.indices import LockIdx
-from kmsim.mm.locks import LOCK_MUTEX
+from kmsim.mm.locks import LOCK_MUTEX, LOCK_TRY
+from kmsim.mm.mmzone import NO_LOCK
 from kmsim.mm.wants import LOCK
 from kmsim.sim.core.records import (
     BEGIN_WORK,
@@ -26,7 +27,6 @@ from kmsim.sim.core.records import (
     NOBODY,
     NOT_WAITING,
     NR_LEVELS,
-    OF_DRAIN,
     START,
     UNPARK,
     WAITING,
@@ -82,7 +82,7 @@ def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None
         run = core.runs[ac]
         if run.then == WAITING:
             n = int(run.lock) if run.lock != NOBODY else csd_lock_of(core)
-        elif run.verbs == OF_DRAIN and run.then == LOCK and run.since != NOT_WAITING:
+        elif run.then == LOCK and run.since != NOT_WAITING and is_pcp_lock(core, int(core.m.contexts[ac].lock)):
             n = int(core.m.contexts[ac].lock)
         else:
             continue
@@ -93,6 +93,11 @@ def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None
         while k != NOBODY:
             _add_wait(locks, n, now_ps - int(core.parked.runs[k].since))
             k = int(core.parked.runs[k].next_waiter)
+
+
+def is_pcp_lock(core: Core, n: LockIdx) -> bool:
+    """Is it a lock that only drains wait for?"""
+    return n != NO_LOCK and bool(core.locks[n].kind == LOCK_TRY)
 
 
 def _add_wait(locks: dict[str, Ints], n: LockIdx, wait: int) -> None:

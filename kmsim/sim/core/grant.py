@@ -8,7 +8,7 @@ that takes its time, and at its end the run wants the next thing.
                 until it is had (`sim.core.pcp_lock`), and with it, in the same instant, its zone's
     MUTEX, UNLOCK, SLEEP    the thread gives its CPU to others meanwhile (`sim.core.sleep`)
     FLUSH       every other CPU serves an interrupt (`sim.core.flush`)
-    SLOW_PATH   until there is one, a failure, in the stage that wants it (`sim.core.verbs`); no stage ends with it
+    SLOW_PATH   at once: reclaim, which begins with a stage of its own, or a failure (`sim.core.verbs`)
     DONE        the operation is over (`sim.core.outcome`)
 
 State changes at the beginning of a stage, which is exact: see `sim.core.lock`. Invariant: a run holds at most one

@@ -9,15 +9,17 @@ from kmsim.jit import core, prefetch, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, SlotIdx
 from kmsim.sim.core.drain import begin_drain
 from kmsim.sim.core.due import first_due_at, pop_due
+from kmsim.sim.core.file_read import begin_read
 from kmsim.sim.core.lists import begin_list
 from kmsim.sim.core.pages import begin_pages
+from kmsim.sim.core.pcp_lock import waits_for_no_list
 from kmsim.sim.core.records import NO_BLOCK, Core
 from kmsim.sim.core.slab import begin_slab, look_ahead_slab
 from kmsim.sim.core.slot import exchange, take
 from kmsim.sim.core.vmalloc import begin_vm, look_ahead_vm
 from kmsim.workload.op_stream import DRAIN, FREE
 from kmsim.workload.plan import SLAB
-from kmsim.workload.request import is_block_of_pages, is_list_of_pages
+from kmsim.workload.request import FILE_READ, is_block_of_pages, is_list_of_pages
 from kmsim.workload.turns import NO_SLOT
 
 
@@ -92,6 +94,7 @@ def look_ahead(s: Core, cursor: int) -> None:
 def begin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """The first stage."""
     run = s.runs[ac]
+    waits_for_no_list(s.m, s, ac)
     if run.kind == DRAIN:
         begin_drain(s, c, ac)
         return
@@ -102,5 +105,7 @@ def begin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         begin_slab(s, c, ac, run.block)
     elif is_list_of_pages(request.api):
         begin_list(s, c, ac)
+    elif request.api == FILE_READ:
+        begin_read(s.m, s, c, ac)
     else:
         begin_vm(s, c, ac)

@@ -1,9 +1,9 @@
 """The end of an operation: its block is kept for the free, its latency is counted, its task goes on."""
 
-from kmsim.jit import core, small
+from kmsim.jit import core, only_with, small
 from kmsim.metrics.histogram import bucket_of
 from kmsim.mm.indices import ContextIdx, CpuIdx
-from kmsim.mm.mmzone import NEEDS_SLOW_PATH
+from kmsim.mm.mmzone import NEEDS_SLOW_PATH, Machine
 from kmsim.mm.vm_records import KV_VMALLOC
 from kmsim.sim.core.detail import kv_outcome
 from kmsim.sim.core.due import push_due
@@ -13,10 +13,15 @@ from kmsim.sim.core.records import (
     CHECK_DUE,
     COUNT,
     FAILED,
+    HAS_RECLAIMED,
     HORIZON,
     MAX_PS,
     NEEDED_SLOW_PATH,
     NO_BLOCK,
+    PAGES_RECLAIMED,
+    PAGES_SCANNED,
+    PASSES,
+    RETRIES,
     SUM_PS,
     TO_VMALLOC,
     Core,
@@ -31,7 +36,7 @@ from kmsim.sim.core.worker import is_worker, work_done
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.phases import NOT_TIMED
 from kmsim.workload.plan import EXACT, KVMALLOC, SLAB
-from kmsim.workload.request import is_block_of_pages, is_list_of_pages
+from kmsim.workload.request import FILE_READ, is_block_of_pages, is_list_of_pages
 from kmsim.workload.turns import NO_SLOT
 
 
@@ -76,17 +81,21 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     totals = s.totals[class_of(run.request, ALLOC), c]
     detail = 0
     block = int(context.pfn)
+    nr_bytes = int(run.nr_bytes)
     if api == SLAB:
         block = object_got(s, ac)
+    elif api == FILE_READ:
+        nr_bytes = 1 << s.m.params[0].page_shift
     elif not is_block_of_pages(api):
         block, detail = block_and_detail(s, ac, api)
         totals[TO_VMALLOC] += api == KVMALLOC and kv_outcome(detail) == KV_VMALLOC
     keep_single(s, c, ac, block)
+    note_reclaim(s.m, s, ac)
     if block == NO_BLOCK:
         totals[FAILED] += 1
         totals[NEEDED_SLOW_PATH] += context.failure == NEEDS_SLOW_PATH
         return
-    totals[BYTES] += run.nr_bytes
+    totals[BYTES] += nr_bytes
     record(s, class_of(run.request, ALLOC), c, s.state[0].now - run.start_ps)
     if run.lifetime_ps != NOT_TIMED:
         freer = s.tasks[run.task].freed_by
@@ -97,6 +106,23 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
             wake_changed(s, freer)
     elif run.handle != NO_SLOT:
         fill(s, s.slots[run.handle], holder_of_slot(run.handle), block, run.request, detail)
+
+
+@only_with("lru")
+def note_reclaim(m: Machine, s: Core, ac: ContextIdx) -> None:
+    """Count what the request has reclaimed, if it had to."""
+    reclaim = m.lru.reclaims[ac]
+    if reclaim.nr_passes or reclaim.nr_retries:
+        totals = s.reclaimed[class_of(s.runs[ac].request, ALLOC)]
+        totals[HAS_RECLAIMED] += 1
+        totals[PASSES] += reclaim.nr_passes
+        totals[RETRIES] += reclaim.nr_retries
+        totals[PAGES_SCANNED] += reclaim.nr_scanned_in_all
+        totals[PAGES_RECLAIMED] += reclaim.nr_reclaimed_in_all
+        reclaim.nr_passes = 0
+        reclaim.nr_retries = 0
+        reclaim.nr_scanned_in_all = 0
+        reclaim.nr_reclaimed_in_all = 0
 
 
 @core

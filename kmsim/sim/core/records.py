@@ -18,7 +18,7 @@ while they run. Invariant: `cpus[c].time` is the next instant at which something
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.metrics.histogram import NR_BUCKETS
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, ZoneIdx
-from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.locks import LOCK_CLASSES, LRU_LOCK, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub
-from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
+from kmsim.mm.slub_records import Slub
+from kmsim.mm.vm_records import Vm
 from kmsim.mm.wants import NR_WANTS
+from kmsim.sim.core.parked import Parked, new_parked
 from kmsim.sim.core.single_records import Singles
 from kmsim.sim.core.tree_shape import tree_shape
 from kmsim.workload.op_stream import op_t
@@ -51,7 +52,7 @@ NR_KINDS = 2  # of operations that are counted: ALLOC and FREE
 START, BEGIN_WORK, UNPARK, WAITING = range(NR_WANTS, NR_WANTS + 4)
 
 # By whose verbs a run goes on (see `sim.core.verbs`).
-OF_PAGES, OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN, OF_FLUSH = range(7)
+OF_PAGES, OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN, OF_FLUSH, OF_FILE = range(8)
 
 # What a task does: its stream of operations, or a worker's work (see `sim.core.worker`).
 STREAM, KWORKER, FLUSHER = range(3)
@@ -62,6 +63,8 @@ HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
 
 # The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
 COUNT, SUM_PS, MAX_PS, FAILED, NEEDED_SLOW_PATH, BYTES, TO_VMALLOC, NR_TOTALS = range(8)
+# The columns of `reclaimed`: requests that reclaimed themselves, and what they did.
+HAS_RECLAIMED, PASSES, RETRIES, PAGES_SCANNED, PAGES_RECLAIMED, NR_RECLAIM_TOTALS = range(6)
 
 cpu_t = np.dtype(
     (
@@ -207,19 +210,6 @@ state_t = np.dtype(
 )
 
 
-class Parked(NamedTuple):
-    """Operations that sleep, by task: the records of their CPU, put away so that others can run there."""
-
-    runs: NDArray[np.void]
-    contexts: NDArray[np.void]
-    page_lists: NDArray[np.void]  # the heads of their contexts' lists
-    # As in `Core`, each of these is None where no request needs it.
-    slab_contexts: NDArray[np.void]
-    bulk: NDArray[np.int32]  # from the task's `bulk_row` on
-    vm_contexts: NDArray[np.void]
-    vm_frames: NDArray[np.void]  # FRAMES_PER_CONTEXT of each
-
-
 class Core(NamedTuple):
     """Everything that the event core works on."""
 
@@ -245,6 +235,7 @@ class Core(NamedTuple):
     vm: Vm  # there only with `slub`
     lists: NDArray[np.int64]  # of no length; there where exact or bulk pages are asked for, and with `vm`
     singles: Singles  # there where single operations are kept
+    reclaimed: NDArray[np.int64]  # [class_of(request, kind), NR_RECLAIM_TOTALS]; there with `m.lru`
 
 
 @shared
@@ -325,8 +316,9 @@ def new_core(
         totals=np.zeros((NR_KINDS * len(requests), nr_cpus, NR_TOTALS), np.int64),
         tree=np.full(nr_nodes, NEVER << CPU_BITS, np.int64),
         state=np.zeros(1, state_t),
-        parked=_parked(m, slub, vm, nr_tasks),
+        parked=new_parked(m, slub, vm, np.zeros(nr_tasks, run_t)),
         **_parts(slub, vm, constructors_ps, uses_lists=uses_lists),
+        reclaimed=_reclaimed(m, len(requests)),
     )
     for n, request in enumerate(requests):
         core.requests[n] = request
@@ -335,6 +327,9 @@ def new_core(
     core.state[0].first_leaf = first_leaf
     core.state[0].timeslice_ps = timeslice_ps
     core.state[0].first_pcp_lock = first_of_class(locks, PCP_LOCK)
+    if m.lru is not None:
+        m.lru.zones["pcp_lock"] = [pcp_lock_of(core, z) for z in range(len(m.zones))]
+        m.lru.lruvecs["lru_lock"] = first_of_class(locks, LRU_LOCK) + np.arange(len(m.nodes))
     return core
 
 
@@ -356,7 +351,8 @@ def _make_idle(core: Core) -> None:
 
 def locks_of(m: Machine, slub: Slub | None, vm: Vm | None) -> list[Lock]:
     """All locks of a core, in the order of their numbers."""
-    return all_locks(len(m.zones), 0 if slub is None else len(slub.cache_nodes), 0 if vm is None else len(vm.nodes))
+    nr_lists, nr_vmap_nodes = 0 if slub is None else len(slub.cache_nodes), 0 if vm is None else len(vm.nodes)
+    return all_locks(len(m.zones), nr_lists, nr_vmap_nodes, 0 if m.lru is None else len(m.nodes))
 
 
 def _free_locks(locks: Sequence[Lock]) -> NDArray[np.void]:
@@ -380,15 +376,16 @@ def _parts(slub: Slub | None, vm: Vm | None, constructors_ps: Sequence[int], *, 
     }
 
 
-def _parked(m: Machine, slub: Slub | None, vm: Vm | None, nr_tasks: int) -> Parked:
-    parts: dict[str, Any] = dict.fromkeys(Parked._fields)
-    if slub is not None:
-        parts["slab_contexts"] = np.zeros(nr_tasks, slub.contexts.dtype)
-        parts["bulk"] = np.zeros(nr_tasks * SLAB_BULK_MAX, slub.bulk.dtype)
-    if vm is not None:
-        parts["vm_contexts"] = np.zeros(nr_tasks, vm.contexts.dtype)
-        parts["vm_frames"] = np.zeros(nr_tasks * FRAMES_PER_CONTEXT, vm.frames.dtype)
-    parts["runs"] = np.zeros(nr_tasks, run_t)
-    parts["contexts"] = np.zeros(nr_tasks, m.contexts.dtype)
-    parts["page_lists"] = np.zeros(nr_tasks, m.pages.dtype)
-    return Parked(**parts)
+def _reclaimed(m: Machine, nr_requests: int) -> NDArray[np.int64]:
+    """What each class of operations has reclaimed; None where nothing can be."""
+    counts = np.zeros((NR_KINDS * nr_requests, NR_RECLAIM_TOTALS), np.int64)
+    return counts if m.lru is not None else cast(NDArray[np.int64], None)
+
+
+def grown(core: Core, **records: int) -> Core:
+    """The core with that many more records, zeroed, at the ends of some of its arrays."""
+    fields: dict[str, Any] = {}
+    for name, count in records.items():
+        array = getattr(core, name)
+        fields[name] = np.concatenate((array, np.zeros((count, *array.shape[1:]), array.dtype)))
+    return core._replace(**fields)

@@ -5,6 +5,8 @@ request's hands is in no place (see `mm.vm_recount`). Invariant: changes nothing
 """
 
 from kmsim.jit import entry, only_with
+from kmsim.mm.lru_recount import validate_lru
+from kmsim.mm.mmzone import Machine
 from kmsim.mm.recount import validate
 from kmsim.mm.slub_recount import validate_slub
 from kmsim.mm.vm_recount import validate_vm
@@ -19,9 +21,17 @@ def recount(s: Core) -> None:
     validate(s.m)
     recount_due(s)
     recount_holders(s.m, s)
+    recount_lru(s.m)
     recount_slabs(s)
     if not uses_addresses(s):
         recount_addresses(s)
+
+
+@only_with("lru")
+def recount_lru(m: Machine) -> None:
+    """Recount the LRU lists and the page cache."""
+    if m.lru is not None:
+        validate_lru(m)
 
 
 @only_with("slub")

@@ -10,7 +10,7 @@ holds no spinlock and no per-CPU list.
 
 from kmsim.jit import core, only_with
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
-from kmsim.mm.mmzone import NO_PCP
+from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slub_asleep import put_away, take_up
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
 from kmsim.mm.wants import GO_ON
@@ -87,6 +87,7 @@ def park(s: Core, c: CpuIdx, ac: ContextIdx, until: int) -> None:
     s.parked.contexts[k] = s.m.contexts[ac]
     park_slab(s, k, ac)
     park_vm(s, k, ac)
+    park_reclaim(s.m, s, k, ac)
     park_pages(s, k, ac)
     task = s.tasks[k]
     task.parked = 1
@@ -105,6 +106,7 @@ def unpark(s: Core, ac: ContextIdx) -> None:
     s.m.contexts[ac] = s.parked.contexts[k]
     unpark_slab(s, k, ac)
     unpark_vm(s, k, ac)
+    unpark_reclaim(s.m, s, k, ac)
     s.m.pages[s.m.contexts[ac].page_list] = s.parked.page_lists[k]
     task = s.tasks[k]
     task.parked = 0
@@ -130,6 +132,22 @@ def park_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
 def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Take that up again."""
     take_up(s.slub, ac, s.parked.slab_contexts, s.parked.bulk, k)
+
+
+@only_with("lru")
+def park_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
+    """Put away what it has reclaimed so far."""
+    s.parked.reclaims[k] = m.lru.reclaims[ac]
+    m.lru.reclaims[ac].nr_passes = 0
+    m.lru.reclaims[ac].nr_retries = 0
+    m.lru.reclaims[ac].nr_scanned_in_all = 0
+    m.lru.reclaims[ac].nr_reclaimed_in_all = 0
+
+
+@only_with("lru")
+def unpark_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
+    """Take that up again."""
+    m.lru.reclaims[ac] = s.parked.reclaims[k]
 
 
 @only_with("vm")

@@ -9,7 +9,8 @@ first page names the slot as its *holder* (`mm.rmap`): n + 1 is `slots[n]`, -(n 
 processes move, too, as their handles ask the slot.
 
 Leaves out: all other pages (of bulk, exact and large requests, of slabs and of vmalloc), blocks of operations under
-way, and immortal ones, which nobody remembers; these have no holder, and do not move. Where no page of a run can
+way, and immortal ones, which nobody remembers; these have no holder, and do not move. A page of the page cache is held
+by its entry there (see `mm.filemap`). Where no page of a run can
 move, there are no holders, and what is said here of them is not compiled. Invariant: the first page of a full slot's
 movable block leads to the slot, and a holder is a full slot whose block begins at the page. Slots need no lock: one is
 named by one operation at a time.
@@ -31,7 +32,7 @@ Slot = Any  # a record of slot_t
 def with_holders(core: Core) -> Core:
     """The core, before its first operation, as one whose pages know their holders."""
     assert max(len(core.slots), len(core.timed)) < INT_MAX, "more slots than a page can tell apart"
-    return core._replace(m=machine_with_holders(core.m))
+    return core if core.m.holders is not None else core._replace(m=machine_with_holders(core.m))
 
 
 @small
@@ -104,7 +105,7 @@ def recount_holders(m: Machine, s: Core) -> None:
         return
     for pfn in range(len(m.holders)):
         holder = holder_of(m, pfn)
-        if holder != NO_HOLDER:
+        if holder != NO_HOLDER and m.holders[pfn].folio_flags == 0:
             slot = slot_of(s, holder)
             assert slot.block == pfn, "a page's holder has another block"
             assert block_can_move(s, slot), "a page that may not move has a holder"

@@ -8,21 +8,25 @@ A run remembers whose they are (`run.verbs`) from its first stage on:
     OF_VM        vmalloc, vmap, kvmalloc, and their frees      `mm.vmalloc`
     OF_DRAIN     the emptying of all per-CPU lists             `mm.drain`
     OF_FLUSH     a flusher: nothing in `mm`
-Here, too, is the one place where a request for the slow path is answered (`without_slow_path`).
+    OF_FILE      a read of a page of a file                    `mm.filemap`
+Here, too, is the one place where a request for the slow path is answered (`without_slow_path`): where memory can be
+reclaimed its allocator goes there in the next stage, elsewhere it fails.
 Verbs that no request of a run needs are not compiled for it. Takes no lock: see `sim.core.grant`.
 """
 
 from kmsim.jit import core, only_with, small
 from kmsim.mm.drain import drain_all_resume
+from kmsim.mm.filemap import read_resume
 from kmsim.mm.indices import ContextIdx
 from kmsim.mm.kmalloc import kmalloc_resume
+from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_chain import chain_free_resume
 from kmsim.mm.page_exact import exact_resume
 from kmsim.mm.page_request import bulk_resume, page_resume
 from kmsim.mm.slub import slab_resume
 from kmsim.mm.vmalloc import vm_resume
 from kmsim.mm.wants import DONE, SLOW_PATH
-from kmsim.sim.core.records import OF_DRAIN, OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core, pcp_lock_of
+from kmsim.sim.core.records import OF_DRAIN, OF_FILE, OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core, pcp_lock_of
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import EXACT
 
@@ -35,7 +39,7 @@ def carry_on(s: Core, ac: ContextIdx) -> int:
 
 @small
 def without_slow_path(s: Core, ac: ContextIdx, wants: int) -> int:
-    """Answer a request for the slow path, which is a failure until there is one: what does the run want then?"""
+    """Let the request go to the slow path, or fail where there is none: what does the run want then?"""
     while wants == SLOW_PATH:
         wants = resume_run(s, ac)
     return wants
@@ -61,6 +65,8 @@ def resume_other(s: Core, ac: ContextIdx) -> int:
         return resume_kmalloc(s, ac)
     if verbs == OF_DRAIN:
         return drain_all_resume(s.m, ac, pcp_lock_of(s, 0))
+    if verbs == OF_FILE:
+        return resume_read(s.m, ac)
     assert verbs == OF_LISTS, "a run that no verb carries on"
     return resume_list(s, ac)
 
@@ -81,6 +87,12 @@ def resume_vm(s: Core, ac: ContextIdx) -> int:
 def resume_kmalloc(s: Core, ac: ContextIdx) -> int:
     """kmalloc's verb."""
     return kmalloc_resume(s.m, s.slub, ac)
+
+
+@only_with("lru", DONE)
+def resume_read(m: Machine, ac: ContextIdx) -> int:
+    """The verb of the page cache."""
+    return read_resume(m, ac)
 
 
 @only_with("lists", DONE)

@@ -24,6 +24,7 @@ from kmsim.sim.core.event_loop import add_task
 from kmsim.sim.core.records import BEGIN_WORK, FLUSHER, KWORKER, Core, new_core
 from kmsim.sim.core.single_records import MINSTD_MODULUS, Singles, new_singles
 from kmsim.sim.run.boot import machine_of
+from kmsim.sim.run.memory_in_use import machine_in_use
 from kmsim.workload.op_stream import block_size
 from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, TaskPlan
 from kmsim.workload.seeds import stream
@@ -40,6 +41,8 @@ def core_of(
 ) -> Core:
     """The core at picosecond 0; `nr_spare_caches` can be created in the run."""
     m = machine_of(study.machine, study.seed, policies)
+    if study.reclaims:
+        m = machine_in_use(m, study.machine, plan.nr_file_pages)
     m.params[0].cache_lines = study.costs.cache_lines.value
     m = with_mempolicies(m, [_policy_of(task) for task in plan.tasks if has_policy(task)])
     nr_cpus, nr_planned = study.machine.cpus, len(plan.tasks)

@@ -16,6 +16,7 @@ MUST = {
     "state_buddyinfo": "be the buddyinfo of a machine with these zones, orders and memory",
     "state_free_lists": "be free lists that this machine can have",
     "state_pagetypeinfo": "be the pagetypeinfo of a machine with these zones, orders and memory",
+    "state_filled": "leave free what the watermarks keep",
     "state_index": "be an index that this machine can have",
     "state_file": "be a file that can be read",
 }

@@ -33,6 +33,8 @@ class Reading(NamedTuple):
     counted: Counted
     events: Ints
     vm_events: Ints | None
+    lru_events: Ints | None
+    reclaimed: Ints | None
     slub: Slub | None  # with caches and CPUs' slabs as they were then
 
 
@@ -63,6 +65,8 @@ class Windows:
                 self._last,
                 core.m.events.copy(),
                 None if vm is None else vm.events.copy(),
+                None if core.m.lru is None else core.m.lru.vm_events.copy(),
+                None if core.reclaimed is None else core.reclaimed.copy(),
                 None if slub is None else slub._replace(caches=slub.caches.copy(), cpu_slabs=slub.cpu_slabs.copy()),
             )
             forget_singles(core.singles)
