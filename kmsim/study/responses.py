@@ -234,6 +234,9 @@ def _memory_held(run: Measured, _: ResponseConfig) -> float:
 
 
 def _internal_waste(run: Measured, _: ResponseConfig) -> float:
+    """NaN where memory can be reclaimed: the page cache holds pages, and those of processes may be gone."""
+    if RECLAIM in run.tables:
+        return NAN
     live_bytes = int(_at_end(run("activity"))["live_bytes"].max())
     held = _pages_held(run) * run.page_size
     # Frees that are under way when the run ends have given their pages back and still count as live.

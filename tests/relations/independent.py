@@ -190,6 +190,8 @@ def _held_pages(tables: Tables) -> int:
 
 
 def _waste(tables: Tables, page_size: int, _: Row) -> float:
+    if "reclaim" in tables:
+        return NAN
     held = _held_pages(tables) * page_size
     live = _at(tables["activity"], max, {})[0]["live_bytes"]
     return ratio(max(held - live, 0), held, 100)

@@ -85,7 +85,7 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     if api == SLAB:
         block = object_got(s, ac)
     elif api == FILE_READ:
-        nr_bytes = 1 << s.m.params[0].page_shift
+        nr_bytes = 0  # the number of a page, and not a size: what the page cache holds, nobody has asked for
     elif not is_block_of_pages(api):
         block, detail = block_and_detail(s, ac, api)
         totals[TO_VMALLOC] += api == KVMALLOC and kv_outcome(detail) == KV_VMALLOC
