@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.metrics.histogram import NR_BUCKETS
-from kmsim.mm.indices import LockIdx
+from kmsim.mm.indices import ContextIdx, LockIdx
 from kmsim.mm.locks import LOCK_MUTEX, LOCK_TRY
 from kmsim.mm.mmzone import NO_LOCK
 from kmsim.mm.wants import LOCK
@@ -82,7 +82,7 @@ def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None
         run = core.runs[ac]
         if run.then == WAITING:
             n = int(run.lock) if run.lock != NOBODY else csd_lock_of(core)
-        elif run.then == LOCK and run.since != NOT_WAITING and is_pcp_lock(core, int(core.m.contexts[ac].lock)):
+        elif waits_for_lists(core, ac) and run.since != NOT_WAITING:
             n = int(core.m.contexts[ac].lock)
         else:
             continue
@@ -95,9 +95,10 @@ def add_waits_under_way(core: Core, locks: dict[str, Ints], now_ps: int) -> None
             k = int(core.parked.runs[k].next_waiter)
 
 
-def is_pcp_lock(core: Core, n: LockIdx) -> bool:
-    """Is it a lock that only drains wait for?"""
-    return n != NO_LOCK and bool(core.locks[n].kind == LOCK_TRY)
+def waits_for_lists(core: Core, ac: ContextIdx) -> bool:
+    """Does a run want the lock of per-CPU lists, which only those that empty them wait for?"""
+    n = int(core.m.contexts[ac].lock)
+    return bool(core.runs[ac].then == LOCK and n != NO_LOCK and core.locks[n].kind == LOCK_TRY)
 
 
 def _add_wait(locks: dict[str, Ints], n: LockIdx, wait: int) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level
 from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_TRY, LOCK_WAIT
-from kmsim.mm.wants import LOCK
+from kmsim.sim.core.counted import waits_for_lists
 from kmsim.sim.core.records import (
     BEGIN_WORK,
     FLUSHER,
@@ -30,7 +30,6 @@ from kmsim.sim.core.records import (
     KWORKER,
     NOBODY,
     NR_LEVELS,
-    OF_DRAIN,
     START,
     UNPARK,
     WAITING,
@@ -45,7 +44,7 @@ from kmsim.sim.run.engine import Observer
 from kmsim.units import TIME_UNITS
 from kmsim.workload.op_stream import KIND_NAMES
 from kmsim.workload.plan import API_NAMES, Plan
-from kmsim.workload.request import is_block_of_pages
+from kmsim.workload.request import FILE_READ, is_block_of_pages
 
 _WORK_NAMES = {FLUSHER: "flush the TLB", KWORKER: "kworker"}
 _CPUS, _SLEEPERS = 1, 2  # the groups of tracks: what the UI calls processes, and 0 is the idle one
@@ -153,7 +152,11 @@ class Timeline(Observer):
             return f"{of}: {what}"
         request = core.requests[run.request]
         api = int(request.api)
-        size = f"order {request.order}" if is_block_of_pages(api) else f"{run.nr_bytes} B" if what == "alloc" else ""
+        size = f"{run.nr_bytes} B" if what == "alloc" else ""
+        if is_block_of_pages(api):
+            size = f"order {request.order}"
+        elif api == FILE_READ:
+            size = f"page {run.nr_bytes}"
         return f"{of}: {what} {API_NAMES[api]} {size}".rstrip()
 
     def _end_operation(self, c: CpuIdx, level: Level, running: _Running | None, now: int) -> None:
@@ -185,7 +188,7 @@ class Timeline(Observer):
             return
         ac = context_of(core, level, c)
         run = core.runs[ac]
-        since = int(run.since) if run.verbs == OF_DRAIN and run.then == LOCK else NOBODY
+        since = int(run.since) if waits_for_lists(core, ac) else NOBODY
         before = self._draining.get(ac)
         if before is not None and before[1] != since:
             del self._draining[ac]
