@@ -7,7 +7,7 @@ import pytest
 
 from kmsim.config import ConfigError
 from kmsim.config.shipped import shipped_file
-from kmsim.sim.core.records import FAILED, NEEDED_SLOW_PATH
+from kmsim.sim.core.records import FAILED
 from kmsim.sim.simulation import new_simulation, run
 from kmsim.study.bench import bench_names, measure, study_of_bench
 from tests.commands import in_own_process
@@ -37,8 +37,7 @@ def test_every_operation_of_zone_lock_takes_the_lock_and_few_of_order0_do() -> N
         for _ in run(simulation):
             pass
         share[name] = int(simulation.core.locks["acquisitions"].sum()) / simulation.nr_done
-        nr_failed = int(simulation.core.totals[:, :, FAILED].sum())
-        assert nr_failed == 0 or name == "reclaim", name
+        assert simulation.core.totals[:, :, FAILED].sum() == 0
     assert share["zone_lock"] == 1
     assert share["order0"] < 0.01
 
@@ -58,16 +57,8 @@ def test_the_bench_of_reclaim_says_how_much_there_was() -> None:
         "pages_reclaimed": reclaimed,
     }
     assert 0.005 <= share < 1
-    assert scanned >= reclaimed > 16_000 * 0.8  # half of the operations read a page that is not there
+    assert scanned >= reclaimed > 10_000  # 16,000 operations read a page that is not there, and some memory was free
     assert f"{scanned:,} pages scanned" in result.line()
-
-
-def test_what_fails_in_the_bench_of_reclaim_would_need_compaction() -> None:
-    simulation = new_simulation(study_of_bench("reclaim", 32_000))
-    for _ in run(simulation):
-        pass
-    totals = simulation.core.totals.sum(axis=(0, 1))
-    assert totals[FAILED] == totals[NEEDED_SLOW_PATH] < 320
 
 
 def test_a_study_of_ones_own_can_be_a_bench() -> None:
