@@ -44,7 +44,7 @@ def random_study(family: str, seed: int, **run: Any) -> Mapping:
     whole = mapping(
         *threads,
         seed=seed,
-        run={"validate_every": rng.choice((20, 50, 100)), "sample_every": "200us", **run},
+        run={"validate_every": rng.choice((100, 300)), "sample_every": "200us", **run},
         memory=rng.choice(("64MiB", "64MiB", "96MiB", "128MiB")),
         cpus=cpus,
         swap=rng.choice(("0B", "0B", "200KiB", "8MiB")),
@@ -59,7 +59,7 @@ def random_study(family: str, seed: int, **run: Any) -> Mapping:
 
 
 def _filled(rng: random.Random) -> Mapping:
-    in_use = rng.uniform(0.75, 0.91)
+    in_use = rng.uniform(0.86, 0.91)
     anonymous = in_use * rng.choice((0, 0.1, 0.5, 0.9))
     return {"page_cache": round(in_use - anonymous, 3), "anonymous": round(anonymous, 3)}
 
@@ -68,7 +68,7 @@ def _reader(rng: random.Random, n: int) -> Mapping:
     file = {"file": rng.choice(("one", f"file{n}")), "file_size": "16MiB", "zipf": 0.8 * n}
     return {
         "name": f"reader{n}",
-        "operations": rng.randint(100, 400),
+        "operations": rng.randint(500, 2500),
         "per_cpu": rng.choice((1, 2)),
         "pinned": rng.random() < 0.7,
         "think": rng.choice(("0ps", {"exponential": "2us"})),
@@ -80,7 +80,7 @@ def _pages(rng: random.Random, n: int, cpus: int) -> Mapping:
     thread: Mapping = {
         "name": f"pages{n}",
         "cpus": sorted(rng.sample(range(cpus), rng.randint(1, cpus))),
-        "operations": rng.randint(50, 300),
+        "operations": rng.randint(200, 1000),
         "pinned": rng.random() < 0.7,
         "requests": [
             {"gfp": rng.choice(GFPS), "order": order, "weight": 1 + 40 // 4**order}

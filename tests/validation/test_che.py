@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from kmsim.mm.lru_init import machine_that_reclaims, set_swap
+from kmsim.mm.mm_init import PfnRange
 from kmsim.workload.file_pages import PagesOfFile
 from tests.mm.machines import plain_machine
 from tests.mm.reclaim_drivers import read_step
@@ -22,8 +23,9 @@ from tests.mm.test_filemap import GFP
 
 pytestmark = pytest.mark.slow
 
-NR_PAGES = 30_000  # of the file; memory has 16,384 frames
-WARM_UP, NR_READS = 60_000, 240_000
+NR_FRAMES = 4096
+NR_PAGES = 8000  # of the file
+WARM_UP, NR_READS = 80_000, 200_000  # before the first of these, each page is read once
 SEED = 22
 BATCH, PAGEVEC = 32, 31
 
@@ -83,15 +85,16 @@ class TwoLists:
 
 
 def reads_of(zipf: float) -> NDArray[np.int64]:
-    """The pages that are read, one after the other."""
-    drawn = np.empty(WARM_UP + NR_READS)
-    PagesOfFile(NR_PAGES, zipf).draw(np.random.default_rng(SEED), drawn)
-    return drawn.astype(np.int64) - 1
+    """The pages that are read, one after the other: each once, so that none is read for the first time later."""
+    rng = np.random.default_rng(SEED)
+    drawn = np.empty(WARM_UP - NR_PAGES + NR_READS)
+    PagesOfFile(NR_PAGES, zipf).draw(rng, drawn)
+    return np.concatenate((rng.permutation(NR_PAGES), drawn.astype(np.int64) - 1))
 
 
 def on_a_machine(pages: NDArray[np.int64]) -> Found:
     """The reads on one CPU of a machine without swap."""
-    m = machine_that_reclaims(plain_machine(nr_cpus=1), NR_PAGES)
+    m = machine_that_reclaims(plain_machine(nr_cpus=1, ram=(PfnRange(0, NR_FRAMES),)), NR_PAGES)
     set_swap(m, 0, 60)
     hits = np.zeros(len(pages), bool)
     sizes = np.zeros(len(pages), np.int64)
