@@ -104,6 +104,7 @@ def test_what_comes_before_the_end_of_the_warm_up_is_not_counted() -> None:
         assert abs(int(later.reclaim[column].sum()) - counters(later)[counter]) <= under_way
 
 
+@pytest.mark.slow  # with a user's process, which is compiled anew; the golden `reclaim` compares the modes at once
 def test_both_modes_give_the_same_bits() -> None:
     simulation = check_both_modes(study(validate_every=1000, sample_every="1ms"))
     assert simulation.core.reclaimed.sum() > 0
