@@ -62,7 +62,7 @@ def bench_and_show(name: str | None, operations: int, *, as_json: bool) -> None:
             if not as_json:
                 stdout.print(results[-1].line())
     if as_json:
-        found = [result._asdict() for result in results]
+        found = [result.as_dict() for result in results]
         print(json.dumps(found[0] if name is not None else found, indent=2))
 
 

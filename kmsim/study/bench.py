@@ -1,7 +1,8 @@
 """How fast kmsim itself is: the shipped benches, timed on this computer.
 
 A bench is run twice: a little of it first, so that nothing is compiled in the run that is timed. The
-time is that of the simulation, with latencies and all metrics on, without booting the machine.
+time is that of the simulation, with latencies and all metrics on, without booting the machine. Of a machine that
+reclaims, it is also said how much of that there was.
 """
 
 import time
@@ -11,10 +12,24 @@ from kmsim.config import Study, load
 from kmsim.config.asked import asked_file
 from kmsim.config.errors import ConfigError, Problem, must
 from kmsim.config.shipped import shipped_names
-from kmsim.sim.simulation import new_simulation
+from kmsim.sim.core.records import PAGES_RECLAIMED, PAGES_SCANNED, RECLAIMING
+from kmsim.sim.simulation import Simulation, new_simulation
 from kmsim.sim.simulation import run as simulate
 
 WARM_UP_SHARE = 100
+
+
+class Reclaimed(NamedTuple):
+    """What the operations of a run had to reclaim."""
+
+    reclaiming_share: float  # of all operations; those that entered direct reclaim
+    pages_scanned: int
+    pages_reclaimed: int
+
+    def line(self) -> str:
+        """For a person."""
+        pages = f"{self.pages_scanned:,} pages scanned, {self.pages_reclaimed:,} reclaimed"
+        return f"{self.reclaiming_share:.2%} in direct reclaim, {pages}"
 
 
 class Measured(NamedTuple):
@@ -24,11 +39,18 @@ class Measured(NamedTuple):
     operations: int
     run_s: float
     operations_per_s: float
+    reclaimed: Reclaimed | None  # None: the machine cannot reclaim
 
     def line(self) -> str:
         """For a person."""
         rate = self.operations_per_s / 1e6
-        return f"{self.name}: {self.operations:,} operations in {self.run_s:.2f} s, {rate:.2f} million a second"
+        line = f"{self.name}: {self.operations:,} operations in {self.run_s:.2f} s, {rate:.2f} million a second"
+        return line if self.reclaimed is None else f"{line}; {self.reclaimed.line()}"
+
+    def as_dict(self) -> dict[str, str | float]:
+        """For a script; what was reclaimed stands beside the rest, where there is anything to say of it."""
+        others = {} if self.reclaimed is None else self.reclaimed._asdict()
+        return {name: value for name, value in self._asdict().items() if name != "reclaimed"} | others
 
 
 def bench_names() -> list[str]:
@@ -61,13 +83,23 @@ def measure(study: Study) -> Measured:
         for thread in study.workload.threads
     ]
     _run(study.model_copy(update={"workload": study.workload.model_copy(update={"threads": tuple(some)})}))
-    operations, seconds = _run(study)
-    return Measured(study.name, operations, round(seconds, 4), round(operations / seconds))
+    simulation, seconds = _run(study)
+    operations = simulation.nr_done
+    return Measured(study.name, operations, round(seconds, 4), round(operations / seconds), reclaimed_by(simulation))
 
 
-def _run(study: Study) -> tuple[int, float]:
+def reclaimed_by(simulation: Simulation) -> Reclaimed | None:
+    """What a run had to reclaim in all; None on a machine that cannot."""
+    if simulation.core.reclaimed is None:
+        return None
+    counts = simulation.core.reclaimed.sum(axis=0)
+    share = int(counts[RECLAIMING]) / max(simulation.nr_done, 1)
+    return Reclaimed(share, int(counts[PAGES_SCANNED]), int(counts[PAGES_RECLAIMED]))
+
+
+def _run(study: Study) -> tuple[Simulation, float]:
     simulation = new_simulation(study)
     start = time.perf_counter()
     for _ in simulate(simulation):
         pass
-    return simulation.nr_done, time.perf_counter() - start
+    return simulation, time.perf_counter() - start

@@ -1,9 +1,11 @@
 """Whole operations on a machine that reclaims, as Python calls them: one compiled call each."""
 
 from kmsim.jit import entry
+from kmsim.mm.filemap import read_begin, read_resume
 from kmsim.mm.lru import folio_add_lru, folio_set, lru_add_drain
 from kmsim.mm.lru_recount import validate_lru
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.workingset import pack_shadow, shadow_age, shadow_node, shadow_workingset
 
 
 @entry
@@ -18,3 +20,16 @@ def add_folio(m: Machine, cpu: int, pfn: int, flags: int) -> None:
 def recount_lru(m: Machine) -> None:
     """Recount the LRU lists."""
     validate_lru(m)
+
+
+@entry
+def read_step(m: Machine, ac: int, index: int, gfp: int, begins: bool) -> int:
+    """One step of a read of a page of the page cache; what it wants then."""
+    return read_begin(m, ac, index, gfp) if begins else read_resume(m, ac)
+
+
+@entry
+def shadow_of(age: int, node: int, workingset: int) -> tuple[int, int, int, int]:
+    """A shadow, and what can be read of it."""
+    shadow = pack_shadow(age, node, workingset)
+    return shadow, shadow_age(shadow), shadow_node(shadow), shadow_workingset(shadow)

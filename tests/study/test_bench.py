@@ -3,18 +3,18 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from kmsim.config import ConfigError
 from kmsim.config.shipped import shipped_file
+from kmsim.sim.core.records import FAILED
 from kmsim.sim.simulation import new_simulation, run
 from kmsim.study.bench import bench_names, measure, study_of_bench
 from tests.commands import in_own_process
 
 
 def test_the_benches_are_those_that_are_shipped() -> None:
-    assert bench_names() == ["kmalloc", "order0", "slab_fast", "vmalloc", "zone_lock"]
+    assert bench_names() == ["kmalloc", "order0", "reclaim", "slab_fast", "vmalloc", "zone_lock"]
 
 
 @pytest.mark.parametrize(("operations", "each"), [(16, 1), (17, 2), (1_000_000, 62_500)])
@@ -37,9 +37,28 @@ def test_every_operation_of_zone_lock_takes_the_lock_and_few_of_order0_do() -> N
         for _ in run(simulation):
             pass
         share[name] = int(simulation.core.locks["acquisitions"].sum()) / simulation.nr_done
-        assert np.count_nonzero(simulation.core.totals[:, :, 3]) == 0  # nothing failed
+        assert simulation.core.totals[:, :, FAILED].sum() == 0
     assert share["zone_lock"] == 1
     assert share["order0"] < 0.01
+
+
+def test_the_bench_of_reclaim_says_how_much_there_was() -> None:
+    study = study_of_bench("reclaim", 32_000)
+    result = measure(study)
+    assert result.reclaimed is not None
+    share, scanned, reclaimed = result.reclaimed
+    assert result.as_dict() == {
+        "name": "reclaim",
+        "operations": 32_000,
+        "run_s": result.run_s,
+        "operations_per_s": result.operations_per_s,
+        "reclaiming_share": share,
+        "pages_scanned": scanned,
+        "pages_reclaimed": reclaimed,
+    }
+    assert 0.005 <= share < 1
+    assert scanned >= reclaimed > 10_000  # 16,000 operations read a page that is not there, and some memory was free
+    assert f"{scanned:,} pages scanned" in result.line()
 
 
 def test_a_study_of_ones_own_can_be_a_bench() -> None:
@@ -47,7 +66,7 @@ def test_a_study_of_ones_own_can_be_a_bench() -> None:
 
 
 def test_an_unknown_bench_names_the_nearest() -> None:
-    names = "kmalloc, order0, slab_fast, vmalloc, zone_lock"
+    names = "kmalloc, order0, reclaim, slab_fast, vmalloc, zone_lock"
     with pytest.raises(ConfigError, match=rf"must be a shipped name \({names}\).*did you mean 'order0'"):
         study_of_bench("ordr0", 16)
 
