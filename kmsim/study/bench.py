@@ -12,7 +12,7 @@ from kmsim.config import Study, load
 from kmsim.config.asked import asked_file
 from kmsim.config.errors import ConfigError, Problem, must
 from kmsim.config.shipped import shipped_names
-from kmsim.sim.core.records import PAGES_RECLAIMED, PAGES_SCANNED, RECLAIMING
+from kmsim.sim.core.records import HAS_RECLAIMED, PAGES_RECLAIMED, PAGES_SCANNED
 from kmsim.sim.simulation import Simulation, new_simulation
 from kmsim.sim.simulation import run as simulate
 
@@ -93,7 +93,7 @@ def reclaimed_by(simulation: Simulation) -> Reclaimed | None:
     if simulation.core.reclaimed is None:
         return None
     counts = simulation.core.reclaimed.sum(axis=0)
-    share = int(counts[RECLAIMING]) / max(simulation.nr_done, 1)
+    share = int(counts[HAS_RECLAIMED]) / max(simulation.nr_done, 1)
     return Reclaimed(share, int(counts[PAGES_SCANNED]), int(counts[PAGES_RECLAIMED]))
 
 
