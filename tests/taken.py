@@ -8,13 +8,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, cpu_s
 
 ROOT = Path(__file__).parent.parent
 # Python for which the permissions of files hold though root runs it: PR_CAPBSET_DROP (<linux/prctl.h>) of
@@ -64,12 +63,12 @@ def as_a_command() -> Iterator[None]:
 
     with suppress(OSError):  # a kernel without it has the peak of all that was before, and the bound is a weaker one
         Path("/proc/self/clear_refs").write_text("5")
-    peak_before, cpu_before = peak_bytes(), time.process_time()
+    peak_before, cpu_before = peak_bytes(), cpu_s()
     with watching(lambda _: None, 0.0) as watch:
         try:
             yield
         finally:
-            took, grew = time.process_time() - cpu_before - watch.seconds, peak_bytes() - peak_before
+            took, grew = cpu_s() - cpu_before - watch.seconds, peak_bytes() - peak_before
             assert took < TIMES_SLOWER * COMMAND_S, f"took {took:.0f} s of CPU time"
             assert watch.names or grew < COMMAND_BYTES, f"took {grew >> 20} MiB"
 

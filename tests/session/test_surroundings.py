@@ -11,7 +11,6 @@ import pytest
 
 from kmsim.jit_cache_root import VARIABLE
 from tests.commands import SMALL, Done
-from tests.patience import PATIENCE_S
 from tests.session.test_streams import ASCII
 from tests.taken import BOUND_PYTHON
 
@@ -28,7 +27,7 @@ def started(folder: Path, *arguments: str, **changes: str | None) -> "subprocess
 
 
 def ended(process: "subprocess.Popen[str]") -> Done:
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate()
     return Done(process.returncode, out, err)
 
 

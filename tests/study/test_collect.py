@@ -14,6 +14,7 @@ import pytest
 
 from kmsim.study.collect import RUNS, TABLES
 from kmsim.study.executors import Serial
+from kmsim.study.results import load_study
 from tests.study.campaigns import run, small_design
 
 Rows = list[tuple[Any, ...]]
@@ -80,3 +81,14 @@ def test_duckdb_joins_responses_with_axes(study: Path) -> None:
         (live, response, 2) for live in ("32", "8") for response in ("failed_share", "latency_mean", "lock_wait_share")
     ]
     assert all(mean > 0 for live, response, _, mean in found if response == "latency_mean")
+
+
+def test_what_a_lock_says_that_nobody_took_is_collected_as_not_known(tmp_path: Path) -> None:
+    never = {"name": "never", "measure": "lock_wait_mean", "lock": "zone Normal"}  # of a machine of 64 MiB
+    often = {"name": "often", "measure": "lock_wait_mean"}
+    run(small_design(8, run={"batch": "1us"}, responses=[never, often]), tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out" / "responses.parquet")
+    assert (table["batch"] >= 0).any(), "windows have rows, too"
+    assert table[table["response"] == "never"]["value"].isna().all()
+    assert table[table["response"] == "often"]["value"].notna().any()
+    assert set(load_study(tmp_path / "out").estimates["response"]) == {"never", "often"}

@@ -176,7 +176,7 @@ of_kinds = pytest.mark.parametrize("kind", Kept._fields)
 
 @of_kinds
 def test_a_result_changed_at_random_is_shown_or_refused(kind: str, kept: Kept, kmsim: Shell) -> None:
-    assert wrong(kmsim, getattr(kept, kind), COMMANDS, seed=1, nr_changes=10) == []
+    assert wrong(kmsim, getattr(kept, kind), COMMANDS, seed=1, nr_changes=6) == []
 
 
 @pytest.mark.slow
