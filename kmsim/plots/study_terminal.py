@@ -122,6 +122,11 @@ def estimate(row: dict[str, Any]) -> str:
 def _show_comparisons(study: StudyResult, console: Console) -> None:
     """Of each comparison, how many differences are shown, and those of which that is surest."""
     compared = study.comparisons
+    there = set(compared["comparison"])
+    left_out = [one.name for one in study.comparisons_config if one.name not in there]
+    if left_out:
+        text = f"left out, as no two levels of them were run: comparisons {', '.join(left_out)}"
+        console.print(text, markup=False, soft_wrap=True)
     if compared.empty:
         return
     primary = {response.name for response in study.responses_config if response.primary}

@@ -75,6 +75,18 @@ def test_what_is_primary_is_said_first_and_what_is_the_same_is_named() -> None:
     assert "the same everywhere, and not tested: memory_held" in said
 
 
+def test_a_comparison_of_arms_that_were_not_run_is_left_out_with_a_line() -> None:
+    study = made_up_study()
+    assert "left out" not in said_of(study)
+    axis = study.comparisons_config[0].axis
+    first = study.runs[study.runs[axis] == study.runs[axis].iloc[0]]
+    some = replace(study, runs=first, responses=study.responses[study.responses["run"].isin(first["run"])])
+    of_axis = [one.name for one in study.comparisons_config if one.axis == axis]
+    assert f"left out, as no two levels of them were run: comparisons {', '.join(of_axis)}" in said_of(some)
+    assert "left out" not in said_of(replace(study, inquiry=study.inquiry.model_copy(update={"comparisons": ()})))
+    assert len(of_axis) > 0
+
+
 def test_one_replication_is_no_result() -> None:
     study = made_up_study()
     assert ONE_SEED not in said_of(study)
