@@ -35,6 +35,7 @@ Function = Callable[..., Any]
 
 _HOME = "kmsim.mm."
 _verbs: dict[str, dict[str, Function]] = {}  # of each module that has some
+loaded: list[Policies] = []  # all that this process runs
 _functions: dict[str, dict[tuple[str, str], Function]] = {}  # by the name of `Policies`, by policy and verb
 
 
@@ -62,6 +63,7 @@ class Policies:
                 must = f"be the file with the SHA-256 {wanted[:16]}..., with which this was made"
                 raise PolicyError(files[policy], [Mistake(1, "", must, f"{found[policy][:16]}...")])
         self.files, self.sources = dict(files), sources
+        loaded.append(self)
         self.name = ", ".join(f"{policy}={digits[:16]}" for policy, digits in found.items())
         if self.name in _functions:
             return

@@ -8,13 +8,14 @@ something that cannot be, and the message says where.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kmsim.jit_policies import Policies
+from kmsim.jit_policies import Policies, loaded
 from kmsim.jit_policy_source import Mistake
 
 WORDS_MAX = 240  # characters of what the compiler says
@@ -42,14 +43,19 @@ def blamed(policies: Policies, error: Exception, when: str = "") -> Blamed:
     return Blamed(file, Mistake(line, "", must, _words(error, bool(places), when)))
 
 
-def is_of(policies: Policies, error: Exception) -> bool:
-    """Did the error go through a line of one of the files?"""
-    return any(_same(file, name) for name, _ in _places(error) for file in policies.files.values())
+def mistake_of_any(error: Exception) -> str:
+    """What is to be said of an error that went through a line of any file that this process runs; else nothing."""
+    places = list(_places(error))
+    for policies in loaded:
+        if any(_same(file, name) for name, _ in places for file in policies.files.values()):
+            found = blamed(policies, error)
+            return found.mistake.said(str(found.file))
+    return ""
 
 
 def _same(file: Path, name: str) -> bool:
-    """Is it the file, as a message or a frame names it? (the compiler names files by ways that lead there)"""
-    return name == str(file) or (Path(name).name == file.name and "site-packages" not in name)
+    """Is it the file, as a message or a frame names it? (the compiler's are relative to the current folder)"""
+    return os.path.abspath(name) == os.path.abspath(file)
 
 
 def _places(error: BaseException) -> Iterator[tuple[str, int]]:

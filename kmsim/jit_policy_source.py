@@ -44,31 +44,20 @@ class Mistake(NamedTuple):
         return f"{file}:{self.line}: {name}must {self.must}{found}{near}"
 
 
-class Verb(NamedTuple):
-    """A verb of a policy of the package."""
-
-    name: str
-    parameters: tuple[str, ...]  # without the underscore of those that it does not use
-    signature: str  # as it is written
-    docstring: str
-
-
 def digest(source: bytes) -> str:
     """What tells one source from another: SHA-256, 64 hexadecimal digits."""
     return hashlib.sha256(source).hexdigest()
 
 
 @cache
-def verbs(policy: str) -> tuple[Verb, ...]:
-    """The verbs of a policy of the package, in the order of its file."""
+def verbs(policy: str) -> dict[str, tuple[str, ...]]:
+    """The parameters of each verb of a policy of the package, in the order of its file.
+
+    They are without the underscore that a parameter begins with where the package's own verb does not use it.
+    """
     tree = ast.parse((_MM / f"{policy}.py").read_text(encoding="utf-8"))
     marked = [node for node in _functions(tree) if any(ast.unparse(mark) == "verb" for mark in node.decorator_list)]
-    return tuple(Verb(node.name, _parameters(node), _signature(node), ast.get_docstring(node) or "") for node in marked)
-
-
-def contexts(policy: str) -> str:
-    """The head of a policy's file: what it decides, when it is asked, under which locks."""
-    return ast.get_docstring(ast.parse((_MM / f"{policy}.py").read_text(encoding="utf-8"))) or ""
+    return {node.name: _parameters(node) for node in marked}
 
 
 def mistakes(policy: str, source: bytes) -> list[Mistake]:
@@ -106,7 +95,7 @@ def _of_verbs(policy: str, tree: ast.Module) -> Iterator[Mistake]:
     imported = {
         alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    wanted = {verb.name: verb for verb in verbs(policy)}
+    wanted = verbs(policy)
     missing = [name for name in wanted if name not in own and name not in imported]
     called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for name, node in own.items():
@@ -118,16 +107,16 @@ def _of_verbs(policy: str, tree: ast.Module) -> Iterator[Mistake]:
             must = f"be called by a function of the policy, or be one: {', '.join(wanted)}"
             yield Mistake(node.lineno, name, must, near=near)
     for name in missing:
-        call = f"{name}({', '.join(wanted[name].parameters)})"
+        call = f"{name}({', '.join(wanted[name])})"
         yield Mistake(1, "", f"have a function {call}, or import it from kmsim.mm.{policy}")
 
 
-def _of_signature(verb: Verb, node: ast.FunctionDef) -> Iterator[Mistake]:
+def _of_signature(wanted: tuple[str, ...], node: ast.FunctionDef) -> Iterator[Mistake]:
     arguments = node.args
     others = [*arguments.posonlyargs, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg, *arguments.defaults]
-    if any(other is not None for other in others) or _parameters(node) != verb.parameters:
+    if any(other is not None for other in others) or _parameters(node) != wanted:
         found = f"({ast.unparse(arguments)})"
-        yield Mistake(node.lineno, node.name, f"have the parameters ({', '.join(verb.parameters)})", found)
+        yield Mistake(node.lineno, node.name, f"have the parameters ({', '.join(wanted)})", found)
 
 
 def _functions(tree: ast.Module) -> list[ast.FunctionDef]:
@@ -136,8 +125,3 @@ def _functions(tree: ast.Module) -> list[ast.FunctionDef]:
 
 def _parameters(node: ast.FunctionDef) -> tuple[str, ...]:
     return tuple(argument.arg.removeprefix("_") for argument in node.args.args)
-
-
-def _signature(node: ast.FunctionDef) -> str:
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
-    return f"{node.name}({ast.unparse(node.args)}){returns}"

@@ -11,9 +11,7 @@ from kmsim.mm.highatomic import (
     unreserve_highatomic_pageblock,
 )
 from kmsim.mm.indices import ContextIdx
-from kmsim.mm.mmzone import Machine
-
-PAGE_ALLOC_COSTLY_ORDER = 3
+from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, Machine
 
 __all__ = ["may_refill", "may_reserve", "reserve_highatomic_pageblock", "unreserve_highatomic_pageblock"]
 

@@ -18,6 +18,7 @@ from kmsim.config.quantities import INT_MAX
 
 SCHEMA_VERSION = 7
 TEXT_MAX = 10_000
+POLICY_MAX = 1 << 20
 LIST_MAX = 10_000
 BATCHES_MAX = 1_000_000
 VALUES_MAX = 1 << 22
@@ -61,6 +62,14 @@ class LeftOutFacts(ResultModel):
     nine_of_ten: Annotated[float, Field(ge=0)]
 
 
+class PolicyFacts(ResultModel):
+    """A file of the user's in place of a policy: where it was, and what it said. It is read, and never run."""
+
+    file: Words
+    sha256: Words
+    text: Annotated[InstanceOf[str], Field(max_length=POLICY_MAX)]
+
+
 class RunProvenance(Provenance):
     """provenance.json of a run."""
 
@@ -69,6 +78,7 @@ class RunProvenance(Provenance):
     notes: Lines
     processes: Lines
     left_out: Annotated[list[LeftOutFacts], Field(max_length=LIST_MAX)]
+    policies: Annotated[dict[Words, PolicyFacts], Field(max_length=LIST_MAX)] = {}
 
 
 class StudyProvenance(Provenance):

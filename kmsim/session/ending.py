@@ -7,6 +7,7 @@ kept, 70 our bug, 130 interrupted (a study can be gone on with).
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import Any, Protocol
 
@@ -60,6 +61,10 @@ def exit_code(app: App, arguments: list[str]) -> int:
         if is_stopped(error):
             say(str(error))
             return EXIT_INTERRUPTED
+        outside = mistake_outside(error)
+        if outside:
+            say(outside)
+            return EXIT_INPUT
         traceback.print_exc()
         say("this is a bug of kmsim, not of your config; please report the lines above")
         return EXIT_BUG
@@ -84,6 +89,15 @@ def is_users_mistake(error: Exception) -> bool:
     from kmsim.validate.files import NoRecording
 
     return isinstance(error, ConfigError | NotAResult | NoRecording | OutputError)
+
+
+def mistake_outside(error: Exception) -> str:
+    """What is wrong with a policy's file of the user's, where the error is of one that runs; else nothing."""
+    if "kmsim.jit_policies" not in sys.modules:
+        return ""
+    from kmsim.jit_policy_error import mistake_of_any
+
+    return mistake_of_any(error)
 
 
 def is_stopped(error: Exception) -> bool:

@@ -111,8 +111,11 @@ def versions() -> dict[str, str]:
 def provenance(study: Study, command: list[str], processes: Iterable[object] = ()) -> dict[str, Any]:
     """All that is needed to rebuild the call, without the wall clock: the same run, the same bytes.
 
-    Of the user's own processes, which are code, only the names.
+    Of the user's own processes, which are code, only the names; of files in place of policies, also their texts.
     """
+    from kmsim.sim.run.outside import facts_of  # the model comes with it
+
+    policies = facts_of(study.machine)
     return {
         "schema_version": SCHEMA_VERSION,
         "name": study.name,
@@ -129,6 +132,7 @@ def provenance(study: Study, command: list[str], processes: Iterable[object] = (
             if kind.page_size == study.machine.page_size
         ],
         "processes": [getattr(process, "__qualname__", type(process).__qualname__) for process in processes],
+        **({"policies": policies} if policies else {}),
     }
 
 
@@ -337,7 +341,7 @@ def _result(read: Reader, must: str, path: Path | None) -> Result:
         return Tables(found)
 
     try:
-        facts = checked(RunProvenance, member("provenance.json")).model_dump()
+        facts = checked(RunProvenance, member("provenance.json")).model_dump(exclude_unset=True)
         for name in read.verify():
             file = name  # is named if it is damaged
         tables = tables_of("", (name for name in COLUMNS if name not in ON_DEMAND or f"{name}.{read.suffix}" in read))

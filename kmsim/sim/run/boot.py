@@ -25,7 +25,7 @@ from kmsim.mm.zone_setup import set_fixed_sizes
 from kmsim.procfs import recorded, recorded_state
 from kmsim.sim.run.boot_params import boot_of, params_of
 from kmsim.sim.run.listed import listed_machine
-from kmsim.sim.run.outside import policies_of
+from kmsim.sim.run.outside import check_outside, policies_of
 from kmsim.sim.run.refusals import HERE, problem, refuse
 from kmsim.units import format_size
 from kmsim.workload.ageing import age
@@ -39,6 +39,14 @@ def machine_of(config: MachineConfig, seed: int, policies: Policies | None = Non
     on, the boot and ageing included.
     """
     policies = policies or policies_of(config)
+    try:
+        return _machine_of(config, seed, policies)
+    except Exception as error:
+        check_outside(config, error, "at boot")
+        raise
+
+
+def _machine_of(config: MachineConfig, seed: int, policies: Policies | None) -> Machine:
     state = config.state
     if isinstance(state, Recorded):
         return recorded_machine(config, state, policies)

@@ -26,6 +26,17 @@ def policies_of(config: MachineConfig) -> Policies | None:
         )
 
 
+def facts_of(config: MachineConfig) -> dict[str, dict[str, str]]:
+    """What the provenance of a run says of each file, by the policy: path, SHA-256 and text. ConfigError as above."""
+    policies = policies_of(config)
+    if config.policies is None or policies is None:
+        return {}
+    return {
+        noun: {"file": str(one.file), "sha256": one.sha256, "text": policies.sources[noun].decode("utf-8", "replace")}
+        for noun, one in config.policies.files.items()
+    }
+
+
 @contextmanager
 def as_refusal() -> Iterator[None]:
     """What is wrong with a policy's file is refused as the config door refuses."""
