@@ -234,6 +234,12 @@ class ConfigError(Exception):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+class Refused(str):
+    """The words of a ConfigError from another process: what the user has to change, and no failure of ours."""
+
+    __slots__ = ()
+
+
 def must(rule: str, /, **context: object) -> str:
     """What the rule asks for, with this place's limits filled in."""
     return RULES[rule].format(**context)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kmsim.config.design import Design
+from kmsim.config.errors import Refused
 from kmsim.config.points import Point
 from kmsim.study.archive import Damaged, Foreign, check, unpack
 from kmsim.study.executors import Done, Executor
@@ -24,7 +25,6 @@ from kmsim.study.responses import WHOLE_RUN, responses_of
 from kmsim.study.statistics import sequential_done
 from kmsim.study.store import END_FILE, NotAResult, result_of
 from kmsim.study.study_folder import StudyFolder
-from kmsim.study.worker import Refused
 
 
 class Shard(NamedTuple):

@@ -18,16 +18,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from kmsim.config import ConfigError, Study
+from kmsim.config.errors import Refused
 
 Function = Callable[[Study], bytes]
 
 PARENT_LOOKED_AT_EVERY_S = 0.5
-
-
-class Refused(str):
-    """What the user has to change, where a run was refused: no traceback, and no failure of ours."""
-
-    __slots__ = ()
 
 
 def attempt(function: Function, study: Study) -> tuple[bytes | None, str]:

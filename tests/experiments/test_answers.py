@@ -9,6 +9,7 @@ import pytest
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ANSWERED = (
     "exact_pages",
+    "highatomic_patches",
     "kmalloc_limit",
     "kvmalloc_fallback",
     "order0_scaling",

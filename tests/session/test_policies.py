@@ -1,18 +1,13 @@
 """Commands with a policy of the user's own, in plain Python: what is run, what is said of it, what never runs it."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.commands import Done
-from tests.patience import PATIENCE_S
+from tests.plain_commands import run_plain
 
-ROOT = Path(__file__).parents[2]
 DONE, INPUT = 0, 2
 HEAD = "from kmsim.mm.highatomic import may_refill, reserve_highatomic_pageblock, unreserve_highatomic_pageblock\n"
 NONE = HEAD + "\n\ndef may_reserve(m, ac, from_pcp):\n    return False\n"
@@ -29,53 +24,47 @@ machine:
   policies: {policies}
   state:
     free_lists:
-      - {{zone: DMA, free: {{Movable: [0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0]}}}}
-      - {{zone: DMA32, free: {{Movable: [64, 16, 8, 4, 2, 10, 0, 0, 0, 0, 0]}}}}
+      - {{zone: DMA, free: {{Movable: [8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]}}}}
+      - {{zone: DMA32, free: {{Movable: [40, 10, 4, 2, 2, 5, 0, 0, 0, 0, 0]}}}}
 workload:
   threads:
-    - {{name: a, operations: 60, live: 20, requests: [{{gfp: GFP_ATOMIC | __GFP_NOWARN, order: 1}}]}}
+    - {{name: a, operations: 100, live: 60, requests: [{{gfp: GFP_ATOMIC | __GFP_NOWARN, order: 1}}]}}
 """
+MINE = "{highatomic: ./mine.py}"
 SWEEP = "sweep: {axes: [{key: machine.policies.highatomic, values: [builtin, ./mine.py]}]}\nresponses: [failed_share]\n"
 
 
-def kmsim(folder: Path, *arguments: str) -> Done:
-    """Run `kmsim ARGUMENTS` in a process of its own that compiles nothing."""
-    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "kmsim", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+def run(file: str, out: str = "out", *options: str) -> tuple[str, ...]:
+    """The words of `kmsim run`."""
+    return ("run", file, "--out", out, "--quiet", *options)
 
 
-def write(folder: Path, source: str = NONE, policy: str = "highatomic", more: str = "") -> None:
-    """A config, and the policy's file that it names."""
+def write(folder: Path, source: str, policies: str = MINE, more: str = "", name: str = "a.yaml") -> None:
+    """A config, and a policy's file."""
     (folder / "mine.py").write_text(source)
-    (folder / "a.yaml").write_text(CONFIG.format(policies=f"{{{policy}: ./mine.py}}") + more)
+    (folder / name).write_text(CONFIG.format(policies=policies) + more)
 
 
-def reserved(folder: Path) -> int:
-    """The pages of a result's highatomic reserve at the end."""
-    found = re.findall(r"nr_free_highatomic|HighAtomic\s+([\d ]+)$", (folder / "proc/pagetypeinfo").read_text(), re.M)
-    return sum(int(number) for line in found for number in line.split())
+def nr_reserved(folder: Path) -> int:
+    """Pageblocks of a result that are highatomic at the end."""
+    _, _, blocks = (folder / "proc/pagetypeinfo").read_text().partition("Number of blocks type")
+    return sum(int(line.split()[-1]) for line in blocks.splitlines() if line.startswith("Node"))
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a config, the policy's file, which notes where it runs, and the result `out`."""
     folder = tmp_path_factory.mktemp("policy")
+    write(folder, "", "{highatomic: builtin}", name="builtin.yaml")
     write(folder, NONE + f"\n\nopen({str(folder / 'ran')!r}, 'a').close()\n")
-    done = kmsim(folder, "run", "a.yaml", "--out", "out", "--quiet")
-    assert (done.code, done.err) == (DONE, "")
-    assert (folder / "ran").exists()
+    ended = run_plain(folder, run("a.yaml"), run("builtin.yaml", "builtin"))
+    assert [(done.code, done.err) for done in ended] == [(DONE, "")] * 2
     (folder / "ran").unlink()
     return folder
 
 
 def test_a_file_takes_the_place_of_a_policy(result: Path) -> None:
-    (result / "builtin.yaml").write_text(CONFIG.format(policies="{highatomic: builtin}"))
-    assert kmsim(result, "run", "builtin.yaml", "--out", "builtin", "--quiet").code == DONE
-    assert reserved(result / "builtin") > 0 == reserved(result / "out")
+    assert nr_reserved(result / "builtin") > 0 == nr_reserved(result / "out")
     assert "policies" not in (result / "builtin/provenance.json").read_text()
     assert "policies:" not in (result / "builtin/config.yaml").read_text()
 
@@ -89,88 +78,80 @@ def test_a_result_has_the_file_s_hash_and_text(result: Path) -> None:
     assert f"policy highatomic: mine.py, SHA-256 {facts['sha256'][:16]}" in config
 
 
-@pytest.mark.parametrize("command", [("show",), ("show", "--all"), ("compare",), ("report",)], ids=" ".join)
-def test_looking_at_a_result_never_runs_the_file(command: tuple[str, ...], result: Path) -> None:
-    name, *options = command
-    folders = ["out", "out"] if name == "compare" else ["out"]
-    done = kmsim(result, name, *folders, *options)
-    assert (done.code, done.err) == (DONE, "")
+def test_looking_at_a_result_never_runs_the_file(result: Path) -> None:
+    looks = (("show", "out"), ("show", "out", "--json"), ("compare", "out", "builtin"), ("report", "out"))
+    ended = run_plain(result, *looks)
+    assert [(done.code, done.err) for done in ended] == [(DONE, "")] * len(looks)
+    assert "machine.policies.highatomic" in ended[2].out
     assert not (result / "ran").exists()
 
 
-def test_a_result_can_be_looked_at_where_the_file_is_gone(result: Path) -> None:
-    (result / "mine.py").rename(result / "away.py")
-    try:
-        assert kmsim(result, "show", "out").code == DONE
-        assert kmsim(result, "run", "out/config.yaml", "--out", "again").code == INPUT
-    finally:
-        (result / "away.py").rename(result / "mine.py")
-
-
 def test_a_result_s_config_runs_with_the_same_source_alone(result: Path) -> None:
-    again = kmsim(result, "run", "out/config.yaml", "--out", "again", "--quiet")
+    (again,) = run_plain(result, run("out/config.yaml", "again"))
     assert (again.code, again.err) == (DONE, "")
-    before = (result / "mine.py").read_text()
-    try:
-        (result / "mine.py").write_text(before + "# edited\n")
-        done = kmsim(result, "run", "out/config.yaml", "--out", "again")
-        assert done.code == INPUT
-        assert re.fullmatch(
-            r"/.*/mine.py:1: must be the file with the SHA-256 [0-9a-f]{16}\.\.\., with which this was made, "
-            r"found [0-9a-f]{16}\.\.\.\n",
-            done.err,
-        )
-    finally:
-        (result / "mine.py").write_text(before)
+    (result / "mine.py").rename(result / "kept.py")
+    gone, shown = run_plain(result, run("out/config.yaml", "again"), ("show", "out"))
+    (result / "mine.py").write_text(NONE + "# edited\n")
+    (edited,) = run_plain(result, run("out/config.yaml", "again"))
+    (result / "kept.py").rename(result / "mine.py")
+    assert (gone.code, gone.err.removeprefix(str(result))) == (
+        INPUT,
+        f"/mine.py:1: must be a file that exists, {NO_FILE}\n",
+    )
+    assert shown.code == DONE
+    must = r"must be the file with the SHA-256 [0-9a-f]{16}\.\.\., with which this was made, found [0-9a-f]{16}\.\.\."
+    assert edited.code == INPUT
+    assert re.fullmatch(f"{re.escape(str(result))}/mine.py:1: {must}\n", edited.err)
+
+
+NO_FILE = "found No such file or directory"
 
 
 def test_a_study_goes_on_with_what_has_not_changed(tmp_path: Path) -> None:
-    write(tmp_path, more=SWEEP)
-    (tmp_path / "a.yaml").write_text(
-        (tmp_path / "a.yaml").read_text().replace("policies: {highatomic: ./mine.py}", "policies: {}")
-    )
-    run = ("run", "a.yaml", "--out", "out", "--jobs", "1", "--quiet")
+    write(tmp_path, NONE, "{}", SWEEP)
 
-    def reused() -> int:
-        done = kmsim(tmp_path, *run)
-        assert (done.code, done.err) == (DONE, "")
-        return int(json.loads((tmp_path / "out/timing.json").read_text())["reused"])
+    def reused() -> list[int]:
+        found = []
+        for _ in range(2):
+            (done,) = run_plain(tmp_path, run("a.yaml", "out", "--jobs", "1"))
+            assert (done.code, done.err) == (DONE, "")
+            found.append(int(json.loads((tmp_path / "out/timing.json").read_text())["reused"]))
+        return found
 
-    assert [reused(), reused()] == [0, 2]
+    assert reused() == [0, 2]
     (tmp_path / "mine.py").write_text(NONE + "# edited\n")
-    assert [reused(), reused()] == [1, 2]
-    (tmp_path / "mine.py").write_text("raise ValueError")
-    assert kmsim(tmp_path, "show", "out").code == DONE
+    assert reused() == [1, 2]
 
 
 PAGES = "def check_new_pages(m, ac, pfn, order):\n    "
+RAISES = "must run without an error, found"
 MISTAKES = {
-    PAGES + "raise ValueError('no')": "mine.py:2: must run without an error, found ValueError: no",
-    PAGES + "m.pages[1 << 40].order = 1": "mine.py:2: must run without an error, found IndexError: index 1099511627776",
-    PAGES
-    + "m.zones[0].nr_pages = 1": "mine.py:2: must run without an error, found ValueError: no field of name nr_pages",
-    PAGES + "m.zones[0].nr_free_pages += 1": "mine.py:1: must leave memory whole, found AssertionError: NR_FREE_PAGES",
-    PAGES + "check_new_pages(m, ac, pfn, order)": "mine.py:2: must run without an error, found RecursionError: ",
-    PAGES + "...\n1 // 0": "mine.py:3: must run as Python, found ZeroDivisionError: ",
+    PAGES + "raise ValueError('no')": f"2: {RAISES} ValueError: no (study a, seed 1, at ",
+    PAGES + "m.pages[1 << 40].order = 1": f"2: {RAISES} IndexError: index 1099511627776 is out of bounds",
+    PAGES + "m.zones[0].nr_pages = 1": f"2: {RAISES} ValueError: no field of name nr_pages",
+    PAGES + "m.zones[0].nr_free_pages += 1": "1: must leave memory whole, found AssertionError: NR_FREE_PAGES differs",
+    PAGES + "check_new_pages(m, ac, pfn, order)": f"2: {RAISES} RecursionError: ",
+    PAGES + "...\n1 // 0": "3: must run as Python, found ZeroDivisionError: ",
 }
 
 
-@pytest.mark.parametrize("source", MISTAKES, ids=lambda source: source.splitlines()[-1].strip())
-def test_a_mistake_is_one_line_with_the_file_s(source: str, tmp_path: Path) -> None:
-    write(tmp_path, source, "new_pages", "run: {validate_every: 1}\n")
-    done = kmsim(tmp_path, "run", "a.yaml", "--out", "out", "--quiet")
-    assert done.code == INPUT
-    assert len(done.err.splitlines()) == 1
-    assert MISTAKES[source] in done.err
-    assert not (tmp_path / "out").exists()
+def test_a_mistake_is_one_line_with_the_file_s(tmp_path: Path) -> None:
+    commands = []
+    for n, source in enumerate(MISTAKES):
+        (tmp_path / str(n)).mkdir()
+        write(tmp_path / str(n), source, "{new_pages: ./mine.py}", "run: {validate_every: 1}\n")
+        commands.append(run(f"{n}/a.yaml", f"{n}/out"))
+    ended = run_plain(tmp_path, *commands)
+    for n, (done, said) in enumerate(zip(ended, MISTAKES.values(), strict=True)):
+        assert (done.code, len(done.err.splitlines())) == (INPUT, 1)
+        assert done.err.startswith(f"{tmp_path}/{n}/mine.py:{said}")
+        assert not (tmp_path / str(n) / "out").exists()
 
 
 def test_a_mistake_in_one_arm_of_a_study_is_said_in_the_same_words(tmp_path: Path) -> None:
-    write(tmp_path, HEAD + "\n\ndef may_reserve(m, ac, from_pcp):\n    return m.pages[-1 << 40].order\n", more=SWEEP)
-    (tmp_path / "a.yaml").write_text(
-        (tmp_path / "a.yaml").read_text().replace("policies: {highatomic: ./mine.py}", "policies: {}")
-    )
-    done = kmsim(tmp_path, "run", "a.yaml", "--out", "out", "--jobs", "1", "--quiet")
-    assert done.code == INPUT
-    assert f"{tmp_path}/mine.py:5: must run without an error, found IndexError: " in done.err
-    assert "Traceback" not in done.err
+    wrong = HEAD + "\n\ndef may_reserve(m, ac, from_pcp):\n    return m.pages[1 << 40].order\n"
+    write(tmp_path, wrong, "{}", SWEEP)
+    for jobs in ("1", "2"):
+        (done,) = run_plain(tmp_path, run("a.yaml", "out", "--jobs", jobs))
+        assert (done.code, len(done.err.splitlines())) == (INPUT, 1)
+        assert done.err.startswith(f"{tmp_path}/mine.py:5: {RAISES} IndexError: ")
