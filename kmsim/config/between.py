@@ -14,7 +14,7 @@ from kmsim.config.caches import CacheConfig, caches_findings
 from kmsim.config.machine import MachineConfig
 from kmsim.config.node import Loc
 from kmsim.config.quantities import Finding, Model, finding
-from kmsim.config.requests import Bounds
+from kmsim.config.requests import FILE_PAGES_MAX, Bounds
 from kmsim.config.workload import DrainConfig, InterruptConfig, ThreadConfig, nr_requests_held
 from kmsim.mm.slab_geometry import SlabBuild
 from kmsim.units import format_size
@@ -118,7 +118,7 @@ def _workload_findings(workload: dict[str, Any], machine: Partly[MachineConfig] 
             yield finding((*loc, "freed_by"), "freed_by")
     if threads and all(thread.sound("operations") == 0 for thread in threads.values()):
         yield finding(("threads",), "some_work", found="0 operations in all")
-    yield from _file_findings(sources)
+    yield from _file_findings(sources, bounds.page_size)
     if bounds.page_size is not None:
         page = bounds.page_size
         of_all = [source.noun for source in sources.values()]
@@ -127,8 +127,8 @@ def _workload_findings(workload: dict[str, Any], machine: Partly[MachineConfig] 
             yield finding((), "slots_most", found=str(nr_slots), limit=SLOTS_MAX)
 
 
-def _file_findings(sources: dict[Loc, AnySource]) -> Iterator[Finding]:
-    """Files of more than one size."""
+def _file_findings(sources: dict[Loc, AnySource], page_size: int | None) -> Iterator[Finding]:
+    """Files of more than one size, or of too many pages together."""
     sizes: dict[str, int] = {}
     for loc, source in sources.items():
         for where, request in source.noun.all_requests:
@@ -136,6 +136,9 @@ def _file_findings(sources: dict[Loc, AnySource]) -> Iterator[Finding]:
                 size = sizes.setdefault(request.file, request.file_size)
                 if request.file_size != size:
                     yield finding((*loc, *where, "file_size"), "file_sizes", size=format_size(size))
+    nr_pages = sum(-(-size // page_size) for size in sizes.values()) if page_size is not None else 0
+    if len(sizes) > 1 and nr_pages > FILE_PAGES_MAX:
+        yield finding((), "files_pages", found=f"{nr_pages} pages of {len(sizes)} files", limit=FILE_PAGES_MAX)
 
 
 def _sources(kind: type[S], entries: Any, context: dict[str, int]) -> dict[int, Partly[S]]:

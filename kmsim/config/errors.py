@@ -172,6 +172,7 @@ RULES: dict[str, str] = {
     "api_sleeps": "not be {api}: an interrupt may not sleep",
     "file_sizes": "be the size that the requests before it give to this file, {size}",
     "file_pages": "be at most {limit} pages",
+    "files_pages": "read files of at most {limit} pages together",
     "file_pages_zipf": "be at most {limit} pages where zipf is above 0",
     "read_alone": "be file_read in all requests of the thread and of its phases, or in none of them",
     "lifetime_of_read": "be immortal, or left out, where api is file_read: reclaim alone frees what is read",

@@ -17,7 +17,7 @@ from kmsim.units import format_size
 
 BULK_MAX = 512
 FILE_MAX = 16 << 40
-FILE_PAGES_MAX = (1 << 31) - 1  # an operation keeps the number of its page in 32 bits
+FILE_PAGES_MAX = 1 << 27  # of all files; the page cache keeps 8 bytes for each
 ZIPF_PAGES_MAX = 1 << 26  # each takes up to 16 bytes while pages are drawn
 ZIPF_MAX = 4.0  # assumed: 92 % of all reads are then of the first page
 FILE_GFP = "GFP_HIGHUSER_MOVABLE"  # kernel: inode_init_always_gfp; mapping_gfp_mask
