@@ -13,6 +13,8 @@ import pytest
 
 from kmsim.jit import entry
 from kmsim.jit_policies import Policies, PolicyError, verbs_of
+from kmsim.jit_policy_error import blamed
+from kmsim.jit_policy_source import verbs
 from kmsim.mm import kernels
 from kmsim.mm.kernels import KERNELS, NEWEST, POLICIES, Kernel, kernel_of
 from kmsim.mm.mmzone import Machine
@@ -31,8 +33,8 @@ def table() -> dict[str, tuple[str, ...]]:
     """The policies that the head of `mm.kernels` names, each with its verbs."""
     rows = re.findall(r"^    (\w+)  +((?:\w+, )*\w+|the same)  +", kernels.__doc__ or "", re.MULTILINE)
     found: dict[str, tuple[str, ...]] = {}
-    for name, verbs in rows[1:]:
-        found[name] = tuple(verbs.split(", ")) if verbs != "the same" else found["pcp_tuned"]
+    for name, names in rows[1:]:
+        found[name] = tuple(names.split(", ")) if names != "the same" else found["pcp_tuned"]
     return found
 
 
@@ -218,6 +220,46 @@ def test_a_file_that_cannot_take_the_place_is_refused(policy: str, text: str | N
         file.write_text(text)
     with pytest.raises(PolicyError, match=re.escape(f"{file}:{why}")):
         Policies({policy: file})
+
+
+WRONG = {
+    "m.pages[pfn + (1 << 40)].order = 1": "2: IndexError: index is out of bounds",
+    "m.pages[-1].order = 1": "2: IndexError: index is out of bounds",
+    "m.zones[0].watermark[order + 9] = 1": "2: IndexError: index is out of bounds",
+    "m.work[0].pages_checked //= order - 3": "2: ZeroDivisionError: integer division by zero",
+    "raise ValueError('no')": "2: ValueError: no",
+    "m.work[0].nothing += 1": "2: KeyError: no field 'nothing'",
+    "m.works[0].pages_checked += 1": "2: TypingError: Unknown attribute 'works' of type Machine",
+    "m.work[0].pages_checked = nothing": "1: TypingError: ",
+    "m.work[0].pages_checked = len(order)": "2: TypingError: No implementation of function",
+    "m.work[0].pages_checked = 'a'": "2: TypingError: Cannot cast",
+    "list_first(m, pfn + (1 << 40))": "1: IndexError: index is out of bounds (kmsim/mm/list.py:",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_what_goes_wrong_in_a_file_is_said_with_its_line(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"def check_new_pages(m, ac, pfn, order):\n    {line}\nfrom kmsim.mm.list import list_first\n")
+    policies = Policies({"new_pages": file})
+    m = plain_machine()._replace(policies=policies)
+    with pytest.raises(Exception) as raised:  # noqa: PT011 whatever the compiler raises
+        look(m, 0, 512, 3)
+    found = blamed(policies, raised.value)
+    where, _, words = WRONG[line].partition(": ")
+    said = found.mistake.said(str(found.file))
+    assert said.startswith(f"{file}:{where}: must run without an error, found {words}")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_document_lists_the_verbs_with_their_parameters() -> None:
+    text = (ROOT / "docs" / "policies.md").read_text()
+    listed: dict[str, dict[str, tuple[str, ...]]] = {}
+    of = ""
+    for policy, name, parameters in re.findall(r"^\| (?:`(\w+)` )?\| `(\w+)\(([\w, ]+)\)` \|", text, re.MULTILINE):
+        of = policy or of
+        listed.setdefault(of, {})[name] = tuple(parameters.split(", "))
+    assert listed == {policy: verbs(policy) for policy in POLICIES}
 
 
 def test_what_is_kept_on_disk_is_told_apart_by_source(tmp_path: Path) -> None:
