@@ -19,6 +19,7 @@ from kmsim.sim.core.single_records import MINSTD_MODULUS, new_singles, singles_k
 from kmsim.sim.core.singles import keep_single
 from kmsim.study.runner import run_point
 from kmsim.study.tables import tables_of
+from kmsim.workload.request import PAGES
 from kmsim.workload.seeds import stream
 from tests.sim import test_modes_of_allocators
 from tests.sim.single_operations import IN_BOTH, KEPT, WARM_UP_NS
@@ -134,7 +135,8 @@ def test_keeping_them_changes_nothing_else_and_is_on_demand(found: Any) -> None:
 def core_that_keeps(nr_rows: int, seed: int) -> Any:
     """As much of a core as `keep_single` sees."""
     singles = new_singles(nr_rows, is_sampled=True, seed=seed)
-    return SimpleNamespace(singles=singles, runs=np.zeros(NR_LEVELS, run_t), state=[SimpleNamespace(now=0)])
+    runs, requests = np.zeros(NR_LEVELS, run_t), [SimpleNamespace(api=PAGES)]
+    return SimpleNamespace(singles=singles, runs=runs, requests=requests, state=[SimpleNamespace(now=0)])
 
 
 def test_each_operation_is_sampled_with_the_same_chance() -> None:
