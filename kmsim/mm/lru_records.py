@@ -291,6 +291,7 @@ def new_lru(counts: tuple[int, int, int, int], first_head: int) -> Lru:
         node_pages=np.zeros((0, 3), np.int64),
     )
     lru.lruvecs["lists"] = first_head + np.arange(nr_nodes) * NR_EVICTABLE_LISTS
+    lru.zones["pcp_lock"] = np.arange(nr_zones)
     lru.lruvecs["lru_lock"] = [lru_lock(nr_zones, node) for node in range(nr_nodes)]
     first_of_contexts = first_head + nr_nodes * NR_EVICTABLE_LISTS
     lru.reclaims["lists"] = first_of_contexts + np.arange(nr_contexts) * NR_RECLAIM_LISTS

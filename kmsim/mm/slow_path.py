@@ -40,7 +40,7 @@ from kmsim.mm.gfp import (
     GFP_THISNODE,
 )
 from kmsim.mm.highatomic import unreserve_highatomic_pageblock
-from kmsim.mm.indices import ContextIdx
+from kmsim.mm.indices import ContextIdx, LockIdx
 from kmsim.mm.ladder import AT_SLOW_PATH, RUNG_FAST, RUNG_SLOW, compacts_first, may_ignore_watermarks, no_page
 from kmsim.mm.lru_records import COMPACTFAIL, COMPACTSTALL, COMPACTSUCCESS
 from kmsim.mm.mmzone import (
@@ -87,7 +87,7 @@ def slow_resume(m: Machine, ac: ContextIdx) -> int:
     if reclaim.step == RECLAIMING:
         return go_on_reclaiming(m, ac, reclaim_resume(m, ac))
     if reclaim.step == EMPTYING_LISTS:
-        return go_on_emptying(m, ac, drain_all_resume(m, ac, int(m.lru.zones[0].pcp_lock)))
+        return go_on_emptying(m, ac, drain_all_resume(m, ac, first_pcp_lock(m, ac)))
     if reclaim.step == ENTERING:
         return enter(m, ac)
     context = m.contexts[ac]
@@ -98,6 +98,13 @@ def slow_resume(m: Machine, ac: ContextIdx) -> int:
     context.attempt = RUNG_SLOW
     reclaim.step = ENTERING
     return want_to_go_on(m, ac)
+
+
+@small
+def first_pcp_lock(m: Machine, ac: ContextIdx) -> LockIdx:
+    """The number with which the locks of per-CPU lists begin, which are numbered by zone."""
+    z = int(m.contexts[ac].zone)
+    return int(m.lru.zones[z].pcp_lock) - z
 
 
 @only_with("lru")
