@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kmsim.config import Design, Study, design, door, points
+from kmsim.config import Design, Study, door, points
 from kmsim.study import campaign, collect, results
 from kmsim.study.archive import IDENTITY_FILE, pack, unpack
 from kmsim.study.executors import Serial
@@ -113,8 +113,9 @@ def test_a_run_takes_few_calls_besides_its_simulation(tmp_path: Path) -> None:
 
 def test_the_config_of_a_point_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nr_resolved = []
-    for module in (design, points):
-        monkeypatch.setattr(module, "resolved", lambda *of: nr_resolved.append(of) or door.resolved(*of))
+    own = door.right_by_keys
+    for module in (door, points):
+        monkeypatch.setattr(module, "right_by_keys", lambda *of: nr_resolved.append(of) or own(*of))
     run(small_design(8, 16, 32, replications=3), tmp_path / "out")
     assert len(nr_resolved) == 3
 
