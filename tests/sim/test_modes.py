@@ -9,6 +9,7 @@ import pytest
 import simpy
 
 from kmsim.config import from_mapping
+from kmsim.jit_policies import Policies
 from kmsim.sim.core.records import Core
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, new_simulation, run
@@ -148,6 +149,8 @@ def check_same(name: str, one: Any, other: Any) -> None:
     if hasattr(one, "_fields"):
         for field in one._fields:
             check_same(f"{name}.{field}", getattr(one, field), getattr(other, field))
+    elif isinstance(one, Policies):
+        assert one.name == other.name, name
     else:
         assert (one is None) == (other is None), name
         assert one is None or np.array_equal(one, other), name
