@@ -36,6 +36,7 @@ _MODEL = ("mm", "procfs", "metrics", "config", "workload", "sim")
 _TABLES = (
     *("archive.py", "checksums.py", "identity.py", "largest.py", "members.py", "npy_table.py", "parquet_file.py"),
     *(
+        "reclaim_table.py",
         "rows.py",
         "runner.py",
         "simulate.py",

@@ -380,12 +380,3 @@ def _reclaimed(m: Machine, nr_requests: int) -> NDArray[np.int64]:
     """What each class of operations has reclaimed; None where nothing can be."""
     counts = np.zeros((NR_KINDS * nr_requests, NR_RECLAIM_TOTALS), np.int64)
     return counts if m.lru is not None else cast(NDArray[np.int64], None)
-
-
-def grown(core: Core, **records: int) -> Core:
-    """The core with that many more records, zeroed, at the ends of some of its arrays."""
-    fields: dict[str, Any] = {}
-    for name, count in records.items():
-        array = getattr(core, name)
-        fields[name] = np.concatenate((array, np.zeros((count, *array.shape[1:]), array.dtype)))
-    return core._replace(**fields)

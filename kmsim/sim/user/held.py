@@ -65,7 +65,7 @@ class Held:
         known = self._request_numbers.get(request)
         if known is None:
             known = len(self.core.requests)
-            self.engine.core = grown(self.core, requests=1, counts=NR_KINDS, totals=NR_KINDS)
+            self.engine.core = grown(self.core, requests=1, counts=NR_KINDS, totals=NR_KINDS, reclaimed=NR_KINDS)
             self.core.requests[known] = request
             self._request_numbers[request] = known
         return known
@@ -89,9 +89,11 @@ class Held:
 
 
 def grown(core: Core, **records: int) -> Core:
-    """The core with that many more records, zeroed, at the ends of some of its arrays."""
+    """The core with that many more records, zeroed, at the ends of some of its arrays, but for those it has not."""
     fields: dict[str, Any] = {}
     for name, count in records.items():
         array = getattr(core, name)
+        if array is None:
+            continue
         fields[name] = np.concatenate((array, np.zeros((count, *array.shape[1:]), array.dtype)))
     return core._replace(**fields)
