@@ -128,7 +128,6 @@ def outcome(family: str, seed: int) -> tuple[Counter[str], pd.DataFrame]:
     return counters(result), result.reclaim
 
 
-@pytest.mark.skip(reason="fails: in some of these studies the modes differ, and memory of the process is damaged")
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_machines_that_are_short_of_memory_stay_consistent(family: str) -> None:
