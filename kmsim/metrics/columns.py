@@ -24,6 +24,9 @@ _DTYPES = {kind: np.dtype(kind) for kind in (INT, REAL, TEXT, BYTES)}
 Columns = dict[str, str]
 Array = NDArray[Any]
 
+# What tells the classes of operations apart, in every table that has a row for each.
+CLASS_COLUMNS: Columns = {"kind": TEXT, "api": TEXT, "gfp": TEXT, "order": INT, "cache": TEXT}
+
 
 class Table:
     """A table: arrays of one length by the names of its columns."""

@@ -87,7 +87,8 @@ def slow_resume(m: Machine, ac: ContextIdx) -> int:
     if reclaim.step == RECLAIMING:
         return go_on_reclaiming(m, ac, reclaim_resume(m, ac))
     if reclaim.step == EMPTYING_LISTS:
-        return go_on_emptying(m, ac, drain_all_resume(m, ac, first_pcp_lock(m, ac)))
+        wanted = drain_all_resume(m, ac, first_pcp_lock(m, ac))
+        return wanted if wanted else walk_zones(m, ac, LISTS_EMPTIED)
     if reclaim.step == ENTERING:
         return enter(m, ac)
     context = m.contexts[ac]
@@ -197,12 +198,6 @@ def go_on_reclaiming(m: Machine, ac: ContextIdx, wanted: int) -> int:
     m.contexts[ac].to_zero = is_to_be_zeroed(m, int(reclaim.gfp_mask))
     m.contexts[ac].order = reclaim.order
     return walk_zones(m, ac, RECLAIMED) if reclaim.did_some_progress else compact_again(m, ac)
-
-
-@core
-def go_on_emptying(m: Machine, ac: ContextIdx, wanted: int) -> int:
-    """Hand on what the emptying of all CPUs' lists wants; then look for a page (kernel: drain_all_pages)."""
-    return wanted if wanted else walk_zones(m, ac, LISTS_EMPTIED)
 
 
 @core

@@ -87,6 +87,16 @@ def reclaim_begin(m: Machine, ac: ContextIdx) -> int:
     return reclaim_go(m, ac)
 
 
+@small
+def forget_totals(m: Machine, ac: ContextIdx) -> None:
+    """What the context's request went through is noted elsewhere: the next one begins to count."""
+    reclaim = m.lru.reclaims[ac]
+    reclaim.nr_passes = 0
+    reclaim.nr_retries = 0
+    reclaim.nr_scanned_in_all = 0
+    reclaim.nr_reclaimed_in_all = 0
+
+
 @core
 def reclaim_resume(m: Machine, ac: ContextIdx) -> int:
     """What the reclaim wanted is granted: go on; what does it want now?"""

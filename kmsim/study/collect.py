@@ -25,10 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmsim.config.design import Design
-from kmsim.metrics.columns import Table, as_arrays
+from kmsim.metrics.columns import CLASS_COLUMNS, Table, as_arrays
 from kmsim.study.archive import unpack
 from kmsim.study.campaign import Outcome
-from kmsim.study.reclaim_table import CLASS
 from kmsim.study.responses import responses_of
 from kmsim.study.store import SCHEMA_VERSION, Result, result_of
 from kmsim.study.study_folder import DESIGN_FILE, StudyFolder
@@ -55,7 +54,7 @@ TABLES = {
     "responses": {**_KEYS, "batch": _INT, "response": _TEXT, "unit": _TEXT, "value": _REAL, **_BESIDE},
     "histograms": {
         "run": _INT,
-        **{name: _INT if name == "order" else _TEXT for name in CLASS},
+        **{name: _INT if name == "order" else _TEXT for name in CLASS_COLUMNS},
         "low_ns": _REAL,
         "high_ns": _REAL,
         "count": _INT,
@@ -131,7 +130,7 @@ def response_rows(result: Result, configs: Iterable[Any]) -> Table:
 def histogram_rows(result: Result) -> Table:
     """The latencies of a run, all CPUs together, by class and latency."""
     histograms = as_arrays(result.tables, "histograms")
-    keys = [histograms[name] for name in CLASS]
+    keys = [histograms[name] for name in CLASS_COLUMNS]
     if not len(histograms):
         return histograms
     # A class comes once for each CPU and the many buckets there: what is sorted and compared are these stretches.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kmsim.metrics.columns import INT, TEXT, Columns, Table, made_of
+from kmsim.metrics.columns import CLASS_COLUMNS, INT, Columns, Table, made_of
 from kmsim.mm.lru_records import LRU_EVENT_NAMES
 from kmsim.sim.core.records import HAS_RECLAIMED, PAGES_RECLAIMED, PAGES_SCANNED, PASSES, RETRIES, Core
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from kmsim.sim.run.windows import Reading
 
 RECLAIM = "reclaim"
-CLASS = ("kind", "api", "gfp", "order", "cache")
-KEYS: Columns = {name: INT if name == "order" else TEXT for name in CLASS}
 COUNTED = {
     "requests": HAS_RECLAIMED,
     "passes": PASSES,
@@ -33,12 +31,12 @@ COUNTED = {
     "pages_scanned": PAGES_SCANNED,
     "pages_reclaimed": PAGES_RECLAIMED,
 }
-RECLAIM_COLUMNS: Columns = {**KEYS, **dict.fromkeys(COUNTED, INT)}
+RECLAIM_COLUMNS: Columns = {**CLASS_COLUMNS, **dict.fromkeys(COUNTED, INT)}
 RECLAIM_COUNTERS = frozenset(LRU_EVENT_NAMES)
 
 
 def reclaim_table(core: Core, names: Sequence[tuple[str, str, str, int, str]], start: Reading | None) -> Table:
-    """The table; `names` has what CLASS says of each class of operations."""
+    """The table; `names` has what CLASS_COLUMNS say of each class of operations."""
     counts = core.reclaimed
     if start is not None and start.reclaimed is not None:
         counts = counts.copy()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.metrics.columns import INT, REAL, TEXT, Columns, Table, made_of
+from kmsim.metrics.columns import CLASS_COLUMNS, INT, REAL, TEXT, Columns, Table, made_of
 from kmsim.sim.core.records import NO_BLOCK, Core
 from kmsim.sim.core.single_records import singles_kept
 from kmsim.units import PS_PER_NS
@@ -28,11 +28,7 @@ SINGLE_OPERATIONS_COLUMNS: Columns = {
     "latency_ns": REAL,
     "cpu": INT,
     "task": TEXT,
-    "kind": TEXT,
-    "api": TEXT,
-    "gfp": TEXT,
-    "order": INT,
-    "cache": TEXT,
+    **CLASS_COLUMNS,
     "asked_bytes": INT,
     "block": INT,
     "failed": INT,

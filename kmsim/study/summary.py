@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kmsim.metrics.columns import CLASS_COLUMNS
 from kmsim.metrics.histogram import ranked
-from kmsim.study.reclaim_table import CLASS
 from kmsim.study.store import Result
 from kmsim.study.tables import COUNTED, QUANTILES, TIME_PARTS
 from kmsim.units import PS_PER_NS
@@ -16,7 +16,7 @@ PAGES = "pages"  # the API whose requests are told apart by their order alone
 
 def operations_summary(result: Result) -> pd.DataFrame:
     """One row per class of operations: counts over all CPUs, quantiles of the merged histograms."""
-    keys = list(CLASS)
+    keys = list(CLASS_COLUMNS)
     operations: pd.DataFrame = result.operations
     by_class = operations.groupby(keys, sort=True)
     summed = by_class[list(COUNTED)].sum().reset_index()

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.metrics import samples
-from kmsim.metrics.columns import INT, REAL, TEXT, Columns, Table, Tables, made_of, typed
+from kmsim.metrics.columns import CLASS_COLUMNS, INT, REAL, TEXT, Columns, Table, Tables, made_of, typed
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.metrics.histogram import NR_BUCKETS, bucket_bounds, ranked
 from kmsim.metrics.page_map import MEMORY_MAP_COLUMNS
@@ -59,8 +59,7 @@ from kmsim.sim.core.records import (
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
-from kmsim.study.reclaim_table import CLASS, RECLAIM, RECLAIM_COLUMNS, RECLAIM_COUNTERS, reclaim_events, reclaim_table
-from kmsim.study.reclaim_table import KEYS as RECLAIM_KEYS
+from kmsim.study.reclaim_table import RECLAIM, RECLAIM_COLUMNS, RECLAIM_COUNTERS, reclaim_events, reclaim_table
 from kmsim.study.single_operations import SINGLE_OPERATIONS, SINGLE_OPERATIONS_COLUMNS, single_operations
 from kmsim.study.slab_tables import SLABS_COLUMNS, VM_COUNTERS, cache_names, slabs_table, vm_events
 from kmsim.units import PS_PER_NS
@@ -73,7 +72,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 QUANTILES = {"p50_ns": 500, "p90_ns": 900, "p99_ns": 990, "p999_ns": 999}  # in thousandths
-KEYS: Columns = {**RECLAIM_KEYS, "cpu": INT}
+KEYS: Columns = {**CLASS_COLUMNS, "cpu": INT}
 COUNTED = ("count", "failed", "needs_slow_path", "to_vmalloc", "asked_bytes", "sum_ps")
 LATENCIES = ("mean_ns", *QUANTILES, "max_ns")
 LOCK_TIMES = ("wait_total", "wait_max", "hold_total", "hold_max")
@@ -192,13 +191,13 @@ def _names_of_classes(core: Core, caches: Sequence[str], nr_classes: int) -> lis
 def _by_class(of_class: list[tuple[str, str, str, int, str]]) -> dict[str, NDArray[Any]]:
     """The key columns, by class."""
     return {
-        name: np.array([names[n] for names in of_class], np.int64 if name == "order" else np.str_)
-        for n, name in enumerate(CLASS)
+        name: np.array([names[n] for names in of_class], np.int64 if kind == INT else np.str_)
+        for n, (name, kind) in enumerate(CLASS_COLUMNS.items())
     }
 
 
 def _names_of_class(core: Core, caches: Sequence[str], kind: int, number: int) -> tuple[str, str, str, int, str]:
-    """What `CLASS` says of a kind of operation of a request."""
+    """What CLASS_COLUMNS say of a kind of operation of a request."""
     request = core.requests[number]
     cache = caches[int(request["cache"])] if request["cache"] >= 0 else ""
     return (

@@ -5,6 +5,7 @@ from kmsim.metrics.histogram import bucket_of
 from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH, Machine
 from kmsim.mm.vm_records import KV_VMALLOC
+from kmsim.mm.vmscan import forget_totals
 from kmsim.sim.core.detail import kv_outcome
 from kmsim.sim.core.due import push_due
 from kmsim.sim.core.records import (
@@ -119,10 +120,7 @@ def note_reclaim(m: Machine, s: Core, ac: ContextIdx) -> None:
         totals[RETRIES] += reclaim.nr_retries
         totals[PAGES_SCANNED] += reclaim.nr_scanned_in_all
         totals[PAGES_RECLAIMED] += reclaim.nr_reclaimed_in_all
-        reclaim.nr_passes = 0
-        reclaim.nr_retries = 0
-        reclaim.nr_scanned_in_all = 0
-        reclaim.nr_reclaimed_in_all = 0
+        forget_totals(m, ac)
 
 
 @core

@@ -13,6 +13,7 @@ from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
 from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slub_asleep import put_away, take_up
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
+from kmsim.mm.vmscan import forget_totals
 from kmsim.mm.wants import GO_ON
 from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core
 from kmsim.sim.core.spinlock import count_hold, count_wait
@@ -138,10 +139,7 @@ def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
 def park_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Put away what it has reclaimed so far."""
     s.parked.reclaims[k] = m.lru.reclaims[ac]
-    m.lru.reclaims[ac].nr_passes = 0
-    m.lru.reclaims[ac].nr_retries = 0
-    m.lru.reclaims[ac].nr_scanned_in_all = 0
-    m.lru.reclaims[ac].nr_reclaimed_in_all = 0
+    forget_totals(m, ac)
 
 
 @only_with("lru")
