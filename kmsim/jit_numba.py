@@ -17,14 +17,15 @@ marked in `jit_policies`.
 import time
 from collections.abc import Callable
 from functools import update_wrapper
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numpy as np
 from llvmlite import ir as _ir
+from numba.core import caching as _caching
 from numba.core import cgutils as _cgutils
 from numba.core import types
-from numba.core.caching import FunctionCache as _FunctionCache
 from numba.extending import intrinsic, overload
 
 from kmsim.jit_cache import cache_directory, use
@@ -36,11 +37,12 @@ R = TypeVar("R")
 
 ir: Any = _ir  # untyped
 cgutils: Any = _cgutils
-FunctionCache: Any = _FunctionCache
+caching: Any = _caching
 
 Record: type[np.void] = np.record  # of one record of an array
 
 _config: Any = numba.config
+_PACKAGE = Path(__file__).parent.resolve()
 _directory = cache_directory()
 _config.CACHE_DIR = str(_directory)
 use(_directory, time.time())
@@ -57,11 +59,55 @@ def _jit(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     return cast(Callable[P, R], njit(**{"_nrt": False, **options})(function))
 
 
-class _Kept(FunctionCache):  # type: ignore[misc]
+class _OfThePackage(caching._CacheLocator):  # type: ignore[misc]
+    """Where the code of one of the package's modules is kept: by its name in the package, not by path and time.
+
+    The directory is of these very sources, so a copy of them in another folder loads what was compiled for the first.
+    """
+
+    def __init__(self, function: Any, file: Path) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._folder = _directory / "kmsim" / file.relative_to(_PACKAGE).parent
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> Any:
+        """It, or None: the file is no part of the package, or nothing can be kept."""
+        path = Path(file).resolve()
+        if not path.is_relative_to(_PACKAGE):
+            return None
+        found = cls(function, path)
+        try:
+            found.ensure_cache_path()
+        except OSError:
+            return None
+        return found
+
+    def get_cache_path(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        """Nothing more than the directory's name says."""
+        return ""
+
+    def get_disambiguator(self) -> str:
+        """The line of the function, as numba's others have it."""
+        return str(self._line)
+
+
+class _KeptFiles(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    """What is kept of a function, and where."""
+
+    _locator_classes = (_OfThePackage, *caching.CompileResultCacheImpl._locator_classes)
+
+
+class _Kept(caching.FunctionCache):  # type: ignore[misc]
     """Loads what is kept on disk without what only compiling needs: numba's registries, and scipy.linalg with them.
 
     numba fills them before each load as well, which takes half a second; its compiler fills them itself.
     """
+
+    _impl_class = _KeptFiles
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled for a signature, or None."""

@@ -11,6 +11,7 @@ because LLVM is not told that the pointer leads to the frame (it comes out of an
 so that it takes no load to before the frame is filled.
 """
 
+import hashlib
 from typing import Any
 
 from llvmlite import ir as _ir
@@ -38,6 +39,14 @@ class Reference(types.Type):  # type: ignore[misc]
     def __init__(self, pointee: Any) -> None:
         self.pointee = pointee
         super().__init__(name=f"Reference({pointee})")
+
+    @property
+    def mangling_args(self) -> tuple[str, tuple[str, ...]]:
+        """The type in the names of functions, short: its own name has a word for each array's each field.
+
+        LLVM would write, copy and compare names of up to 40 kB for every function.
+        """
+        return "Reference", (hashlib.sha256(self.name.encode()).hexdigest()[:16],)
 
     @property
     def fields(self) -> tuple[str, ...]:

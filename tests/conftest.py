@@ -20,7 +20,7 @@ _ALWAYS = {
     "database": None,
 }
 settings.register_profile("default", max_examples=40, derandomize=True, **_ALWAYS)
-settings.register_profile("thorough", max_examples=200, derandomize=True, **_ALWAYS)
+settings.register_profile("thorough", max_examples=100, derandomize=True, **_ALWAYS)
 settings.register_profile("random", max_examples=1000, **_ALWAYS)
 
 

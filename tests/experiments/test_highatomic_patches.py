@@ -60,4 +60,4 @@ def test_a_point_comes_out_as_in_results(policy: str, results: pd.DataFrame) -> 
     row = pd.DataFrame([patches.row_of(design.study_of(point), policy, MET)])
     at = (results["policy"] == policy) & (results["pageblocks"] == MET) & (results["seed"] == design.seed)
     assert at.sum() == 1
-    pd.testing.assert_frame_equal(row, results[at].reset_index(drop=True), rtol=1e-5)
+    pd.testing.assert_frame_equal(row, results[at].reset_index(drop=True), check_dtype=False, rtol=1e-5)

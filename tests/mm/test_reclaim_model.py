@@ -96,11 +96,18 @@ class ReclaimPair(Pair):
         super().__init__(boot, Random(pressure.seed), ReclaimModel)
         self.m = machine_that_reclaims(self.m)
         self.pressure = pressure
+        self.is_filling = False
         self.twin.swap_total = self.twin.swap_free = pressure.swap
         set_swap(self.m, pressure.swap, self.twin.swappiness)
 
+    def recount(self) -> None:
+        """Recount the machine after an operation; while memory is filled, which takes many, once at the end."""
+        if not self.is_filling:
+            super().recount()
+
     def fill(self) -> None:
         """Allocate movable blocks until one fails, and make folios of most of them."""
+        self.is_filling = True
         random = self.random
         nr_cpus = self.twin.machine.nr_cpus
         order = random.choice((0, 0, 0, 1, 2))
@@ -111,6 +118,8 @@ class ReclaimPair(Pair):
         keep = int(len(self.held) * self.pressure.kept)
         while len(self.held) > keep:
             self.add(random.randrange(nr_cpus), self.random_folio(*self.held.pop()))
+        self.is_filling = False
+        self.recount()
 
     def random_folio(self, pfn: int, order: int) -> Folio:
         """A folio of some kind that has been used in some way."""
@@ -138,6 +147,8 @@ class ReclaimPair(Pair):
         self.expected[PGFREE] += self.twin.nr_freed
         self.twin.nr_freed = 0
         super().compare()
+        if self.m.lru is None:  # compared when it booted; it is to reclaim from then on
+            return
         self.twin.lru.validate()
         reclaim_drivers.recount_lru(self.m)
         lru = self.twin.lru
@@ -183,15 +194,9 @@ def run(boot: Boot, pressure: Pressure) -> ReclaimPair:
     return pair
 
 
-@given(boot=boots(), pressure=PRESSURES)
-def test_a_random_machine_reclaims_as_its_twin(boot: Boot, pressure: Pressure) -> None:
-    pair = run(boot, pressure)
-    assert record_of(pair.m) == pair.twin.state()
-
-
 @pytest.mark.slow
 @given(boot=boots(), pressure=PRESSURES)
-def test_many_random_machines_reclaim_as_their_twins(boot: Boot, pressure: Pressure) -> None:
+def test_a_random_machine_reclaims_as_its_twin(boot: Boot, pressure: Pressure) -> None:
     pair = run(boot, pressure)
     assert record_of(pair.m) == pair.twin.state()
 

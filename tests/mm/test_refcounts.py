@@ -31,7 +31,7 @@ ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "decay": (drivers.decay, (I64, I64)),
 }
 OF_THE_EVENT_CORE: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "run_until": (run_until, (I64, I64)),  # all that happens in a simulation
+    "run_until": (run_until, (I64, I64)),  # all that happens in a simulation of every allocator
     "hand_block": (hand_block, (I64, I64, I64, I64)),
 }
 
@@ -53,8 +53,6 @@ def options_of(function: Any) -> dict[str, bool]:
 
 
 OF_SLABS: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "begin": (slub_drivers.begin, (I64, I64, I64, I64, I64)),
-    "locked": (slub_drivers.locked, (I64,)),
     "kmalloc": (slub_drivers.kmalloc, (I64, I64, I64, I64)),
     "kfree": (slub_drivers.kfree, (I64, I64, I64)),
 }
@@ -65,12 +63,6 @@ EVERY_ALLOCATOR = [{"api": "bulk", "pages": 2}, {"api": "kmalloc", "bytes": "8B"
 def test_no_reference_is_counted(name: str) -> None:
     function, arguments = ENTRIES[name]
     assert nr_refcounts(function.py_func, plain_machine(), arguments, **options_of(function)) == 0
-
-
-@pytest.mark.parametrize("name", OF_THE_EVENT_CORE)
-def test_no_reference_is_counted_in_the_event_core(name: str) -> None:
-    function, arguments = OF_THE_EVENT_CORE[name]
-    assert nr_refcounts(function.py_func, new_simulation(study()).core, arguments, **options_of(function)) == 0
 
 
 @pytest.mark.parametrize("name", OF_SLABS)

@@ -21,7 +21,7 @@ from tests.relations.random_configs import FAMILIES, random_config
 from tests.studies import mapping
 
 FEW = [(family, seed) for family, nr in zip(FAMILIES, (3, 2), strict=True) for seed in range(nr)]
-MANY = [(family, seed) for family, nr in zip(FAMILIES, (200, 80), strict=True) for seed in range(100, 100 + nr)]
+MANY = [(family, seed) for family, nr in zip(FAMILIES, (120, 60), strict=True) for seed in range(100, 100 + nr)]
 CASES = [*FEW, *(pytest.param(*case, marks=pytest.mark.slow) for case in MANY)]
 of_random_configs = pytest.mark.parametrize(("family", "seed"), CASES)
 

@@ -27,12 +27,9 @@ def kmsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return Shell(tmp_path, monkeypatch, capsys)
 
 
-def in_new_process(kmsim: Shell, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command as a user starts it; its last line of errors says whether it has loaded numba."""
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "KMSIM_CACHE_DIR": str(kmsim.folder / "c"),
-    }
+def in_new_process(kmsim: Shell, *arguments: str, **others: str) -> subprocess.CompletedProcess[str]:
+    """A command as a user starts it, with other variables; its last line of errors says whether it has loaded numba."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | others
     environment.pop("NUMBA_DISABLE_JIT", None)
     command = [sys.executable, "-c", SAYS_NUMBA, *arguments]
     options = {"cwd": kmsim.folder, "env": environment, "capture_output": True, "text": True, "timeout": PATIENCE_S}
@@ -57,7 +54,7 @@ def in_new_process(kmsim: Shell, *arguments: str) -> subprocess.CompletedProcess
 def test_nothing_is_compiled_and_the_answer_is_the_same(kmsim: Shell, arguments: tuple[str, ...]) -> None:
     kmsim.write("small.yaml")
     assert kmsim("run", "small.yaml", "--out", "result", "--quiet").code == 0
-    done = in_new_process(kmsim, *arguments)
+    done = in_new_process(kmsim, *arguments, KMSIM_CACHE_DIR=str(kmsim.folder / "c"))
     assert done.stderr.splitlines()[-1] == "no numba"
     assert not (kmsim.folder / "c").exists(), "code was kept"
     if arguments[0] not in ("new", "walk"):  # the file is there now; a walk is of plain Python alone
