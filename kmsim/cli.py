@@ -11,7 +11,7 @@ import typer
 
 from kmsim.cli_questions import questions
 from kmsim.jit_mode import run_as_written
-from kmsim.output import named
+from kmsim.output import named, named_file, named_input
 from kmsim.session.ending import EXIT_FAILED, EXIT_INPUT, EXIT_NO, EXIT_STUCK, Commands, exit_code, say
 from kmsim.session.options import (
     TIMELINE,
@@ -71,7 +71,7 @@ def run(
     shard: Annotated[Optional[str], typer.Option(metavar="I/N", help="Only the I-th of N parts; see merge.")] = None,  # noqa: UP045
     point: Annotated[Optional[int], typer.Option(min=0, help="Only this point, as a plain run.")] = None,  # noqa: UP045
     replication: Annotated[int, typer.Option(min=0, help="Of the point, this replication.")] = 0,
-    timeline: Annotated[Optional[Path], typer.Option(parser=named, metavar="FILE", help=TIMELINE)] = None,  # noqa: UP045
+    timeline: Annotated[Optional[Path], typer.Option(parser=named_file, metavar="FILE", help=TIMELINE)] = None,  # noqa: UP045
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -91,7 +91,9 @@ def run(
 @app.command()
 def merge(
     out: Annotated[Path, typer.Argument(parser=named, metavar="OUT", help="The folder of the whole study.")],
-    shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="The folders of all its shards.")],
+    shards: Annotated[
+        list[Path], typer.Argument(parser=named_input, metavar="SHARD...", help="The folders of all its shards.")
+    ],
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -104,7 +106,9 @@ def merge(
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Configs or studies, in YAML.")],
+    files: Annotated[
+        list[Path], typer.Argument(parser=named_input, metavar="FILE...", help="Configs or studies, in YAML.")
+    ],
     set_: Sets = None,
     json: Json = False,
 ) -> None:
@@ -159,7 +163,7 @@ def compare(
 def report(
     folder: Folder,
     out: Annotated[
-        Path | None, typer.Option(parser=named, metavar="PATH", help="The file; FOLDER/report.html if not given.")
+        Path | None, typer.Option(parser=named_file, metavar="PATH", help="The file; FOLDER/report.html if not given.")
     ] = None,
 ) -> None:
     """Write a result as one HTML file that needs nothing else: tables, figures, a map of memory."""
@@ -213,7 +217,8 @@ def sensitivity(
 def calibrate(
     machine: Annotated[str, typer.Argument(help="A shipped machine, or the file of one.", metavar="MACHINE")],
     points: Annotated[
-        Path, typer.Argument(help="What was measured, as CSV (see docs/calibrate.md).", metavar="POINTS")
+        Path,
+        typer.Argument(parser=named_input, help="What was measured, as CSV (see docs/calibrate.md).", metavar="POINTS"),
     ],
     costs: Annotated[str, typer.Option(help="The price list to start from.")] = "xeon-gold-5320",
     hold_out: Annotated[
@@ -221,7 +226,7 @@ def calibrate(
         typer.Option(metavar="EXPR", help="Points that are not fitted: 'order=9', 'cpus>4, workload=get'."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(parser=named, metavar="FILE", help="Write the price list here, in YAML.")
+        Path | None, typer.Option(parser=named_file, metavar="FILE", help="Write the price list here, in YAML.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -249,7 +254,7 @@ def plot(
 @app.command()
 def new(
     file: Annotated[
-        Path, typer.Argument(parser=named, metavar="[FILE]", help="The file to write.", show_default="study.yaml")
+        Path, typer.Argument(parser=named_file, metavar="[FILE]", help="The file to write.", show_default="study.yaml")
     ] = Path("study.yaml"),
 ) -> None:
     """Write a commented starter config, and the schema that editors check it with."""
@@ -286,14 +291,28 @@ def bench(
 @app.command()
 def validate(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RECORDING...", help="Recordings of real kernels, or folders of them.")
+        list[Path],
+        typer.Argument(
+            parser=named_input, metavar="RECORDING...", help="Recordings of real kernels, or folders of them."
+        ),
     ],
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            parser=named_input,
+            metavar="RECORDING",
+            help="In which rows do two recordings differ, and which policies has each?",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare the allocators' decisions with those that real kernels were recorded to take."""
-    from kmsim.session.questions import validate_paths
+    from kmsim.session.validation import compare_recordings, validate_paths
 
-    if not validate_paths(paths, as_json=json):
+    agrees = (
+        validate_paths(paths, as_json=json) if against is None else compare_recordings(against, paths, as_json=json)
+    )
+    if not agrees:
         raise typer.Exit(EXIT_NO)
 
 
@@ -331,5 +350,5 @@ def main() -> None:
     finally:
         error = None if outlet is None else outlet.error
     if error is not None:
-        say(f"standard output: must be a file that can be written; {error.strerror}")
+        say(f"standard output: must be a file that can be written; {error.strerror or error}")
     sys.exit(code or (EXIT_INPUT if error is not None else 0))

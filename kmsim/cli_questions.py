@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from kmsim.output import named
+from kmsim.output import named_file, named_input
 from kmsim.session.options import GFP_ASKED, Json, Machine, Sets, State, state_sets
 
 questions = typer.Typer()
@@ -46,7 +46,7 @@ def waste(
         typer.Option(metavar="SIZE", help="each so much larger; if not given, as many as show every tooth."),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(parser=named, metavar="FILE", help="Draw the saw-tooth: FILE.png or FILE.pdf.")
+        Path | None, typer.Option(parser=named_file, metavar="FILE", help="Draw the saw-tooth: FILE.png or FILE.pdf.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -76,10 +76,10 @@ def walk(
 
 @questions.command()
 def explain(
-    log: Annotated[Path, typer.Argument(help="A kernel log with a report.", metavar="REPORT")],
+    log: Annotated[Path, typer.Argument(parser=named_input, help="A kernel log with a report.", metavar="REPORT")],
     which: Annotated[int, typer.Option(help="Which report of the log, counted from 1.")] = 1,
     page: Annotated[
-        Path | None, typer.Option(parser=named, metavar="FILE", help="Write a page with the zones drawn, as HTML.")
+        Path | None, typer.Option(parser=named_file, metavar="FILE", help="Write a page with the zones drawn, as HTML.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -94,10 +94,14 @@ def machine(
     sources: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Argument(
-            help="Copies of /proc files, a folder or tar of them, a kernel log; this host.", metavar="FROM..."
+            parser=named_input,
+            help="Copies of /proc files, a folder or tar of them, a kernel log; this host.",
+            metavar="FROM...",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(parser=named, metavar="FILE", help="The file to write.")] = Path("machine.yaml"),
+    out: Annotated[Path, typer.Option(parser=named_file, metavar="FILE", help="The file to write.")] = Path(
+        "machine.yaml"
+    ),
     which: Annotated[Optional[int], typer.Option(help="Which report or moment of a file, counted from 1.")] = None,  # noqa: UP045
     node: Annotated[Optional[int], typer.Option(help="Of several nodes, the one to simulate.")] = None,  # noqa: UP045
     memory: Annotated[Optional[str], typer.Option(metavar="SIZE", help="How much RAM there is.")] = None,  # noqa: UP045

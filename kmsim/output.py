@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -20,9 +21,12 @@ from pathlib import Path
 
 PARTIAL = re.compile(r"\.kmsim-[0-9]+-[0-9a-f]{8}\.partial")
 STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/")  # also of a regular file they are what the shell has opened
+_STREAM = re.compile(r"/dev/(stdout|stderr|fd/([0-9]{1,9}))")
+_NUMBERS = {"stdout": 1, "stderr": 2}
 _BELOW = "x" * 120  # longer than the path of anything in a folder of ours
 
 FILE, FOLDER = "a file that can be written", "a folder that can be written"
+INPUT = "a file that can be read"
 
 
 class OutputError(OSError):
@@ -43,6 +47,16 @@ def named(text: str | os.PathLike[str], must: str = FOLDER) -> Path:
     if not os.fspath(text):
         raise OutputError("an empty name", "it has no characters; is a variable of the shell not set?", must)
     return Path(text)
+
+
+def named_file(text: str | os.PathLike[str]) -> Path:
+    """The same of a file that is written."""
+    return named(text, FILE)
+
+
+def named_input(text: str | os.PathLike[str]) -> Path:
+    """The same of a file, or of a folder, that is read."""
+    return named(text, INPUT)
 
 
 def partial_of(path: Path) -> Path:
@@ -193,9 +207,14 @@ def _check_replaceable(path: Path) -> None:
 
 
 def _write_into(path: Path, content: bytes) -> None:
-    """Write into what is there; a pipe that nobody reads is refused instead of waited for."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    os.set_blocking(descriptor, True)
+    """Write into what is there: behind what the shell's stream has; a pipe that nobody reads is not waited for."""
+    stream = _STREAM.fullmatch(str(path))
+    if stream is not None:
+        sys.stdout.flush()
+        descriptor = os.dup(_NUMBERS.get(stream[1]) or int(stream[2]))
+    else:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        os.set_blocking(descriptor, True)
     with open(descriptor, "wb") as file:
         file.write(content)
 

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +53,16 @@ def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) 
     with pytest.raises(OutputError, match="fifo: must be a file that can be written; No such device or address"):
         write_file(tmp_path / "fifo", b"page")
     assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1"])
+def test_what_the_shell_has_opened_is_written_behind_what_is_there(name: str, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("earlier\n")
+    lines = ("from pathlib import Path", "from kmsim.output import write_file", "print('first')")
+    write = "\n".join([*lines, f"write_file(Path('{name}'), b'page')"])
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run([sys.executable, "-c", write], stdout=log, check=True)
+    assert (tmp_path / "log").read_text() == "earlier\nfirst\npage"
 
 
 def test_a_device_is_written_into_and_stays_one() -> None:

@@ -1,7 +1,8 @@
 """All labs of the book, what they print as results.csv, and the graph of wanted against wasted.
 
-python experiments/book/book.py          # all of it, some seconds
-python experiments/book/book.py --draw   # figure and README from the tables
+python experiments/book/book.py            # all of it, some seconds
+python experiments/book/book.py own_cache  # one lab: prints its rows, and keeps nothing
+python experiments/book/book.py --draw     # figure and README from the tables
 """
 
 from __future__ import annotations
@@ -78,7 +79,13 @@ def numbers(results: pd.DataFrame) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Everything, unless only the drawing is wanted."""
+    """One lab, or everything, unless only the drawing is wanted."""
+    every = LABS | {GRAPH: labs.actual_size}
+    if names := [name for name in arguments if name != "--draw"]:
+        if names[0] not in every:
+            raise SystemExit(f"{names[0]}: must be one of {', '.join(every)}")
+        print(pd.DataFrame(labs.run(every[names[0]])).to_string(index=False))
+        return
     mpl.use("Agg")
     if "--draw" not in arguments:
         simulate().to_csv(RESULTS, index=False)

@@ -239,9 +239,22 @@ In fragmented memory the largest success has to do with neither: where half of w
 below {AGED_KIB} KiB it is {half} on every machine, and {worse} where nine tenths do.
 With 4 KiB pages and fresh memory the median kmalloc takes {small}, {block} and {limit};
 zeroed, the last takes {zeroed[4, most]:,.0f} ns.
-The tails depend on the size far more than the medians do, and on the state of memory:
+In fresh memory {growth(plain, "fresh")}
+from the smallest size to the largest. In fragmented memory the tails
+depend on the size far more than the medians do: {growth(plain, "half", "worse")}.
 
 {tails(plain)}"""
+
+
+def growth(plain: pd.DataFrame, *states: str) -> str:
+    """How many times as long the slowest size takes as the fastest, in the median and at the 99th percentile."""
+
+    def times(column: str) -> str:
+        parts = [plain.loc[state, page_kib][column] for state in states for page_kib in ARCHS]
+        factors = sorted(part.max() / part.min() for part in parts)
+        return f"{factors[0]:,.0f} to {factors[-1]:,.0f} times"
+
+    return f"the median grows {times('p50_ns')} and the 99th percentile {times('p99_ns')}"
 
 
 def tails(plain: pd.DataFrame) -> str:

@@ -5,7 +5,6 @@ largest order from the page size, the memory map from the memory, the boot's res
 Leaves out: the layout of NUMA nodes (``node_layout``), memory hot-plug, the initial state (``state``).
 """
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -59,6 +58,7 @@ from kmsim.config.quantities import (
     some_items,
     time,
 )
+from kmsim.config.releases import RELEASE
 from kmsim.config.slab import SlabConfig, VmallocConfig
 from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
@@ -79,7 +79,6 @@ BATCH_MAX = 1 << 16  # assumed: 256 MiB at once, in 4 KiB pages
 HIGH_MAX = (1 << 31) - 1  # the kernel keeps it as int
 _ORDER_NEEDS = ("arch", "page_size", "thp")
 _MEMORY_NEEDS = ("arch", "page_size", "max_page_order", "cpus", "memory", "nodes", "memory_map", "reserved", "sysctl")
-_RELEASE = re.compile(r"[1-9][0-9]{0,2}(\.(0|[1-9][0-9]{0,3})){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
 
 
 def _page_size(value: int) -> int:
@@ -89,7 +88,7 @@ def _page_size(value: int) -> int:
 
 
 def _release(value: object) -> str:
-    if not isinstance(value, str) or not _RELEASE.fullmatch(value):
+    if not isinstance(value, str) or not RELEASE.fullmatch(value):
         raise refused("release")
     return value
 

@@ -13,6 +13,7 @@ from kmsim.config.node import Node, Problems, described, mapping, scalar, sequen
 from kmsim.mm.kernels import KERNELS, NEWEST_RELEASE, Kernel
 from kmsim.mm.kernels import series_of as series_name
 
+RELEASE = re.compile(r"[1-9][0-9]{0,2}(\.(0|[1-9][0-9]{0,3})){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
 _SERIES = re.compile(r"([1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,3})(?![0-9])")
 
 # Where the config says a policy itself: a step for each noun below the machine.
@@ -44,7 +45,7 @@ assert set(POLICY_KEYS) <= set(Kernel._fields)
 
 def series_of(release: str) -> tuple[int, int] | None:
     """The first two numbers of a release: 6.12 of ``6.12.117-lab``; None where it does not begin with them."""
-    match = _SERIES.match(release)
+    match = _SERIES.match(release) if RELEASE.fullmatch(release) else None
     return (int(match[1]), int(match[2])) if match is not None else None
 
 

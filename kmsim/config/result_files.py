@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, V
 from kmsim.config.axes import LEVELS_MAX
 from kmsim.config.inquiry import AXES_MAX, RUNS_MAX
 from kmsim.config.quantities import INT_MAX
+from kmsim.text import is_text
 
 SCHEMA_VERSION = 7
 TEXT_MAX = 10_000
@@ -26,8 +27,16 @@ BYTES_MAX = 1 << 27
 TIME_NS_MAX = 1e18
 SHOWN_MAX = 60
 
+
+def _shown_as_it_is(text: str) -> str:
+    if not is_text(text):
+        raise ValueError("must be text without control characters and unpaired surrogates")
+    return text
+
+
 Words = Annotated[InstanceOf[str], Field(max_length=TEXT_MAX)]  # of a command line: unpaired surrogates, too
-Facts = Annotated[dict[Words, Words], Field(max_length=LIST_MAX)]
+Text = Annotated[Words, AfterValidator(_shown_as_it_is)]  # of a config
+Facts = Annotated[dict[Text, Text], Field(max_length=LIST_MAX)]
 Lines = Annotated[list[Words], Field(max_length=LIST_MAX, fail_fast=True)]
 Number = Annotated[int, Field(ge=0, le=INT_MAX)]
 M = TypeVar("M", bound="ResultModel")
@@ -43,17 +52,17 @@ class Provenance(ResultModel):
     """What a plain run's and a study's provenance.json have in common."""
 
     schema_version: Literal[7]
-    name: Words
+    name: Text
     seed: Number
     versions: Facts
-    python: Words
+    python: Text
     host: Facts
 
 
 class LeftOutFacts(ResultModel):
     """How far off the price list was on points that its fit did not see (`config.costs.LeftOut`)."""
 
-    api: Words
+    api: Text
     min_order: Number
     max_order: Number
     cpus: Literal["one", "several"]
@@ -107,9 +116,9 @@ def _distinct(levels: tuple[str, ...]) -> tuple[str, ...]:
 class AxisFacts(ResultModel):
     """An axis of design.json."""
 
-    name: Annotated[Words, Field(min_length=1)]
+    name: Annotated[Text, Field(min_length=1)]
     levels: Annotated[
-        tuple[Words, ...],
+        tuple[Text, ...],
         Field(min_length=1, max_length=LEVELS_MAX, strict=False, fail_fast=True),
         AfterValidator(_distinct),
     ]
@@ -122,14 +131,14 @@ class DroppedFacts(ResultModel):
 
     number: Number
     labels: Facts
-    reason: Words
+    reason: Text
 
 
 class DesignFacts(ResultModel):
     """design.json: the axes of a study, the points that are not run, and hashes of the files that its configs name."""
 
     schema_version: Literal[7]
-    name: Words
+    name: Text
     seed: Number
     axes: Annotated[list[AxisFacts], Field(max_length=AXES_MAX, fail_fast=True)]
     dropped: Annotated[list[DroppedFacts], Field(fail_fast=True)]

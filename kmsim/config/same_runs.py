@@ -9,7 +9,7 @@ So a design keeps each part of its points (`KeptParts`) and puts configs togethe
 
 Two points are the same run where their parts are equal without what only names: names of the study's nouns, notes,
 sources, and the release, whose policies are keys. Threads are told by their place: another name only draws other
-random numbers.
+random numbers. GFP flags are told by their bits, however they are spelt, and an only request has no weight.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from kmsim.config.errors import Problem
 from kmsim.config.machine import MachineConfig
 from kmsim.config.parts import KeptParts
 from kmsim.config.study import PARTS, Study
+from kmsim.mm.gfp import parse_gfp
 
 _NAMES = ("notes", "source", "kernel_release", "recorded_release")  # wherever they stand
 _INTERVAL = ("low", "high")  # of a price: within what it is known
@@ -160,6 +161,11 @@ def without_names(value: Any, noun: str) -> Any:
     }
     if noun == "workload":
         _by_place(kept, value)
+    if isinstance(kept.get("gfp"), str):
+        kept["gfp"] = parse_gfp(kept["gfp"])
+    requests = kept.get("requests")
+    if isinstance(requests, list) and len(requests) == 1:
+        requests[0].pop("weight", None)
     return kept
 
 

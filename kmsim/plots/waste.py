@@ -56,20 +56,20 @@ def _draw(figure: Figure, rows: list[WasteRow], machine: str, *, is_logarithmic:
     axes.set_xlabel("bytes asked for")
     axes.set_ylabel("wasted, % of the memory taken")
     axes.set_ylim(0, 100)
-    axes.set_title(f"{title_of(rows)} ({machine})", wrap=True)
+    axes.set_title(f"{title_of(rows)}\n({machine})")
     axes.legend(loc="upper right")
 
 
 def title_of(rows: list[WasteRow]) -> str:
-    """The answer: how much each way to ask wastes of its worst size, from the smallest block of pages on."""
+    """The answer: how much the worst size wastes, from the smallest block of pages on, and by which way to ask."""
     served = [row for row in rows if row.api in DRAWN and not row.fails]
     smallest_block = min((row.taken_bytes for row in served if row.api == "alloc_pages"), default=0)
     large = [row for row in served if row.size >= smallest_block] or served
     if not large:
         return "No request is served"
-    worst = {api: [row.waste_percent for row in large if row.api == api] for api in DRAWN}
-    said = ", ".join(f"{api} {max(of_api):.0f} %" for api, of_api in worst.items() if of_api)
-    return f"Wasted at most from {_size(large[0].size)} on: {said}"
+    worst = max(large, key=lambda row: row.waste_percent)
+    from_size = _size(large[0].size)
+    return f"From {from_size} on, up to {worst.waste_percent:.0f} % of the memory taken is wasted, most by {worst.api}"
 
 
 def _size(size: float) -> str:

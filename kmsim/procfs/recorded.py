@@ -43,11 +43,15 @@ class RecordingError(ValueError):
 
 @dataclass(frozen=True)
 class Recording:
-    """One boot: the kernel's constants, raw texts by name, and the driver's sections by name."""
+    """One boot: the kernel's constants, raw texts by name, and the driver's sections by name.
+
+    `row`: what the kernel does, where that is tried otherwise than by its release.
+    """
 
     consts: dict[str, Any]
     files: dict[str, str]
     lab: dict[str, Any]
+    row: Kernel | None = None
 
     @property
     def arch(self) -> str:
@@ -68,7 +72,7 @@ class Recording:
     @property
     def kernel(self) -> Kernel:
         """What that release does; as the newest where it is not built in."""
-        return kernel_of(self.release) or NEWEST
+        return self.row or kernel_of(self.release) or NEWEST
 
     @property
     def slab_kernel(self) -> SlabKernel:

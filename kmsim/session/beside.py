@@ -57,7 +57,7 @@ def _write(table: pd.DataFrame, out: Path) -> None:
     try:
         write_drawn(measured_and_simulated(table), out, FIGURE, ("png", "pdf"))
     except OSError as error:
-        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
+        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror or error}") from error
 
 
 def _table(table: pd.DataFrame) -> Table:

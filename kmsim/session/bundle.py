@@ -37,7 +37,7 @@ from kmsim.study import checksums
 from kmsim.study.bundle_text import CITATION, latex_table, methods, readme
 from kmsim.study.environment import pins, wheel, wheel_name
 from kmsim.study.results import StudyResult, load_study
-from kmsim.study.store import NotAResult
+from kmsim.study.store import NotAResult, check_outside
 
 DATA = ("runs", "responses", "estimates", "comparisons")
 INPUT_BYTES_MAX = 1 << 30
@@ -49,6 +49,7 @@ def bundle_folder(folder: Path, out: Path | None) -> None:
     """Bundle a result into a folder that is not there yet. NotAResult, OutputError."""
     place = out or folder.with_name(f"{folder.resolve().name}-bundle")
     check_folder(place)
+    check_outside(place)
     if place.exists():
         raise OutputError(place, "it is there already", "a folder that is not there yet")
     study = load_study(folder)
@@ -169,7 +170,9 @@ def _config(study: StudyResult, folder: Path) -> str:
         try:
             content = read_input(Path(name), INPUT_BYTES_MAX)
         except OSError as error:
-            raise NotAResult(f"{name}: must be the file that the study's config names; {error.strerror}") from error
+            raise NotAResult(
+                f"{name}: must be the file that the study's config names; {error.strerror or error}"
+            ) from error
         if hashlib.sha256(content).hexdigest() != study.files[name]:
             raise NotAResult(f"{name}: must be the file that the study was made with; it has changed since")
         place = f"inputs/{number}.txt"

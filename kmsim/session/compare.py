@@ -89,10 +89,11 @@ def write_comparison(compared: Compared, out: Path) -> list[Path]:
     from kmsim.study.store import NotAResult
 
     try:
+        out.mkdir(parents=True, exist_ok=True)  # a comparison without figures has a table
         written = draw_study(compared.both, out)
         write_each({out / TABLE_FILE: partial(csv_into, compared.rows)})
     except OSError as error:
-        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
+        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror or error}") from error
     return [*written, out / TABLE_FILE]
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from kmsim import jit_cache
 from kmsim.session.console import stdout
 from kmsim.study.store import NotAResult
+from kmsim.text import nr_of
 
 PACKAGES = ("numba", "numpy", "pandas", "simpy")
 DISK_BYTES_MIN = 1 << 30  # below which a study of some thousand runs may not fit
@@ -72,7 +73,8 @@ def show_cache(*, prune: bool) -> None:
             stdout.print(f"{folder.name}  {nr_bytes / 1e6:7.1f} MB  {which}", markup=False)
     if prune:
         gone = sum(before.values()) - sum(left.values())
-        stdout.print(f"thrown away: {gone / 1e6:,.1f} MB of {len(before) - len(left)} other versions", markup=False)
+        others = nr_of(len(before) - len(left), "other version")
+        stdout.print(f"thrown away: {gone / 1e6:,.1f} MB of {others}", markup=False)
 
 
 def _sizes(root: Path) -> dict[Path, int]:

@@ -56,7 +56,7 @@ def exit_code(app: App, arguments: list[str]) -> int:
             say(in_one_line(usage_line(error)))
             return EXIT_INPUT
         if is_users_mistake(error):
-            say(str(error))
+            say(str(error) if _is_of_a_config(error) else in_one_line(str(error)))
             return EXIT_INPUT
         if is_stopped(error):
             say(str(error))
@@ -89,6 +89,13 @@ def is_users_mistake(error: Exception) -> bool:
     from kmsim.validate.files import NoRecording
 
     return isinstance(error, ConfigError | NotAResult | NoRecording | OutputError)
+
+
+def _is_of_a_config(error: Exception) -> bool:
+    """Has it a line for each thing that is wrong with a config, instead of one line?"""
+    from kmsim.config.errors import ConfigError
+
+    return isinstance(error, ConfigError)
 
 
 def mistake_outside(error: Exception) -> str:

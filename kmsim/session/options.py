@@ -7,10 +7,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from kmsim.output import named
+from kmsim.output import named, named_input
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The config or the study, in YAML; kmsim new writes one to start from.")
+    Path,
+    typer.Argument(
+        parser=named_input, metavar="FILE", help="The config or the study, in YAML; kmsim new writes one to start from."
+    ),
 ]
 Sets = Annotated[
     list[str] | None,

@@ -39,7 +39,7 @@ def plot_folder(folder: Path, names: Sequence[str], formats: str, out: Path | No
         if out is None:
             seal_more(into, written)
     except OSError as error:
-        raise NotAResult(f"{into}: must be a folder that can be written; {error.strerror}") from error
+        raise NotAResult(f"{into}: must be a folder that can be written; {error.strerror or error}") from error
     for path in written:
         stdout.print(str(path), markup=False, soft_wrap=True)
 

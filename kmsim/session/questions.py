@@ -1,16 +1,16 @@
-"""What the commands do that simulate nothing of the user's: the starter, benches, recordings, limits, waste."""
+"""What the commands do that simulate nothing of the user's: the starter, benches, limits, waste."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmsim.jit_mode import start_again_compiled
 from kmsim.session.console import compiling, stdout
 from kmsim.session.options import GFP_ASKED
+from kmsim.text import nr_of
 
 if TYPE_CHECKING:
     from kmsim.study.waste_sizes import Range
@@ -64,26 +64,6 @@ def bench_and_show(name: str | None, operations: int, *, as_json: bool) -> None:
     if as_json:
         found = [result.as_dict() for result in results]
         print(json.dumps(found[0] if name is not None else found, indent=2))
-
-
-def validate_paths(paths: list[Path], *, as_json: bool) -> bool:
-    """Validate recordings and print what came of each; whether something was scored, and all of it agrees."""
-    from kmsim.plots.validation import print_report, print_total
-    from kmsim.validate.files import validate_files
-
-    start = time.perf_counter()
-    reports = []
-    with compiling(quiet=as_json):
-        for report in validate_files(paths):
-            reports.append(report)
-            if not as_json:
-                print_report(report, stdout)
-    if as_json:
-        print(json.dumps({report.path: report.as_dict() for report in reports}, indent=2))
-    else:
-        print_total(reports, time.perf_counter() - start, stdout)
-    is_scored = any(section.rows for report in reports for section in report.sections)
-    return is_scored and all(report.agrees for report in reports)
 
 
 def show_limits(name: str | None, sets: list[str], gfp: str, *, as_json: bool) -> None:
@@ -160,7 +140,7 @@ def show_waste(words: list[str], span: Range, sets: list[str], name: str, plot: 
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=2))
     elif plot is not None:
-        stdout.print(f"wrote {plot}: {len(sizes):,} sizes", markup=False, soft_wrap=True)
+        stdout.print(f"wrote {plot}: {nr_of(len(sizes), 'size')}", markup=False, soft_wrap=True)
     elif span.is_asked:
         questions.show_waste_of_range(rows, config.name, stdout)
     else:

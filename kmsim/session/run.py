@@ -105,12 +105,16 @@ class Drawing:
             written = draw_study(self.study, our_folder(folder / FIGURES))
             seal_more(folder / FIGURES, written)
         except OSError as error:
-            raise NotWritten(f"{folder / FIGURES}: must be a folder that can be written; {error.strerror}") from error
+            raise NotWritten(
+                f"{folder / FIGURES}: must be a folder that can be written; {error.strerror or error}"
+            ) from error
         self.left_out = names_left_out(self.study, written)
         try:
             write_report(self.study)
         except OSError as error:
-            raise NotWritten(f"{folder / REPORT_FILE}: must be a file that can be written; {error.strerror}") from error
+            raise NotWritten(
+                f"{folder / REPORT_FILE}: must be a file that can be written; {error.strerror or error}"
+            ) from error
 
 
 def _show(drawn: Drawing, folder: Path, outcome: Outcome, *, quiet: bool, as_json: bool) -> Ended:

@@ -100,7 +100,7 @@ def _write(tables: Mapping[str, pd.DataFrame], factor: float, folder: Path) -> N
         write_each({folder / f"{name}.csv": partial(csv_into, table) for name, table in tables.items()})
         write_drawn(tornado(tables["effects"], factor), folder, FIGURE, ("png", "pdf"), PAPER)
     except OSError as error:
-        raise NotAResult(f"{folder}: must be a folder that can be written; {error.strerror}") from error
+        raise NotAResult(f"{folder}: must be a folder that can be written; {error.strerror or error}") from error
 
 
 def _run(what: str, design: Design, folder: Path, asked: Asked, *, quiet: bool) -> tuple[StudyResult, int]:

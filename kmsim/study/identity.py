@@ -107,4 +107,4 @@ def hash_of_file(path: Path) -> str:
     try:
         return hashlib.sha256(read_input(path, BYTES_MAX)).hexdigest()
     except OSError as error:
-        raise NotAResult(f"{path}: must be a file that can be read; {error.strerror}") from error
+        raise NotAResult(f"{path}: must be a file that can be read; {error.strerror or error}") from error

@@ -140,10 +140,11 @@ def limits_of(config: MachineConfig, gfp: str = "GFP_KERNEL") -> LimitRow:
     of_slab = _blocks(m, config, lambda order: can_kmalloc(copy_machine(m), caches, config.page_size << order, flags))
     of_pages = _blocks(m, config, lambda order: can_allocate(copy_machine(m), order, flags))
     area = _vmalloc_limit(m, config, flags)
+    may_map = area.now > 0
     rows = (
-        ApiLimit("kmalloc", block, *of_slab, "kvmalloc"),
-        ApiLimit("alloc_pages", block, *of_pages, "vmalloc"),
-        ApiLimit("alloc_pages_exact", block, *of_pages, "vmalloc"),
+        ApiLimit("kmalloc", block, *of_slab, "kvmalloc" if may_map else "-"),
+        ApiLimit("alloc_pages", block, *of_pages, "vmalloc" if may_map else "-"),
+        ApiLimit("alloc_pages_exact", block, *of_pages, "vmalloc" if may_map else "-"),
         area,
         _kvmalloc_limit(of_slab[0], area, config.page_size),
     )

@@ -6,7 +6,7 @@ asked for, and then those of the runs that are asked for. A plain run is a study
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -19,10 +19,12 @@ import pyarrow as pa
 from kmsim.config import ConfigError, loads
 from kmsim.config.door import base_of_file, checked_inquiry
 from kmsim.config.inquiry import ComparisonConfig, FigureConfig, Inquiry
+from kmsim.config.node import Place, Problems
 from kmsim.config.points import Dropped
 from kmsim.config.product import Axis
 from kmsim.config.responses import ResponseConfig
 from kmsim.config.result_files import BYTES_MAX, DesignFacts, M, StudyProvenance, checked
+from kmsim.config.yaml_file import parse
 from kmsim.input_file import read_input
 from kmsim.study import estimates as statistics
 from kmsim.study.archive import unpack
@@ -43,6 +45,7 @@ from kmsim.study.study_folder import (
 ESTIMATES_SHOWN, LEVELS_SHOWN, TEXT_SHOWN = 20, 10, 200  # in a notebook
 COVARIATES_MAX = 2_000
 RUNS_TABLE = "runs.parquet"
+_COUNTED = ("seed", "page_size_bytes", "max_page_order", "pageblock_order", "largest_block_bytes", "operations")
 _KINDS: dict[Any, Kind] = {pa.string(): "text", pa.int64(): "int", pa.float64(): "real", pa.bool_(): "bool"}
 _PLACE = {"run": 0, "point": 0, "replication": 0}
 
@@ -108,7 +111,7 @@ class StudyResult:
         try:
             content = read_input(path, ARCHIVE_BYTES_MAX)
         except OSError as error:
-            raise NotAResult(f"{path}: must be a run's result; {error.strerror}") from error
+            raise NotAResult(f"{path}: must be a run's result; {error.strerror or error}") from error
         return result_of(unpack(content, path.stem, str(path)), f"{path}: must be a run's result")
 
     def run_path(self, name: str) -> Path:
@@ -190,7 +193,7 @@ def load_study(path: str | Path) -> StudyResult:
     inquiry, text = _inquiry(folder, axes)
     runs = _read(folder / RUNS_TABLE, _columns_of_runs(axes), others=COVARIATES_MAX)
     responses = _read(folder / "responses.parquet", TABLES["responses"])
-    _check_together(folder, axes, runs, responses)
+    _check_together(folder, axes, [one.name for one in inquiry.responses], runs, responses)
     of_study = (folder, design.name, design.seed, facts, text, inquiry)
     return StudyResult(*of_study, axes, dropped, runs, responses, files=design.files)
 
@@ -198,9 +201,11 @@ def load_study(path: str | Path) -> StudyResult:
 def _inquiry(folder: Path, axes: Sequence[Axis]) -> tuple[Inquiry, str]:
     """What the study asks, and its file's text; NotAResult where it is about other axes."""
     try:
+        text = read_input(folder / STUDY_FILE, BYTES_MAX).decode()
+        if "extends" in parse(text, Place(STUDY_FILE), Problems()).keys:
+            raise ValueError(f"{STUDY_FILE} must be whole, and extends another file")
         base = base_of_file(folder / STUDY_FILE)
         inquiry = checked_inquiry(base, base.new_problems())
-        text = read_input(folder / STUDY_FILE, BYTES_MAX).decode()
     except (ValueError, OSError, ConfigError) as error:
         raise NotAResult(f"{folder}: must be a study's result; {why_not(error)}") from error
     names = [axis.name for axis in axes]
@@ -218,21 +223,34 @@ def _columns_of_runs(axes: Sequence[Axis]) -> dict[str, Any]:
     return {**RUNS, **dict.fromkeys((axis.name for axis in axes), pa.string())}
 
 
-def _check_together(folder: Path, axes: Sequence[Axis], runs: pd.DataFrame, responses: pd.DataFrame) -> None:
-    """NotAResult where the tables are not of one study."""
+def _check_together(
+    folder: Path, axes: Sequence[Axis], names: Collection[str], runs: pd.DataFrame, responses: pd.DataFrame
+) -> None:
+    """NotAResult where the tables are not of one study, whose responses have these names."""
     where = folder / RUNS_TABLE
     if runs.empty or not runs["run"].is_unique:
         raise NotAResult(f"{where}: must have rows, one for each run")
     for axis in axes:
         if not runs[axis.name].isin(axis.levels).all():
             raise NotAResult(f"{where}: must have the levels that {DESIGN_FILE} has of {axis.name[:60]!r}")
-    if not responses["run"].isin(runs["run"]).all():
-        raise NotAResult(f"{folder / 'responses.parquet'}: must be of runs that {RUNS_TABLE} has")
+    if (runs[[*_COUNTED, "point", "replication"]] < 0).any(axis=None):
+        raise NotAResult(f"{where}: must have counts of 0 or more")
+    where = folder / "responses.parquet"
+    of_run = runs.set_index("run")[["point", "replication"]]
+    if not responses["run"].isin(runs["run"]).all() or not runs["run"][~runs["failed"]].isin(responses["run"]).all():
+        raise NotAResult(f"{where}: must be of the runs that {RUNS_TABLE} has")
+    if responses.duplicated(["run", "response", "batch"]).any():
+        raise NotAResult(f"{where}: must have one value of each run, response and batch")
+    if not (responses[["point", "replication"]].to_numpy() == of_run.loc[responses["run"]].to_numpy()).all():
+        raise NotAResult(f"{where}: must have the points and replications that {RUNS_TABLE} has")
+    if not responses["response"].isin(names).all():
+        raise NotAResult(f"{where}: must be of the responses of {STUDY_FILE}")
 
 
 def study_of_result(result: Result) -> StudyResult:
     """A plain run as a study of one run, in memory."""
-    study = loads(result.config_yaml, name="config.yaml")
+    place = "config.yaml" if result.path is None else str(result.path / "config.yaml")
+    study = loads(result.config_yaml, name=place)
     machine, inquiry = study.machine, Inquiry()
     row = run_row(machine.page_size, (machine.max_page_order, machine.pageblock_order), result)
     runs = pd.DataFrame([{**_PLACE, "seed": study.seed, "file": "", **row}])

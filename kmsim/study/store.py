@@ -156,8 +156,10 @@ def result_folder(out: Path) -> Iterator[Path]:
         partial.rename(place)
         if replaced.exists():
             _remove_ours(replaced)
+    except OutputError:
+        raise  # of another file than of the folder: it says which
     except OSError as error:
-        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror}") from error
+        raise NotAResult(f"{out}: must be a folder that can be written; {error.strerror or error}") from error
     finally:
         if replaced.exists() and not place.exists():  # stopped between the two renames
             replaced.rename(place)
@@ -186,12 +188,13 @@ def check_replaceable(out: Path) -> None:
         raise NotAResult(f"{out}: must not be the current folder or above it where there is an earlier result")
 
 
-def check_outside(out: Path, own: str) -> None:
+def check_outside(out: Path, own: str = "") -> None:
     """NotAResult where `out` is below a result's folder, unless it is or is in `own` there, which is drawn again."""
+    must = f"must be outside of a result's folder{f', or its {own}' if own else ''}"
     place = out.resolve()
     for folder in place.parents:
         if (folder / "provenance.json").is_file() and place.relative_to(folder).parts[0] != own:
-            raise NotAResult(f"{out}: must be outside of a result's folder, or its {own}; {folder.name} is a result's")
+            raise NotAResult(f"{out}: {must}; {folder.name} is a result's")
 
 
 def _foreign(folder: Path) -> Iterator[str]:

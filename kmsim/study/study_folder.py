@@ -75,7 +75,7 @@ class StudyFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = _opened_lock(self.path / _LOCK)
         except OSError as error:
-            raise NotWritten(f"{self.path}: must be a folder that can be written; {error.strerror}") from error
+            raise NotWritten(f"{self.path}: must be a folder that can be written; {error.strerror or error}") from error
         try:
             self._take(lock)
             for name in (_RUNS, FAILURES):
@@ -241,4 +241,4 @@ def _content(path: Path) -> bytes | None:
     try:
         return read_input(path, ARCHIVE_BYTES_MAX)
     except InputFileError as error:
-        raise NotAResult(f"{path}: must be a file that can be read; {error.strerror}") from error
+        raise NotAResult(f"{path}: must be a file that can be read; {error.strerror or error}") from error

@@ -46,7 +46,8 @@ def sizes_asked(words: list[str], span: Range, page_size: int) -> list[int]:
     named = {"--from": span.first, "--to": span.last, "--step": span.step}
     if span.first is None or span.last is None:
         given = next(name for name, word in named.items() if word is not None)
-        raise ConfigError([_refused("comes_with", str(named[given]), given, what="--from and --to")])
+        lacking = " and ".join(name for name in ("--from", "--to") if named[name] is None)
+        raise ConfigError([_refused("comes_with", str(named[given]), given, what=lacking)])
     found = [_size_problem(word, name) for name, word in named.items() if word is not None]
     problems = [problem for problem in found if problem is not None]
     if problems:

@@ -57,9 +57,11 @@ def check_yielded(design: Design) -> None:
 
 
 def _about(config: ResponseConfig) -> str:
-    """What a response is about, as a user has written it; its name, where it is about some of the operations."""
-    named = [f"{word} {getattr(config, word)}" for word in _NAMED if getattr(config, word) is not None]
-    return ", ".join(named) or config.name
+    """What a response is about, as a user has written it; its name, where its measure alone says that."""
+    given = {word: getattr(config, word) for word in (*OF_CLASS, *_NAMED) if getattr(config, word) is not None}
+    if "gfp" in given:
+        given["gfp"] = gfp_names(given["gfp"])
+    return ", ".join(f"{word} {value}" for word, value in given.items()) or config.name
 
 
 def _listed(config: ResponseConfig, names: Iterable[str]) -> str:

@@ -53,6 +53,10 @@ NOT_YET = {
 class NoRecording(Exception):
     """A path that holds no recording; the message says which and why."""
 
+    def __init__(self, path: Path, why: str, must_be: str = "be a recording") -> None:
+        super().__init__(f"{path}: must {must_be}; {why}")
+        self.why = why
+
 
 def recordings(paths: list[Path]) -> list[Path]:
     """The files that paths name: files as they are, folders with all recordings below them, in order."""
@@ -61,7 +65,7 @@ def recordings(paths: list[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file())
             if not inside:
-                raise NoRecording(f"{path}: must hold recordings (*.json.gz); none was found")
+                raise NoRecording(path, "none was found", must_be="hold recordings (*.json.gz)")
             found += inside
         else:
             found.append(path)
@@ -75,14 +79,21 @@ def validate_files(paths: list[Path]) -> Iterator[FileReport]:
     """
     for path in recordings(paths):
         try:
-            recording = read(path)
-        except (RecordingError, OSError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
+            recording = recording_in(path)
+        except NoRecording as error:
             if path in paths:
-                raise NoRecording(f"{path}: must be a recording; {why}") from error
-            yield FileReport(str(path), [Section("file", rows=1, why=f"no recording: {why}")])
+                raise
+            yield FileReport(str(path), [Section("file", rows=1, why=f"no recording: {error.why}")])
         else:
             yield FileReport(str(path), list(sections_of(recording)))
+
+
+def recording_in(path: Path) -> Recording:
+    """The recording in a file; NoRecording where there is none."""
+    try:
+        return read(path)
+    except (RecordingError, OSError) as error:
+        raise NoRecording(path, error.strerror or "" if isinstance(error, OSError) else str(error)) from error
 
 
 def sections_of(recording: Recording) -> Iterator[Section]:

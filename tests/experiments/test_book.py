@@ -33,6 +33,15 @@ def test_the_graph_has_a_row_for_each_20_kib_up_to_the_limit(results: pd.DataFra
     assert all(row["percent"] == (row["actual"] - row["wanted"]) * 100 // row["wanted"] for row in rows)
 
 
+def test_one_lab_is_run_alone_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    book.main(["own_cache"])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["cache", "object_size", "ksize", "kmalloc", "kmalloc_ksize"]
+    assert row.split() == ["our_ctx", "328", "384", "kmalloc-512", "512"]
+    with pytest.raises(SystemExit, match="own_cash: must be one of largest_kmalloc"):
+        book.main(["own_cash"])
+
+
 @pytest.mark.parametrize("name", book.LABS)
 def test_a_lab_still_prints_what_is_kept(name: str, results: pd.DataFrame) -> None:
     assert labs.run(book.LABS[name]) == book.rows_of(results, name)

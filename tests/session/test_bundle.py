@@ -121,11 +121,12 @@ def test_text_in_latex() -> None:
         (("nothing",), "nothing: must be"),
         (("result", "--out", "there"), "there: must be a folder that is not there yet; it is there already"),
         (("result", "--out", ""), "an empty name: must be a folder that can be written"),
+        (("result", "--out", "result/mine"), "result/mine: must be outside of a result's folder; result is a result's"),
         (("--check", "there"), "there: must be a bundle, as `kmsim bundle` writes them"),
         (("--check", "damaged"), "damaged/seeds.csv: must be as it was written; it is damaged (its checksum differs)"),
         (("--check", "cut"), "cut/environment.txt: must be as it was written"),
     ],
-    ids=["no result", "there already", "no name", "no bundle", "damaged", "cut"],
+    ids=["no result", "there already", "no name", "in a result", "no bundle", "damaged", "cut"],
 )
 def test_wrong_inputs(result: Path, shell: Shell, words: tuple[str, ...], message: str) -> None:
     (shell.folder / "there").mkdir()

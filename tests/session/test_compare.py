@@ -98,6 +98,11 @@ def test_the_figure_and_the_rows_are_written_where_asked(shell: Shell) -> None:
     assert (shell.folder / "found" / "here" / "comparison.png").read_bytes() == bytes_before
 
 
+def test_where_no_figure_is_drawn_the_rows_are_written(shell: Shell) -> None:
+    assert shell("compare", "plain", "plain", "--out", "new/folder").code == 0
+    assert "rows.csv" in [path.name for path in (shell.folder / "new" / "folder").iterdir()]
+
+
 def test_of_one_run_it_is_said_that_there_is_no_interval(shell: Shell) -> None:
     kmsim.run(mapping({**THREAD, "live": 8}, costs=DEAR), shell.folder / "plain-dear")
     done = shell("compare", "plain", "plain-dear", "--worse-by", "5%")

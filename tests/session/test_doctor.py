@@ -68,7 +68,7 @@ def test_the_cache_is_listed_and_pruned_but_for_what_is_not_ours(kmsim: Shell, m
     ]
     assert kmsim("cache", "--prune").out.splitlines()[1:] == [
         f"{own.name}      0.0 MB  this version",
-        "thrown away: 2.0 MB of 1 other versions",
+        "thrown away: 2.0 MB of 1 other version",
     ]
     assert sorted(path.name for path in root.iterdir()) == [own.name, "notes"]
 

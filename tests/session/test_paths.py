@@ -55,6 +55,7 @@ INPUTS = (
     "bundle PATH",
     "bundle --check PATH",
     "validate PATH",
+    "validate --against PATH PATH",
     "machine PATH",
     "explain PATH",
 )
@@ -158,6 +159,15 @@ def into_pipe(kmsim: Shell, command: str) -> bytes:
     assert done.code == 0, done.err
     assert pipe.is_fifo()
     return found[0]
+
+
+@pytest.mark.parametrize("command", [command for command in (*FILES, *FOLDERS, *INPUTS) if PATH in command.split()])
+def test_no_name_is_refused_as_what_the_command_wants(command: str, kmsim: Shell) -> None:
+    done = kmsim(*words(command, ""))
+    assert is_refused(done), done
+    kind = "a folder that can be written" if command in FOLDERS else "a file that can be"
+    if not command.startswith(("merge", "show", "compare PATH", "bundle")):
+        assert f"an empty name: must be {kind}" in done.err
 
 
 def a_fifo(path: Path) -> None:

@@ -120,8 +120,8 @@ def test_the_saw_tooth_is_titled_with_what_is_wasted_of_the_sizes_that_it_shows(
         WasteRow(4097, "vmalloc", 4097, 8400, 51.2, ""),
         WasteRow(8192, "kmalloc", 0, 0, 0, ""),
     ]
-    assert title_of(rows) == "Wasted at most from 4 KiB on: alloc_pages 50 %, vmalloc 51 %"
-    assert title_of(rows[:1]) == "Wasted at most from 1 B on: alloc_pages 100 %"
+    assert title_of(rows) == "From 4 KiB on, up to 51 % of the memory taken is wasted, most by vmalloc"
+    assert title_of(rows[:1]) == "From 1 B on, up to 100 % of the memory taken is wasted, most by alloc_pages"
     assert title_of(rows[4:]) == "No request is served"
 
 

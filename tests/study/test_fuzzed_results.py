@@ -33,7 +33,12 @@ COMMANDS = (
     ("show", "there", "--point", "0"),
     ("compare", "whole", "there"),
 )
-SLOW_COMMANDS = (("report", "there"), ("plot", "there", "--format", "png"))
+SLOW_COMMANDS = (
+    ("report", "there"),
+    ("plot", "there", "--format", "png"),
+    ("bundle", "there", "--out", "bundle"),
+    ("compare", "whole", "there", "--out", "found"),
+)
 CODES = (0, 1, 2)
 NUMBERS = (-1, 0, 1, 2, 7, 64, 127, 10**6, 2**31, 2**53, 1e-300, 1e29, float("nan"))
 
@@ -154,7 +159,8 @@ def wrong(kmsim: Shell, whole: Path, commands: tuple[tuple[str, ...], ...], seed
     found = []
     for _ in range(nr_changes):
         there = kmsim.folder / "there"
-        shutil.rmtree(there, ignore_errors=True)
+        for folder in (there, kmsim.folder / "bundle"):
+            shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(whole, there)
         name = files[int(rng.integers(len(files)))]
         content, what = changed(name.name, (there / name).read_bytes(), rng)

@@ -133,7 +133,9 @@ def test_kvmalloc_gives_no_more_than_int_max_where_there_is_more() -> None:
 
 
 def test_flags_that_forbid_to_sleep_leave_kmalloc() -> None:
-    *_, vmalloc, kvmalloc = limits_of(machine_named("x86-laptop"), "GFP_ATOMIC").apis
+    apis = limits_of(machine_named("x86-laptop"), "GFP_ATOMIC").apis
+    *_, vmalloc, kvmalloc = apis
+    assert [api.use_instead for api in apis] == ["-", "-", "-", "kmalloc", "-"]
     assert (vmalloc.now, vmalloc.sets_it) == (0, "flags forbid to sleep")
     assert (kvmalloc.now, kvmalloc.sets_it) == (4 << 20, "flags forbid vmalloc")
 

@@ -77,6 +77,16 @@ DESIGNS: dict[str, tuple[Any, str]] = {
     ),
     "more": ({"mine": 1}, "must not have 'mine'"),
     "dropped points of nothing": ({"dropped": [{}]}, "must have dropped.0.number"),
+    "a name of half a character": ({"name": "\ud800"}, "must have name as it was written, found '\\ud800'"),
+    "a name that a terminal obeys": ({"name": "\x1b[31mx"}, "must be text without control characters"),
+    "a reason of half a character": (
+        {"dropped": [{"number": 5, "labels": {"live": "9"}, "reason": "\ud800"}]},
+        "must have dropped.0.reason as it was written",
+    ),
+    "a label of half a character": (
+        {"dropped": [{"number": 5, "labels": {"live": "\ud800"}, "reason": "no"}]},
+        "must have dropped.0.labels.live as it was written",
+    ),
 }
 
 
@@ -160,7 +170,11 @@ def comparing_nothing(text: str) -> str:
     return text + "comparisons: [{axis: mine}]\n"
 
 
-@pytest.mark.parametrize("change", [cut, tagged, of_another_axis, comparing_nothing])
+def of_a_file_elsewhere(text: str) -> str:
+    return "extends: /etc/passwd\n" + text
+
+
+@pytest.mark.parametrize("change", [cut, tagged, of_another_axis, comparing_nothing, of_a_file_elsewhere])
 def test_a_changed_study_is_refused(change: Callable[[str], str], folder: Path) -> None:
     text = (folder / "study.yaml").read_text()
     assert change(text) != text
@@ -195,9 +209,14 @@ def without(name: str, column: str) -> Callable[[Path], None]:
     return drop
 
 
-def of_other_runs(folder: Path) -> None:
-    table = pd.read_parquet(folder / "responses.parquet")
-    write(table.assign(run=table["run"] + 100), folder / "responses.parquet")
+def changed_responses(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        write(change(pd.read_parquet(folder / "responses.parquet")), folder / "responses.parquet")
+
+    return changed
+
+
+of_other_runs = changed_responses(lambda table: table.assign(run=table["run"] + 100))
 
 
 def a_text_that_is_spelt_out_a_thousand_times(folder: Path) -> None:
@@ -224,7 +243,22 @@ CHANGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "an endless run": (changed_runs(simulated_ns=float("inf")), "must have simulated_ns of at most 1e+30"),
     "a path that leaves": (changed_runs(file="../../x.zip"), "must name files such as runs/IDENTITY.zip, found '../.."),
     "an absolute path": (changed_runs(file="/etc/passwd"), "must name files such as runs/IDENTITY.zip"),
-    "values of other runs": (of_other_runs, "responses.parquet: must be of runs that runs.parquet has"),
+    "values of other runs": (of_other_runs, "responses.parquet: must be of the runs that runs.parquet has"),
+    "no values": (changed_responses(lambda table: table.head(0)), "responses.parquet: must be of the runs that"),
+    "every value twice": (
+        changed_responses(lambda table: pd.concat([table, table])),
+        "responses.parquet: must have one value of each run, response and batch",
+    ),
+    "values of another point": (
+        changed_responses(lambda table: table.assign(point=table["point"] + 1)),
+        "responses.parquet: must have the points and replications that runs.parquet has",
+    ),
+    "values of another response": (
+        changed_responses(lambda table: table.assign(response="mine " + table["response"])),
+        "responses.parquet: must be of the responses of study.yaml",
+    ),
+    "a point below 0": (changed_runs(point=-1), "runs.parquet: must have counts of 0 or more"),
+    "fewer than no operations": (changed_runs(operations=-5), "runs.parquet: must have counts of 0 or more"),
     "a text of gigabytes": (a_text_that_is_spelt_out_a_thousand_times, "must have at most 256 MiB of text in series"),
 }
 

@@ -145,7 +145,7 @@ def test_a_range_has_even_steps_or_every_tooth() -> None:
     [
         ([], Range(None, None, None), "SIZE: must come with at least one size, or --from and --to, found 'none'"),
         (["5"], Range("1", "8", None), "SIZE: must be left out where --from is given, found '5'"),
-        ([], Range("1", None, None), "--from: must come with --from and --to, found '1'"),
+        ([], Range("1", None, None), "--from: must come with --to, found '1'"),
         ([], Range(None, None, "8"), "--step: must come with --from and --to, found '8'"),
         ([], Range("8", "4", None), "--to: must be at least 8, found '4'"),
         ([], Range("1", "1MiB", "1"), "--step: must be at least 105B, for at most 10,000 sizes, found '1'"),
