@@ -220,7 +220,7 @@ def test_a_wrong_call_is_refused_in_one_line(
         ("--cpu", "8", "0 to 7"),
         ("--machine", "nosuch", "shipped name"),
         ("--state", "nosuch", "--state nosuch: machine.state: must be fresh"),
-        ("--state", "{aged: {order: 99}}", "--state {aged: {order: 99}}: machine.state.aged"),
+        ("--state", "{aged: {order: 99, unusable_index: 1}}", "unusable_index: 1}}: machine.state.aged.order: must"),
         ("--state", "{", "--state {: must be YAML"),
         ("--set", "machine.state=nosuch", "--set machine.state=nosuch: machine.state: must be fresh"),
     ],
@@ -228,10 +228,8 @@ def test_a_wrong_call_is_refused_in_one_line(
 def test_a_wrong_option_is_refused_in_one_line(option: str, value: str, message: str, tmp_path: Path) -> None:
     done = in_own_process("walk", "kmalloc(5)", option, value, folder=tmp_path)
     assert (done.code, done.out) == (2, "")
-    lines = done.err.splitlines()
-    assert lines
-    assert message in lines[0]
-    assert all(line.startswith(lines[0].split(":")[0]) for line in lines), "the same option"
+    (line,) = done.err.splitlines()
+    assert message in line
 
 
 def test_the_help_calls_a_request_what_the_messages_call_it(tmp_path: Path) -> None:
