@@ -108,14 +108,20 @@ def run(
 def _read(config: Config, overrides: Mapping[str, Any] | None, seed: int | None) -> Design:
     """A file or a mapping, with what is laid over it."""
     from kmsim.config import design_of, load_design
+
+    sets, seed = _sets(overrides), None if seed is None else index(seed)
+    if isinstance(config, str | Path):
+        return load_design(config, sets, seed)
+    return design_of(config, sets, seed)
+
+
+def _sets(overrides: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Overrides as the option `--set` has them."""
     from kmsim.config.overrides import override_texts
 
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ValueError("overrides must be a mapping of keys to values, such as {'machine.cpus': 4}")
-    sets, seed = override_texts(overrides or {}), None if seed is None else index(seed)
-    if isinstance(config, str | Path):
-        return load_design(config, sets, seed)
-    return design_of(config, sets, seed)
+    return override_texts(overrides or {})
 
 
 @contextmanager
@@ -227,13 +233,20 @@ def _shown(figure: Any) -> Any:
     return figure
 
 
-def walk(*calls: str, machine: str = "x86-laptop", state: str | None = None, cpu: int = 0) -> pd.DataFrame:
+def walk(
+    *requests: str,
+    machine: str = "x86-laptop",
+    state: str | None = None,
+    cpu: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
     """What the kernel does for requests such as ``"kmalloc(5000, GFP_KERNEL)", "kfree()"``, one after the other.
 
-    A row for each function that is gone through and for each price that a stage is the sum of: columns `request`,
-    `stage` (a number), `lock`, `depth`, `function`, `says`, `times`, `price`, `ns` and `source`; what a row does not
-    have is empty, `ns` of a function NaN. `machine` and `state` are as for `kmsim walk`, which runs in a process of its
-    own. ValueError says what is wrong with a call.
+    A row for each function that is gone through and for each price that a stage is the sum of; one row for a request
+    that comes to no allocator. Columns: `request`, `outcome` (the address, or why there is none), `stage` (a number),
+    `lock`, `depth`, `function`, `says`, `times`, `price`, `ns` and `source`. What a row does not have is empty: `stage`
+    and `times` NA, `ns` NaN. `machine` and `state` are as for `kmsim walk`, which runs in a process of its own;
+    `overrides` are as for `run`. ValueError says what is wrong with a request, ConfigError with a value of `overrides`.
     """
     import json
     import subprocess
@@ -241,16 +254,19 @@ def walk(*calls: str, machine: str = "x86-laptop", state: str | None = None, cpu
     import pandas as pd
 
     options = ["--machine", machine, "--cpu", str(cpu), *(["--state", state] if state is not None else [])]
-    command = [sys.executable, "-m", "kmsim", "walk", *options, "--json", "--", *calls]
+    options += [word for text in _sets(overrides) for word in ("--set", text)]
+    command = [sys.executable, "-m", "kmsim", "walk", *options, "--json", "--", *requests]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(done.stderr.strip())
     rows: list[dict[str, Any]] = []
     for one in json.loads(done.stdout):
+        of = {"request": one["request"], "outcome": one["outcome"]}
         for number, stage in enumerate(one["stages"]):
-            at = {"request": one["request"], "stage": number, "lock": stage["lock"]}
+            at = of | {"stage": number, "lock": stage["lock"]}
             rows += [at | step for step in stage["steps"]] + [at | part for part in stage["parts"]]
-    columns = ["request", "stage", "lock", "depth", "function", "says", "times", "price", "ns", "source"]
-    table = pd.DataFrame(rows, columns=columns)
+        rows += [] if one["stages"] else [of]
+    columns = ["request", "outcome", "stage", "lock", "depth", "function", "says", "times", "price", "ns", "source"]
+    table = pd.DataFrame(rows, columns=columns).astype({"stage": "Int64", "times": "Int64", "ns": float})
     words = ["lock", "function", "says", "price", "source"]
     return table.assign(**{name: table[name].fillna("") for name in words}, depth=table["depth"].fillna(0).astype(int))

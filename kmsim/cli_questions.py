@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from kmsim.output import named_file, named_input
-from kmsim.session.options import GFP_ASKED, Json, Machine, Sets, State, state_sets
+from kmsim.session.options import GFP_ASKED, Json, Machine, Sets, State, state_as_written, state_sets
 
 questions = typer.Typer()
 
@@ -28,7 +28,8 @@ def limits(
     """How much memory can one request get? The limit of kmalloc, alloc_pages, vmalloc, kvmalloc, and what sets it."""
     from kmsim.session.questions import show_limits
 
-    show_limits(machine, state_sets(state), gfp, as_json=json)
+    with state_as_written(state):
+        show_limits(machine, state_sets(state), gfp, as_json=json)
 
 
 @questions.command()
@@ -54,13 +55,14 @@ def waste(
     from kmsim.session.questions import show_waste
     from kmsim.study.waste_sizes import Range
 
-    show_waste(sizes or [], Range(first, last, step), state_sets(state), machine, plot, as_json=json)
+    with state_as_written(state):
+        show_waste(sizes or [], Range(first, last, step), state_sets(state), machine, plot, as_json=json)
 
 
 @questions.command()
 def walk(
     requests: Annotated[
-        list[str], typer.Argument(help="Such as 'kmalloc(5000, GFP_KERNEL)' 'kfree()'.", metavar="CALL...")
+        list[str], typer.Argument(help="Requests such as 'kmalloc(5000, GFP_KERNEL)' 'kfree()'.", metavar="REQUEST...")
     ],
     machine: Machine = "x86-laptop",
     state: State = None,
@@ -71,7 +73,8 @@ def walk(
     """Why is one request slow, or why does it fail? What the kernel does for it, step by step, and what each costs."""
     from kmsim.session.walk import walk_and_show
 
-    walk_and_show(requests, machine, [*state_sets(state), *(set_ or ())], cpu, as_json=json)
+    with state_as_written(state):
+        walk_and_show(requests, machine, [*state_sets(state), *(set_ or ())], cpu, as_json=json)
 
 
 @questions.command()

@@ -67,7 +67,7 @@ RULES: dict[str, str] = {
     "time": "be a time such as 2us",
     "time_or_mser": "be mser-5 or a time such as 10ms",
     "time_whole": "be a whole number of picoseconds",
-    "call": "be a call: {why}",
+    "request": "be a request: {why}",
     "name": "be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
     "text_empty": "say something",
     "text_control": "be text without control characters, terminal escapes or unpaired surrogates",

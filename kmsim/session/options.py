@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -44,3 +47,19 @@ State = Annotated[Optional[str], typer.Option(help="As machine.state: '{buddyinf
 def state_sets(state: str | None) -> list[str]:
     """The override that a given state is."""
     return [] if state is None else [f"machine.state={state}"]
+
+
+@contextmanager
+def state_as_written(state: str | None) -> Iterator[None]:
+    """What is wrong with a given state is said of `--state`, as the user wrote it, and not of that override."""
+    from kmsim.config import ConfigError
+    from kmsim.config.node import shown
+
+    try:
+        yield
+    except ConfigError as error:
+        given = {f"--set {shown(text)[1:-1]}" for text in state_sets(state)}
+        written = f"--state {shown(state or '')[1:-1]}"
+        raise ConfigError(
+            replace(problem, path=written) if problem.path in given else problem for problem in error.problems
+        ) from None

@@ -31,7 +31,8 @@ from kmsim.study.amount import Amount, price_of
 from kmsim.study.slab_tables import cache_names
 from kmsim.study.tables import lock_names
 from kmsim.study.walk_requests import FREEING, Request, last_that
-from kmsim.study.walk_words import WORDS
+from kmsim.study.walk_why import why_of
+from kmsim.study.walk_words import NOTED, OF_PAGES, WORDS
 from kmsim.units import PS_PER_NS
 
 _KERNEL = re.compile(r"\(kernel: ([^);,]*)")
@@ -100,7 +101,7 @@ def walks_of(study: Study, requests: list[Request], cpu: int) -> list[Walk]:
             simulation.env.step()
     if refusals:
         text, _, why = refusals[0].partition("\n")
-        raise ConfigError([refused("call", text, "walk", "REQUEST", why=why)])
+        raise ConfigError([refused("request", text, "walk", "REQUEST", why=why)])
     return walker.walks()
 
 
@@ -120,6 +121,7 @@ def _ask(
     held: list[Alloc | None] = []
     for request in requests:
         walker.texts.append(request.text)
+        walker.why = {}
         try:
             if request.name in FREEING:
                 alloc = held.pop(last_that(left, request))
@@ -128,6 +130,7 @@ def _ask(
                 walker.outcomes.append("" if alloc is not None else "nothing was there to free")
             else:
                 arguments = dict(request.arguments)
+                walker.why = why_of(request, simulation.plan.caches)
                 sizes = [arguments.pop("size")] if "size" in arguments else []
                 alloc = yield from getattr(calls, request.name)(*sizes, **arguments)
                 left.append(request.name)
@@ -156,6 +159,7 @@ class Walker(Observer):
         self.outcomes: list[str] = []  # of those that are over
         self.names_of_caches: list[str] = []
         self.names_of_locks: list[str] = []
+        self.why: dict[int, str] = {}  # of the request under way: why that cache (see `walk_why`)
         self.written: dict[str, Any] = {}  # the parts of the stage that this event begins
         self._sources = {name: str(getattr(study.costs, name).source) for name in costs.PRICES}
         self._prices = {name: int(getattr(study.costs, name).value) for name in costs.PRICES}
@@ -165,6 +169,7 @@ class Walker(Observer):
         self._open: list[int | None] = []  # of the calls under way: the number of their step, if it is one
         self._stages: list[Stage] = []
         self._begun = False
+        self._noted: dict[str, Any] = {}  # since the last step began (see NOTED)
 
     def before(self, core: Core, c: int) -> None:  # noqa: ARG002 - the observer's interface
         """Look at what the CPU's event calls."""
@@ -247,15 +252,20 @@ class Walker(Observer):
             if words is None:
                 self._open.append(None)
                 return
+            self._noted.clear()
             depth = sum(number is not None for number in self._open)
             self._open.append(len(self._steps))
             self._steps.append(Step(depth, _kernel_name(code), "", 1))
             return
         number = self._open.pop() if self._open else None
+        for name, noted in NOTED.get((module, code.co_name), {}).items():
+            self._noted[noted] = frame.f_locals[name]
         if number is None or words is None:
             return
-        says = words({**frame.f_locals, "cache_names": self.names_of_caches}, result)
+        says = words({**self._noted, **frame.f_locals, "cache_names": self.names_of_caches, "why": self.why}, result)
         self._steps[number] = self._steps[number]._replace(says=says)
+        if (module, code.co_name) == ("page_alloc", "alloc_begin"):
+            self.why.pop(OF_PAGES, None)  # said: what comes to the pages next is not what was asked for
         self._fold(number)
 
     def _fold(self, number: int) -> None:
@@ -273,7 +283,7 @@ class Walker(Observer):
 
 def _shape(step: Step) -> tuple[int, str, str]:
     """What two steps of one kind have in common."""
-    return step.depth, step.function, re.sub(r", split down to order \d+|0x[0-9a-f]+|\d[\d,]*", "", step.says)
+    return step.depth, step.function, re.sub(r", split down to order \d+|0x[0-9a-f]+|\b\d[\d,]*", "", step.says)
 
 
 def _kernel_name(code: Any) -> str:

@@ -1,7 +1,7 @@
-"""The calls that a walk takes, as the user writes them: `kmalloc(5000, GFP_KERNEL)`, `kfree()`.
+"""The requests that a walk takes, as the user writes them: `kmalloc(5000, GFP_KERNEL)`, `kfree()`.
 
-A call is read as an expression and never run. Sizes are bytes, or such as 4KiB; flags are the kernel's. A free has no
-argument: it gives back the last of what the calls before it allocated and it can free.
+A request is a call, read as an expression and never run. Sizes are bytes, or such as 4KiB; flags are the kernel's. A
+free has no argument: it gives back the last of what the requests before it allocated and it can free.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REQUESTS_MAX, CHARACTERS_MAX = 100, 200
 
 
 class Request(NamedTuple):
-    """A call as the user writes it: `kmalloc(5000, GFP_KERNEL)`; a free gives back the last that is left."""
+    """A request as the user writes it: `kmalloc(5000, GFP_KERNEL)`; a free gives back the last that is left."""
 
     text: str
     name: str
@@ -46,7 +46,7 @@ class Request(NamedTuple):
 
 
 def requests_of(texts: list[str]) -> list[Request]:
-    """The calls that the user has written; ConfigError says what is wrong with which."""
+    """The requests that the user has written; ConfigError says what is wrong with which."""
     problems, found = [], []
     left: list[str] = []
     for text in texts[:REQUESTS_MAX]:
@@ -58,9 +58,10 @@ def requests_of(texts: list[str]) -> list[Request]:
                 left.append(request.name)
             found.append(request)
         except _Wrong as wrong:
-            problems.append(refused("call", text, "walk", "REQUEST", near=wrong.near, why=str(wrong)))
+            problems.append(refused("request", text, "walk", "REQUEST", near=wrong.near, why=str(wrong)))
     if len(texts) > REQUESTS_MAX:
-        problems.append(refused("call", f"{len(texts)} calls", "walk", "REQUEST", why=f"at most {REQUESTS_MAX} calls"))
+        found_many, most = f"{len(texts)} requests", f"one of at most {REQUESTS_MAX}"
+        problems.append(refused("request", found_many, "walk", "REQUEST", why=most))
     if problems:
         raise ConfigError(problems)
     return found
@@ -102,6 +103,6 @@ def last_that(left: list[str], request: Request) -> int:
     """Take the last allocation that a free gives back away from those that are left; which it was."""
     fits = [n for n, name in enumerate(left) if name in FREEING[request.name]]
     if not fits:
-        raise _Wrong(f"after a call of {' or '.join(FREEING[request.name])} that it can free")
+        raise _Wrong(f"after a request of {' or '.join(FREEING[request.name])} that it can free")
     del left[fits[-1]]
     return fits[-1]

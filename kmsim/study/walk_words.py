@@ -2,7 +2,7 @@
 
 A function of `mm` whose docstring names its counterpart in the kernel is a step of a walk if it has words here; the
 others (list operations, counters) are within the step that calls them. Words see what the function sees: its
-arguments and variables when it returns, and its result.
+arguments and variables when it returns, and its result; also what is NOTED, `cache_names`, and `why`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kmsim.metrics.gfp_names import gfp_names
-from kmsim.mm.mmzone import MIGRATETYPE_NAMES, NO_PAGE, ZONE_NAMES
+from kmsim.mm.gfp import GFP_COMP
+from kmsim.mm.mmzone import (
+    MIGRATETYPE_NAMES,
+    NO_PAGE,
+    WMARK_HIGH,
+    WMARK_LOW,
+    WMARK_MIN,
+    ZONE_NAMES,
+)
 from kmsim.mm.slub_steps import ALLOC_SLAB, NEW_OBJECTS
-from kmsim.mm.watermark import nr_kept_highatomic
 from kmsim.units import format_size
 
 Locals = Mapping[str, Any]
 Words = Callable[[Locals, Any], str]
+
+# Functions that are within a step, with what the step's words need of their variables, and how they call it.
+NOTED = {
+    ("watermark", "is_page_above"): {"usable": "counted"},
+    ("watermark", "zone_watermark_ok"): {"free_pages": "counted", "lowest": "lowest"},
+}
+
+OF_PAGES = -1  # in `why`, where kmalloc goes to the page allocator; else the number of the cache
+_MARKS = {"high": WMARK_HIGH, "low": WMARK_LOW, "min": WMARK_MIN}
 
 
 def _zone(m: Any, z: int) -> str:
@@ -27,21 +43,27 @@ def _zone(m: Any, z: int) -> str:
 def _alloc(at: Locals, _: Any) -> str:
     context = at["m"].contexts[at["ac"]]
     type_ = MIGRATETYPE_NAMES[int(context.migratetype)]
-    return f"order {at['order']}, {gfp_names(int(at['gfp']))}; type {type_}"
+    said = f"order {at['order']}, {gfp_names(int(at['gfp']))}; type {type_}"
+    is_of_kmalloc = int(at["gfp"]) & GFP_COMP and OF_PAGES in at["why"]
+    return f"{said}; {at['why'][OF_PAGES]}" if is_of_kmalloc else said
 
 
 def _watermark(at: Locals, enough: Any) -> str:
     """The arithmetic of __zone_watermark_ok, whose parts the reader can add up."""
-    zone = at["m"].zones[at["z"]]
-    reserve = int(zone.lowmem_reserve[at["highest_zoneidx"]])
-    left = int(zone.nr_free_pages) - (1 << at["order"]) + 1
-    kept = nr_kept_highatomic(at["m"], at["z"])
+    m, z, mark = at["m"], at["z"], int(at["mark"])
+    reserve = int(m.zones[z].lowmem_reserve[at["highest_zoneidx"]])
+    left = int(m.zones[z].nr_free_pages) - (1 << at["order"]) + 1
+    kept = left - int(at["counted"])
     held = f" - {kept:,} highatomic" if kept else ""
-    need = f"mark {int(at['mark']):,}" + (f" + lowmem_reserve {reserve:,}" if reserve else "")
-    need = need if enough or left > int(at["mark"]) + reserve else need + ", which is not met"
-    if not enough and left > int(at["mark"]) + reserve:
-        need += f", but no block of order {at['order']} or not enough beside reserves"
-    return f"zone {_zone(at['m'], at['z'])}: {left:,} pages would be left{held}; {need}: {'go' if enough else 'no'}"
+    marks = m.zones[z].watermark + m.zones[z].watermark_boost
+    lowest = int(at.get("lowest", mark))
+    name = next((f"{name} mark" for name, of in _MARKS.items() if int(marks[of]) == mark), "mark")
+    need = f"{name} {mark:,}" + (f", which the flags lower to {lowest:,}" if lowest < mark else "")
+    need += f" + lowmem_reserve {reserve:,}" if reserve else ""
+    if not enough:
+        is_met = left - kept > lowest + reserve
+        need += f", but no block of order {at['order']}" if is_met else ", which is not met"
+    return f"zone {_zone(m, z)}: {left:,} pages would be left{held}; {need}: {'go' if enough else 'no'}"
 
 
 def _pcp(at: Locals, pfn: Any) -> str:
@@ -61,14 +83,30 @@ def _smallest(at: Locals, pfn: Any) -> str:
     type_ = MIGRATETYPE_NAMES[int(at["migratetype"])]
     if pfn == NO_PAGE:
         return f"no free block of order {at['order']} or more of type {type_}"
-    split = "" if at["current_order"] == at["order"] else f", split down to order {at['order']}"
-    return f"page frame {pfn:#x}, the head of a block of order {at['current_order']} of type {type_}{split}"
+    return _block(pfn, int(at["current_order"]), int(at["order"]), type_)
 
 
-def _fallback(_: Locals, pfn: Any) -> str:
+def _block(pfn: int, found: int, order: int, type_: str) -> str:
+    """A block of order `found` of which the request takes one of its order."""
+    split = "" if found == order else f", split down to order {order}"
+    return f"page frame {pfn:#x}, the head of a block of order {found} of type {type_}{split}"
+
+
+def _claimed(at: Locals, pfn: Any) -> str:
+    """A block smaller than a pageblock only leads to one, whose free blocks all change their type."""
+    if pfn == NO_PAGE:
+        return "no block of another type to be claimed"
+    if at["current_order"] < at["m"].params[0].pageblock_order:
+        type_ = MIGRATETYPE_NAMES[int(at["fallback_mt"])]
+        return f"page frame {pfn:#x}, from the pageblock of a block of order {at['current_order']} of type {type_}"
+    return _stolen(at, pfn)
+
+
+def _stolen(at: Locals, pfn: Any) -> str:
     if pfn == NO_PAGE:
         return "no other type has a block"
-    return f"page frame {pfn:#x} from another type's blocks"
+    type_ = MIGRATETYPE_NAMES[int(at["fallback_mt"])]
+    return _block(pfn, int(at["current_order"]), int(at["context"].order), type_)
 
 
 def _claim(at: Locals, pfn: Any) -> str:
@@ -101,14 +139,11 @@ def _merge(at: Locals, _: Any) -> str:
     return f"becomes a block of order {at['order']} at page frame {at['pfn']:#x}"
 
 
-def _kmalloc(at: Locals, _: Any) -> str:
-    return f"{format_size(int(at['size']))}"
-
-
 def _cache(at: Locals, _: Any) -> str:
     cache = at["sl"].caches[at["cache"]]
     shape = f"{int(cache.objects)} objects of {format_size(int(cache.slot_size))} in a slab of order {int(cache.order)}"
-    return f"{at['cache_names'][at['cache']]}: {shape}"
+    why = f"{at['why'][at['cache']]}; " if at["cache"] in at["why"] else ""
+    return f"{at['cache_names'][at['cache']]}: {why}{shape}"
 
 
 def _object(at: Locals, _: Any) -> str:
@@ -148,8 +183,8 @@ WORDS: dict[tuple[str, str], Words] = {
     ("pcp", "rmqueue_bulk"): _refill,
     ("buddy", "rmqueue_smallest"): _smallest,
     ("page_alloc", "rmqueue_buddy"): _plain("from the zone's free lists, no per-CPU list"),
-    ("fallback", "rmqueue_claim"): _fallback,
-    ("fallback", "rmqueue_steal"): _fallback,
+    ("fallback", "rmqueue_claim"): _claimed,
+    ("fallback", "rmqueue_steal"): _stolen,
     ("fallback", "try_to_steal_block"): _claim,
     ("fallback_moves", "move_to_own_lists"): _yes_no(
         "free pages of another type move to its own lists", "no other type has a block"
@@ -167,8 +202,6 @@ WORDS: dict[tuple[str, str], Words] = {
     ("page_exact", "make_alloc_exact"): _plain("the block is split, its tail given back"),
     ("page_exact", "exact_free_begin"): lambda at, _: f"{format_size(int(at['nr_bytes']))}, page by page",
     ("bulk", "alloc_bulk_begin"): lambda at, _: f"up to {at['nr_pages']} pages",
-    ("kmalloc", "alloc_large"): lambda at, _: f"{format_size(int(at['size']))} are more than any cache has",
-    ("kmalloc", "free_large"): _plain("the block goes back to the page allocator"),
     ("slub", "slab_alloc_begin"): _cache,
     ("slub", "slab_free_begin"): _object,
     ("slub", "alloc_slowly"): _plain("the CPU's free list is empty"),

@@ -177,7 +177,7 @@ def a_report_that_is_not_there(_: Path) -> None:
     explain_and_show(REPORT, 2, as_json=False)
 
 
-def a_call_with_a_misspelt_name(_: Path) -> None:
+def a_request_with_a_misspelt_name(_: Path) -> None:
     requests_of(["kmaloc(5000, GFP_KERNEL)"])
 
 
@@ -211,7 +211,7 @@ BUILT: dict[Callable[[Path], None], str] = {
     a_log_without_a_report: "log.txt:1: must be a kernel log with a report of a failed allocation, an OOM kill or "
     "memory (Mem-Info): no report: no line has 'page allocation failure', 'invoked oom-killer' or 'Mem-Info:'",
     a_report_that_is_not_there: f"{REPORT}: --which: must be the number of a report in the log, 1 to 1, found 2",
-    a_call_with_a_misspelt_name: f"kmsim walk: REQUEST: must be a call: one of {', '.join(CALLS)}, "
+    a_request_with_a_misspelt_name: f"kmsim walk: REQUEST: must be a request: one of {', '.join(CALLS)}, "
     "found 'kmaloc(5000, GFP_KERNEL)'; did you mean 'kmalloc'?",
 }
 

@@ -33,13 +33,13 @@ def test_the_shipped_prices_meet_what_was_published(costs: str) -> None:
     assert outside(table).empty, f"\n{table.to_string()}"
     known = written()
     known = known[known["costs"] == costs]["simulated_ns"]
-    assert table["simulated_ns"].tolist() == pytest.approx(known.tolist(), rel=0.01)
+    assert table["simulated_ns"].tolist() == pytest.approx(known.tolist(), rel=1e-4)
 
 
-@pytest.mark.parametrize("benchmark", ["page", pytest.param("object", marks=pytest.mark.slow)])
-def test_written_numbers_follow_from_the_shipped_lists(benchmark: str) -> None:
+def test_written_numbers_follow_from_the_shipped_lists() -> None:
+    """Of pages; those of objects take minutes, and are a slow test, above."""
     table = written()
-    rows = table[(table["benchmark"] == benchmark) & (table["costs"] == "e5-1650-v4")]
+    rows = table[(table["benchmark"] == "page") & (table["costs"] == "e5-1650-v4")]
     assert simulated(rows) == pytest.approx(rows["simulated_ns"].to_numpy(), abs=0.001)
 
 

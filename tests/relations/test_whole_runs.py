@@ -19,7 +19,7 @@ from tests.relations.random_configs import FAMILIES, Mapping, random_config
 from tests.taken import COMMAND_BYTES, COMMAND_S, TIMES_SLOWER, as_a_command, kmsim_measured
 
 SLOW = pytest.mark.slow
-MANY = [(family, seed) for family, nr in zip(FAMILIES, (25, 15), strict=True) for seed in range(100, 100 + nr)]
+MANY = [(family, seed) for family, nr in zip(FAMILIES, (18, 10), strict=True) for seed in range(100, 100 + nr)]
 CASES = [("pages", 0), ("everything", 0), *(pytest.param(*case, marks=SLOW) for case in MANY)]
 STUDIES = [("everything", 1), *(pytest.param(*case, marks=SLOW) for case in MANY[::5])]
 DONE, STUCK, SOME_FAILED = 0, 3, 4

@@ -143,7 +143,11 @@ def test_waste_as_json(kmsim: Shell) -> None:
         (("waste",), "kmsim waste: SIZE: must come with at least one size, or --from and --to"),
         (("limits", "--gfp", "GFP_KERNEl"), "kmsim limits: --gfp: must be the kernel's GFP flags"),
         (("limits", "x86-laptop", "--gfp", "__GFP_DMA|__GFP_DMA32"), "kmsim limits: --gfp: must have at most one of"),
-        (("limits", "x86-laptop", "--state", "{aged: {order: 9}}"), "machine.state"),
+        (
+            ("limits", "x86-laptop", "--state", "{aged: {order: 9}}"),
+            "--state {aged: {order: 9}}: machine.state.aged",
+        ),
+        (("waste", "100", "--state", "nosuch"), "--state nosuch: machine.state: must be fresh"),
         (("limits", "--state", "fresh"), "kmsim limits: --state: must come with MACHINE, found 'fresh'"),
         (("limits", "--gfp", "GFP_ATOMIC"), "kmsim limits: --gfp: must come with MACHINE, found 'GFP_ATOMIC'"),
         (("limits", "x86-laptob"), "did you mean 'x86-laptop'?"),

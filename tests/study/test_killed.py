@@ -172,7 +172,7 @@ def test_two_workers_do_hardly_more_work_than_one(tmp_path: Path) -> None:
     """In CPU time, the best of several tries: what else runs on the computer only adds to it. Long enough for workers
     to start; that they run at the same time is a test of executors."""
     in_own_process(*command(tmp_path, "--jobs", "1"), folder=tmp_path)  # so that nothing is left to compile
-    text = study_text(small_design(8, 16, 24, 32, replications=3)).replace("operations: 40", "operations: 10000000")
+    text = study_text(small_design(8, 16, 24, 32, replications=3)).replace("operations: 40", "operations: 5000000")
     (tmp_path / "study.yaml").write_text(text)
     ratios: list[float] = []
     while len(ratios) < 5 and min(ratios, default=9.0) > 1.3:

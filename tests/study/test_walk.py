@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Generator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ import pytest
 
 import kmsim
 from kmsim.config import ConfigError, from_mapping, load
+from kmsim.mm.slab_common import Caches
+from kmsim.mm.slab_geometry import SlabBuild
 from kmsim.sim.simulation import Simulation
 from kmsim.study.amount import Amount, price_of
 from kmsim.study.runner import run_study
 from kmsim.study.walk import idle_study
 from kmsim.study.walk_requests import requests_of
-from kmsim.study.walk_words import WORDS
+from kmsim.study.walk_why import why_of
+from kmsim.study.walk_words import OF_PAGES, WORDS
 from tests.commands import Shell, in_own_process
 
 MACHINE = "{name: small, arch: x86-64, memory: 64MiB, cpus: 2, slab: {freelist_random: false}}\n"
@@ -172,6 +177,10 @@ def test_the_walk_of_a_kmalloc_that_needs_a_new_slab(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("kmalloc(5000, GFP_KERNEL): cache kmalloc-8k, address 0x")
     words = [line.split(":")[0].strip() for line in lines]
+    unwrapped = " ".join(done.out.split())
+    why = "the smallest of kmalloc's caches that holds 5,000 bytes; 4 objects of 8KiB in a slab of order 3"
+    assert f"slab_alloc_node: kmalloc-8k: {why}" in unwrapped
+    assert "the head of a block of order 10 of type Movable, split down to order 3 try_to_steal_block" in unwrapped
     path = ["slab_alloc_node", "__slab_alloc", "__alloc_pages", "zone_watermark_fast", "rmqueue_bulk", "allocate_slab"]
     assert [words.index(function) for function in path] == sorted(words.index(function) for function in path)
     assert any("holding zone Normal" in line for line in lines)
@@ -183,9 +192,9 @@ def test_the_walk_of_a_kmalloc_that_needs_a_new_slab(tmp_path: Path) -> None:
     ("call", "message"),
     [
         ("kmaloc(3)", "did you mean 'kmalloc'"),
-        ("kmalloc()", "must be a call: kmalloc(size, gfp)"),
+        ("kmalloc()", "must be a request: kmalloc(size, gfp)"),
         ("kmalloc(x, GFP_KERNEL)", "a whole number as size"),
-        ("kfree()", "after a call of kmalloc or kzalloc"),
+        ("kfree()", "after a request of kmalloc or kzalloc"),
         ("alloc_pages(GFP_KERNL)", "is not a GFP flag"),
         ("alloc_pages(GFP_KERNEL, 99)", "an order is 0 to 10"),
         ("__import__('os').system('x')", "one such as kmalloc(5000, GFP_KERNEL)"),
@@ -201,13 +210,20 @@ def test_a_wrong_call_is_refused_in_one_line(
     done = Shell(tmp_path, monkeypatch, capsys)("walk", call)
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()
-    assert line.startswith("kmsim walk: REQUEST: must be a call")
+    assert line.startswith("kmsim walk: REQUEST: must be a request")
     assert message in line
 
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
-    [("--cpu", "8", "0 to 7"), ("--machine", "nosuch", "shipped name"), ("--state", "nosuch", "must be fresh")],
+    [
+        ("--cpu", "8", "0 to 7"),
+        ("--machine", "nosuch", "shipped name"),
+        ("--state", "nosuch", "--state nosuch: machine.state: must be fresh"),
+        ("--state", "{aged: {order: 99, unusable_index: 1}}", "unusable_index: 1}}: machine.state.aged.order: must"),
+        ("--state", "{", "--state {: must be YAML"),
+        ("--set", "machine.state=nosuch", "--set machine.state=nosuch: machine.state: must be fresh"),
+    ],
 )
 def test_a_wrong_option_is_refused_in_one_line(option: str, value: str, message: str, tmp_path: Path) -> None:
     done = in_own_process("walk", "kmalloc(5)", option, value, folder=tmp_path)
@@ -216,12 +232,18 @@ def test_a_wrong_option_is_refused_in_one_line(option: str, value: str, message:
     assert message in line
 
 
+def test_the_help_calls_a_request_what_the_messages_call_it(tmp_path: Path) -> None:
+    done = in_own_process("walk", "--help", folder=tmp_path)
+    assert "REQUEST..." in done.out
+    assert "CALL" not in done.out
+
+
 def test_a_free_gives_back_the_last_that_is_left_of_its_kind() -> None:
     calls = ["kmalloc(8)", "alloc_pages(GFP_KERNEL)", "kfree()", "free_pages()"]
     assert [request.name for request in requests_of(calls)] == ["kmalloc", "alloc_pages", "kfree", "free_pages"]
-    with pytest.raises(ConfigError, match="after a call of kmalloc"):
+    with pytest.raises(ConfigError, match="after a request of kmalloc"):
         requests_of([*calls, "kfree()"])
-    with pytest.raises(ConfigError, match="at most 100 calls"):
+    with pytest.raises(ConfigError, match="must be a request: one of at most 100, found '101 requests'"):
         requests_of(["kmalloc(8)"] * 101)
 
 
@@ -233,8 +255,126 @@ def test_from_python_it_is_a_table() -> None:
     prices = table[table["price"] != ""]
     assert (prices["source"] != "").all()
     assert prices["ns"].gt(0).all()
-    with pytest.raises(ValueError, match="must be a call"):
+    with pytest.raises(ValueError, match="REQUEST: must be a request"):
         kmsim.walk("kmaloc(8)")
+
+
+def test_from_python_each_request_has_its_outcome_in_whatever_it_ends() -> None:
+    """Served, failed at the marks, and refused without a stage; overrides are those of a run."""
+    state = "{aged: {order: 9, unusable_index: 0.5}}"
+    table = kmsim.walk(
+        "kmalloc(64, GFP_ATOMIC)",
+        "alloc_pages(GFP_NOWAIT)",
+        "kmalloc(1GiB, GFP_KERNEL)",
+        machine="x86-612-4k-256M-c2",
+        state=state,
+        overrides={"machine.sysctl.min_free_kbytes": 100_000},
+    )
+    outcomes = table.groupby("request", sort=False)["outcome"].unique()
+    assert [list(one)[1:] for one in outcomes] == [[], [], []], "one outcome of each request"
+    assert outcomes["kmalloc(64, GFP_ATOMIC)"][0].startswith("cache kmalloc-64, address 0x")
+    assert outcomes["alloc_pages(GFP_NOWAIT)"][0] == "failed: there is no memory for it"
+    assert outcomes["kmalloc(1GiB, GFP_KERNEL)"][0] == REFUSED
+    rows = table["request"].value_counts()
+    assert rows["alloc_pages(GFP_NOWAIT)"] > 5
+    assert rows["kmalloc(1GiB, GFP_KERNEL)"] == 1
+    (refused,) = table[table["request"] == "kmalloc(1GiB, GFP_KERNEL)"].to_dict("records")
+    assert (refused["function"], refused["price"], refused["depth"]) == ("", "", 0)
+    assert table["stage"].isna().sum() == table["times"].isna().sum() == 1
+    for wrong in ({"machine.cpuz": 3}, {"machine.cpus": 0}):
+        with pytest.raises(ValueError, match=r"--set machine\.cpu"):
+            kmsim.walk("kmalloc(8)", overrides=wrong)
+    with pytest.raises(ConfigError, match=r"machine\.cpus"):
+        kmsim.walk("kmalloc(8)", overrides={"machine.cpus": object()})
+
+
+BUILD = SlabBuild(page_shift=12, nr_cpus=2, max_page_order=10)
+WHY = {
+    "kmalloc(5000, GFP_KERNEL)": ("kmalloc-8k", "the smallest of kmalloc's caches that holds 5,000 bytes"),
+    "kmalloc(65, GFP_KERNEL)": ("kmalloc-96", "the smallest of kmalloc's caches that holds 65 bytes"),
+    "kvzalloc(8KiB, GFP_KERNEL)": ("kmalloc-8k", "the smallest of kmalloc's caches that holds 8,192 bytes"),
+    "kmalloc(8, GFP_KERNEL | __GFP_RECLAIMABLE)": (
+        "kmalloc-rcl-8",
+        "the smallest of kmalloc's caches for __GFP_RECLAIMABLE that holds 8 bytes",
+    ),
+    "kmalloc(8, GFP_DMA | __GFP_RECLAIMABLE)": (
+        "dma-kmalloc-8",
+        "the smallest of kmalloc's caches for __GFP_DMA that holds 8 bytes",
+    ),
+    "kmalloc(8, GFP_KERNEL_ACCOUNT)": (
+        "kmalloc-cg-8",
+        "the smallest of kmalloc's caches for __GFP_ACCOUNT that holds 8 bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("call", WHY)
+def test_a_cache_is_named_with_its_size_and_the_flag_that_chose_its_set(call: str) -> None:
+    caches = Caches(replace(BUILD, memcg=True))
+    (request,) = requests_of([call])
+    ((number, why),) = why_of(request, caches).items()
+    assert (caches.geometries[number].name, why) == WHY[call]
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ("kmalloc(40KiB)", {OF_PAGES: "40,960 bytes are more than the largest of kmalloc's caches holds, 8KiB"}),
+        ("kmalloc(8MiB)", {}),
+        ("kmalloc(0)", {}),
+        ("vmalloc(5000)", {}),
+        ("kmalloc(8, GFP_KERNL)", {}),
+    ],
+)
+def test_a_request_that_takes_no_object_has_no_reason_for_a_cache(call: str, why: dict[int, str]) -> None:
+    (request,) = requests_of([call])
+    assert why_of(request, Caches(BUILD)) == why
+
+
+def test_the_reason_for_pages_is_said_once_of_the_request_s_own_block(machine: Path) -> None:
+    """kvmalloc asks for a block, and then for single pages, some of which are of slabs."""
+    state = "{aged: {order: 9, unusable_index: 1}}"
+    table = kmsim.walk("kvmalloc(2MiB)", machine=str(machine), state=state)
+    said = table[table["says"].str.contains("more than the largest")]
+    assert len(said) == 1
+    assert "order 9" in said["says"].iloc[0]
+    assert (table["function"] == "alloc_pages_bulk").any()
+
+
+# From free memory of another type, of one order: what a request for order 2 says of the block that it gets.
+OF_ANOTHER_TYPE = {
+    "a claimed block": (
+        ("Movable", 10, "GFP_KERNEL"),
+        ["__rmqueue_claim: page frame @, the head of a block of order 10 of type Movable, split down to order 2"],
+    ),
+    "a claimed pageblock": (
+        ("Movable", 8, "GFP_KERNEL"),
+        [
+            "__rmqueue_claim: page frame @, from the pageblock of a block of order 8 of type Movable",
+            "__rmqueue_smallest: page frame @, the head of a block of order 8 of type Unmovable, split down to order 2",
+        ],
+    ),
+    "a stolen block": (
+        ("Unmovable", 3, "GFP_HIGHUSER_MOVABLE"),
+        [
+            "__rmqueue_claim: no block of another type to be claimed",
+            "__rmqueue_steal: page frame @, the head of a block of order 3 of type Unmovable, split down to order 2",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("way", OF_ANOTHER_TYPE)
+def test_a_block_of_another_type_is_said_with_its_order_and_the_one_it_is_split_to(way: str) -> None:
+    (type_, order, gfp), said = OF_ANOTHER_TYPE[way]
+    free = [0] * 11
+    free[order] = 4096 >> order
+    lists = f"[{{zone: DMA, free: {{}}}}, {{zone: DMA32, free: {{{type_}: {free}}}}}]"
+    request = f"alloc_pages({gfp}, 2)"
+    table = kmsim.walk(request, machine="x86-612-4k-256M-c2", state=f"{{free_lists: {lists}}}")
+    steps = [f"{step.function}: {step.says}" for step in table[table["function"] != ""].itertuples()]
+    frames = {re.sub(r"0x[0-9a-f]+", "@", step) for step in steps}
+    assert [words for words in said if words not in frames] == []
 
 
 def test_words_are_of_functions_that_stand_for_the_kernel_s() -> None:

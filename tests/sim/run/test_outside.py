@@ -60,16 +60,16 @@ def nr_reserved(simulation: Simulation) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("patch", "most"), [("no_reserve_up_to_costly", 0), ("none_after_pcp", 100)])
-def test_a_patch_leaves_memory_whole_in_both_modes(patch: str, most: int) -> None:
-    file, found = PATCHES / f"{patch}.py", []
+def test_a_patch_leaves_memory_whole_in_both_modes() -> None:
+    """The other patch is compiled by the test of its experiment; each is a minute or two of that."""
+    file, found = PATCHES / "no_reserve_up_to_costly.py", []
     for seed in range(NR_STUDIES):
         default, stepwise = (simulated(study_of(seed, file, stepwise=mode)) for mode in (False, True))
         check_same_cores(default.core, stepwise.core)
         found.append(nr_reserved(default))
     own = [nr_reserved(simulated(study_of(seed, None))) for seed in range(NR_STUDIES)]
     assert sum(own) > sum(found), "nothing was asked of the policy"
-    assert sum(found) <= most
+    assert sum(found) == 0
 
 
 @pytest.mark.slow
