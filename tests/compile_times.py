@@ -24,11 +24,12 @@ REQUESTS = {
     "vmalloc": [{"api": "vmalloc", "bytes": "9KiB"}],
 }
 AGED = {"aged": {"order": 9, "unusable_index": 0.5}}
+FILLED = {"filled": {"page_cache": "40%"}}
 
 
 def main() -> None:
-    """Print a line for each kind, and one for pages on a machine that was aged."""
-    for name, state in [*((name, "fresh") for name in REQUESTS), ("pages", AGED)]:
+    """Print a line for each kind, and for pages on a machine that was aged, and on one whose memory is in use."""
+    for name, state in [*((name, "fresh") for name in REQUESTS), ("pages", AGED), ("pages", FILLED)]:
         thread = {"operations": 40, "live": 4, "requests": REQUESTS[name]}
         config = mapping(thread, state=state, memory="64MiB")
         with TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 
 from experiments.calibration import calibrate
 from kmsim.validate.files import validate_files
@@ -164,6 +165,14 @@ def test_every_heading_of_waste_names_what_it_is_a_share_of() -> None:
         assert "of the memory taken" in line, line
     assert "of what was asked for" in (ROOT / "experiments" / "book" / "README.md").read_text(encoding="utf-8")
     assert "% of" in (shown := next(block for block in blocks(README, "text") if "kmsim waste" in block)), shown
+
+
+def test_the_figure_of_waste_is_what_its_command_draws(shell: Shell) -> None:
+    (command,) = re.findall(r"`kmsim (waste --from [^`]*--plot waste\.png)`", README.read_text(encoding="utf-8"))
+    assert shell(*command.split()).code == 0
+    shown, drawn = (imread(path) for path in (ROOT / "docs" / "waste.png", shell.folder / "waste.png"))
+    assert shown.shape == drawn.shape
+    assert (abs(shown - drawn) > 0.5).any(axis=2).mean() < 0.001, "a letter more is more than that"
 
 
 @pytest.mark.slow

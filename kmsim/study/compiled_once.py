@@ -32,6 +32,8 @@ COMPILE_S = {
 }
 SINGLES = "singles"  # of a run that keeps single operations, which takes no longer
 STATE_S = 8.0  # for a state that is built from files, or aged
+RECLAIMS = "reclaims"  # of a run whose requests can reclaim memory, by the slow path
+RECLAIMS_S = 45.0  # for that
 
 
 def kind_of(study: Study) -> str:
@@ -44,6 +46,8 @@ def kind_of(study: Study) -> str:
         parts.append("vmalloc")  # and lists, which are little beside it
     elif any(request.api in (EXACT, BULK) for request in plan.requests):
         parts.append("lists")
+    if study.reclaims:
+        parts.append(RECLAIMS)
     if study.run.operations:
         parts.append(SINGLES)
     return "-".join([*parts, study.machine.state.kind])
@@ -68,8 +72,10 @@ def seconds_to_compile(study: Study) -> float:
 
 def expected_compile_s(study: Study) -> float:
     """Seconds that the first run of its kind is expected to compile for."""
-    allocators, _, state = kind_of(study).rpartition("-")
-    return COMPILE_S[allocators.removesuffix(f"-{SINGLES}")] + (0 if state == "fresh" else STATE_S)
+    kind, _, state = kind_of(study).rpartition("-")
+    allocators = kind.removesuffix(f"-{SINGLES}").removesuffix(f"-{RECLAIMS}")
+    of_others = (0 if state == "fresh" else STATE_S) + (RECLAIMS_S if study.reclaims else 0)
+    return COMPILE_S[allocators] + of_others
 
 
 @contextmanager

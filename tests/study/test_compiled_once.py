@@ -34,6 +34,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ([AREA], None, "pages-slabs-vmalloc-fresh"),
         ([EXACT], None, "pages-lists-fresh"),
         ([{"order": 0}], {"aged": {"order": 9, "unusable_index": 0.5}}, "pages-aged"),
+        ([{"order": 0}], {"filled": {"page_cache": "40%"}}, "pages-reclaims-filled"),
+        ([{"api": "file_read", "file_size": "8MiB"}], None, "pages-reclaims-fresh"),
     ],
 )
 def test_a_kind_is_what_decides_what_is_compiled(requests: list[dict[str, str]], state: object, kind: str) -> None:
@@ -45,6 +47,13 @@ def test_runs_that_keep_single_operations_are_of_a_kind_of_their_own() -> None:
     keeping = study({"operations": 40, "requests": [SLAB]}, run={"operations": 5})
     assert compiled_once.kind_of(keeping) == "pages-slabs-singles-fresh"
     assert compiled_once.expected_compile_s(keeping) == compiled_once.COMPILE_S["pages-slabs"]
+
+
+def test_runs_that_reclaim_take_longer_to_compile() -> None:
+    reclaiming = study({"operations": 40, "requests": [SLAB]}, state={"filled": {"page_cache": "40%"}})
+    plain = study({"operations": 40, "requests": [SLAB]})
+    more = compiled_once.expected_compile_s(reclaiming) - compiled_once.expected_compile_s(plain)
+    assert more == compiled_once.RECLAIMS_S + compiled_once.STATE_S
 
 
 def test_runs_of_a_new_kind_wait_for_the_first_and_not_any_more_then(cache: Path) -> None:
