@@ -157,7 +157,7 @@ def draw(results: pd.DataFrame) -> Any:
                         axes.plot(points["share"], points[measure], label=name, linestyle=line, **look)
                 axes.set_title(label, fontsize="small")
                 axes.margins(y=0.1)
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(0, 1.05 * max(axes.get_ylim()[1], 1))
                 axes.tick_params(labelsize="small")
             row[0].set_ylabel(f"pages of {page_kib} KiB", fontsize="small")
         for axes in panels[-1]:

@@ -18,6 +18,7 @@ from tests.studies import study
 from . import drivers, slub_drivers, vm_drivers
 from .machines import plain_machine
 
+SLOW = pytest.mark.slow
 I64 = numba.int64
 PFNS = numba.int64[::1]
 ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -59,12 +60,13 @@ OF_SLABS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 EVERY_ALLOCATOR = [{"api": "bulk", "pages": 2}, {"api": "kmalloc", "bytes": "8B"}, {"api": "vmalloc", "bytes": "9KiB"}]
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", ["free_range", *(pytest.param(name, marks=SLOW) for name in list(ENTRIES)[1:])])
 def test_no_reference_is_counted(name: str) -> None:
     function, arguments = ENTRIES[name]
     assert nr_refcounts(function.py_func, plain_machine(), arguments, **options_of(function)) == 0
 
 
+@SLOW
 @pytest.mark.parametrize("name", OF_SLABS)
 def test_no_reference_is_counted_in_slabs(name: str) -> None:
     function, arguments = OF_SLABS[name]
@@ -72,6 +74,7 @@ def test_no_reference_is_counted_in_slabs(name: str) -> None:
     assert nr_refcounts(function.py_func, ready.m, (numba.typeof(ready.sl), *arguments), **options_of(function)) == 0
 
 
+@SLOW
 def test_no_reference_is_counted_in_vmalloc() -> None:
     ready = vm_drivers.ready()
     arguments = (numba.typeof(ready.sl), numba.typeof(ready.vm), I64, numba.types.UniTuple(I64, 4), PFNS)
@@ -79,6 +82,7 @@ def test_no_reference_is_counted_in_vmalloc() -> None:
     assert nr_refcounts(function.py_func, ready.m, arguments, **options_of(function)) == 0
 
 
+@SLOW
 @pytest.mark.parametrize("name", OF_THE_EVENT_CORE)
 def test_no_reference_is_counted_in_an_event_core_of_every_allocator(name: str) -> None:
     function, arguments = OF_THE_EVENT_CORE[name]
