@@ -152,6 +152,7 @@ RULES: dict[str, str] = {
     # State and workload, against the machine.
     "zone_twice": "be different from the zones before it",
     "zone_ends": "not be below the end of the zone type before it",
+    "zone_ends_ram": "not be below the end of RAM, {end}",
     "orders_machine": "have {count} counts, one for each order of the machine",
     "marks_order": "not fall from min to low to high",
     "order_machine": "be at most the machine's max_page_order, {limit}",

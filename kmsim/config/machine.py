@@ -363,6 +363,9 @@ class MachineConfig(Model):
             elif address < end:
                 yield finding(("zone_ends", name), "zone_ends")
             end = address
+        ram_end = max(entry.end for entry in self.memory_map)
+        if end < ram_end:
+            yield finding(("zone_ends", "Normal"), "zone_ends_ram", end=format_size(ram_end))
 
     def _size_findings(self) -> Iterator[Finding]:
         managed_kib = self.managed_bytes // KIB

@@ -15,7 +15,7 @@ import numpy as np
 
 from kmsim.config.memory_map import GIB, MIB, Arch, BootShape, MemoryRange, default_memory_map, default_reserved
 from kmsim.mm.mm_init import ZONE_ENDS, PfnRange, overlap, subtract
-from kmsim.mm.mmzone import ZONE_NAMES
+from kmsim.mm.mmzone import ZONE_MOVABLE, ZONE_NAMES
 from kmsim.mm.snapshot import Pfns
 from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
 from kmsim.procfs.placement import Area, place
@@ -23,6 +23,7 @@ from kmsim.procfs.typed_lists import ZoneLists
 from kmsim.procfs.user_machine import wanted_of
 from kmsim.survey.facts import Facts, ZoneFacts
 
+MOVABLE = ZONE_NAMES[ZONE_MOVABLE]
 LOW_HOLE = PfnRange(0x9F, 0x100)  # of 4 KiB: firmware's, on x86 below 1 MiB
 MEMORY_GIB = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # as machines have it
 SEEDS = 4  # ways to scatter the free blocks that are tried
@@ -81,6 +82,15 @@ def zone_ends(shapes: list[Shape], machine: Machine) -> list[int] | None:
         ends.append(end)
         low = end
     return [end << machine.page_shift for end in ends] if differs else None
+
+
+def without_movable(shapes: list[Shape]) -> list[Shape]:
+    """The zones as they lay before ZONE_MOVABLE was taken from the highest of them."""
+    *others, last = shapes
+    if last.name != MOVABLE or not others:
+        return shapes
+    highest = others.pop()
+    return [*others, Shape(highest.name, (*highest.ram, *last.ram), highest.managed + last.managed)]
 
 
 def reserve(shape: Shape, zone: ZoneLists | None, machine: Machine) -> list[PfnRange]:

@@ -15,7 +15,17 @@ from kmsim.mm.mmzone import MIGRATETYPE_NAMES, ZONE_NAMES
 from kmsim.mm.zone_setup import zone_batchsize
 from kmsim.procfs.typed_lists import HIGHATOMIC, TypedLists, ZoneLists, of_node
 from kmsim.survey.facts import Facts, ZoneFacts
-from kmsim.survey.layout import PIECES_MAX, Machine, Shape, joined, reserve, shapes_of, zone_ends
+from kmsim.survey.layout import (
+    MOVABLE,
+    PIECES_MAX,
+    Machine,
+    Shape,
+    joined,
+    reserve,
+    shapes_of,
+    without_movable,
+    zone_ends,
+)
 from kmsim.survey.marks import Marked, ratios_of, reserve_of
 from kmsim.survey.options import largest_order, not_modelled, set_by
 from kmsim.survey.texts import SurveyError
@@ -66,9 +76,11 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
     machine |= _orders(facts, kind)
     machine["cpus"] = kind.cpus
     machine["memory_map"] = [_range(piece, kind) for piece in joined([p for shape in shapes for p in shape.ram])]
-    ends = zone_ends(shapes, kind)
+    ends = zone_ends(without_movable(shapes), kind)
     if ends is not None:
         machine["zone_ends"] = {name: _size(end) for name, end in zip(ZONE_NAMES[:3], ends, strict=True)}
+    if shapes[-1].name == MOVABLE:
+        machine["movablecore"] = _size(shapes[-1].present << kind.page_shift)
     machine["reserved"] = [_range(piece, kind) | {"name": f"reserved-{n}"} for n, piece in enumerate(reserved)]
     machine["released"] = []
     for path, value in set_by(facts.options).items():

@@ -8,6 +8,7 @@ from kmsim.survey.texts import BY_NAME, SYSCTLS, Text
 
 RECORDINGS = Path(__file__).parents[1] / "validation" / "recordings"
 OF_LAB = {"thp_enabled": "thp"}
+NOT_THERE = ("", "(cannot open)")  # what the recorder wrote of files that an older kernel does not have
 
 
 def recordings() -> list[Path]:
@@ -28,7 +29,7 @@ def texts(recording: Recording, moment: str) -> list[Text]:
     for name, content in recording.files.items():
         at, _, base = name.rpartition(".")
         kind = base if base in SYSCTLS else OF_LAB.get(base, BY_NAME.get(base))
-        if at == moment and kind is not None and content.strip():
+        if at == moment and kind is not None and content.strip() not in NOT_THERE:
             found.append(Text(name, kind, content))
     consts = recording.consts
     return [*found, Text("uname", "uname", f"Linux lab {consts['release']} {consts['machine']}\n")]

@@ -11,9 +11,16 @@ from kmsim.procfs.recorded import Recording
 from kmsim.sim.run.boot import machine_of
 from kmsim.survey.facts import facts_of
 from kmsim.survey.machine_file import Wishes, found_machine, text_of
+from kmsim.survey.texts import SurveyError
 from tests.survey.recorded_texts import moments, read, recordings, texts
 
 SIZES = ("boost", "min", "low", "high", "spanned", "present", "managed")
+# Before 6.10 a list may hold blocks of pageblocks of another type, which a config cannot say.
+REFUSED = (
+    "a64-61-64k-256M-c4-kmalloc_sweep.json.gz",
+    "x86-510-4k-256M-c2-full.json.gz",
+    "x86-510-4k-256M-c2-wmark_nb.json.gz",
+)
 QUICK = ("x86-612-4k-256M-c2-frag", "a64-612-64k-1G-c2-frag", "x86-612-4k-numa-n4-1G-c8-proc_numa")
 
 
@@ -27,7 +34,7 @@ def differences(recording: Recording, moment: str, node: int) -> list[str]:
     assert [z.zone for z in got] == [z.zone for z in said]
     wrong = []
     for a, b in zip(said, got, strict=True):
-        wrong += [f"{a.zone} {name}" for name in SIZES if a.sizes[name] != b.sizes[name]]
+        wrong += [f"{a.zone} {name}" for name in SIZES if a.sizes.get(name, b.sizes[name]) != b.sizes[name]]
         wrong += [f"{a.zone} start"] * (a.start_pfn != b.start_pfn)
     real = pagetypeinfo.parse(recording.files[f"{moment}.pagetypeinfo"])
     (mine,) = pagetypeinfo.parse(pagetypeinfo.show(m))
@@ -64,4 +71,8 @@ def test_the_machine_is_the_one_that_was_recorded(path: Path) -> None:
     "path", [path for path in recordings() if not path.name.startswith(QUICK)], ids=lambda path: path.name
 )
 def test_every_machine_is_the_one_that_was_recorded(path: Path) -> None:
-    assert wrong(path) == []
+    if path.name not in REFUSED:
+        assert wrong(path) == []
+        return
+    with pytest.raises(SurveyError, match="free blocks of order .*, type Movable, where at most .* can be free"):
+        wrong(path)
