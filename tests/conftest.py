@@ -19,7 +19,7 @@ _ALWAYS = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
     "database": None,
 }
-settings.register_profile("default", max_examples=40, derandomize=True, **_ALWAYS)
+settings.register_profile("default", max_examples=25, derandomize=True, **_ALWAYS)
 settings.register_profile("thorough", max_examples=100, derandomize=True, **_ALWAYS)
 settings.register_profile("random", max_examples=1000, **_ALWAYS)
 

@@ -76,6 +76,7 @@ def test_the_first_two_sh_blocks_are_one_line_each() -> None:
     assert "pytest" in test
 
 
+@pytest.mark.slow
 def test_the_first_block_is_a_part_of_the_headline_study(shell: Shell) -> None:
     program, verb, study, *options = shlex.split(blocks(README, "sh")[0].split("&&")[-1])
     assert (program, verb) == (".venv/bin/kmsim", "run")
@@ -142,6 +143,7 @@ def test_readme_is_for_a_newcomer() -> None:
     assert text.index("How much memory") < text.index("```sh")
 
 
+@pytest.mark.slow
 def test_the_second_block_selects_every_test() -> None:
     command = shlex.split(blocks(README, "sh")[1].split("&&")[-1])
     assert command[0] == ".venv/bin/python"

@@ -154,6 +154,7 @@ def test_the_same_sources_share_what_is_compiled(tmp_path: Path) -> None:
     assert one.name == same.name != other.name
 
 
+@pytest.mark.slow
 def test_copies_of_every_policy_decide_the_same_in_plain_python(tmp_path: Path) -> None:
     copies = [str(copied(policy, tmp_path)) for policy in POLICIES]
     done = subprocess.run(

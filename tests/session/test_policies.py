@@ -107,6 +107,7 @@ def test_a_result_s_config_runs_with_the_same_source_alone(result: Path) -> None
 NO_FILE = "found No such file or directory"
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_with_what_has_not_changed(tmp_path: Path) -> None:
     write(tmp_path, NONE, "{}", SWEEP)
 

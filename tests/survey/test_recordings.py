@@ -74,5 +74,5 @@ def test_every_machine_is_the_one_that_was_recorded(path: Path) -> None:
     if path.name not in REFUSED:
         assert wrong(path) == []
         return
-    with pytest.raises(SurveyError, match="free blocks of order .*, type Movable, where at most .* can be free"):
+    with pytest.raises(SurveyError, match=r"free blocks of order .*, type Movable, where at most .* can be free"):
         wrong(path)
