@@ -79,8 +79,10 @@ def on_terminal(*arguments: str, folder: Path, interrupt_at: str | None = None) 
     terminal, its_end = pty.openpty()
     command = [sys.executable, "-m", "kmsim", *arguments]
     env = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background may ignore it
     with (folder / "stdout.txt").open("w") as stdout:
         process = subprocess.Popen(command, cwd=folder, env=env, stdin=its_end, stdout=stdout, stderr=its_end)
+    signal.signal(signal.SIGINT, earlier)
     os.close(its_end)
     shown = ""
     while part := read(terminal, process):
