@@ -198,7 +198,7 @@ def test_a_response_that_no_run_yields_is_refused(command: str, kmsim: Shell) ->
     kmsim.write("small.yaml", study_text(small_design(responses=[{"measure": "latency_mean", "order": 9}])))
     done = kmsim(command, "small.yaml")
     must = "must be about something that a run has: order 0 with GFP_KERNEL, order 4 with GFP_KERNEL"
-    what = f"{must}, found latency_mean"
+    what = f"{must}, found order 9"
     assert refused(done, what), done
     assert not (kmsim.folder / "results").exists()
 
