@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 
 PARTIAL = re.compile(r"\.kmsim-[0-9]+-[0-9a-f]{8}\.partial")
-STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/")  # also of a regular file they are what the shell has opened
+# What the shell has opened, also where that is a regular file.
 _STREAM = re.compile(r"/dev/(stdout|stderr|fd/([0-9]{1,9}))")
 _NUMBERS = {"stdout": 1, "stderr": 2}
 _BELOW = "x" * 120  # longer than the path of anything in a folder of ours
@@ -67,7 +67,7 @@ def partial_of(path: Path) -> Path:
 
 def is_stream(path: Path) -> bool:
     """Is it written into, and not replaced: a pipe, a terminal, a device?"""
-    if str(path).startswith(STREAMS):
+    if _STREAM.fullmatch(str(path)):
         return True
     try:
         mode = os.stat(path).st_mode

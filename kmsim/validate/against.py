@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from kmsim.mm.kernels import KERNELS, NEWEST, Kernel, series_of
@@ -21,6 +20,7 @@ from kmsim.validate.files import sections_of, unsupported
 
 NOT_POLICIES = ("series",)  # fields of a release's row that only name it
 Row = tuple[str, Any]
+NOTHING = ()  # in place of a row that one of them does not have; no JSON value equals a tuple
 
 
 class Difference(NamedTuple):
@@ -53,17 +53,13 @@ def differences(a: Recording, b: Recording) -> list[Difference]:
 
 
 def _difference(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Difference:
-    sides = [list(rows_of(side[name])) if name in side else [] for side in (ours, theirs)]
-    rows = differing = 0
-    first = ""
-    for left, right in _matched(*sides):
-        rows += 1
-        if left != right:
-            differing += 1
-            first = first or _said(left, right)
+    left, right = (dict(rows_of(side[name])) if name in side else {} for side in (ours, theirs))
+    names = list({**left, **right})
+    differing = [row for row in names if left.get(row, NOTHING) != right.get(row, NOTHING)]
+    first = _said(differing[0], left, right) if differing else ""
     if name not in ours or name not in theirs:
         first = f"only the {'second' if name in theirs else 'first'} recording has it"
-    return Difference(name, rows, differing, first)
+    return Difference(name, len(names), len(differing), first)
 
 
 def rows_of(value: Any, name: str = "") -> Iterator[Row]:
@@ -81,26 +77,11 @@ def rows_of(value: Any, name: str = "") -> Iterator[Row]:
         yield name, value
 
 
-def _matched(left: list[Row], right: list[Row]) -> Iterator[tuple[Row | None, Row | None]]:
-    """Rows of one name; None where the other recording has none of that name."""
-    if [name for name, _ in left] == [name for name, _ in right]:
-        yield from zip_longest(left, right)
-        return
-    others = dict(right)
-    names = {name for name, _ in left}
-    for name, value in left:
-        yield (name, value), ((name, others[name]) if name in others else None)
-    for name, value in right:
-        if name not in names:
-            yield None, (name, value)
-
-
-def _said(left: Row | None, right: Row | None) -> str:
+def _said(row: str, left: dict[str, Any], right: dict[str, Any]) -> str:
     """A row that differs, for a person."""
-    name = (left or right or ("", None))[0]
-    values = ["nothing" if row is None else str(row[1]) for row in (left, right)]
+    values = [str(side[row]) if row in side else "nothing" for side in (left, right)]
     ours, theirs = (value if len(value) <= 60 else f"{value[:60]} ..." for value in values)
-    return f"{name}: {ours}, and {theirs}".removeprefix(": ")
+    return f"{row}: {ours}, and {theirs}".removeprefix(": ")
 
 
 def agreements(recording: Recording) -> list[Agreement]:
