@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,7 @@ def test_the_factor_of_a_fixed_list_is_scored() -> None:
     assert found.rows - found.equal == 1
 
 
-def test_sections_are_those_of_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(KERNELS, "5.10")
-    assert all(one.rows == 0 and "5.10.262" in one.why for one in sections_of(read(TIGHT)))
+def test_sections_are_those_of_the_release() -> None:
+    recording = read(TIGHT)
+    unknown = replace(recording, consts=recording.consts | {"release": "5.4.302"})
+    assert all(one.rows == 0 and "5.4.302" in one.why for one in sections_of(unknown))
