@@ -36,6 +36,7 @@ class Measure(NamedTuple):
     api: str | None = None  # the one that it is about in any case; None: all
     of_served: bool = False  # is it a time or a rate of the operations that did not fail?
     of_time: Literal["", "mean", "other"] = ""  # a mean time, or made of such; of time in another way; of counts only
+    of: str = ""  # what it is a share of, where its name does not say so
 
 
 def _of_latency(meaning: str, of_time: Literal["mean", "other"] = "other") -> Measure:
@@ -73,7 +74,9 @@ MEASURES: dict[str, Measure] = {
     "lock_wait_share": Measure("%", "CPU time spent waiting for locks", "higher", of_time="other"),
     "lock_wait_mean": Measure("ns", "mean wait of a lock acquisition", "higher", ("lock",), of_time="other"),
     "lock_contended_share": Measure("%", "contended lock acquisitions", "higher", ("lock",), of_time="other"),
-    "internal_waste": Measure("%", "memory taken since the start that nobody asked for, at the end", "higher"),
+    "internal_waste": Measure(
+        "%", "memory taken since the start that nobody asked for, at the end", "higher", of="taken"
+    ),
     "memory_held": Measure("MiB", "memory taken since the start, at the end", "higher"),
     "memory_free": Measure("MiB", "memory on free lists at the end", "lower", ("zone",)),
     "memory_on_lists": Measure("MiB", "memory on per-CPU lists at the end", "", ("zone",)),

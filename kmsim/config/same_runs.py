@@ -9,7 +9,8 @@ So a design keeps each part of its points (`KeptParts`) and puts configs togethe
 
 Two points are the same run where their parts are equal without what only names: names of the study's nouns, notes,
 sources, and the release, whose policies are keys. Threads are told by their place: another name only draws other
-random numbers. GFP flags are told by their bits, however they are spelt, and an only request has no weight.
+random numbers. GFP flags are told by their bits, however they are spelt, an only request has no weight, and CPUs of a
+list have no order where nobody frees for others. A file is told by what is in it.
 """
 
 import hashlib
@@ -25,8 +26,11 @@ from kmsim.config.between import bounds_of
 from kmsim.config.errors import Problem
 from kmsim.config.machine import MachineConfig
 from kmsim.config.parts import KeptParts
+from kmsim.config.state import FILE_KEYS
 from kmsim.config.study import PARTS, Study
+from kmsim.input_file import InputFileError, read_input
 from kmsim.mm.gfp import parse_gfp
+from kmsim.procfs.recorded import BYTES_MAX
 
 _NAMES = ("notes", "source", "kernel_release", "recorded_release")  # wherever they stand
 _INTERVAL = ("low", "high")  # of a price: within what it is known
@@ -159,6 +163,11 @@ def without_names(value: Any, noun: str) -> Any:
         for key, entry in value.items()
         if key not in _NAMES and not (named and key == "name") and not (is_price and key in _INTERVAL)
     }
+    if "sha256" in kept:
+        kept.pop("file")
+    for key in FILE_KEYS:
+        if noun == "state" and kept.get(key) is not None:
+            kept[key] = _content(kept[key])
     if noun == "workload":
         _by_place(kept, value)
     if isinstance(kept.get("gfp"), str):
@@ -169,12 +178,24 @@ def without_names(value: Any, noun: str) -> Any:
     return kept
 
 
+def _content(path: str) -> str:
+    """What tells a file: a hash of its bytes; its name where it cannot be read, which a run will say."""
+    try:
+        return hashlib.sha256(read_input(path, BYTES_MAX)).hexdigest()
+    except InputFileError:
+        return path
+
+
 def _by_place(kept: dict[str, Any], workload: dict[str, Any]) -> None:
-    """Threads that free for others are told by their place, not by their name."""
+    """Threads that free for others are told by their place, not by their name; where none does, CPUs have no order."""
     places = {thread["name"]: n for n, thread in enumerate(workload["threads"])}
-    for thread in (*kept["threads"], *(kept.get("interrupts") or ())):
-        if thread.get("freed_by") is not None:
-            thread["freed_by"] = places[thread["freed_by"]]
+    sources = (*kept["threads"], *(kept.get("interrupts") or ()))
+    freed_by_others = [source for source in sources if source.get("freed_by") is not None]
+    for source in freed_by_others:
+        source["freed_by"] = places[source["freed_by"]]
+    for source in sources:
+        if not freed_by_others and "cpus" in source:
+            source["cpus"] = sorted(source["cpus"])
 
 
 def same_levels(same: NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:

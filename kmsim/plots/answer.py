@@ -5,19 +5,17 @@ All tables are `plots.terminal`; here each column of times has the unit that fit
 
 from __future__ import annotations
 
-from math import isnan
-
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kmsim.plots.terminal import kernel_messages, show_notes, slow_path_of
+from kmsim.plots.terminal import kernel_messages, show_notes, slow_path_of, time_text, unit_of
 from kmsim.study.store import Result
 from kmsim.study.summary import operations_summary, time_summary, what_is_asked_for
 from kmsim.text import nr_of
-from kmsim.units import PS_PER_NS, TIME_UNITS, time_unit
+from kmsim.units import time_unit
 
 TIMES = {"mean_ns": "mean", "p99_ns": "p99", "max_ns": "longest"}
 LEAST_PERCENT = 0.1  # of the CPUs' time that is worth a word
@@ -51,19 +49,6 @@ def _operations(operations: pd.DataFrame) -> Table:
         cells += [time_text(float(row[column]), units[column]) for column in TIMES]
         table.add_row(*map(escape, cells))
     return table
-
-
-def unit_of(times: pd.Series[float]) -> str:
-    """The unit of a column of nanoseconds: the largest in which its longest is at least 1."""
-    return time_unit(float(times.max()))[0]
-
-
-def time_text(ns: float, unit: str) -> str:
-    """A time in a unit, with three digits; - where there is none."""
-    if isnan(ns):
-        return "-"
-    value = ns * PS_PER_NS / TIME_UNITS[unit]
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _with_unit(ns: float) -> str:

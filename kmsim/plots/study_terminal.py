@@ -7,7 +7,7 @@ either side; all of it, and the differences that the study asks for, are in the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kmsim.config.responses import MEASURES
 from kmsim.study.collect import RUNS
 from kmsim.study.estimates import is_shown, same_everywhere
 from kmsim.study.model_error import in_words, said_of_errors
@@ -62,14 +63,22 @@ def show_study(study: StudyResult, console: Console) -> None:
     shown = estimates[estimates["point"].isin(points)]
     responses = list(dict.fromkeys(shown["response"]))
     width = 7 + sum(min(_widest(shown[name], name), LABEL_MAX) + 1 for name in varied)
+    units = _headed_units(study, shown)
     at_once = max((console.width - width) // (CELL_WIDTH + 1), 1)
     for first in range(0, len(responses), at_once):
-        console.print(_table(shown, varied, responses[first : first + at_once]))
+        console.print(_table(shown, varied, {name: units[name] for name in responses[first : first + at_once]}))
     for line in said_of_errors(study.estimates):
         console.print(line, markup=False)
     if len(points) < estimates["point"].nunique():
         console.print(f"the first {len(points)} of {estimates['point'].nunique():,} points; all are in the report")
     _show_comparisons(study, console)
+
+
+def _headed_units(study: StudyResult, estimates: pd.DataFrame) -> dict[str, str]:
+    """The unit of each response, and what it is a share of where the measure's name leaves that open."""
+    units: dict[str, str] = dict(zip(estimates["response"], estimates["unit"], strict=True))
+    of = {one.name: MEASURES[one.measure].of for one in study.responses_config}
+    return {name: f"{unit} of {of[name]}" if of[name] else unit for name, unit in units.items()}
 
 
 def _widest(labels: pd.Series[Any], name: str) -> int:
@@ -81,15 +90,14 @@ def _short(axis: str) -> str:
     return axis.removesuffix(".value").rpartition(".")[2]
 
 
-def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Sequence[str]) -> Table:
-    units = dict(zip(estimates["response"], estimates["unit"], strict=True))
+def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Mapping[str, str]) -> Table:
+    """The responses, each with the unit that stands in its heading."""
     table = Table(box=SIMPLE_HEAD, padding=0)
     table.add_column("point", justify="right")
     for name in varied:
         table.add_column(escape(_short(name)), justify="left", overflow="fold", max_width=LABEL_MAX)
-    for response in responses:
-        unit = f"\n{units[response]}" if units[response] else ""
-        table.add_column(escape(response + unit), justify="right", overflow="fold", min_width=CELL_WIDTH)
+    for response, unit in responses.items():
+        table.add_column(escape(f"{response}\n{unit}".rstrip()), justify="right", overflow="fold", min_width=CELL_WIDTH)
     for point, rows in estimates.groupby("point", sort=False):
         of = {row["response"]: row for row in rows.to_dict("records")}
         first = next(iter(of.values()))

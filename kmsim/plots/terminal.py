@@ -19,9 +19,8 @@ from kmsim.study.summary import (
     time_summary,
     what_is_asked_for,
 )
-from kmsim.units import PS_PER_NS, TIME_UNITS
+from kmsim.units import PS_PER_NS, TIME_UNITS, time_unit
 
-NARROW = 100_000  # from here on three digits, so that every table fits into 80 columns
 SINGLES_MAX = 10  # that are listed, of those that a run keeps
 LOCKS_MAX = 12  # that are listed; there may be one for each cache
 TEXT_COLUMNS = {"kind", "what", "task", "gfp", "part", "lock"}
@@ -32,10 +31,10 @@ OPERATION_COLUMNS = {
     "order": "order",
     "count": "count",
     "failed": "failed",
-    "p50_ns": "p50 ns",
-    "p90_ns": "p90 ns",
-    "p99_ns": "p99 ns",
-    "p999_ns": "p99.9 ns",
+    "p50_ns": "p50",
+    "p90_ns": "p90",
+    "p99_ns": "p99",
+    "p999_ns": "p99.9",
 }
 # Where not all is asked of the page allocator.
 WHAT_COLUMNS = {
@@ -44,13 +43,13 @@ WHAT_COLUMNS = {
     "gfp": "gfp",
     "count": "count",
     "failed": "failed",
-    "p50_ns": "p50 ns",
-    "p99_ns": "p99 ns",
-    "p999_ns": "p99.9 ns",
+    "p50_ns": "p50",
+    "p99_ns": "p99",
+    "p999_ns": "p99.9",
 }
 SINGLE_COLUMNS = {
     "began": "start us",
-    "latency_ns": "took ns",
+    "latency_ns": "took",
     "cpu": "CPU",
     "task": "task",
     "kind": "kind",
@@ -75,9 +74,9 @@ LOCK_COLUMNS = {
     "lock": "lock",
     "acquisitions": "taken",
     "contended": "contended",
-    "wait_total_ns": "wait ns",
+    "wait_total_ns": "wait",
     "wait_max_ns": "longest",
-    "hold_total_ns": "hold ns",
+    "hold_total_ns": "hold",
     "hold_max_ns": "longest",
 }
 
@@ -149,19 +148,33 @@ def kernel_messages(result: Result) -> list[str]:
 def _table(title: str, rows: pd.DataFrame, headings: dict[str, str]) -> Table:
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=0)
     has_names = not NAMES.isdisjoint(headings)
+    units = {column: unit_of(rows[column]) for column in headings if column.endswith("_ns")}
     for column, heading in headings.items():
         justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
-        table.add_column(escape(heading), justify=justify, no_wrap=has_names and column not in NAMES, overflow="fold")
-    for row in rows[list(headings)].itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        text = f"{heading}\n{units[column]}" if column in units else heading
+        table.add_column(escape(text), justify=justify, no_wrap=has_names and column not in NAMES, overflow="fold")
+    for row in rows[list(headings)].to_dict("records"):
+        cells = (time_text(row[of], units[of]) if of in units else _cell(row[of]) for of in headings)
+        table.add_row(*cells)
     return table
+
+
+def unit_of(times: pd.Series[float]) -> str:
+    """The unit of a column of nanoseconds: the largest in which its longest is at least 1."""
+    return time_unit(float(times.max()))[0]
+
+
+def time_text(ns: float, unit: str) -> str:
+    """A time in a unit, with three digits; - where there is none."""
+    if isnan(ns):
+        return "-"
+    value = ns * PS_PER_NS / TIME_UNITS[unit]
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float) and isnan(value):
         return "-"
-    if isinstance(value, int | float) and abs(value) >= NARROW:
-        return f"{value:.2e}".replace("e+0", "e").replace("e+", "e")
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
     if isinstance(value, int):

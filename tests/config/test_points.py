@@ -167,6 +167,27 @@ def test_what_only_names_is_no_difference_and_all_else_is() -> None:
     assert without_names(machine, "machine") == {"caches": [{"name": "c"}]}
 
 
+def test_cpus_have_no_order_where_nobody_frees_for_others() -> None:
+    alone = [{"threads": [{"name": "x", "cpus": cpus}]} for cpus in ([0, 1], [1, 0])]
+    assert without_names(alone[0], "workload") == without_names(alone[1], "workload")
+    freed = [
+        {"threads": [{"name": "x", "cpus": cpus, "freed_by": "y"}, {"name": "y", "cpus": [0, 1]}]}
+        for cpus in ([0, 1], [1, 0])
+    ]
+    assert without_names(freed[0], "workload") != without_names(freed[1], "workload")
+
+
+def test_a_file_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("a", "b", "c", "missing", "gone")]
+    for name, text in zip(names, ("same", "same", "other"), strict=False):
+        Path(name).write_text(text)
+    a, b, c, missing, gone = ({"state": without_names({"buddyinfo": name}, "state")} for name in names)
+    assert a == b
+    assert len({str(one) for one in (a, c, missing, gone)}) == 4
+    policies = [{"highatomic": {"file": name, "sha256": "5" * 64}} for name in names[:2]]
+    assert without_names(policies[0], "policies") == without_names(policies[1], "policies")
+
+
 STUDY = """\
 machine: x86-laptop
 workload: {threads: [{name: a, operations: 10}]}

@@ -261,14 +261,14 @@ def test_from_python_it_is_a_table() -> None:
 
 def test_from_python_each_request_has_its_outcome_in_whatever_it_ends() -> None:
     """Served, failed at the marks, and refused without a stage; overrides are those of a run."""
-    state = "{aged: {order: 9, unusable_index: 0.5}}"
+    free = {"DMA": {}, "DMA32": {"Unmovable": [0, 0, 0, 400, 0, 0, 0, 0, 0, 0, 0]}}
     table = kmsim.walk(
         "kmalloc(64, GFP_ATOMIC)",
         "alloc_pages(GFP_NOWAIT)",
         "kmalloc(1GiB, GFP_KERNEL)",
         machine="x86-612-4k-256M-c2",
-        state=state,
-        overrides={"machine.sysctl.min_free_kbytes": 100_000},
+        state=json.dumps({"free_lists": [{"zone": zone, "free": of_zone} for zone, of_zone in free.items()]}),
+        overrides={"machine.sysctl.min_free_kbytes": 20_000},
     )
     outcomes = table.groupby("request", sort=False)["outcome"].unique()
     assert [list(one)[1:] for one in outcomes] == [[], [], []], "one outcome of each request"
