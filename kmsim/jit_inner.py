@@ -32,6 +32,8 @@ from numba.core import lowering as _lowering
 from numba.core import typed_passes as _typed_passes
 from numba.core import types as _types
 
+from kmsim.jit_policy_source import OUTSIDE
+
 codegen: Any = _codegen  # untyped, as all of numba's insides
 compiler: Any = _compiler
 ir: Any = _ir
@@ -97,9 +99,6 @@ class _InnerLibrary(codegen.JITCodeLibrary):  # type: ignore[misc]
         """The address of its machine code: there is none."""
         self._ensure_finalized()
         return 0
-
-
-OUTSIDE = "kmsim_policy_"  # begins the names of the modules that such files become
 
 
 class PoliciesType(types.Type):  # type: ignore[misc]

@@ -27,7 +27,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from kmsim.input_file import InputFileError, read_input
 from kmsim.jit_mode import is_compiled
-from kmsim.jit_policy_source import BYTES_MAX, Mistake, digest, mistakes
+from kmsim.jit_policy_source import BYTES_MAX, OUTSIDE, Mistake, digest, mistakes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,13 +63,14 @@ class Policies:
                 must = f"be the file with the SHA-256 {wanted[:16]}..., with which this was made"
                 raise PolicyError(files[policy], [Mistake(1, "", must, f"{found[policy][:16]}...")])
         self.files, self.sources = dict(files), sources
+        self.modules = {policy: f"{OUTSIDE}{policy}_{digits[:16]}" for policy, digits in found.items()}
         loaded.append(self)
         self.name = ", ".join(f"{policy}={digits[:16]}" for policy, digits in found.items())
         if self.name in _functions:
             return
         functions: dict[tuple[str, str], Function] = {}
         for policy, source in sources.items():
-            module = _run(f"kmsim_policy_{policy}_{found[policy][:16]}", files[policy], source)
+            module = _run(self.modules[policy], files[policy], source)
             for name in _verbs[_HOME + policy]:
                 functions[policy, name] = _function(module, files[policy], name)
         _functions[self.name] = functions
@@ -128,24 +129,28 @@ def read_policy(policy: str, file: Path, known: Sequence[str]) -> bytes:
 
 
 def _run(name: str, file: Path, source: bytes) -> ModuleType:
-    """The module of a source, where numba finds it again when it loads from disk what it has compiled."""
+    """The module of a source, where numba finds it again when it loads from disk what it has compiled.
+
+    Its code calls its file by the module's name, which is of the source alone: what is loaded from disk may have been
+    compiled of the same source in another folder, and names a line in its errors all the same.
+    """
     spec = spec_from_loader(name, loader=None, origin=str(file))
     assert spec is not None
     module = module_from_spec(spec)
     module.__file__ = str(file)
     sys.modules[name] = module
     try:
-        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
+        exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:  # whatever a user's file does
         del sys.modules[name]
         found = f"{type(error).__name__}: {error}"
-        raise PolicyError(file, [Mistake(line_in(file, error), "", "run as Python", found)]) from error
+        raise PolicyError(file, [Mistake(_line_in(name, error), "", "run as Python", found)]) from error
     return module
 
 
-def line_in(file: Path, error: BaseException) -> int:
-    """The last line of a file through which an error went; 1 where it went through none."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+def _line_in(name: str, error: BaseException) -> int:
+    """The last line of a module through which an error went; 1 where it went through none."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
     return (lines and lines[-1]) or 1
 
 

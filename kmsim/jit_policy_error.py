@@ -33,33 +33,28 @@ class Blamed(NamedTuple):
 
 def blamed(policies: Policies, error: Exception, when: str = "") -> Blamed:
     """Which of the files an error is of, and what is to be said of it; `when`: at what time of the run."""
-    files = list(policies.files.values())
-    places = [place for place in _places(error) if any(_same(file, place[0]) for file in files)]
-    file, line = files[0], 1
+    file_of = {name: policies.files[policy] for policy, name in policies.modules.items()}
+    places = [(os.path.basename(name), line) for name, line in _places(error) if os.path.basename(name) in file_of]
+    file, line = next(iter(file_of.values())), 1
     if places:
         name, line = places[-1]
-        file = next(one for one in files if _same(one, name))
+        file = file_of[name]
     must = "leave memory whole" if isinstance(error, AssertionError) else "run without an error"
     return Blamed(file, Mistake(line, "", must, _words(error, bool(places), when)))
 
 
 def mistake_of_any(error: Exception) -> str:
     """What is to be said of an error that went through a line of any file that this process runs; else nothing."""
-    places = list(_places(error))
+    names = {os.path.basename(name) for name, _ in _places(error)}
     for policies in loaded:
-        if any(_same(file, name) for name, _ in places for file in policies.files.values()):
+        if names.intersection(policies.modules.values()):
             found = blamed(policies, error)
             return found.mistake.said(str(found.file))
     return ""
 
 
-def _same(file: Path, name: str) -> bool:
-    """Is it the file, as a message or a frame names it? (the compiler's are relative to the current folder)"""
-    return os.path.abspath(name) == os.path.abspath(file)
-
-
 def _places(error: BaseException) -> Iterator[tuple[str, int]]:
-    """The files and lines that an error names, those that are meant most likely last.
+    """The files and lines that an error names, those that are meant most likely last; a policy's by its module's name.
 
     SimPy raises a copy of an error, by which it comes after the error itself.
     """

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _MM = Path(__file__).parent / "mm"
+OUTSIDE = "kmsim_policy_"  # begins the names of the modules that such files become
 BYTES_MAX = 1 << 20
 # What a file may import: modules, and packages with all that is in them.
 MODULES = ("kmsim.jit", "kmsim.jit_policies", "numpy", "math", "typing", "collections.abc", "__future__")

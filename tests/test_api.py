@@ -92,6 +92,7 @@ def test_a_study_gives_a_study_s_result(tmp_path: Path) -> None:
     assert contents(tmp_path / "api") == contents(tmp_path / "campaign")
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     kmsim.run(study(), tmp_path / "one")
     kmsim.run(study(), tmp_path / "two", jobs=2)
@@ -141,6 +142,7 @@ def test_a_study_s_figures_are_those_it_asks_for_and_fragmentation(tmp_path: Pat
             kmsim.figure(result, wrong)
 
 
+@pytest.mark.slow
 def test_a_run_s_figures_are_those_of_all_runs(tmp_path: Path) -> None:
     result = kmsim.run(mapping(THREAD), tmp_path / "out")
     found = kmsim.figures(result)

@@ -52,6 +52,7 @@ def test_a_run_takes_keys_seed_and_folder_from_the_command_line(kmsim: Shell) ->
     assert not (kmsim.folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_timeline_is_a_file_and_changes_no_table(kmsim: Shell) -> None:
     plain = json.loads(kmsim("run", kmsim.write("small.yaml"), "--json").out)
     done = kmsim("run", "small.yaml", "--timeline", "trace.json", "--out", "seen", "--json")
@@ -119,6 +120,7 @@ def test_show_all_prints_every_table(kmsim: Shell) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_second_run_replaces_the_first(kmsim: Shell) -> None:
     file = kmsim.write("small.yaml")
     before = (kmsim("run", file, "--quiet"), kmsim.files())
@@ -310,6 +312,7 @@ def test_an_interrupted_command_ends_with_130(kmsim: Shell, monkeypatch: pytest.
     assert kmsim.files() == ["small.yaml"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_cleanly(tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(LONG)
     done = on_terminal("run", "long.yaml", folder=tmp_path, interrupt_at=r"\b[1-9][0-9]? %")
@@ -319,6 +322,7 @@ def test_ctrl_c_ends_a_run_cleanly(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["long.yaml"]
 
 
+@pytest.mark.slow
 def test_a_run_on_a_terminal_shows_a_bar_with_the_time_that_is_left(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL.replace("operations: 40", "operations: 3000"))
     done = on_terminal("run", "small.yaml", folder=tmp_path)
@@ -328,6 +332,7 @@ def test_a_run_on_a_terminal_shows_a_bar_with_the_time_that_is_left(tmp_path: Pa
     assert "written to results/small" in done.out
 
 
+@pytest.mark.slow
 def test_a_run_into_pipes_prints_plain_lines(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     done = in_own_process("run", "small.yaml", folder=tmp_path)

@@ -21,6 +21,7 @@ def test_no_index_is_below_0(name: str) -> None:
     assert int(done.stdout.split()[1]) > 0, "nothing was done"
 
 
+@pytest.mark.slow
 def test_an_index_below_0_is_found() -> None:
     program = "import numpy as np; from tests.indices import Indexed; np.zeros(3).view(Indexed)[-1]"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

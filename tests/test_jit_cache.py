@@ -118,6 +118,7 @@ def test_where_nothing_can_be_kept_nothing_happens(tmp_path: Path) -> None:
     assert left(tmp_path) == ["file"]
 
 
+@pytest.mark.slow
 def test_processes_that_begin_together_leave_what_is_used(tmp_path: Path) -> None:
     root = tmp_path / "kmsim"
     for n in range(8):

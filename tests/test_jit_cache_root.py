@@ -38,6 +38,7 @@ def ended(process: "subprocess.Popen[str]") -> str:
     return out
 
 
+@pytest.mark.slow
 def test_two_first_runs_at_once_on_an_empty_cache_in_a_folder_of_any_name(tmp_path: Path) -> None:
     cache = tmp_path / "a cache\nof mine"
     both = [started(tmp_path / "with blanks\nand more", **{VARIABLE: str(cache)}) for _ in range(2)]
@@ -53,6 +54,7 @@ def test_without_a_folder_that_can_be_written_a_run_compiles_for_itself_and_says
     assert not Path(folder).exists(), "it is removed at the end"
 
 
+@pytest.mark.slow
 def test_what_is_kept_in_a_folder_that_is_read_only_now_is_left_as_it_is_and_that_is_said(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     ended(started(tmp_path, **{VARIABLE: str(cache)}))

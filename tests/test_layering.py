@@ -189,6 +189,7 @@ def test_an_import_upwards_is_not(file: str, source: str) -> None:
     assert problems(PACKAGE / file, source) == []
 
 
+@pytest.mark.slow
 def test_each_library_that_is_imported_is_a_dependency() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = project["optional-dependencies"]

@@ -196,6 +196,7 @@ def test_the_first_block_works_in_a_fresh_clone(tmp_path: Path) -> None:
     assert (clone / "results" / "small" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_console_commands_work_one_after_the_other(shell: Shell) -> None:
     (console,) = blocks(USING, "console")
     lines = [line.partition("#")[0] for line in console.splitlines()]

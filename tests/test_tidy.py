@@ -264,6 +264,7 @@ def is_enumeration(node: ast.AST) -> bool:
 CALLED_BY_NUMBA = ("_optimize_final_module", "_finalize_final_module", "_ReferenceModel", "_ReferenceAttributes")
 
 
+@pytest.mark.slow
 def test_every_name_of_the_package_is_used() -> None:
     files = {str(path.relative_to(ROOT)): source for path, source in sources().items()}
     package = {path: source for path, source in files.items() if path.startswith("kmsim")}

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.tutorial import DOCUMENT, README, beginning, said, shown
 
 
+@pytest.mark.slow
 def test_the_three_commands_say_what_is_shown(tmp_path: Path) -> None:
     commands = shown(DOCUMENT)
     assert [command.split()[1] for command in commands] == ["explain", "machine", "limits"]
@@ -12,6 +15,7 @@ def test_the_three_commands_say_what_is_shown(tmp_path: Path) -> None:
         assert said(tmp_path, command) == output
 
 
+@pytest.mark.slow
 def test_readme_begins_an_explanation_as_it_is_said(tmp_path: Path) -> None:
     ((command, output),) = shown(README).items()
     assert beginning(said(tmp_path, command)) == output

@@ -31,6 +31,7 @@ PROMISED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", PROMISED)
 def test_a_walk_is_shown_as_it_is_said(number: int) -> None:
     command = commands()[number - 1]

@@ -178,6 +178,7 @@ def test_overrides_change_a_sweep(tmp_path: Path) -> None:
     assert (of.nr_runs, of.seed, of.name) == (4, 5, "study")
 
 
+@pytest.mark.slow
 def test_a_design_of_ten_thousand_points_is_little_work() -> None:
     axes = [
         {"key": "machine.cpus", "range": {"from": 1, "to": 100}},

@@ -139,6 +139,7 @@ def keys_below(value: Any, key: str = "") -> Iterator[str]:
 DOORS = (of_texts, of_mappings, of_overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_a_config_changed_at_random_is_checked_or_refused(door: Any, folder: Path) -> None:
     assert wrong(door(folder, seed=1, nr_each=1)) == []

@@ -22,6 +22,7 @@ POINTS = {
 }
 
 
+@pytest.mark.slow
 def test_readme_says_what_results_say() -> None:
     readme = study.README.read_text(encoding="utf-8")
     results = study.read()

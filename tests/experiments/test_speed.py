@@ -211,6 +211,7 @@ def test_the_document_is_short() -> None:
     assert NUMBERS.search(text)
 
 
+@pytest.mark.slow
 def test_the_command_runs_with_tiny_sizes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(speed, "was_busy", lambda _: False)
     stores = []

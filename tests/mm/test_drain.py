@@ -1,5 +1,7 @@
 """The order in which the lists of all CPUs are emptied (the rest of a drain: test_page_alloc_model, test_put_away)."""
 
+import pytest
+
 from kmsim.jit import entry
 from kmsim.mm.drain import drain_all_begin, drain_all_resume
 from kmsim.mm.gfp import parse_gfp
@@ -30,6 +32,7 @@ def go_on(m: Machine, ac: int) -> int:
     return wants
 
 
+@pytest.mark.slow
 def test_lists_are_emptied_cpu_by_cpu_and_of_each_zone_after_zone() -> None:
     m = plain_machine(arch="x86-64", auto_tune=False, ram=(PfnRange(0, 16384),))
     lists_with_pages = [(cpu, zone) for cpu in range(int(m.params[0].nr_cpus)) for zone in GFPS]

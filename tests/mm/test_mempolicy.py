@@ -83,6 +83,7 @@ def counted(m: Machine, n: int, event: int) -> int:
     return int(m.zones[node_zone(m, n, ZONE_NORMAL)].vm_numa_event[event])
 
 
+@pytest.mark.slow
 def test_local_is_as_without_a_policy() -> None:
     for policy in (MemPolicy(MPOL_LOCAL), None):
         for cpu in range(4):

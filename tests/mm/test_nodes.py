@@ -113,6 +113,7 @@ def test_pages_come_from_the_own_node_while_it_has_any_and_go_back_where_they_ca
     assert (m.zones["nr_free"][-2] == fresh[-2]).all()
 
 
+@pytest.mark.slow
 def test_a_full_node_is_helped_out_by_the_other() -> None:
     m = two_nodes()
     seen: Counter[str] = Counter()

@@ -126,6 +126,7 @@ def run(boot: Boot, phases: list[Phase]) -> Pair:
     return pair
 
 
+@pytest.mark.slow
 @given(boot=boots(), phases=st.lists(PHASES, min_size=3, max_size=8))
 def test_a_random_machine_decides_as_its_twin(boot: Boot, phases: list[Phase]) -> None:
     pair = run(boot, phases)
@@ -184,6 +185,7 @@ SITUATIONS = (
 )
 
 
+@pytest.mark.slow
 def test_long_runs_reach_every_situation() -> None:
     """Fixed seeds, so that a random test that no longer gets anywhere is noticed."""
     reached: Counter[str] = Counter()

@@ -64,6 +64,7 @@ def same(one: Machine, other: Machine) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share_of_frees", [0.5, 0.2])  # as many as are held; and until memory is full
 @pytest.mark.parametrize("auto_tune", [True, False])
 def test_what_is_at_hand_is_what_the_ladder_would_have_taken(share_of_frees: float, auto_tune: bool) -> None:

@@ -58,6 +58,7 @@ def chain_of(m: Machine, zones: tuple[int, ...]) -> int:
     return pfns[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zones", [(ZONE_DMA, ZONE_DMA32), (ZONE_DMA32, ZONE_DMA)])
 def test_a_drain_that_follows_one_of_another_zone_leaves_no_list_locked(zones: tuple[int, int]) -> None:
     m = plain_machine(arch="x86-64", auto_tune=False, ram=(PfnRange(0, 16384),))

@@ -263,6 +263,7 @@ def test_a_document_lists_the_verbs_with_their_parameters() -> None:
     assert listed == {policy: verbs(policy) for policy in POLICIES}
 
 
+@pytest.mark.slow
 def test_what_is_kept_on_disk_is_told_apart_by_source(tmp_path: Path) -> None:
     """A second process loads what the first has compiled, and another source is compiled anew."""
     script = (

@@ -201,6 +201,7 @@ def test_a_random_machine_reclaims_as_its_twin(boot: Boot, pressure: Pressure) -
     assert record_of(pair.m) == pair.twin.state()
 
 
+@pytest.mark.slow
 def test_what_is_reached() -> None:
     """One machine with swap: pages are written, reclaimed, kept, activated and deactivated."""
     pressure = Pressure(3, 5000, 0.02, (3, 3, 1), 0.6, 400, (0, 0, 0, 1))

@@ -1,5 +1,7 @@
 """A request that finds no page wants the slow path, whoever asks; until there is one, what follows is a failure."""
 
+import pytest
+
 from kmsim.jit import entry
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH, NO_PAGE, NOPAGE, Machine
@@ -35,6 +37,7 @@ def exhaust(m: Machine, gfp: int) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_request_that_may_reclaim_wants_the_slow_path_and_fails_without_one() -> None:
     m = plain_machine()
     exhaust(m, GFP_KERNEL)

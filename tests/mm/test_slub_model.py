@@ -175,6 +175,7 @@ SITUATIONS = (
 )
 
 
+@pytest.mark.slow
 def test_long_runs_reach_every_situation() -> None:
     """Fixed seeds, so that a random test that no longer gets anywhere is noticed."""
     reached: Counter[str] = Counter()

@@ -67,6 +67,7 @@ def ranges(random: Random) -> Records:
     return vas
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_the_tree_has_the_textbook_shape_and_finds_the_lowest_range(seed: int) -> None:
     random = Random(seed)

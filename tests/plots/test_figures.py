@@ -237,6 +237,7 @@ def test_the_parts_that_touch_differ_on_a_grey_printer() -> None:
     assert min(abs(a - b) for a, b in combinations(greys, 2)) > 0.08
 
 
+@pytest.mark.slow
 def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:

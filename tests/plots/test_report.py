@@ -378,6 +378,7 @@ def test_figures_without_room_and_files_that_are_none_are_said(tmp_path: Path, m
     ]
 
 
+@pytest.mark.slow
 def test_the_largest_study_has_a_page_below_10_mb(tmp_path: Path) -> None:
     noise = np.random.default_rng(1)
     for folder in ("figures", "failures"):

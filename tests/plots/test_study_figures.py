@@ -89,6 +89,7 @@ class TestEachKind:
         assert_inside(figure)
         assert_apart(figure)
 
+    @pytest.mark.slow
     def test_files_are_the_same_each_time_and_the_csv_is_what_is_drawn(
         self, study: MadeUpStudy, of: FigureConfig, tmp_path: Path
     ) -> None:
@@ -166,6 +167,7 @@ def assert_apart(figure: Any) -> None:
 EVIL = "<script>$x_1$ \u202e\u05d0\u0627 \x07\u4e2d " + "long name " * 300
 
 
+@pytest.mark.slow
 def test_names_of_strangers_are_only_names(tmp_path: Path) -> None:
     axes = [Axis(f"_{EVIL}", ("$a$", f"_b{EVIL}"), None, ""), Axis(EVIL[::-1], (EVIL, f"{EVIL}2", "c"), None, "")]
     strange = made_up_study(*axes, replications=2, responses={"r": (EVIL, 1e7, 0.1, 0.1, 0.1)}, question=EVIL)
@@ -244,6 +246,7 @@ def test_a_study_on_disk_gets_the_figure_of_fragmentation_too(tmp_path: Path) ->
     assert [figure.name for figure in figures_of(own)] == ["mine"]
 
 
+@pytest.mark.slow
 def test_one_width_holds_for_all_figures_that_say_no_size(tmp_path: Path) -> None:
     whole = made_up_study(replications=2)
     asked = FiguresConfig(width="column", each=(config("line"), config("tail", size="page")))

@@ -53,6 +53,7 @@ def compiled(family: str) -> None:
     package.run(whole_config(family, 0, "64MiB"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "seed"), CASES)
 def test_a_random_config_is_run_shown_compared_and_reported(family: str, seed: int, kmsim: Shell) -> None:
     file = kmsim.write("config.yaml", yaml_text(whole_config(family, seed)))
@@ -69,6 +70,7 @@ def test_a_random_config_is_run_shown_compared_and_reported(family: str, seed: i
     assert all(table.equals(result.tables[name]) for name, table in again.tables.items()), "written, it is another"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "seed"), STUDIES)
 def test_a_study_of_a_random_config_is_run_and_shown_and_goes_on(family: str, seed: int, kmsim: Shell) -> None:
     config = whole_config(family, seed, "64MiB", "300MiB")
@@ -83,6 +85,7 @@ def test_a_study_of_a_random_config_is_run_and_shown_and_goes_on(family: str, se
     assert bounded(kmsim, "run", file, "--out", "there", "--jobs", "1").code == ran.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [pytest.param("pages", marks=SLOW), "everything"])
 def test_a_machine_of_16_gib_takes_less_than_a_gibibyte(family: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml_text(whole_config(family, 3, "16GiB")))

@@ -37,6 +37,7 @@ def in_new_process(kmsim: Shell, *arguments: str, **others: str) -> subprocess.C
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

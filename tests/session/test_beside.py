@@ -25,6 +25,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return shell
 
 
+@pytest.mark.slow
 def test_each_point_has_its_error(shell: Shell) -> None:
     done = shell("compare", "result", "points.csv", "--out", "out")
     assert (done.code, done.err) == (0, "")

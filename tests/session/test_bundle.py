@@ -44,6 +44,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return Shell(tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_a_bundle_holds_what_a_paper_needs(result: Path, shell: Shell) -> None:
     done = shell("bundle", str(result), "--out", "paper")
     assert (done.code, done.out) == (0, "wrote paper\n")
@@ -67,6 +68,7 @@ def test_a_bundle_holds_what_a_paper_needs(result: Path, shell: Shell) -> None:
     assert f"numpy=={importlib.metadata.version('numpy')}" in (bundle / "environment.txt").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_files_that_the_config_names_are_in_it(result: Path, shell: Shell) -> None:
     shell("bundle", str(result), "--out", "paper")
     assert (shell.folder / "paper" / "inputs" / "0.txt").read_text() == BUDDYINFO
@@ -74,6 +76,7 @@ def test_files_that_the_config_names_are_in_it(result: Path, shell: Shell) -> No
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_the_same_result_gives_the_same_bytes(result: Path, shell: Shell) -> None:
     for name in ("one", "two"):
         assert shell("bundle", str(result), "--out", name).code == 0
@@ -83,6 +86,7 @@ def test_the_same_result_gives_the_same_bytes(result: Path, shell: Shell) -> Non
             assert first.read_bytes() == second.read_bytes(), first
 
 
+@pytest.mark.slow
 def test_numbers_that_differ_are_named(result: Path, shell: Shell) -> None:
     shell("bundle", str(result), "--out", "paper")
     data, changed = shell.folder / "paper" / "data", shell.folder / "changed"
@@ -115,6 +119,7 @@ def test_text_in_latex() -> None:
     assert latex(r"50 % ±3_a\b") == r"50 \% $\pm$3\_a\textbackslash{}b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

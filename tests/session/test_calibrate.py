@@ -27,6 +27,7 @@ def kmsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return shell
 
 
+@pytest.mark.slow
 def test_a_study_runs_with_the_list_that_was_written(kmsim: Shell) -> None:
     done = kmsim("calibrate", "machine.yaml", "points.csv", "--hold-out", "cpus=2", "--out", "prices.yaml")
     assert done.code == 0
@@ -36,6 +37,7 @@ def test_a_study_runs_with_the_list_that_was_written(kmsim: Shell) -> None:
     assert kmsim("run", "mine.yaml", "--set", "machine=machine.yaml", "--set", "costs=prices.yaml").code == 0
 
 
+@pytest.mark.slow
 def test_json_has_each_price_with_its_interval_and_source(kmsim: Shell) -> None:
     done = kmsim("calibrate", "machine.yaml", "points.csv", "--json")
     assert (done.code, done.err) == (0, "")

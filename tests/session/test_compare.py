@@ -82,6 +82,7 @@ def test_json_says_the_same(shell: Shell) -> None:
     assert (said["a"]["runs"], said["b"]["path"]) == (6, "dear")
 
 
+@pytest.mark.slow
 def test_the_figure_and_the_rows_are_written_where_asked(shell: Shell) -> None:
     before = shell.files()
     assert shell("compare", "plain", "study", "--worse-by", "0").code == 2
@@ -98,11 +99,13 @@ def test_the_figure_and_the_rows_are_written_where_asked(shell: Shell) -> None:
     assert (shell.folder / "found" / "here" / "comparison.png").read_bytes() == bytes_before
 
 
+@pytest.mark.slow
 def test_where_no_figure_is_drawn_the_rows_are_written(shell: Shell) -> None:
     assert shell("compare", "plain", "plain", "--out", "new/folder").code == 0
     assert "rows.csv" in [path.name for path in (shell.folder / "new" / "folder").iterdir()]
 
 
+@pytest.mark.slow
 def test_of_one_run_it_is_said_that_there_is_no_interval(shell: Shell) -> None:
     kmsim.run(mapping({**THREAD, "live": 8}, costs=DEAR), shell.folder / "plain-dear")
     done = shell("compare", "plain", "plain-dear", "--worse-by", "5%")
@@ -132,6 +135,7 @@ def test_a_wrong_input_is_said_in_one_line(arguments: list[str], said: str, shel
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_dotted_axes_are_called_by_their_last_words(shell: Shell) -> None:
     run(small_design(replications=1, sweep={"axes": [{"key": LIVE, "values": [8, 16]}]}), shell.folder / "dotted")
     done = shell("compare", "dotted", "dotted")

@@ -93,6 +93,7 @@ def test_what_is_missing_is_a_problem(kmsim: Shell, monkeypatch: pytest.MonkeyPa
     assert done.code == 1
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_kept_is_said_in_one_line(kmsim: Shell) -> None:
     (kmsim.folder / "file").write_text("in the way")
     environment = os.environ | {"KMSIM_CACHE_DIR": str(kmsim.folder / "file")}

@@ -26,6 +26,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_study_s_figures_are_drawn_into_it(shell: Shell) -> None:
     done = shell("plot", "study")
     drawn = [f"{name}.{suffix}" for name in ("fragmentation", "how_long", "tail") for suffix in ("csv", "pdf", "png")]
@@ -34,6 +35,7 @@ def test_a_study_s_figures_are_drawn_into_it(shell: Shell) -> None:
     assert names(shell.folder / "study" / "figures") == ["checksums.json", *drawn]
 
 
+@pytest.mark.slow
 def test_only_what_is_asked_for_is_drawn_where_it_is_asked_for(shell: Shell) -> None:
     assert shell("plot", "study", "--figure", "tail", "--format", "pdf", "--out", "here/too").code == 0
     assert names(shell.folder / "here" / "too") == ["tail.csv", "tail.pdf"]
@@ -50,6 +52,7 @@ def test_a_run_s_figures_are_drawn_again_with_the_same_bytes(shell: Shell) -> No
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_report_takes_no_place_among_a_result_s_files(shell: Shell) -> None:
     before = {path: path.read_bytes() for path in shell.folder.rglob("*") if path.is_file()}
     for name in ("operations.parquet", "notes.html", "proc/vmstat", "figures/latency.png"):

@@ -63,6 +63,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_file_takes_the_place_of_a_policy(result: Path) -> None:
     assert nr_reserved(result / "builtin") > 0 == nr_reserved(result / "out")
     assert "policies" not in (result / "builtin/provenance.json").read_text()
@@ -78,6 +79,7 @@ def test_a_result_has_the_file_s_hash_and_text(result: Path) -> None:
     assert f"policy highatomic: mine.py, SHA-256 {facts['sha256'][:16]}" in config
 
 
+@pytest.mark.slow
 def test_looking_at_a_result_never_runs_the_file(result: Path) -> None:
     looks = (("show", "out"), ("show", "out", "--json"), ("compare", "out", "builtin"), ("report", "out"))
     ended = run_plain(result, *looks)
@@ -86,6 +88,7 @@ def test_looking_at_a_result_never_runs_the_file(result: Path) -> None:
     assert not (result / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_result_s_config_runs_with_the_same_source_alone(result: Path) -> None:
     (again,) = run_plain(result, run("out/config.yaml", "again"))
     assert (again.code, again.err) == (DONE, "")
@@ -136,6 +139,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line_with_the_file_s(tmp_path: Path) -> None:
     commands = []
     for n, source in enumerate(MISTAKES):
@@ -149,6 +153,7 @@ def test_a_mistake_is_one_line_with_the_file_s(tmp_path: Path) -> None:
         assert not (tmp_path / str(n) / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_in_one_arm_of_a_study_is_said_in_the_same_words(tmp_path: Path) -> None:
     wrong = HEAD + "\n\ndef may_reserve(m, ac, from_pcp):\n    return m.pages[1 << 40].order\n"
     write(tmp_path, wrong, "{}", SWEEP)

@@ -28,6 +28,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return shell
 
 
+@pytest.mark.slow
 def test_it_says_what_it_runs_what_moves_and_which_conclusions_change(shell: Shell) -> None:
     done = shell(*COMMAND, "--samples", "2")
     assert done.code == 0, done.err
@@ -57,6 +58,7 @@ def test_json_is_what_the_files_hold(shell: Shell) -> None:
     assert not (shell.folder / OUT / "sobol").exists()
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_leaves_the_same(shell: Shell) -> None:
     shell(*COMMAND, "--samples", "2")
     out = shell.folder / OUT
@@ -90,6 +92,7 @@ def test_one_run_without_a_sweep_is_varied(shell: Shell) -> None:
     assert pd.read_csv(shell.folder / OUT / "effects.csv")["point"].isna().all()
 
 
+@pytest.mark.slow
 def test_failed_runs_end_with_4_and_the_others_are_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "function_named", lambda _: wrong_with_16)
     done = shell(*COMMAND, "--samples", "2")
@@ -128,6 +131,7 @@ def test_a_users_mistake_is_one_message(case: str, shell: Shell) -> None:
     assert shell.files() == before
 
 
+@pytest.mark.slow
 def test_all_prices_of_the_shipped_list_are_varied(shell: Shell) -> None:
     shell.write("default.yaml", study_text(small_design(8, replications=1)))
     done = shell("sensitivity", "default.yaml", "--jobs", "1", "--samples", "0", "--json")

@@ -24,6 +24,7 @@ def command(*arguments: str, folder: Path, shell: str = "", **env: str) -> "subp
     return subprocess.run(whole, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_locale_without_letters_shows_all_and_leaves_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
     ran = command("run", "study.yaml", "--out", "there", "--jobs", "1", folder=tmp_path, **ASCII)

@@ -30,6 +30,7 @@ def refused(done: Done, message: str) -> bool:
     return done.code == 2 and done.out == "" and message in done.err and "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_figures_of_arms_that_were_not_run_are_left_out_with_a_line(kmsim: Shell) -> None:
     figures = (
         "[{kind: line, name: all, y: latency_mean}, {kind: line, name: of_8, y: latency_mean, where: {live: '8'}}]"
@@ -57,11 +58,13 @@ def test_a_study_prints_what_it_does_and_its_estimates_and_writes_its_folder(kms
     assert FILES | {"design.json", "timing.json", "lock"} < names
 
 
+@pytest.mark.slow
 def test_a_quiet_study_prints_nothing(kmsim: Shell) -> None:
     assert kmsim(*RUN, "--quiet") == (0, "", "")
     assert len(archives(kmsim.folder / "results" / "small")) == 6
 
 
+@pytest.mark.slow
 def test_the_same_command_says_what_it_uses_again_and_what_was_wrong(kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet")
     out = kmsim.folder / "results" / "small"
@@ -74,6 +77,7 @@ def test_the_same_command_says_what_it_uses_again_and_what_was_wrong(kmsim: Shel
     assert contents(out) == before
 
 
+@pytest.mark.slow
 def test_json_is_one_document_and_the_same_from_run_and_show(kmsim: Shell) -> None:
     ran = kmsim(*RUN, "--json", "--quiet")
     document = json.loads(ran.out)
@@ -82,6 +86,7 @@ def test_json_is_one_document_and_the_same_from_run_and_show(kmsim: Shell) -> No
     assert kmsim("show", "results/small", "--json") == (0, ran.out, "")
 
 
+@pytest.mark.slow
 def test_one_point_is_shown_as_it_would_run_alone(kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet")
     shown = json.loads(kmsim("show", "results/small", "--point", "1", "--replication", "1", "--json").out)
@@ -101,6 +106,7 @@ def test_one_point_can_be_looked_at_stepwise(kmsim: Shell) -> None:
     assert steps["operations"] == whole["operations"]
 
 
+@pytest.mark.slow
 def test_shards_are_merged_to_what_a_whole_run_leaves(kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet")
     for shard in ("1", "2"):
@@ -120,6 +126,7 @@ def test_check_says_how_many_points_how_long_and_how_much(kmsim: Shell) -> None:
     assert re.fullmatch(told, done.out.splitlines()[1])
 
 
+@pytest.mark.slow
 def test_failed_runs_end_with_4_and_the_others_are_kept(kmsim: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "function_named", lambda _: wrong_with_16)
     done = kmsim(*RUN)
@@ -130,6 +137,7 @@ def test_failed_runs_end_with_4_and_the_others_are_kept(kmsim: Shell, monkeypatc
     assert kmsim("show", "results/small", "--point", "1").err.startswith("run 2: must have a result; it failed (see re")
 
 
+@pytest.mark.slow
 def test_runs_that_a_flood_of_interrupts_ends_are_said_in_red_left_out_and_end_with_4(
     kmsim: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +211,7 @@ def test_a_response_that_no_run_yields_is_refused(command: str, kmsim: Shell) ->
     assert not (kmsim.folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_figures_that_cannot_be_written_are_said(kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet", "--shard", "1/1")
     figures = kmsim.folder / "results" / "small" / "figures"
@@ -212,6 +221,7 @@ def test_figures_that_cannot_be_written_are_said(kmsim: Shell) -> None:
     assert refused(done, "results/small/figures: must be a folder that can be written; Not a directory")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["runs", "failures", "figures"])
 def test_a_link_in_place_of_a_folder_is_not_followed(name: str, kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet")
@@ -236,6 +246,7 @@ def test_ctrl_c_while_drawing_says_that_all_runs_are_kept(kmsim: Shell, monkeypa
     assert len(archives(kmsim.folder / "results" / "small")) == 6
 
 
+@pytest.mark.slow
 def test_a_plain_run_never_replaces_a_study(kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet")
     before = kmsim.files()
@@ -247,6 +258,7 @@ def test_a_plain_run_never_replaces_a_study(kmsim: Shell) -> None:
     assert [name for name in kmsim.files() if "point-0" not in name] == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_finished_says_how_to_go_on(kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet")
     (kmsim.folder / "results" / "small" / "design.json").unlink()
@@ -254,6 +266,7 @@ def test_a_folder_that_is_not_finished_says_how_to_go_on(kmsim: Shell) -> None:
     assert refused(done, "design.json: must be there; the study is not finished: the command that ran it goes on")
 
 
+@pytest.mark.slow
 def test_a_changed_study_leaves_the_same_files_as_one_run_at_once(kmsim: Shell) -> None:
     kmsim(*RUN, "--quiet")
     changed = small_design(8, 16, replications=2, responses=["latency_p99"])
@@ -265,6 +278,7 @@ def test_a_changed_study_leaves_the_same_files_as_one_run_at_once(kmsim: Shell) 
     assert all(name.startswith("runs/") for name in set(again) - set(at_once))
 
 
+@pytest.mark.slow
 def test_points_that_stay_imprecise_are_said_by_run_and_by_show(kmsim: Shell) -> None:
     until = {"response": "latency_mean", "half_width": 1e-6, "at_least": 2, "at_most": 3}
     kmsim.write("small.yaml", study_text(small_design(replications={"until": until})))
@@ -274,6 +288,7 @@ def test_points_that_stay_imprecise_are_said_by_run_and_by_show(kmsim: Shell) ->
         assert "less precise than asked for, at the most replications: 0, 1, 2" in done.out
 
 
+@pytest.mark.slow
 def test_a_study_of_one_run_has_intervals_of_quantiles_by_order_statistics(kmsim: Shell) -> None:
     kmsim.write("small.yaml", study_text(small_design(8, replications=1, responses=["latency_p50", "latency_mean"])))
     rows = json.loads(kmsim(*RUN, "--json", "--quiet").out)["estimates"]
@@ -282,6 +297,7 @@ def test_a_study_of_one_run_has_intervals_of_quantiles_by_order_statistics(kmsim
     assert rows[1]["ci_low"] is None
 
 
+@pytest.mark.slow
 def test_independent_random_numbers_are_not_paired(kmsim: Shell) -> None:
     found = {}
     for numbers in ("common", "independent"):

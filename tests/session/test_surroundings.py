@@ -31,6 +31,7 @@ def ended(process: "subprocess.Popen[str]") -> Done:
     return Done(process.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_a_config_is_run_and_shown_without_home_in_ascii_where_names_have_blanks_and_newlines(tmp_path: Path) -> None:
     folder = tmp_path / "with blanks\nand more"
     folder.mkdir()

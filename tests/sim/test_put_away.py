@@ -280,17 +280,20 @@ def verbs_of(name: str, seed: int) -> set[int]:
     return {verbs for _, verbs, _ in sleepers(name, seed).kinds}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_threads_are_put_away_in_requests_for_pages(seed: int) -> None:
     # Where all are served by a list that they hold, there are none: what there must be, the last test says.
     assert verbs_of("pages", seed) <= {OF_PAGES, OF_DRAIN}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_threads_are_put_away_in_every_allocator(seed: int) -> None:
     assert verbs_of("allocators", seed) >= {OF_LISTS, OF_SLAB, OF_VM}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_threads_are_put_away_in_what_only_users_ask_for(seed: int) -> None:
     assert verbs_of("users", seed) >= {OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN}

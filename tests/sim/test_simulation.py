@@ -249,6 +249,7 @@ def bytes_of_a_run(folder: Path, hash_seed: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.name != "timing.json"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     threads = [
         {"operations": 300, "live": 50, "think": {"exponential": "1us"}, "requests": [{"order": 0}, {"order": 4}]},

@@ -77,6 +77,7 @@ def test_a_study_with_phases_has_no_number_of_operations_to_set(tmp_path: Path) 
         study_of_bench(str(tmp_path / "study.yaml"), 16)
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_scripts_need(tmp_path: Path) -> None:
     done = in_own_process("bench", "order0", "--operations", "3200", "--json", folder=tmp_path)
     assert done.code == 0

@@ -75,6 +75,7 @@ def found(runs: PointRuns, points: list[Point]) -> Calibration:
     return calibrate(runs, points, [False] * 5 + [True], lambda _: None)
 
 
+@pytest.mark.slow
 def test_prices_that_made_the_points_are_found_again(found: Calibration) -> None:
     assert {price.name for price in found.prices} == set(TRUTH)
     for price in found.prices:

@@ -90,6 +90,7 @@ def test_the_tables_say_what_the_results_of_the_runs_say(number: int, finished: 
     assert study.runs.loc[number, "simulated_ns"] == result.cpus["run_ns"].max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", [Backwards(), Processes(2)])
 def test_whoever_runs_it_the_bytes_are_the_same(executor: Serial, finished: Path, tmp_path: Path) -> None:
     run(small_design(), tmp_path / "out", executor)
@@ -214,6 +215,7 @@ def test_each_point_is_run_until_its_interval_is_narrow(until: Path) -> None:
     assert ((means["half_width"] <= 0.1) | (means["n"] == 6)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", [Backwards(), Processes(2)])
 def test_how_many_does_not_depend_on_which_is_done_first(executor: Serial, until: Path, tmp_path: Path) -> None:
     run(small_design(replications=UNTIL), tmp_path / "out", executor)

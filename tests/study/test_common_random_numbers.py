@@ -39,6 +39,7 @@ def mean_latencies(
     return np.array([one(first_seed + replication) for replication in range(replications)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [PRICE_LISTS, PAGE_SIZES], ids=["price lists", "page sizes"])
 def test_common_numbers_reduce_the_variance(points: tuple[dict[str, Any], dict[str, Any]]) -> None:
     baseline, level = (mean_latencies(MIXED, point) for point in points)

@@ -223,6 +223,7 @@ def test_the_keys_of_two_studies_that_differ_are_said(tmp_path: Path) -> None:
     assert (compared.rows["n"] == 2).all()
 
 
+@pytest.mark.slow
 def test_two_plain_runs_have_no_interval_and_are_judged_by_the_difference(tmp_path: Path) -> None:
     for name, live in (("a", 8), ("b", 32)):
         kmsim.run(mapping({"operations": 40, "live": live, "requests": [{"order": 0}, {"order": 4}]}), tmp_path / name)
@@ -248,6 +249,7 @@ def test_a_plain_run_answers_what_a_study_asks(tmp_path: Path) -> None:
     assert (compared.rows["difference"] == 0).all()
 
 
+@pytest.mark.slow
 def test_batches_of_single_runs_are_pairs(tmp_path: Path) -> None:
     for name, live in (("a", 8), ("b", 32)):
         batched = {"operations": 400, "live": live, "requests": [{"order": 0}, {"order": 4}]}

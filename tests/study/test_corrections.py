@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from kmsim.study.estimates import same_everywhere
 from tests.study.test_estimates import PAGES, Tables, collected, compare
@@ -31,6 +32,7 @@ def test_a_large_difference_of_one_response_is_not_hidden_by_many_others() -> No
     assert found.loc[found["response"] == "latency", "significant"].all()
 
 
+@pytest.mark.slow
 def test_within_a_response_at_most_one_null_study_of_twenty_shows_a_difference() -> None:
     shown = 0
     for seed in range(400):

@@ -79,6 +79,7 @@ def flip(path: Path, draws: random.Random) -> bytes:
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nr_flips", FLIPS)
 @pytest.mark.parametrize("kind", READ)
 def test_a_flipped_bit_of_any_file_is_found_and_named(kind: str, nr_flips: int, results: Path) -> None:
@@ -130,6 +131,7 @@ def test_a_file_with_its_own_checksum_need_not_be_there_but_is_whole_or_named(
         load_study(results / kind)
 
 
+@pytest.mark.slow
 def test_every_command_names_a_damaged_report_and_report_and_run_write_it_again(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -341,6 +341,7 @@ def test_a_comparison_is_the_same_whatever_else_is_compared() -> None:
     assert alone[names].equals(mine.reset_index(drop=True))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_points_are_little_work() -> None:
     nr_points, nr_responses = 100_000, 20
     axes = (Axis("a", tuple(map(str, range(1000))), None, ""), Axis("b", tuple(map(str, range(100))), None, ""))

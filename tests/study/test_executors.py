@@ -52,6 +52,7 @@ def done_by(executor: Executor, nr_runs: int) -> dict[str, tuple[bytes | None, s
     return {done.key: (done.archive, done.error) for done in found}
 
 
+@pytest.mark.slow
 def test_processes_give_the_bytes_that_this_process_gives() -> None:
     here = done_by(Serial(), 3)
     assert done_by(Processes(2), 3) == here
@@ -59,12 +60,14 @@ def test_processes_give_the_bytes_that_this_process_gives() -> None:
     assert here["1"] == (simulate(design.study_of(design.points[0], 1)), "")
 
 
+@pytest.mark.slow
 def test_the_run_of_a_worker_that_is_killed_is_tried_again(traces: Path) -> None:
     found = done_by(Processes(2, f"{MINE}:killed_once"), 3)
     assert found == done_by(Serial(), 3)
     assert len(list(traces.iterdir())) == 6
 
 
+@pytest.mark.slow
 def test_a_run_that_always_ends_its_worker_is_given_up(traces: Path) -> None:
     design = small_design(8, 16)
     with Processes(2, f"{MINE}:killed_with_16") as executor:
@@ -97,12 +100,14 @@ def test_no_worker_is_left_when_the_block_ends() -> None:
     assert [worker.poll() for worker in workers] == [-signal.SIGKILL, -signal.SIGKILL]
 
 
+@pytest.mark.slow
 def test_two_workers_run_at_the_same_time(traces: Path) -> None:
     found = done_by(Processes(2, f"{MINE}:met_another"), 2)
     assert [archive is not None for archive, _ in found.values()] == [True, True]
     assert len({path.read_text() for path in traces.iterdir()}) == 2
 
 
+@pytest.mark.slow
 def test_workers_go_when_their_parent_is_killed(traces: Path) -> None:
     command, pipe = [sys.executable, "-c", PARENT], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:

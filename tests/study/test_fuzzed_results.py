@@ -180,6 +180,7 @@ def wrong(kmsim: Shell, whole: Path, commands: tuple[tuple[str, ...], ...], seed
 of_kinds = pytest.mark.parametrize("kind", Kept._fields)
 
 
+@pytest.mark.slow
 @of_kinds
 def test_a_result_changed_at_random_is_shown_or_refused(kind: str, kept: Kept, kmsim: Shell) -> None:
     assert wrong(kmsim, getattr(kept, kind), COMMANDS, seed=1, nr_changes=6) == []

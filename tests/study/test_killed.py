@@ -94,6 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "none"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_what_is_kept_is_gone_on_with(whole: Path, small_disk: Path, tmp_path: Path) -> None:
     arguments = command(tmp_path, "--jobs", "1", "--quiet")
     if small_disk.is_dir():
@@ -118,6 +119,7 @@ def test_a_full_disk_is_said_and_what_is_kept_is_gone_on_with(whole: Path, small
     assert contents(tmp_path / "out") == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_quota_of_files_is_said_like_a_full_disk(whole: Path, tmp_path: Path) -> None:
     arguments = command(tmp_path, "--jobs", "1", "--quiet")
     done = with_small_files(arguments, tmp_path)
@@ -141,6 +143,7 @@ def with_small_files(arguments: list[str], folder: Path) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_folder_the_second_is_refused(tmp_path: Path) -> None:
     with started(tmp_path, command(tmp_path, "--jobs", "1", replications=1_000)) as first:
         until(lambda: archives(tmp_path / "out"), "a run is kept")
@@ -152,6 +155,7 @@ def test_two_runs_on_one_folder_the_second_is_refused(tmp_path: Path) -> None:
     assert second == Done(2, "", f"out: must be written by one run at a time; {holder}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_says_what_is_kept_and_ends_with_130(jobs: str, tmp_path: Path) -> None:
     arguments = command(tmp_path, "--jobs", jobs, replications=1_000)

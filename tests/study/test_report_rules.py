@@ -57,6 +57,7 @@ def report_of(m: Machine, z: int) -> ZoneReport:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_rules_of_6_12_are_the_models() -> None:
     rng = random.Random(5)
     seen = set()

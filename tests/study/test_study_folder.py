@@ -43,6 +43,7 @@ def test_a_second_writer_is_refused_with_the_first_ones_process_and_computer(tmp
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_no_lock_and_no_half_file(tmp_path: Path) -> None:
     process = holder(tmp_path / "out")
     assert list((tmp_path / "out").glob(".kmsim-*.partial"))

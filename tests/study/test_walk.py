@@ -39,6 +39,7 @@ PAIRS = [
     ("kvmalloc(9MiB, GFP_KERNEL)", "kvfree()"),
     ("kvzalloc(9KiB, GFP_KERNEL)", "kvfree()"),
 ]
+FEW = "{free_lists: [{zone: DMA, free: {}}, {zone: DMA32, free: {Unmovable: [0, 0, 0, 400, 0, 0, 0, 0, 0, 0, 0]}}]}"
 STATES = {"fresh": "fresh", "aged": "{aged: {order: 9, unusable_index: 0.8}}"}
 
 
@@ -143,6 +144,7 @@ def test_in_any_state_each_sum_is_the_latency_of_that_operation_in_the_runs_tabl
 REFUSED = "refused at once: no memory is given in this size"
 
 
+@pytest.mark.slow
 def test_a_request_that_comes_to_no_allocator_says_so_and_the_next_keeps_its_own_walk(tmp_path: Path) -> None:
     asked = {
         "kmalloc(0, GFP_KERNEL)": "address 0x10",  # ZERO_SIZE_PTR
@@ -214,6 +216,7 @@ def test_a_wrong_call_is_refused_in_one_line(
     assert message in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
@@ -261,13 +264,10 @@ def test_from_python_it_is_a_table() -> None:
 
 def test_from_python_each_request_has_its_outcome_in_whatever_it_ends() -> None:
     """Served, failed at the marks, and refused without a stage; overrides are those of a run."""
-    free = {"DMA": {}, "DMA32": {"Unmovable": [0, 0, 0, 400, 0, 0, 0, 0, 0, 0, 0]}}
     table = kmsim.walk(
-        "kmalloc(64, GFP_ATOMIC)",
-        "alloc_pages(GFP_NOWAIT)",
-        "kmalloc(1GiB, GFP_KERNEL)",
+        *("kmalloc(64, GFP_ATOMIC)", "alloc_pages(GFP_NOWAIT)", "kmalloc(1GiB, GFP_KERNEL)"),
         machine="x86-612-4k-256M-c2",
-        state=json.dumps({"free_lists": [{"zone": zone, "free": of_zone} for zone, of_zone in free.items()]}),
+        state=FEW,
         overrides={"machine.sysctl.min_free_kbytes": 20_000},
     )
     outcomes = table.groupby("request", sort=False)["outcome"].unique()
@@ -281,9 +281,9 @@ def test_from_python_each_request_has_its_outcome_in_whatever_it_ends() -> None:
     (refused,) = table[table["request"] == "kmalloc(1GiB, GFP_KERNEL)"].to_dict("records")
     assert (refused["function"], refused["price"], refused["depth"]) == ("", "", 0)
     assert table["stage"].isna().sum() == table["times"].isna().sum() == 1
-    for wrong in ({"machine.cpuz": 3}, {"machine.cpus": 0}):
+    for key, value in (("machine.cpuz", 3), ("machine.cpus", 0)):
         with pytest.raises(ValueError, match=r"--set machine\.cpu"):
-            kmsim.walk("kmalloc(8)", overrides=wrong)
+            kmsim.walk("kmalloc(8)", overrides={key: value})
     with pytest.raises(ConfigError, match=r"machine\.cpus"):
         kmsim.walk("kmalloc(8)", overrides={"machine.cpus": object()})
 
@@ -331,6 +331,7 @@ def test_a_request_that_takes_no_object_has_no_reason_for_a_cache(call: str, why
     assert why_of(request, Caches(BUILD)) == why
 
 
+@pytest.mark.slow
 def test_the_reason_for_pages_is_said_once_of_the_request_s_own_block(machine: Path) -> None:
     """kvmalloc asks for a block, and then for single pages, some of which are of slabs."""
     state = "{aged: {order: 9, unusable_index: 1}}"
@@ -364,6 +365,7 @@ OF_ANOTHER_TYPE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", OF_ANOTHER_TYPE)
 def test_a_block_of_another_type_is_said_with_its_order_and_the_one_it_is_split_to(way: str) -> None:
     (type_, order, gfp), said = OF_ANOTHER_TYPE[way]

@@ -120,6 +120,7 @@ def test_nothing_is_said_of_a_kernel_that_is_not_modelled() -> None:
     assert agreements(recording_of(content)) == []
 
 
+@pytest.mark.slow
 def test_the_command_says_both_and_whether_they_are_the_same(kmsim: Shell) -> None:
     ours, theirs = part_of(TIGHT), part_of(OF_5_10)
     first, second = written(kmsim.folder, "a.json", ours), written(kmsim.folder, "b.json", theirs)

@@ -37,6 +37,7 @@ def test_every_exact_row_agrees_and_an_altered_one_does_not(path: Path) -> None:
         assert "recorded" in section.why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_KV, ids=lambda path: path.name)
 def test_every_scored_kvmalloc_row_agrees_and_altered_ones_do_not(path: Path) -> None:
     recording = read(path)

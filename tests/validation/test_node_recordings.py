@@ -62,6 +62,7 @@ def marked(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.slow) if "1G-c4" in name else name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [marked(name) for name in SCORED])
 def test_every_scored_row_of_a_recording_of_several_nodes_agrees(name: str) -> None:
     (report,) = validate_files([of_file(name)])

@@ -50,6 +50,7 @@ def test_every_scored_row_of_a_recording_agrees(path: Path) -> None:
     assert sum(section.rows for section in report.sections) >= 28
 
 
+@pytest.mark.slow
 def test_all_rows_of_all_scripts_are_scored_but_those_behind_the_slow_path() -> None:
     recorded = scored = 0
     for path in FILES:

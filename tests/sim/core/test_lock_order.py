@@ -131,6 +131,7 @@ def test_locks_of_pages_are_asked_for_in_order() -> None:
     assert set(seen) == {(PCP_LOCK, ZONE_LOCK)}
 
 
+@pytest.mark.slow
 def test_locks_of_all_allocators_are_asked_for_in_order() -> None:
     seen = sum((pairs_of(test_modes_of_allocators.random_study(seed)) for seed in (0, 2, 4)), Counter[Pair]())
     of_purge = {asked for held, asked in seen if held == VMAP_PURGE_LOCK}

@@ -81,6 +81,7 @@ def test_a_flush_interrupts_every_other_cpu_of_an_x86_and_none_of_an_arm64(machi
     assert core.cpus[0].lock_wait_ps == nr_purges * (INTERRUPT + FLUSH) * interrupts
 
 
+@pytest.mark.slow
 def test_a_flush_waits_for_the_last_cpu() -> None:
     long = {"kind": "irq", "batch": 40, "requests": [{"gfp": "GFP_ATOMIC"}], "lifetime": "immediate"}
     often = long | {"name": "often", "cpus": [1], "arrivals": {"poisson": "20us"}}

@@ -134,6 +134,7 @@ def twin(story: Story) -> list[list[Span]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_every_section_waits_and_lasts_as_in_a_queue_of_interrupted_cpus(seed: int) -> None:
     story, core = story_of(seed)

@@ -149,6 +149,7 @@ def test_a_stage_under_way_is_divided_where_it_is_cut() -> None:
 CUTS = [(number, warm_up, batch) for number in range(len(STUDIES)) for warm_up, batch in ((0, 7 * US), (3 * US, 4321))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "warm_up", "batch"), CUTS)
 def test_both_modes_cut_the_same_windows_bit_for_bit(number: int, warm_up: int, batch: int) -> None:
     batch = max(batch, US // 10)
@@ -201,6 +202,7 @@ def test_every_cpus_time_in_a_window_is_in_one_of_its_parts(number: int) -> None
         assert (batch.unfinished == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(STUDIES)))
 def test_cutting_a_run_changes_nothing_of_it(number: int) -> None:
     plain, late = watched(number), watched(number, 5 * US, 7 * US)

@@ -248,6 +248,7 @@ def test_the_kernels_usual_caches_are_there_by_name() -> None:
     doing(part)
 
 
+@pytest.mark.slow
 def test_a_bulk_has_all_objects_or_none() -> None:
     def part(cpu: Any) -> Process:
         cache = yield from cpu.kmem_cache_create("mine", 4096, flags=["NO_MERGE"])
