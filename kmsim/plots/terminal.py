@@ -21,6 +21,7 @@ from kmsim.study.summary import (
 )
 from kmsim.units import PS_PER_NS, TIME_UNITS, time_unit
 
+IN_MILLIONS = 10**7  # counts from here on are said in millions, so that every table fits into 80 columns
 SINGLES_MAX = 10  # that are listed, of those that a run keeps
 LOCKS_MAX = 12  # that are listed; there may be one for each cache
 TEXT_COLUMNS = {"kind", "what", "task", "gfp", "part", "lock"}
@@ -178,5 +179,5 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:,}" if abs(value) < IN_MILLIONS else f"{value / 10**6:,.0f}M"
     return escape(str(value))
