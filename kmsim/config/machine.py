@@ -290,6 +290,9 @@ class MachineConfig(Model):
             yield found._replace(needs=("max_page_order", *_ORDER_NEEDS))
 
     def _pcp_findings(self) -> Iterator[Finding]:
+        if self.pcp.auto_tune and not KERNELS[self.policies_of].high_order_lists:
+            needs = ("kernel_release", "policies_of")
+            yield finding(("pcp", "auto_tune"), "auto_tune", needs=needs, release=self.policies_of)
         batch, high = self.pcp.batch, self.pcp.high
         if high == "auto":
             return
