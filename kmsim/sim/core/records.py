@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.metrics.histogram import NR_BUCKETS
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, ZoneIdx
-from kmsim.mm.locks import LOCK_CLASSES, LRU_LOCK, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.lru_records import number_locks
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub
 from kmsim.mm.vm_records import Vm
@@ -328,8 +329,7 @@ def new_core(
     core.state[0].timeslice_ps = timeslice_ps
     core.state[0].first_pcp_lock = first_of_class(locks, PCP_LOCK)
     if m.lru is not None:
-        m.lru.zones["pcp_lock"] = [pcp_lock_of(core, z) for z in range(len(m.zones))]
-        m.lru.lruvecs["lru_lock"] = first_of_class(locks, LRU_LOCK) + np.arange(len(m.nodes))
+        number_locks(m.lru, locks)
     return core
 
 
