@@ -209,6 +209,7 @@ context_t = np.dtype(
             ("chain_next", np.int64),  # of a chain that is being freed: the next page (see mm.page_chain)
             ("chain_tail", np.int64),
             ("exact_stage", np.int64),
+            ("exact_nr_pages", np.int64),  # of an exact request: how many pages it asks for
             ("exact_next", np.int64),  # of an exact request: the next page to be given back, and the end
             ("exact_end", np.int64),
             ("exact_first", np.int64),  # the page that it keeps from, while its tail goes to the per-CPU lists

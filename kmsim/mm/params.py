@@ -40,7 +40,10 @@ class Params(NamedTuple):
     check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
     tails_written: bool  # a free writes every page of its block, or only counts them (see mm.tail_pages)
     batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
-    high_order_lists: bool  # per-CPU lists hold more than order 0 (since Linux 5.14), or not (mm.pcp_order0)
+    # Per-CPU lists hold more than order 0 (since Linux 5.14), or not (mm.pcp_order0). Where not, their sizes follow
+    # from the batch (mm.zone_setup), drains go round robin and a drain of all takes one hold (mm.pcp), and a refill
+    # that gets nothing goes on to the next zone (mm.page_alloc).
+    high_order_lists: bool
     lists_by_pageblock: bool  # a free block is on the list of its pageblock's type (since 6.10), or of the one it got
     merges_reserved: bool  # a block of highatomic pageblocks merges with others (before 5.18)
     reserves_by_high: bool  # __GFP_HIGH that cannot wait opens the reserves most (since 6.1.y), or __GFP_ATOMIC

@@ -25,7 +25,7 @@ class Request(NamedTuple):
     number of the cache of a SLAB, and of what fits into one of kmalloc's. `huge` lets
     a VMALLOC map huge pages (kernel: vmalloc_huge). `file` is the number of the first page of a FILE_READ's
     file in the machine's page cache, in which files lie one behind the other; which page of the file is read, each
-    operation says in place of its bytes: 1 is the first.
+    operation says (`op_t.asked`) in place of its bytes: 1 is the first.
     """
 
     gfp: int
@@ -58,6 +58,12 @@ def is_list_of_pages(api: int) -> bool:
 def can_move(api: int, gfp: Gfp) -> bool:
     """May what it gives be moved to other pages while it is held? Only its holder knows where such a block is."""
     return bool(api == PAGES and gfp & GFP_MOVABLE)
+
+
+@shared
+def bytes_asked(api: int, asked: int) -> int:
+    """How many bytes an operation asks for; none where it reads a page of a file, which it names instead."""
+    return 0 if api == FILE_READ else asked
 
 
 @shared

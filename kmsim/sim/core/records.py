@@ -100,10 +100,10 @@ run_t = np.dtype(
             ("task", np.int64),
             ("kind", np.int64),
             ("request", np.int64),
-            ("handle", np.int64),
+            ("slot", np.int64),  # in `slots`: where its block is to be, or was; NO_SLOT
             ("block", np.int64),  # what it frees
             ("detail", np.int64),
-            ("nr_bytes", np.int64),
+            ("asked", np.int64),  # as `op_t.asked`
             ("lifetime_ps", np.int64),
             ("from_stream", np.int64),
             ("start_ps", np.int64),
