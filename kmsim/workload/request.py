@@ -69,4 +69,4 @@ def bytes_asked(api: int, asked: int) -> int:
 @shared
 def is_of_users_only(api: int) -> bool:
     """Is it one that no workload can ask for?"""
-    return api > FILE_READ
+    return api in (KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY)
