@@ -38,7 +38,7 @@ from kmsim.mm.work import work_t
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = NR_ZONE_TYPES
 NO_ZONE = -1
-NO_NODE = -1
+NUMA_NO_NODE = -1
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 
 NR_NODES_MAX = 16

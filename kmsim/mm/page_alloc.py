@@ -40,12 +40,13 @@ from kmsim.mm.ladder import (
     no_page,
 )
 from kmsim.mm.locks import zone_lock
-from kmsim.mm.mempolicy import NUMA_NO_NODE, request_zoneref
+from kmsim.mm.mempolicy import request_zoneref
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     NEEDS_SLOW_PATH,
     NO_PAGE,
     NO_ZONE,
+    NUMA_NO_NODE,
     PG_BUDDY,
     PG_PCP,
     PGALLOC,

@@ -295,7 +295,7 @@ def new_vm(
 
 def _make_empty(vm: Vm, page_shift: int) -> None:
     """All lists empty, and the whole of the address space one free range (kernel: vmap_init_free_space)."""
-    vm.params["va_unused"] = vm.params["area_unused"] = -1
+    vm.params["va_unused"], vm.params["area_unused"] = NO_VA, NO_AREA
     vm.params["va_fresh"] = 1
     vm.trees["root"] = vm.trees["first"] = NO_VA
     vm.nodes["lazy"] = vm.nodes["purge"] = NO_VA

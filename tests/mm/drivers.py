@@ -16,8 +16,7 @@ from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_beg
 from kmsim.mm.folio_batch import free_folios_begin, free_folios_resume, put_folio
 from kmsim.mm.highatomic import unreserve_highatomic_pageblock
 from kmsim.mm.list import list_del, list_empty, list_first
-from kmsim.mm.mempolicy import NUMA_NO_NODE
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NUMA_NO_NODE, Machine
 from kmsim.mm.page_alloc import set_out
 from kmsim.mm.page_alone import alloc_pages, alloc_pages_node, free_pages
 from kmsim.mm.prep_new_page import after_lock
