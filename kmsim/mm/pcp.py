@@ -15,7 +15,7 @@ keep their own hold of it. A request that goes on to further pages after a drain
 still finds its own hold there, and the next page goes to the zone; the kernel lets go and tries again.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
 from kmsim.mm import pcp_fixed, pcp_order0, pcp_tuned
 from kmsim.mm.buddy import account_taken, free_one_page
 from kmsim.mm.indices import ContextIdx, CpuIdx, Migratetype, Order, PcpIdx, PcpListIdx, Pfn, ZoneIdx
@@ -82,12 +82,17 @@ def order_to_pindex(migratetype: Migratetype, order: Order) -> PcpListIdx:
     return MIGRATE_PCPTYPES * order + migratetype
 
 
-@small
-def pindex_to_order(m: Machine, pindex: PcpListIdx) -> Order:
+@shared
+def pindex_to_order(pindex: PcpListIdx, pmd_order: Order) -> Order:
     """The order of the blocks on a list (kernel: pindex_to_order)."""
     if pindex >= NR_LOWORDER_PCP_LISTS:
-        return int(m.params[0].pmd_order)
+        return pmd_order
     return pindex // MIGRATE_PCPTYPES
+
+
+def pindex_to_migratetype(pindex: PcpListIdx) -> Migratetype:
+    """The type of the blocks on a list of the lower orders."""
+    return pindex % MIGRATE_PCPTYPES
 
 
 @small
@@ -230,7 +235,7 @@ def drain_list_by_list(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pin
         while list_empty(m, head):
             pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
             head = int(pcp.lists) + pindex
-        order = pindex_to_order(m, pindex)
+        order = pindex_to_order(pindex, int(m.params[0].pmd_order))
         while nr_pages > 0 and not list_empty(m, head):
             give_back(m, ac, p, head, order)
             nr_pages -= 1 << order
