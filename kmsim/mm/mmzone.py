@@ -17,7 +17,8 @@ page leaves a list without knowing which. A zeroed record is a page in no list (
 reserved or a hole), so a fresh boot writes only the heads of the largest blocks.
 
 Invariant (recounted by `mm.recount.validate`): a page with PG_BUDDY is the head of a free block
-and on the free list of its order and its pageblock's migratetype; a page with PG_PCP is the head
+and on a free list of its order: that of its pageblock's migratetype (`params.lists_by_pageblock`), or,
+before Linux 6.10, of the one that it was freed or moved to; a page with PG_PCP is the head
 of a block on one per-CPU list; no page is covered by two of them.
 
 Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug.
@@ -154,7 +155,7 @@ pcp_t = np.dtype(
             ("pcp_flags", np.int64),
             ("alloc_factor", np.int64),
             ("free_count", np.int64),
-            ("free_factor", np.int64),  # of Linux 6.0, where lists are not tuned (see mm.pcp_fixed)
+            ("free_factor", np.int64),  # where lists are not tuned (see mm.pcp_fixed)
             ("locked", np.int64),  # not 0: pcp->lock is held; the caller says so with `mm.pcp.lock_pcp`
             ("lists", np.int64),  # the first of its NR_PCP_LISTS list heads in `pages`
             ("vm_stat_diff", np.int64),  # per_cpu_zonestat: this CPU's pending delta of NR_FREE_PAGES

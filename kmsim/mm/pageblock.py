@@ -1,9 +1,9 @@
 """Pageblocks: the grain at which pages are grouped by mobility (kernel: pageblock-flags.h, page_alloc.c).
 
-Models the migratetype of each pageblock, and moving a pageblock's free pages to another type's
-lists. Of allocated pages those on an LRU list (PG_LRU) count as ones that could be migrated. Leaves out the skip bits
-of compaction. Invariant: a free block smaller than a pageblock is on the list of its pageblock's migratetype. The
-caller holds the zone's lock.
+Models the migratetype of each pageblock, and moving a pageblock's free pages to another type's lists. Of allocated
+pages those on an LRU list (PG_LRU) count as ones that could be migrated. Leaves out the skip bits of compaction.
+Invariant, since Linux 6.10 (`params.lists_by_pageblock`): a free block smaller than a pageblock is on the list of its
+pageblock's migratetype. The caller holds the zone's lock.
 """
 
 from kmsim.jit import core, shared, small

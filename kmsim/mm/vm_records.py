@@ -9,9 +9,9 @@ Words, here and in every file of vmalloc's:
     frame       one function under way: its step, and its locals (`mm.vm_locals`). Frames of a context are a
                 stack, since vmalloc calls itself for a large array of pages, frees itself on failure, and purges
 
-Every list runs through records by index. Records are handed out by `take_record` and never move.
-Left out: what the boot itself maps (the kernel image, interrupt stacks, per-CPU memory), ioremap,
-vm_map_ram and its blocks, execmem, the shrinker of the pools, KASAN, five-level page tables.
+Every list runs through records by index. Unused records are kept on a list (`va_unused`, `area_unused`), and none
+moves. Left out: what the boot itself maps (the kernel image, interrupt stacks, per-CPU memory), ioremap, vm_map_ram
+and its blocks, execmem, the shrinker of the pools, KASAN, five-level page tables.
 """
 
 from typing import NamedTuple

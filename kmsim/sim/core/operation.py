@@ -2,7 +2,8 @@
 
 An operation is a chain of stages; the state changes at the beginning of each (see `sim.core.lock` for why
 that is exact), time passes until its end. The first stage is that of its API: `sim.core.pages`, `sim.core.slab`,
-`sim.core.lists`, `sim.core.vmalloc` or `sim.core.drain`. What it wants then is granted by `sim.core.grant`.
+`sim.core.lists`, `sim.core.file_read`, `sim.core.vmalloc` or `sim.core.drain`. What it wants then is granted by
+`sim.core.grant`.
 """
 
 from kmsim.jit import core, prefetch, small
