@@ -124,6 +124,7 @@ RULES: dict[str, str] = {
     "order_pmd": "be at least {limit}, the order of a huge page, where thp.built_in is true",
     "pageblock_order": "be at most {limit}, the order of a huge page or of the largest block",
     "thp_built_in": "be never where thp.built_in is false",
+    "auto_tune": "be false with the policies of Linux {release}, whose per-CPU lists hold order 0 alone",
     "page_multiple": "be a multiple of the page size, {page}",
     "range_order": "start at or after the end of the range before it, {end}",
     "range_end": "end at or below {limit}, the physical address space of {arch}",

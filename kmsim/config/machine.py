@@ -64,13 +64,12 @@ from kmsim.config.state import Fresh, State, state_findings
 from kmsim.config.sysctl import KIB_MIN, SysctlConfig
 from kmsim.mm.getorder import ilog2
 from kmsim.mm.kernels import KERNELS, NEWEST, NEWEST_RELEASE
-from kmsim.mm.mmzone import NR_NODES_MAX
+from kmsim.mm.mmzone import NR_NODES_MAX, PAGE_ALLOC_COSTLY_ORDER
 from kmsim.mm.slab_geometry import MINALIGN, SlabBuild
 from kmsim.mm.slab_kernels import slab_kernel_of
 from kmsim.units import TIME_UNITS, format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
-PAGE_ALLOC_COSTLY_ORDER = 3
 ZONES_KIB_MIN = 4 * KIB  # assumed: with less, no kernel starts its first process
 RANGES_MAX = 256
 CACHES_MAX = 256
@@ -131,10 +130,14 @@ def default_max_page_order(page_size: int) -> int:
     return {4 * KIB: 10, 16 * KIB: 11}.get(page_size, 13)
 
 
+def pmd_order(page_size: int) -> int:
+    """Order of a huge page: one page of 8-byte entries (kernel: HPAGE_PMD_ORDER)."""
+    return ilog2(page_size) - 3
+
+
 def largest_pageblock_order(page_size: int, max_page_order: int, *, huge: bool) -> int:
     """Order of the blocks that have one migratetype: at most a huge page's (kernel: pageblock_order)."""
-    pmd_order = page_size.bit_length() - 4
-    return min(pmd_order, max_page_order) if huge else max_page_order
+    return min(pmd_order(page_size), max_page_order) if huge else max_page_order
 
 
 def section_bits(arch: Arch, page_size: int) -> int:
@@ -223,7 +226,7 @@ class MachineConfig(Model):
     @property
     def pmd_order(self) -> int:
         """Order of a huge page: one page of 8-byte entries (kernel: HPAGE_PMD_ORDER)."""
-        return self.page_shift - 3
+        return pmd_order(self.page_size)
 
     @property
     def section_size_bits(self) -> int:
@@ -290,6 +293,9 @@ class MachineConfig(Model):
             yield found._replace(needs=("max_page_order", *_ORDER_NEEDS))
 
     def _pcp_findings(self) -> Iterator[Finding]:
+        if self.pcp.auto_tune and not KERNELS[self.policies_of].high_order_lists:
+            needs = ("kernel_release", "policies_of")
+            yield finding(("pcp", "auto_tune"), "auto_tune", needs=needs, release=self.policies_of)
         batch, high = self.pcp.batch, self.pcp.high
         if high == "auto":
             return

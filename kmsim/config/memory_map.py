@@ -19,6 +19,7 @@ KIB, MIB, GIB = (SIZE_UNITS[unit] for unit in ("KiB", "MiB", "GiB"))
 
 PHYSMEM_BITS = {"x86-64": 46, "arm64": 48}  # kernel: MAX_PHYSMEM_BITS
 STRUCT_PAGE_BYTES = 64
+LOW_ENDS = tuple(2 * GIB + step * 256 * MIB for step in range(8))  # where firmware's hole below 4 GiB may begin
 SWIOTLB_BYTES = 64 * MIB  # kernel: IO_TLB_DEFAULT_SIZE
 FIRMWARE_BYTES = 0x21000  # what the recorded machines' firmware keeps at the end of low memory
 

@@ -5,9 +5,9 @@ the smallest order that has one, hands on its low half and puts the high halves 
 their lists. Freeing merges with the buddy as long as it is free and of the same order; the block
 goes to the tail where its next merge is likely, else to the head.
 
-Leaves out: debug guard pages, page reporting, free-list shuffling, capture by compaction.
-Invariant: no two free buddies of one order below max_page_order; nr_free[order] counts the blocks
-of all types; NR_FREE_PAGES follows every change. Lock order: the caller holds the zone's lock;
+Leaves out: debug guard pages, page reporting, free-list shuffling, capture by compaction. Invariant: no two free
+buddies of one order below max_page_order; nr_free[order] counts the blocks of all types; NR_FREE_PAGES follows every
+change, up to Linux 6.9 with `account_taken` at the end of one hold. Lock order: the caller holds the zone's lock;
 nothing here takes another. The zone, and the CPU whose counters change, are those of the context `ac`.
 """
 

@@ -1,7 +1,7 @@
 """Emptying per-CPU lists: on request, and little by little while a CPU is idle (kernel: mm/page_alloc.c).
 
 A drain gives back at most batch << batch_scale_max pages per hold of the zone's lock, as the
-kernel does to let others in. Its verbs work like those of
+kernel does to let others in; of Linux 5.10, whose lists hold order 0 alone, all at once. Its verbs work like those of
 `mm.page_alloc`; the CPU that runs the drain need not be the one whose list it is.
 
 The walk through all lists (`drain_all_begin`) is the only one that waits for a list's lock, instead of trying it; the

@@ -134,4 +134,4 @@ def change_type_if_worth(m: Machine, pfn: Pfn, nr_alike: int, start_mt: Migratet
     """Change a pageblock's type where half of its pages are free or of a compatible one."""
     pageblock_order = m.params[0].pageblock_order
     if nr_alike >= 1 << (pageblock_order - 1) or m.params[0].mobility_disabled != 0:
-        set_pageblock_migratetype(m, pfn >> pageblock_order, start_mt)
+        set_pageblock_migratetype(m, pfn, start_mt)

@@ -26,6 +26,7 @@ from kmsim.mm.lru_records import (
 )
 from kmsim.mm.mmzone import NO_PAGE, PG_LRU, Machine
 from kmsim.mm.page_alloc import alloc_begin, free_begin, resume
+from kmsim.mm.page_cache import entry_of_page, holder_of_entry, page_of_entry
 from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.rmap import set_holder
 from kmsim.mm.slow_path import alloc_resume
@@ -78,7 +79,7 @@ def after_alloc(m: Machine, ac: ContextIdx, wanted: int) -> int:
 @core
 def found(m: Machine, ac: ContextIdx) -> int:
     """The page is in memory: it was used once more."""
-    pfn = int(m.lru.page_cache[m.lru.reclaims[ac].read_page]) - 1
+    pfn = page_of_entry(int(m.lru.page_cache[m.lru.reclaims[ac].read_page]))
     m.contexts[ac].pfn = pfn
     m.lru.work[0].pages_found += 1
     return flush_if_full(m, ac, pfn, folio_mark_accessed(m, ac, pfn))
@@ -95,8 +96,8 @@ def filemap_add_folio(m: Machine, ac: ContextIdx) -> int:
         reclaim.read_stage = FREE_AGAIN
         wanted = free_begin(m, ac, pfn, 0)
         return wanted if wanted else found(m, ac)
-    m.lru.page_cache[reclaim.read_page] = pfn + 1
-    set_holder(m, pfn, int(reclaim.read_page) + 1)
+    m.lru.page_cache[reclaim.read_page] = entry_of_page(pfn)
+    set_holder(m, pfn, holder_of_entry(int(reclaim.read_page)))
     m.holders[pfn].folio_flags = FOLIO_HAS_MAPPING
     if entry < 0:
         workingset_refault(m, ac, pfn, entry)

@@ -19,5 +19,5 @@ def get_order(nr_bytes: int, page_shift: int) -> Order:
 
 
 def ilog2(number: int) -> int:
-    """The whole part of a number's logarithm to the base 2: of a page's bytes, its shift (kernel: ilog2)."""
+    """The base-2 logarithm of a number, rounded down; of a page's size in bytes, this is PAGE_SHIFT (kernel: ilog2)."""
     return number.bit_length() - 1

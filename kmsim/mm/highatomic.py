@@ -74,7 +74,7 @@ def reserve_highatomic_pageblock(m: Machine, ac: ContextIdx) -> None:
         return
     pageblock_order = m.params[0].pageblock_order
     if not m.params[0].lists_by_pageblock:
-        set_pageblock_migratetype(m, pfn >> pageblock_order, MIGRATE_HIGHATOMIC)
+        set_pageblock_migratetype(m, pfn, MIGRATE_HIGHATOMIC)
         move_freepages_from(m, ac, pfn, MIGRATE_HIGHATOMIC)
         m.zones[z].nr_reserved_highatomic += 1 << pageblock_order
         return

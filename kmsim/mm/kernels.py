@@ -37,8 +37,8 @@ What a release does otherwise in a line or two is no file of its own, but a para
 (`mm.watermark`, `mm.highatomic`, `mm.buddy`, `mm.zone_setup`, `mm.slub_cpu_list` ...). Where slab caches are created,
 `mm.slab_kernels` has the rows.
 
-To add a release: a row here, and recordings that show it. To add a field to the rows: `Params`; where a config is to
-say it, its key in `kmsim.config.releases`.
+To add a release: a row here, and recordings that show it (CONTRIBUTING.md). To add a field to the rows, or a policy:
+the recipe at the head of `mm.params`.
 """
 
 from typing import NamedTuple

@@ -78,7 +78,7 @@ def step_of_kv(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
         return NOTHING
     if step == KV_PAGES_HAVE:
         if context.pfn != NO_PAGE:
-            context.order = frame.order
+            context.order = frame.block_order
             return ends(vm, ac, KV_PAGES)
         frame.reason = KV_NO_BLOCK
         frame.step = KV_LEAVES
@@ -105,7 +105,7 @@ def start_kvmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     if frame.cache != NO_CACHE:
         return slab_alloc(vm, ac, int(frame.cache), gfp, KV_SLAB_HAVE)
     order = get_order(nr_bytes, page_shift)
-    frame.order = order
+    frame.block_order = order
     if order > m.params[0].max_page_order:
         frame.reason = TOO_LARGE
         frame.step = KV_LEAVES

@@ -104,10 +104,16 @@ def lru_head(m: Machine, node: NodeIdx, lru: int) -> Pfn:
     return int(m.lru.lruvecs[node].lists) + lru
 
 
+@shared
+def node_cpu_index(m: Machine, node: NodeIdx, cpu: CpuIdx) -> int:
+    """Where in `node_cpus` what a CPU has of a node is; that of all CPUs lies one behind the other."""
+    return int(node * m.params[0].nr_cpus + cpu)
+
+
 @small
 def mod_node_state(m: Machine, node: NodeIdx, cpu: CpuIdx, item: int, delta: int) -> None:
     """Add to a node's counter, by way of the CPU's pending delta (kernel: __mod_node_page_state)."""
-    record = m.lru.node_cpus[node * int(m.params[0].nr_cpus) + cpu]
+    record = m.lru.node_cpus[node_cpu_index(m, node, cpu)]
     pending = record.vm_stat_diff[item] + delta
     if abs(pending) > record.stat_threshold:
         m.lru.lruvecs[node].vm_stat[item] += pending
@@ -255,5 +261,6 @@ def refresh_node_stat_thresholds(m: Machine) -> None:
     """Set the thresholds of node counters: the largest of the node's zones (kernel: refresh_zone_stat_thresholds)."""
     nr_cpus = int(m.params[0].nr_cpus)
     for z, zone in enumerate(m.zones):
-        of_node = m.lru.node_cpus["stat_threshold"][int(zone.node) * nr_cpus : (int(zone.node) + 1) * nr_cpus]
+        first = node_cpu_index(m, int(zone.node), 0)
+        of_node = m.lru.node_cpus["stat_threshold"][first : first + nr_cpus]
         np.maximum(of_node, pcps_of_zone(m, z)["stat_threshold"], out=of_node)

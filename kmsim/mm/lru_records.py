@@ -20,13 +20,14 @@ Invariant: a folio with PG_LRU is on the list that its flags name, or unevictabl
 multi-generational LRU, pages under writeback, and counters that decide nothing.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.jit import Record
-from kmsim.mm.locks import lru_lock
+from kmsim.mm.locks import LRU_LOCK, PCP_LOCK, Lock, all_locks, first_of_class, lru_lock, pcp_lock
 
 # LRU lists, and the counters of their pages in a node and in a zone (kernel: enum lru_list).
 LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_INACTIVE_FILE, LRU_ACTIVE_FILE, LRU_UNEVICTABLE = range(5)
@@ -120,7 +121,7 @@ lruvec_t = np.dtype(
             ("refaults", np.int64, (NR_LRU_TYPES,)),
             ("vm_stat", np.int64, (NR_NODE_LRU_ITEMS,)),
             ("kswapd_failures", np.int64),
-            ("lru_lock", np.int64),  # the number of its lock: behind those of the zones, where there are no others
+            ("lru_lock", np.int64),  # the number of its lock
         ],
     )
 )
@@ -274,7 +275,7 @@ def nr_lru_heads(nr_nodes: int, nr_contexts: int) -> int:
 def new_lru(counts: tuple[int, int, int, int], first_head: int) -> Lru:
     """Empty lists and counters for so many nodes, zones, CPUs and contexts; list heads begin with `first_head`.
 
-    Locks are numbered as on a machine without slabs and vmalloc; who has more of them numbers them anew.
+    Locks are numbered as on a machine without slabs and vmalloc (`all_locks`); who has more of them numbers them anew.
     """
     nr_nodes, nr_zones, nr_cpus, nr_contexts = counts
     lru = Lru(
@@ -291,8 +292,15 @@ def new_lru(counts: tuple[int, int, int, int], first_head: int) -> Lru:
         node_pages=np.zeros((0, 3), np.int64),
     )
     lru.lruvecs["lists"] = first_head + np.arange(nr_nodes) * NR_EVICTABLE_LISTS
-    lru.zones["pcp_lock"] = np.arange(nr_zones)
-    lru.lruvecs["lru_lock"] = [lru_lock(nr_zones, node) for node in range(nr_nodes)]
+    number_locks(lru, all_locks(nr_zones, nr_lruvecs=nr_nodes))
     first_of_contexts = first_head + nr_nodes * NR_EVICTABLE_LISTS
     lru.reclaims["lists"] = first_of_contexts + np.arange(nr_contexts) * NR_RECLAIM_LISTS
     return lru
+
+
+def number_locks(lru: Lru, locks: Sequence[Lock]) -> None:
+    """Say which of a machine's locks are counted for its per-CPU lists, and which are its nodes' lru_locks."""
+    first = first_of_class(locks, PCP_LOCK)
+    lru.zones["pcp_lock"] = [pcp_lock(first, z) for z in range(len(lru.zones))]
+    first = first_of_class(locks, LRU_LOCK)
+    lru.lruvecs["lru_lock"] = [lru_lock(first, node) for node in range(len(lru.lruvecs))]

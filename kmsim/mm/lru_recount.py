@@ -9,7 +9,15 @@ Invariant: nothing is changed. Lock order: nothing else runs.
 from kmsim.jit import core
 from kmsim.mm.indices import ContextIdx, NodeIdx
 from kmsim.mm.list import list_empty, list_first
-from kmsim.mm.lru import folio_flags, folio_is_file_lru, folio_lru_list, folio_nr_pages, is_file_list, lru_head
+from kmsim.mm.lru import (
+    folio_flags,
+    folio_is_file_lru,
+    folio_lru_list,
+    folio_nr_pages,
+    is_file_list,
+    lru_head,
+    node_cpu_index,
+)
 from kmsim.mm.lru_records import (
     FOLIO_HAS_MAPPING,
     NR_EVICTABLE_LISTS,
@@ -18,6 +26,7 @@ from kmsim.mm.lru_records import (
     NR_RECLAIM_LISTS,
 )
 from kmsim.mm.mmzone import PG_LRU, Machine, pcp_index
+from kmsim.mm.page_cache import holder_of_entry, page_of_entry
 from kmsim.mm.rmap import NO_HOLDER, holder_of
 from kmsim.mm.vmscan import DEACTIVATE_FOLIOS, FREE_BATCH, LOOK_AT_FOLIOS, PUT_BACK, PUT_BACK_ACTIVE_LIST
 from kmsim.mm.zonelist import page_zone
@@ -62,9 +71,10 @@ def recount_page_cache(m: Machine) -> None:
     """Follow every entry of the page cache to its page, and every page of a file that is known to its entry."""
     nr_in_memory = 0
     for index in range(len(m.lru.page_cache)):
-        pfn = int(m.lru.page_cache[index]) - 1
-        if pfn >= 0:
-            assert holder_of(m, pfn) == index + 1, "a page of the page cache has another holder"
+        entry = int(m.lru.page_cache[index])
+        if entry > 0:
+            pfn = page_of_entry(entry)
+            assert holder_of(m, pfn) == holder_of_entry(index), "a page of the page cache has another holder"
             assert folio_flags(m, pfn) & FOLIO_HAS_MAPPING, "a page of the page cache is of no file"
             nr_in_memory += 1
     for pfn in range(m.params[0].nr_frames):
@@ -104,7 +114,7 @@ def counted_of_node(m: Machine, node: NodeIdx, item: int) -> int:
     """A node's counter with the CPUs' pending deltas."""
     counted = int(m.lru.lruvecs[node].vm_stat[item])
     for cpu in range(m.params[0].nr_cpus):
-        counted += int(m.lru.node_cpus[node * int(m.params[0].nr_cpus) + cpu].vm_stat_diff[item])
+        counted += int(m.lru.node_cpus[node_cpu_index(m, node, cpu)].vm_stat_diff[item])
     return counted
 
 

@@ -24,12 +24,11 @@ import numpy as np
 from kmsim.jit import core, small
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_HIGH, GFP_THISNODE, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, ZonerefIdx
-from kmsim.mm.mmzone import NO_ZONE, ZONE_MOVABLE, Machine, mempolicy_t, node_zone, zoneref_t
+from kmsim.mm.mmzone import NO_ZONE, NUMA_NO_NODE, ZONE_MOVABLE, Machine, mempolicy_t, node_zone, zoneref_t
 from kmsim.mm.remote_lines import has_nodes
 from kmsim.mm.zonelist import fallback_order, first_zoneref, has_memory, numa_node_id, write_zonelists
 
 MPOL_DEFAULT, MPOL_PREFERRED, MPOL_BIND, MPOL_INTERLEAVE, MPOL_LOCAL = range(5)  # kernel: uapi/linux/mempolicy.h
-NUMA_NO_NODE = -1
 NO_POLICY = 0  # of a context: the first of `mempolicies`, which is nobody's
 
 

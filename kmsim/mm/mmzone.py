@@ -17,7 +17,8 @@ page leaves a list without knowing which. A zeroed record is a page in no list (
 reserved or a hole), so a fresh boot writes only the heads of the largest blocks.
 
 Invariant (recounted by `mm.recount.validate`): a page with PG_BUDDY is the head of a free block
-and on the free list of its order and its pageblock's migratetype; a page with PG_PCP is the head
+and on a free list of its order: that of its pageblock's migratetype (`params.lists_by_pageblock`), or,
+before Linux 6.10, of the one that it was freed or moved to; a page with PG_PCP is the head
 of a block on one per-CPU list; no page is covered by two of them.
 
 Left out: ZONE_HIGHMEM, ZONE_DEVICE, CMA, isolation, unaccepted and deferred memory, hotplug.
@@ -38,7 +39,7 @@ from kmsim.mm.work import work_t
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAX_NR_ZONES = NR_ZONE_TYPES
 NO_ZONE = -1
-NO_NODE = -1
+NUMA_NO_NODE = -1
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 
 NR_NODES_MAX = 16
@@ -154,7 +155,7 @@ pcp_t = np.dtype(
             ("pcp_flags", np.int64),
             ("alloc_factor", np.int64),
             ("free_count", np.int64),
-            ("free_factor", np.int64),  # of Linux 6.0, where lists are not tuned (see mm.pcp_fixed)
+            ("free_factor", np.int64),  # where lists are not tuned (see mm.pcp_fixed)
             ("locked", np.int64),  # not 0: pcp->lock is held; the caller says so with `mm.pcp.lock_pcp`
             ("lists", np.int64),  # the first of its NR_PCP_LISTS list heads in `pages`
             ("vm_stat_diff", np.int64),  # per_cpu_zonestat: this CPU's pending delta of NR_FREE_PAGES
@@ -209,6 +210,7 @@ context_t = np.dtype(
             ("chain_next", np.int64),  # of a chain that is being freed: the next page (see mm.page_chain)
             ("chain_tail", np.int64),
             ("exact_stage", np.int64),
+            ("exact_nr_pages", np.int64),  # of an exact request: how many pages it asks for
             ("exact_next", np.int64),  # of an exact request: the next page to be given back, and the end
             ("exact_end", np.int64),
             ("exact_first", np.int64),  # the page that it keeps from, while its tail goes to the per-CPU lists

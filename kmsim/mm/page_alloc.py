@@ -9,6 +9,8 @@ pcp `locked` goes to the zone (the kernel's trylock has failed).
 
 Left out: the rest of the kernel's slow path (see `mm.slow_path`), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
+
+To add a parameter or a policy of this allocator: the recipe is at the head of `mm.params`.
 """
 
 from kmsim.jit import core, small
@@ -40,12 +42,13 @@ from kmsim.mm.ladder import (
     no_page,
 )
 from kmsim.mm.locks import zone_lock
-from kmsim.mm.mempolicy import NUMA_NO_NODE, request_zoneref
+from kmsim.mm.mempolicy import request_zoneref
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
     NEEDS_SLOW_PATH,
     NO_PAGE,
     NO_ZONE,
+    NUMA_NO_NODE,
     PG_BUDDY,
     PG_PCP,
     PGALLOC,
@@ -104,7 +107,7 @@ def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferr
 
 @small
 def set_out(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> ZonerefIdx:
-    """Say what the request is, and that it is on the first rung; the zone that it tries first, by its zoneref."""
+    """Write a new request into its context; returns the first zoneref to try (kernel: prepare_alloc_pages)."""
     assert 0 <= order <= m.params[0].max_page_order
     context = m.contexts[ac]
     context.gfp = gfp

@@ -7,8 +7,7 @@ that cannot reclaim leaves out the slow path: a request that wants it fails. Inv
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn
-from kmsim.mm.mempolicy import NUMA_NO_NODE
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NUMA_NO_NODE, Machine
 from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
 from kmsim.mm.pcp_held import let_go
 from kmsim.mm.prep_new_page import after_lock

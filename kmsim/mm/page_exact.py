@@ -60,7 +60,7 @@ def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> in
     context = m.contexts[ac]
     order = get_order(nr_bytes, int(m.params[0].page_shift))
     context.excess_pages = 0
-    context.exact_next = exact_pages(m, nr_bytes)
+    context.exact_nr_pages = exact_pages(m, nr_bytes)
     if order > m.params[0].max_page_order:
         context.exact_stage = EXACT_IDLE
         context.attempt = RUNG_FAILED
@@ -83,7 +83,7 @@ def make_alloc_exact(m: Machine, ac: ContextIdx) -> int:
     pfn = int(context.pfn)
     if pfn == NO_PAGE:
         return DONE
-    nr_pages = int(context.exact_next)
+    nr_pages = int(context.exact_nr_pages)
     for page in range(pfn, pfn + nr_pages):
         m.pages[page].order = 0
     set_nr_pages_held(m, pfn, nr_pages)

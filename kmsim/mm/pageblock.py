@@ -1,9 +1,9 @@
 """Pageblocks: the grain at which pages are grouped by mobility (kernel: pageblock-flags.h, page_alloc.c).
 
-Models the migratetype of each pageblock, and moving a pageblock's free pages to another type's
-lists. Of allocated pages those on an LRU list (PG_LRU) count as ones that could be migrated. Leaves out the skip bits
-of compaction. Invariant: a free block smaller than a pageblock is on the list of its pageblock's migratetype. The
-caller holds the zone's lock.
+Models the migratetype of each pageblock, and moving a pageblock's free pages to another type's lists. Of allocated
+pages those on an LRU list (PG_LRU) count as ones that could be migrated. Leaves out the skip bits of compaction.
+Invariant, since Linux 6.10 (`params.lists_by_pageblock`): a free block smaller than a pageblock is on the list of its
+pageblock's migratetype. The caller holds the zone's lock.
 """
 
 from kmsim.jit import core, shared, small
@@ -29,20 +29,22 @@ def pageblock_migratetype(m: Machine, pfn: Pfn) -> Migratetype:
 
 
 @small
-def set_pageblock_migratetype(m: Machine, block: int, migratetype: Migratetype) -> None:
-    """Set a pageblock's type; all are unmovable where grouping is off (kernel: set_pageblock_migratetype)."""
+def set_pageblock_migratetype(m: Machine, pfn: Pfn, migratetype: Migratetype) -> None:
+    """Set the type of the pageblock that holds `pfn`; all are unmovable where grouping is off.
+
+    (kernel: set_pageblock_migratetype)
+    """
     if m.params[0].mobility_disabled and migratetype < MIGRATE_PCPTYPES:
         migratetype = MIGRATE_UNMOVABLE
-    m.pageblocks[block] = migratetype
+    m.pageblocks[pfn >> m.params[0].pageblock_order] = migratetype
 
 
 @core
 def change_pageblock_range(m: Machine, pfn: Pfn, order: Order, migratetype: Migratetype) -> None:
     """Set the type of every pageblock of a block (kernel: change_pageblock_range)."""
     pageblock_order = m.params[0].pageblock_order
-    first = pfn >> pageblock_order
-    for block in range(first, first + (1 << (order - pageblock_order))):
-        set_pageblock_migratetype(m, block, migratetype)
+    for nth in range(1 << (order - pageblock_order)):
+        set_pageblock_migratetype(m, pfn + (nth << pageblock_order), migratetype)
 
 
 @shared
@@ -107,7 +109,7 @@ def move_freepages_block(m: Machine, ac: ContextIdx, start_pfn: Pfn, old_mt: Mig
         account_freepages(m, ac, -(1 << order), old_mt)
         account_freepages(m, ac, 1 << order, new_mt)
         pfn += 1 << order
-    set_pageblock_migratetype(m, start_pfn >> m.params[0].pageblock_order, new_mt)
+    set_pageblock_migratetype(m, start_pfn, new_mt)
 
 
 @small

@@ -3,14 +3,25 @@
 What of them follows from the kernel's release, `mm.kernels` has in rows. Leaves out what a config says of time and of
 workloads. Invariant: none changes while the machine runs. No locks.
 
-To add a parameter or a policy (as `machine.pcp.batch_scale_max` was added): (1) a field of `Params`; where
-it follows from the release, of `kernels.Kernel` and `config/releases.py`, too; a policy of several functions is a
-file `mm/NOUN.py` with its head and verbs (see `mm.kernels`); (2) its use, where it is used; (3) its key in
-`config/machine.py` and its line in `sim.run.boot_params.params_of`: recorded machines need no more; (4) its line in
-`configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; (5) the slow model in
-`tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random (`boots`); (6) a golden
-scenario, or unit tests of what it does: with the kernel's own value every golden stays as it is; (7) tests that
-count parameters: UNLIKE in `tests/mm/test_params.py`, and `tests/sim/run/test_boot.py`.
+To add a parameter (as `machine.pcp.batch_scale_max` was added):
+    1. a field of `Params`, and its use where it decides
+    2. where it follows from the release: a field of `kernels.Kernel`, and, if a config may say it, POLICY_KEYS of
+       `config/releases.py`; the release's rule in `docs/releases.md` and in `tests/validation/test_releases.py`
+    3. its key in `config/machine.py`, and its line in `sim.run.boot_params.params_of`; of a recorded machine it then is
+       what the config says, too. Where a kernel's own config says it: its option in `survey/options.py`
+    4. its line in `configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; a key of
+       the machine itself stands in the messages of `invalid/set_unknown_key.yaml` and `axis_key_unknown.yaml`, too
+    5. the slow model in `tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random
+       (`boots`). A rule of older releases has no slow twin: recordings of them decide (`kmsim validate`)
+    6. unit tests of what it does, and a golden study; with the kernel's own value every golden stays as it is
+    7. tests that list parameters: UNLIKE of `tests/mm/test_params.py` and of `tests/sim/run/test_boot.py`
+
+To add a policy (as `pcp_order0` was added), besides a parameter that chooses it:
+    1. a file `mm/NOUN.py` with its head and its verbs, each marked `verb`; the call, where a parameter chooses it
+    2. POLICIES of `mm.kernels`, and the table at its head
+    3. its field of `PoliciesConfig` in `config/policies.py`, its rows in `docs/policies.md` and in `configs/README.md`
+    4. every verb is asked by `tests/mm/scenario.py` on the row of some release, and by a study of
+       `tests/golden/test_policies.py`: both compare a copy of the file with the file
 """
 
 from typing import NamedTuple
@@ -37,10 +48,13 @@ class Params(NamedTuple):
     thp_built_in: bool
     nr_cpus: int
     auto_tune: bool  # per-CPU lists size themselves (mm.pcp_tuned), or have a fixed size (mm.pcp_fixed)
-    check_pages: bool  # new pages are checked always (Linux 6.0), or never (static key off)
+    check_pages: bool  # new pages are checked always (before Linux 6.4), or never (static key off)
     tails_written: bool  # a free writes every page of its block, or only counts them (see mm.tail_pages)
     batch_scale_max: int  # CONFIG_PCP_BATCH_SCALE_MAX: at most batch << this are moved in one hold of the zone's lock
-    high_order_lists: bool  # per-CPU lists hold more than order 0 (since Linux 5.14), or not (mm.pcp_order0)
+    # Per-CPU lists hold more than order 0 (since Linux 5.14), or not (mm.pcp_order0). Where not, their sizes follow
+    # from the batch (mm.zone_setup), drains go round robin and a drain of all takes one hold (mm.pcp), and a refill
+    # that gets nothing goes on to the next zone (mm.page_alloc).
+    high_order_lists: bool
     lists_by_pageblock: bool  # a free block is on the list of its pageblock's type (since 6.10), or of the one it got
     merges_reserved: bool  # a block of highatomic pageblocks merges with others (before 5.18)
     reserves_by_high: bool  # __GFP_HIGH that cannot wait opens the reserves most (since 6.1.y), or __GFP_ATOMIC

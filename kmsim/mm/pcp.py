@@ -1,21 +1,22 @@
 """Per-CPU page lists: a CPU's own free pages of one zone (kernel: struct per_cpu_pages).
 
-Orders 0 to 3, and the PMD order where THP is built in, are first looked for here, without the
-zone's lock. An empty list is refilled by `rmqueue_bulk`, a list at its `high` is drained by
-`free_pcppages_bulk`, both under the zone's lock.
+Orders 0 to 3, and the PMD order where THP is built in, are first looked for here, without the zone's lock; of Linux
+5.10 (`params.high_order_lists` off), order 0 alone. An empty list is refilled by `rmqueue_bulk`, a list at its `high`
+is drained by `free_pcppages_bulk`, both under the zone's lock.
 
-How much to move is decided before the lock is asked for, by one of two policies with the same verbs
-(see `mm.kernels`): `mm.pcp_tuned`, or, where `params.auto_tune` is off, `mm.pcp_fixed`; the choice is
-made here. The bulk functions say in their docstrings that the caller holds the lock. Invariant: count is the number of
-pages on the lists. Lock order: pcp lock, then zone lock.
+How much to move is decided before the lock is asked for, by one of three policies with the same verbs (see
+`mm.kernels`): `mm.pcp_tuned`; where `params.auto_tune` is off, `mm.pcp_fixed`; where `params.high_order_lists` is
+off, too, `mm.pcp_order0`. The choice is made here. The bulk functions say in their docstrings that the caller holds
+the lock. Invariant: count is the number of pages on the lists. Lock order: pcp lock, then zone lock.
 
-pcp->lock is only ever tried, when a request begins or moves to another zone. The caller keeps track of its
+A request only ever tries pcp->lock, when it begins or moves to another zone; a drain from elsewhere waits for it
+(`mm.drain`). The caller keeps track of its
 holder with `lock_pcp`; a request that finds the lists `locked` goes to the zone instead. Refills and drains
 keep their own hold of it. A request that goes on to further pages after a drain (a chain, exact pages, several slabs)
 still finds its own hold there, and the next page goes to the zone; the kernel lets go and tries again.
 """
 
-from kmsim.jit import core, small
+from kmsim.jit import core, shared, small
 from kmsim.mm import pcp_fixed, pcp_order0, pcp_tuned
 from kmsim.mm.buddy import account_taken, free_one_page
 from kmsim.mm.indices import ContextIdx, CpuIdx, Migratetype, Order, PcpIdx, PcpListIdx, Pfn, ZoneIdx
@@ -82,12 +83,17 @@ def order_to_pindex(migratetype: Migratetype, order: Order) -> PcpListIdx:
     return MIGRATE_PCPTYPES * order + migratetype
 
 
-@small
-def pindex_to_order(m: Machine, pindex: PcpListIdx) -> Order:
+@shared
+def pindex_to_order(pindex: PcpListIdx, pmd_order: Order) -> Order:
     """The order of the blocks on a list (kernel: pindex_to_order)."""
     if pindex >= NR_LOWORDER_PCP_LISTS:
-        return int(m.params[0].pmd_order)
+        return pmd_order
     return pindex // MIGRATE_PCPTYPES
+
+
+def pindex_to_migratetype(pindex: PcpListIdx) -> Migratetype:
+    """The type of the blocks on a list of the lower orders."""
+    return pindex % MIGRATE_PCPTYPES
 
 
 @small
@@ -154,9 +160,9 @@ def mark_pcp(m: Machine, pfn: Pfn, order: Order, migratetype: Migratetype) -> No
 
 @small
 def pcp_migratetype(m: Machine, pfn: Pfn) -> Migratetype:
-    """The type of whose lists a block on a per-CPU list is, once it is given back.
+    """The migratetype to whose free list a block on a per-CPU list goes back.
 
-    Its pageblock's; up to Linux 6.9, the one that it had when it was put there (kernel: get_pcppage_migratetype).
+    That of its pageblock; up to Linux 6.9, the type noted when it was put here (kernel: get_pcppage_migratetype).
     """
     if m.params[0].lists_by_pageblock:
         return pageblock_migratetype(m, pfn)
@@ -230,7 +236,7 @@ def drain_list_by_list(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pin
         while list_empty(m, head):
             pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
             head = int(pcp.lists) + pindex
-        order = pindex_to_order(m, pindex)
+        order = pindex_to_order(pindex, int(m.params[0].pmd_order))
         while nr_pages > 0 and not list_empty(m, head):
             give_back(m, ac, p, head, order)
             nr_pages -= 1 << order
@@ -240,9 +246,10 @@ def drain_list_by_list(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int, pin
 
 @core
 def drain_round_robin(m: Machine, ac: ContextIdx, p: PcpIdx, nr_pages: int) -> int:
-    """Give pages back where lists hold order 0 alone, more from each list the more were empty; how many.
+    """Give pages back where lists hold order 0 alone; returns how many.
 
-    From MIGRATE_MOVABLE on; all that is left where the other lists are empty (kernel: free_pcppages_bulk of 5.10).
+    Round robin, beginning with MIGRATE_MOVABLE. Each list passed over as empty lets the next one give one page more; if
+    only one list has pages, it gives all the rest (kernel: free_pcppages_bulk of 5.10).
     """
     lists = int(m.pcps[p].lists)
     migratetype = MIGRATE_UNMOVABLE

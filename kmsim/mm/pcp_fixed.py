@@ -1,8 +1,8 @@
-"""How much a per-CPU list holds and moves where its size is fixed (Linux 6.0; kernel: mm/page_alloc.c).
+"""How much a per-CPU list holds and moves where its size is fixed (before Linux 6.7; kernel: mm/page_alloc.c).
 
 `high` is high_min and never changes; a refill takes one batch; a drain doubles (free_factor) while a
-CPU only frees. A policy (see `mm.kernels`); the other one, with the same verbs, is `mm.pcp_tuned`, and
-`mm.pcp` chooses.
+CPU only frees. A policy (see `mm.kernels`); the others, with the same verbs, are `mm.pcp_tuned` and
+`mm.pcp_order0`, and `mm.pcp` chooses.
 
 Leaves out what switches ZONE_RECLAIM_ACTIVE (kswapd). Invariant: batch << free_factor is less than
 twice the largest drain. Lock order: the caller holds the pcp lock; no zone lock.

@@ -3,7 +3,7 @@
 Batches grow while a CPU only allocates (alloc_factor) or only frees (free_count). `high` tunes
 itself between high_min and high_max: up when refills follow each other, down when the zone is below
 its high watermark. A drain gives back at most batch << batch_scale_max pages. A policy (see
-`mm.kernels`); the other one, with the same verbs, is `mm.pcp_fixed`, and `mm.pcp` chooses.
+`mm.kernels`); the others, with the same verbs, are `mm.pcp_fixed` and `mm.pcp_order0`, and `mm.pcp` chooses.
 
 Leaves out what switches ZONE_RECLAIM_ACTIVE (kswapd). Invariant: high_min <= high_max, and what a
 verb returns is at most what it says. Lock order: the caller holds the pcp lock; no zone lock.

@@ -126,7 +126,7 @@ def recount_pcp(m: Machine, z: ZoneIdx, cpu: CpuIdx) -> int:
     nr_blocks = 0
     nr_pages = 0
     for pindex in range(NR_PCP_LISTS):
-        order = pindex_to_order(m, pindex)
+        order = pindex_to_order(pindex, int(m.params[0].pmd_order))
         nr_of_list = recount_list(m, z, int(pcp.lists) + pindex, order, PG_PCP)
         nr_blocks += nr_of_list
         nr_pages += nr_of_list << order

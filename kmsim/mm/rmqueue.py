@@ -1,9 +1,9 @@
 """One block from a zone's free lists, for a request of one migratetype (kernel: __rmqueue).
 
-A block of the request's own type comes first; where there is none, the policy `mm.fallback` says what of
-another type is taken. It remembers, as the *mode*, which of its rungs served, while one hold of the lock fills
-a per-CPU list. Lock order: the caller holds the zone's lock. The request (zone, order, migratetype,
-alloc_flags) is that of the context `ac`.
+A block of the request's own type comes first; where there is none, the policy says what of another type is taken:
+`mm.fallback`, or `mm.fallback_moves` before Linux 6.10. `mm.fallback` remembers, as the *mode*, which of its rungs
+served, while one hold of the lock fills a per-CPU list. Lock order: the caller holds the zone's lock. The request
+(zone, order, migratetype, alloc_flags) is that of the context `ac`.
 """
 
 from kmsim.jit import small

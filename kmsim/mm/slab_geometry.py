@@ -179,7 +179,10 @@ def order_of_fewer(build: SlabBuild, size: int, wanted_objects: int) -> int:
 
 
 def slab_order(build: SlabBuild, size: int, lowest: int, fraction: int) -> int:
-    """The smallest order from `lowest` on of which at most that fraction is left over, or one that is too large."""
+    """The smallest order, from `lowest` on, that wastes at most 1/`fraction` of the slab (kernel: calc_slab_order).
+
+    Above SLUB_MAX_ORDER where there is none.
+    """
     for order in range(lowest, SLUB_MAX_ORDER + 1):
         slab_size = build.page_size << order
         if slab_size % size <= slab_size // fraction:

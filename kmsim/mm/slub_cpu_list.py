@@ -68,5 +68,5 @@ def flags_on_list(m: Machine) -> int:
 
 @small
 def may_note(m: Machine, share: int) -> bool:
-    """Can this be a slab's own share of what it says?"""
+    """Is this a possible count for one slab: some free objects (before Linux 5.16), or one slab?"""
     return share > 0 if m.params[0].partial_counts_objects else share == 1

@@ -31,6 +31,8 @@ from kmsim.mm.slub_partial import slab_nid
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
     END,
+    IN_ORDER,
+    NO_OBJECT,
     NO_SLAB,
     SLAB_FROZEN,
     SLAB_LIVE,
@@ -173,7 +175,7 @@ def link_objects(sl: Slub, slab: SlabIdx, objects: int) -> int:
     """Link a new slab's objects; the index of the first."""
     first_object = int(sl.slabs[slab].first_object)
     cache = sl.caches[int(sl.slabs[slab].cache)]
-    if cache.random_seq >= 0 and objects > 1:
+    if cache.random_seq != IN_ORDER and objects > 1:
         return shuffle_freelist(sl, slab, objects)
     for i in range(objects - 1):
         sl.links[first_object + i] = i + 1
@@ -190,8 +192,8 @@ def shuffle_freelist(sl: Slub, slab: SlabIdx, objects: int) -> int:
     state = next_random(int(cache.random_state))
     cache.random_state = state
     place = (state * length) >> 32
-    first = -1
-    before = -1
+    first = NO_OBJECT
+    before = NO_OBJECT
     nr_linked = 0
     while nr_linked < objects:
         index = int(sl.random_seq[int(cache.random_seq) + place])

@@ -9,7 +9,7 @@ from kmsim.jit import small
 from kmsim.mm.indices import CacheIdx, ObjectIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_free import slab_of
-from kmsim.mm.slub_records import CHUNK_SHIFT, IN_USE, SLAB_LIVE, Slub
+from kmsim.mm.slub_records import CHUNK_SHIFT, IN_USE, NO_CACHE, SLAB_LIVE, Slub
 
 # What is wrong with an object that somebody wants to free; 0: nothing.
 FREE_NO_OBJECT, FREE_NO_SLAB, FREE_TWICE, FREE_WRONG_CACHE = range(1, 5)
@@ -25,23 +25,23 @@ def address_of(m: Machine, sl: Slub, obj: ObjectIdx) -> int:
 
 @small
 def slab_owner(sl: Slub, obj: ObjectIdx) -> CacheIdx:
-    """The cache that an object belongs to, or -1 where it belongs to none."""
+    """The cache that an object belongs to, or NO_CACHE where it belongs to none."""
     if obj < 0 or obj >> CHUNK_SHIFT >= sl.params[0].nr_chunks_used:
-        return -1
+        return NO_CACHE
     record = sl.slabs[slab_of(sl, obj)]
     if int(record.slab_flags) & SLAB_LIVE == 0 or obj - int(record.first_object) >= int(record.objects):
-        return -1
+        return NO_CACHE
     return int(record.cache)
 
 
 @small
 def free_problem(sl: Slub, obj: ObjectIdx, cache: CacheIdx) -> int:
-    """Why an object must not be freed to a cache, or 0 if it may; -1: to its own cache, as kfree does."""
+    """Why an object must not be freed to a cache, or 0 if it may; NO_CACHE: to its own cache, as kfree does."""
     if obj < 0 or obj >> CHUNK_SHIFT >= sl.params[0].nr_chunks_used:
         return FREE_NO_OBJECT
     owner = slab_owner(sl, obj)
-    if owner < 0:
+    if owner == NO_CACHE:
         return FREE_NO_SLAB
     if int(sl.links[obj]) < IN_USE:
         return FREE_TWICE
-    return FREE_WRONG_CACHE if cache >= 0 and cache != owner else 0
+    return FREE_WRONG_CACHE if cache != NO_CACHE and cache != owner else 0

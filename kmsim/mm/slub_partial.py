@@ -2,8 +2,8 @@
 
 A node's list has slabs of its own pages; it is doubly linked through them and changes under its list_lock. A CPU's
 partial list has slabs of any node, and is singly linked; a slab on it says in `prev` how many there are from it on
-(kernel: slab->slabs). What a step here cannot finish without a lock is left in the context and the next step returned
-(see `mm.slub`).
+(kernel: slab->slabs), or, before Linux 5.16, how many free objects (kernel: page->pobjects; see `mm.slub_cpu_list`).
+What a step here cannot finish without a lock is left in the context and the next step returned (see `mm.slub`).
 
 Leaves out list_lock's own contention counters, and taking slabs from other nodes' lists (get_any_partial).
 Invariant: SLAB_NODE_PARTIAL is set on exactly the slabs of the nodes' lists, and a node's `nr_partial` counts those of

@@ -28,10 +28,11 @@ from kmsim.jit import Record, shared, small
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
 from kmsim.mm.indices import CacheIdx, CacheNodeIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, NodeIdx
 from kmsim.mm.locks import NODE_LIST_LOCK, all_locks, first_of_class, nth_list_lock
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
 
 NO_CACHE = NO_OBJECT = NO_SLAB = -1
+IN_ORDER = -1  # of a cache: new slabs hand out their objects by address
 END = 0x7FFF  # the link of the last free object; so a slab has at most this many objects
 IN_USE = 0x8000  # + the CPU that allocated the object, modulo OWNERS
 OWNERS = 0x8000
@@ -64,7 +65,7 @@ kmem_cache_t = np.dtype(
             ("nr_chunks", np.int64),  # of one slab's range of objects
             ("recycler", np.int64),  # the cache that keeps the discarded slabs of all with as many chunks
             ("recycled", np.int64),  # the first of those, where this cache keeps them
-            ("random_seq", np.int64),  # where its sequence begins in `random_seq`; -1: objects in order
+            ("random_seq", np.int64),  # where its sequence begins in `random_seq`, or IN_ORDER
             ("random_state", np.int64),  # not 0; the state of its generator
             ("alloc_slowpath", np.int64),  # from here on: CONFIG_SLUB_STATS
             ("alloc_from_partial", np.int64),
@@ -298,12 +299,16 @@ def new_slub(
     sl.params[0].nr_cpus = nr_cpus
     sl.params[0].nr_nodes = nr_nodes
     sl.params[0].lock_first = first_of_class(all_locks(len(m.zones), len(sl.cache_nodes)), NODE_LIST_LOCK)
-    for name in ("freelist", "slab", "partial"):
-        sl.cpu_slabs[name] = -1
-    for name in ("slab", "old_slab", "old_freelist", "chain", "discards", "free_slab", "obj", "large_pfn"):
-        sl.contexts[name] = -1
-    for name in ("recycled", "random_seq"):
-        sl.caches[name] = -1
+    sl.cpu_slabs["freelist"] = NO_OBJECT
+    for name in ("slab", "partial"):
+        sl.cpu_slabs[name] = NO_SLAB
+    for name in ("slab", "old_slab", "chain", "discards", "free_slab"):
+        sl.contexts[name] = NO_SLAB
+    for name in ("old_freelist", "obj"):
+        sl.contexts[name] = NO_OBJECT
+    sl.contexts["large_pfn"] = NO_PAGE
+    sl.caches["recycled"] = NO_SLAB
+    sl.caches["random_seq"] = IN_ORDER
     for name in ("partial_first", "partial_last"):
         sl.cache_nodes[name] = NO_SLAB
     recyclers: dict[int, int] = {}

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from kmsim.mm.indices import Order, PcpListIdx
 from kmsim.mm.mmzone import (
     MIGRATE_HIGHATOMIC,
-    MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
     NR_LOWORDER_PCP_LISTS,
     NR_PCP_LISTS,
@@ -29,6 +28,7 @@ from kmsim.mm.mmzone import (
     pcps_of_zone,
 )
 from kmsim.mm.pageblock import free_list_head
+from kmsim.mm.pcp import pindex_to_migratetype, pindex_to_order
 from kmsim.mm.zonelist import build_all_zonelists
 
 Pfns = NDArray[np.int64]
@@ -112,20 +112,15 @@ def load(m: Machine, states: list[ZoneState]) -> None:
             pcp.vm_stat_diff = pcp_state.pending
             zone.nr_free_pages -= pcp_state.pending
             for pindex, pfns in pcp_state.lists.items():
-                order = order_of_pcp_list(pindex, int(m.params[0].pmd_order))
+                order = pindex_to_order(pindex, int(m.params[0].pmd_order))
                 link(m, int(pcp.lists) + pindex, pfns, order, PG_PCP)
                 set_pcp_migratetypes(m, pindex, pfns)
     build_all_zonelists(m)
 
 
-def order_of_pcp_list(pindex: PcpListIdx, pmd_order: Order) -> int:
-    """The order of the blocks on a per-CPU list, in plain Python (kernel: pindex_to_order)."""
-    return pindex // MIGRATE_PCPTYPES if pindex < NR_LOWORDER_PCP_LISTS else pmd_order
-
-
 def set_pcp_migratetypes(m: Machine, pindex: PcpListIdx, pfns: Pfns) -> None:
     """Say of blocks on a per-CPU list which type they had when they came there: the list's, or their pageblocks'."""
-    migratetypes = np.full(len(pfns), pindex % MIGRATE_PCPTYPES, np.uint8)
+    migratetypes = np.full(len(pfns), pindex_to_migratetype(pindex), np.uint8)
     if pindex >= NR_LOWORDER_PCP_LISTS:
         migratetypes = m.pageblocks[pfns >> int(m.params[0].pageblock_order)]
     m.pages["page_flags"][pfns] |= migratetypes << PCP_MT_SHIFT

@@ -133,14 +133,14 @@ def step_of_deferred(vm: Vm, ac: ContextIdx, step: int) -> int:
     frame = vm.frames[frame_of(vm, ac)]
     if step == FREE_DEFERRED:
         cpu = vm.cpus[frame.deferred_cpu]
-        frame.area = cpu.deferred
+        frame.deferred_area = cpu.deferred
         cpu.deferred = NO_AREA
         frame.step = FREE_DEFERRED_NEXT
         return NOTHING
     assert step == FREE_DEFERRED_NEXT, "a frame without a step"
-    if frame.area == NO_AREA:
+    if frame.deferred_area == NO_AREA:
         return RETURN
-    area = int(frame.area)
-    frame.area = vm.areas[area].next
+    area = int(frame.deferred_area)
+    frame.deferred_area = vm.areas[area].next
     vm.frames[push_frame(vm, ac, FREE_START)].area = area
     return NOTHING

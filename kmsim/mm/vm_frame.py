@@ -18,6 +18,7 @@ from kmsim.mm.indices import (
     ObjectIdx,
     Order,
     Pfn,
+    TaskIdx,
     VaIdx,
 )
 from kmsim.mm.locks import vmalloc_lock
@@ -124,9 +125,15 @@ NOTHING, WAIT, RETURN, SLAB_ALLOC, SLAB_FREE, PAGES_ALLOC, PAGES_FREE, CHAIN_ALL
 
 
 @small
+def nth_frame(of: ContextIdx | TaskIdx, n: int) -> FrameIdx:
+    """The nth frame of a context, or of the task for which its frames are put away."""
+    return of * FRAMES_PER_CONTEXT + n
+
+
+@small
 def frame_of(vm: Vm, ac: ContextIdx) -> FrameIdx:
     """The frame on top of the context's stack."""
-    return ac * FRAMES_PER_CONTEXT + int(vm.contexts[ac].depth) - 1
+    return nth_frame(ac, int(vm.contexts[ac].depth) - 1)
 
 
 @small

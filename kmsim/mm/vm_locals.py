@@ -21,7 +21,7 @@ vm_frame_t = np.dtype(
             ("nr_bytes", np.int64),
             ("vm_flags", np.int64),
             ("nr_pages", np.int64),
-            ("order", np.int64),  # of each mapping; of kvmalloc's block
+            ("order", np.int64),  # of each mapping
             ("area", np.int64),
             ("va", np.int64),  # a vfree's and a purge's range, too
             ("start_vpn", np.int64),  # where the range begins, or NO_START
@@ -39,6 +39,7 @@ vm_frame_t = np.dtype(
             ("node", np.int64),  # where the range goes back to; the node that a purge works on
             ("nr_lazy_pages", np.int64),  # the lazily freed pages of all nodes, with the range's own
             ("deferred_cpu", np.int64),  # whose list of deferred frees is worked off
+            ("deferred_area", np.int64),  # the next one of that list, or NO_AREA
             # purge
             ("full_pool_decay", np.int64),
             ("pool_size", np.int64),  # of the pool that decays: the length of its ranges; 0: none yet
@@ -49,6 +50,7 @@ vm_frame_t = np.dtype(
             ("global_list", np.int64),  # the node's ranges that go to the free space, or NO_VA
             # kvmalloc
             ("cache", np.int64),
+            ("block_order", np.int64),  # of the block of pages that it is, where no cache has such objects
             ("reason", np.int64),
             ("may_leave", np.int64),
             # kvfree and kvrealloc: the memory that there was

@@ -9,9 +9,9 @@ Words, here and in every file of vmalloc's:
     frame       one function under way: its step, and its locals (`mm.vm_locals`). Frames of a context are a
                 stack, since vmalloc calls itself for a large array of pages, frees itself on failure, and purges
 
-Every list runs through records by index. Records are handed out by `take_record` and never move.
-Left out: what the boot itself maps (the kernel image, interrupt stacks, per-CPU memory), ioremap,
-vm_map_ram and its blocks, execmem, the shrinker of the pools, KASAN, five-level page tables.
+Every list runs through records by index. Unused records are kept on a list (`va_unused`, `area_unused`), and none
+moves. Left out: what the boot itself maps (the kernel image, interrupt stacks, per-CPU memory), ioremap, vm_map_ram
+and its blocks, execmem, the shrinker of the pools, KASAN, five-level page tables.
 """
 
 from typing import NamedTuple
@@ -295,7 +295,7 @@ def new_vm(
 
 def _make_empty(vm: Vm, page_shift: int) -> None:
     """All lists empty, and the whole of the address space one free range (kernel: vmap_init_free_space)."""
-    vm.params["va_unused"] = vm.params["area_unused"] = -1
+    vm.params["va_unused"], vm.params["area_unused"] = NO_VA, NO_AREA
     vm.params["va_fresh"] = 1
     vm.trees["root"] = vm.trees["first"] = NO_VA
     vm.nodes["lazy"] = vm.nodes["purge"] = NO_VA

@@ -34,7 +34,7 @@ from kmsim.mm.lru_records import (
     PAGEVEC_SIZE,
     SWAP_CLUSTER_MAX,
 )
-from kmsim.mm.mmzone import NO_NODE, NO_ZONE, PAGE_ALLOC_COSTLY_ORDER, WMARK_HIGH, WMARK_MIN, Machine, node_zone
+from kmsim.mm.mmzone import NO_ZONE, NUMA_NO_NODE, PAGE_ALLOC_COSTLY_ORDER, WMARK_HIGH, WMARK_MIN, Machine, node_zone
 from kmsim.mm.scan_count import can_reclaim_anon_pages, get_scan_count, prepare_scan_control, snapshot_refaults
 from kmsim.mm.trace import TRACE_RECLAIM_BEGINS, TRACE_RECLAIM_ENDS, trace
 from kmsim.mm.vmscan_list import (
@@ -182,7 +182,7 @@ def start_priority(m: Machine, ac: ContextIdx) -> None:
     reclaim = m.lru.reclaims[ac]
     reclaim.nr_scanned = 0
     reclaim.zoneref = m.contexts[ac].preferred_zoneref
-    reclaim.node = NO_NODE
+    reclaim.node = NUMA_NO_NODE
     reclaim.stage = NEXT_NODE
 
 
@@ -231,7 +231,7 @@ def end_priority(m: Machine, ac: ContextIdx) -> None:
 def remember_refaults(m: Machine, ac: ContextIdx) -> None:
     """At the end of a pass each node of the zonelist remembers its refaults."""
     zoneref = int(m.contexts[ac].preferred_zoneref)
-    last = NO_NODE
+    last = NUMA_NO_NODE
     while m.zonerefs[zoneref].zone != NO_ZONE:
         node = int(m.zones[m.zonerefs[zoneref].zone].node)
         if node != last:

@@ -28,8 +28,8 @@ from kmsim.mm.mmzone import (
     KSWAPD_WAKEUPS,
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
-    NO_NODE,
     NO_ZONE,
+    NUMA_NO_NODE,
     WMARK_HIGH,
     WMARK_MIN,
     Machine,
@@ -170,7 +170,7 @@ def wake_all_kswapds(m: Machine, ac: ContextIdx) -> None:
     context = m.contexts[ac]
     order, highest_zoneidx = int(context.order), int(context.highest_zoneidx)
     zoneref = int(context.preferred_zoneref)
-    woken = NO_NODE
+    woken = NUMA_NO_NODE
     zone = int(m.zonerefs[zoneref].zone)
     while zone != NO_ZONE:
         node = int(m.zones[zone].node)

@@ -25,6 +25,7 @@ from kmsim.mm.lru_records import (
     WORKINGSET_RESTORE_FILE,
 )
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.page_cache import index_of_holder
 from kmsim.mm.rmap import NO_HOLDER, holder_of
 from kmsim.mm.scan_count import can_reclaim_anon_pages
 from kmsim.mm.zonelist import page_zone
@@ -68,7 +69,8 @@ def workingset_eviction(m: Machine, pfn: Pfn) -> None:
         return
     node = int(m.zones[page_zone(m, pfn)].node)
     workingset = int(folio_flags(m, pfn) & FOLIO_WORKINGSET != 0)
-    m.lru.page_cache[holder - 1] = pack_shadow(int(m.lru.lruvecs[node].nonresident_age), node, workingset)
+    age = int(m.lru.lruvecs[node].nonresident_age)
+    m.lru.page_cache[index_of_holder(holder)] = pack_shadow(age, node, workingset)
 
 
 @core

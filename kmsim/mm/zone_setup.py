@@ -150,12 +150,13 @@ def zone_set_pageset_high_and_batch(m: Machine, high_fraction: int) -> None:
 def set_order0_lists(m: Machine, fraction: int) -> None:
     """Set the sizes of lists that hold order 0 alone: by the batch, or by the share of a zone that each CPU may have.
 
-    (kernel: pageset_set_high_and_batch of 5.10)
+    A fixed batch stands in place of the zone's (kernel: pageset_set_high_and_batch of 5.10).
     """
-    page_shift = int(m.params[0].page_shift)
+    params = m.params[0]
+    page_shift = int(params.page_shift)
     for z, zone in enumerate(m.zones):
         managed = int(zone.managed_pages)
-        batch = zone_batchsize_of_order0(managed, page_shift)
+        batch = int(params.pcp_batch) or zone_batchsize_of_order0(managed, page_shift)
         high = 6 * batch
         if fraction:
             high = managed // fraction

@@ -100,7 +100,10 @@ def build_all_zonelists(m: Machine) -> None:
 
 
 def write_zonelists(m: Machine, first: ZonerefIdx, nodes: Iterable[NodeIdx], lists: NDArray[np.int64]) -> ZonerefIdx:
-    """Write one list of these nodes' zones, and where it begins by the highest type; where the next one begins."""
+    """Write one zonelist, from `first` on: the zones of these nodes, in order. Returns where the next list may begin.
+
+    `lists` gets the first entry for each highest zone type that a request may use.
+    """
     after = _write(m, first, (z for n in nodes for z in _zones_downwards(m, n)))
     for zone_type in range(len(lists)):
         lists[zone_type] = _first(m, first, zone_type)

@@ -25,7 +25,8 @@ from kmsim.mm.mmzone import (
     pcps_of_zone,
 )
 from kmsim.mm.params import Params
-from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load, order_of_pcp_list
+from kmsim.mm.pcp import pindex_to_order
+from kmsim.mm.snapshot import RECORDED_PCP_FIELDS, PcpState, Pfns, ZoneState, load
 from kmsim.mm.vmstat import MAX_THRESHOLD, refresh_zone_stat_thresholds
 from kmsim.procfs.recorded import COUNT_MAX, Recording, RecordingError, field, integer, integers
 from kmsim.procfs.topology import topology_of
@@ -240,7 +241,7 @@ def _pcp_state(recording: Recording, pcp: object, where: str, bounds: tuple[int,
         if key not in map(str, range(NR_PCP_LISTS)):
             raise RecordingError(f"{where}: no list is called {key!r}")
         pindex = int(key)
-        order = order_of_pcp_list(pindex, recording.pmd_order)
+        order = pindex_to_order(pindex, recording.pmd_order)
         lists[pindex] = _pfns(pfns, f"{where}, list {key}", order, bounds)
         nr_pages += len(lists[pindex]) << order
     if nr_pages != counters["count"]:
@@ -292,7 +293,7 @@ def _check_apart(recording: Recording, states: list[ZoneState]) -> None:
         held = [(pfns, order) for (order, _), pfns in state.lists.items()]
         for pcp in state.pcps:
             for pindex, pfns in pcp.lists.items():
-                held.append((pfns, order_of_pcp_list(pindex, recording.pmd_order)))
+                held.append((pfns, pindex_to_order(pindex, recording.pmd_order)))
         starts += [pfns for pfns, _ in held]
         sizes += [np.full(len(pfns), 1 << order) for pfns, order in held]
     pfns, lengths = np.concatenate(starts), np.concatenate(sizes)

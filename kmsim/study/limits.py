@@ -16,11 +16,12 @@ import numpy as np
 
 from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
-from kmsim.config.machine import PAGE_ALLOC_COSTLY_ORDER, PAGE_SIZES, section_bits
+from kmsim.config.machine import PAGE_SIZES, section_bits
+from kmsim.mm.getorder import ilog2
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_DMA, GFP_DMA32, parse_gfp
 from kmsim.mm.kernels import NEWEST
 from kmsim.mm.limits import INT_MAX
-from kmsim.mm.mmzone import WMARK_MIN, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, Machine
+from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, WMARK_MIN, ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, Machine
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.vm_records import POINTER_BYTES
@@ -110,7 +111,7 @@ def every_machine(memory: str = "4GiB") -> Iterator[MachineConfig]:
     """A machine for each page size and each order that the kernel can be built with."""
     for page_size in PAGE_SIZES:
         arch = "x86-64" if page_size == PAGE_SIZES[0] else "arm64"
-        page_shift = page_size.bit_length() - 1
+        page_shift = ilog2(page_size)
         largest = section_bits(arch, page_size) - page_shift  # type: ignore[arg-type]
         for order in range(PAGE_ALLOC_COSTLY_ORDER, largest + 1):
             config = {

@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kmsim.config.memory_map import GIB, MIB, Arch, BootShape, MemoryRange, default_memory_map, default_reserved
+from kmsim.config.memory_map import (
+    GIB,
+    LOW_ENDS,
+    MIB,
+    Arch,
+    BootShape,
+    MemoryRange,
+    default_memory_map,
+    default_reserved,
+)
 from kmsim.mm.mm_init import ZONE_ENDS, PfnRange, overlap, subtract
 from kmsim.mm.mmzone import ZONE_MOVABLE, ZONE_NAMES
 from kmsim.mm.snapshot import Pfns
@@ -27,7 +36,6 @@ MOVABLE = ZONE_NAMES[ZONE_MOVABLE]
 LOW_HOLE = PfnRange(0x9F, 0x100)  # of 4 KiB: firmware's, on x86 below 1 MiB
 MEMORY_GIB = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # as machines have it
 SEEDS = 4  # ways to scatter the free blocks that are tried
-LOW_ENDS = tuple(2 * GIB + step * 256 * MIB for step in range(8))  # where firmware's hole below 4 GiB may begin
 UNKNOWN_LAYOUT = "where RAM lies, and how much of it the boot reserves (assumed)"
 PIECES_MAX = 200  # reserved pieces of all zones; a config has at most 256
 

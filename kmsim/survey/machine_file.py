@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from kmsim.config.memory_map import Arch
 from kmsim.config.releases import series_of
+from kmsim.mm.getorder import ilog2
 from kmsim.mm.kernels import NEWEST_RELEASE
 from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, ZONE_NAMES
@@ -127,7 +128,7 @@ def _kind(facts: Facts, lists: TypedLists | None, wishes: Wishes, where: str) ->
         facts.notes.append(f"{nr_of(cpus, 'CPU')}, the fewest that it can have (assumed)")
     if cpus > CPUS_MAX:
         facts.notes.append(f"{cpus} CPUs, of which {CPUS_MAX} are simulated")
-    shift = page_size.bit_length() - 1
+    shift = ilog2(page_size)
     pageblock = None if lists is None else lists.pageblock_order
     if pageblock is None:
         pageblock = min(shift - PTE_SHIFT, order)

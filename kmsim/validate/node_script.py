@@ -13,7 +13,7 @@ import numpy as np
 
 from kmsim.jit import core, entry
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_THISNODE
-from kmsim.mm.mmzone import NO_NODE, NO_PAGE, PG_LRU, Machine, pcp_index
+from kmsim.mm.mmzone import NO_PAGE, NUMA_NO_NODE, PG_LRU, Machine, pcp_index
 from kmsim.mm.page_alone import alloc_pages, alloc_pages_node, free_pages
 from kmsim.mm.zonelist import page_zone
 from kmsim.procfs.recorded import Recording, RecordingError, integer, integers
@@ -144,7 +144,7 @@ def replay_nodes(m: Machine, ac: int, log: Rows, gfps: Rows, frames: Frames, got
             frames[pfn : pfn + (1 << order)] = 1
         got[row, PFN] = pfn
         if pfn == NO_PAGE:
-            got[row, NID] = NO_NODE
+            got[row, NID] = NUMA_NO_NODE
             got[row, FREE] = free_counters(m)
         else:
             zone = page_zone(m, pfn)

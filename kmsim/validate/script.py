@@ -8,7 +8,8 @@ import numpy as np
 
 from kmsim.mm.mmzone import MIGRATE_TYPES, MIGRATETYPE_NAMES, PG_BUDDY, PG_PCP, Machine
 from kmsim.mm.pageblock import free_list_head
-from kmsim.mm.snapshot import copy_machine, order_of_pcp_list, walk
+from kmsim.mm.pcp import pindex_to_order
+from kmsim.mm.snapshot import copy_machine, walk
 from kmsim.mm.zone_names import zone_names
 from kmsim.procfs.recorded import Recording, RecordingError, integer
 from kmsim.procfs.recorded_state import RawState, build_machine, has_lists, is_cut
@@ -205,7 +206,7 @@ def freed_frames(m: Machine, raw: RawState, held: Frames) -> list[int]:
                     recorded[pfn : pfn + (1 << int(key[:-1]))] = 1
         for pcp in zone["pcp"]:
             for pindex, pfns in pcp["lists"].items():
-                order = order_of_pcp_list(int(pindex), int(m.params[0].pmd_order))
+                order = pindex_to_order(int(pindex), int(m.params[0].pmd_order))
                 for pfn in pfns:
                     recorded[pfn : pfn + (1 << order)] = 1
     return [int(pfn) for pfn in np.flatnonzero(recorded & (1 - free_frames(m)) & (1 - held))[:8]]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kmsim.mm.gfp import GFP_FLAGS
+from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH, NO_PAGE, Machine
 from kmsim.mm.slub_records import new_slub
 from kmsim.mm.vm_records import NO_AREA, Vm
@@ -26,7 +26,6 @@ from kmsim.validate.slab import score
 from kmsim.validate.steal import PFNS_MAX, pfns_of
 
 FUNCTION = "vmalloc"
-GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]
 
 
 def vm_sections(recording: Recording, name: str) -> list[Section]:

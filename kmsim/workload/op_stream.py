@@ -125,15 +125,15 @@ class OpStream:
         """Free this task's share of what all tasks of its kind hold, in an order that all of them agree on."""
         task, first = self._task, self._plan.tasks[self._task.first_of_kind]
         shuffle = stream(self._seed, f"kind/{task.kind.name}/phase/{n}")
-        handles = first.first_slot + shuffle.permutation(np.arange(task.nr_of_kind * task.nr_slots, dtype=np.int32))
-        share = np.array_split(handles, task.nr_of_kind)[self._index_of_kind].copy()
+        numbers = first.first_slot + shuffle.permutation(np.arange(task.nr_of_kind * task.nr_slots, dtype=np.int32))
+        share = np.array_split(numbers, task.nr_of_kind)[self._index_of_kind].copy()
         turns, slots = new_turns(0, 1), full_slots(len(share), self._nr_ops_max)
         turns["count"] = len(share)
         phase = phase._replace(free="fifo", remote_frees=0.0)
         begin_phase(turns, phase, 0, is_open=task.is_open)
         for block in self._of_phase(phase, sizing, of_phase, turns, slots):
-            handles_of_block = self._room()["handle"][: block.nr_ops]
-            handles_of_block[:] = share[handles_of_block]
+            slots_of_block = self._room()["slot"][: block.nr_ops]
+            slots_of_block[:] = share[slots_of_block]
             yield block
 
     def _settle(self, turns: NDArray[np.void], slots: Slots) -> None:
@@ -141,13 +141,13 @@ class OpStream:
         turn, last = turns[0], self._room()[: self._nr_last]
         nr_kept = len(last) if self._nr_kept is None else self._nr_kept
         for i in range(len(last) - 1, nr_kept - 1, -1):
-            slot, nth = divmod(int(last["handle"][i]) - self._task.first_slot, self._task.group_max)
+            slot, nth = divmod(int(last["slot"][i]) - self._task.first_slot, self._task.group_max)
             if slot >= 0 and last["kind"][i] == FREE:
                 hold_again(slots, slot, int(slots.was[i]), self._task.group_max)
             elif slot >= 0 and nth == 0:
                 slots.since[slot] = 0
         if nr_kept == len(last) and turn.left and turn.kind == FREE:
-            slot = (int(turn.handle) - self._task.first_slot) // self._task.group_max
+            slot = (int(turn.slot) - self._task.first_slot) // self._task.group_max
             hold_again(slots, slot, int(turn.was), self._task.group_max)
         turn.left = turn.head = 0
         turn.count = in_order(slots)

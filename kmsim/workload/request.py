@@ -25,7 +25,7 @@ class Request(NamedTuple):
     number of the cache of a SLAB, and of what fits into one of kmalloc's. `huge` lets
     a VMALLOC map huge pages (kernel: vmalloc_huge). `file` is the number of the first page of a FILE_READ's
     file in the machine's page cache, in which files lie one behind the other; which page of the file is read, each
-    operation says in place of its bytes: 1 is the first.
+    operation says (`op_t.asked`) in place of its bytes: 1 is the first.
     """
 
     gfp: int
@@ -61,6 +61,12 @@ def can_move(api: int, gfp: Gfp) -> bool:
 
 
 @shared
+def bytes_asked(api: int, asked: int) -> int:
+    """How many bytes an operation asks for; none where it reads a page of a file, which it names instead."""
+    return 0 if api == FILE_READ else asked
+
+
+@shared
 def is_of_users_only(api: int) -> bool:
     """Is it one that no workload can ask for?"""
-    return api > FILE_READ
+    return api in (KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY)

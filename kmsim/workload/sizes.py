@@ -130,7 +130,7 @@ def found(menu: Menu, search: int, number: float) -> int:
 
 @small
 def asked_for(menu: Menu, request: NDArray[np.float64], sizes: NDArray[np.float64], i: int) -> tuple[int, int]:
-    """The row of what the i-th operation asks for, and how many bytes that is."""
+    """The row of what the i-th operation asks for, and how many bytes that is, or which page of its file."""
     nth = found(menu, 0, request[i]) if len(menu.first_row) > 1 else 0
     row, search = menu.first_row[nth], menu.search[nth]
     if search == 0:

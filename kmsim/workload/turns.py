@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kmsim.config.arrivals import Bursts, OnOff
 from kmsim.config.quantities import TIME_MAX
 from kmsim.jit import Record, entry, small
+from kmsim.mm.indices import SlotIdx
 from kmsim.workload.draws import Draws, always
 from kmsim.workload.phases import CHURN, EMPTY, FILL, NOT_TIMED, Phase
 from kmsim.workload.sizes import Menu, asked_for
@@ -32,8 +33,8 @@ op_t = np.dtype(
         [
             ("gap_ps", np.int64),  # the pause before it: after the end, or the arrival, of the operation before
             ("lifetime_ps", np.int64),  # how long the block is kept, or NOT_TIMED
-            ("nr_bytes", np.int32),  # what is asked for; 0 for a free
-            ("handle", np.int32),  # the slot that remembers the block, or NO_SLOT
+            ("asked", np.int32),  # how many bytes, or which page of its file, from 1 on (FILE_READ); 0 for a free
+            ("slot", np.int32),  # the one that remembers the block, or NO_SLOT
             ("swap", np.int32),  # of a free: another task's slot, whose block is exchanged with its own first
             ("request", np.int16),  # which of the plan's requests, or SLOT_KNOWS
             ("kind", np.int8),  # ALLOC or FREE
@@ -69,10 +70,10 @@ turn_t = np.dtype(
             # The request that is being made or freed: `left` blocks of it are still to be.
             ("left", np.int64),
             ("kind", np.int64),
-            ("handle", np.int64),
+            ("slot", np.int64),
             ("swap", np.int64),  # from its own slot to the one to exchange blocks with; 0: none
             ("request", np.int64),
-            ("nr_bytes", np.int64),
+            ("asked", np.int64),
             ("lifetime_ps", np.int64),
             ("was", np.int64),
             # Where the open loop stands.
@@ -112,7 +113,7 @@ class Turn(NamedTuple):
     kind: int
     swap: int
     request: int
-    nr_bytes: int
+    asked: int
     lifetime_ps: int
     was: int
 
@@ -229,12 +230,12 @@ def is_over(steps: Steps, ring: Ring) -> bool:
 
 
 @small
-def write_block(op: Any, turn: Turn, handle: int) -> None:
+def write_block(op: Any, turn: Turn, slot: SlotIdx) -> None:
     """One block of a request as an operation."""
     op.lifetime_ps = turn.lifetime_ps
-    op.nr_bytes = turn.nr_bytes
-    op.handle = handle
-    op.swap = handle + turn.swap if turn.swap != 0 else NO_SLOT
+    op.asked = turn.asked
+    op.slot = slot
+    op.swap = slot + turn.swap if turn.swap != 0 else NO_SLOT
     op.request = turn.request
     op.kind = turn.kind
 
@@ -268,8 +269,8 @@ def write_turns(
     state = turns[0]
     steps = steps_of(state, len(slots.order))
     ring = Ring(state.head, state.count, state.tick)
-    turn = Turn(state.kind, state.swap, state.request, state.nr_bytes, state.lifetime_ps, state.was)
-    left, handle, nr_written = state.left, state.handle, len(ops)
+    turn = Turn(state.kind, state.swap, state.request, state.asked, state.lifetime_ps, state.was)
+    left, block_slot, nr_written = state.left, state.slot, len(ops)
     for i in range(len(ops)):
         op = ops[i]
         gap_ps, begins = 0, 0
@@ -289,20 +290,20 @@ def write_turns(
                 slots.since[slot] = 0
                 left = 1 if is_simple else int(slots.nr_blocks[slot])
             else:
-                row, nr_bytes = asked_for(menu, drawn.request, drawn.sizes, i)
+                row, asked = asked_for(menu, drawn.request, drawn.sizes, i)
                 lifetime_ps = drawn.lifetime[i] if len(drawn.lifetime) else state.kept_ps
-                turn = Turn(ALLOC, 0, menu.request[row], nr_bytes, lifetime_ps, turn.was)
+                turn = Turn(ALLOC, 0, menu.request[row], asked, lifetime_ps, turn.was)
                 left = menu.nr_blocks[row]
                 if is_slotted:
                     ring, slot = full_slot(steps, ring, slots, left)
-            handle = steps.first_slot + slot * steps.group_max if is_slotted else NO_SLOT
+            block_slot = steps.first_slot + slot * steps.group_max if is_slotted else NO_SLOT
         op.gap_ps = gap_ps
         op.begins = begins
-        write_block(op, turn, handle)
+        write_block(op, turn, block_slot)
         slots.was[i] = turn.was
         left -= 1
-        handle += steps.is_slotted
+        block_slot += steps.is_slotted
     state.head, state.count, state.tick = ring
-    state.kind, state.swap, state.request, state.nr_bytes, state.lifetime_ps, state.was = turn
-    state.left, state.handle = left, handle
+    state.kind, state.swap, state.request, state.asked, state.lifetime_ps, state.was = turn
+    state.left, state.slot = left, block_slot
     return nr_written

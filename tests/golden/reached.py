@@ -20,7 +20,7 @@ from kmsim.config.sizes import SIZE_KEYS, ConstantSize
 from kmsim.config.state import VARIANTS, Fresh
 from kmsim.config.workload import InterruptConfig, ThreadConfig
 from kmsim.mm.kernels import KERNELS
-from kmsim.sim.core.records import COUNT, FAILED, NEEDED_SLOW_PATH, TO_VMALLOC
+from kmsim.sim.core.records import COUNT, FAILED, NEEDED_SLOW_PATH, TO_VMALLOC, class_of
 from kmsim.sim.simulation import Simulation
 from kmsim.study.store import Result
 from kmsim.study.tables import BATCH_TABLES, COLUMNS, ON_DEMAND
@@ -100,7 +100,7 @@ def _of_requests(simulation: Simulation) -> Iterator[str]:
     """What was counted of requests: by allocator, by operation, and of each that the config has."""
     core, plan = simulation.core, simulation.plan
     for number, request in enumerate(core.requests):
-        counted = {kind: core.totals[2 * number + kind, :, COUNT].any() for kind in (ALLOC, FREE)}
+        counted = {kind: core.totals[class_of(number, kind), :, COUNT].any() for kind in (ALLOC, FREE)}
         yield from (f"operation {KIND_NAMES[kind]}" for kind in counted if counted[kind])
         if counted[ALLOC]:
             yield f"allocator {API_NAMES[int(request['api'])]}"
@@ -165,4 +165,4 @@ def _was_freed(simulation: Simulation, phase: Phase) -> bool:
 def _counted(simulation: Simulation, config: RequestConfig, kind: int) -> bool:
     """Was an operation of this kind counted of any class of a request?"""
     numbers = [simulation.plan.requests.index(of) for of in simulation.plan.classes[config].requests]
-    return any(simulation.core.totals[2 * number + kind, :, COUNT].any() for number in numbers)
+    return any(simulation.core.totals[class_of(number, kind), :, COUNT].any() for number in numbers)

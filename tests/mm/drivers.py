@@ -14,8 +14,10 @@ from kmsim.mm.bulk import (
 )
 from kmsim.mm.drain import decay_begin, decay_locked, drain_all_pages, drain_begin, drain_locked
 from kmsim.mm.folio_batch import free_folios_begin, free_folios_resume, put_folio
+from kmsim.mm.highatomic import unreserve_highatomic_pageblock
 from kmsim.mm.list import list_del, list_empty, list_first
-from kmsim.mm.mmzone import Machine
+from kmsim.mm.mmzone import NUMA_NO_NODE, Machine
+from kmsim.mm.page_alloc import set_out
 from kmsim.mm.page_alone import alloc_pages, alloc_pages_node, free_pages
 from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.recount import validate
@@ -90,6 +92,13 @@ def decay(m: Machine, cpu: int, z: int) -> None:
     wanted = decay_begin(m, cpu, z, cpu)
     while wanted:
         wanted = decay_locked(m, cpu)
+
+
+@entry
+def unreserve(m: Machine, cpu: int, gfp: int, z: int, force: bool) -> bool:
+    """Give back a highatomic pageblock of a zone, for a request of order 0 that reclaimed in vain; was there one?"""
+    set_out(m, cpu, gfp, 0, NUMA_NO_NODE)
+    return unreserve_highatomic_pageblock(m, cpu, z, force)
 
 
 @entry

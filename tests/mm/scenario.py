@@ -1,4 +1,8 @@
-"""A small golden scenario, printed as JSON: the same with and without compilation, and from release to release."""
+"""A small scenario that asks every policy, on a machine of each release; the same with and without compilation.
+
+`python -m tests.mm.scenario FILE...` prints as JSON what it comes to with these files in place of the policies of their
+names, and, where Python is plain, which verbs of them were asked.
+"""
 
 import json
 import sys
@@ -10,13 +14,21 @@ import numpy as np
 
 from kmsim.jit_policies import Policies
 from kmsim.mm.gfp import parse_gfp
+from kmsim.mm.kernels import KERNELS
 from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE
 
 from . import drivers
+from .copies import Asked
 from .machines import boot_machine, boot_of, record_of
 
-TEXTS = ("GFP_KERNEL", "GFP_HIGHUSER_MOVABLE", "GFP_ATOMIC", "GFP_KERNEL | __GFP_RECLAIMABLE")
+TEXTS = (
+    "GFP_KERNEL",
+    "GFP_HIGHUSER_MOVABLE",
+    "GFP_ATOMIC",
+    "GFP_KERNEL | __GFP_RECLAIMABLE",
+    "GFP_KERNEL | __GFP_COMP",
+)
 NR_OPERATIONS = 400
 
 
@@ -56,24 +68,24 @@ def play(policies: Policies | None = None, **changes: Any) -> dict[str, object]:
             drivers.folios(m, cpu, pages[:nr_populated], np.zeros(nr_populated, np.int64))
             drivers.decay(m, cpu, 0)
             drivers.recount(m)
+    given_back = [drivers.unreserve(m, 0, gfps[0], 0, force) for force in (False, True)]
     drivers.drain(m, 0, 0, 1)
     drivers.recount(m)
     return {
         "handed_out": handed_out,
+        "given_back": given_back,
         "events": m.events.tolist(),
         "state": record_of(m),
         "checked": int(m.work[0].pages_checked),
     }
 
 
-LINUX_6_0 = {"auto_tune": False, "check_pages": True}
-
-
-def play_both(policies: Policies | None = None) -> list[dict[str, object]]:
-    """The scenario on a machine of the newest kernel, and on one with the policies of Linux 6.0."""
-    return [play(policies), play(policies, **LINUX_6_0)]
+def play_all(policies: Policies | None = None) -> dict[str, dict[str, object]]:
+    """The scenario on a machine of each kernel release, by its name."""
+    return {release: play(policies, **kernel._asdict()) for release, kernel in KERNELS.items()}
 
 
 if __name__ == "__main__":
     copies = {Path(name).stem: Path(name) for name in sys.argv[1:]}
-    print(json.dumps(play_both(Policies(copies) if copies else None)))
+    noted = Asked(copies) if copies else None
+    print(json.dumps({"played": play_all(noted), "asked": sorted(noted.asked) if noted else []}))

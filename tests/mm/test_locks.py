@@ -27,6 +27,7 @@ from kmsim.mm.locks import (
     vmap_node_lock,
     zone_lock,
 )
+from kmsim.mm.lru_records import new_lru
 
 ARCHITECTURE = Path(__file__).parents[2] / "ARCHITECTURE.md"
 NR_ZONES, NR_CACHES, NR_NODES = 5, 3, 2
@@ -47,6 +48,13 @@ def test_every_lock_has_the_number_that_its_function_gives() -> None:
     }
     assert numbers == {lock: n for n, lock in enumerate(locks)}
     assert {lock.lock_class for lock in locks} == set(range(len(LOCK_CLASSES)))
+
+
+def test_a_machine_that_reclaims_knows_its_locks_by_their_numbers() -> None:
+    lru = new_lru((NR_NODES, NR_ZONES, 1, 1), 0)
+    locks = all_locks(NR_ZONES, nr_lruvecs=NR_NODES)
+    assert [locks[n] for n in lru.zones["pcp_lock"]] == [Lock(PCP_LOCK, z) for z in range(NR_ZONES)]
+    assert [locks[n] for n in lru.lruvecs["lru_lock"]] == [Lock(LRU_LOCK, node) for node in range(NR_NODES)]
 
 
 def test_a_lock_has_the_same_number_with_more_allocators_behind_it() -> None:

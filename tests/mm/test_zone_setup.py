@@ -183,6 +183,14 @@ def test_a_fixed_high_is_not_tuned_and_at_least_four_batches() -> None:
     assert sizes(sized(fraction=8, pcp_batch=5), ZONE_DMA) == [5, 1024, 1024, 0]
 
 
+def test_lists_of_order_0_alone_hold_six_batches_of_a_fixed_batch() -> None:
+    order0 = {"auto_tune": False, "high_order_lists": False}
+    assert sizes(sized(**order0), ZONE_DMA) == [3, 18, 18, 18]
+    assert sizes(sized(pcp_batch=4, **order0), ZONE_DMA) == [4, 24, 24, 24]
+    assert sizes(sized(fraction=8, pcp_batch=4, **order0), ZONE_DMA) == [4, 2048, 2048, 2048]
+    assert sizes(sized(pcp_batch=4, pcp_high=100, **order0), ZONE_DMA) == [4, 100, 100, 100]
+
+
 def test_fixed_sizes_stay_when_the_marks_change() -> None:
     m = sized(pcp_high=100, pcp_batch=16)
     write_sysctl(m, Sysctl(min_free_kbytes=20_000), 4096)

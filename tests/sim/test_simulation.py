@@ -17,7 +17,7 @@ import pytest
 from kmsim.config import Study, dump, from_mapping
 from kmsim.metrics.histogram import bucket_bounds
 from kmsim.sim import simulation as sim
-from kmsim.sim.core.records import COUNT, FAILED, IDLE, MAX_PS, NEEDED_SLOW_PATH, START, SUM_PS, Core
+from kmsim.sim.core.records import COUNT, FAILED, IDLE, MAX_PS, NEEDED_SLOW_PATH, START, SUM_PS, Core, class_of
 from kmsim.sim.run import drivers
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
@@ -109,7 +109,7 @@ def test_a_machine_driven_to_exhaustion_counts_who_would_have_reclaimed() -> Non
     core = finished(cheap(reclaims, may_not)).core
     for order, cpu in ((3, 0), (2, 1)):
         (request,) = np.flatnonzero(core.requests["order"] == order)
-        found = core.totals[2 * request + ALLOC, cpu]
+        found = core.totals[class_of(int(request), ALLOC), cpu]
         assert found[FAILED] > 500
         assert found[NEEDED_SLOW_PATH] == (found[FAILED] if order == 3 else 0)
         assert found[FAILED] + found[COUNT] == 2500

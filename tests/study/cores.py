@@ -10,7 +10,18 @@ from kmsim.metrics.histogram import bucket_of
 from kmsim.metrics.samples import Samples
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mmzone import ZONE_DMA, ZONE_DMA32, new_machine
-from kmsim.sim.core.records import BYTES, COUNT, FAILED, MAX_PS, NEEDED_SLOW_PATH, NR_LEVELS, SUM_PS, Core, new_core
+from kmsim.sim.core.records import (
+    BYTES,
+    COUNT,
+    FAILED,
+    MAX_PS,
+    NEEDED_SLOW_PATH,
+    NR_LEVELS,
+    SUM_PS,
+    Core,
+    class_of,
+    new_core,
+)
 from kmsim.sim.run.activity import Activity
 from kmsim.sim.run.recorders import Recorders
 from kmsim.sim.run.windows import Windows
@@ -52,7 +63,7 @@ def hand_made_core(*requests: tuple[str, int], nr_cpus: int = 2, max_page_order:
 
 def observe(core: Core, kind: str, request: int, cpu: int, latencies_ps: Any, failed: int = 0, slow: int = 0) -> None:
     """Count operations as the event core does."""
-    k = 2 * request + KIND_NAMES.index(kind)
+    k = class_of(request, KIND_NAMES.index(kind))
     latencies = [int(latency) for latency in latencies_ps]
     for latency in latencies:
         core.counts[k, cpu, bucket_entry(latency)] += 1

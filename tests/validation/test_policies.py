@@ -9,7 +9,7 @@ from kmsim.procfs.recorded import read
 from kmsim.procfs.recorded_state import build_machine
 from kmsim.validate import script
 from kmsim.validate.report import Section
-from tests.mm.test_policies import POLICIES, copied
+from tests.mm.copies import copied, copied_all
 from tests.validation.test_recordings import X86
 
 NAME = "script.mix_all"
@@ -23,7 +23,7 @@ def replayed(policies: Policies | None, monkeypatch: pytest.MonkeyPatch) -> list
 
 @pytest.mark.slow
 def test_copies_of_all_policies_replay_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sections = replayed(Policies({policy: copied(policy, tmp_path) for policy in POLICIES}), monkeypatch)
+    sections = replayed(Policies(copied_all(tmp_path)), monkeypatch)
     assert sections == replayed(None, monkeypatch)
     assert all(section.agrees for section in sections)
 

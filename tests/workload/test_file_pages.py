@@ -83,14 +83,14 @@ def test_an_operation_has_the_number_of_its_page() -> None:
     ops = ops_of(of)
     assert set(ops["kind"].tolist()) == {ALLOC}
     assert set(ops["lifetime_ps"].tolist()) == {-1}
-    assert (ops["nr_bytes"].min(), ops["nr_bytes"].max()) == (1, 10)
-    assert likelihood(np.bincount(ops["nr_bytes"])[1:], np.arange(1.0, 11) ** -0.8) > 0.01
+    assert (ops["asked"].min(), ops["asked"].max()) == (1, 10)
+    assert likelihood(np.bincount(ops["asked"])[1:], np.arange(1.0, 11) ** -0.8) > 0.01
 
 
 def test_the_number_of_a_page_fits_into_an_operation() -> None:
     ops = ops_of(reads(read(file_size="512GiB"), operations=2000))
-    assert 2**26 < ops["nr_bytes"].max() <= 2**27
-    assert ops["nr_bytes"].min() >= 1
+    assert 2**26 < ops["asked"].max() <= 2**27
+    assert ops["asked"].min() >= 1
 
 
 def test_files_lie_one_behind_the_other_by_their_names() -> None:
@@ -109,7 +109,7 @@ def test_reads_of_one_file_are_one_request_if_their_flags_are_equal() -> None:
 def test_each_of_several_files_is_read_by_its_own_law() -> None:
     of = reads(read(file="a", weight=3), read(file="b", file_size="12KiB", zipf=2), operations=40_000)
     ops = ops_of(of)
-    of_a, of_b = (ops["nr_bytes"][ops["request"] == number] for number in range(2))
+    of_a, of_b = (ops["asked"][ops["request"] == number] for number in range(2))
     assert likelihood(np.array([len(of_a), len(of_b)]), np.array([3.0, 1.0])) > 0.01
     assert likelihood(np.bincount(of_a)[1:], np.ones(10)) > 0.01
     assert likelihood(np.bincount(of_b)[1:], np.array([1, 1 / 4, 1 / 9])) > 0.01

@@ -37,7 +37,7 @@ def ops_of(of: Plan, task: int = 0, seed: int = 1) -> NDArray[np.void]:
 
 def story(of: Plan, task: int = 0) -> str:
     """`+2` allocates into slot 2, `-2` frees what it holds, `+` allocates a timed block."""
-    return " ".join(f"{'+-'[op.kind]}{op.handle if op.handle >= 0 else ''}" for op in ops_of(of, task))
+    return " ".join(f"{'+-'[op.kind]}{op.slot if op.slot >= 0 else ''}" for op in ops_of(of, task))
 
 
 def phases(*does: Any, **thread: Any) -> Plan:
@@ -47,9 +47,9 @@ def phases(*does: Any, **thread: Any) -> Plan:
 def held_after(ops: NDArray[np.void]) -> set[int]:
     """What is held in the end; fails if a slot is filled that is full, or emptied that is empty."""
     held: set[int] = set()
-    for kind, handle in zip(ops["kind"].tolist(), ops["handle"].tolist(), strict=True):
-        assert (handle in held) == (kind == FREE)
-        held ^= {handle}
+    for kind, slot in zip(ops["kind"].tolist(), ops["slot"].tolist(), strict=True):
+        assert (slot in held) == (kind == FREE)
+        held ^= {slot}
     return held
 
 
@@ -97,7 +97,7 @@ def test_a_full_thread_frees_and_allocates_in_turn_across_blocks(free: str) -> N
 
 def test_a_random_thread_frees_every_slot_about_equally_often() -> None:
     ops = ops_of(plan({"live": 8, "operations": 20_000}))
-    counts = np.bincount(ops["handle"][ops["kind"] == FREE], minlength=8)
+    counts = np.bincount(ops["slot"][ops["kind"] == FREE], minlength=8)
     assert counts.sum() == 9_996
     assert abs(counts - 1249.5).max() < 5 * 1249.5**0.5
 
@@ -192,15 +192,15 @@ def test_what_is_filled_is_emptied_in_order(free: str, emptied: str) -> None:
 
 def test_a_random_empty_takes_everything_once() -> None:
     ops = ops_of(phases("fill", "empty", live=1000))
-    assert sorted(ops["handle"][1000:].tolist()) == list(range(1000))
-    assert ops["handle"][1000:].tolist() != list(range(1000))
+    assert sorted(ops["slot"][1000:].tolist()) == list(range(1000))
+    assert ops["slot"][1000:].tolist() != list(range(1000))
 
 
 def test_ages_outlast_random_frees() -> None:
     of = phases({"do": "churn", "operations": 1001}, {"do": "empty", "free": "fifo"}, live=50)
     ops = ops_of(of)
-    got = {handle: n for n, handle in enumerate(ops["handle"][:1001].tolist())}
-    emptied = [got[handle] for handle in ops["handle"][1001:].tolist()]
+    got = {slot: n for n, slot in enumerate(ops["slot"][:1001].tolist())}
+    emptied = [got[slot] for slot in ops["slot"][1001:].tolist()]
     assert len(emptied) == 49
     assert emptied == sorted(emptied)
 
@@ -243,12 +243,12 @@ def test_a_phase_with_nothing_to_do_still_has_its_barrier() -> None:
 def test_tasks_empty_equal_shares_of_what_all_of_them_hold() -> None:
     share = {"do": "empty", "whose": "all", "barrier": True}
     of = phases("fill", share, {"do": "fill", "barrier": True}, cpus=[0, 1], per_cpu=2, live=25)
-    emptied = [list(Blocks(of, task, 1))[1].ops["handle"].tolist() for task in range(4)]
-    assert [len(handles) for handles in emptied] == [25] * 4
-    assert sorted(handle for handles in emptied for handle in handles) == list(range(100))
-    assert all(len({handle // 25 for handle in handles}) == 4 for handles in emptied)
-    refilled = [list(Blocks(of, task, 1))[2].ops["handle"].tolist() for task in range(4)]
-    assert [sorted(handles) for handles in refilled] == [list(range(k * 25, k * 25 + 25)) for k in range(4)]
+    emptied = [list(Blocks(of, task, 1))[1].ops["slot"].tolist() for task in range(4)]
+    assert [len(slots) for slots in emptied] == [25] * 4
+    assert sorted(slot for slots in emptied for slot in slots) == list(range(100))
+    assert all(len({slot // 25 for slot in slots}) == 4 for slots in emptied)
+    refilled = [list(Blocks(of, task, 1))[2].ops["slot"].tolist() for task in range(4)]
+    assert [sorted(slots) for slots in refilled] == [list(range(k * 25, k * 25 + 25)) for k in range(4)]
 
 
 # ---- until
@@ -282,19 +282,19 @@ def test_what_was_dropped_was_never_held_and_ages_are_right(
     made, rest = cut_after(of, nr_blocks, nr_kept)
     done = np.concatenate(made)
     held = held_after(done)
-    got = {op.handle: n for n, op in enumerate(done) if op.kind == ALLOC}
-    by_age = sorted(held, key=lambda handle: got[handle], reverse=emptied == "lifo")
-    assert [int(op.handle) for block in rest for op in block.ops] == by_age
+    got = {op.slot: n for n, op in enumerate(done) if op.kind == ALLOC}
+    by_age = sorted(held, key=lambda slot: got[slot], reverse=emptied == "lifo")
+    assert [int(op.slot) for block in rest for op in block.ops] == by_age
 
 
 @given(st.integers(0, 60))
 def test_a_request_cut_in_two_is_freed_as_a_whole(nr_kept: int) -> None:
     of = phases({"do": "churn", "until": "1ms"}, "empty", live=3, free="fifo", requests=[PAGES])
     made, rest = cut_after(of, 1, nr_kept)
-    held = {op.handle: op.kind == ALLOC for op in made[0]}
-    freed = [int(op.handle) for block in rest for op in block.ops]
+    held = {op.slot: op.kind == ALLOC for op in made[0]}
+    freed = [int(op.slot) for block in rest for op in block.ops]
     assert len(freed) == len(set(freed))
-    assert {handle for handle, is_held in held.items() if is_held} <= set(freed)
+    assert {slot for slot, is_held in held.items() if is_held} <= set(freed)
 
 
 def test_a_request_half_freed_by_the_end_of_a_phase_is_freed_anew() -> None:
@@ -315,7 +315,7 @@ def test_numbers_are_those_of_all_versions() -> None:
     digest = blake2b(digest_size=8)
     for task in range(len(of.tasks)):
         for block in Blocks(of, task, 7):
-            for name in ("gap_ps", "lifetime_ps", "handle", "request", "kind", "begins"):
+            for name in ("gap_ps", "lifetime_ps", "slot", "request", "kind", "begins"):
                 digest.update(block.ops[name].astype(np.int64).tobytes())
     assert digest.hexdigest() == "f8740d0423585229"
 
@@ -330,7 +330,7 @@ def test_another_thread_moves_no_number() -> None:
     thread = {"name": "a", "think": {"exponential": "1us"}, "operations": 1000}
     alone, beside = plan(thread), plan({"name": "b", "per_cpu": 3}, thread)
     mine, same = ops_of(alone, 0), ops_of(beside, 3)
-    assert (mine["handle"] + beside.tasks[3].first_slot == same["handle"]).all()
+    assert (mine["slot"] + beside.tasks[3].first_slot == same["slot"]).all()
     assert (mine["gap_ps"] == same["gap_ps"]).all()
 
 
@@ -369,7 +369,7 @@ def test_the_blocks_of_many_tasks_are_smaller() -> None:
 
 def test_a_stream_of_many_operations_is_made_piece_by_piece() -> None:
     first = next(Blocks(plan({"operations": 10**12, "live": 2**28}), 0, 1)).ops
-    assert first["handle"].tolist() == list(range(BLOCK))
+    assert first["slot"].tolist() == list(range(BLOCK))
 
 
 def test_a_thread_without_operations_has_no_block() -> None:

@@ -20,8 +20,8 @@ KERNEL = GFP_FLAGS["GFP_KERNEL"]
 
 def asked_for(of: Plan) -> list[int]:
     ops = ops_of(of)
-    assert set(ops["nr_bytes"][ops["kind"] == FREE].tolist()) <= {0}
-    return ops["nr_bytes"][ops["kind"] == ALLOC].tolist()  # type: ignore[no-any-return]
+    assert set(ops["asked"][ops["kind"] == FREE].tolist()) <= {0}
+    return ops["asked"][ops["kind"] == ALLOC].tolist()  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_sizes_come_as_often_as_the_table_says_and_each_goes_to_its_cache() -> N
     of = plan({"requests": requests, "operations": 40_000})
     ops = ops_of(of)
     made = ops[ops["kind"] == ALLOC]
-    sizes, counts = np.unique(made["nr_bytes"], return_counts=True)
+    sizes, counts = np.unique(made["asked"], return_counts=True)
     assert sizes.tolist() == [24, 32, 96, 1 << 20]
     assert counts / len(made) == pytest.approx([1 / 8, 1 / 4, 1 / 2, 1 / 8], abs=0.01)
     assert of.caches is not None
     for size, wanted in ((24, "kmalloc-32"), (32, "kmalloc-32"), (96, "kmalloc-96")):
-        (request,) = set(made["request"][made["nr_bytes"] == size].tolist())
+        (request,) = set(made["request"][made["asked"] == size].tolist())
         assert of.requests[request] == Request(KERNEL, api=SLAB, cache=of.caches.index_of(wanted))
-    (request,) = set(made["request"][made["nr_bytes"] == 1 << 20].tolist())
+    (request,) = set(made["request"][made["asked"] == 1 << 20].tolist())
     assert of.requests[request] == Request(KERNEL, 8, LARGE)
 
 
@@ -78,8 +78,8 @@ def test_a_drawn_size_makes_the_request_that_serves_it(api: str, sizes: dict[str
     ops = ops_of(of)
     ops = ops[ops["kind"] == ALLOC]
     assert of.caches is not None
-    assert ops["nr_bytes"].min() >= 1
-    for size, number in zip(ops["nr_bytes"].tolist(), ops["request"].tolist(), strict=True):
+    assert ops["asked"].min() >= 1
+    for size, number in zip(ops["asked"].tolist(), ops["request"].tolist(), strict=True):
         request, order = of.requests[number], max(0, (size - 1).bit_length() - 12)
         cache = of.caches.kmalloc_index(size, KERNEL)
         if request in (Request(KERNEL, 1), Request(KERNEL, api=SLAB, cache=of.caches.index_of("kmalloc-8"))):
@@ -105,10 +105,10 @@ def test_sizes_move_no_other_number() -> None:
                      "operations": 1000}))
         for sizes in ("100B", {"exponential": "100B"})
     )  # fmt: skip
-    for name in ("gap_ps", "handle", "kind", "begins"):
+    for name in ("gap_ps", "slot", "kind", "begins"):
         assert (fixed[name] == drawn[name]).all()
-    page = fixed["nr_bytes"] == 4096
-    assert (page == (drawn["nr_bytes"] == 4096)).all()
+    page = fixed["asked"] == 4096
+    assert (page == (drawn["asked"] == 4096)).all()
     assert page.any()
 
 
@@ -154,7 +154,7 @@ def remote(share: float, **thread: Any) -> Plan:
 def test_a_share_of_frees_exchanges_blocks_with_the_same_slot_of_a_thread_on_another_cpu() -> None:
     ops = ops_of(remote(0.3), task=1)
     freed = ops[ops["kind"] == FREE]
-    away = np.where(freed["swap"] >= 0, freed["swap"] - freed["handle"], 0)
+    away = np.where(freed["swap"] >= 0, freed["swap"] - freed["slot"], 0)
     shares = [float((away == slots).mean()) for slots in (-8, 0, 8)]
     assert shares == pytest.approx([0.15, 0.7, 0.15], abs=0.015)
     assert set(ops["swap"][ops["kind"] == ALLOC].tolist()) == {-1}
@@ -177,7 +177,7 @@ def test_nobody_exchanges_blocks_with_a_thread_on_its_own_cpu() -> None:
 def test_each_page_of_a_request_is_exchanged_with_its_like() -> None:
     of = plan({"cpus": [0, 1], "remote_frees": 1.0, "live": 2, "operations": 100, "requests": [PAGES]})
     freed = [op for op in ops_of(of) if op.kind == FREE]
-    assert [int(op.swap - op.handle) for op in freed] == [6] * len(freed)
+    assert [int(op.swap - op.slot) for op in freed] == [6] * len(freed)
 
 
 def test_what_all_threads_free_together_is_not_exchanged() -> None:
@@ -189,16 +189,16 @@ def test_what_all_threads_free_together_is_not_exchanged() -> None:
 def test_every_block_is_freed_once_and_a_share_of_them_by_another_cpu() -> None:
     of = remote(0.3)
     streams = [ops_of(of, task).tolist() for task in range(3)]
-    kind, handle, swap = (op_t.names.index(name) for name in ("kind", "handle", "swap"))  # type: ignore[union-attr]
+    kind, slot, swap = (op_t.names.index(name) for name in ("kind", "slot", "swap"))  # type: ignore[union-attr]
     slots: dict[int, tuple[int, int]] = {}  # the block, and the CPU that allocated it
     freed: list[bool] = []
     for n, ops in enumerate(zip(*streams, strict=True)):
         for cpu, op in enumerate(ops):
             if op[kind] == ALLOC:
-                assert op[handle] not in slots
-                slots[op[handle]] = (3 * n + cpu, cpu)
+                assert op[slot] not in slots
+                slots[op[slot]] = (3 * n + cpu, cpu)
                 continue
             if op[swap] in slots:
-                slots[op[handle]], slots[op[swap]] = slots[op[swap]], slots[op[handle]]
-            freed.append(slots.pop(op[handle])[1] != cpu)
+                slots[op[slot]], slots[op[swap]] = slots[op[swap]], slots[op[slot]]
+            freed.append(slots.pop(op[slot])[1] != cpu)
     assert 0.25 < sum(freed) / len(freed) < 0.5

@@ -38,7 +38,7 @@ def zone_of(m: Machine, pfn: Pfn) -> ZoneIdx:
 
 @entry
 def pages_missing(m: Machine, z: ZoneIdx, gfp: Gfp, order: Order) -> int:
-    """By how many free pages a zone is below its min mark for a request; NOT_ALLOWED where that is no matter."""
+    """By how many free pages a zone is below its min mark for a request; NOT_ALLOWED where it may not use the zone."""
     zone = m.zones[z]
     highest = gfp_zone(gfp)
     if zone.zone_type > highest or zone.present_pages == 0:

@@ -44,7 +44,7 @@ from kmsim.workload.plan import THREAD
 
 @entry
 def run_until(s: Core, horizon: int, only: int) -> int:
-    """Run all events before `horizon`, or one, where that is CPU `only`'s (NOBODY: all); why it stopped."""
+    """Run all events before `horizon`; returns why it stopped. With `only`, run one event, which must be that CPU's."""
     while is_before(s, horizon):
         c = next_cpu(s)
         assert only in (NOBODY, c), "the next event is another CPU's"

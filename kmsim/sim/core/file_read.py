@@ -20,6 +20,6 @@ def begin_read(m: Machine, s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run.verbs = OF_FILE
     request = s.requests[run.request]
     no_work(s)
-    wants = read_begin(m, ac, int(request.file + run.nr_bytes - 1), int(request.gfp))
+    wants = read_begin(m, ac, int(request.file + run.asked - 1), int(request.gfp))
     path = 0 if m.lru.work[0].pages_found else s.prices[0].alloc_fast
     first_stage(s, c, ac, int(path), wants)

@@ -27,11 +27,11 @@ def begin_list(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     path = s.prices[0].alloc_fast if run.kind == ALLOC else 0  # each page that is freed is priced as a free
     if request.api == EXACT:
         if run.kind == ALLOC:
-            wants = exact_alloc_begin(s.m, ac, request.gfp, run.nr_bytes)
+            wants = exact_alloc_begin(s.m, ac, request.gfp, run.asked)
         else:
             wants = exact_free_begin(s.m, ac, run.block, run.detail << page_shift)
     elif run.kind == ALLOC:
-        nr_pages = run.nr_bytes >> page_shift
+        nr_pages = run.asked >> page_shift
         wants = then_prepared(s.m, ac, chain_alloc_begin(s.m, ac, request.gfp, nr_pages))
         path += nr_pages * s.prices[0].bulk_page
     else:

@@ -2,7 +2,8 @@
 
 An operation is a chain of stages; the state changes at the beginning of each (see `sim.core.lock` for why
 that is exact), time passes until its end. The first stage is that of its API: `sim.core.pages`, `sim.core.slab`,
-`sim.core.lists`, `sim.core.vmalloc` or `sim.core.drain`. What it wants then is granted by `sim.core.grant`.
+`sim.core.lists`, `sim.core.file_read`, `sim.core.vmalloc` or `sim.core.drain`. What it wants then is granted by
+`sim.core.grant`.
 """
 
 from kmsim.jit import core, prefetch, small
@@ -58,20 +59,20 @@ def read_next(s: Core, ac: ContextIdx) -> None:
     run.from_stream = 1
     run.kind = op.kind
     run.request = op.request
-    run.handle = op.handle
-    run.nr_bytes = op.nr_bytes
+    run.slot = op.slot
+    run.asked = op.asked
     run.lifetime_ps = op.lifetime_ps
     look_ahead(s, task.cursor)
     if op.kind == FREE:
-        take_block(s, ac, op.handle, op.swap)
+        take_block(s, ac, op.slot, op.swap)
 
 
 @small
-def take_block(s: Core, ac: ContextIdx, handle: SlotIdx, swap: SlotIdx) -> None:
+def take_block(s: Core, ac: ContextIdx, slot: SlotIdx, swap: SlotIdx) -> None:
     """Take the block out of its slot; where another task's slot is named, exchange the two blocks first."""
     if swap != NO_SLOT and s.slots[swap].block != NO_BLOCK:
-        exchange(s, handle, swap)
-    take(s, ac, s.slots[handle])
+        exchange(s, slot, swap)
+    take(s, ac, s.slots[slot])
 
 
 @small
@@ -81,10 +82,10 @@ def look_ahead(s: Core, cursor: int) -> None:
     It may look behind the end of a block, where something else lies; that costs nothing but the fetch.
     """
     prefetch(s.ops, cursor + 4)
-    prefetch(s.slots, int(s.ops[cursor + 1].handle))
-    handle = int(s.ops[cursor].handle)
-    if 0 <= handle < len(s.slots):
-        block = int(s.slots[handle].block)
+    prefetch(s.slots, int(s.ops[cursor + 1].slot))
+    slot = int(s.ops[cursor].slot)
+    if 0 <= slot < len(s.slots):
+        block = int(s.slots[slot].block)
         prefetch(s.m.pages, block)
         look_ahead_slab(s, block)
         look_ahead_vm(s, block, cursor + 1)

@@ -37,7 +37,7 @@ from kmsim.sim.core.worker import is_worker, work_done
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.phases import NOT_TIMED
 from kmsim.workload.plan import EXACT, KVMALLOC, SLAB
-from kmsim.workload.request import FILE_READ, is_block_of_pages, is_list_of_pages
+from kmsim.workload.request import FILE_READ, bytes_asked, is_block_of_pages, is_list_of_pages
 from kmsim.workload.turns import NO_SLOT
 
 
@@ -82,12 +82,9 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     totals = s.totals[class_of(run.request, ALLOC), c]
     detail = 0
     block = int(context.pfn)
-    nr_bytes = int(run.nr_bytes)
     if api == SLAB:
         block = object_got(s, ac)
-    elif api == FILE_READ:
-        nr_bytes = 0  # the number of a page, and not a size: what the page cache holds, nobody has asked for
-    elif not is_block_of_pages(api):
+    elif not is_block_of_pages(api) and api != FILE_READ:
         block, detail = block_and_detail(s, ac, api)
         totals[TO_VMALLOC] += api == KVMALLOC and kv_outcome(detail) == KV_VMALLOC
     keep_single(s, c, ac, block)
@@ -96,7 +93,7 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         totals[FAILED] += 1
         totals[NEEDED_SLOW_PATH] += context.failure == NEEDS_SLOW_PATH
         return
-    totals[BYTES] += nr_bytes
+    totals[BYTES] += bytes_asked(api, run.asked)
     record(s, class_of(run.request, ALLOC), c, s.state[0].now - run.start_ps)
     if run.lifetime_ps != NOT_TIMED:
         freer = s.tasks[run.task].freed_by
@@ -105,8 +102,8 @@ def keep(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         if freer != run.task:
             set_wake(s, freer)
             wake_changed(s, freer)
-    elif run.handle != NO_SLOT:
-        fill(s, s.slots[run.handle], holder_of_slot(run.handle), block, run.request, detail)
+    elif run.slot != NO_SLOT:
+        fill(s, s.slots[run.slot], holder_of_slot(run.slot), block, run.request, detail)
 
 
 @only_with("lru")
@@ -129,7 +126,7 @@ def block_and_detail(s: Core, ac: ContextIdx, api: int) -> tuple[int, int]:
     run = s.runs[ac]
     if not is_list_of_pages(api):
         return block_got(s, ac), block_detail(s, ac)
-    nr_pages = -(-run.nr_bytes >> s.m.params[0].page_shift)
+    nr_pages = -(-run.asked >> s.m.params[0].page_shift)
     return int(s.m.contexts[ac].pfn), nr_pages if api == EXACT else 0
 
 

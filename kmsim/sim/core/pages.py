@@ -6,7 +6,7 @@ pages, which are nearly all, are apart: the compiler knows their order, and most
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, Gfp, Order, Pfn
-from kmsim.mm.mempolicy import NUMA_NO_NODE
+from kmsim.mm.mmzone import NUMA_NO_NODE
 from kmsim.mm.page_alloc import alloc_begin, free_begin, get_page_from_freelist, set_out
 from kmsim.mm.page_at_hand import is_at_hand, take_at_hand
 from kmsim.mm.page_request import then_prepared

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from kmsim.jit import Record, shared
 from kmsim.metrics.histogram import NR_BUCKETS
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level, LockIdx, ZoneIdx
-from kmsim.mm.locks import LOCK_CLASSES, LRU_LOCK, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.locks import LOCK_CLASSES, PCP_LOCK, Lock, all_locks, csd_lock, first_of_class, pcp_lock
+from kmsim.mm.lru_records import number_locks
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import Slub
 from kmsim.mm.vm_records import Vm
@@ -99,10 +100,10 @@ run_t = np.dtype(
             ("task", np.int64),
             ("kind", np.int64),
             ("request", np.int64),
-            ("handle", np.int64),
+            ("slot", np.int64),  # in `slots`: where its block is to be, or was; NO_SLOT
             ("block", np.int64),  # what it frees
             ("detail", np.int64),
-            ("nr_bytes", np.int64),
+            ("asked", np.int64),  # as `op_t.asked`
             ("lifetime_ps", np.int64),
             ("from_stream", np.int64),
             ("start_ps", np.int64),
@@ -328,8 +329,7 @@ def new_core(
     core.state[0].timeslice_ps = timeslice_ps
     core.state[0].first_pcp_lock = first_of_class(locks, PCP_LOCK)
     if m.lru is not None:
-        m.lru.zones["pcp_lock"] = [pcp_lock_of(core, z) for z in range(len(m.zones))]
-        m.lru.lruvecs["lru_lock"] = first_of_class(locks, LRU_LOCK) + np.arange(len(m.nodes))
+        number_locks(m.lru, locks)
     return core
 
 

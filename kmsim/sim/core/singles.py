@@ -11,7 +11,7 @@ from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.sim.core.records import Core, class_of
 from kmsim.sim.core.single_records import MINSTD_MODULUS, MINSTD_MULTIPLIER
 from kmsim.workload.op_stream import ALLOC
-from kmsim.workload.request import FILE_READ
+from kmsim.workload.request import bytes_asked
 
 
 @only_with("singles")
@@ -35,5 +35,5 @@ def keep_single(s: Core, c: CpuIdx, ac: ContextIdx, block: int) -> None:
     row.cpu = c
     row.task = run.task
     row.of_class = class_of(run.request, run.kind)
-    row.nr_bytes = run.nr_bytes if run.kind == ALLOC and s.requests[run.request].api != FILE_READ else 0
+    row.nr_bytes = bytes_asked(s.requests[run.request].api, run.asked) if run.kind == ALLOC else 0
     row.block = block

@@ -12,6 +12,7 @@ from kmsim.jit import core, only_with
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
 from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slub_asleep import put_away, take_up
+from kmsim.mm.vm_frame import nth_frame
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
 from kmsim.mm.vmscan import forget_totals
 from kmsim.mm.wants import GO_ON
@@ -153,7 +154,7 @@ def park_vm(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Put away its request to vmalloc, with all functions that it is in."""
     s.parked.vm_contexts[k] = s.vm.contexts[ac]
     for n in range(FRAMES_PER_CONTEXT):
-        s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n] = s.vm.frames[ac * FRAMES_PER_CONTEXT + n]
+        s.parked.vm_frames[nth_frame(k, n)] = s.vm.frames[nth_frame(ac, n)]
     s.vm.contexts[ac].depth = 0
 
 
@@ -162,4 +163,4 @@ def unpark_vm(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Take that up again."""
     s.vm.contexts[ac] = s.parked.vm_contexts[k]
     for n in range(FRAMES_PER_CONTEXT):
-        s.vm.frames[ac * FRAMES_PER_CONTEXT + n] = s.parked.vm_frames[k * FRAMES_PER_CONTEXT + n]
+        s.vm.frames[nth_frame(ac, n)] = s.parked.vm_frames[nth_frame(k, n)]

@@ -45,7 +45,7 @@ def follows_at_once(s: Core, c: CpuIdx, ac: ContextIdx) -> bool:
         return False
     op = s.ops[task.cursor]
     at = (task.arrived if task.is_open else now) + op.gap_ps
-    if at > now or at >= task.until_ps or (op.kind == FREE and s.slots[op.handle].block == NO_BLOCK):
+    if at > now or at >= task.until_ps or (op.kind == FREE and s.slots[op.slot].block == NO_BLOCK):
         return False
     follow(s, c, ac, s.cpus[c].level, at)
     return True

@@ -64,10 +64,10 @@ def begin_vm_alloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     path = 0
     if request.api == KVMALLOC:
         path = s.prices[0].slab_alloc_fast if request.cache != NO_CACHE else s.prices[0].alloc_fast
-        wants = kvmalloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.nr_bytes, request.gfp)
+        wants = kvmalloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.asked, request.gfp)
     else:
         vm_flags = VM_ALLOW_HUGE_VMAP if request.huge else 0
-        wants = vmalloc_begin(s.m, s.slub, s.vm, ac, run.nr_bytes, request.gfp, vm_flags)
+        wants = vmalloc_begin(s.m, s.slub, s.vm, ac, run.asked, request.gfp, vm_flags)
     first_stage(s, c, ac, path, wants)
 
 
@@ -89,9 +89,9 @@ def look_ahead_vm(s: Core, area: AreaIdx, cursor: int) -> None:
     """Fetch what a free of this area will need, and the area that the operation behind it may free."""
     if 0 <= area < len(s.vm.areas):
         fetch_ahead(s.m, s.slub, s.vm, area)
-    handle = int(s.ops[cursor].handle)
-    if 0 <= handle < len(s.slots):
-        prefetch(s.vm.areas, int(s.slots[handle].block))
+    slot = int(s.ops[cursor].slot)
+    if 0 <= slot < len(s.slots):
+        prefetch(s.vm.areas, int(s.slots[slot].block))
 
 
 @only_with("vm")

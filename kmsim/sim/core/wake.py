@@ -26,7 +26,7 @@ def advance(s: Core, k: TaskIdx) -> bool:
         if at >= task.until_ps:
             task.end_op = task.cursor
             break
-        if op.kind != FREE or s.slots[op.handle].block != NO_BLOCK:
+        if op.kind != FREE or s.slots[op.slot].block != NO_BLOCK:
             task.arrived = at
             task.next_at = min(at, NEVER)
             set_wake(s, k)

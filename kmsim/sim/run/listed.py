@@ -8,7 +8,7 @@ manage, unless the state says them.
 from pathlib import Path
 
 from kmsim.config.machine import MachineConfig
-from kmsim.config.memory_map import GIB, MIB, BootShape, default_memory_map, default_released, default_reserved
+from kmsim.config.memory_map import LOW_ENDS, BootShape, default_memory_map, default_released, default_reserved
 from kmsim.config.state import BuddyInfo, FreeLists
 from kmsim.jit_policies import Policies
 from kmsim.mm.memblock import boot_machine
@@ -21,8 +21,6 @@ from kmsim.sim.run.boot_params import boot_of
 from kmsim.sim.run.refusals import HERE, refuse
 from kmsim.units import format_size
 from kmsim.workload.seeds import stream
-
-LOW_ENDS = tuple(range(2 * GIB + 256 * MIB, 4 * GIB, 256 * MIB))  # where firmware's hole below 4 GiB may begin
 
 
 def listed_machine(
@@ -65,7 +63,7 @@ def with_room(config: MachineConfig, lists: TypedLists) -> tuple[MachineConfig, 
     if config.arch != "x86-64" or config.memory_map != derived or has_room(boot_of(config), lists):
         return config, []
     section = 1 << config.section_size_bits
-    for low_end in LOW_ENDS:
+    for low_end in LOW_ENDS[1:]:  # the first is the default map's
         ram = default_memory_map(config.arch, config.memory, config.page_size, low_end)
         shape = BootShape(config.arch, config.page_size, section, config.cpus, ram)
         reserved = default_reserved(shape)

@@ -152,11 +152,11 @@ class Timeline(Observer):
             return f"{of}: {what}"
         request = core.requests[run.request]
         api = int(request.api)
-        size = f"{run.nr_bytes} B" if what == "alloc" else ""
+        size = f"{run.asked} B" if what == "alloc" else ""
         if is_block_of_pages(api):
             size = f"order {request.order}"
         elif api == FILE_READ:
-            size = f"page {run.nr_bytes}"
+            size = f"page {run.asked}"
         return f"{of}: {what} {API_NAMES[api]} {size}".rstrip()
 
     def _end_operation(self, c: CpuIdx, level: Level, running: _Running | None, now: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from kmsim.config.caches import KERNELS_OWN, KERNELS_PREFIXES
 from kmsim.mm.gfp import GFP_KERNEL, GFP_ZERO
+from kmsim.mm.indices import ContextIdx
 from kmsim.mm.slab_geometry import SlabError, slab_flags
 from kmsim.mm.slub_object import FREE_WRONG_CACHE
 from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub, add_cache, bulk_row
@@ -112,7 +113,7 @@ class CacheCalls(ObjectCalls):
         slot = held.new_slot()
         with self._turns.request() as turn:
             yield turn
-            held.core.slots[slot].block = nr
+            held.core.slots[slot].detail = nr
             number = held.request_index(request)
             held.core.slots[slot].request = NOT_FILLED
             yield self._operation(ALLOC, slot, request, nr * cache.object_size)
@@ -144,7 +145,7 @@ class CacheCalls(ObjectCalls):
         with self._turns.request() as turn:
             yield turn
             self._bulk_row[: len(objects)] = objects
-            held.core.slots[slot] = (len(objects), held.request_index(request), 0)
+            held.core.slots[slot] = (objects[0], held.request_index(request), len(objects))
             yield self._operation(FREE, slot, request)
         for used in (slot, *(alloc.slot for alloc in allocs)):
             held.core.slots[used].block = NO_BLOCK
@@ -166,7 +167,8 @@ class CacheCalls(ObjectCalls):
         if not cache.is_owned:
             raise ValueError(f"the cache {cache.name!r} was created by others")
         if self._caches.refcounts[cache.number] == 1:
-            remaining = yield from self._ask(Request(0, 0, DESTROY, cache.number))
+            yield from self._ask(Request(0, 0, DESTROY, cache.number))
+            remaining = int(self._slub.contexts[self._context].remaining)
             if remaining:
                 problem = f"Objects remaining on __kmem_cache_shutdown(): {remaining}"
                 where = self.held.cache_records[cache.number][0].address
@@ -180,15 +182,13 @@ class CacheCalls(ObjectCalls):
             for record in reversed(self.held.cache_records.pop(cache.number, [])):
                 yield from self._free(record)
 
-    def _ask(self, request: Request) -> Generator[Any, None, int]:
-        """Make a request that allocates nothing; returns its result."""
+    def _ask(self, request: Request) -> Call:
+        """Make a request that allocates nothing."""
         held = self.held
         slot = held.new_slot()
         yield from self._turn(ALLOC, slot, request)
-        answer = int(held.core.slots[slot].block)
         held.core.slots[slot].block = NO_BLOCK
         held.return_slot(slot)
-        return answer
 
     def _alloc_object(self, cache: Cache, gfp: str | int, zero: int) -> Allocating:
         flags = self._object_gfp(cache, gfp, zero)
@@ -228,9 +228,14 @@ class CacheCalls(ObjectCalls):
         return slub
 
     @property
+    def _context(self) -> ContextIdx:
+        """That of a thread on this CPU."""
+        return context_of(self.held.core, THREAD, self.number)
+
+    @property
     def _bulk_row(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The objects of a bulk request of a thread on this CPU."""
-        row = bulk_row(context_of(self.held.core, THREAD, self.number))
+        row = bulk_row(self._context)
         return self._slub.bulk[row : row + SLAB_BULK_MAX]
 
 

@@ -1,4 +1,4 @@
-"""After every event of random runs of all allocators, a lock that it asked for is of a higher order than those held.
+"""After every event of random runs, a lock that it asked for is of a higher order than those held.
 
 The orders are those of `LOCK_CLASSES`. A CPU holds what its levels hold, suspended ones too, and the mutexes of the
 task that it runs. Of two locks that one event asks for and takes, which came first is not seen: only the pairs in
@@ -21,6 +21,7 @@ from kmsim.mm.locks import (
     LOCK_IRQSAVE,
     LOCK_MUTEX,
     LOCK_WAIT,
+    LRU_LOCK,
     PCP_LOCK,
     POOL_LOCK,
     VMAP_PURGE_LOCK,
@@ -29,12 +30,13 @@ from kmsim.mm.locks import (
 from kmsim.mm.mmzone import NO_PCP, zone_of_pcp
 from kmsim.sim.core.records import NOBODY, NR_LEVELS, WAITING, Core, context_of, csd_lock_of, pcp_lock_of
 from kmsim.sim.run.engine import Observer
-from kmsim.sim.simulation import new_simulation, run
-from tests.sim import test_modes, test_modes_of_allocators
+from kmsim.sim.simulation import Simulation, new_simulation, run
+from tests.sim import reclaim_studies, test_modes, test_modes_of_allocators
 from tests.studies import Mapping
 
 ORDERS = [of.order for of in LOCK_CLASSES]
 SEED_WITH_A_PURGE = 0
+SEED_THAT_RECLAIMS = 0
 # A drain takes a list and its zone; an area's tree is let go of where a refill takes its list, to wait for the zone.
 IN_ONE_EVENT = {(PCP_LOCK, ZONE_LOCK), (BUSY_LOCK, PCP_LOCK)}
 Pair = tuple[int, int]  # the class of a lock that is held, and that of one that is asked for
@@ -117,9 +119,18 @@ def nobody_sleeps_with_a_spinlock(core: Core) -> None:
         assert core.parked.contexts[k].held_pcp == NO_PCP
 
 
+def stepwise(study: Mapping) -> Simulation:
+    """A simulation of a study, event by event."""
+    return new_simulation(from_mapping(study | {"run": study["run"] | {"stepwise": True}}))
+
+
 def pairs_of(study: Mapping, orders: Sequence[int] = ORDERS) -> Counter[Pair]:
     """Run a study event by event; what was asked for under what."""
-    simulation = new_simulation(from_mapping(study | {"run": study["run"] | {"stepwise": True}}))
+    return pairs_in(stepwise(study), orders)
+
+
+def pairs_in(simulation: Simulation, orders: Sequence[int] = ORDERS) -> Counter[Pair]:
+    """Run a simulation; what was asked for under what."""
     ordered = Ordered(simulation.core, orders)
     simulation.engine.observers.append(ordered)
     list(run(simulation))
@@ -138,6 +149,17 @@ def test_locks_of_all_allocators_are_asked_for_in_order() -> None:
     assert of_purge >= {CSD_LOCK, FREE_VMAP_AREA_LOCK, LAZY_LOCK, POOL_LOCK, ZONE_LOCK}
     assert (PCP_LOCK, ZONE_LOCK) in seen
     assert all(asked not in (VMAP_PURGE_LOCK, CSD_LOCK) or held == VMAP_PURGE_LOCK for held, asked in seen)
+
+
+@pytest.mark.slow
+def test_locks_of_what_reclaims_are_asked_for_in_order() -> None:
+    """The lru_lock is asked for under a drain's hold of per-CPU lists at most, and nothing is asked for under it."""
+    simulation = stepwise(reclaim_studies.random_study("pages", SEED_THAT_RECLAIMS))
+    seen = pairs_in(simulation)
+    (lru_lock,) = (simulation.core.locks["lock_class"] == LRU_LOCK).nonzero()[0]
+    assert simulation.core.locks["acquisitions"][lru_lock] > 0
+    assert (PCP_LOCK, ZONE_LOCK) in seen
+    assert all(held != LRU_LOCK and (asked != LRU_LOCK or held == PCP_LOCK) for held, asked in seen)
 
 
 @pytest.mark.parametrize(("outer", "inner"), [(PCP_LOCK, ZONE_LOCK), (VMAP_PURGE_LOCK, CSD_LOCK)])

@@ -21,8 +21,8 @@ from kmsim.procfs.user_machine import WRITES
 from kmsim.sim.run import boot
 from kmsim.sim.run.boot import machine_of
 from kmsim.sim.run.boot_params import boot_of, params_of
+from tests.mm.copies import copied
 from tests.mm.machines import params_of as params_of_machine
-from tests.mm.test_policies import copied
 from tests.procfs.recordings import file, path
 from tests.procfs.recordings import machine as recorded_machine
 

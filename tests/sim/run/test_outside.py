@@ -12,7 +12,7 @@ import pytest
 from kmsim.config import from_mapping
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, PAGE_ALLOC_COSTLY_ORDER
 from kmsim.sim.simulation import Simulation, new_simulation, run
-from tests.mm.test_policies import copied
+from tests.mm.copies import copied
 from tests.sim.test_modes import check_same_cores, random_study
 
 PATCHES = Path(__file__).parents[3] / "experiments/highatomic_patches"

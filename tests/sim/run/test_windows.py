@@ -11,11 +11,11 @@ import pytest
 from kmsim.config import from_mapping
 from kmsim.mm.wants import DONE, GO_ON
 from kmsim.sim.core.counted import LOCK_COUNTS, LOCK_MAXIMA, SPENT, Counted, passed_of_stages
-from kmsim.sim.core.records import BEGIN_WORK, COUNT, MAX_PS, START, SUM_PS, UNPARK, WAITING
+from kmsim.sim.core.records import BEGIN_WORK, BYTES, COUNT, MAX_PS, NR_KINDS, START, SUM_PS, UNPARK, WAITING, class_of
 from kmsim.sim.run import windows as of_windows
 from kmsim.sim.run.windows import Windows
 from kmsim.sim.simulation import Simulation, new_simulation, run
-from kmsim.workload.op_stream import FREE
+from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.plan import IRQ, THREAD
 from tests.sim.test_modes import check_same, random_study
 from tests.sim.test_modes_of_allocators import random_study as random_study_of_allocators
@@ -268,7 +268,8 @@ def test_live_bytes_are_those_of_the_blocks_that_are_held(seed: int) -> None:
     kept: Any = {"lifetime": {"exponential": "30us"}} if seed % 2 else {"live": 40}
     simulation = finished(mapping({"operations": 800, "requests": asks} | kept, run={"warm_up": "5us"}, seed=seed))
     totals = simulation.core.totals.sum(axis=1)
-    asked = {n: int(totals[2 * n, 5]) // max(int(totals[2 * n, 0]), 1) for n in range(len(totals) // 2)}
+    allocs = [totals[class_of(n, ALLOC)] for n in range(len(totals) // NR_KINDS)]
+    asked = {n: int(of_class[BYTES]) // max(int(of_class[COUNT]), 1) for n, of_class in enumerate(allocs)}
     sizes = {nr_bytes for _, nr_bytes in FIXED if nr_bytes}
     assert sizes <= set(asked.values())
     live = simulation.recorders.activity.table().frame()["live_bytes"].iloc[-1]

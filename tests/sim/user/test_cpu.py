@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kmsim.mm.gfp import GFP_FLAGS
-from kmsim.sim.core.records import BYTES, COUNT, FAILED, NO_BLOCK
+from kmsim.sim.core.records import BYTES, COUNT, FAILED, NO_BLOCK, class_of
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Process, Simulation, new_simulation
 from kmsim.sim.user.cpu import Alloc
@@ -129,7 +129,7 @@ def test_where_there_is_no_page_the_answer_is_none_and_it_is_counted() -> None:
     simulation = finished(cheap(BESIDE, max_page_order=12), asking)
     assert answers == [None] * 3
     request = simulation.held.request_index(simulation.plan.requests[0]._replace(gfp=GFP_FLAGS["GFP_DMA"], order=12))
-    assert simulation.core.totals[2 * request + ALLOC, 0, [COUNT, FAILED]].tolist() == [0, 3]
+    assert simulation.core.totals[class_of(request, ALLOC), 0, [COUNT, FAILED]].tolist() == [0, 3]
     assert len(simulation.held.free_slots) == len(set(simulation.held.free_slots)) == 64
 
 
