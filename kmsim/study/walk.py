@@ -264,7 +264,7 @@ class Walker(Observer):
             return
         says = words({**self._noted, **frame.f_locals, "cache_names": self.names_of_caches, "why": self.why}, result)
         self._steps[number] = self._steps[number]._replace(says=says)
-        if (module, code.co_name) == ("page_alloc", "alloc_begin"):
+        if (module, code.co_name) == ("page_alloc", "alloc_node_begin"):
             self.why.pop(OF_PAGES, None)  # said: what comes to the pages next is not what was asked for
         self._fold(number)
 

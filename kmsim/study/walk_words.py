@@ -177,7 +177,7 @@ def _yes_no(yes: str, no: str) -> Words:
 
 # By module of `mm` and function.
 WORDS: dict[tuple[str, str], Words] = {
-    ("page_alloc", "alloc_begin"): _alloc,
+    ("page_alloc", "alloc_node_begin"): _alloc,
     ("watermark", "zone_watermark_fast"): _watermark,
     ("pcp", "pcp_take"): _pcp,
     ("pcp", "rmqueue_bulk"): _refill,
