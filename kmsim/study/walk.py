@@ -129,10 +129,8 @@ def _ask(
                 yield from getattr(calls, request.name)(alloc, *extra)
                 walker.outcomes.append("" if alloc is not None else "nothing was there to free")
             else:
-                arguments = dict(request.arguments)
                 walker.why = why_of(request, simulation.plan.caches)
-                sizes = [arguments.pop("size")] if "size" in arguments else []
-                alloc = yield from getattr(calls, request.name)(*sizes, **arguments)
+                alloc = yield from getattr(calls, request.name)(*request.arguments.values())
                 left.append(request.name)
                 held.append(alloc)
                 walker.outcomes.append(_outcome(alloc))

@@ -37,7 +37,8 @@ _MARKS = {"high": WMARK_HIGH, "low": WMARK_LOW, "min": WMARK_MIN}
 
 
 def _zone(m: Any, z: int) -> str:
-    return ZONE_NAMES[int(m.zones[z].zone_type)]
+    name = ZONE_NAMES[int(m.zones[z].zone_type)]
+    return f"{name} of node {int(m.zones[z].node)}" if len(m.nodes) > 1 else name
 
 
 def _alloc(at: Locals, _: Any) -> str:

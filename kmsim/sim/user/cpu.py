@@ -42,13 +42,23 @@ class Cpu(CacheCalls, AreaCalls):
 
         ValueError for flags that the kernel would warn of, or an order above max_page_order.
         """
+        return (yield from self._pages(gfp, order, NUMA_NO_NODE))
+
+    def alloc_pages_node(self, nid: NodeIdx, gfp: str | int, order: Order = 0) -> Allocating:
+        """The same near a node, whatever the thread's policy (kernel: alloc_pages_node).
+
+        Other nodes help out if it is full, but for `__GFP_THISNODE`. ValueError for a node that the machine has not.
+        """
+        return (yield from self._pages(gfp, order, self._node(nid)))
+
+    def _pages(self, gfp: str | int, order: Order, nid: NodeIdx) -> Allocating:
         flags = parse_gfp(gfp) if isinstance(gfp, str) else gfp
         highest = int(self.held.machine.params[0].max_page_order)
         if type(order) is not int or not 0 <= order <= highest:
             raise ValueError(f"an order is 0 to {highest}, not {order!r}")
         self._gfp(gfp, order=order, refuse=0)
         nr_bytes = 1 << (order + int(self.held.machine.params[0].page_shift))
-        return (yield from self._allocate(Request(flags, order), nr_bytes))
+        return (yield from self._allocate(Request(flags, order, nid=nid), nr_bytes))
 
     def free_pages(self, alloc: Alloc | int | None) -> Call:
         """Free a block here, wherever it was allocated; BadFree where it is no block, or freed already.

@@ -54,10 +54,35 @@ def test_exact_pages_of_a_node_are_the_nodes(stepwise: bool) -> None:
     assert {n for n, _ in populated_zones(simulation.machine)} == {0, 1}
 
 
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_pages_of_a_node_are_the_nodes_until_it_is_full(stepwise: bool) -> None:
+    only = "GFP_KERNEL | __GFP_THISNODE"
+    found: dict[str, list[int]] = {"any": [], "only": []}
+
+    def process(simulation: Simulation) -> Process:
+        cpu = simulation.cpus[0]
+        assert (yield from cpu.alloc_pages_node(2, only)) is None  # it has no memory
+        for order in (0, 4):
+            alloc = yield from cpu.alloc_pages_node(1, only, order)
+            assert alloc is not None
+            found["only"].append(node_of(cpu, alloc.pfn))
+        while (yield from cpu.alloc_pages_node(1, only, 10)) is not None:
+            pass
+        for nid in (1, 2):
+            alloc = yield from cpu.alloc_pages_node(nid, "GFP_KERNEL", 10)
+            assert alloc is not None
+            found["any"].append(node_of(cpu, alloc.pfn))
+
+    recount(finished(machine(stepwise=stepwise), process).machine)
+    assert found == {"any": [0, 0], "only": [1, 1]}
+
+
 @pytest.mark.parametrize("nid", [-1, 3, True, "0"])
 def test_a_node_that_is_not_there_is_refused(nid: Any) -> None:
     def process(simulation: Simulation) -> Process:
         with pytest.raises(ValueError, match=f"a node is 0 to 2, not {nid!r}"):
             yield from simulation.cpus[0].alloc_pages_exact_nid(nid, 5000)
+        with pytest.raises(ValueError, match=f"a node is 0 to 2, not {nid!r}"):
+            yield from simulation.cpus[0].alloc_pages_node(nid, "GFP_KERNEL")
 
     finished(machine(), process)
