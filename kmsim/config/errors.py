@@ -132,6 +132,7 @@ RULES: dict[str, str] = {
     "cpu_list": "be CPU numbers such as 0-3,8-11, or a list of them",
     "cpu_node_twice": "have CPUs that no other node has: node {node} has it",
     "cpu_no_node": "have each of the machine's CPUs on a node",
+    "node_empty": "have CPUs or memory: a node with neither is not online, and need not be written down",
     "nodes_memory": "have memory on at least one node",
     "nodes_agree": "be the sum of the nodes' memory, {total}",
     "node_order": "start at or after the end of the memory of the nodes before it, {end}",

@@ -30,7 +30,9 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
     nodes = [
         {"cpus": [cpu for cpu, of in enumerate(node_of_cpu) if of == n], "memory": f"{memory[n]}MiB"}
         for n in range(nr_nodes)
+        if n in node_of_cpu or memory[n]
     ]
+    nr_nodes = len(nodes)
     distances = [[10] * nr_nodes for _ in range(nr_nodes)]
     for n in range(nr_nodes):
         for other in range(n):
