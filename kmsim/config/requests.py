@@ -5,12 +5,12 @@ what its kernel would warn of, is refused here. Leaves out: how the caches are l
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kmsim.config.errors import nearest
-from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number, size
+from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number, refused, size
 from kmsim.config.sizes import WEIGHT_MAX, ConstantSize, DistributionOfSizes, Sizes, written_sizes
 from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.mmzone import NR_NODES_MAX
@@ -36,6 +36,17 @@ _MAY_HAVE = {
 }
 
 
+def _known_api(value: Any) -> Any:
+    if value == "cma_alloc":
+        raise refused("api_cma")
+    return value
+
+
+Api = Annotated[
+    Literal["pages", "kmalloc", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"], BeforeValidator(_known_api)
+]
+
+
 class Bounds(NamedTuple):
     """The limits that a machine sets; None where a key is broken. `memory` and `largest_block` are bytes.
 
@@ -56,9 +67,7 @@ class RequestConfig(WithOptions):
     """One kind of request, chosen with a probability proportional to its weight."""
 
     cache: Name | None = None
-    api: Literal["pages", "kmalloc", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"] | None = Field(
-        default_factory=lambda got: "pages" if got["cache"] is None else None
-    )
+    api: Api | None = Field(default_factory=lambda got: "pages" if got["cache"] is None else None)
     gfp: Gfp = Field(default_factory=lambda got: FILE_GFP if got["api"] == "file_read" else "GFP_KERNEL")
     zero: Bool = False
     bytes: Sizes | None = None

@@ -88,6 +88,8 @@ def _request(text: str) -> Request:
     if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.keywords:
         raise _Wrong("one such as kmalloc(5000, GFP_KERNEL)")
     name = tree.func.id
+    if name == "cma_alloc":
+        raise _Wrong("one that is modelled: CMA areas are not")
     if name not in CALLS:
         raise _Wrong(f"one of {', '.join(CALLS)}", nearest(name, CALLS))
     expected = ALLOCATING.get(name, ())

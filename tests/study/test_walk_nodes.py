@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from kmsim.config import ConfigError
+from kmsim.study.walk_requests import requests_of
 from tests.commands import in_own_process
 
 
@@ -19,3 +23,8 @@ def test_a_node_is_asked_wherever_the_cpu_is(tmp_path: Path) -> None:
     beyond = in_own_process("walk", "alloc_pages_node(2, GFP_KERNEL)", "--machine", "nodes.yaml", folder=tmp_path)
     assert (beyond.code, beyond.out) == (2, "")
     assert "a node is 0 to 1, not 2" in beyond.err
+
+
+def test_cma_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"one that is modelled: CMA areas are not, found 'cma_alloc\(64\)'$"):
+        requests_of(["cma_alloc(64)"])
