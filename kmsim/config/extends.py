@@ -1,8 +1,9 @@
 """One config made of several files: ``extends``, and ``machine`` and ``costs`` given by name.
 
 The one merge rule: mappings merge key by key; everything else (lists too) replaces what was there.
-A null takes an inherited key away. ``machine: NAME`` and ``costs: NAME`` are replaced by a later name and
-changed key by key by a later mapping, as if they had been written ``{extends: NAME}``.
+A null takes an inherited key away, and the nodes of a machine take away what is said anew by them.
+``machine: NAME`` and ``costs: NAME`` are replaced by a later name and changed key by key by a later mapping, as if they
+had been written ``{extends: NAME}``.
 
 A name is a shipped file of the kind expected there, unless it ends in .yaml or .yml or has a slash: then it is a path,
 relative to the file that names it. A study named in place of a machine gives its machine. Every file keeps its own
@@ -36,6 +37,22 @@ def merge(below: Node, above: Node) -> Node:
         else:
             entries[key] = node
     return mapping(entries, above.place)
+
+
+def _before_nodes(below: Node, above: Node, kind: str) -> Node:
+    """What is extended, without what nodes laid over it say: CPUs, memory, distances, and a map if they have one."""
+    if kind != BY_NAME["machine"]:
+        old, new = below.keys.get("machine"), above.keys.get("machine")
+        if old is None or new is None:
+            return below
+        return below.with_keys(machine=_before_nodes(old, new, BY_NAME["machine"]))
+    nodes = above.keys.get("nodes")
+    if nodes is None or not nodes.items or not isinstance(below.value, dict):
+        return below
+    of_nodes = ["cpus", "memory", "distances"]
+    if any("memory_map" in one.keys for one in nodes.items):
+        of_nodes.append("memory_map")
+    return below.without(*of_nodes)
 
 
 def _opened(key: str, node: Node) -> Node:
@@ -107,9 +124,9 @@ class Includes:
                 continue
             included = self._file(name, name.value, kind, loc, chain)
             if included is not None:
-                below = included if below is None else merge(below, included)
+                below = included if below is None else merge(_before_nodes(below, included, kind), included)
         own = node.without("extends")
-        return own if below is None else merge(below, own)
+        return own if below is None else merge(_before_nodes(below, own, kind), own)
 
     def _file(self, node: Node, name: str, kind: str, loc: Loc, chain: tuple[str, ...]) -> Node | None:
         path = self._path(node, name, kind, loc)

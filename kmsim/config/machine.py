@@ -30,7 +30,7 @@ from kmsim.config.memory_map import (
     managed_bytes,
     overlap_bytes,
 )
-from kmsim.config.movable import Core
+from kmsim.config.movable import Cma, Core
 from kmsim.config.node_layout import (
     CPUS_MAX,
     FIRMWARE_HOLES_MAX,
@@ -198,6 +198,7 @@ class MachineConfig(Model):
     distances: Distances | None = Field(default_factory=lambda got: default_distances(got["nodes"]))
     kernelcore: Core | None = None
     movablecore: Core | None = None
+    cma: Cma = 0
     memory_map: Annotated[Ranges, Field(max_length=RANGES_MAX), some_items] = Field(
         default_factory=lambda got: default_memory_map(got["arch"], got["memory"], got["page_size"])
     )

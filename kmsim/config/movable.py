@@ -1,12 +1,12 @@
-"""How much memory is for movable pages alone: kernelcore= and movablecore= of the kernel's command line.
+"""How much memory is for movable pages alone: kernelcore=, movablecore= and cma= of the kernel's command line.
 
 Either is a size or a share of all memory; of both, the kernel takes the one that leaves more to itself. Leaves out
-`kernelcore=mirror`.
+`kernelcore=mirror`, and areas of CMA, which are refused by name.
 """
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from kmsim.config.quantities import DIGITS_MAX, refused
 from kmsim.units import format_size, parse_size
@@ -28,6 +28,21 @@ def _core(value: Any) -> str:
 
 
 Core = Annotated[str, BeforeValidator(_core), WithJsonSchema({"type": "string", "examples": ["512MiB", "50%"]})]
+
+
+def _no_cma(value: Any) -> int:
+    try:
+        nr_bytes = parse_size(value) if isinstance(value, str) and len(value) <= DIGITS_MAX else value
+    except ValueError:
+        raise refused("cma") from None
+    if type(nr_bytes) is not int or nr_bytes:
+        raise refused("cma")
+    return 0
+
+
+Cma = Annotated[
+    int, BeforeValidator(_no_cma), PlainSerializer(format_size, when_used="json"), WithJsonSchema({"enum": ["0B", 0]})
+]
 
 
 def core_pages(core: str | None, total_pages: int, page_shift: int) -> int:

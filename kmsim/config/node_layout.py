@@ -139,6 +139,9 @@ def _address(pieces: Sequence[tuple[int, int]], nr_bytes: int) -> int:
 
 def nodes_findings(nodes: Nodes, *, cpus: int, memory: int, memory_map: Ranges, page_size: int) -> Iterator[Finding]:
     """What is wrong with the nodes of a machine of so many CPUs and this memory."""
+    for n, node in enumerate(nodes):
+        if not node.cpus and not node.memory:
+            yield finding(("nodes", n), "node_empty", found="neither")
     yield from _cpu_findings(nodes, cpus)
     ragged = list(_page_findings(nodes, page_size))
     yield from ragged

@@ -5,14 +5,15 @@ what its kernel would warn of, is refused here. Leaves out: how the caches are l
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kmsim.config.errors import nearest
-from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number, size
+from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number, refused, size
 from kmsim.config.sizes import WEIGHT_MAX, ConstantSize, DistributionOfSizes, Sizes, written_sizes
 from kmsim.mm.getorder import get_order, ilog2
+from kmsim.mm.mmzone import NR_NODES_MAX
 from kmsim.units import format_size
 
 BULK_MAX = 512
@@ -27,7 +28,23 @@ _NEEDS: dict[str, str] = dict.fromkeys(("kmalloc", "exact", "vmalloc", "kvmalloc
     "bulk": "pages",
     "file_read": "file_size",
 }
-_MAY_HAVE = {"pages": ("order", "bytes"), "vmalloc": ("bytes", "huge"), "file_read": ("file", "file_size", "zipf")}
+_MAY_HAVE = {
+    "pages": ("order", "bytes", "node"),
+    "exact": ("bytes", "node"),
+    "vmalloc": ("bytes", "huge"),
+    "file_read": ("file", "file_size", "zipf"),
+}
+
+
+def _known_api(value: Any) -> Any:
+    if value == "cma_alloc":
+        raise refused("api_cma")
+    return value
+
+
+Api = Annotated[
+    Literal["pages", "kmalloc", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"], BeforeValidator(_known_api)
+]
 
 
 class Bounds(NamedTuple):
@@ -50,9 +67,7 @@ class RequestConfig(WithOptions):
     """One kind of request, chosen with a probability proportional to its weight."""
 
     cache: Name | None = None
-    api: Literal["pages", "kmalloc", "exact", "vmalloc", "kvmalloc", "bulk", "file_read"] | None = Field(
-        default_factory=lambda got: "pages" if got["cache"] is None else None
-    )
+    api: Api | None = Field(default_factory=lambda got: "pages" if got["cache"] is None else None)
     gfp: Gfp = Field(default_factory=lambda got: FILE_GFP if got["api"] == "file_read" else "GFP_KERNEL")
     zero: Bool = False
     bytes: Sizes | None = None
@@ -62,6 +77,7 @@ class RequestConfig(WithOptions):
     )
     contiguous: Bool = True
     huge: Bool = False
+    node: Annotated[int, count(0, NR_NODES_MAX - 1)] | None = None
     file: Name | None = Field(default_factory=lambda got: "file" if got["api"] == "file_read" else None)
     file_size: Annotated[int, size(1, FILE_MAX)] | None = None
     zipf: Annotated[float, number(low=0, high=ZIPF_MAX)] | None = Field(
@@ -75,6 +91,13 @@ class RequestConfig(WithOptions):
         from kmsim.mm.gfp import GFP_ZERO, parse_gfp
 
         return parse_gfp(self.gfp) | (GFP_ZERO if self.zero else 0)
+
+    @property
+    def nid(self) -> int:
+        """The node that it is asked of; NUMA_NO_NODE where none is named."""
+        from kmsim.mm.mempolicy import NUMA_NO_NODE
+
+        return NUMA_NO_NODE if self.node is None else self.node
 
     @property
     def sizes(self) -> int | DistributionOfSizes:
@@ -120,6 +143,9 @@ class RequestConfig(WithOptions):
         """What the machine cannot give, or why its kernel would warn."""
         if any(self._key_findings()):
             return
+        last = max(len(bounds.node_memory or ()) - 1, 0)
+        if bounds.node_memory is not None and self.node is not None and self.node > last:
+            yield finding(("node",), "node_machine", last=last)
         if self.cache is not None:
             yield from self._cache_findings(self.cache, bounds)
         elif self.order is not None:
@@ -135,7 +161,7 @@ class RequestConfig(WithOptions):
 
     def _key_findings(self) -> Iterator[Finding]:
         """Keys that go with another allocator, or that are missing."""
-        keys = ("bytes", "order", "pages", "file", "file_size", "zipf")
+        keys = ("bytes", "order", "pages", "node", "file", "file_size", "zipf")
         given = [key for key in keys if getattr(self, key) is not None]
         given += ["huge"] if self.huge else []
         given += ["zero"] if self.zero and self.reads_file else []

@@ -92,16 +92,16 @@ from kmsim.mm.zonelist import alloc_flags_nofragment, leaves_node, next_zoneref,
 
 @small
 def alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> int:
-    """Start an allocation near the CPU, or by its thread's policy; what does it want? (kernel: __alloc_pages)
-
-    When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
-    """
+    """Start an allocation near the CPU, or by its thread's policy; what does it want? (kernel: alloc_pages)"""
     return alloc_node_begin(m, ac, gfp, order, NUMA_NO_NODE)
 
 
 @small
 def alloc_node_begin(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: NodeIdx) -> int:
-    """The same near a node, whatever the policy, if one is named (kernel: alloc_pages_node)."""
+    """The same near a node, whatever the policy, if one is named (kernel: __alloc_pages).
+
+    When it is done, `contexts[ac].pfn` is the block, or NO_PAGE.
+    """
     return get_page_from_freelist(m, ac, set_out(m, ac, gfp, order, preferred_nid))
 
 

@@ -18,11 +18,11 @@ from kmsim.mm.buddy import free_one_page
 from kmsim.mm.cacheline import touch
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM
-from kmsim.mm.indices import ContextIdx, Gfp, Pfn
+from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Pfn
 from kmsim.mm.ladder import PAGES_DONE, RUNG_FAILED
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, NOPAGE, PGFREE, Machine
-from kmsim.mm.page_alloc import alloc_begin, free_begin, resume
+from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
 from kmsim.mm.page_request import page_resume, then_prepared
 from kmsim.mm.pageblock import pageblock_migratetype
 from kmsim.mm.wants import DONE, want_lock
@@ -51,8 +51,8 @@ def set_nr_pages_held(m: Machine, pfn: Pfn, nr_pages: int) -> None:
 
 
 @core
-def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> int:
-    """Start to allocate `nr_bytes`; what does that want? (kernel: alloc_pages_exact)
+def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int, nid: NodeIdx) -> int:
+    """Start to allocate `nr_bytes`, near a node or for NUMA_NO_NODE; what does that want? (kernel: alloc_pages_exact)
 
     When it is done, `contexts[ac].pfn` is the first page or NO_PAGE; the event EXACT_SAVED counts the pages given back.
     """
@@ -71,7 +71,7 @@ def exact_alloc_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> in
         m.events[NOPAGE] += 1
         return DONE
     context.exact_stage = EXACT_ALLOC
-    wanted = then_prepared(m, ac, alloc_begin(m, ac, gfp & ~(GFP_COMP | GFP_HIGHMEM), order))
+    wanted = then_prepared(m, ac, alloc_node_begin(m, ac, gfp & ~(GFP_COMP | GFP_HIGHMEM), order, nid))
     return wanted if wanted else make_alloc_exact(m, ac)
 
 

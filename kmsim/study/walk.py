@@ -129,10 +129,8 @@ def _ask(
                 yield from getattr(calls, request.name)(alloc, *extra)
                 walker.outcomes.append("" if alloc is not None else "nothing was there to free")
             else:
-                arguments = dict(request.arguments)
                 walker.why = why_of(request, simulation.plan.caches)
-                sizes = [arguments.pop("size")] if "size" in arguments else []
-                alloc = yield from getattr(calls, request.name)(*sizes, **arguments)
+                alloc = yield from getattr(calls, request.name)(*request.arguments.values())
                 left.append(request.name)
                 held.append(alloc)
                 walker.outcomes.append(_outcome(alloc))
@@ -264,7 +262,7 @@ class Walker(Observer):
             return
         says = words({**self._noted, **frame.f_locals, "cache_names": self.names_of_caches, "why": self.why}, result)
         self._steps[number] = self._steps[number]._replace(says=says)
-        if (module, code.co_name) == ("page_alloc", "alloc_begin"):
+        if (module, code.co_name) == ("page_alloc", "alloc_node_begin"):
             self.why.pop(OF_PAGES, None)  # said: what comes to the pages next is not what was asked for
         self._fold(number)
 

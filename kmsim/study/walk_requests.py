@@ -17,7 +17,9 @@ from kmsim.units import SIZE_UNITS
 
 ALLOCATING = {
     "alloc_pages": ("gfp", "order"),
+    "alloc_pages_node": ("nid", "gfp", "order"),
     "alloc_pages_exact": ("size", "gfp"),
+    "alloc_pages_exact_nid": ("nid", "size", "gfp"),
     "kmalloc": ("size", "gfp"),
     "kzalloc": ("size", "gfp"),
     "vmalloc": ("size",),
@@ -25,9 +27,10 @@ ALLOCATING = {
     "kvmalloc": ("size", "gfp"),
     "kvzalloc": ("size", "gfp"),
 }
+REQUIRED = {"alloc_pages_node": 2, "alloc_pages_exact_nid": 2}  # arguments; of the others one
 FREEING = {
-    "free_pages": ("alloc_pages",),
-    "free_pages_exact": ("alloc_pages_exact",),
+    "free_pages": ("alloc_pages", "alloc_pages_node"),
+    "free_pages_exact": ("alloc_pages_exact", "alloc_pages_exact_nid"),
     "kfree": ("kmalloc", "kzalloc"),
     "vfree": ("vmalloc", "vzalloc"),
     "kvfree": ("kvmalloc", "kvzalloc", "kmalloc", "kzalloc", "vmalloc", "vzalloc"),
@@ -85,11 +88,13 @@ def _request(text: str) -> Request:
     if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.keywords:
         raise _Wrong("one such as kmalloc(5000, GFP_KERNEL)")
     name = tree.func.id
+    if name == "cma_alloc":
+        raise _Wrong("one that is modelled: CMA areas are not")
     if name not in CALLS:
         raise _Wrong(f"one of {', '.join(CALLS)}", nearest(name, CALLS))
     expected = ALLOCATING.get(name, ())
     given = [ast.unparse(argument) for argument in tree.args]
-    if len(given) > len(expected) or (expected and not given):
+    if len(given) > len(expected) or (expected and len(given) < REQUIRED.get(name, 1)):
         raise _Wrong(f"{name}({', '.join(expected)})" if expected else f"{name}(), of what was allocated last")
     arguments: dict[str, int | str] = {}
     for of, word in zip(expected, given, strict=False):

@@ -37,7 +37,8 @@ _MARKS = {"high": WMARK_HIGH, "low": WMARK_LOW, "min": WMARK_MIN}
 
 
 def _zone(m: Any, z: int) -> str:
-    return ZONE_NAMES[int(m.zones[z].zone_type)]
+    name = ZONE_NAMES[int(m.zones[z].zone_type)]
+    return f"{name} of node {int(m.zones[z].node)}" if len(m.nodes) > 1 else name
 
 
 def _alloc(at: Locals, _: Any) -> str:
@@ -177,7 +178,7 @@ def _yes_no(yes: str, no: str) -> Words:
 
 # By module of `mm` and function.
 WORDS: dict[tuple[str, str], Words] = {
-    ("page_alloc", "alloc_begin"): _alloc,
+    ("page_alloc", "alloc_node_begin"): _alloc,
     ("watermark", "zone_watermark_fast"): _watermark,
     ("pcp", "pcp_take"): _pcp,
     ("pcp", "rmqueue_bulk"): _refill,

@@ -13,6 +13,7 @@ from kmsim.jit import entry
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.memblock import Boot, boot_machine
+from kmsim.mm.mempolicy import NUMA_NO_NODE
 from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_resume
@@ -32,7 +33,7 @@ FAILED = -1  # the delta of an alloc_pages that was not tried
 @entry
 def allocate_exact(m: Machine, ac: int, gfp: int, nr_bytes: int) -> int:
     """A whole alloc_pages_exact, for Python callers."""
-    wanted = exact_alloc_begin(m, ac, gfp, nr_bytes)
+    wanted = exact_alloc_begin(m, ac, gfp, nr_bytes, NUMA_NO_NODE)
     while wanted:
         wanted = exact_resume(m, ac)
     return int(m.contexts[ac].pfn)

@@ -53,7 +53,7 @@ def classes_of(
     if config.api == "pages":
         order = config.order_on(page_size)
         nr_bytes = config.bytes if isinstance(config.bytes, int) and config.contiguous else page_size << order
-        return _one(Request(gfp, order), nr_bytes, config.nr_blocks(page_size))
+        return _one(Request(gfp, order, nid=config.nid), nr_bytes, config.nr_blocks(page_size))
     sizes = config.sizes
     if isinstance(sizes, int):
         return _one(_class_of(config, sizes, page_size, caches), sizes)
@@ -71,7 +71,7 @@ def _class_of(config: RequestConfig, size: int, page_size: int, caches: Caches |
     """The class of one size."""
     gfp, order = config.gfp_flags, get_order(size, ilog2(page_size))
     if config.api in ("exact", "vmalloc"):
-        return Request(gfp, order, _APIS[config.api], huge=int(config.huge))
+        return Request(gfp, order, _APIS[config.api], huge=int(config.huge), nid=config.nid)
     assert caches is not None, "caches were created for it"
     cache = caches.kmalloc_index(size, gfp)
     if config.api == "kvmalloc":

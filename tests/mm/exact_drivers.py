@@ -1,6 +1,7 @@
 """Exact pages and chains on a machine where every lock is free, as Python calls them: one compiled call each."""
 
 from kmsim.jit import entry
+from kmsim.mm.mempolicy import NUMA_NO_NODE
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_chain import chain_alloc_begin, chain_free_begin, chain_free_resume
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_resume
@@ -10,7 +11,7 @@ from kmsim.mm.page_request import bulk_resume, then_prepared
 @entry
 def exact_alloc(m: Machine, cpu: int, gfp: int, nr_bytes: int) -> int:
     """The first page of an exact request, or NO_PAGE."""
-    wanted = exact_alloc_begin(m, cpu, gfp, nr_bytes)
+    wanted = exact_alloc_begin(m, cpu, gfp, nr_bytes, NUMA_NO_NODE)
     while wanted:
         wanted = exact_resume(m, cpu)
     return int(m.contexts[cpu].pfn)

@@ -97,6 +97,32 @@ def test_a_threads_policy_says_where_its_memory_is() -> None:
     assert of_policy({"mode": "bind", "nodes": [1]}, "GFP_KERNEL | __GFP_THISNODE")[here][NUMA_HIT] == 40
 
 
+@pytest.mark.parametrize("stepwise", [False, True])
+@pytest.mark.parametrize("request_", [{"order": 0}, {"order": 2}, {"api": "exact", "bytes": "4KiB"}], ids=str)
+def test_a_request_that_names_a_node_is_asked_of_it_whatever_the_policy(
+    request_: dict[str, Any], stepwise: bool
+) -> None:
+    nodes = [{"cpus": "0-1", "memory": "64MiB"}, {"cpus": "2-3", "memory": "64MiB"}]
+    thread = {
+        "name": "a",
+        "cpus": [0],
+        "operations": 40,
+        "lifetime": "immortal",
+        "memory_policy": {"mode": "interleave", "nodes": "0-1"},
+        "requests": [request_ | {"node": 1}],
+    }
+    keys = {"arch": "x86-64", "nodes": nodes}
+    workload = {"threads": [thread]}
+    simulation = new_simulation(from_mapping({"machine": keys, "workload": workload, "run": {"stepwise": stepwise}}))
+    for _ in run(simulation):
+        pass
+    recount(simulation.machine)
+    events = counted(simulation)
+    assert events[1, "DMA32"][NUMA_HIT] == events[1, "DMA32"][NUMA_OTHER] == 40
+    assert events[1, "DMA32"][NUMA_INTERLEAVE_HIT] == 0
+    assert not any(events[0, "DMA32"])
+
+
 def test_interrupts_and_other_threads_have_none_of_it() -> None:
     nodes = [{"cpus": [0], "memory": "64MiB"}, {"cpus": [1], "memory": "64MiB"}]
     study = from_mapping(

@@ -49,9 +49,7 @@ def caller(pair: tuple[str, str], *, on: int = 0, may_fail: bool = False) -> Any
     def process(simulation: Simulation) -> Generator[Any, Any, None]:
         cpu = simulation.cpus[on]
         first, second = requests_of(list(pair))
-        arguments = dict(first.arguments)
-        sizes = [arguments.pop("size")] if "size" in arguments else []
-        alloc = yield from getattr(cpu, first.name)(*sizes, **arguments)
+        alloc = yield from getattr(cpu, first.name)(*first.arguments.values())
         if alloc is None and may_fail:
             return
         assert alloc is not None

@@ -27,7 +27,7 @@ def begin_list(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     path = s.prices[0].alloc_fast if run.kind == ALLOC else 0  # each page that is freed is priced as a free
     if request.api == EXACT:
         if run.kind == ALLOC:
-            wants = exact_alloc_begin(s.m, ac, request.gfp, run.asked)
+            wants = exact_alloc_begin(s.m, ac, request.gfp, run.asked, int(request.nid))
         else:
             wants = exact_free_begin(s.m, ac, run.block, run.detail << page_shift)
     elif run.kind == ALLOC:

@@ -5,9 +5,8 @@ pages, which are nearly all, are apart: the compiler knows their order, and most
 """
 
 from kmsim.jit import core, small
-from kmsim.mm.indices import ContextIdx, CpuIdx, Gfp, Order, Pfn
-from kmsim.mm.mmzone import NUMA_NO_NODE
-from kmsim.mm.page_alloc import alloc_begin, free_begin, get_page_from_freelist, set_out
+from kmsim.mm.indices import ContextIdx, CpuIdx, Gfp, NodeIdx, Order, Pfn
+from kmsim.mm.page_alloc import alloc_node_begin, free_begin, get_page_from_freelist, set_out
 from kmsim.mm.page_at_hand import is_at_hand, take_at_hand
 from kmsim.mm.page_request import then_prepared
 from kmsim.mm.pcp_held import hold_if_used, hold_pcp
@@ -30,7 +29,8 @@ def begin_pages(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> N
     s.runs[ac].verbs = OF_PAGES
     no_light_work(s)
     if s.runs[ac].kind == ALLOC:
-        begin_alloc_page(s, c, ac, int(s.requests[s.runs[ac].request].gfp))
+        request = s.requests[s.runs[ac].request]
+        begin_alloc_page(s, c, ac, int(request.gfp), int(request.nid))
     else:
         end_free(s, c, ac, free_begin(s.m, ac, pfn, 0))
 
@@ -43,16 +43,17 @@ def begin_block(s: Core, c: CpuIdx, ac: ContextIdx, pfn: Pfn, order: Order) -> N
     no_light_work(s)
     if run.kind == ALLOC:
         request = s.requests[run.request]
-        end_alloc(s, c, ac, alloc_begin(s.m, ac, block_gfp(int(request.api), int(request.gfp)), order))
+        gfp = block_gfp(int(request.api), int(request.gfp))
+        end_alloc(s, c, ac, alloc_node_begin(s.m, ac, gfp, order, int(request.nid)))
     else:
         end_free(s, c, ac, free_begin(s.m, ac, pfn, order))
 
 
 @small
-def begin_alloc_page(s: Core, c: CpuIdx, ac: ContextIdx, gfp: Gfp) -> None:
+def begin_alloc_page(s: Core, c: CpuIdx, ac: ContextIdx, gfp: Gfp, nid: NodeIdx) -> None:
     """The stage of an allocation of a single page."""
     m = s.m
-    zoneref = set_out(m, ac, gfp, 0, NUMA_NO_NODE)
+    zoneref = set_out(m, ac, gfp, 0, nid)
     if not is_at_hand(m, ac, zoneref):
         search_page(s, c, ac, zoneref)
         return

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM, parse_gfp
-from kmsim.mm.indices import Order
+from kmsim.mm.indices import NodeIdx, Order
+from kmsim.mm.mempolicy import NUMA_NO_NODE
 from kmsim.sim.user.alloc import Alloc
 from kmsim.sim.user.areas import AreaCalls
 from kmsim.sim.user.caches import CacheCalls
@@ -41,13 +42,23 @@ class Cpu(CacheCalls, AreaCalls):
 
         ValueError for flags that the kernel would warn of, or an order above max_page_order.
         """
+        return (yield from self._pages(gfp, order, NUMA_NO_NODE))
+
+    def alloc_pages_node(self, nid: NodeIdx, gfp: str | int, order: Order = 0) -> Allocating:
+        """The same near a node, whatever the thread's policy (kernel: alloc_pages_node).
+
+        Other nodes help out if it is full, but for `__GFP_THISNODE`. ValueError for a node that the machine has not.
+        """
+        return (yield from self._pages(gfp, order, self._node(nid)))
+
+    def _pages(self, gfp: str | int, order: Order, nid: NodeIdx) -> Allocating:
         flags = parse_gfp(gfp) if isinstance(gfp, str) else gfp
         highest = int(self.held.machine.params[0].max_page_order)
         if type(order) is not int or not 0 <= order <= highest:
             raise ValueError(f"an order is 0 to {highest}, not {order!r}")
         self._gfp(gfp, order=order, refuse=0)
         nr_bytes = 1 << (order + int(self.held.machine.params[0].page_shift))
-        return (yield from self._allocate(Request(flags, order), nr_bytes))
+        return (yield from self._allocate(Request(flags, order, nid=nid), nr_bytes))
 
     def free_pages(self, alloc: Alloc | int | None) -> Call:
         """Free a block here, wherever it was allocated; BadFree where it is no block, or freed already.
@@ -62,18 +73,29 @@ class Cpu(CacheCalls, AreaCalls):
 
         None for 0 bytes: the kernel's get_order(0) is an order that no machine has.
         """
+        return (yield from self._exact(nr_bytes, gfp, NUMA_NO_NODE))
+
+    def alloc_pages_exact_nid(self, nid: int, nr_bytes: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
+        """The same near a node, whatever the thread's policy (kernel: alloc_pages_exact_nid).
+
+        ValueError for a node that the machine has not.
+        """
+        return (yield from self._exact(nr_bytes, gfp, self._node(nid)))
+
+    def _exact(self, nr_bytes: int, gfp: str | int, nid: NodeIdx) -> Allocating:
         if is_zero(nr_bytes):
             return None
         check_size(nr_bytes)
         order = get_order(nr_bytes, self._page_shift)
         flags = self._gfp(gfp, order=order, refuse=GFP_COMP | GFP_HIGHMEM)
-        return (yield from self._allocate(Request(flags, order, EXACT), nr_bytes))
+        return (yield from self._allocate(Request(flags, order, EXACT, nid=nid), nr_bytes))
 
-    def alloc_pages_exact_nid(self, nid: int, nr_bytes: int, gfp: str | int = "GFP_KERNEL") -> Allocating:
-        """The same on a node, of which there is one: 0 (kernel: alloc_pages_exact_nid)."""
-        if nid != 0:
-            raise ValueError(f"the only node is 0, not {nid!r}")
-        return (yield from self.alloc_pages_exact(nr_bytes, gfp))
+    def _node(self, nid: NodeIdx) -> NodeIdx:
+        """A node of the machine, with memory or without; ValueError else."""
+        last = len(self.held.machine.nodes) - 1
+        if type(nid) is not int or not 0 <= nid <= last:
+            raise ValueError(f"a node is 0 to {last}, not {nid!r}")
+        return nid
 
     def free_pages_exact(self, alloc: Alloc | int, nr_bytes: int) -> Call:
         """Give exact pages back (kernel: free_pages_exact).
