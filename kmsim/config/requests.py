@@ -95,7 +95,7 @@ class RequestConfig(WithOptions):
     @property
     def nid(self) -> int:
         """The node that it is asked of; NUMA_NO_NODE where none is named."""
-        from kmsim.mm.mempolicy import NUMA_NO_NODE
+        from kmsim.mm.mmzone import NUMA_NO_NODE
 
         return NUMA_NO_NODE if self.node is None else self.node
 

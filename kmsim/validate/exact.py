@@ -13,9 +13,8 @@ from kmsim.jit import entry
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.memblock import Boot, boot_machine
-from kmsim.mm.mempolicy import NUMA_NO_NODE
 from kmsim.mm.mm_init import PfnRange
-from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.mmzone import NO_PAGE, NUMA_NO_NODE, Machine
 from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_resume
 from kmsim.procfs.recorded import Recording
 from kmsim.procfs.recorded_state import params_of

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kmsim.jit import shared
 from kmsim.mm.gfp import GFP_COMP, GFP_MOVABLE
 from kmsim.mm.indices import Gfp
-from kmsim.mm.mempolicy import NUMA_NO_NODE
+from kmsim.mm.mmzone import NUMA_NO_NODE
 from kmsim.mm.slub_records import NO_CACHE
 
 PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC, FILE_READ = range(8)
@@ -26,8 +26,8 @@ class Request(NamedTuple):
     number of the cache of a SLAB, and of what fits into one of kmalloc's. `huge` lets
     a VMALLOC map huge pages (kernel: vmalloc_huge). `file` is the number of the first page of a FILE_READ's
     file in the machine's page cache, in which files lie one behind the other; which page of the file is read, each
-    operation says (`op_t.asked`) in place of its bytes: 1 is the first. `nid` is the node that PAGES and EXACT are asked
-    of, whatever the thread's policy (kernel: alloc_pages_node); NUMA_NO_NODE: by the policy, or near the CPU.
+    operation says (`op_t.asked`) in place of its bytes: 1 is the first. `nid` is the node of which PAGES and EXACT are
+    asked, whatever the thread's policy (kernel: alloc_pages_node); NUMA_NO_NODE: by the policy, or near the CPU.
     """
 
     gfp: int

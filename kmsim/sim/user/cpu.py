@@ -22,7 +22,7 @@ from __future__ import annotations
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_COMP, GFP_HIGHMEM, parse_gfp
 from kmsim.mm.indices import NodeIdx, Order
-from kmsim.mm.mempolicy import NUMA_NO_NODE
+from kmsim.mm.mmzone import NUMA_NO_NODE
 from kmsim.sim.user.alloc import Alloc
 from kmsim.sim.user.areas import AreaCalls
 from kmsim.sim.user.caches import CacheCalls
