@@ -13,7 +13,7 @@ from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
 from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slub_asleep import put_away, take_up
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
-from kmsim.mm.vmscan import forget_totals
+from kmsim.mm.vmscan_asleep import put_away_reclaim, take_up_reclaim
 from kmsim.mm.wants import GO_ON
 from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core
 from kmsim.sim.core.spinlock import count_hold, count_wait
@@ -137,15 +137,14 @@ def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
 
 @only_with("lru")
 def park_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
-    """Put away what it has reclaimed so far."""
-    s.parked.reclaims[k] = m.lru.reclaims[ac]
-    forget_totals(m, ac)
+    """Put away its way through the slow path, with the folios that it has isolated."""
+    put_away_reclaim(m, ac, s.parked.reclaims, s.parked.reclaim_heads, k)
 
 
 @only_with("lru")
 def unpark_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Take that up again."""
-    m.lru.reclaims[ac] = s.parked.reclaims[k]
+    take_up_reclaim(m, ac, s.parked.reclaims, s.parked.reclaim_heads, k)
 
 
 @only_with("vm")
