@@ -14,6 +14,9 @@ Each returns what the request wants, and does not touch any state between two of
 Who runs it grants that, and calls the second verb. What a `trylock` finds is decided at once by the allocator that has
 the lock's word in its records (kernel: pcp_spin_trylock), so nobody has to wait for the answer.
 
+A request may sleep between two calls, whatever it wants; but not while it holds a per-CPU list (`held_pcp`), nor while
+it waits for the lru_lock with a full batch of its CPU's folios (`mm.filemap`): the kernel has preemption off there.
+
 A request within a request (pages for a slab, a slab for an area) hands on what the inner one wants. Leaves out how a
 want is granted and what it costs (`kmsim.sim`); a machine on which every lock is free grants all at once. Invariant:
 when LOCK was granted, `contexts[ac].lock` is held until the verb returns. Takes no lock itself.

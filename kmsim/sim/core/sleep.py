@@ -5,10 +5,11 @@ requests, whichever they are, and comes back when the thread is given the CPU ag
 
 Leaves out: spinning for a mutex while its owner runs, priority inheritance. Invariant: a task that is
 `parked` wants no CPU until it is woken or its time has come, and then takes up its operation before anything else; it
-holds no spinlock and no per-CPU list.
+holds no spinlock, no per-CPU list, and no full batch of folios (see `mm.wants`).
 """
 
 from kmsim.jit import core, only_with
+from kmsim.mm.filemap import has_filled_batch
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
 from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slub_asleep import put_away, take_up
@@ -138,6 +139,7 @@ def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
 @only_with("lru")
 def park_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Put away its way through the slow path, with the folios that it has isolated."""
+    assert not has_filled_batch(m, ac), "a thread sleeps whose CPU's batch of folios is full"
     put_away_reclaim(m, ac, s.parked.reclaims, s.parked.reclaim_heads, k)
 
 
