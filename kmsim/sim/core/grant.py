@@ -24,6 +24,7 @@ from kmsim.mm.pcp_held import hold_while_waiting
 from kmsim.mm.wants import FLUSH, GO_ON, LOCK, MUTEX, SLEEP, UNLOCK
 from kmsim.sim.core.costs import cache_lines_ps, handover_ps, no_work, price, taking_ps
 from kmsim.sim.core.flush import flush
+from kmsim.sim.core.kworker import wake_for_scheduled
 from kmsim.sim.core.lock import hold_lock_for
 from kmsim.sim.core.pcp_lock import count_taken, look_again
 from kmsim.sim.core.records import NOBODY, OF_VM, Core, cpu_of, level_of
@@ -31,7 +32,6 @@ from kmsim.sim.core.sleep import lock_mutex, sleep_until, unlock_mutex
 from kmsim.sim.core.spinlock import leave, request, stop_spinning
 from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
 from kmsim.sim.core.verbs import carry_on, without_slow_path
-from kmsim.sim.core.worker import wake_for_scheduled
 
 
 @small
