@@ -64,7 +64,14 @@ def read_resume(m: Machine, ac: ContextIdx) -> int:
         return wanted if wanted else found(m, ac)
     assert stage == FLUSH_BATCH, "a read that waits for nothing"
     lru_add_drain(m, ac)
+    m.lru.reclaims[ac].read_stage = ALLOCATE
     return DONE
+
+
+@small
+def has_filled_batch(m: Machine, ac: ContextIdx) -> bool:
+    """Waits the context's read for the lru_lock with a batch that is full? It may not sleep then (see `mm.wants`)."""
+    return bool(m.lru.reclaims[ac].read_stage == FLUSH_BATCH)
 
 
 @small
@@ -142,6 +149,7 @@ def folio_activate(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
         return False
     folio_set(m, pfn, FOLIO_IN_BATCH)
     batch = m.lru.cpus[m.contexts[ac].cpu]
+    assert batch.nr_to_activate < PAGEVEC_SIZE, "a folio joins a full batch"
     batch.to_activate[batch.nr_to_activate] = pfn
     batch.nr_to_activate += 1
     return bool(batch.nr_to_activate == PAGEVEC_SIZE)

@@ -180,6 +180,7 @@ def folio_add_lru(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
     No lock is needed. Folios of order > 0 do not wait.
     """
     batch = m.lru.cpus[m.contexts[ac].cpu]
+    assert batch.nr_to_add < PAGEVEC_SIZE, "a folio joins a full batch"
     batch.to_add[batch.nr_to_add] = pfn
     batch.nr_to_add += 1
     return bool(batch.nr_to_add == PAGEVEC_SIZE or int(m.pages[pfn].order) > 0)

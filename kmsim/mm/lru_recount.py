@@ -1,13 +1,13 @@
 """Recount the LRU lists and the page cache, and stop where two records disagree (slow: it looks at every folio).
 
 Checked: links, folios on the list that their flags name, counters of nodes and zones against the lists, with the CPUs'
-pending deltas; as many pages isolated as reclaims under way have taken; pages of the page cache and their entries lead
-to each other. Leaves out unevictable folios, which are on no list.
+pending deltas; as many pages isolated as reclaims under way have taken, those asleep too; pages of the page cache and
+their entries lead to each other. Leaves out unevictable folios, which are on no list.
 Invariant: nothing is changed. Lock order: nothing else runs.
 """
 
 from kmsim.jit import core
-from kmsim.mm.indices import ContextIdx, NodeIdx
+from kmsim.mm.indices import NodeIdx
 from kmsim.mm.list import list_empty, list_first
 from kmsim.mm.lru import (
     folio_flags,
@@ -29,39 +29,44 @@ from kmsim.mm.mmzone import PG_LRU, Machine, pcp_index
 from kmsim.mm.page_cache import holder_of_entry, page_of_entry
 from kmsim.mm.rmap import NO_HOLDER, holder_of
 from kmsim.mm.vmscan import DEACTIVATE_FOLIOS, FREE_BATCH, LOOK_AT_FOLIOS, PUT_BACK, PUT_BACK_ACTIVE_LIST
+from kmsim.mm.vmscan_asleep import Reclaims
 from kmsim.mm.zonelist import page_zone
 
 
 @core
-def validate_lru(m: Machine) -> None:
-    """Recount the machine's LRU lists, between two critical sections; AssertionError names what is inconsistent."""
+def validate_lru(m: Machine, asleep: Reclaims) -> None:
+    """Recount the machine's LRU lists, between two critical sections; AssertionError names what is inconsistent.
+
+    `asleep` has the reclaims that are put away.
+    """
     for node in range(len(m.nodes)):
         for lru in range(NR_EVICTABLE_LISTS):
             recount_lru_list(m, node, lru)
         for lru_type in range(NR_LRU_TYPES):
             isolated = counted_of_node(m, node, NR_ISOLATED + lru_type)
-            assert isolated == taken_from_node(m, node, lru_type), "pages are isolated, but no reclaim has them"
+            taken = taken_from_node(m.lru.reclaims, node, lru_type) + taken_from_node(asleep, node, lru_type)
+            assert isolated == taken, "pages are isolated, but no reclaim has them"
     for ac in range(len(m.lru.reclaims)):
         for which in range(NR_RECLAIM_LISTS):
             is_empty = list_empty(m, int(m.lru.reclaims[ac].lists) + which)
-            assert is_empty or has_isolated(m, ac), "a reclaim that is over holds folios"
+            assert is_empty or has_isolated(m.lru.reclaims, ac), "a reclaim that is over holds folios"
     recount_page_cache(m)
 
 
 @core
-def has_isolated(m: Machine, ac: ContextIdx) -> bool:
+def has_isolated(reclaims: Reclaims, n: int) -> bool:
     """Is a reclaim between the isolation of folios and their return?"""
-    stage = m.lru.reclaims[ac].stage
+    stage = reclaims[n].stage
     return stage in (LOOK_AT_FOLIOS, FREE_BATCH, PUT_BACK, DEACTIVATE_FOLIOS, PUT_BACK_ACTIVE_LIST)
 
 
 @core
-def taken_from_node(m: Machine, node: NodeIdx, lru_type: int) -> int:
-    """Pages of a type that reclaims under way have taken off a node's lists."""
+def taken_from_node(reclaims: Reclaims, node: NodeIdx, lru_type: int) -> int:
+    """Pages of a type that those of these reclaims that are under way have taken off a node's lists."""
     taken = 0
-    for ac in range(len(m.lru.reclaims)):
-        reclaim = m.lru.reclaims[ac]
-        if has_isolated(m, ac) and reclaim.node == node and is_file_list(int(reclaim.lru)) == lru_type:
+    for n in range(len(reclaims)):
+        reclaim = reclaims[n]
+        if has_isolated(reclaims, n) and reclaim.node == node and is_file_list(int(reclaim.lru)) == lru_type:
             taken += int(reclaim.nr_taken)
     return taken
 

@@ -5,6 +5,7 @@ from kmsim.mm.filemap import read_begin, read_resume
 from kmsim.mm.lru import folio_add_lru, folio_set, lru_add_drain
 from kmsim.mm.lru_recount import validate_lru
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.vmscan_asleep import Reclaims
 from kmsim.mm.workingset import pack_shadow, shadow_age, shadow_node, shadow_workingset
 
 
@@ -19,7 +20,13 @@ def add_folio(m: Machine, cpu: int, pfn: int, flags: int) -> None:
 @entry
 def recount_lru(m: Machine) -> None:
     """Recount the LRU lists."""
-    validate_lru(m)
+    validate_lru(m, m.lru.reclaims[:0])
+
+
+@entry
+def recount_with_asleep(m: Machine, asleep: Reclaims) -> None:
+    """The same where reclaims are put away."""
+    validate_lru(m, asleep)
 
 
 @entry

@@ -1,10 +1,13 @@
 """Reads of pages of files: what is in memory, what is marked as used, what is remembered of a page that is gone."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmsim.mm.filemap import FLUSH_BATCH
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.lru import lru_head
 from kmsim.mm.lru_init import machine_that_reclaims, set_swap
@@ -24,6 +27,7 @@ from kmsim.mm.lru_records import (
 from kmsim.mm.mmzone import NO_PAGE, PG_LRU, PGFREE, Machine
 from kmsim.mm.rmap import NO_HOLDER
 from kmsim.mm.snapshot import walk
+from kmsim.mm.wants import DONE, LOCK
 
 from . import drivers
 from .machines import plain_machine
@@ -118,6 +122,42 @@ def test_the_second_reads_of_a_batch_of_pages_activate_them_together() -> None:
     assert on_list(m, LRU_ACTIVE_FILE) == [*reversed(range(PAGEVEC_SIZE))]
     assert (on_list(m, LRU_INACTIVE_FILE), counted(m, "pgactivate")) == ([], PAGEVEC_SIZE)
     assert m.lru.lruvecs[0].nonresident_age == age + PAGEVEC_SIZE + 1  # page 0 was to be activated twice
+    check(m)
+
+
+def read_until_full(m: Machine, reads: Iterable[int]) -> None:
+    """Read page after page, of which the last fills a batch, and wait for the lru_lock then."""
+    *earlier, last = reads
+    for index in earlier:
+        read(m, index)
+    wanted = read_step(m, 0, last, GFP, True)
+    while m.lru.reclaims[0].read_stage != FLUSH_BATCH:
+        assert wanted != DONE
+        wanted = read_step(m, 0, 0, 0, False)
+    assert wanted == LOCK
+
+
+def test_no_other_page_joins_a_batch_that_is_full() -> None:
+    m = machine()
+    read_until_full(m, range(PAGEVEC_SIZE))
+    with pytest.raises(AssertionError, match="a folio joins a full batch"):
+        read(m, PAGEVEC_SIZE)
+
+
+def test_no_other_page_waits_to_be_activated_with_a_batch_that_is_full() -> None:
+    m = machine()
+    for index in range(2 * PAGEVEC_SIZE):
+        read(m, index)
+    read_until_full(m, range(PAGEVEC_SIZE))
+    with pytest.raises(AssertionError, match="a folio joins a full batch"):
+        read(m, PAGEVEC_SIZE)
+
+
+def test_a_batch_is_full_until_its_folios_are_on_their_lists() -> None:
+    m = machine()
+    read_until_full(m, range(PAGEVEC_SIZE))
+    assert read_step(m, 0, 0, 0, False) == DONE
+    assert m.lru.reclaims[0].read_stage != FLUSH_BATCH
     check(m)
 
 

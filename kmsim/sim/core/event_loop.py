@@ -35,10 +35,9 @@ from kmsim.sim.core.sleep import unpark
 from kmsim.sim.core.spinlock import spin_on, stop_spinning
 from kmsim.sim.core.stage import account, set_next_event
 from kmsim.sim.core.straight_on import follows_at_once, goes_on
-from kmsim.sim.core.vmalloc import begin_work
 from kmsim.sim.core.wake import advance, link_task, set_wake, wake_changed
 from kmsim.sim.core.winner_tree import is_before, next_cpu
-from kmsim.sim.core.worker import is_worker
+from kmsim.sim.core.worker import begin_work, is_worker
 from kmsim.workload.plan import THREAD
 
 

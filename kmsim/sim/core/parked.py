@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.mm.lru_records import NR_RECLAIM_LISTS
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_records import SLAB_BULK_MAX, Slub
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT, Vm
@@ -24,7 +25,8 @@ class Parked(NamedTuple):
     bulk: NDArray[np.int32]  # from the task's `bulk_row` on
     vm_contexts: NDArray[np.void]
     vm_frames: NDArray[np.void]  # FRAMES_PER_CONTEXT of each
-    reclaims: NDArray[np.void]
+    reclaims: NDArray[np.void]  # and one more, which is empty
+    reclaim_heads: NDArray[np.void]  # the heads of their lists, NR_RECLAIM_LISTS of each
 
 
 def new_parked(m: Machine, slub: Slub | None, vm: Vm | None, runs: NDArray[np.void]) -> Parked:
@@ -38,7 +40,8 @@ def new_parked(m: Machine, slub: Slub | None, vm: Vm | None, runs: NDArray[np.vo
         parts["vm_contexts"] = np.zeros(nr_tasks, vm.contexts.dtype)
         parts["vm_frames"] = np.zeros(nr_tasks * FRAMES_PER_CONTEXT, vm.frames.dtype)
     if m.lru is not None:
-        parts["reclaims"] = np.zeros(nr_tasks, m.lru.reclaims.dtype)
+        parts["reclaims"] = np.zeros(nr_tasks + 1, m.lru.reclaims.dtype)
+        parts["reclaim_heads"] = np.zeros(nr_tasks * NR_RECLAIM_LISTS, m.pages.dtype)
     parts["runs"] = runs
     parts["contexts"] = np.zeros(nr_tasks, m.contexts.dtype)
     parts["page_lists"] = np.zeros(nr_tasks, m.pages.dtype)

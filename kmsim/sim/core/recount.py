@@ -21,17 +21,17 @@ def recount(s: Core) -> None:
     validate(s.m)
     recount_due(s)
     recount_holders(s.m, s)
-    recount_lru(s.m)
+    recount_lru(s.m, s)
     recount_slabs(s)
     if not uses_addresses(s):
         recount_addresses(s)
 
 
 @only_with("lru")
-def recount_lru(m: Machine) -> None:
+def recount_lru(m: Machine, s: Core) -> None:
     """Recount the LRU lists and the page cache."""
     if m.lru is not None:
-        validate_lru(m)
+        validate_lru(m, s.parked.reclaims)
 
 
 @only_with("slub")

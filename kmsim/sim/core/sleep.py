@@ -5,18 +5,19 @@ requests, whichever they are, and comes back when the thread is given the CPU ag
 
 Leaves out: spinning for a mutex while its owner runs, priority inheritance. Invariant: a task that is
 `parked` wants no CPU until it is woken or its time has come, and then takes up its operation before anything else; it
-holds no spinlock and no per-CPU list.
+holds no spinlock, no per-CPU list, and no full batch of folios (see `mm.wants`).
 """
 
 from kmsim.jit import core, only_with
+from kmsim.mm.filemap import has_filled_batch
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, TaskIdx
 from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slub_asleep import put_away, take_up
 from kmsim.mm.vm_frame import nth_frame
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
-from kmsim.mm.vmscan import forget_totals
-from kmsim.mm.wants import GO_ON
-from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core
+from kmsim.mm.vmscan_asleep import put_away_reclaim, take_up_reclaim
+from kmsim.mm.wants import GO_ON, SLEEP
+from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core, context_of
 from kmsim.sim.core.spinlock import count_hold, count_wait
 from kmsim.sim.core.wake import refresh_wake, wake_changed
 from kmsim.sim.core.winner_tree import set_time
@@ -55,6 +56,7 @@ def unlock_mutex(s: Core, n: LockIdx) -> None:
     lock.run = heir
     if heir == NOBODY:
         return
+    assert s.tasks[heir].parked, "a task waits for a mutex and does not sleep"
     now = s.state[0].now
     lock.first_waiter = s.parked.runs[heir].next_waiter
     lock.since = now
@@ -71,10 +73,18 @@ def sleep_until(s: Core, c: CpuIdx, ac: ContextIdx, until: int) -> None:
 
 @core
 def wake_up(s: Core, k: TaskIdx) -> None:
-    """Wake a task that sleeps."""
-    assert s.tasks[k].parked, "a task is woken that does not sleep"
-    s.tasks[k].wake_at = s.state[0].now
-    wake_changed(s, k)
+    """Wake a task that sleeps; one that is about to sleep goes on instead; to one that is awake, nothing happens.
+
+    So nobody has to know which of the three a task is (kernel: try_to_wake_up).
+    """
+    task = s.tasks[k]
+    if task.parked:
+        task.wake_at = min(task.wake_at, s.state[0].now)
+        wake_changed(s, k)
+    elif task.running:
+        run = s.runs[context_of(s, task.level, task.cpu)]
+        if run.then == SLEEP:
+            run.then = GO_ON
 
 
 @core
@@ -138,15 +148,15 @@ def unpark_slab(s: Core, k: TaskIdx, ac: ContextIdx) -> None:
 
 @only_with("lru")
 def park_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
-    """Put away what it has reclaimed so far."""
-    s.parked.reclaims[k] = m.lru.reclaims[ac]
-    forget_totals(m, ac)
+    """Put away its way through the slow path, with the folios that it has isolated."""
+    assert not has_filled_batch(m, ac), "a thread sleeps whose CPU's batch of folios is full"
+    put_away_reclaim(m, ac, s.parked.reclaims, s.parked.reclaim_heads, k)
 
 
 @only_with("lru")
 def unpark_reclaim(m: Machine, s: Core, k: TaskIdx, ac: ContextIdx) -> None:
     """Take that up again."""
-    m.lru.reclaims[ac] = s.parked.reclaims[k]
+    take_up_reclaim(m, ac, s.parked.reclaims, s.parked.reclaim_heads, k)
 
 
 @only_with("vm")

@@ -1,7 +1,7 @@
 """A request for vmalloc, vmap or kvmalloc: its first stage (the rest is granted by `sim.core.grant`).
 
 A request of these goes through slabs, pages and locks of its own. What is done lazily is done by the CPUs' kworkers
-(`sim.core.worker`), which begin here, too. Requests that only a user's own process makes are in `sim.core.rare`.
+(`sim.core.kworker`), and begins here, too. Requests that only a user's own process makes are in `sim.core.rare`.
 
 Leaves out: helpers of a purge on other CPUs (their work is the purge's own). Kept out of the compiled core where no
 request needs vmalloc.
@@ -21,15 +21,13 @@ from kmsim.mm.vmalloc import (
     vm_purge_begin,
     vmalloc_begin,
 )
-from kmsim.mm.wants import DONE
 from kmsim.sim.core.costs import no_work
 from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
-from kmsim.sim.core.grant import first_stage, then
+from kmsim.sim.core.grant import first_stage
 from kmsim.sim.core.pages import begin_block
 from kmsim.sim.core.rare import begin_rare, is_rare, rare_block, rare_detail, rare_path
-from kmsim.sim.core.records import FLUSHER, NO_BLOCK, NOBODY, OF_FLUSH, OF_VM, WORK, Core
+from kmsim.sim.core.records import NO_BLOCK, NOBODY, OF_VM, Core
 from kmsim.sim.core.slab import begin_slab_later
-from kmsim.sim.core.stage import set_stage
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import KVMALLOC, THREAD, VMALLOC
 from kmsim.workload.request import KVREALLOC, VMAP
@@ -95,16 +93,9 @@ def look_ahead_vm(s: Core, area: AreaIdx, cursor: int) -> None:
 
 
 @only_with("vm")
-def begin_work(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """A worker begins what it was woken for."""
-    run = s.runs[ac]
-    run.kind = WORK
-    if s.tasks[run.task].does == FLUSHER:
-        run.verbs = OF_FLUSH
-        set_stage(s, c, ac, s.prices[0].tlb_flush, 0)
-        then(s, c, ac, DONE)
-        return
-    run.verbs = OF_VM
+def begin_scheduled(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """A kworker begins what was scheduled on its CPU."""
+    s.runs[ac].verbs = OF_VM
     no_work(s)
     if s.vm.cpus[c].vfree_scheduled:
         wants = deferred_vfree_begin(s.m, s.slub, s.vm, ac, c)

@@ -1,18 +1,22 @@
 """Workers: threads and interrupts of the kernel's own, which do work that others schedule.
 
 A worker is a task with a record of what it does (`task_t.does`), and a CPU knows its own (`cpu_t.kworker`, `flusher`):
-    KWORKER    frees what interrupts have put off, and purges vmalloc's lazily freed addresses
-    FLUSHER    an interrupt that flushes its CPU's TLB
-One sleeps until it is woken for something, does that, and looks whether there is more. What a kworker begins is in
-`sim.core.vmalloc`. Leaves out the workqueues: a kworker serves its CPU alone. Invariant: a worker that is woken has
-something to do. Kept out of the compiled core with vmalloc.
+    KWORKER    frees what interrupts have put off, and purges vmalloc's lazily freed addresses (`sim.core.kworker`)
+    FLUSHER    an interrupt that flushes its CPU's TLB (`sim.core.flush`)
+One sleeps until it is woken for something, does that, and looks whether there is more. Invariant: what a worker does
+is in this table; of what no config needs, only the rows are compiled.
 """
 
-from kmsim.jit import only_with, shared
+from kmsim.jit import core, only_with, shared
 from kmsim.mm.indices import ContextIdx, CpuIdx, TaskIdx
+from kmsim.mm.wants import DONE
 from kmsim.sim.core.flush import flushed
-from kmsim.sim.core.records import FLUSHER, NEVER, NOBODY, STREAM, Core
-from kmsim.sim.core.wake import refresh_wake, wake_changed
+from kmsim.sim.core.grant import then
+from kmsim.sim.core.kworker import has_work
+from kmsim.sim.core.records import FLUSHER, KWORKER, NEVER, OF_FLUSH, STREAM, WORK, Core
+from kmsim.sim.core.stage import set_stage
+from kmsim.sim.core.vmalloc import begin_scheduled
+from kmsim.sim.core.wake import refresh_wake
 
 
 @shared
@@ -21,33 +25,36 @@ def is_worker(s: Core, k: TaskIdx) -> bool:
     return bool(s.tasks[k].does != STREAM)
 
 
-@only_with("vm")
-def wake_for_scheduled(s: Core, c: CpuIdx) -> None:
-    """Wake this CPU's kworker for what was scheduled here."""
-    if not s.vm.params[0].drain_scheduled and not s.vm.cpus[c].vfree_scheduled:
-        return
-    if s.vm.params[0].drain_scheduled and s.state[0].purger == NOBODY:
-        s.state[0].purger = c
-    kworker = int(s.cpus[c].kworker)
-    task = s.tasks[kworker]
-    if has_work(s, c) and not task.running and task.wake_at == NEVER:
-        task.wake_at = s.state[0].now
-        wake_changed(s, kworker)
+@core
+def begin_work(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """A worker begins what it was woken for."""
+    run = s.runs[ac]
+    run.kind = WORK
+    does = s.tasks[run.task].does
+    if does == FLUSHER:
+        begin_flush(s, c, ac)
+    else:
+        assert does == KWORKER, "a worker that does nothing known begins"
+        begin_scheduled(s, c, ac)
 
 
-@only_with("vm", False)
-def has_work(s: Core, c: CpuIdx) -> bool:
-    """Is anything scheduled on this CPU?"""
-    return bool(s.state[0].purger == c or s.vm.cpus[c].vfree_scheduled)
-
-
-@only_with("vm")
+@core
 def work_done(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     """A worker has done its work: it sleeps, unless there is more."""
     task = s.tasks[s.runs[ac].task]
     task.wake_at = NEVER
     if task.does == FLUSHER:
         flushed(s)
-    elif has_work(s, c):
-        task.wake_at = s.state[0].now
+    else:
+        assert task.does == KWORKER, "a worker that does nothing known is done"
+        if has_work(s, c):
+            task.wake_at = s.state[0].now
     refresh_wake(s, c, task.level)
+
+
+@only_with("vm")
+def begin_flush(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """A CPU flushes its TLB."""
+    s.runs[ac].verbs = OF_FLUSH
+    set_stage(s, c, ac, s.prices[0].tlb_flush, 0)
+    then(s, c, ac, DONE)

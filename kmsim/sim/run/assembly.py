@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kmsim.config.study import Study
@@ -29,6 +31,8 @@ from kmsim.workload.op_stream import block_size
 from kmsim.workload.plan import BULK, EXACT, IRQ, THREAD, Plan, TaskPlan
 from kmsim.workload.seeds import stream
 
+# What works on each CPU where vmalloc is used: the CPU's name for it, what it does, at which level.
+WORKERS_OF_VM = (("kworker", KWORKER, THREAD), ("flusher", FLUSHER, IRQ))
 MODES = {"local": MPOL_LOCAL, "preferred": MPOL_PREFERRED, "bind": MPOL_BIND, "interleave": MPOL_INTERLEAVE}
 
 
@@ -51,12 +55,12 @@ def core_of(
         geometries = plan.caches.geometries
         slub = new_slub(m, geometries, slab_seeds and slab_seeds[: len(geometries)], nr_spare_caches)
     vm = _vm_of(study, plan, m, slub) if plan.uses_vmalloc or nr_spare_caches else None
-    nr_workers = 0 if vm is None else 2 * nr_cpus
+    workers = WORKERS_OF_VM if vm is not None else ()
     core = new_core(
         m,
         prices=prices(study.costs),
         requests=plan.requests,
-        nr_tasks=nr_planned + nr_cpus + nr_workers,
+        nr_tasks=nr_planned + nr_cpus + len(workers) * nr_cpus,
         nr_ops=nr_planned * block_size(plan) + nr_cpus,
         nr_slots=plan.nr_slots,
         nr_due=sum(task.nr_due_max for task in plan.tasks),
@@ -70,8 +74,7 @@ def core_of(
         core = core._replace(singles=_singles_of(study))
     _add_planned(core, plan, nr_cpus)
     core.state[0].interrupts_flush = study.machine.arch == "x86-64"
-    if nr_workers:
-        _add_workers(core, nr_planned + nr_cpus)
+    _add_workers(core, nr_planned + nr_cpus, workers)
     return core
 
 
@@ -137,12 +140,13 @@ def _add_planned(core: Core, plan: Plan, nr_cpus: int) -> None:
     core.state[0].nr_unpinned = sum(not task.pinned for task in plan.tasks)
 
 
-def _add_workers(core: Core, first: int) -> None:
-    """A kworker on each CPU, and an interrupt that flushes its TLB."""
+def _add_workers(core: Core, first: int, workers: Sequence[tuple[str, int, int]]) -> None:
+    """Workers of these kinds on each CPU, kind after kind."""
     nr_cpus = len(core.cpus)
     for c, cpu in enumerate(core.cpus):
-        cpu.kworker, cpu.flusher = first + c, first + nr_cpus + c
-        for k, does, level in ((cpu.kworker, KWORKER, THREAD), (cpu.flusher, FLUSHER, IRQ)):
+        for n, (name, does, level) in enumerate(workers):
+            k = first + n * nr_cpus + c
+            cpu[name] = k
             core.tasks[k].does = does
             core.tasks[k].level = level
             core.tasks[k].freed_by = k
