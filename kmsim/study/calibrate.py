@@ -44,6 +44,7 @@ SPAN = 8.0  # a price may end at this factor from where it starts, either way
 ON_BOUND = 1.01
 PERCENT = 100
 WAYS = Ways(prior=1 / np.log(SPAN), trust=2.0, digits=4)  # before any point, a price is known within its range
+WITHOUT = WAYS._replace(trust=SPAN**2)  # all of its range: where the search ended, it had seen the curve
 CYCLE = 1 / 6.2  # ns: no CPU that is sold has a higher clock than 6.2 GHz (Core i9-14900KS, its data sheet)
 FLOORS = {  # ns; of all others a cycle
     "zero_byte": CYCLE / 64,  # a line of 64 bytes a cycle
@@ -129,7 +130,7 @@ def calibrate(
     prices = _fitted(names, ranges, found, knowledge(model, found, WAYS.prior))
     curves = [point.curve for point in given]
     without = np.full(len(points), np.nan)
-    without[kept] = left_out(model, curves, lambda others: least_squares_fit(others, ranges, WAYS))
+    without[kept] = left_out(model, curves, lambda others: least_squares_fit(others, ranges, WITHOUT))
     latency = runs.latencies(points, {price.name: price.ns for price in prices})
     compared = [
         Compared(point, held, float(ns), float(other))

@@ -1,5 +1,6 @@
 """A price list fitted to points that the simulator itself has made, on a small machine with a few prices."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from kmsim.config import from_mapping
 from kmsim.config.shipped import shipped_file
 from kmsim.sim.core.costs import PRICES
 from kmsim.study.calibrate import CYCLE, SPAN, Calibration, calibrate, price_list, range_of
+from kmsim.study.fit import Floats
 from kmsim.study.measured import Point, Run
 from kmsim.study.point_runs import PointRuns
 from kmsim.study.store import NotAResult
@@ -87,6 +89,31 @@ def test_prices_that_made_the_points_are_found_again(found: Calibration) -> None
     assert np.isnan(found.points[5].without_curve_ns)
     # Without its curve nothing tells the price of a free, which stays where the search started.
     assert found.points[1].without_curve_ns == pytest.approx(START["free_fast"], rel=0.05)
+
+
+class Sums(PointRuns):
+    """In place of simulations: a point's latency is the sum of the prices that its workload names."""
+
+    def check(self, points: Sequence[Point]) -> None:
+        """Nothing runs."""
+
+    def latencies(self, points: Sequence[Point], prices: Mapping[str, float]) -> Floats:
+        """The sums."""
+        return np.array([sum(prices.get(name, 0.0) for name in point.workload.split()) for point in points])
+
+
+def summed(*points: tuple[str, float]) -> list[Point]:
+    """Points of sums: which, and what was measured."""
+    return [Point(name, 0, None, 1, "pair", None, "", ns, 3.0, REPEAT, "points.csv:2") for name, ns in points]
+
+
+def test_what_a_fit_predicts_of_a_curve_does_not_depend_on_it(folder: Path) -> None:
+    """The truth is seven times the start, so that the search ends far from where it starts."""
+    runs = Sums(str(folder / "machine.yaml"), str(folder / "few.yaml"))
+    points = summed(("alloc_fast", 80.0), ("alloc_fast lock_hold", 104.0), ("free_fast", 7 * START["free_fast"]))
+    found = calibrate(runs, points, [False] * 3, lambda _: None)
+    assert found.points[2].ns == pytest.approx(points[2].ns, rel=0.01)
+    assert found.points[2].without_curve_ns == pytest.approx(START["free_fast"], rel=0.01)
 
 
 def test_what_the_fit_does_is_said(runs: PointRuns, points: list[Point]) -> None:
