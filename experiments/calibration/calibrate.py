@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
-from experiments.calibration.fit import FITTED, WITHOUT, fit, left_out, prices_of
+from experiments.calibration.fit import CORES, FITTED, WITHOUT, fit, fitted_points, left_out, prices_of
 from experiments.calibration.p1 import (
     COSTS,
     CURVES,
@@ -75,9 +76,10 @@ def write_prices(fitted: dict[str, float]) -> None:
     """Put the fitted prices into the shipped list, each with its source."""
     file = shipped_file("costs", COSTS)
     text = file.read_text(encoding="utf-8")
+    nr_points = len(fitted_points(measured()))
     for name, price in fitted.items():
         value = f"{price:g}ns" if price >= 1 else f"{round(1000 * price)}ps"
-        source = f"fitted to all points of LLFree's benchmarks; most by {FITTED_BY[name]}"
+        source = f"fitted to {nr_points} points of LLFree's benchmarks; most by {FITTED_BY[name]}"
         line = f'{name}: {{value: {value}, source: "{source}"}}'
         text, nr_lines = re.subn(rf"^{name}: .*$", lambda _, line=line: line, text, flags=re.MULTILINE)
         assert nr_lines == 1, name
@@ -176,14 +178,35 @@ def _around(others: pd.DataFrame) -> tuple[float, float]:
     return 0.6 * float(times.min()), 1.6 * float(times.max())
 
 
+def never_fitted(table: pd.DataFrame) -> pd.DataFrame:
+    """The points that the fit did not look at: other core counts, and `repeat` on more than one core."""
+    return table.drop(fitted_points(table).index)
+
+
+def errors_in_words(table: pd.DataFrame) -> str:
+    """How far these points are off."""
+    error = table["error_percent"].abs()
+    most = f"nine of ten within {error.quantile(0.9):.1f} %, worst {error.max():.1f} %"
+    return f"median error {error.median():.1f} %, {most}"
+
+
 def left_out_errors(others: pd.DataFrame, name: str) -> pd.Series:
     """How far each point is off, in percent, when what it has in common with others is left out of the fit."""
     return 100 * (others[f"without_{name}_ns"] / others["measured_ns"] - 1).abs()
 
 
+def _listed(some: Sequence[int]) -> str:
+    return f"{', '.join(map(str, some[:-1]))} and {some[-1]}"
+
+
 def numbers(table: pd.DataFrame, prices: pd.DataFrame, others: pd.DataFrame) -> str:
     """README's numbers: the largest errors, those of points left out, and the prices."""
+    seen, unseen = fitted_points(table), never_fitted(table)
     lines = [
+        f"Prices were fitted to {len(seen)} of {len(table)} points: of order 0 those on {_listed(CORES)} cores "
+        f"(`repeat` on one), all of the other orders ({errors_in_words(seen)}). The other {len(unseen)}, up to "
+        f"{unseen['cores'].max()} cores, are predicted: {errors_in_words(unseen)}.",
+        "",
         f"Of {len(table)} points, {len(table) - len(outside(table))} are within what they may be off "
         f"(order 0: {ERROR_BARS[0]:.0f} %, the others: {ERROR_BARS[4]:.0f} %). The worst of each curve:",
         "",

@@ -1,8 +1,9 @@
 """A result beside measurements: each measured point with the runs of a result that do the same.
 
-A run does what a point is of where their workloads are the same but for names, how many operations or blocks there
-are, and, unless the point gives them, the request's flags: the same CPUs, phases, sizes and orders. What is compared
-is the mean latency of the point's operation, over such runs. Runs that failed or could not go on are left out.
+A run does what a point is of where their workloads are the same but for names, how many operations there are, and,
+unless the point gives them, how many blocks each thread holds and the request's flags: the same CPUs, phases, sizes and
+orders. What is compared is the mean latency of the point's operation, over such runs. Runs that failed or could not go
+on are left out.
 
 Latencies are in ns. Leaves out what the points are (`study.measured`), and what is shown.
 """
@@ -28,7 +29,7 @@ COLUMNS = (
     "curve", "cpus", "measured_ns", "error_bar_percent", "simulated_ns", "lowest_ns", "highest_ns", "runs",
     "error_percent",
 )  # fmt: skip
-COUNTS = ("name", "live", "operations", "until")  # two workloads may differ in these and do the same
+COUNTS = ("name", "operations", "until")  # two workloads may differ in these and do the same
 PERCENT = 100
 
 
@@ -89,7 +90,7 @@ def _does_the_same(point: Point, same: Same) -> bool:
 
 def _shape(study: Study, point: Point) -> Any:
     """A workload without what may differ."""
-    left_out = COUNTS if point.gfp else (*COUNTS, "gfp")
+    left_out = (*COUNTS, *(() if point.gfp else ("gfp",)), *(() if point.blocks else ("live",)))
     return _without(study.workload.model_dump(mode="json", exclude_none=True), left_out)
 
 

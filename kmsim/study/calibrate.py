@@ -32,6 +32,7 @@ from kmsim.study.fit import (
     left_out,
     slopes,
 )
+from kmsim.study.left_out import Off, OfKind, lines_left_out
 from kmsim.study.measured import Point
 from kmsim.study.point_runs import PointRuns, priced
 from kmsim.study.store import NotAResult
@@ -44,6 +45,7 @@ SPAN = 8.0  # a price may end at this factor from where it starts, either way
 ON_BOUND = 1.01
 PERCENT = 100
 WAYS = Ways(prior=1 / np.log(SPAN), trust=2.0, digits=4)  # before any point, a price is known within its range
+WITHOUT = WAYS._replace(trust=SPAN**2)  # all of its range: where the search ended, it had seen the curve
 CYCLE = 1 / 6.2  # ns: no CPU that is sold has a higher clock than 6.2 GHz (Core i9-14900KS, its data sheet)
 FLOORS = {  # ns; of all others a cycle
     "zero_byte": CYCLE / 64,  # a line of 64 bytes a cycle
@@ -70,6 +72,7 @@ class Compared(NamedTuple):
     is_held_out: bool
     ns: float
     without_curve_ns: float  # NaN of those that are held out
+    kind: OfKind | None  # of operation; None where it says nothing of one
 
     @property
     def error_percent(self) -> float:
@@ -81,6 +84,12 @@ class Compared(NamedTuple):
         """How far the prediction is off."""
         return PERCENT * (self.without_curve_ns / self.point.ns - 1)
 
+    @property
+    def off(self) -> Off | None:
+        """How far off it is without having been seen; None where it was not tried, or says nothing of a kind."""
+        error = self.error_percent if self.is_held_out else self.left_out_percent
+        return None if self.kind is None or np.isnan(error) else Off(self.kind, abs(error))
+
 
 class Calibration(NamedTuple):
     """What came of it."""
@@ -88,6 +97,7 @@ class Calibration(NamedTuple):
     costs: CostsConfig  # the list that the search started from
     prices: list[Fitted]
     points: list[Compared]
+    page_size: int  # of the machine, in bytes
 
     @property
     def kept(self) -> dict[str, Price]:
@@ -129,13 +139,13 @@ def calibrate(
     prices = _fitted(names, ranges, found, knowledge(model, found, WAYS.prior))
     curves = [point.curve for point in given]
     without = np.full(len(points), np.nan)
-    without[kept] = left_out(model, curves, lambda others: least_squares_fit(others, ranges, WAYS))
+    without[kept] = left_out(model, curves, lambda others: least_squares_fit(others, ranges, WITHOUT))
     latency = runs.latencies(points, {price.name: price.ns for price in prices})
     compared = [
-        Compared(point, held, float(ns), float(other))
+        Compared(point, held, float(ns), float(other), runs.kind_of(point))
         for point, held, ns, other in zip(points, is_held_out, latency, without, strict=True)
     ]
-    return Calibration(runs.costs, prices, compared)
+    return Calibration(runs.costs, prices, compared, runs.page_size)
 
 
 def search(
@@ -211,7 +221,7 @@ def _fitted(names: Sequence[str], ranges: Sequence[Range], found: Floats, known:
 
 
 def price_list(found: Calibration, name: str, source: str) -> str:
-    """The list as a file that a study may name: each price with where it comes from, and its interval."""
+    """The list as a file that a study may name: each price with its source and interval, and how far off it is."""
     fitted = {price.name: price for price in found.prices}
     lines = [f"# Fitted by kmsim calibrate to {source}; prices that it does not tell are those of {found.costs.name}."]
     lines += [f"name: {json.dumps(name)}", f"source: {json.dumps(f'fitted to {source}; others as {found.costs.name}')}"]
@@ -226,6 +236,8 @@ def price_list(found: Calibration, name: str, source: str) -> str:
         lines.append(f"{key}: {{{times}, source: {json.dumps(why)}}}")
     cache = found.costs.cache_lines
     lines.append(f"cache_lines: {{value: {cache.value}, source: {json.dumps(cache.source)}}}")
+    unseen = [one.off for one in found.points if one.off is not None]
+    lines += lines_left_out(unseen, found.page_size, f"{source}: held out, or as the fit without its curve has it")
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ Prices and latencies are in ns. Leaves out what is simulated, which the caller h
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 LATENCY_MIN = 1e-3  # ns: a logarithm is taken
 SURE = 1.96  # standard errors to each side: 95 % of a normal distribution
 TOLD = 1.3  # a price that is known within this factor, either way, is one that the points tell
-TOGETHER = -0.5  # the correlation of two prices from which on they are said to be known in a sum
+IN_A_SUM = 0.5  # the share of what a dearer price adds that others take up: then it is known in a sum with them
+NEARLY_ALL = 0.95  # of that: those that take up the rest are not named
 NEARNESS = 0.02  # the weight of staying near the start, against the worst error
 
 
@@ -183,11 +184,25 @@ def knowledge(model: Model, y: Floats, prior: float, *, is_exact: bool = False) 
     spread = 1.0 if is_exact else max(1.0, float(np.sqrt((share**2).sum() / nr_free)))
     error = SURE * spread * np.sqrt(np.diag(covariance))
     alone = SURE * spread / np.sqrt(np.diag(information))
-    correlation = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
     found = []
     for i, price in enumerate(y):
         is_known = error[i] <= np.log(TOLD)
-        partners = () if is_known else tuple(j for j in range(len(y)) if correlation[i, j] <= TOGETHER)
+        partners = () if is_known else _partners(i, by_price, covariance)
         low, high = price * np.exp(-error[i]), price * np.exp(error[i])
         found.append(Known(float(low), float(high), float(np.exp(alone[i])), partners))
     return found
+
+
+def _partners(i: int, by_price: NDArray[np.floating[Any]], covariance: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+    """The fewest prices that take up nearly all of what a price adds to the points when it is dearer, however many."""
+    added = by_price[:, i]
+    if not added.any():
+        return ()
+    follows = covariance[:, i] / covariance[i, i]  # by how much the others change, of a change of this one
+    taken = np.maximum(-follows * (added @ by_price) / (added @ added), 0)
+    taken[i] = 0
+    if taken.sum() < IN_A_SUM:
+        return ()
+    most = np.argsort(-taken, kind="stable")
+    nr_named = int(np.searchsorted(np.cumsum(taken[most]), NEARLY_ALL * taken.sum())) + 1
+    return tuple(sorted(most[:nr_named].tolist()))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kmsim.config import ConfigError, load
 from kmsim.config.costs import CostsConfig, Price
 from kmsim.config.shipped import shipped_file
+from kmsim.study.left_out import OfKind, kind_of
 from kmsim.study.measured import KINDS, Point, Run
 from kmsim.study.store import NotAResult
 from kmsim.units import PS_PER_NS
@@ -34,7 +35,9 @@ class PointRuns:
         self.machine = machine
         self._sets = (f"machine={machine}", f"costs={costs}", "run.sample_every=1000s")
         self._known: dict[tuple[Run, tuple[str, ...]], dict[str, float]] = {}
-        self.costs = load(shipped_file("workloads", "llfree-repeat"), list(self._sets)).costs
+        self._kinds: dict[tuple[Run, str], OfKind | None] = {}
+        study = load(shipped_file("workloads", "llfree-repeat"), list(self._sets))
+        self.costs, self.page_size = study.costs, study.machine.page_size
 
     def check(self, points: Sequence[Point]) -> None:
         """NotAResult where a point's run is none on this machine, or has not what the point is of."""
@@ -59,6 +62,10 @@ class PointRuns:
             latency[n] = sum(means[kind] for kind in kinds)
         return latency
 
+    def kind_of(self, point: Point) -> OfKind | None:
+        """What a point that has been simulated is of; None where it says nothing of one kind of operation."""
+        return self._kinds.get((point.run, point.operation))
+
     def _means(self, point: Point, changed: Sequence[str]) -> dict[str, float]:
         """The mean latency of each kind of operation of one run."""
         from kmsim.study.runner import run_point
@@ -69,6 +76,7 @@ class PointRuns:
         simulation.free()
         if operations["failed"].any():
             raise NotAResult(f"{point.where}: must fit into the memory of {self.machine}; allocations failed")
+        self._kinds |= {(point.run, operation): kind_of(operations, operation) for operation in KINDS}
         return means_by_kind(operations)
 
 

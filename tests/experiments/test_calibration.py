@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from experiments.calibration import calibrate
-from experiments.calibration.fit import FITTED
-from experiments.calibration.p1 import compared, measured, outside, shipped_prices, simulated
+from experiments.calibration.fit import FITTED, fitted_points
+from experiments.calibration.p1 import COSTS, compared, measured, outside, shipped_prices, simulated
 from experiments.figures import fill_numbers
 from experiments.order0_scaling import order0_scaling
+from kmsim.config.shipped import shipped_file
 
 CORES = (1, 4, 13)
 
@@ -49,6 +50,26 @@ def test_no_price_is_on_a_bound_and_a_lock_is_no_cheaper_where_it_is_waited_for(
     for name, price in FITTED.items():
         assert price.low < shipped[name] < price.high, name
     assert shipped["lock_handover"] >= shipped["lock_uncontended"]
+
+
+def test_points_that_no_price_was_fitted_to_are_counted_as_predicted() -> None:
+    table, others = pd.read_csv(calibrate.FIT), pd.read_csv(calibrate.LEFT_OUT)
+    key = ["curve", "order", "cores"]
+    assert fitted_points(table)[key].to_numpy().tolist() == others[key].to_numpy().tolist()
+    unseen = calibrate.never_fitted(table)
+    assert len(unseen) + len(others) == len(table)
+    error = unseen["error_percent"].abs()
+    assert error.median() < 12.0
+    assert error.quantile(0.9) < 35.0
+
+
+def test_sources_name_as_many_points_as_were_fitted() -> None:
+    nr_points = len(pd.read_csv(calibrate.LEFT_OUT))
+    text = shipped_file("costs", COSTS).read_text(encoding="utf-8")
+    assert text.count(f"fitted to {nr_points} points of LLFree's benchmarks") == 1 + len(FITTED)
+    assert f"to {nr_points} of the {len(measured())} points" in text
+    model = (calibrate.README.parents[2] / "docs" / "model.md").read_text(encoding="utf-8")
+    assert f"fitted to {nr_points} of {len(measured())} published points" in model
 
 
 def readme_is_filled(readme: Path, text: str) -> bool:

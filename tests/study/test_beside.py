@@ -58,6 +58,19 @@ def test_flags_must_agree_where_a_point_gives_them(study: StudyResult, tmp_path:
     assert table["runs"].tolist() == [2, 0]
 
 
+def test_blocks_must_agree_where_a_point_gives_them(tmp_path: Path) -> None:
+    """A block of a larger set is colder: a point of many is none of a run of few."""
+    phases = [{"do": "fill", "barrier": True}, {"do": "empty", "barrier": True}]
+    thread = {"name": "mine", "cpus": [0], "live": 200, "free": "fifo", "requests": [{"order": 0}], "phases": phases}
+    config = {"name": "bulk", "machine": MACHINE, "workload": {"threads": [thread]}, "replications": 2}
+    kmsim.run(config, tmp_path / "result")
+    (tmp_path / "points.csv").write_text(
+        "workload,order,cpus,blocks,ns,error_percent\nget,0,1,200,50,5\nget,0,1,300,50,5\nget,0,1,,50,5\n"
+    )
+    table = beside(load_study(tmp_path / "result"), read_points(tmp_path / "points.csv"))
+    assert table["runs"].tolist() == [2, 0, 2]
+
+
 @pytest.mark.parametrize(
     "row", ["repeat,9,,1,,,9,5\n", "get,2,,1,,,9,5\n", "kmalloc,,256,1,,,9,5\n", "repeat,2,,64,,,9,5\n"]
 )

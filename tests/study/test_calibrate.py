@@ -1,5 +1,6 @@
 """A price list fitted to points that the simulator itself has made, on a small machine with a few prices."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 
 from kmsim.config import from_mapping
 from kmsim.config.shipped import shipped_file
+from kmsim.metrics.columns import Table
 from kmsim.sim.core.costs import PRICES
 from kmsim.study.calibrate import CYCLE, SPAN, Calibration, calibrate, price_list, range_of
+from kmsim.study.fit import Floats
+from kmsim.study.left_out import Off, OfKind, kind_of, lines_left_out
 from kmsim.study.measured import Point, Run
 from kmsim.study.point_runs import PointRuns
 from kmsim.study.store import NotAResult
@@ -89,6 +93,31 @@ def test_prices_that_made_the_points_are_found_again(found: Calibration) -> None
     assert found.points[1].without_curve_ns == pytest.approx(START["free_fast"], rel=0.05)
 
 
+class Sums(PointRuns):
+    """In place of simulations: a point's latency is the sum of the prices that its workload names."""
+
+    def check(self, points: Sequence[Point]) -> None:
+        """Nothing runs."""
+
+    def latencies(self, points: Sequence[Point], prices: Mapping[str, float]) -> Floats:
+        """The sums."""
+        return np.array([sum(prices.get(name, 0.0) for name in point.workload.split()) for point in points])
+
+
+def summed(*points: tuple[str, float]) -> list[Point]:
+    """Points of sums: which, and what was measured."""
+    return [Point(name, 0, None, 1, "pair", None, "", ns, 3.0, REPEAT, "points.csv:2") for name, ns in points]
+
+
+def test_what_a_fit_predicts_of_a_curve_does_not_depend_on_it(folder: Path) -> None:
+    """The truth is seven times the start, so that the search ends far from where it starts."""
+    runs = Sums(str(folder / "machine.yaml"), str(folder / "few.yaml"))
+    points = summed(("alloc_fast", 80.0), ("alloc_fast lock_hold", 104.0), ("free_fast", 7 * START["free_fast"]))
+    found = calibrate(runs, points, [False] * 3, lambda _: None)
+    assert found.points[2].ns == pytest.approx(points[2].ns, rel=0.01)
+    assert found.points[2].without_curve_ns == pytest.approx(START["free_fast"], rel=0.01)
+
+
 def test_what_the_fit_does_is_said(runs: PointRuns, points: list[Point]) -> None:
     said: list[str] = []
     calibrate(runs, points[:2], [False] * 2, said.append)
@@ -115,6 +144,38 @@ def test_the_new_list_is_one_that_a_study_may_name(folder: Path, found: Calibrat
     assert costs.alloc_fast.source.startswith('fitted to a "quoted" file.csv: 95 % interval ')
     assert (costs.slab_new, costs.cache_lines) == (found.costs.slab_new, found.costs.cache_lines)
     assert not set(found.kept) & set(TRUTH)
+    # One CPU was asked for allocations only.
+    kinds = [(one.api, one.min_order, one.max_order, one.page_size, one.cpus, one.points) for one in costs.left_out]
+    assert kinds == [("pages", 0, 0, 4096, "several", 4), ("pages", 4, 4, 4096, "several", 1)]
+
+
+def test_a_list_says_how_far_off_it_is_on_points_that_its_fit_did_not_see() -> None:
+    one = OfKind("pages", 2, False, frozenset(("alloc",)))
+    errors = [Off(one, 10.0), Off(one._replace(operations=frozenset(("free",))), 20.0)]
+    several = OfKind("pages", 2, True, frozenset(("alloc",)))
+    assert lines_left_out([Off(several, 10.0)], 4096, "p.csv") == []
+    assert lines_left_out([*errors, Off(several, 10.0)], 4096, "p.csv") == [
+        "left_out:",
+        "  - {api: pages, min_order: 2, max_order: 2, page_size: 4KiB, cpus: one, points: 2, median: 15.0, "
+        'nine_of_ten: 19.0, source: "p.csv"}',
+    ]
+
+
+def operations(*rows: tuple[str, str, str, int, int]) -> Table:
+    """Rows of kind, API, flags, order and CPU."""
+    kind, api, gfp, order, cpu = zip(*rows, strict=True)
+    texts = {name: np.array(values, np.str_) for name, values in (("kind", kind), ("api", api), ("gfp", gfp))}
+    return Table(texts | {"order": np.array(order), "cpu": np.array(cpu), "count": np.ones(len(rows), int)})
+
+
+def test_points_of_no_one_kind_say_nothing_of_the_lists_error() -> None:
+    alloc, free = ("alloc", "pages", "GFP_KERNEL", 2, 0), ("free", "pages", "GFP_KERNEL", 2, 1)
+    assert kind_of(operations(alloc, free), "pair") == OfKind("pages", 2, True, frozenset(("alloc", "free")))
+    zeroed = (*alloc[:2], "GFP_KERNEL|__GFP_ZERO", *alloc[3:])
+    assert kind_of(operations(zeroed, free), "alloc") is None
+    assert kind_of(operations(zeroed, free), "free") is not None
+    assert kind_of(operations(alloc, (*alloc[:3], 3, 0)), "alloc") is None
+    assert kind_of(operations(("alloc", "slab", "GFP_KERNEL", 0, 0)), "alloc") is None
 
 
 def test_a_fit_that_starts_where_it_ended_stays_there(folder: Path, points: list[Point], found: Calibration) -> None:

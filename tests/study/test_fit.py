@@ -77,6 +77,24 @@ def test_prices_that_always_come_together_are_known_only_in_a_sum() -> None:
     assert all(one.is_told for one in known)
 
 
+@pytest.mark.parametrize("nr_together", [2, 3, 4, 10])
+def test_a_sum_of_any_number_of_prices_is_said(nr_together: int) -> None:
+    """All but the last always come together; that is seen by itself."""
+    steps = np.array([[1.0] * nr_together + [0.0], [2.0] * nr_together + [1.0], [0.0] * nr_together + [1.0]])
+    prices = np.full(nr_together + 1, 20.0)
+    of = Model(Points(steps @ prices, np.full(3, 0.01)), prices, steps @ prices, steps)
+    known = knowledge(of, prices, 0.1)
+    together = set(range(nr_together))
+    assert [set(one.partners) for one in known] == [together - {i} for i in range(nr_together)] + [set()]
+
+
+def test_a_price_in_two_sums_is_named_by_both() -> None:
+    steps = np.array([[1.0, 1, 0], [0, 1, 1]])
+    prices = np.full(3, 20.0)
+    known = knowledge(Model(Points(steps @ prices, np.full(2, 0.01)), prices, steps @ prices, steps), prices, 0.1)
+    assert [one.partners for one in known] == [(1,), (0, 2), (1,)]
+
+
 def test_a_price_that_no_point_sees_is_not_told() -> None:
     steps = STEPS * [1, 1, 0]
     known = knowledge(model(steps @ TRUTH, steps=steps), START, 0.1, is_exact=True)
