@@ -203,7 +203,9 @@ def verdict(compared: Compared) -> list[str]:
     count = f"{len(compared.worse):,} of {len(judged):,} rows are worse by more than their bound"
     how = "the lower end of the 95 % interval of the worsening, as a share of A's mean, is above it"
     alone = "; of n = 1 the worsening itself" if (judged["n"] == 1).any() else ""
-    return [*lines, f"{count} ({how}{alone})"]
+    within = len(compared.excused)
+    also = [f"{within:,} more {'is' if within == 1 else 'are'} not called worse: within the model's error"]
+    return [*lines, f"{count} ({how}{alone})", *(also if within else [])]
 
 
 def _worse(row: dict[str, Any], axes: list[str]) -> str:

@@ -12,6 +12,7 @@ from scipy import stats
 
 import kmsim
 from kmsim.config.responses import MEASURES, ResponseConfig
+from kmsim.session.compare import verdict
 from kmsim.study.compare import Bounds, compare
 from kmsim.study.differing import leaves
 from kmsim.study.results import StudyResult, load_study
@@ -152,6 +153,22 @@ def test_worse_is_what_the_interval_puts_above_the_bound() -> None:
     assert not row_of(compare(a, b, Bounds(None, above)).rows, "latency_mean", page_size="4KiB")["worse"]
     with pytest.raises(NotAResult, match="--worse-by latency_p50"):
         compare(a, b, Bounds(None, {"latency_p50": 0.05}))
+
+
+def with_error(study: StudyResult, percent: float) -> StudyResult:
+    return replace(study, responses=study.responses.assign(model_error=percent))
+
+
+@pytest.mark.parametrize(("percent", "is_worse"), [(30.0, False), (5.0, True), (np.nan, True)])
+def test_what_is_within_the_models_error_is_not_called_worse(percent: float, is_worse: bool) -> None:
+    """B takes 10 % more time: more than the bound, and called worse where the prices are known better than that."""
+    a = made_up(page_size_axis(), replications=6)
+    compared = compare(with_error(a, percent), with_error(scaled(a, latency_mean=1.1), percent), Bounds(0.05))
+    found = compared.worse if is_worse else compared.excused
+    assert found["response"].tolist() == ["latency_mean"] * 3
+    assert len(compared.worse) + len(compared.excused) == 3
+    *_, last = verdict(compared)
+    assert (last == "3 more are not called worse: within the model's error") != is_worse
 
 
 def test_less_is_worse_where_the_measure_says_so() -> None:
