@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ authors:
   - name: The kmsim authors
 """
 LEVELS_MAX = 12  # of an axis that are named
+REASONS_MAX = 4  # why combinations were not run, that are named
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -64,9 +66,18 @@ def _of_axes(study: StudyResult) -> str:
         f"{axis.name} ({', '.join(axis.levels[:LEVELS_MAX])}{', ...' if len(axis.levels) > LEVELS_MAX else ''})"
         for axis in study.axes
     ]
-    left_out = f"; {nr_of(len(study.dropped), 'combination')} that cannot be built were left out"
-    dropped = left_out if study.dropped else ""
-    return f"Varied were {', '.join(levels)}, in {nr_of(study.runs['point'].nunique(), 'point')}{dropped}."
+    return f"Varied were {', '.join(levels)}, in {nr_of(study.runs['point'].nunique(), 'point')}{_of_dropped(study)}."
+
+
+def _of_dropped(study: StudyResult) -> str:
+    """How many combinations were not run, by reason."""
+    if not study.dropped:
+        return ""
+    by_reason = Counter(point.reason for point in study.dropped).most_common()
+    told = [f"{count:,}: {reason}" for reason, count in by_reason[:REASONS_MAX]]
+    rest = sum(count for _, count in by_reason[REASONS_MAX:])
+    told += [f"{rest:,} for other reasons"] if rest else []
+    return f"; {nr_of(len(study.dropped), 'combination')} of levels not run ({'; '.join(told)})"
 
 
 def _of_runs(study: StudyResult) -> str:

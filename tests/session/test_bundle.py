@@ -3,17 +3,20 @@
 import importlib.metadata
 import shutil
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from kmsim.config.design import Dropped
 from kmsim.session.bundle import DATA, differing
-from kmsim.study.bundle_text import latex
+from kmsim.study.bundle_text import _of_axes, latex
 from kmsim.study.environment import pins, wheel
 from kmsim.study.results import load_study
 from tests.commands import Shell, in_own_process
+from tests.plots.studies import made_up_study, page_size_axis
 
 STUDY = """\
 question: Do more CPUs make single pages dearer?
@@ -113,6 +116,16 @@ def test_the_environment_is_what_kmsim_needs_and_no_more() -> None:
     names = [pin.partition("==")[0] for pin in pins()]
     assert {"numpy", "pandas", "pyarrow", "ruamel-yaml", "python-dateutil"} <= set(names), "theirs, too"
     assert not {"pytest", "ruff", "mypy", "kmsim"} & set(names)
+
+
+def test_the_methods_say_why_combinations_were_not_run() -> None:
+    told = ["not among sweep.only"] * 3 + ["64KiB << 13 is more than a section of memory"] + ["r1", "r2", "r3"]
+    dropped = tuple(Dropped(number, {}, reason) for number, reason in enumerate(told))
+    sentence = _of_axes(replace(made_up_study(page_size_axis()), dropped=dropped))
+    why = "3: not among sweep.only; 1: 64KiB << 13 is more than a section of memory; 1: r1; 1: r2; 1 for other reasons"
+    assert sentence.endswith(f", in 3 points; 7 combinations of levels not run ({why}).")
+    assert "cannot be built" not in sentence
+    assert _of_axes(made_up_study(page_size_axis())).endswith(", in 3 points.")
 
 
 def test_text_in_latex() -> None:
