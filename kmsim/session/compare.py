@@ -98,12 +98,16 @@ def write_comparison(compared: Compared, out: Path) -> list[Path]:
 
 
 def _show(sides: tuple[StudyResult, StudyResult], compared: Compared, *, judged: bool) -> None:
+    from kmsim.study.cautions import ONE_SEED
+
     for name, study in zip("AB", sides, strict=True):
         runs = "1 run" if len(study.runs) == 1 else f"{len(study.runs):,} runs"
         stdout.print(f"{name}: {study.path}, {study.name}, {runs}", markup=False, soft_wrap=True)
     _show_differing(compared)
     for note in compared.notes:
         stdout.print(note, style="bold red" if note in compared.stuck else None, markup=False, soft_wrap=True)
+    if (compared.rows["n"] <= 1).all():
+        stdout.print(ONE_SEED, style="bold red", soft_wrap=True)
     _show_rows(compared)
     if judged:
         for line in verdict(compared):

@@ -11,6 +11,7 @@ import kmsim
 from kmsim.session.compare import bounds_of
 from kmsim.session.console import TextConsole
 from kmsim.study import executors
+from kmsim.study.cautions import ONE_SEED
 from kmsim.study.compare import Bounds
 from kmsim.study.store import NotAResult
 from tests.commands import Shell
@@ -111,6 +112,8 @@ def test_of_one_run_it_is_said_that_there_is_no_interval(shell: Shell) -> None:
     done = shell("compare", "plain", "plain-dear", "--worse-by", "5%")
     assert done.code == 1
     assert "n = 1, no interval" in done.out
+    assert ONE_SEED in done.out
+    assert ONE_SEED not in shell("compare", "study", "dear").out
     assert "of n = 1 the worsening itself" in done.out
 
 
