@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmsim.config.inquiry import FigureConfig, Inquiry, UntilConfig
+from kmsim.config.inquiry import FigureConfig, Inquiry
 from kmsim.config.product import Axis
-from kmsim.config.responses import ResponseConfig
 from kmsim.metrics.page_map import PAGE_STATES
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES
 from kmsim.output import OutputError
@@ -25,7 +24,6 @@ from kmsim.plots.report import BYTES_MAX, report_html, write_report
 from kmsim.plots.report_map import MIGRATETYPES, maps_of
 from kmsim.plots.report_tables import ROWS_MAX, nr_rows_left_out, study_tables, table
 from kmsim.plots.report_text import encoded, readable
-from kmsim.study.cautions import ONE_SEED, SERVED_ONLY, stuck
 from kmsim.study.checksums import seal
 from kmsim.study.results import StudyResult
 from kmsim.study.store import NotAResult, Result
@@ -145,35 +143,6 @@ def test_each_point_has_one_run_in_detail(html: str) -> None:
         "run 9, machine.page_size 16KiB, workload net-rx 1, seed 17",
     ]
     assert [zone["name"] for zone in shown[0]["zones"]] == ["DMA32", "Normal"]
-
-
-def test_what_must_be_known_before_the_numbers_is_said() -> None:
-    """As in a terminal: one seed, what stopped at the limit, latencies of other shares that failed."""
-    study = study_result()
-    some_failed = study.responses.assign(failed_share=12.5)
-    assert data_of(report_html(study))["warnings"] == [stuck(study)]
-    assert data_of(report_html(study_result(responses=some_failed)))["warnings"] == [stuck(study), SERVED_ONLY]
-    first = study.runs[study.runs["replication"] == 0]
-    alone = study_result(runs=first, responses=study.responses[study.responses["run"].isin(first["run"])])
-    assert data_of(report_html(alone))["warnings"] == [ONE_SEED]
-    until = UntilConfig.model_construct(response="alloc_mean", half_width=1e-9, at_most=3)
-    replications = study.inquiry.replications.model_copy(update={"until": until})
-    limited = study_result(inquiry=study.inquiry.model_copy(update={"replications": replications}))
-    assert limited.imprecise == [1, 2]
-    assert "less precise than asked for, at the most replications: 1, 2" in data_of(report_html(limited))["warnings"]
-
-
-def test_the_primary_response_comes_first() -> None:
-    study = study_result()
-    responses = [ResponseConfig(measure="latency_mean", name="alloc_p999", primary=True)]
-    data = data_of(report_html(study_result(inquiry=study.inquiry.model_copy(update={"responses": tuple(responses)}))))
-    assert "primary response: alloc_p999" in data["facts"]
-    for name, nr_first in (("comparisons", 2), ("estimates", 4)):
-        (column,) = [one for one in data["tables"][name]["columns"] if one["heading"] == "response"]
-        values = column["values"]
-        assert values[:nr_first] == ["alloc_p999"] * nr_first
-        assert "alloc_p999" not in values[nr_first:]
-        assert len(set(values)) == 3
 
 
 def test_a_run_alone_has_a_page_too(tmp_path: Path) -> None:
