@@ -103,6 +103,7 @@ RULES: dict[str, str] = {
     "response_primary": "be of one response only: {first} is primary",
     "response_name": "be the name of a response: {names}",
     "response_yielded": "be about something that a run has: {there}",
+    "response_lacking": "be about something that every point has; at {at} there is {there}",
     "named_twice": "have another name than the ones before it",
     "axis_name": "be the name of an axis: {names}",
     "level_name": "be a level of this axis: {names}",

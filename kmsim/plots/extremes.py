@@ -1,8 +1,9 @@
-"""The sentence that a figure ends in: what is lowest and what is highest, by how much it differs, and where."""
+"""The sentence that a figure ends in: what is lowest and what is highest, and how far intervals and prices allow it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,16 +11,32 @@ import pandas as pd
 from kmsim.plots.lettering import LEVEL_MAX, WORDS_MAX, brief, in_unit, plain
 
 
-def lowest_and_highest(rows: pd.DataFrame, axes: Sequence[str], unit: str) -> str:
-    """Of means (`mean`, in the unit that is shown) at the levels of these axes."""
-    means = rows["mean"].to_numpy(float)
-    if not np.isfinite(means).any():
+def lowest_and_highest(rows: pd.DataFrame, axes: Sequence[str], unit: str, one: float = 1.0, of: str = "") -> str:
+    """Of means (`mean`, `ci_low`, `ci_high`, and `model_error` in percent where that is known of the response).
+
+    `one`: how many of the rows' units make one of `unit`. `of` says of what, as a beginning of the sentence.
+    """
+    rows = rows[np.isfinite(rows["mean"].to_numpy(float))]
+    if rows.empty:
         return ""
-    low, high = int(np.nanargmin(means)), int(np.nanargmax(means))
-    if means[low] == means[high]:
-        return f"It is {in_unit(brief(means[low]), unit)} everywhere."
-    lowest, highest = (f"{in_unit(brief(means[at]), unit)} ({_place(rows.iloc[at], axes)})" for at in (low, high))
-    return f"The lowest is {lowest}, the highest {highest}."
+    low, high = (rows.iloc[int(at)] for at in (rows["mean"].argmin(), rows["mean"].argmax()))
+    if low["mean"] == high["mean"]:
+        return _sentence(
+            f"{of}it is {in_unit(brief(low['mean'] / one), unit)}{' everywhere' if len(rows) > 1 else ''}."
+        )
+    lowest, highest = (f"{in_unit(brief(row['mean'] / one), unit)} ({place(row, axes)})" for row in (low, high))
+    if np.isnan(low["ci_high"]) or np.isnan(high["ci_low"]):
+        return _sentence(
+            f"{of}the lowest is {lowest}, the highest {highest}, without an interval: other seeds may differ."
+        )
+    both = f"{of}the lowest, {lowest}, and the highest, {highest},"
+    if low["ci_high"] >= high["ci_low"]:
+        return _sentence(f"{both} are not told apart by their intervals.")
+    errors = [abs(row["mean"]) * row.get("model_error", 0.0) / 100 for row in (low, high)]
+    if high["mean"] - low["mean"] <= max(errors):
+        return _sentence(f"{both} differ by no more than the model's error.")
+    unknown = "; the model's error is not known" if np.isnan(errors).any() else ""
+    return _sentence(f"{of}the lowest is {lowest}, the highest {highest}{unknown}.")
 
 
 def largest_difference(rows: pd.DataFrame, shown: pd.Series[bool], axes: Sequence[str], unit: str) -> str:
@@ -29,11 +46,16 @@ def largest_difference(rows: pd.DataFrame, shown: pd.Series[bool], axes: Sequenc
     some = rows[shown]
     largest = some.loc[some["difference"].abs().idxmax()]
     sign = "+" if largest["difference"] > 0 else ""
-    about = f"{sign}{in_unit(brief(largest['difference']), unit)} ({_place(largest, axes)})"
+    about = f"{sign}{in_unit(brief(largest['difference']), unit)} ({place(largest, axes)})"
     count = f"{len(some):,} of {len(rows):,} differences {'is' if len(some) == 1 else 'are'} shown"
     return f"{count}; the largest is {about}."
 
 
-def _place(row: pd.Series, axes: Sequence[str]) -> str:
+def place(row: pd.Series[Any], axes: Sequence[str]) -> str:
+    """At which levels something is."""
     told = (plain(str(row[name]), WORDS_MAX if name == "response" else LEVEL_MAX) for name in axes)
     return ", ".join(told) or "the only point"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -71,7 +71,7 @@ def heatmap(result: Any, config: Any) -> Drawn:
     axes = [axis.name for axis in (roles.of["panels"], x, y) if axis is not None]
     stars, from_what = _stars(result, response, roles)
     notes += [f"*: differs from {from_what}"] if from_what else []
-    finish(sheet, notes, handles, answer=lowest_and_highest(data, axes, unit))
+    finish(sheet, notes, handles, answer=lowest_and_highest(rows, axes, unit, one))
     _number(sheet, cells, stars, colours)
     return Drawn(sheet.figure, data.assign(response=response.name, unit=unit))
 

@@ -57,7 +57,7 @@ def line(result: Any, config: Any) -> Drawn:
     ]
     hue = roles.of["hue"]
     axes = [axis.name for axis in (roles.of["panels"], hue, roles.of["x"]) if axis is not None]
-    answer = lowest_and_highest(data, axes, unit)
+    answer = lowest_and_highest(rows, axes, unit, one)
     finish(sheet, notes, entries(hue, partial(_look, x)), plain(hue.title) if hue else "", answer=answer)
     return Drawn(sheet.figure, data.assign(response=response.name, unit=unit))
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from kmsim.metrics.page_map import PAGE_STATES, states_of
 from kmsim.plots.drawn import Drawn
-from kmsim.plots.lettering import shown_unit
+from kmsim.plots.lettering import brief, shown_unit
 from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, roles_of
 from kmsim.plots.sheet import finish, label_axes, new_sheet, say_nothing
@@ -68,7 +68,9 @@ def memory_map(result: Any, config: Any) -> Drawn:
     ]
     by_pages = all(len(table["pages"].iloc[0]) for _, table in maps)
     cell = "a cell is a page" if by_pages else "a cell is a pageblock, by what most of its pages are"
-    finish(sheet, [f"n = {max(nr_pages):,} pages per map, 1 run each", cell, *roles.notes], legend)
+    finish(
+        sheet, [f"n = {max(nr_pages):,} pages per map, 1 run each", cell, *roles.notes], legend, answer=_answer(maps)
+    )
     return Drawn(sheet.figure, whole)
 
 
@@ -87,6 +89,15 @@ def _maps(result: Any, roles: Roles) -> list[tuple[str, pd.DataFrame]]:
             rows = table[table["time_ns"] == time].sort_values("start_pfn", ignore_index=True)
             maps.append((f"{of}, {at}" if of else at, rows))
     return maps
+
+
+def _answer(maps: list[tuple[str, pd.DataFrame]]) -> str:
+    """How many of the pages are free in each map."""
+    counts = [table[[f"nr_{state}" for state in PAGE_STATES]].sum() for _, table in maps]
+    free = [f"{brief(100 * count['nr_free'] / count.sum())} %" for count in counts]
+    told = [f"{share} ({title})" for share, (title, _) in zip(free, maps, strict=True)]
+    first, last = ", ".join(told[:-1]), told[-1]
+    return f"Of the pages, {f'{first} and {last}' if first else last} are free."
 
 
 def _spread(count: int) -> Any:

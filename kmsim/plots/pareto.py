@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 
 from kmsim.config.responses import MEASURES
 from kmsim.plots.drawn import Drawn
+from kmsim.plots.extremes import place
 from kmsim.plots.lettering import LEVEL_MAX, plain, shown_unit, text_size, with_unit
 from kmsim.plots.responses import asked, behind, estimates_of, said, words_of
 from kmsim.plots.roles import Roles, dropped_notes, entries, roles_of
@@ -23,6 +24,7 @@ from kmsim.plots.style import MARKERS, numbers, shade
 
 LABEL_MAX = 22
 LABEL_POINTS = 6
+FRONT_NAMED_MAX = 4  # points, in the answer
 ALL_LABELLED_MAX = 12  # marks; of more, the front only
 MARKS_MAX = 4_000
 BARS_MAX = 200  # marks, from which on they are small and their intervals are left out
@@ -65,8 +67,12 @@ def pareto(result: Any, config: Any) -> Drawn:
     for (panel, hue), part in roles.groups("panels", "hue"):
         of_hue = roles.labelled(_data(part, told, units), ("hue",), (hue,)).assign(hue=hue)
         by_panel.setdefault(panel, []).append(of_hue)
+    answers: list[pd.DataFrame] = []
     for panel, parts in by_panel.items():
-        data = _thinned(_with_front(pd.concat(parts), worse), roles.notes)
+        of_panel = _with_front(pd.concat(parts), worse)
+        judged = of_panel.assign(is_beaten=_beaten(of_panel, worse)).drop(columns="hue")
+        answers.append(roles.labelled(judged, ("panels",), (panel,)))
+        data = _thinned(of_panel, roles.notes)
         _draw(sheet.panels[panel], roles, data)
         labelled = data if len(data) <= ALL_LABELLED_MAX else data[data["front"]]
         axes = sheet.panels[panel]
@@ -86,7 +92,9 @@ def pareto(result: Any, config: Any) -> Drawn:
         notes.append("labels, where there is room: " + ", ".join(plain(title) for title in told.values()))
     notes += [*roles.notes, *dropped_notes(result, roles)]
     hue_axis = roles.of["hue"]
-    finish(sheet, notes, entries(hue_axis, _entry_look), plain(hue_axis.title) if hue_axis else "")
+    places = [axis.name for axis in (roles.of["panels"], hue_axis) if axis is not None]
+    answer = _answer(pd.concat(answers, ignore_index=True), [*places, *told])
+    finish(sheet, notes, entries(hue_axis, _entry_look), plain(hue_axis.title) if hue_axis else "", answer=answer)
     _write(sheet, labels, marks)
     return Drawn(sheet.figure, whole.assign(x_unit=units[0][0], y_unit=units[1][0]))
 
@@ -125,6 +133,34 @@ def _with_front(data: pd.DataFrame, worse: tuple[int, int]) -> pd.DataFrame:
     data, y = data.iloc[order].reset_index(drop=True), y.iloc[order].reset_index(drop=True)
     before = y.cummin().shift(fill_value=np.inf)
     return data.assign(front=y < before)
+
+
+def _beaten(data: pd.DataFrame, worse: tuple[int, int]) -> Any:
+    """Of each mark of a panel: is there another one whose intervals are wholly better in both?"""
+    ends = {}
+    for way, sign in zip("xy", worse, strict=True):
+        low, high = (data[f"{way}_{end}"].fillna(data[way]) for end in ("low", "high"))
+        best, worst = (low, high) if sign > 0 else (-high, -low)
+        ends[way] = (best.to_numpy(), worst.to_numpy())
+    (best_x, worst_x), (best_y, worst_y) = ends["x"], ends["y"]
+    order = np.argsort(worst_x, kind="stable")
+    least_y = np.minimum.accumulate(worst_y[order])
+    nr_better = np.searchsorted(worst_x[order], best_x, side="left")
+    return (nr_better > 0) & (least_y[np.maximum(nr_better - 1, 0)] < best_y)
+
+
+def _answer(data: pd.DataFrame, axes: list[str]) -> str:
+    """Which points none beats in both, and how many more are not shown to be beaten."""
+    front = data[data["front"]]
+    named = "; ".join(place(row, axes) for _, row in front.head(FRONT_NAMED_MAX).iterrows())
+    more = "; ..." if len(front) > FRONT_NAMED_MAX else ""
+    are = f"{len(front):,} of {len(data):,} {'is' if len(front) == 1 else 'are'}"
+    by_means = f"By their means, {are} beaten by none in both: {named}{more}"
+    if data[["x_low", "y_low"]].isna().all(axis=None):
+        return f"{by_means}; without intervals, other seeds may differ."
+    open_ones = int((~data["front"] & ~data["is_beaten"]).sum())
+    also = f"; {open_ones:,} more {'is' if open_ones == 1 else 'are'} not told apart from these by the intervals"
+    return f"{by_means}{also if open_ones else ''}."
 
 
 def _worse(response: Any) -> int:

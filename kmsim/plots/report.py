@@ -21,6 +21,7 @@ from kmsim.plots.report_figures import figures_of
 from kmsim.plots.report_runs import shown_runs
 from kmsim.plots.report_tables import nr_rows_left_out, study_tables
 from kmsim.plots.report_text import encoded, fitted, readable
+from kmsim.study.cautions import cautions
 from kmsim.study.checksums import CHECKSUMS_FILE, NO_SUM, REPORT_FILE, sums_in, with_own_sum
 from kmsim.study.study_folder import FAILURES, STUDY_FILE, StudyFolder
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 BYTES_MAX = 10_000_000
 CONFIG_BYTES = 300_000
 QUESTION_CHARACTERS = 3_000
+WARNING_CHARACTERS = 300
 TRACEBACKS_MAX = 20
 TRACEBACK_BYTES = 10_000
 SCRIPTS = ("element.js", "table.js", "page_states.js", "cell_grid.js", "memory_map.js", "report.js")
@@ -90,6 +92,7 @@ def _data(study: StudyResult) -> dict[str, Any]:
         "name": readable(study.name) or "a study without a name",
         "question": readable(study.question, QUESTION_CHARACTERS),
         "facts": _facts(study),
+        "warnings": [readable(said, WARNING_CHARACTERS) for said in cautions(study)],
         "figures": figures.shown,
         "tables": tables,
         "shown": runs.shown,
@@ -116,7 +119,8 @@ def _facts(study: StudyResult) -> list[str]:
     }
     said = [_counted(number, noun) for noun, number in counts.items() if number or noun in ("point", "run")]
     operations = f"{int(runs['operations'].sum()):,} simulated operations"
-    return [*said, operations, f"seed {study.seed}"]
+    primary = [f"primary response: {readable(one.name, 80)}" for one in study.responses_config if one.primary]
+    return [*said, operations, f"seed {study.seed}", *primary]
 
 
 def _counted(number: int, noun: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kmsim.plots.report_text import nr_bytes, readable
 from kmsim.plots.roles import axis_titles
+from kmsim.study.cautions import primary_first
 from kmsim.study.model_error import in_words
 from kmsim.study.summary import operations_summary, what_is_asked_for
 
@@ -103,7 +104,7 @@ def study_tables(study: StudyResult) -> dict[str, Table]:
     return {
         "comparisons": _comparisons(study),
         "estimates": table(
-            _ending_in(_short(study, _with_errors(study.estimates, "%")), ESTIMATE_ENDS),
+            _ending_in(_short(study, _with_errors(primary_first(study, study.estimates), "%")), ESTIMATE_ENDS),
             "Responses by point",
             "No run has yielded a number.",
             most_bytes=ESTIMATES_BYTES,
@@ -134,14 +135,14 @@ def locks_table(result: Result) -> Table:
 
 
 def _comparisons(study: StudyResult) -> Table:
-    rows = study.comparisons
+    rows = primary_first(study, study.comparisons)
     compared = rows["axis"].unique()
     if len(compared) == 1:  # its column says what `level` says
         rows = rows.drop(columns=compared)
     rows = _ending_in(_short(study, _with_errors(rows)), COMPARISON_ENDS)
     made = table(rows, "Comparisons", "The study compares nothing.", most_bytes=COMPARISONS_BYTES)
     if nr_rows_left_out(made):  # those that say most stay
-        surest = rows.sort_values("p_holm", kind="stable")
+        surest = primary_first(study, rows.sort_values("p_holm", kind="stable"))
         made = table(surest, "Comparisons, the surest", made["empty"], most_bytes=COMPARISONS_BYTES)
     return made
 

@@ -17,6 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from kmsim.config.responses import MEASURES
+from kmsim.study import cautions
+from kmsim.study.cautions import SERVED_ONLY
 from kmsim.study.collect import RUNS
 from kmsim.study.estimates import is_shown, same_everywhere
 from kmsim.study.model_error import in_words, said_of_errors
@@ -24,31 +26,25 @@ from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
 
 POINTS_MAX = 40  # that are printed
-NAMED_MAX = 10  # points, in a sentence
 COMPARED_MAX = 12  # differences of a comparison that are printed
 LABEL_MAX = 24
 CELL_WIDTH = 15  # of a response
 LEAST_DIGITS = 3
-ONE_SEED = "one replication is no result: how far other seeds are from it is not known"
-SERVED_ONLY = "latencies are of the requests that were served: where other shares failed, they do not compare"
 
 
 def show_study(study: StudyResult, console: Console) -> None:
     """Print the estimates of a study, and the clearest of the differences that it asks for."""
-    if study.runs["replication"].nunique() == 1 and not (study.responses["batch"] >= 0).any():
-        console.print(ONE_SEED, style="bold red", soft_wrap=True)
+    if alone := cautions.one_seed(study):
+        console.print(alone, style="bold red", soft_wrap=True)
     failed, stuck = int(study.runs["failed"].sum()), int((study.runs["stuck"] != "").sum())
     said = [f"{nr_of(len(study.runs), 'run')} of {nr_of(study.runs['point'].nunique(), 'point')}"]
     said += [f"{failed} failed"] if failed else []
     said += [f"{stuck} got stuck"] if stuck else []
     console.print(f"{study.name}: {', '.join(said)}", markup=False)
-    if stuck:
-        left = f"left out of all that follows: {nr_of(stuck, 'run')} in which the simulated machine could not go on"
+    if left := cautions.stuck(study):
         console.print(left, style="bold red", soft_wrap=True)
-    imprecise = study.imprecise
-    if imprecise:
-        named = ", ".join(map(str, imprecise[:NAMED_MAX])) + (", ..." if len(imprecise) > NAMED_MAX else "")
-        console.print(f"less precise than asked for, at the most replications: {named}", markup=False)
+    if less := cautions.imprecise(study):
+        console.print(less, markup=False)
     if study.question:
         console.print(study.question, markup=False)
     axes = [axis.name for axis in study.axes]
@@ -103,7 +99,7 @@ def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Mapping[st
         first = next(iter(of.values()))
         cells = [str(point), *(str(first[name]) for name in varied)]
         table.add_row(*map(escape, cells), *(estimate(of[response]) + _failed(of[response]) for response in responses))
-    if (estimates[estimates["response"].isin(responses)]["failed_share"] > 0).any():
+    if cautions.some_failed(estimates[estimates["response"].isin(responses)]):
         table.caption = SERVED_ONLY
     return table
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kmsim.plots.drawn import Drawn
+from kmsim.plots.extremes import lowest_and_highest
 from kmsim.plots.lettering import counted, plain, shown_unit
 from kmsim.plots.responses import NOUNS, said
 from kmsim.plots.roles import Roles, entries, roles_of
@@ -75,7 +76,8 @@ def _distribution(result: Any, config: Any, *, is_tail: bool) -> Drawn:
     _axes(sheet, config, whole, 100 * least if is_tail else None)
     share = "share that takes longer (%)" if is_tail else "share that takes no longer (%)"
     label_axes(sheet, f"latency ({unit})", share)
-    _finish(sheet, roles, list(curves.values()), noun)
+    answer = _answer(roles, curves, (unit, one), 0.01 if is_tail else 0.5)
+    _finish(sheet, roles, list(curves.values()), noun, answer)
     return Drawn(sheet.figure, whole.assign(unit=unit))
 
 
@@ -145,10 +147,26 @@ def _axes(sheet: Sheet, config: Any, data: pd.DataFrame, bottom: float | None) -
         numbers(first.yaxis, "log", decades=True)
 
 
-def _finish(sheet: Sheet, roles: Roles, curves: list[_Curve], noun: str) -> None:
+def _answer(roles: Roles, curves: dict[tuple[int, ...], _Curve], shown: tuple[str, float], share: float) -> str:
+    """Which line has the shortest, and which the longest time that this share of its operations exceeds."""
+    rows = []
+    for key, curve in curves.items():
+        ends = (curve.longer, curve.low, curve.high)
+        times = [curve.time_ns[np.argmax(end <= share)] if (end <= share).any() else np.inf for end in ends]
+        found = dict(zip(("mean", "ci_low", "ci_high"), times, strict=True))
+        rows.append(roles.labelled(pd.DataFrame([found]), ("panels", "hue"), key))
+    axes = [axis.name for axis in (roles.of["panels"], roles.of["hue"]) if axis is not None]
+    which = "one in 100 exceeds" if share < 0.5 else "half of them exceed"
+    table = pd.concat(rows, ignore_index=True).assign(model_error=np.nan)  # of a distribution: never measured
+    return lowest_and_highest(
+        table, axes, *shown, of=f"Of the times that {which}, " if len(rows) > 1 else f"The time that {which}: "
+    )
+
+
+def _finish(sheet: Sheet, roles: Roles, curves: list[_Curve], noun: str, answer: str) -> None:
     """The legend, and how many operations of how many runs are behind each line."""
     runs, operations = ([curve.nr_runs for curve in curves], [curve.n for curve in curves])
     behind = f"{counted(operations, noun)} of {counted(runs, 'runs').removeprefix('n = ')} per line"
     bands = [BY_RUNS] * any(c.by_runs for c in curves) + [BY_OPERATIONS] * any(not c.by_runs for c in curves)
     hue = roles.of["hue"]
-    finish(sheet, [behind, *bands, *roles.notes], entries(hue, _look), plain(hue.title) if hue else "")
+    finish(sheet, [behind, *bands, *roles.notes], entries(hue, _look), plain(hue.title) if hue else "", answer=answer)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kmsim.config.product import Axis
 from kmsim.plots.drawn import Drawn
+from kmsim.plots.extremes import lowest_and_highest
 from kmsim.plots.lettering import counted, plain, shown_unit, with_unit
 from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, entries, roles_of
@@ -52,16 +53,20 @@ def time_series(result: Any, config: Any) -> Drawn:
         data["time"] /= time_one
         data[["mean", "ci_low", "ci_high"]] /= one
         look = _look(hue, len(roles.levels("hue")))
-        axes = sheet.panels[panel]
-        axes.plot(data["time"], data["mean"], **look)
-        axes.fill_between(data["time"], data["ci_low"], data["ci_high"], color=look["color"], alpha=0.25, lw=0)
+        sheet.panels[panel].plot(data["time"], data["mean"], **look)
+        sheet.panels[panel].fill_between(
+            data["time"], data["ci_low"], data["ci_high"], color=look["color"], alpha=0.25, lw=0
+        )
         drawn.append(roles.labelled(data, ("panels", "hue"), (panel, hue)))
     whole = pd.concat(drawn, ignore_index=True)
     scale_notes = means_axis(sheet, config.y_scale, whole)
     time_axes(sheet)
     label_axes(sheet, f"simulated time ({time_unit})", with_unit(told, shown))
     interval = "mean with 95 % CI (t over replications)" if whole["ci_low"].notna().any() else "mean; no CI of one run"
-    _finish(sheet, roles, [interval, f"{counted(whole['n'], 'runs')} per line", *scale_notes])
+    axes = [axis.name for axis in (roles.of["panels"], roles.of["hue"]) if axis is not None]
+    ends = pd.concat([data[data["mean"].notna()].tail(1) for data in drawn])
+    answer = lowest_and_highest(ends, axes, shown, of="At the end, ")
+    _finish(sheet, roles, [interval, f"{counted(whole['n'], 'runs')} per line", *scale_notes], answer)
     return Drawn(sheet.figure, whole.assign(series=name, unit=shown, time_unit=time_unit))
 
 
@@ -115,6 +120,6 @@ def _look(i: int, n: int) -> dict[str, Any]:
     return line_look(i, n) | {"marker": "none"}
 
 
-def _finish(sheet: Sheet, roles: Roles, notes: list[str]) -> None:
+def _finish(sheet: Sheet, roles: Roles, notes: list[str], answer: str) -> None:
     hue = roles.of["hue"]
-    finish(sheet, [*notes, *roles.notes], entries(hue, _look), plain(hue.title) if hue else "")
+    finish(sheet, [*notes, *roles.notes], entries(hue, _look), plain(hue.title) if hue else "", answer=answer)

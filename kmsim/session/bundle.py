@@ -31,10 +31,11 @@ import pandas as pd
 
 from kmsim.input_file import read_input
 from kmsim.output import FOLDER, OutputError, check_folder, partial_of
+from kmsim.plots.latex_tables import latex_table
 from kmsim.plots.study_figures import draw_study
 from kmsim.session.console import stdout
 from kmsim.study import checksums
-from kmsim.study.bundle_text import CITATION, latex_table, methods, readme
+from kmsim.study.bundle_text import citation, methods, readme
 from kmsim.study.environment import pins, wheel, wheel_name
 from kmsim.study.results import StudyResult, load_study
 from kmsim.study.store import NotAResult, check_outside
@@ -143,7 +144,7 @@ def write_bundle(study: StudyResult, folder: Path, command: str) -> None:
     config = _config(study, folder)
     (folder / "study.yaml").write_text(config, encoding="utf-8")
     (folder / "METHODS.md").write_text(methods(study), encoding="utf-8")
-    (folder / "CITATION.cff").write_text(CITATION, encoding="utf-8")
+    (folder / "CITATION.cff").write_text(citation(study.provenance["versions"]["kmsim"]), encoding="utf-8")
     study.runs[["run", "point", "replication", "seed"]].to_csv(folder / "seeds.csv", index=False, lineterminator="\n")
     (folder / "environment.txt").write_text("".join(f"{pin}\n" for pin in pins()), encoding="utf-8")
     (folder / wheel_name()).write_bytes(wheel())

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from kmsim.study.compare import Bounds, Compared
     from kmsim.study.results import StudyResult
 
-KEYS_MAX = 40  # keys, rows and lines of the verdict that are printed
-ROWS_MAX = 200
+KEYS_MAX = 40  # keys and lines of the verdict that are printed
 WORSE_MAX = 10
-RESPONSE_WIDTH = 12
 VALUE_MAX = 60  # characters of a value
 TABLE_FILE = "rows.csv"
 
@@ -98,16 +96,21 @@ def write_comparison(compared: Compared, out: Path) -> list[Path]:
 
 
 def _show(sides: tuple[StudyResult, StudyResult], compared: Compared, *, judged: bool) -> None:
+    from kmsim.session.compare_rows import show_rows
+    from kmsim.study.cautions import ONE_SEED
+
     for name, study in zip("AB", sides, strict=True):
         runs = "1 run" if len(study.runs) == 1 else f"{len(study.runs):,} runs"
         stdout.print(f"{name}: {study.path}, {study.name}, {runs}", markup=False, soft_wrap=True)
     _show_differing(compared)
     for note in compared.notes:
-        stdout.print(note, style="bold red" if note in compared.stuck else None, markup=False, soft_wrap=True)
-    _show_rows(compared)
+        stdout.print(note, style="bold red" if note in compared.stuck else None, markup=False)
+    if (compared.rows["n"] <= 1).all():
+        stdout.print(ONE_SEED, style="bold red")
+    show_rows(compared, stdout)
     if judged:
         for line in verdict(compared):
-            stdout.print(line, markup=False, soft_wrap=True)
+            stdout.print(line, markup=False)
 
 
 def _show_differing(compared: Compared) -> None:
@@ -129,69 +132,11 @@ def _short(text: str) -> str:
     return text if len(text) <= VALUE_MAX else text[: VALUE_MAX - 1] + "…"
 
 
-def _show_rows(compared: Compared) -> None:
-    from kmsim.plots.roles import axis_titles
-    from kmsim.study.estimates import estimates, same_everywhere
-    from kmsim.study.model_error import said_of_errors
-
-    same = same_everywhere(compared.rows)
-    rows, axes, titles = compared.rows[~same], compared.axes, axis_titles(compared.both.axes)
-    shown = rows
-    if len(rows) > ROWS_MAX:
-        surest = rows.sort_values(["worse", "p"], ascending=[False, True], kind="stable").head(ROWS_MAX).index
-        shown = rows.loc[rows.index.isin(surest)]
-    title = f"{'paired differences' if compared.paired else 'differences'} B - A"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in axes:
-        width = min(max(map(len, shown[name].unique()), default=0), RESPONSE_WIDTH)
-        table.add_column(escape(titles[name]), overflow="fold", min_width=width)
-    table.add_column("response", overflow="fold", min_width=RESPONSE_WIDTH)
-    for name in ("n", "A", "B", "B - A (95 % interval)"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for row in shown.to_dict("records"):
-        table.add_row(*(escape(cell) for cell in [*(str(row[name]) for name in axes), *_cells(row)]))
-    stdout.print(table)
-    if len(shown) < len(rows):
-        stdout.print(f"the {ROWS_MAX} surest of {len(rows):,} rows")
-    if same.any():
-        left_out = ", ".join(dict.fromkeys(compared.rows[same]["response"]))
-        stdout.print(f"the same in A and B: {left_out}", markup=False, soft_wrap=True)
-    stdout.print(
-        "*: differs after Holm's correction within its response; ~: so it does, but within the model's error; "
-        "worse: by more than its bound",
-        soft_wrap=True,
-    )
-    both = compared.both
-    for line in said_of_errors(estimates(both.runs, both.responses, both.axes)):
-        stdout.print(line, markup=False, soft_wrap=True)
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    response = f"{row['response']} ({row['unit']})" if row["unit"] else row["response"]
-    mark = "worse" if row["worse"] else ("~" if row["within_model_error"] else "*") if row["significant"] else ""
-    if row["n"] == 0:
-        return [response, "0", "", "", "", mark]
-    means = [
-        f"{mean:,.4g}".replace("e+0", "e") for mean in (row["baseline_mean"], row["baseline_mean"] + row["difference"])
-    ]
-    return [response, str(row["n"]), *means, _change(row), mark]
-
-
-def _change(row: dict[str, Any]) -> str:
-    """The difference and its interval, in percent of A's mean; where that is 0, as they are."""
-    base = abs(row["baseline_mean"])
-    found = [row[name] / base * 100 if base else row[name] for name in ("difference", "ci_low", "ci_high")]
-    middle, low, high = (f"{value:+.1f}" if base else f"{value:+,.3g}" for value in found)
-    percent = " %" if base else ""
-    return f"{middle}{percent}" if math.isnan(row["ci_low"]) else f"{middle}{percent} ({low} to {high})"
-
-
 def verdict(compared: Compared) -> list[str]:
     """Is anything worse by more than its bound, and how is that known?"""
     judged = compared.judged
     empty = judged[judged["n"] == 0]
-    lines = [_worse(row, compared.axes) for row in compared.worse.head(WORSE_MAX).to_dict("records")]
+    lines = [_worse(row, compared) for row in compared.worse.head(WORSE_MAX).to_dict("records")]
     if len(compared.worse) > WORSE_MAX:
         lines.append(f"and {len(compared.worse) - WORSE_MAX:,} more")
     if len(empty):
@@ -203,15 +148,18 @@ def verdict(compared: Compared) -> list[str]:
     count = f"{len(compared.worse):,} of {len(judged):,} rows are worse by more than their bound"
     how = "the lower end of the 95 % interval of the worsening, as a share of A's mean, is above it"
     alone = "; of n = 1 the worsening itself" if (judged["n"] == 1).any() else ""
-    return [*lines, f"{count} ({how}{alone})"]
+    within = len(compared.excused)
+    also = [f"{within:,} more {'is' if within == 1 else 'are'} not called worse: within the model's error"]
+    return [*lines, f"{count} ({how}{alone})", *(also if within else [])]
 
 
-def _worse(row: dict[str, Any], axes: list[str]) -> str:
-    at = ", ".join(f"{name} {row[name]}" for name in axes)
+def _worse(row: dict[str, Any], compared: Compared) -> str:
+    from kmsim.session.compare_rows import of_unknown_error, what_and_where
+
     by = f"by {row['worsening']:.2%}" if math.isfinite(row["worsening"]) else "than nothing"
     low = f"at least {row['worsening_low']:.2%}" if math.isfinite(row["worsening_low"]) else "more than nothing"
     surely = "n = 1, no interval" if math.isnan(row["ci_low"]) else f"{low} by the 95 % interval"
-    return f"{f'{at}: ' if at else ''}{row['response']} is worse {by} ({surely}), bound {row['bound']:.2%}"
+    return f"{what_and_where(row, compared)} worse {by} ({surely}), bound {row['bound']:.2%}{of_unknown_error(row)}"
 
 
 def _facts(sides: tuple[StudyResult, StudyResult], compared: Compared) -> dict[str, Any]:

@@ -1,17 +1,13 @@
-"""The texts of a bundle: a methods paragraph, a README, tables in LaTeX. All from what is stored, none by hand."""
+"""The texts of a bundle: a methods paragraph, a README, how to cite; all from what is stored, none by hand."""
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from typing import Any
-
-import pandas as pd
+from collections import Counter
 
 from kmsim.config import Study, loads
 from kmsim.study.checksums import TIMING_FILE, read_own_sum
-from kmsim.study.model_error import in_words, said_of_errors
+from kmsim.study.model_error import said_of_errors
 from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
 from kmsim.units import format_size
@@ -20,19 +16,28 @@ CITATION = """\
 cff-version: 1.2.0
 message: If you use kmsim in your work, please cite it, with the version that is in the provenance of your results.
 title: "kmsim: a discrete-event simulator of memory allocation in the Linux kernel"
+abstract: >-
+  kmsim simulates how the Linux kernel allocates memory when many CPUs ask at once: per-CPU page lists, the zone
+  buddy allocator, SLUB, vmalloc and kvmalloc, with locks that cost time. Its decisions are checked page frame by
+  page frame against recordings of real kernels.
 type: software
+version: {version}
 license: MIT
 authors:
   - name: The kmsim authors
+keywords:
+  - Linux
+  - memory allocation
+  - fragmentation
+  - discrete-event simulation
 """
 LEVELS_MAX = 12  # of an axis that are named
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\N{PLUS-MINUS SIGN}": r"$\pm$",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
+REASONS_MAX = 4  # why combinations were not run, that are named
+
+
+def citation(version: str) -> str:
+    """CITATION.cff of a version of kmsim."""
+    return CITATION.format(version=version)
 
 
 def methods(study: StudyResult) -> str:
@@ -64,9 +69,18 @@ def _of_axes(study: StudyResult) -> str:
         f"{axis.name} ({', '.join(axis.levels[:LEVELS_MAX])}{', ...' if len(axis.levels) > LEVELS_MAX else ''})"
         for axis in study.axes
     ]
-    left_out = f"; {nr_of(len(study.dropped), 'combination')} that cannot be built were left out"
-    dropped = left_out if study.dropped else ""
-    return f"Varied were {', '.join(levels)}, in {nr_of(study.runs['point'].nunique(), 'point')}{dropped}."
+    return f"Varied were {', '.join(levels)}, in {nr_of(study.runs['point'].nunique(), 'point')}{_of_dropped(study)}."
+
+
+def _of_dropped(study: StudyResult) -> str:
+    """How many combinations were not run, by reason."""
+    if not study.dropped:
+        return ""
+    by_reason = Counter(point.reason for point in study.dropped).most_common()
+    told = [f"{count:,}: {reason}" for reason, count in by_reason[:REASONS_MAX]]
+    rest = sum(count for _, count in by_reason[REASONS_MAX:])
+    told += [f"{rest:,} for other reasons"] if rest else []
+    return f"; {nr_of(len(study.dropped), 'combination')} of levels not run ({'; '.join(told)})"
 
 
 def _of_runs(study: StudyResult) -> str:
@@ -128,74 +142,3 @@ def _minutes(study: StudyResult) -> str:
         return f"Simulating took {float(seconds) / 60:.1f} minutes of one process, compiling included."
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""  # it need not be there, and nothing else hangs on it
-
-
-# ---- LaTeX
-
-
-def latex_table(study: StudyResult, name: str) -> str:
-    """Estimates or comparisons as a longtable: labels, value, 95 % interval, the model's error."""
-    table = getattr(study, name)
-    varied = [axis.name for axis in study.axes if table[axis.name].nunique() > 1 or len(axis.levels) == 1]
-    made = _estimates(table, varied) if name == "estimates" else _comparisons(table, varied)
-    heads = " & ".join(map(latex, made.columns))
-    rows = [" & ".join(latex(str(cell)) for cell in row) for row in made.itertuples(index=False)]
-    body = "".join(f"{row} \\\\\n" for row in rows)
-    spec = "l" * (made.shape[1] - 3) + "rrr"
-    return f"""% needs the packages booktabs and longtable
-\\begin{{longtable}}{{{spec}}}
-\\toprule
-{heads} \\\\
-\\midrule
-\\endhead
-{body}\\bottomrule
-\\end{{longtable}}
-"""
-
-
-def _estimates(table: pd.DataFrame, varied: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            **{name: table[name] for name in varied},
-            "response": _with_units(table),
-            "mean": [_number(value) for value in table["mean"]],
-            "95 % interval": _intervals(table),
-            "model's error": [in_words(error, "%") for error in table["model_error"]],
-        }
-    )
-
-
-def _comparisons(table: pd.DataFrame, varied: list[str]) -> pd.DataFrame:
-    others = [name for name in varied if not (table["axis"] == name).all()]
-    return pd.DataFrame(
-        {
-            **{name: table[name] for name in others},
-            "level": table["level"],
-            "baseline": table["baseline"],
-            "response": _with_units(table),
-            "difference": [_number(value) for value in table["difference"]],
-            "95 % interval": _intervals(table),
-            "model's error": [
-                in_words(error, unit) for error, unit in zip(table["model_error"], table["unit"], strict=True)
-            ],
-        }
-    )
-
-
-def _with_units(table: pd.DataFrame) -> list[str]:
-    pairs = zip(table["response"], table["unit"], strict=True)
-    return [f"{response} ({unit})" if unit else str(response) for response, unit in pairs]
-
-
-def _intervals(table: pd.DataFrame) -> list[str]:
-    ends = zip(table["ci_low"], table["ci_high"], strict=True)
-    return ["" if math.isnan(low) else f"{_number(low)} to {_number(high)}" for low, high in ends]
-
-
-def _number(value: Any) -> str:
-    return "" if math.isnan(value) else f"{value:,.4g}"
-
-
-def latex(text: str) -> str:
-    """A text in LaTeX that is printed as it is."""
-    return re.sub(r"[\\~^\N{PLUS-MINUS SIGN}&%$#_{}]", lambda found: _LATEX[found[0]], text)

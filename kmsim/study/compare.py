@@ -10,7 +10,8 @@ in common, and the intervals are Welch's. Batches of single runs are paired like
 *Worse by more than a bound*: of a response whose measure has a direction (`Measure.worse`), the difference B - A,
 turned so that worse is positive, over |mean of A| is its worsening. A row is worse where the lower end of the 95 %
 interval of the worsening is above the bound; where there is no interval (n = 1), where the worsening itself is.
-The mean of A counts as known there. Where it is 0, any worsening is above every bound.
+The mean of A counts as known there. Where it is 0, any worsening is above every bound. A difference within the
+model's error is not called worse: it may be one of prices.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ class Compared:
     def worse(self) -> pd.DataFrame:
         """The rows that are worse by more than their bounds."""
         return self.rows[self.rows["worse"]]
+
+    @property
+    def excused(self) -> pd.DataFrame:
+        """The rows that would be worse by more than their bounds, were the difference not within the model's error."""
+        return self.rows[_is_over(self.rows) & self.rows["within_model_error"].astype(bool)]
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -314,10 +320,14 @@ def _rows(both: StudyResult, responses: Sequence[ResponseConfig], bounds: Bounds
     rows["worsening"] = _share(sign * rows["difference"], base)
     rows["worsening_low"] = _share(pd.Series(turned_low, rows.index).where(sign.notna()), base)
     rows["bound"] = rows["response"].map({name: bounds.of(name) for name in ways}).astype(float).where(sign.notna())
-    # Of n = 1 there is no interval: the difference itself decides.
-    decides = rows["worsening_low"].where(rows["ci_low"].notna(), rows["worsening"])
-    rows["worse"] = (decides > rows["bound"]).to_numpy(bool)
+    rows["worse"] = _is_over(rows) & ~rows["within_model_error"].astype(bool)
     return rows
+
+
+def _is_over(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Is the worsening above its bound? Of n = 1 there is no interval: the difference itself decides."""
+    decides = rows["worsening_low"].where(rows["ci_low"].notna(), rows["worsening"])
+    return decides > rows["bound"]
 
 
 def _share(worsening: pd.Series, base: pd.Series) -> pd.Series:

@@ -7,6 +7,10 @@ shares, so that errors of several kinds do not cancel. Where a kind that takes p
 where what was measured is no mean (published points are means), the error is not known: NaN. What is only counted is
 free of prices: 0.
 
+That is what nine of ten of the points left out were within, and points of a benchmark that is none of these are no
+sample of them: tried on the shipped list, with the errors made from the other benchmarks, `COVERED_PERCENT` of a
+benchmark's points are within it. Worst covered is a bulk get on one CPU (none of 8).
+
 Two values differ by more than the model's error where their difference is larger than the larger of their errors.
 Leaves out what prices do to counts through the order of events, and that an error may differ between allocations and
 frees. Requests that zero their memory were never measured.
@@ -26,6 +30,7 @@ from kmsim.metrics.gfp_names import gfp_of_names
 from kmsim.mm.gfp import GFP_ZERO
 from kmsim.study.statistics import Floats
 
+COVERED_PERCENT = 83  # 96 of 116 points of experiments/calibration/left_out.csv; a test computes it again
 OF_TIME_MIN = 0.01  # a kind with less than this share of the time is not asked about
 NEVER_MEASURED, FREE_OF_PRICES = np.nan, 0.0
 
@@ -82,7 +87,7 @@ def said_of_errors(estimates: pd.DataFrame) -> list[str]:
         else:
             measured.append(f"{response} {_range(known)}{_at(len(known), len(errors))}")
     lines = (
-        ("off by at most, of nine in ten measured points that no price was fitted to: ", measured),
+        (f"off by at most, at {COVERED_PERCENT} % of the points of a benchmark that was not seen before: ", measured),
         ("never measured, so how far off is not known: ", never),
         ("counted, and free of prices: ", counted),
     )

@@ -1,7 +1,9 @@
 """Whether a study can yield what its responses are about: a request that somebody makes, a zone, a lock, a counter.
 
 A response that is restricted to a name or a number which no point of the study has would be NaN everywhere: it is
-refused before anything is simulated. Not checked is how often: a lock that exists may never be taken.
+refused before anything is simulated. So is one of a zone, or of a zone's lock, that the machine of any point has not;
+a point may leave a cache, another lock or a counter alone that others use. Not checked is how often: a lock that
+exists may never be taken.
 """
 
 from __future__ import annotations
@@ -27,18 +29,22 @@ from kmsim.study.tables import KEYS, counter_names
 from kmsim.workload.plan import API_NAMES, FILE_READ, Plan, plan_of
 
 _ASKING = {"machine", "workload"}  # the parts of a config from which it follows what there is and what is asked for
+LOCKS_OF_ZONES = ("zone ", "pcp lists ")
+POINTS_MAX = 2  # that a message names
 NAMES_MAX = 6  # that a message lists
 _NAMED = ("zone", "lock", "counter")  # what a response is about by a name
 
 
 def check_yielded(design: Design) -> None:
-    """Raise ConfigError where a response is about what no point of the study has."""
+    """Raise ConfigError where a response is about what no point of the study has, or a zone that some point has not."""
     left = {n: config for n, config in enumerate(design.inquiry.responses) if _is_restricted(config)}
+    of_zones = {n: config for n, config in left.items() if _is_of_zone(config)}
+    lacking: dict[int, tuple[_Yielded, list[Point]]] = {}
     asking = [axis for axis, parts in zip(design.axes, design.parts_moved, strict=True) if parts & _ASKING]
     seen: set[tuple[str, ...]] = set()
     all_there: list[_Yielded] = []
     for point in design.points:
-        if not left:
+        if not left and not of_zones:
             return
         told_by = tuple(point.labels[axis.name] for axis in asking)
         if told_by in seen:
@@ -47,13 +53,33 @@ def check_yielded(design: Design) -> None:
         there = _Yielded(design, point)
         all_there.append(there)
         left = {n: config for n, config in left.items() if not there.has(config)}
-    if left:
+        for n, config in of_zones.items():
+            if not there.has(config):
+                lacking.setdefault(n, (there, []))[1].append(point)
+    if left or lacking:
         problems = Problems()
+        for n, (there, points) in lacking.items():
+            if n not in left:
+                config, at = of_zones[n], _named_points(points)
+                names = _listed(config, there.names(config))
+                found = finding(("responses", n), "response_lacking", found=_about(config), there=names, at=at)
+                add_finding(found, design.base.asked, problems)
         for n, config in left.items():
             names = dict.fromkeys(name for there in all_there for name in there.names(config))
             found = finding(("responses", n), "response_yielded", found=_about(config), there=_listed(config, names))
             add_finding(found, design.base.asked, problems)
         problems.stop()
+
+
+def _is_of_zone(config: ResponseConfig) -> bool:
+    """Is a response about a zone, or about a zone's locks, which each machine has or has not?"""
+    return config.zone is not None or (config.lock or "").startswith(LOCKS_OF_ZONES)
+
+
+def _named_points(points: list[Point]) -> str:
+    """Some of the points, by their labels."""
+    told = [", ".join(f"{name} {level}" for name, level in point.labels.items()) for point in points[:POINTS_MAX]]
+    return "; ".join(told) + ("; ..." if len(points) > POINTS_MAX else "")
 
 
 def _about(config: ResponseConfig) -> str:

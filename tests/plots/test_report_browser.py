@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kmsim.plots.report import write_report
+from kmsim.study.cautions import ONE_SEED, stuck
 from tests.plots.browser import CANVAS, ENTER, READOUT, SPACE, TAB, Browser
 from tests.plots.report_studies import Shape, hostile_study, plain_run, study_result
 
@@ -50,6 +51,20 @@ def test_a_page_shows_its_study(shown: Browser) -> None:
     assert shown.find("figcaption a").get_attribute("href").startswith("data:text/csv;charset=utf-8,time_ns")
     assert len(shown.run("document.querySelectorAll('nav a')")) == 10
     assert shown.text("#tracebacks summary") == "Traceback of abc"
+
+
+def test_warnings_are_seen_in_red(chromium: Browser, tmp_path: Path) -> None:
+    study = study_result()
+    chromium.open(write_report(study, tmp_path / "several.html"))
+    assert chromium.run("[...document.querySelectorAll('#warnings li')].map((e) => e.textContent)") == [stuck(study)]
+    chromium.open(write_report(plain_run(), tmp_path / "one.html"))
+    assert chromium.text("#warnings") == ONE_SEED
+    red, green, blue = chromium.run(
+        "getComputedStyle(document.querySelector('#warnings li')).color.match(/\\d+/g).map(Number)"
+    )
+    assert red > 150
+    assert max(green, blue) < 50
+    assert chromium.complaints() == []
 
 
 def test_every_part_has_something_in_it(shown: Browser) -> None:

@@ -83,6 +83,22 @@ class TestEachKind:
         assert re.search(units[of.kind], said)
         assert figure.texts[0].get_text(), "a title"
 
+    def test_it_ends_in_one_sentence_with_the_answer(self, study: MadeUpStudy, of: FigureConfig) -> None:
+        (note,) = [text.get_text() for text in looked_at(study, of).figure.texts if text.get_label() == "notes"]
+        said = " ".join(note.split())
+        answer = {
+            "line": r"(The lowest(,| is) .* (the|and the) highest,? .*)",
+            "heatmap": r"The lowest(,| is) .* (the|and the) highest,? .*",
+            "ecdf": r"Of the times that half of them exceed, the lowest(,| is) .* (the|and the) highest,? .*",
+            "tail": r"Of the times that one in 100 exceeds, the lowest(,| is) .* (the|and the) highest,? .*",
+            "pareto": r"By their means, \d+ of \d+ are beaten by none in both: .*",
+            "series": r"At the end, the lowest(,| is) .* (the|and the) highest,? .*",
+            "fragmentation": r"Of free memory at the end, blocks smaller than .*",
+            "memory_map": r"Of the pages, .* \(at 0 ns\).* are free",
+            "forest": r"(No difference is shown|\d+ of \d+ differences (is|are) shown; the largest is .*)",
+        }
+        assert re.search(f" {answer[of.kind]}\\.$", said), said
+
     def test_nothing_is_outside_of_the_paper_or_covers_another(self, study: MadeUpStudy, of: FigureConfig) -> None:
         figure = looked_at(study, of).figure
         assert figure.get_figwidth() == pytest.approx(WIDTH_INCHES["page" if figure.get_figwidth() > 4 else "column"])

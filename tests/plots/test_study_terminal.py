@@ -7,7 +7,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from kmsim.plots.study_terminal import ONE_SEED, SERVED_ONLY, estimate, show_study
+from kmsim.plots.study_terminal import estimate, show_study
+from kmsim.study.cautions import ONE_SEED, SERVED_ONLY
 from tests.plots.studies import MadeUpStudy, made_up_study
 
 

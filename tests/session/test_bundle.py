@@ -3,17 +3,22 @@
 import importlib.metadata
 import shutil
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from kmsim.config.design import Dropped
+from kmsim.plots.latex_tables import latex, latex_table
 from kmsim.session.bundle import DATA, differing
-from kmsim.study.bundle_text import latex
+from kmsim.study.bundle_text import _of_axes, citation
 from kmsim.study.environment import pins, wheel
 from kmsim.study.results import load_study
 from tests.commands import Shell, in_own_process
+from tests.plots.studies import comparison, made_up_study, order_axis, page_size_axis
 
 STUDY = """\
 question: Do more CPUs make single pages dearer?
@@ -115,8 +120,46 @@ def test_the_environment_is_what_kmsim_needs_and_no_more() -> None:
     assert not {"pytest", "ruff", "mypy", "kmsim"} & set(names)
 
 
+def test_the_methods_say_why_combinations_were_not_run() -> None:
+    told = ["not among sweep.only"] * 3 + ["64KiB << 13 is more than a section of memory"] + ["r1", "r2", "r3"]
+    dropped = tuple(Dropped(number, {}, reason) for number, reason in enumerate(told))
+    sentence = _of_axes(replace(made_up_study(page_size_axis()), dropped=dropped))
+    why = "3: not among sweep.only; 1: 64KiB << 13 is more than a section of memory; 1: r1; 1: r2; 1 for other reasons"
+    assert sentence.endswith(f", in 3 points; 7 combinations of levels not run ({why}).")
+    assert "cannot be built" not in sentence
+    assert _of_axes(made_up_study(page_size_axis())).endswith(", in 3 points.")
+
+
 def test_text_in_latex() -> None:
     assert latex(r"50 % ±3_a\b") == r"50 \% $\pm$3\_a\textbackslash{}b"
+
+
+def test_tables_in_latex_are_in_words_and_hide_nothing() -> None:
+    axes = [axis._replace(name=f"machine.{axis.name}") for axis in (page_size_axis(), order_axis(9))]
+    study = made_up_study(*axes, comparisons=[comparison(axes[0])])
+    of_mean = study.responses["response"] == "latency_mean"
+    beside = {"failed_share": np.where(of_mean, 12.5, np.nan), "model_error": np.where(of_mean, 40.0, 0.0)}
+    study = replace(study, responses=study.responses.assign(**beside))
+    estimates, comparisons = (latex_table(study, name) for name in ("estimates", "comparisons"))
+    heads = [text.splitlines()[3] for text in (estimates, comparisons)]
+    assert heads == [
+        r"page size & response & mean & 95 \% interval & model's error & failed (\%) \\",
+        r"level & baseline & response & difference & 95 \% interval & model's error & differs & failed (\%) \\",
+    ]
+    assert r"4KiB & Mean latency (ns) & " in estimates
+    assert r" & $\pm$40 \% & 12.5 \\" in estimates
+    assert r"16KiB & 4KiB & Mean latency (ns) & " in comparisons
+    assert r" & within the model's error & 12.5 to 12.5 \\" in comparisons
+    assert r" & free of prices & yes &  \\" in comparisons
+    for text in (estimates, comparisons):
+        assert "latency\\_mean" not in text
+        assert "machine." not in text
+        assert text.splitlines()[1].count("r", len(r"\begin{longtable}")) == 4 + (text is comparisons)
+
+
+def test_how_to_cite_is_one_text() -> None:
+    assert citation("0.1.0") == (Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8")
+    assert "\nversion: 7.8\n" in citation("7.8")
 
 
 @pytest.mark.slow

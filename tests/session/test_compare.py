@@ -2,20 +2,28 @@
 
 import json
 import re
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import kmsim
-from kmsim.session.compare import bounds_of
+from kmsim.session.compare import bounds_of, verdict
+from kmsim.session.compare_rows import show_rows
 from kmsim.session.console import TextConsole
 from kmsim.study import executors
-from kmsim.study.compare import Bounds
+from kmsim.study.cautions import ONE_SEED
+from kmsim.study.compare import Bounds, compare
 from kmsim.study.store import NotAResult
 from tests.commands import Shell
+from tests.plots.studies import order_axis, page_size_axis, workload_axis
 from tests.studies import mapping
 from tests.study.campaigns import LIVE, run, small_design, stuck_with_16
+from tests.study.test_compare import made_up, scaled
 
 THREAD = {"operations": 40, "requests": [{"order": 0}, {"order": 4}]}
 DEAR = {"extends": "xeon-gold-5320", "alloc_fast": {"value": "600ns", "source": "for a test"}}
@@ -41,7 +49,7 @@ def test_what_is_worse_decides_the_exit_code(shell: Shell) -> None:
     assert "costs.alloc_fast.value" in dear.out
     assert "600ns" in dear.out
     assert "runs are paired by replication and equal seed" in dear.out
-    assert "live 16: latency_mean is worse by" in dear.out
+    assert "live 16: mean latency worse by" in " ".join(dear.out.split())
     assert shell("compare", "study", "dear").code == 0
     assert shell("compare", "dear", "study", "--worse-by", "latency_mean=5%").code == 0
     assert shell("compare", "study", "dear", "--worse-by", "9.99", "--worse-by", "lock_wait_share=50").code == 0
@@ -111,7 +119,9 @@ def test_of_one_run_it_is_said_that_there_is_no_interval(shell: Shell) -> None:
     done = shell("compare", "plain", "plain-dear", "--worse-by", "5%")
     assert done.code == 1
     assert "n = 1, no interval" in done.out
-    assert "of n = 1 the worsening itself" in done.out
+    assert ONE_SEED in done.out
+    assert ONE_SEED not in shell("compare", "study", "dear").out
+    assert "of n = 1 the worsening itself" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize(
@@ -141,6 +151,48 @@ def test_dotted_axes_are_called_by_their_last_words(shell: Shell) -> None:
     done = shell("compare", "dotted", "dotted")
     assert done.code == 0
     assert re.search(r"^ live +response", done.out, re.MULTILINE)
+
+
+KNOWN = {"latency_mean": 5.0, "latency_p999": np.nan, "zone_lock_wait": 90.0, "unusable_index": 0.0, "memory_held": 0.0}
+FAILED = {"latency_mean": 3.0, "latency_p999": 12.5}
+
+
+def told_of(*axes: Any, **factors: float) -> list[str]:
+    """What is printed of the rows of a made-up study and of the same with some responses scaled, at 80 columns."""
+    study = made_up(*axes, replications=6)
+    name = study.responses["response"]
+    beside = {"model_error": name.map(KNOWN), "failed_share": name.map(FAILED)}
+    a = replace(study, responses=study.responses.assign(**beside))
+    compared = compare(a, scaled(a, **factors), Bounds(0.05, {"latency_p999": 9.0}))
+    out = StringIO()
+    console = TextConsole(file=out, width=80, highlight=False)
+    show_rows(compared, console)
+    for line in verdict(compared):
+        console.print(line, markup=False)
+    return out.getvalue().splitlines()
+
+
+def test_the_rows_fit_80_columns_and_nothing_is_cut() -> None:
+    dotted = [axis._replace(name=f"machine.{axis.name}") for axis in (page_size_axis(), order_axis(9, 10))]
+    lines = told_of(*dotted, workload_axis(), latency_mean=1.1, latency_p999=1.3, zone_lock_wait=1.1, memory_held=30.0)
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "…" in line]
+    marked = [line.split()[-1] for line in lines if line.startswith((" 4KiB ", " 16KiB ", " 64KiB "))]
+    assert [marked.count(mark) for mark in ("worse", "~", "?")] == [24, 12, 12]
+    (first,) = [n for n, line in enumerate(lines) if " latency_p999 " in line][:1]
+    assert {"never", "12.5"} <= set(lines[first].split())
+    assert "measured" in lines[first + 1].split()
+
+
+def test_differences_are_said_in_sentences() -> None:
+    lines = told_of(page_size_axis(), latency_mean=1.1, latency_p999=1.3, memory_held=0.5)
+    text = " ".join(" ".join(lines).split())
+    assert re.search(r"page size (4|16|64)KiB: mean latency worse by 10\.\d % \(8\.\d to 11\.\d\)", text)
+    p999 = r"page size \w+: 99\.9th percentile of latency worse by (29|30)\.\d % \([\d.]+ to [\d.]+\); the model's"
+    assert re.search(p999, text)
+    assert re.search(r"page size \w+: memory taken since the start, at the end better by \d", text)
+    assert "and 3 more that differ" in text
+    assert "page size 64KiB: mean latency worse by 10" in text, "of what is worse by more than its bound"
 
 
 def test_shares_are_read_as_they_are_written() -> None:

@@ -12,6 +12,7 @@ from scipy import stats
 
 import kmsim
 from kmsim.config.responses import MEASURES, ResponseConfig
+from kmsim.session.compare import verdict
 from kmsim.study.compare import Bounds, compare
 from kmsim.study.differing import leaves
 from kmsim.study.results import StudyResult, load_study
@@ -154,6 +155,22 @@ def test_worse_is_what_the_interval_puts_above_the_bound() -> None:
         compare(a, b, Bounds(None, {"latency_p50": 0.05}))
 
 
+def with_error(study: StudyResult, percent: float) -> StudyResult:
+    return replace(study, responses=study.responses.assign(model_error=percent))
+
+
+@pytest.mark.parametrize(("percent", "is_worse"), [(30.0, False), (5.0, True), (np.nan, True)])
+def test_what_is_within_the_models_error_is_not_called_worse(percent: float, is_worse: bool) -> None:
+    """B takes 10 % more time: more than the bound, and called worse where the prices are known better than that."""
+    a = made_up(page_size_axis(), replications=6)
+    compared = compare(with_error(a, percent), with_error(scaled(a, latency_mean=1.1), percent), Bounds(0.05))
+    found = compared.worse if is_worse else compared.excused
+    assert found["response"].tolist() == ["latency_mean"] * 3
+    assert len(compared.worse) + len(compared.excused) == 3
+    *_, last = verdict(compared)
+    assert (last == "3 more are not called worse: within the model's error") != is_worse
+
+
 def test_less_is_worse_where_the_measure_says_so() -> None:
     a = made_up(page_size_axis(), replications=4, responses={"free": ("memory_free", 900.0, 0.1, 0.0, 0.02)})
     less, more = (compare(a, scaled(a, free=factor), Bounds(0.05)) for factor in (0.8, 1.2))
@@ -236,7 +253,8 @@ def test_two_plain_runs_have_no_interval_and_are_judged_by_the_difference(tmp_pa
     assert (row["n"], row["baseline_mean"]) == (1, means[0])
     assert row["difference"] == pytest.approx(means[1] - means[0])
     assert np.isnan(row["ci_low"])
-    assert row["worse"] == (means[1] > means[0])
+    assert means[1] > means[0]
+    assert compared.excused["response"].tolist() == ["latency_mean"], "the prices are not known better than that"
     assert {response.name for response in a.responses_config} == set(compared.rows["response"])
 
 

@@ -7,6 +7,8 @@ function showHead() {
   document.title = `${data.name}: kmsim report`;
   place("name").textContent = data.name;
   place("question").textContent = data.question;
+  place("warnings").replaceChildren(...data.warnings.map((warning) => make("li", {}, warning)));
+  place("warnings").hidden = !data.warnings.length;
   place("facts").replaceChildren(...data.facts.map((fact) => make("li", {}, fact)));
   place("footer").textContent = data.footer;
   const headings = [...document.querySelectorAll("main h2")];
