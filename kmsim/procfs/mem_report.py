@@ -39,7 +39,12 @@ _ORDER = re.compile(r"\border[:=](-?\d+)")
 _MODE = re.compile(r"\b(?:mode|gfp_mask)[:=](0x[0-9a-fA-F]{1,8})(?:\(([A-Z_0-9a-z|]*)\))?")
 _NODEMASK = re.compile(r"nodemask=(\(null\)|[0-9,-]+)")
 _ALLOWED = re.compile(r"mems_allowed=([0-9,-]+)")
-_RELEASE = re.compile(r"\b(?:Not tainted|Tainted: [A-Z ()]+?),?\s+(?:\[[^\]]*\]=[A-Z_]+,? )*(\d+\.\d+(?:\.\d+)?\S*)")
+# Distributions print more letters of what tainted a kernel, and a dash for each that did not.
+_RELEASE = re.compile(
+    r"\b(?:Not tainted|Tainted: [A-Za-z ()-]+?),?\s+(?:\[[^\]]*\]=[A-Z_]+,? )*\(?(\d+\.\d+(?:\.\d+)?[^\s)]*)"
+)
+_VERSION = re.compile(r"\bLinux version \d")
+_BOOTED = re.compile(rf"(?:{_RELEASE.pattern}|\bLinux version (\d+\.\d+\S*))")
 _ZONE = re.compile(r"(?:\bNode (\d+) )?\b(DMA|DMA32|Normal|HighMem|Movable|Device) free:(\d+)kB (.*)")
 _FIELD = re.compile(r"\b([a-z_]+):(\d+)[kK]B")
 _RESERVE = re.compile(r"lowmem_reserve\[\]:((?: \d+)+)")
@@ -57,7 +62,7 @@ _TOTALS = (
     re.compile(r"\b(\d+) pages reserved\b"),
     re.compile(r"\bTotal swap = (\d+)kB"),
 )
-_TRACE = re.compile(r"\b(\w+)\+0x[0-9a-f]+/0x[0-9a-f]+")
+_TRACE = re.compile(r"(?<![\w.])\.?(\w+)[\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")  # without .constprop.0, .cold, .isra.0 ...
 
 
 class Blocks(NamedTuple):
@@ -143,7 +148,18 @@ def parse(text: str) -> list[MemReport]:
         why = "no line has 'page allocation failure', 'invoked oom-killer' or 'Mem-Info:'"
         raise refusal(max(len(lines), 1), f"no report: {why}")
     ends = [*(n for n, _ in requests[1:]), len(lines)]
-    return [_report(request, lines[start:end]) for (start, request), end in zip(requests, ends, strict=True)]
+    reports = []
+    before, said = 0, ""
+    for (start, request), end in zip(requests, ends, strict=True):
+        said = next(
+            (found[1] or found[2] for found in map(_BOOTED.search, reversed(lines[before:start])) if found), said
+        )
+        boot = next((n for n in range(start, end) if _VERSION.search(lines[n])), end)
+        of_report = lines[start:boot]
+        release = next((found[1] for found in map(_RELEASE.search, of_report) if found), said)
+        reports.append(_report(request, of_report, release))
+        before = start
+    return reports
 
 
 def _requests(lines: list[str]) -> Iterator[tuple[int, Request]]:
@@ -181,9 +197,8 @@ def _request_of(line: str, number: int) -> Request | None:
     )
 
 
-def _report(request: Request, lines: list[str]) -> MemReport:
+def _report(request: Request, lines: list[str], release: str) -> MemReport:
     """The report of a request, which stands on the first of these lines."""
-    release = next((found[1] for found in map(_RELEASE.search, lines) if found), "")
     page_kb = _page_kb(lines, request.line)
     zones = tuple(_zones(lines, request.line, page_kb)) if page_kb else ()
     return MemReport(

@@ -41,7 +41,7 @@ def explain_and_show(path: Path, which: int, page: Path | None = None, *, as_jso
         )
     report = reports[which - 1]
     found = explain(report)
-    asked = simulated(report, found.asked.flags)
+    asked = simulated(found)
     if as_json:
         answers = [answer._asdict() for answer in asked.answers]
         more = {"simulated": {**asked._asdict(), "answers": answers}, "report": which, "reports": len(reports)}
@@ -131,7 +131,8 @@ def _of_zone(verdict: ZoneVerdict, order: int) -> str:
     allowed = held.needed - held.reserve
     if allowed != held.mark:
         mark += f"; its flags let it go down to {allowed:,}"
-    needs = f"needs more than {held.needed:,} ({mark}; lowmem reserve {held.reserve:,})"
+    reserve = f"{held.reserve:,}" if held.reserve_known else "not printed"
+    needs = f"needs more than {held.needed:,} ({mark}; lowmem reserve {reserve})"
     passes = {True: "serves", False: "refuses", None: "?"}[verdict.passes]
     return f"node {zone.node} {zone.name} {passes}: {usable} = {span}; {needs}: {verdict.why}"
 

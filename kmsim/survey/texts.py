@@ -54,6 +54,7 @@ SYSCTLS = (
     "watermark_boost_factor",
     "lowmem_reserve_ratio",
     "percpu_pagelist_high_fraction",
+    "swappiness",
 )
 BY_PATH = (
     (re.compile(r"transparent_hugepage/enabled$"), "thp"),

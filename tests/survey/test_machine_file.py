@@ -134,6 +134,7 @@ def test_texts_complete_each_other(tmp_path: Path) -> None:
     )
     (tmp_path / "meminfo").write_text("MemTotal:        3900000 kB\nSlab:  1000 kB\n")
     (tmp_path / "min_free_kbytes").write_text("20000\n")
+    (tmp_path / "swappiness").write_text("10\n")
     of_all = surveyed([tmp_path], None, Wishes())
     machine = of_all.machine
     assert (machine["arch"], machine["recorded_release"]) == ("arm64", "6.1.0")
@@ -142,7 +143,9 @@ def test_texts_complete_each_other(tmp_path: Path) -> None:
     assert machine["sysctl"]["min_free_kbytes"] == 20000
     assert machine["memory_map"] == [{"start": "4GiB", "size": "4GiB"}]
     assert any("answers about reclaim are for the classic LRU" in note for note in of_all.notes)
-    assert any("INIT_ON_ALLOC_DEFAULT_ON is not modelled" in note for note in of_all.notes)
+    config = loads(text_of(of_all)).machine
+    assert (config.init_on_alloc, config.init_on_free, config.sysctl.swappiness) == (True, False, 10)
+    assert not any("INIT_ON" in note for note in of_all.notes)
     assert not any("KSM" in note for note in of_all.notes)
     assert any("Slab 1,000 kB" in note for note in of_all.notes)
 
