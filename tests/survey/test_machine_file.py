@@ -51,6 +51,17 @@ def test_a_zone_dma_of_before_5_13_has_what_its_kernel_managed() -> None:
     assert m.zones["managed_pages"].tolist()[0] == m.zones["nr_free_pages"].tolist()[0] == 3974
 
 
+@pytest.mark.parametrize("kilobytes", [15936, 15976, 15980, 15984, 15988, 15992, 15996])
+def test_a_zone_dma_with_a_hole_has_its_free_blocks_whatever_firmware_left(kilobytes: int, tmp_path: Path) -> None:
+    report = (REPORTS / "order4-two-nodes-3.10.txt").read_text()
+    (tmp_path / "log.txt").write_text(report.replace("present:15980kB", f"present:{kilobytes}kB"))
+    of_dma = surveyed([tmp_path / "log.txt"], None, Wishes())
+    low, high, *_ = of_dma.machine["memory_map"]
+    assert (low["start"], low["size"]) == ("4KiB", f"{kilobytes - 15360}KiB")
+    assert high["start"] == "1MiB"
+    assert of_dma.machine["state"]["free_lists"][0]["free"]["Unmovable"] == [0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0]
+
+
 def test_one_of_two_nodes_is_chosen() -> None:
     assert [zone["zone"] for zone in found("03-two-nodes.txt", node=1).machine["state"]["free_lists"]] == ["Normal"]
     first = found("03-two-nodes.txt")
