@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from kmsim.config.memory_map import Arch
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo, slabinfo, zoneinfo
+from kmsim.procfs.pasted import moments_of
 from kmsim.procfs.text import line_and_why, shown
 from kmsim.procfs.typed_lists import ListsError, TypedLists, of_buddyinfo, of_pagetypeinfo, of_report
-from kmsim.survey.moments import chosen, moments_of
+from kmsim.survey.moments import chosen
 from kmsim.survey.texts import SYSCTLS, SurveyError, Text
 
 ARCHES: dict[str, Arch] = {
@@ -134,17 +135,17 @@ def _join(facts: Facts, found: _Files) -> None:
 
 def _buddyinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
     if found.free is None:
-        found.free = buddyinfo.parse(chosen(text, moments_of(text.content), which, facts.notes))
+        found.free = buddyinfo.parse(chosen(text, moments_of(text.content, text.kind), which, facts.notes))
 
 
 def _pagetypeinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
     if found.types is None:
-        content = chosen(text, moments_of(text.content), which, facts.notes)
+        content = chosen(text, moments_of(text.content, text.kind), which, facts.notes)
         found.types, found.where = pagetypeinfo.parse(content), text.path
 
 
 def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
-    content = chosen(text, moments_of(text.content, starts_with_row=True), which, facts.notes)
+    content = chosen(text, moments_of(text.content, text.kind), which, facts.notes)
     infos = zoneinfo.parse(content)
     for info in infos:
         sizes = info.sizes
