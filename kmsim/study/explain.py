@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER
 from kmsim.mm.vmstat import fragmentation_index
 from kmsim.procfs.mem_report import ZONES, MemReport, ZoneReport
+from kmsim.study.oom_badness import Scored, scored, why_killed
 from kmsim.study.report_rules import (
     NAMED_SINCE,
     Asking,
@@ -68,6 +69,8 @@ class Explanation(NamedTuple):
     others: tuple[Other, ...]
     unknown: tuple[str, ...]
     traced: Traced
+    ranks: tuple[Scored, ...]  # the tasks that an OOM kill could choose, the first of them first
+    why_killed: str
 
 
 def explain(report: MemReport) -> Explanation:
@@ -87,6 +90,7 @@ def explain(report: MemReport) -> Explanation:
         by = by._replace(in_cpuset=False)
     if not report.zones:
         unknown.append("the zones and their lists of free blocks")
+    ranks = scored(report, release)
     order = report.request.order
     verdicts = _verdicts(report, order, by, release)
     reached = [verdict.zone for verdict in verdicts]
@@ -104,6 +108,8 @@ def explain(report: MemReport) -> Explanation:
         tuple(_asked_of(report, by, release)) if report.zones else (),
         tuple(unknown),
         context,
+        tuple(ranks),
+        why_killed(report, ranks),
     )
 
 
@@ -127,7 +133,12 @@ def _nodes(words: str) -> set[int]:
     found: set[int] = set()
     for part in words.split(","):
         first, _, last = part.partition("-")
-        if first.isdigit() and (not last or last.isdigit()) and int(last or first) <= 1 << 16:
+        if (
+            first.isdigit()
+            and (not last or last.isdigit())
+            and len(first) + len(last) < 16
+            and int(last or first) <= 1 << 16
+        ):
             found.update(range(int(first), int(last or first) + 1))
     return found
 
@@ -295,6 +306,10 @@ def _served(
     return nearest.passes, f"{_name(nearest.zone)}: {nearest.why}"
 
 
+def _pid_and_name(task: tuple[int, str] | None) -> dict[str, Any] | None:
+    return None if task is None else {"pid": task[0], "command": task[1]}
+
+
 def facts(found: Explanation) -> dict[str, Any]:
     """The explanation as what JSON can hold."""
     request = found.report.request
@@ -332,6 +347,12 @@ def facts(found: Explanation) -> dict[str, Any]:
         "caller": found.traced.caller,
         "context": found.traced.context,
         "steps_in_trace": list(found.traced.steps),
+        "said": request.said,
+        "killed": _pid_and_name(found.report.killed),
+        "chosen": _pid_and_name(found.report.kill.chosen),
+        "why_killed": found.why_killed,
+        "points": [{"pid": one.task.pid, "command": one.task.comm, "points": one.points} for one in found.ranks],
+        "cgroup": None if found.report.cgroup is None else found.report.cgroup._asdict(),
         "others": [other._asdict() for other in found.others],
         "unknown": list(found.unknown),
     }
