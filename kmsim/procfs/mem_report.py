@@ -1,6 +1,7 @@
 """What a kernel writes into its log when memory runs short: a failed request, or an OOM kill, and what each zone had.
 
     page allocation failure   the request, and what every zone held then (kernel: warn_alloc, __show_mem)
+    allocation stalls         a request that has waited for long (4.10 to 4.14); and vmalloc's own failures
     OOM kill                  the request that could not go on, the zones, the tasks, who was killed (dump_header)
     Mem-Info alone            what the administrator asked for by sysrq-m: the zones, and no request
     memory cgroup OOM         the group, its usage and its limit: the machine itself was not short
@@ -16,6 +17,18 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kmsim.procfs.log_lines import comm_before, joined
+from kmsim.procfs.oom_report import (
+    KILL_DONE,
+    KILL_OF_CGROUP,
+    Cgroup,
+    Kill,
+    Task,
+    cgroup_of,
+    kill_of,
+    tasks_of,
+    total_pages,
+)
 from kmsim.procfs.text import check_length, refusal, shown
 
 LETTERS = {
@@ -29,35 +42,39 @@ LETTERS = {
 }
 ZONES = ("DMA", "DMA32", "Normal", "Movable", "Device")  # in the order in which they lie
 
-IS_REPORT = re.compile(r"page allocation failure|invoked oom-killer|\bMem-[Ii]nfo:")  # what a log with one has
+# What a log with a report has.
+IS_REPORT = re.compile(
+    r"page allocation failure|page allocation stalls for|invoked oom-killer|\bMem-[Ii]nfo:|vmalloc: allocation failure|"
+    r"vmalloc error: |Memory cgroup out of memory|CONSTRAINT_MEMCG"
+)
 _MEM_INFO = re.compile(r"\bMem-[Ii]nfo:")
 _REQUEST = re.compile(
-    r"(?P<comm>\S[^:\[\]]*?)(?:\(\d+\))?:? (?P<what>page allocation failure(?:: |\. )|"
-    r"invoked oom-killer: )(?P<rest>.*)"
+    r"page allocation failure(?:: |\. )|page allocation (?P<stalls>stalls for \d{1,12}ms), |invoked oom-killer: |"
+    r"(?P<vmalloc>vmalloc(?:: allocation failure| error)(?:: |, ).*?)(?:, |(?= ))(?=mode:)"
 )
-_ORDER = re.compile(r"\border[:=](-?\d+)")
+_ORDER = re.compile(r"\border[:=](-?\d{1,9})\b")
+_PAGE_ORDER = re.compile(r"\bpage order (\d{1,2})\b")
 _MODE = re.compile(r"\b(?:mode|gfp_mask)[:=](0x[0-9a-fA-F]{1,8})(?:\(([A-Z_0-9a-z|]*)\))?")
 _NODEMASK = re.compile(r"nodemask=(\(null\)|[0-9,-]+)")
 _ALLOWED = re.compile(r"mems_allowed=([0-9,-]+)")
-_RELEASE = re.compile(r"\b(?:Not tainted|Tainted: [A-Z ()]+?),?\s+(?:\[[^\]]*\]=[A-Z_]+,? )*(\d+\.\d+(?:\.\d+)?\S*)")
-_ZONE = re.compile(r"(?:\bNode (\d+) )?\b(DMA|DMA32|Normal|HighMem|Movable|Device) free:(\d+)kB (.*)")
+# Distributions print more letters of what tainted a kernel, and a dash for each that did not.
+_RELEASE = re.compile(
+    r"\b(?:Not tainted|Tainted: [A-Za-z ()-]+?),?\s+(?:\[[^\]]*\]=[A-Z_]+,? )*\(?(\d+\.\d+(?:\.\d+)?[^\s)]*)"
+)
+_VERSION = re.compile(r"\bLinux version \d")
+_BOOTED = re.compile(rf"(?:{_RELEASE.pattern}|\bLinux version (\d+\.\d+\S*))")
+_ZONE = re.compile(r"(?:\bNode (\d{1,4}) )?\b(DMA|DMA32|Normal|HighMem|Movable|Device) free:(\d+)kB (.*)")
 _FIELD = re.compile(r"\b([a-z_]+):(\d+)[kK]B")
 _RESERVE = re.compile(r"lowmem_reserve\[\]:((?: \d+)+)")
 _BLOCKS = re.compile(
-    r"(?:\bNode (\d+) )?\b(DMA|DMA32|Normal|HighMem|Movable|Device): ((?:>?\d+\*\d+kB (?:\([A-Z]+\) )?)+)= (\d+)kB"
+    r"(?:\bNode (\d{1,4}) )?\b(DMA|DMA32|Normal|HighMem|Movable|Device): ((?:>?\d+\*\d+kB (?:\([A-Z]+\) )?)+)= (\d+)kB"
 )
 _BLOCK = re.compile(r"(>?)(\d+)\*(\d+)kB (?:\(([A-Z]+)\))?")
-_CGROUP = re.compile(r"\bMemory cgroup out of memory\b|\bTask in (\S+) killed as a result of limit of (\S+)")
-_USAGE = re.compile(r"\bmemory: usage (\d+)kB, limit (\d+)kB")
-_OOM_MEMCG = re.compile(r"\boom_memcg=([^,\s]+)")
-_KILLED = re.compile(r"\bKilled? process (\d+) \(([^)]*)\)|\bKilled process (\d+)(?:, UID \d+,)? \(([^)]*)\)")
-_TASK = re.compile(r"\[\s*(\d+)\]\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+((?:\d+\s+)+)(-?\d+)\s+(\S.*)$")
-_TOTALS = (
-    re.compile(r"\b(\d+) pages RAM\b"),
-    re.compile(r"\b(\d+) pages reserved\b"),
-    re.compile(r"\bTotal swap = (\d+)kB"),
-)
-_TRACE = re.compile(r"\b(\w+)\+0x[0-9a-f]+/0x[0-9a-f]+")
+_OF_ZONE = re.compile(r" free:\d|\*\d+[kK]B|lowmem_reserve|pages RAM|pages reserved|Total swap")
+_LONG = re.compile(r"\d{16}")
+_NOT_THERE = re.compile(r"\bpresent:0kB")  # an empty zone, which old kernels print too
+_OF_32_BITS = re.compile(r"\bunwind_backtrace\b|\bEIP: [0-9a-f]{4}:|\[<[0-9a-f]{8}>\]")
+_TRACE = re.compile(r"(?<![\w.])\.?(\w+)[\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")  # without .constprop.0, .cold, .isra.0 ...
 
 
 class Blocks(NamedTuple):
@@ -88,7 +105,10 @@ class ZoneReport(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The request that failed, or for which something was killed; where nothing was, a page for GFP_KERNEL."""
+    """The request that failed, or for which something was killed; where nothing was, a page for GFP_KERNEL.
+
+    A request of vmalloc stands for one of its pages, as `said` says.
+    """
 
     comm: str
     order: int
@@ -99,25 +119,7 @@ class Request(NamedTuple):
     is_oom: bool
     line: int
     has_failed: bool = True  # False: the memory was printed for another reason
-
-
-class Task(NamedTuple):
-    """A line of an OOM report's task table; memory in pages."""
-
-    pid: int
-    comm: str
-    rss: int
-    swap: int
-    pgtables: int  # bytes; up to 4.14, page tables
-    score_adj: int
-
-
-class Cgroup(NamedTuple):
-    """The memory cgroup that was at its limit, in kB; None: not printed."""
-
-    name: str
-    usage_kb: int | None
-    limit_kb: int | None
+    said: str = ""  # what the kernel says of it beside order and flags: how long it has waited, or vmalloc's words
 
 
 class MemReport(NamedTuple):
@@ -129,32 +131,57 @@ class MemReport(NamedTuple):
     zones: tuple[ZoneReport, ...]
     trace: tuple[str, ...]  # the functions of the call trace, innermost first
     tasks: tuple[Task, ...]
-    killed: tuple[int, str] | None  # pid and name
+    kill: Kill
     cgroup: Cgroup | None
     total_pages: int | None  # RAM and swap, by which scores of tasks are scaled
+
+    @property
+    def killed(self) -> tuple[int, str] | None:
+        """Pid and name of who was killed."""
+        return self.kill.killed
 
 
 def parse(text: str) -> list[MemReport]:
     """Every report of a log, in its order; a ValueError names the line that cannot be."""
     check_length(text)
-    lines = text.splitlines()
+    lines = joined(text.splitlines())
     requests = list(_requests(lines))
     if not requests:
-        why = "no line has 'page allocation failure', 'invoked oom-killer' or 'Mem-Info:'"
+        why = "no line has 'page allocation failure', 'invoked oom-killer', 'Mem-Info:' or a kill of a memory cgroup"
         raise refusal(max(len(lines), 1), f"no report: {why}")
     ends = [*(n for n, _ in requests[1:]), len(lines)]
-    return [_report(request, lines[start:end]) for (start, request), end in zip(requests, ends, strict=True)]
+    reports = []
+    before, said = 0, ""
+    for (start, request), end in zip(requests, ends, strict=True):
+        said = next(
+            (found[1] or found[2] for found in map(_BOOTED.search, reversed(lines[before:start])) if found), said
+        )
+        boot = next((n for n in range(start, end) if _VERSION.search(lines[n])), end)
+        of_report = lines[start:boot]
+        release = next((found[1] for found in map(_RELEASE.search, of_report) if found), said)
+        reports.append(_report(request, of_report, release))
+        before = start
+    return reports
 
 
 def _requests(lines: list[str]) -> Iterator[tuple[int, Request]]:
-    """On which line each report begins, and its request; the first Mem-Info behind a request belongs to it."""
-    waits = False
+    """On which line each report begins, and its request; the first Mem-Info behind a request belongs to it.
+
+    A kill of a memory cgroup belongs to the request for which it was made; without one it is a report of its own.
+    """
+    waits = kills = False
     for n, line in enumerate(lines):
         request = _request_of(line, n + 1)
+        alone = Request("", 0, 0, ("GFP_KERNEL",), "", "", is_oom=False, line=n + 1, has_failed=False)
         if request is not None:
             yield n, request
+            kills = request.is_oom
         elif _MEM_INFO.search(line) and not waits:
-            yield n, Request("", 0, 0, ("GFP_KERNEL",), "", "", is_oom=False, line=n + 1, has_failed=False)
+            yield n, alone
+        elif KILL_OF_CGROUP.search(line) and not kills:
+            yield n, alone._replace(names=(), is_oom=True)
+            kills = True
+        kills = kills and not KILL_DONE.search(line)
         waits = request is not None or (waits and not _MEM_INFO.search(line))
 
 
@@ -162,28 +189,36 @@ def _request_of(line: str, number: int) -> Request | None:
     found = _REQUEST.search(line)
     if found is None:
         return None
-    rest = found["rest"]
-    order, mode = _ORDER.search(rest), _MODE.search(rest)
+    rest = line[found.end() :]
+    mode = _MODE.search(rest)
+    order = (
+        (_PAGE_ORDER.search(found["vmalloc"]) or (0, "0")) if found["vmalloc"] else _ORDER.search(line, found.start())
+    )
     if order is None or mode is None:
         raise refusal(number, f"a report without order and mode: {shown(rest)}")
     if not -1 <= int(order[1]) <= 30:
         raise refusal(number, f"an order of {order[1]}")
     nodemask, allowed = _NODEMASK.search(rest), _ALLOWED.search(rest)
     return Request(
-        found["comm"].split("] ")[-1].split(": ")[-1].strip(),
+        comm_before(line[: found.start()]),
         max(int(order[1]), 0),  # -1: the administrator asked for an OOM kill (sysrq)
         int(mode[1], 16),
         tuple(mode[2].split("|")) if mode[2] else (),
         "" if nodemask is None or nodemask[1] == "(null)" else nodemask[1],
         "" if allowed is None else allowed[1],
-        "oom-killer" in found["what"],
+        "oom-killer" in found[0],
         number,
+        said=found["stalls"] or found["vmalloc"] or "",
     )
 
 
-def _report(request: Request, lines: list[str]) -> MemReport:
+def _report(request: Request, lines: list[str], release: str) -> MemReport:
     """The report of a request, which stands on the first of these lines."""
-    release = next((found[1] for found in map(_RELEASE.search, lines) if found), "")
+    for number, line in enumerate(lines, request.line):
+        if _OF_32_BITS.search(line):
+            raise refusal(number, "a trace of a kernel of 32 bits, which is not modelled")
+        if _OF_ZONE.search(line) and _LONG.search(line):
+            raise refusal(number, "a number of more than 15 digits")
     page_kb = _page_kb(lines, request.line)
     zones = tuple(_zones(lines, request.line, page_kb)) if page_kb else ()
     return MemReport(
@@ -192,10 +227,10 @@ def _report(request: Request, lines: list[str]) -> MemReport:
         page_kb << 10,
         zones,
         tuple(found[1] for found in map(_TRACE.search, lines) if found),
-        tuple(_tasks(lines)),
-        _killed(lines),
-        _cgroup(lines),
-        _total_pages(lines, page_kb),
+        tuple(tasks_of(lines)),
+        kill_of(lines),
+        cgroup_of(lines),
+        total_pages(lines, page_kb),
     )
 
 
@@ -224,6 +259,8 @@ def _zones(lines: list[str], first: int, page_kb: int) -> Iterator[ZoneReport]:
     for number, line in enumerate(lines, first):
         found, reserve = _ZONE.search(line), _RESERVE.search(line)
         if found is not None:
+            if _NOT_THERE.search(found[4]):
+                continue
             if found[2] == "HighMem":
                 raise refusal(number, "a zone HighMem: kernels of 32 bits are not modelled")
             key = int(found[1] or 0), found[2]
@@ -267,42 +304,3 @@ def _blocks(words: str, page_kb: int, number: int) -> tuple[Blocks, ...]:
             raise refusal(number, f"blocks of type {''.join(sorted(unknown))}, not of {''.join(LETTERS)}")
         by_order.append(Blocks(int(block[2]), block[4] or "", block[1] == ">"))
     return tuple(by_order)
-
-
-def _tasks(lines: list[str]) -> Iterator[Task]:
-    """The task table: its columns changed with the kernel, but for the first five and the last two."""
-    for line in lines:
-        found = _TASK.search(line)
-        if found is None:
-            continue
-        more = [int(word) for word in found[6].split()]  # nr_ptes or pgtables_bytes, ..., swapents
-        if len(more) >= 5:  # since 6.8, rss is followed by its anonymous, file and shared parts
-            more = more[3:]
-        yield Task(int(found[1]), found[8].strip(), int(found[5]), more[-1], more[0], int(found[7]))
-
-
-def _total_pages(lines: list[str], page_kb: int) -> int | None:
-    """RAM that is not reserved, and swap; None where the report does not say it."""
-    ram, reserved, swap = (next((found for found in map(one.search, lines) if found), None) for one in _TOTALS)
-    if ram is None or reserved is None or not page_kb:
-        return None
-    return int(ram[1]) - int(reserved[1]) + (int(swap[1]) // page_kb if swap else 0)
-
-
-def _killed(lines: list[str]) -> tuple[int, str] | None:
-    for line in lines:
-        found = _KILLED.search(line)
-        if found is not None:
-            return (int(found[1]), found[2]) if found[1] else (int(found[3]), found[4])
-    return None
-
-
-def _cgroup(lines: list[str]) -> Cgroup | None:
-    """The group at its limit, where the report is of one."""
-    said = [found for found in map(_CGROUP.search, lines) if found]
-    if not said:
-        return None
-    names = [found[2] for found in said if found[2]] + [found[1] for found in map(_OOM_MEMCG.search, lines) if found]
-    usage = next((found for found in map(_USAGE.search, lines) if found), None)
-    limits = (None, None) if usage is None else (int(usage[1]), int(usage[2]))
-    return Cgroup(names[0] if names else "", *limits)

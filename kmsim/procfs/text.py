@@ -14,8 +14,6 @@ TEXT_MAX = 8 << 20  # a zoneinfo of 8 nodes and 4,096 CPUs has 5 MB
 COUNT_MAX = (1 << 64) - 1  # an unsigned long
 
 _CONTROL = re.compile(r"[^\t -~]")
-_QUOTED = re.compile(r"^[ \t]*(?:>[ \t]*)*")
-_PROMPT = re.compile(r"\S*[$#](?: |$)")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
@@ -50,16 +48,6 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise refusal(line, "not text (a byte that is no ASCII character)") from None
-
-
-def pasted(text: str) -> str:
-    """A file as people paste it, as the kernel printed it: the same lines without marks of quotes and with their ends.
-
-    Lines are CRLF or LF, the last may have no end; quoted with `>` or indented; a prompt's line becomes an empty one.
-    """
-    lines = [_QUOTED.sub("", line.removesuffix("\r")).rstrip() for line in text.split("\n")]
-    clean = "\n".join("" if _PROMPT.match(line) else line for line in lines)
-    return clean if clean.endswith("\n") else clean + "\n"
 
 
 def check_length(text: str) -> None:

@@ -16,7 +16,8 @@ from typing import NamedTuple, TypeVar
 
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES
 from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo
-from kmsim.procfs.text import line_and_why, pasted
+from kmsim.procfs.pasted import pasted
+from kmsim.procfs.text import line_and_why
 
 MOVABLE = "Movable"
 HIGHATOMIC = "HighAtomic"
@@ -70,13 +71,15 @@ class TypedLists(NamedTuple):
 def read_lists(free_text: str | None, types_text: str | None) -> TypedLists:
     """The free lists from a copy of buddyinfo (or a report), of pagetypeinfo, or of both; ListsError says why not."""
     assert free_text is not None or types_text is not None, "there is a text"
-    types = None if types_text is None else _read("pagetypeinfo", pagetypeinfo.parse, pasted(types_text))
+    types = (
+        None if types_text is None else _read("pagetypeinfo", pagetypeinfo.parse, pasted(types_text, "pagetypeinfo"))
+    )
     if free_text is None:
         assert types is not None
         return of_pagetypeinfo(types, None, {})
     if mem_report.IS_REPORT.search(free_text):
         return of_report(_read("buddyinfo", mem_report.parse, free_text)[0])
-    zones = _read("buddyinfo", buddyinfo.parse, pasted(free_text))
+    zones = _read("buddyinfo", buddyinfo.parse, pasted(free_text, "buddyinfo"))
     lines = _lines(free_text)
     if types is not None:
         return of_pagetypeinfo(types, zones, lines)
@@ -231,7 +234,7 @@ def _read(file: str, parse: Callable[[str], Read], text: str) -> Read:
 
 def _lines(text: str) -> Lines:
     """On which line of a buddyinfo each zone stands."""
-    found = ((_ZONE.match(line), number) for number, line in enumerate(pasted(text).split("\n"), 1))
+    found = ((_ZONE.match(line), number) for number, line in enumerate(pasted(text, "buddyinfo").split("\n"), 1))
     return {(int(match[1]), match[2]): number for match, number in found if match}
 
 

@@ -12,7 +12,6 @@ from kmsim.output import check_file, write_file
 from kmsim.procfs.mem_report import MemReport, parse
 from kmsim.procfs.text import TEXT_MAX, line_and_why
 from kmsim.session.console import stdout
-from kmsim.study.oom_badness import scored
 from kmsim.text import nr_of
 from kmsim.units import format_size
 
@@ -41,7 +40,7 @@ def explain_and_show(path: Path, which: int, page: Path | None = None, *, as_jso
         )
     report = reports[which - 1]
     found = explain(report)
-    asked = simulated(report, found.asked.flags)
+    asked = simulated(found)
     if as_json:
         answers = [answer._asdict() for answer in asked.answers]
         more = {"simulated": {**asked._asdict(), "answers": answers}, "report": which, "reports": len(reports)}
@@ -81,9 +80,12 @@ def lines_of(found: Explanation) -> list[str]:
     what = "an OOM kill: asked for" if request.is_oom else "asked for"
     who = request.comm if request.has_failed else "no failed request, but the memory as it was"
     kernel = f"Linux {report.release}" if report.release else "a kernel without a name"
-    lines = [f"{who}, {kernel}: {what} order {request.order}{size}, {flags}"]
+    said = f"{request.said}; " if request.said else ""
+    lines = [f"{who}, {kernel}: {said}{what} order {request.order}{size}, {flags}"]
+    if report.cgroup is not None and not request.mode:
+        lines = [f"an OOM kill of a memory cgroup, {kernel}; the request for which it was is not in the log"]
     if report.cgroup is not None:
-        return [*lines, *_of_cgroup(report)]
+        return [*lines, *_of_cgroup(found)]
     lines.append(f"it may {'' if by.may_reclaim else 'not '}wait for reclaim; zones up to {by.zone}{_of_trace(found)}")
     lines += [_of_zone(verdict, request.order) for verdict in found.zones]
     if found.out_of_reach:
@@ -131,7 +133,8 @@ def _of_zone(verdict: ZoneVerdict, order: int) -> str:
     allowed = held.needed - held.reserve
     if allowed != held.mark:
         mark += f"; its flags let it go down to {allowed:,}"
-    needs = f"needs more than {held.needed:,} ({mark}; lowmem reserve {held.reserve:,})"
+    reserve = f"{held.reserve:,}" if held.reserve_known else "not printed"
+    needs = f"needs more than {held.needed:,} ({mark}; lowmem reserve {reserve})"
     passes = {True: "serves", False: "refuses", None: "?"}[verdict.passes]
     return f"node {zone.node} {zone.name} {passes}: {usable} = {span}; {needs}: {verdict.why}"
 
@@ -149,23 +152,24 @@ def _of_other(other: Other) -> str:
     return f"{other.what}: {SAID[other.served]} ({other.where})"
 
 
-def _of_cgroup(report: MemReport) -> list[str]:
-    group = report.cgroup
+def _of_cgroup(found: Explanation) -> list[str]:
+    group = found.report.cgroup
     assert group is not None
     name = f" {group.name}" if group.name else ""
     usage = "" if group.usage_kb is None else f": {group.usage_kb:,} kB used of {group.limit_kb:,} kB"
-    killed = [] if report.killed is None else [f"killed: {report.killed[1]}, pid {report.killed[0]}"]
-    return [f"the memory cgroup{name} was at its limit{usage}; the machine was not short of memory", *killed]
+    lines = [f"the memory cgroup{name} was at its limit{usage}; the machine was not short of memory"]
+    return lines + _of_tasks(found)
 
 
 def _of_tasks(found: Explanation) -> list[str]:
-    """Who was killed, and who had most points."""
-    report = found.report
-    if report.killed is None and not report.tasks:
+    """Who was killed and why that one, and who had most points."""
+    killed = found.report.killed
+    if killed is None and not found.report.tasks:
         return []
-    lines = [] if report.killed is None else [f"killed: {report.killed[1]}, pid {report.killed[0]}"]
-    for one in scored(report, found.release)[:TASKS_SHOWN]:
+    lines = [] if killed is None else [f"killed: {killed[1]}, pid {killed[0]}: {found.why_killed}"]
+    for one in found.ranks[:TASKS_SHOWN]:
         task = one.task
-        pages = f"{task.rss:,} pages in RAM, {task.swap:,} in swap, oom_score_adj {task.score_adj}"
+        swap = "swap not printed" if task.swap is None else f"{task.swap:,} in swap"
+        pages = f"{task.rss:,} pages in RAM, {swap}, oom_score_adj {task.score_adj}"
         lines.append(f"points {one.points:,}: {task.comm}, pid {task.pid} ({pages})")
     return lines

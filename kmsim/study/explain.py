@@ -20,10 +20,22 @@ from typing import Any, NamedTuple
 from kmsim.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER
 from kmsim.mm.vmstat import fragmentation_index
 from kmsim.procfs.mem_report import ZONES, MemReport, ZoneReport
-from kmsim.study.report_rules import Asking, Held, Release, asking, flags_of, held, release_of
+from kmsim.study.oom_badness import Scored, scored, why_killed
+from kmsim.study.report_rules import (
+    NAMED_SINCE,
+    Asking,
+    Held,
+    Release,
+    asking,
+    flags_of,
+    held,
+    release_by,
+    release_of,
+)
 from kmsim.study.report_trace import Traced, traced
 
-MODELLED = (6, 12)  # the release whose rules are taken where a report names none
+MODELLED = (6, 12)  # the release whose rules are taken where a report names none, and its mode has names
+NO_TASK = ("a softirq", "an interrupt")  # contexts that have no cpuset
 
 
 class ZoneVerdict(NamedTuple):
@@ -57,6 +69,8 @@ class Explanation(NamedTuple):
     others: tuple[Other, ...]
     unknown: tuple[str, ...]
     traced: Traced
+    ranks: tuple[Scored, ...]  # the tasks that an OOM kill could choose, the first of them first
+    why_killed: str
 
 
 def explain(report: MemReport) -> Explanation:
@@ -64,11 +78,19 @@ def explain(report: MemReport) -> Explanation:
     unknown = []
     release = release_of(report)
     if release is None:
-        unknown.append(f"the kernel's release: the rules of {MODELLED[0]}.{MODELLED[1]} are taken")
-        release = MODELLED
+        by_mode = release_by(report.request)
+        release = by_mode or MODELLED
+        why = ", as the mode has no names" if by_mode else ""
+        unknown.append(f"the kernel's release: the rules of {release[0]}.{release[1]} are taken{why}")
+    elif not report.request.names and release >= NAMED_SINCE:
+        unknown.append(f"the names of its GFP flags, which Linux {release[0]}.{release[1]} prints: its bits are read")
     by = asking(flags_of(report.request, release), release)
+    context = traced(report.trace)
+    if context.context in NO_TASK:
+        by = by._replace(in_cpuset=False)
     if not report.zones:
         unknown.append("the zones and their lists of free blocks")
+    ranks = scored(report, release)
     order = report.request.order
     verdicts = _verdicts(report, order, by, release)
     reached = [verdict.zone for verdict in verdicts]
@@ -85,7 +107,9 @@ def explain(report: MemReport) -> Explanation:
         tuple(_tried(by, order)) if report.request.has_failed else (),
         tuple(_asked_of(report, by, release)) if report.zones else (),
         tuple(unknown),
-        traced(report.trace),
+        context,
+        tuple(ranks),
+        why_killed(report, ranks),
     )
 
 
@@ -100,7 +124,7 @@ def _fails(passes: list[bool | None], by: Asking) -> bool | None:
 
 
 def _within_reach(zone: ZoneReport, report: MemReport, by: Asking) -> bool:
-    nodes = report.request.nodemask or report.request.mems_allowed
+    nodes = report.request.nodemask or (report.request.mems_allowed if by.in_cpuset else "")
     return ZONES.index(zone.name) <= ZONES.index(by.zone) and (not nodes or zone.node in _nodes(nodes))
 
 
@@ -109,7 +133,12 @@ def _nodes(words: str) -> set[int]:
     found: set[int] = set()
     for part in words.split(","):
         first, _, last = part.partition("-")
-        if first.isdigit() and (not last or last.isdigit()) and int(last or first) <= 1 << 16:
+        if (
+            first.isdigit()
+            and (not last or last.isdigit())
+            and len(first) + len(last) < 16
+            and int(last or first) <= 1 << 16
+        ):
             found.update(range(int(first), int(last or first) + 1))
     return found
 
@@ -118,15 +147,18 @@ def _name(zone: ZoneReport) -> str:
     return f"node {zone.node}, zone {zone.name}"
 
 
-def reserve_of(zone: ZoneReport, zones: tuple[ZoneReport, ...], highest: str) -> int:
+def reserve_of(zone: ZoneReport, zones: tuple[ZoneReport, ...], highest: str) -> int | None:
     """The pages that a zone keeps for requests that could not go to a higher one (kernel: lowmem_reserve).
 
     A report prints the row without the names of its columns. A row is 0 up to its own zone and then grows with each
-    populated zone above it, so the first that is not 0 is the column of the next populated zone.
+    populated zone above it, so the first that is not 0 is the column of the next populated zone. None: the report has
+    no row, where there is a zone above that asks for it.
     """
     row = zone.lowmem_reserve
     above = [z for z in zones if z.node == zone.node and ZONES.index(z.name) > ZONES.index(zone.name)]
     reachable = [z for z in above if ZONES.index(z.name) <= ZONES.index(highest)]
+    if reachable and not row:
+        return None
     if not reachable or not any(row):
         return 0
     steps = list(dict.fromkeys(value for value in row if value))  # one for each populated zone above, ascending
@@ -163,6 +195,8 @@ def _why(zone: ZoneReport, found: Held, order: int) -> str:
     if found.has_block is None:
         return "above the mark; whether a block is of a type that it may take is not printed"
     if found.passes is None:
+        if not found.reserve_known:
+            return f"{1 - found.missing:,} pages above its mark; its lowmem reserve is not printed"
         return f"{found.missing:,} pages too few, or enough, by how much of the highatomic reserve is free"
     return ""
 
@@ -170,6 +204,8 @@ def _why(zone: ZoneReport, found: Held, order: int) -> str:
 def _missing(verdict: ZoneVerdict) -> str:
     if verdict.held.has_block is None:
         return "the types of its free blocks"
+    if not verdict.held.reserve_known:
+        return "its lowmem reserve (no line lowmem_reserve[])"
     return f"how many of its up to {verdict.held.highatomic:,} highatomic pages are free"
 
 
@@ -232,7 +268,7 @@ def _others(report: MemReport, by: Asking, release: Release) -> list[Other]:
     if order:
         lower = next((o for o in range(order - 1, -1, -1) if _served(report, o, by, release)[0]), None)
         if lower is None:
-            found.append(Other(f"any order below {order}", False, _served(report, 0, by, release)[1]))
+            found.append(Other(f"any order below {order}", *_unserved(report, order, by, release)))
         else:
             found.append(Other(f"order {lower}", True, _served(report, lower, by, release)[1]))
         if by.may_reclaim:
@@ -250,6 +286,12 @@ def _others(report: MemReport, by: Asking, release: Release) -> list[Other]:
     return found
 
 
+def _unserved(report: MemReport, order: int, by: Asking, release: Release) -> tuple[bool | None, str]:
+    """What is said where no lower order is surely served: no, or that the report does not say it of some order."""
+    answers = [_served(report, o, by, release) for o in range(order)]
+    return next((answer for answer in answers if answer[0] is None), answers[0])
+
+
 def _served(
     report: MemReport, order: int, by: Asking, release: Release, *, boosted: bool = True
 ) -> tuple[bool | None, str]:
@@ -262,6 +304,10 @@ def _served(
         return None, "no zone that it may take from is in the report"
     nearest = min(verdicts, key=lambda verdict: (verdict.passes is False, verdict.held.missing))
     return nearest.passes, f"{_name(nearest.zone)}: {nearest.why}"
+
+
+def _pid_and_name(task: tuple[int, str] | None) -> dict[str, Any] | None:
+    return None if task is None else {"pid": task[0], "command": task[1]}
 
 
 def facts(found: Explanation) -> dict[str, Any]:
@@ -301,6 +347,12 @@ def facts(found: Explanation) -> dict[str, Any]:
         "caller": found.traced.caller,
         "context": found.traced.context,
         "steps_in_trace": list(found.traced.steps),
+        "said": request.said,
+        "killed": _pid_and_name(found.report.killed),
+        "chosen": _pid_and_name(found.report.kill.chosen),
+        "why_killed": found.why_killed,
+        "points": [{"pid": one.task.pid, "command": one.task.comm, "points": one.points} for one in found.ranks],
+        "cgroup": None if found.report.cgroup is None else found.report.cgroup._asdict(),
         "others": [other._asdict() for other in found.others],
         "unknown": list(found.unknown),
     }

@@ -19,9 +19,10 @@ from kmsim.mm.indices import Gfp, Order
 from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, WMARK_MIN, ZONE_MOVABLE, ZONE_NAMES, Machine
 from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.zone_setup import Sysctl, set_reserve
-from kmsim.procfs.mem_report import MemReport, Request
+from kmsim.procfs.mem_report import Request
 from kmsim.sim.core.ask import NOT_ALLOWED, allocate, pages_missing, zone_of
 from kmsim.sim.run.boot import machine_of
+from kmsim.study.explain import Explanation
 from kmsim.survey.facts import facts_of_report
 from kmsim.survey.machine_file import Wishes, found_machine, text_of
 from kmsim.survey.texts import SurveyError
@@ -49,15 +50,18 @@ class Simulated(NamedTuple):
     why_not: str = ""
 
 
-def simulated(report: MemReport, flags: frozenset[str]) -> Simulated:
-    """Build the machine of a report, and ask it; `flags` of the request, by the names of today."""
+def simulated(explained: Explanation) -> Simulated:
+    """Build the machine of an explained report, and ask it."""
+    report, flags = explained.report, explained.asked.flags
     if report.cgroup is not None:
         return Simulated("", (), (), "the machine was not short of memory")
     if not any(zone.blocks for zone in report.zones):
         return Simulated("", (), (), "the report has no free lists")
+    node = next((verdict.zone.node for verdict in explained.zones if verdict.zone.blocks), None)
+    if node is None:
+        return Simulated("", (), (), "the report has no free lists of a zone that the request may take from")
     try:
         facts = facts_of_report(report)
-        node = next((zone.node for zone in report.zones if zone.blocks), 0)
         found = found_machine(facts, Wishes(node=node))
         config = loads(text_of(found)).machine
         if config.memory // config.page_size > PAGES_MAX:

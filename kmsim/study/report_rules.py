@@ -27,6 +27,8 @@ _OF_44 = _OF_310 | {
     "__GFP_RECLAIMABLE": 0x10, "__GFP_ATOMIC": 0x80000, "__GFP_DIRECT_RECLAIM": 0x400000,
     "__GFP_KSWAPD_RECLAIM": 0x2000000,
 }  # fmt: skip
+_KSWAPD_OF_44 = 0x2000000  # of nearly every request since 4.4, and of none before
+NAMED_SINCE = (4, 6)  # from here on a report prints the names of the flags
 # Names of earlier kernels, as what they mean today.
 _ONCE = {"__GFP_WAIT": "__GFP_DIRECT_RECLAIM", "__GFP_REPEAT": "__GFP_RETRY_MAYFAIL"}
 _TEMPORARY = ("__GFP_DIRECT_RECLAIM", "__GFP_KSWAPD_RECLAIM", "__GFP_IO", "__GFP_FS", "__GFP_RECLAIMABLE")
@@ -43,6 +45,7 @@ class Asking(NamedTuple):
     atomic: bool  # ... and from more of it, and from highatomic blocks
     movable: bool  # may take CMA blocks
     no_marks: bool  # frees memory itself, and no mark holds for it
+    in_cpuset: bool  # stays on the nodes of its cpuset
 
     @property
     def may_reclaim(self) -> bool:
@@ -62,13 +65,15 @@ class Held(NamedTuple):
     cma: int
     has_block: bool | None  # of the order, on a list that the request may use; None: the types are not printed
     below_at: int | None  # up to 4.3: the order at which the pages left were too few
+    reserve_known: bool = True  # False: the report does not print it, and 0 was taken
 
     @property
     def passes(self) -> bool | None:
         """Does the zone serve the request? None: the report does not say enough."""
         if self.most_usable <= self.needed or self.below_at is not None or self.has_block is False:
             return False
-        return None if self.least_usable <= self.needed or self.has_block is None else True
+        unsure = self.least_usable <= self.needed or self.has_block is None or not self.reserve_known
+        return None if unsure else True
 
     @property
     def missing(self) -> int:
@@ -82,11 +87,18 @@ def release_of(report: MemReport) -> Release | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
+def release_by(request: Request) -> Release | None:
+    """By which release's bits a mode without names is to be read, where a report says no release; None: has names."""
+    if request.names:
+        return None
+    return (4, 4) if request.mode & _KSWAPD_OF_44 else (3, 10)
+
+
 def flags_of(request: Request, release: Release) -> frozenset[str]:
     """The single flags of a request, by the names of today."""
     if not request.names:
-        bits = _OF_44 if release >= (4, 4) else _OF_310
-        return frozenset(name for name, bit in bits.items() if request.mode & bit)
+        bits = GFP_FLAGS if release >= (5, 0) else _OF_44 if release >= (4, 4) else _OF_310
+        return frozenset(name for name, bit in bits.items() if name.startswith("__") and bit and request.mode & bit)
     found: set[str] = set()
     for word in request.names:
         name = _ONCE.get(word, word)
@@ -115,11 +127,18 @@ def asking(flags: frozenset[str], release: Release) -> Asking:
         zone = "DMA32"
     elif {"__GFP_MOVABLE", "__GFP_HIGHMEM"} <= flags:
         zone = "Movable"
-    return Asking(flags, zone, high, atomic, "__GFP_MOVABLE" in flags, "__GFP_MEMALLOC" in flags and reserves)
+    no_cpuset = not waits and ("__GFP_ATOMIC" in flags if (4, 4) <= release < (6, 3) else high or release < (4, 4))
+    no_marks = "__GFP_MEMALLOC" in flags and reserves
+    return Asking(flags, zone, high, atomic, "__GFP_MOVABLE" in flags, no_marks, not no_cpuset)
 
 
-def held(zone: ZoneReport, reserve: int, order: int, by: Asking, release: Release, *, boosted: bool = True) -> Held:
-    """A zone against its min mark, at which the last attempt is made (kernel: __zone_watermark_ok)."""
+def held(
+    zone: ZoneReport, reserve: int | None, order: int, by: Asking, release: Release, *, boosted: bool = True
+) -> Held:
+    """A zone against its min mark, at which the last attempt is made (kernel: __zone_watermark_ok).
+
+    `reserve`: its lowmem reserve for this request; None where the report does not print it.
+    """
     mark = zone.min if boosted else zone.min - (zone.boost or 0)
     lowest = _lowest(mark, by, release)
     if order == 0 and zone.boost and release >= (5, 10) and (by.high if release >= (6, 3) else by.atomic):
@@ -132,13 +151,14 @@ def held(zone: ZoneReport, reserve: int, order: int, by: Asking, release: Releas
     return Held(
         left - highatomic if known else left,
         left - highatomic,
-        lowest + reserve,
+        lowest + (reserve or 0),
         mark,
-        reserve,
+        reserve or 0,
         highatomic,
         cma,
         True if order == 0 or release < (4, 4) else _has_block(zone, order, by),
         below_at,
+        reserve is not None,
     )
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 _ALLOCATOR = re.compile(
     r"_*(?:dump_|show_|unwind|warn_alloc|oom_kill|out_of_memory|alloc_|get_free_page|get_zeroed_page|get_page_from|"
     r"folio_alloc|vma_alloc|k[mzcv]+alloc|krealloc|do_kmalloc|kmem_cache_alloc|cache_alloc|cache_grow|slab_alloc|"
-    r"new_slab|allocate_slab|refill_|vmalloc|try_to_(?:free|compact)_pages|perform_reclaim|shrink_)"
+    r"new_slab|allocate_slab|kmem_getpages|fallback_alloc|refill_|vmalloc|vm_area_alloc_pages|"
+    r"try_to_(?:free|compact)_pages|perform_reclaim|shrink_)"
 )
 _CONTEXTS = {
     "a softirq": re.compile(r"_*(?:do_softirq\w*|handle_softirqs|softirqentry_text_start|run_ksoftirqd|call_softirq)"),

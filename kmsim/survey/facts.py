@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from kmsim.config.memory_map import Arch
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo, slabinfo, zoneinfo
+from kmsim.procfs.pasted import moments_of
 from kmsim.procfs.text import line_and_why, shown
 from kmsim.procfs.typed_lists import ListsError, TypedLists, of_buddyinfo, of_pagetypeinfo, of_report
-from kmsim.survey.moments import chosen, moments_of
+from kmsim.survey.moments import chosen
 from kmsim.survey.texts import SYSCTLS, SurveyError, Text
 
 ARCHES: dict[str, Arch] = {
@@ -26,11 +27,11 @@ ARCHES: dict[str, Arch] = {
 _BITS_32 = re.compile(r"^(i[3-6]86|x86|armv[4-7]\w*|arm|ppc|mips|mipsel|riscv32|s390)$")
 _UNAME = re.compile(r"^Linux \S+ (\d+\.\d+\S*) (.*\S)", re.MULTILINE)
 _VERSION = re.compile(r"Linux version (\d+\.\d+\S*)")
-_CPUS = (re.compile(r"\bBrought up \d+ nodes?, (\d+) CPUs"), re.compile(r"\bnr_cpu_ids:(\d+)"))
-_CPU = re.compile(r"\bCPU: (\d+) PID: ")
+_CPUS = (re.compile(r"\bBrought up \d+ nodes?, (\d{1,5}) CPUs"), re.compile(r"\bnr_cpu_ids:(\d{1,5})\b"))
+_CPU = re.compile(r"\bCPU: (\d{1,5}) (?:UID: \d{1,10} )?PID: ")
 _X86 = re.compile(r"\b(?:RIP: |RSP: |EFLAGS: |BIOS-e820|x86/)")
 _ARM64 = re.compile(r"\b(?:pstate: |lr : |x29: |x0 : |arm64|aarch64)")
-_RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$")
+_RAM = re.compile(r"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) : System RAM$")
 _CHOSEN = re.compile(r"\[(\w+)\]")
 _OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$")
 _SYSCTL = re.compile(r"^vm\.(\w+) *= *([0-9 \t]+)$")
@@ -134,17 +135,17 @@ def _join(facts: Facts, found: _Files) -> None:
 
 def _buddyinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
     if found.free is None:
-        found.free = buddyinfo.parse(chosen(text, moments_of(text.content), which, facts.notes))
+        found.free = buddyinfo.parse(chosen(text, moments_of(text.content, text.kind), which, facts.notes))
 
 
 def _pagetypeinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
     if found.types is None:
-        content = chosen(text, moments_of(text.content), which, facts.notes)
+        content = chosen(text, moments_of(text.content, text.kind), which, facts.notes)
         found.types, found.where = pagetypeinfo.parse(content), text.path
 
 
 def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
-    content = chosen(text, moments_of(text.content, starts_with_row=True), which, facts.notes)
+    content = chosen(text, moments_of(text.content, text.kind), which, facts.notes)
     infos = zoneinfo.parse(content)
     for info in infos:
         sizes = info.sizes

@@ -34,6 +34,7 @@ from kmsim.survey.facts import Facts, ZoneFacts
 
 MOVABLE = ZONE_NAMES[ZONE_MOVABLE]
 LOW_HOLE = PfnRange(0x9F, 0x100)  # of 4 KiB: firmware's, on x86 below 1 MiB
+DMA_END = 0x1000  # of 4 KiB: 16 MiB
 MEMORY_GIB = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # as machines have it
 SEEDS = 4  # ways to scatter the free blocks that are tried
 UNKNOWN_LAYOUT = "where RAM lies, and how much of it the boot reserves (assumed)"
@@ -256,13 +257,14 @@ def _pieces(zone: ZoneFacts, span: PfnRange, machine: Machine, *, first: bool, l
     """RAM of a zone with a hole: its first and its last frame are RAM where they begin and end the node's memory."""
     assert zone.present is not None
     hole = span.end - span.start - zone.present
-    if machine.arch == "x86-64" and zone.name == "DMA" and span.start <= 1 and machine.page_shift == 12:
+    if machine.arch == "x86-64" and zone.name == "DMA" and span.start < LOW_HOLE.start and machine.page_shift == 12:
+        rest = zone.present - (DMA_END - LOW_HOLE.end)  # what a kernel has of the first MiB, which firmware shares
+        if 0 < rest <= LOW_HOLE.end - span.start:
+            return (PfnRange(span.start, span.start + rest), PfnRange(LOW_HOLE.end, DMA_END))
         low = PfnRange(span.start, LOW_HOLE.start)
         size = zone.present - (low.end - low.start)
-        if 0 < size <= (1 << 12) - LOW_HOLE.end + 1:
-            gap = max(LOW_HOLE.end, (1 << 12) - size)
-            extra = size - ((1 << 12) - gap)
-            return (PfnRange(low.start, low.end + extra), PfnRange(gap, gap + size - extra))
+        if 0 < size < DMA_END - LOW_HOLE.end:
+            return (low, PfnRange(DMA_END - size, DMA_END))
     if hole <= 0:
         return (PfnRange(span.start, span.start + zone.present),)
     if not last:

@@ -85,7 +85,8 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
     machine["reserved"] = [_range(piece, kind) | {"name": f"reserved-{n}"} for n, piece in enumerate(reserved)]
     machine["released"] = []
     for path, value in set_by(facts.options).items():
-        machine.setdefault(path[0], {})[path[1]] = value
+        *below, name = path
+        (machine.setdefault(below[0], {}) if below else machine)[name] = value
     marks = _sysctls(facts, shapes, kind, node, machine)
     if lists is not None:
         machine["state"] = {"free_lists": [_zone_state(facts, zone, marks, kind) for zone in lists.zones]}
@@ -197,7 +198,7 @@ def _sysctls(
     zones = [zone for zone in facts.zones.values() if zone.node == node and zone.present]
     sysctl: dict[str, Any] = {}
     said = facts.sysctls
-    for name in ("watermark_boost_factor", "percpu_pagelist_high_fraction"):
+    for name in ("watermark_boost_factor", "percpu_pagelist_high_fraction", "swappiness"):
         if name in said:
             sysctl[name] = said[name][0]
     kbytes, scale = (said.get(name, (None,))[0] for name in ("min_free_kbytes", "watermark_scale_factor"))

@@ -12,13 +12,13 @@ SET: dict[str, tuple[tuple[str, ...], Any]] = {
     "SLAB_BUCKETS": (("slab", "buckets"), True),
     "MEMCG_KMEM": (("slab", "memcg"), True),
     "MEMCG": (("slab", "memcg"), True),  # since 6.11 without an option of its own for slabs
+    "INIT_ON_ALLOC_DEFAULT_ON": (("init_on_alloc",), True),
+    "INIT_ON_FREE_DEFAULT_ON": (("init_on_free",), True),
 }
 NUMBERS = {"PCP_BATCH_SCALE_MAX": ("pcp", "batch_scale_max")}
 NOT_MODELLED = {
     "LRU_GEN_ENABLED": "multi-gen LRU; answers about reclaim are for the classic LRU",
     "NUMA_BALANCING_DEFAULT_ENABLED": "NUMA balancing moves pages between nodes",
-    "INIT_ON_ALLOC_DEFAULT_ON": "every page and object is zeroed when it is given out",
-    "INIT_ON_FREE_DEFAULT_ON": "every page and object is zeroed when it is freed",
     "SLAB_FREELIST_HARDENED": "freelists of slabs are checked and obfuscated",
     "RANDOM_KMALLOC_CACHES": "kmalloc has 16 copies of its caches",
     "SHUFFLE_PAGE_ALLOCATOR": "free blocks are shuffled at boot",

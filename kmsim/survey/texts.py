@@ -54,6 +54,7 @@ SYSCTLS = (
     "watermark_boost_factor",
     "lowmem_reserve_ratio",
     "percpu_pagelist_high_fraction",
+    "swappiness",
 )
 BY_PATH = (
     (re.compile(r"transparent_hugepage/enabled$"), "thp"),
@@ -65,7 +66,7 @@ BY_PATH = (
 BY_CONTENT = (
     ("log", IS_REPORT),
     ("pagetypeinfo", re.compile(r"Page block order:|Free pages count per migrate type")),
-    ("zoneinfo", re.compile(r"^[> \t]*pages free +\d", re.MULTILINE)),
+    ("zoneinfo", re.compile(r"(?:^|\s)pages free +\d")),
     ("buddyinfo", re.compile(r"Node +\d+, zone +\S+ +\d")),
     ("config", re.compile(r"^(?:# )?CONFIG_\w+(?:=| is not set)", re.MULTILINE)),
     ("slabinfo", re.compile(r"^slabinfo - version", re.MULTILINE)),

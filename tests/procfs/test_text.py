@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmstat, zoneinfo
-from kmsim.procfs.text import pasted, read_text
+from kmsim.procfs.text import read_text
 from tests.procfs.recordings import file
 
 READERS = {
@@ -78,27 +78,3 @@ def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
         sparse.truncate(1 << 40)
     with pytest.raises(OSError, match="more than 8MiB"):
         read_text(tmp_path / "file")
-
-
-PASTED = {
-    "crlf": lambda text: text.replace("\n", "\r\n"),
-    "no last newline": lambda text: text.rstrip("\n"),
-    "quoted": lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
-    "quoted twice": lambda text: "".join(f">> {line}\n" for line in text.splitlines()),
-    "indented": lambda text: "".join(f"\t  {line}\n" for line in text.splitlines()),
-    "blank last line": lambda text: text + "\n",
-    "behind a prompt": lambda text: f"user@host:~$ cat /proc/buddyinfo\n{text}user@host:~$ \n",
-}
-
-
-@pytest.mark.parametrize("how", PASTED)
-@pytest.mark.parametrize("name", ["fresh.buddyinfo", "fresh.pagetypeinfo", "fresh.zoneinfo"])
-def test_a_file_is_read_as_people_paste_it(name: str, how: str) -> None:
-    plain = file("x86-4k-256M", name)
-    assert READERS[name](pasted(PASTED[how](plain))) == READERS[name](plain)
-
-
-def test_a_line_that_is_wrong_keeps_its_number_in_what_was_pasted() -> None:
-    text = "$ cat /proc/buddyinfo\n\n> Node 0, zone DMA x\n"
-    with pytest.raises(ValueError, match=r"^line 3: 'x' is not a count"):
-        buddyinfo.parse(pasted(text))

@@ -6,7 +6,7 @@ import pytest
 
 from kmsim.mm.memblock import boot_machine
 from kmsim.procfs import zoneinfo
-from kmsim.procfs.text import pasted
+from kmsim.procfs.pasted import pasted
 from tests.procfs.recordings import NAMES, file, machine, x86_boot
 
 
@@ -118,4 +118,5 @@ def test_a_zoneinfo_of_2_6_is_read_and_so_is_one_without_its_indentation() -> No
     assert "managed" not in info.sizes
     assert info.pagesets[0].counters == {"count": 0, "high": 0, "batch": 1}
     assert zoneinfo.parse(zoneinfo.text([info])) == [info]
-    assert zoneinfo.parse(pasted("\r\n".join(f"> {line.strip()}" for line in content.splitlines()))) == [info]
+    quoted = "\r\n".join(f"> {line.strip()}" for line in content.splitlines())
+    assert zoneinfo.parse(pasted(quoted, "zoneinfo")) == [info]

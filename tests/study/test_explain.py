@@ -104,7 +104,7 @@ def test_a_memory_cgroup_at_its_limit_says_nothing_of_zones() -> None:
     lines = lines_of(explain(read("cgroup-6.1")))
     at_limit = "the memory cgroup /docker/abc was at its limit: 524,288 kB used of 524,288 kB"
     assert lines[1] == f"{at_limit}; the machine was not short of memory"
-    assert lines[2:] == ["killed: worker, pid 77"]
+    assert lines[2:] == ["killed: worker, pid 77: why that one: not known, without the table of tasks"]
 
 
 @pytest.mark.parametrize(

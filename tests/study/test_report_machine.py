@@ -27,7 +27,7 @@ def answers(text: str) -> dict[str, Answer]:
 
 
 def asked(report: MemReport) -> Simulated:
-    return simulated(report, explain(report).asked.flags)
+    return simulated(explain(report))
 
 
 def test_a_type_that_the_request_may_not_take_is_why_it_fails_and_a_smaller_block_is_served() -> None:

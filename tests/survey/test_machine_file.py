@@ -51,6 +51,17 @@ def test_a_zone_dma_of_before_5_13_has_what_its_kernel_managed() -> None:
     assert m.zones["managed_pages"].tolist()[0] == m.zones["nr_free_pages"].tolist()[0] == 3974
 
 
+@pytest.mark.parametrize("kilobytes", [15936, 15976, 15980, 15984, 15988, 15992, 15996])
+def test_a_zone_dma_with_a_hole_has_its_free_blocks_whatever_firmware_left(kilobytes: int, tmp_path: Path) -> None:
+    report = (REPORTS / "order4-two-nodes-3.10.txt").read_text()
+    (tmp_path / "log.txt").write_text(report.replace("present:15980kB", f"present:{kilobytes}kB"))
+    of_dma = surveyed([tmp_path / "log.txt"], None, Wishes())
+    low, high, *_ = of_dma.machine["memory_map"]
+    assert (low["start"], low["size"]) == ("4KiB", f"{kilobytes - 15360}KiB")
+    assert high["start"] == "1MiB"
+    assert of_dma.machine["state"]["free_lists"][0]["free"]["Unmovable"] == [0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0]
+
+
 def test_one_of_two_nodes_is_chosen() -> None:
     assert [zone["zone"] for zone in found("03-two-nodes.txt", node=1).machine["state"]["free_lists"]] == ["Normal"]
     first = found("03-two-nodes.txt")
@@ -134,6 +145,7 @@ def test_texts_complete_each_other(tmp_path: Path) -> None:
     )
     (tmp_path / "meminfo").write_text("MemTotal:        3900000 kB\nSlab:  1000 kB\n")
     (tmp_path / "min_free_kbytes").write_text("20000\n")
+    (tmp_path / "swappiness").write_text("10\n")
     of_all = surveyed([tmp_path], None, Wishes())
     machine = of_all.machine
     assert (machine["arch"], machine["recorded_release"]) == ("arm64", "6.1.0")
@@ -142,7 +154,9 @@ def test_texts_complete_each_other(tmp_path: Path) -> None:
     assert machine["sysctl"]["min_free_kbytes"] == 20000
     assert machine["memory_map"] == [{"start": "4GiB", "size": "4GiB"}]
     assert any("answers about reclaim are for the classic LRU" in note for note in of_all.notes)
-    assert any("INIT_ON_ALLOC_DEFAULT_ON is not modelled" in note for note in of_all.notes)
+    config = loads(text_of(of_all)).machine
+    assert (config.init_on_alloc, config.init_on_free, config.sysctl.swappiness) == (True, False, 10)
+    assert not any("INIT_ON" in note for note in of_all.notes)
     assert not any("KSM" in note for note in of_all.notes)
     assert any("Slab 1,000 kB" in note for note in of_all.notes)
 
