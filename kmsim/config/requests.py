@@ -13,7 +13,7 @@ from kmsim.config.errors import nearest
 from kmsim.config.quantities import Bool, Finding, Gfp, Name, WithOptions, count, finding, number, refused, size
 from kmsim.config.sizes import WEIGHT_MAX, ConstantSize, DistributionOfSizes, Sizes, written_sizes
 from kmsim.mm.getorder import get_order, ilog2
-from kmsim.mm.mmzone import NR_NODES_MAX
+from kmsim.mm.mmzone import NR_NODES_MAX, NUMA_NO_NODE
 from kmsim.units import format_size
 
 BULK_MAX = 512
@@ -95,8 +95,6 @@ class RequestConfig(WithOptions):
     @property
     def nid(self) -> int:
         """The node that it is asked of; NUMA_NO_NODE where none is named."""
-        from kmsim.mm.mmzone import NUMA_NO_NODE
-
         return NUMA_NO_NODE if self.node is None else self.node
 
     @property
