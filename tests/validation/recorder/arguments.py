@@ -48,7 +48,8 @@ def kinds(given: argparse.Namespace) -> tuple[KernelKind, MachineKind]:
     """The kernel and the machine that are asked for; Mistake if there is no such."""
     shape = SHAPES.get(given.nodes)
     memory = given.memory or (shape.memory if shape else "256M")
-    cpus = given.cpus or (shape.cpus if shape else 2)
+    default_cpus = shape.cpus if shape else 2
+    cpus = default_cpus if given.cpus is None else given.cpus
     if shape and (memory, cpus) != (shape.memory, shape.cpus):
         raise Mistake(f"--nodes {given.nodes}: must have --memory {shape.memory} and --cpus {shape.cpus}, or neither")
     if shape and given.arch != "x86":
@@ -85,8 +86,8 @@ def run_words(text: str, release: str, numa: bool) -> tuple[str, ...]:
         if word in known or word == "nb" or (pressure and re.fullmatch(r"s\d+", word)):
             continue
         near = difflib.get_close_matches(word, (*known, "pressure"), 1)
-        kind = "word after pressure" if pressure else "word"
-        raise Mistake(f"--run: must be known {kind}s; found {word!r}{f', did you mean {near[0]}?' if near else ''}")
+        kind = "words after pressure" if pressure else "words"
+        raise Mistake(f"--run: must be known {kind}; found {word!r}{f', did you mean {near[0]}?' if near else ''}")
     if pressure and release != HOOKED:
         raise Mistake(f"--run: pressure must be run on {HOOKED}, whose hooks there are; SOURCE is {release}")
     if not numa and any(word in NODES for word in words):

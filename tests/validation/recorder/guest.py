@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.validation.recorder.kernel import CROSS, call
 
-INIT = Path(__file__).parent / "guest" / "init.c"
+SOURCES = sorted((Path(__file__).parent / "guest").glob("*.c"))
 FOLDER, DEVICE, PROGRAM = 0o040755, 0o020600, 0o100755  # modes
 FOLDERS = ("dev", "proc", "sys", "tmp")
 DEVICES = {"dev/console": (5, 1), "dev/null": (1, 3)}  # major, minor: Documentation/admin-guide/devices.txt
@@ -21,7 +21,7 @@ def make_initramfs(arch: str, build: Path) -> Path:
     cross = CROSS if arch == "arm64" else ""
     aligned = ["-Wl,-z,max-page-size=65536"] if arch == "arm64" else []
     call(
-        [f"{cross}gcc", "-O2", "-static", "-s", *aligned, "-Wno-unused-result", "-o", str(program), str(INIT)],
+        [f"{cross}gcc", "-O2", "-static", "-s", *aligned, "-Wno-unused-result", "-o", str(program), *map(str, SOURCES)],
         build / "init.log",
     )
     archive.write_bytes(packed(program.read_bytes()))

@@ -50,6 +50,7 @@ class Shape:
 
 TWO = (("512M", "0-1"), ("512M", "2-3"))
 SHAPES = {
+    "one": Shape("1G", 2, (("1G", "0-1"),)),
     "two": Shape("1G", 4, TWO),
     "hi": Shape("1G", 4, TWO, "768M"),
     "split": Shape("1G", 4, TWO, "512M"),

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* mm/lab.c: ground-truth probe of the page allocator / SLUB. /proc/lab: write a command, read JSON */
+/*
+ * mm/lab.c: asks the page allocator and SLUB, and writes down what they did.
+ *
+ * /proc/lab takes a command and gives its answer as JSON; cmd_...() below has
+ * one each, and lab_write() the list. A state is dumped by dump_state(): zones,
+ * free lists and per-CPU lists in order. One file serves 5.10, 6.1, 6.12, 7.3.
+ */
 #include <linux/version.h>
 #include <linux/kernel.h>
 #include <linux/init.h>

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* mm/lab_pressure.c, included by lab.c: ground truth under memory pressure (compaction, reclaim, slow path, OOM) */
+/*
+ * mm/lab_pressure.c, included by lab.c: the same for a machine that runs out of
+ * memory: compaction, reclaim, the slow path, the OOM killer (6.12).
+ *
+ * Each step is an event (lab_ev()), from trace points of the kernel and from
+ * hooks in mm/. Other actors keep still where lab_quiet says so, other CPUs
+ * spin, and a disk of our own answers at once: what is seen is one request's.
+ */
 #include <linux/blkdev.h>
 #include <linux/memblock.h>
 #include <linux/rmap.h>
