@@ -110,3 +110,10 @@ def test_other_releases_have_no_hooks_and_sheaves_have_a_reader(source: Path) ->
     texts = tree.changes(source, "7.3")
     assert set(texts) == {"mm/lab.c", "mm/Makefile", "mm/slub.c", tree.ARM_KCONFIG}
     assert "void lab_slub_state(" in texts["mm/slub.c"]
+
+
+def test_lines_behind_a_label_are_indented_as_what_follows_it() -> None:
+    """Or the compiler warns that an `if` looks as if it guarded the next line."""
+    hook = hooks.Hook("vmscan.c", "f", "after", "keep:", "if (a)\n\tb();")
+    text = "int f(void)\n{\n\twhile (1) {\nkeep:\n\t\tc();\n\t}\n}\n"
+    assert "keep:\n\t\tif (a)\n\t\t\tb();\n\t\tc();\n" in hooks.placed(hook, text)

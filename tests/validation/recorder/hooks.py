@@ -157,7 +157,8 @@ def placed(hook: Hook, text: str) -> str:
         raise Mistake(
             f"mm/{hook.file}: {hook.function}(): the line with {hook.anchor!r} must end a statement or be a label"
         )
-    tabs = line[: len(line) - len(line.lstrip("\t"))] or "\t"
+    beside = line if line.startswith("\t") else lines[found[0] + 1]  # a label stands at the margin
+    tabs = beside[: len(beside) - len(beside.lstrip("\t"))]
     lines.insert(number, indented(hook.code, tabs))
     return text[:start] + "".join(lines) + text[end:]
 
