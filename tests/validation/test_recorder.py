@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from kmsim.validate.files import validate_files
+from kmsim.procfs.recorded import Recording, read
+from kmsim.validate.files import sections_of, validate_files
 from tests.validation.fake_kernel import fake_source
 from tests.validation.recorder import console, guest, machine
 from tests.validation.recorder.__main__ import main
 from tests.validation.recorder.arguments import kinds, mib, parser
-from tests.validation.recorder.kernel import KernelKind, configuration, make_command, not_taken
+from tests.validation.recorder.kernel import NOBODY, KernelKind, configuration, make_command, not_taken
 from tests.validation.recorder.mistake import Mistake
 
 FOLDER = Path(__file__).parent / "recorder"
 RECORDINGS = Path(__file__).parent / "recordings"
+RECORDED = RECORDINGS / "recorder" / "x86-612-4k-128M-c2-full.json.gz"
 KINDS = {
     "x86": KernelKind("x86", "6.12", 4, None, True, False),
     "nodes": KernelKind("x86", "6.12", 4, None, True, True),
@@ -136,7 +138,7 @@ def test_lines_that_a_kernel_did_not_take_are_found() -> None:
 
 def test_make_is_told_the_architecture() -> None:
     command = make_command(KINDS["arm64"], Path("tree"), Path("build"))
-    assert {"ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-", "O=build", "LOCALVERSION="} <= set(command)
+    assert {"ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-", "O=build", "LOCALVERSION=", *NOBODY} <= set(command)
     assert "ARCH=x86_64" in make_command(KINDS["x86"], Path("tree"), Path("build"))
 
 
@@ -259,7 +261,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     output = 'for word; do case $word in O=*) O=${word#O=};; esac; done; echo "$@" >> $O/made'
     program(
         folder / "make",
-        f"{output}\nmkdir -p $O/arch/x86/boot\ncp $O/wanted.config $O/.config\n: > $O/arch/x86/boot/bzImage",
+        f"{output}\nmkdir -p $O/arch/x86/boot $O/init\ncp $O/wanted.config $O/.config\n: > $O/arch/x86/boot/bzImage",
     )
     program(folder / "gcc", 'while [ "$1" != -o ]; do shift; done; echo program > $2')
     program(folder / "qemu-system-x86_64", f"for word; do last=$word; done; cp {tmp_path / 'said'} ${{last#file:}}")
@@ -289,6 +291,42 @@ def test_a_build_that_failed_says_why(
     message = capsys.readouterr().err
     assert "failed with 3" in message
     assert "mm/lab.c:1: error: no such thing" in message
+
+
+# ---- what was recorded with it
+
+
+PART = ("fresh.state", "script.mix_two", "script.hf100_rund0", "steal.mov0", "steal.unmov2", "exact", "kmax", "ksize")
+
+
+def test_kmsim_agrees_with_a_part_of_what_was_recorded() -> None:
+    recording = read(RECORDED)
+    lab = {name: recording.lab[name] for name in ("consts", *PART)}
+    sections = list(sections_of(Recording(recording.consts, {}, lab)))
+    assert [section.name for section in sections if not section.agrees] == []
+    rows = {section.name: section.rows for section in sections}
+    assert rows["script.mix_two"] == len(lab["script.mix_two"]["log"])
+    assert rows["steal.mov0"] == lab["steal.mov0"]["got"]
+    assert set(PART) <= {name for name, nr_rows in rows.items() if nr_rows}
+
+
+@pytest.mark.slow
+def test_kmsim_agrees_with_all_that_was_recorded() -> None:
+    (report,) = validate_files([RECORDED])
+    assert [section.name for section in report.sections if not section.agrees] == []
+    scored = {section.name.split(".")[0] for section in report.sections if section.rows}
+    of = "fresh script steal sweep exact kmax ksize kcreate caches kv frag frag60 unfrag"
+    assert scored == set(of.split())
+    assert sum(section.rows for section in report.sections) == 41_792
+
+
+def test_a_recording_names_nobody_and_no_folder() -> None:
+    document = json.loads(gzip.decompress(RECORDED.read_bytes()))
+    assert RECORDED.stat().st_size < 300_000
+    version = document["files"]["fresh.version"]
+    assert "(recorder@recorder)" in version
+    assert set(document) == {"name", "kernel_config", "arch", "mem", "smp", "mode", "cmdline_extra", "files", "lab"}
+    assert not re.search(r"/(home|root|tmp|work)/", json.dumps(document))
 
 
 def test_every_file_of_the_folder_names_its_license() -> None:

@@ -58,7 +58,6 @@ def write(kernel: KernelKind, machine: MachineKind, text: str, folder: Path) -> 
         "smp": machine.cpus,
         "mode": ",".join(machine.run),
         "cmdline_extra": machine.command_line,
-        "done": True,
     }
     document, trace = console.recording(text, about)
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,12 +17,12 @@ DEVICES = {"dev/console": (5, 1), "dev/null": (1, 3)}  # major, minor: Documenta
 
 def make_initramfs(arch: str, build: Path) -> Path:
     """Compiles the program and packs it; returns the archive."""
-    program, archive = build / "init", build / "initramfs.cpio"
+    program, archive = build / "guest.init", build / "guest.cpio"
     cross = CROSS if arch == "arm64" else ""
     aligned = ["-Wl,-z,max-page-size=65536"] if arch == "arm64" else []
     call(
         [f"{cross}gcc", "-O2", "-static", "-s", *aligned, "-Wno-unused-result", "-o", str(program), *map(str, SOURCES)],
-        build / "init.log",
+        build / "guest.log",
     )
     archive.write_bytes(packed(program.read_bytes()))
     return archive

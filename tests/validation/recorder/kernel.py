@@ -11,6 +11,7 @@ from tests.validation.recorder.tree import HOOKED
 
 FRAGMENTS = Path(__file__).parent / "config"
 CROSS = "aarch64-linux-gnu-"
+NOBODY = ["KBUILD_BUILD_USER=recorder", "KBUILD_BUILD_HOST=recorder"]  # a recording names who built it
 IMAGES = {"x86": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 HUGE_PAGES = ("TRANSPARENT_HUGEPAGE", "HUGETLBFS")
 ERRORS_SHOWN = 20  # lines of a build that failed
@@ -60,7 +61,7 @@ def fragment(name: str) -> list[str]:
 def make_command(kind: KernelKind, tree: Path, build: Path) -> list[str]:
     """How make is called for this kernel."""
     arch = {"x86": "x86_64", "arm64": "arm64"}[kind.arch]
-    command = ["make", "-s", "-C", str(tree), f"O={build}", f"ARCH={arch}", "LOCALVERSION="]
+    command = ["make", "-s", "-C", str(tree), f"O={build}", f"ARCH={arch}", "LOCALVERSION=", *NOBODY]
     return command + ([f"CROSS_COMPILE={CROSS}"] if kind.arch == "arm64" else [])
 
 
