@@ -22,6 +22,7 @@ from tests.validation.recorder.mistake import Mistake
 FOLDER = Path(__file__).parent / "recorder"
 RECORDINGS = Path(__file__).parent / "recordings"
 RECORDED = RECORDINGS / "recorder" / "x86-612-4k-128M-c2-full.json.gz"
+WITHOUT_BOOSTS = RECORDED.with_name("x86-612-4k-128M-c2-tight_nb.json.gz")
 KINDS = {
     "x86": KernelKind("x86", "6.12", 4, None, True, False),
     "nodes": KernelKind("x86", "6.12", 4, None, True, True),
@@ -318,6 +319,23 @@ def test_kmsim_agrees_with_all_that_was_recorded() -> None:
     of = "fresh script steal sweep exact kmax ksize kcreate caches kv frag frag60 unfrag"
     assert scored == set(of.split())
     assert sum(section.rows for section in report.sections) == 41_792
+
+
+def test_a_machine_without_boosts_is_replayed_without_boosts() -> None:
+    recording = read(WITHOUT_BOOSTS)
+    assert recording.files["fresh.watermark_boost_factor"].strip() == "0"
+    assert [section.name for section in sections_of(recording) if not section.agrees] == []
+    boosted = Recording(recording.consts, {"fresh.watermark_boost_factor": "15000\n"}, recording.lab)
+    differing = [section for section in sections_of(boosted) if not section.agrees]
+    assert differing[0].name == "script.tight_o5"
+    assert differing[0].equal == 7
+
+
+@pytest.mark.parametrize("text", ["2147483648", "9" * 5000])
+def test_a_factor_that_no_kernel_has_is_damage(text: str) -> None:
+    recording = read(WITHOUT_BOOSTS)
+    damaged = Recording(recording.consts, {"fresh.watermark_boost_factor": text}, recording.lab)
+    assert not all(section.agrees for section in sections_of(damaged))
 
 
 def test_a_recording_names_nobody_and_no_folder() -> None:
