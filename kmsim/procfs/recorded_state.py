@@ -34,6 +34,9 @@ from kmsim.procfs.topology import topology_of
 FRAMES_MAX = 1 << 25  # of 4 KiB: 128 GiB, more than any recorded machine has
 SECTIONS_NAMED = 8  # in a message
 
+BOOST_FACTOR = "fresh.watermark_boost_factor"
+BOOST_FACTOR_MAX = (1 << 31) - 1  # an int of the kernel
+
 MIGRATETYPE_LETTERS = "UMRH"
 NOT_OURS = "-"
 _MIGRATETYPES = {letter: mt for mt, letter in enumerate(MIGRATETYPE_LETTERS)} | {NOT_OURS: MIGRATE_MOVABLE}
@@ -142,7 +145,8 @@ def _set_recorded_thresholds(m: Machine, raw: RawState) -> None:
 def params_of(recording: Recording, wanted: Params | None = None) -> Params:
     """The parameters of the recorded machine.
 
-    Recorded constants win. The rest comes from `wanted`, or, if that is None, from the row of the recorded release.
+    Recorded constants win. The rest comes from `wanted`, or, if that is None, from the row of the recorded release
+    and from the sysctl that the machine ran with.
     """
     consts = recording.consts
     topology = topology_of(recording)
@@ -157,8 +161,18 @@ def params_of(recording: Recording, wanted: Params | None = None) -> Params:
         "numa": topology.numa,
     }
     if wanted is None:
-        return Params(**recorded, **recording.kernel._asdict())
+        params = Params(**recorded, **recording.kernel._asdict())
+        return params._replace(watermark_boost_factor=_boost_factor(recording, params.watermark_boost_factor))
     return wanted._replace(**recorded)
+
+
+def _boost_factor(recording: Recording, default: int) -> int:
+    """vm.watermark_boost_factor, or the default where it was not recorded: with 0, a fallback boosts no mark."""
+    text = recording.files.get(BOOST_FACTOR, "").strip()
+    if not (text.isascii() and text.isdecimal()):
+        return default
+    value = int(text) if len(text) < 20 else -1  # Python refuses to read thousands of digits
+    return integer({BOOST_FACTOR: value}, "files", BOOST_FACTOR, 0, BOOST_FACTOR_MAX)
 
 
 def _zone_state(recording: Recording, zone: dict[str, Any]) -> ZoneState:
