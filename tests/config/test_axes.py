@@ -151,7 +151,7 @@ def test_relative_paths_hold_wherever_the_study_is_written_to(way: str, tmp_path
     bases = tmp_path / "bases"
     bases.mkdir()
     for name in ("recorded", "mine", "other"):
-        (bases / name).write_text("")
+        (bases / name).write_text(name)
     machine = "machine: {extends: x86-laptop, state: {recorded: recorded}}\n"
     (bases / "base.yaml").write_text(f"{machine}workload: {{threads: [{{name: a, operations: 9}}]}}\n")
     (bases / "variant.yaml").write_text("machine: {state: {recorded: null, buddyinfo: mine}}\n")
