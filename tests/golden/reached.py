@@ -14,6 +14,7 @@ from kmsim.config.arrivals import ARRIVAL_KEYS
 from kmsim.config.distributions import DISTRIBUTION_KEYS, WORDS
 from kmsim.config.machine import PAGE_SIZES
 from kmsim.config.memory_map import Arch
+from kmsim.config.memory_policy import MemoryPolicyConfig
 from kmsim.config.phases import Free, PhaseConfig
 from kmsim.config.requests import RequestConfig
 from kmsim.config.sizes import SIZE_KEYS, ConstantSize
@@ -33,7 +34,7 @@ from kmsim.workload.turns import ALLOC, FREE, KIND_NAMES
 LEVELS = {SOFTIRQ: "softirq", IRQ: "irq"}
 DO = ("churn", "fill", "empty")  # by number, as phases have it
 WAYS = ("remote_frees", "freed_by", "unpinned", "whose all", "barrier", "until", "batch", "user process")
-FLAGS = ("zero", "huge", "contiguous: false", "cache")
+FLAGS = ("zero", "huge", "contiguous: false", "cache", "node")
 OUTCOMES = {"failed": FAILED, "needs_slow_path": NEEDED_SLOW_PATH, "to_vmalloc": TO_VMALLOC}
 
 
@@ -61,6 +62,7 @@ def everything() -> set[str]:
         "interrupt": literals(InterruptConfig.model_fields["kind"].annotation),
         "request": [*literals(RequestConfig.model_fields["api"].annotation), *FLAGS],
         "sizes": sizes,
+        "memory policy": literals(MemoryPolicyConfig.model_fields["mode"].annotation),
         "phase": literals(PhaseConfig.model_fields["do"].annotation),
         "free": literals(Free),
         "lifetime": (*WORDS, *DISTRIBUTION_KEYS),
@@ -111,6 +113,8 @@ def _of_requests(simulation: Simulation) -> Iterator[str]:
         if _counted(simulation, config, ALLOC):
             yield f"request {config.api or 'cache'}"
             yield from (f"request {flag}" for flag in ("zero", "huge") if getattr(config, flag))
+            if config.node is not None:
+                yield "request node"
             if not config.contiguous:
                 yield "request contiguous: false"
             if config.bytes is not None and not isinstance(config.bytes, int):

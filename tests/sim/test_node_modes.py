@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmsim.config import from_mapping
-from kmsim.mm.memblock import recount
 from kmsim.mm.mmzone import NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER
+from kmsim.sim.core.recount import recount
 from kmsim.sim.simulation import Simulation, new_simulation, run
 
 MIB_OF_NODE = (0, 32, 48, 96)
@@ -73,22 +74,111 @@ def studies(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def ended(study: dict[str, Any], *, stepwise: bool) -> Simulation:
-    """The study's run, to its end, and all of memory recounted."""
+    """The study's run, to its end, and all of it recounted."""
     simulation = new_simulation(from_mapping(study | {"run": {"stepwise": stepwise}}))
     for _ in run(simulation):
         pass
-    recount(simulation.machine)
+    recount(simulation.core)
     return simulation
+
+
+@st.composite
+def all_requests(draw: st.DrawFn) -> dict[str, Any]:
+    """Threads that ask for pages of every kind, of nodes that are named too, others that map memory; interrupts."""
+    machine = draw(machines())
+    nid = st.integers(0, len(machine["nodes"]) - 1)
+    cpus = sorted(cpu for node in machine["nodes"] for cpu in node["cpus"])
+    pages: list[dict[str, Any]] = [
+        {"order": 0, "node": draw(nid)},
+        {"order": 2, "node": draw(nid)},
+        {"api": "exact", "bytes": "9KiB"},
+        {"api": "exact", "bytes": {"uniform": {"low": "1B", "high": "300KiB"}}, "node": draw(nid)},
+        {"api": "bulk", "pages": draw(st.integers(1, 60))},
+        {"api": "kmalloc", "bytes": {"uniform": {"low": "8B", "high": "20KiB"}}},
+    ]
+    areas = [
+        {"api": "vmalloc", "bytes": {"uniform": {"low": "1B", "high": "400KiB"}}},
+        {"api": "kvmalloc", "bytes": {"uniform": {"low": "1B", "high": "3MiB"}}},
+    ]
+    threads = [
+        {"name": "pages", "operations": 60, "live": 15, "requests": pages, "memory_policy": draw(policies(machine))},
+        {"name": "areas", "operations": 30, "live": 5, "requests": areas},
+    ]
+    irq = {
+        "name": "irq",
+        "kind": draw(st.sampled_from(["irq", "softirq"])),
+        "cpus": [draw(st.sampled_from(cpus))],
+        "arrivals": {"poisson": "5us"},
+        "requests": [{"gfp": "GFP_ATOMIC", "node": draw(nid)}, {"gfp": "GFP_ATOMIC", "api": "exact", "bytes": "6KiB"}],
+        "lifetime": "20us",
+    }
+    seed = draw(st.integers(0, 100))
+    return {"seed": seed, "machine": machine, "workload": {"threads": threads, "interrupts": [irq]}}
+
+
+@st.composite
+def reclaiming(draw: st.DrawFn) -> dict[str, Any]:
+    """Memory that is full from the start: files are read, and who asks for pages reclaims."""
+    machine = draw(machines())
+    filled = {"page_cache": "45%", "anonymous": "45%"}
+    machine |= {"swap": draw(st.sampled_from(["0B", "64MiB"])), "state": {"filled": filled}}
+    nid = st.integers(0, len(machine["nodes"]) - 1)
+    requests = [{"order": 0}, {"order": 1, "node": draw(nid)}, {"order": 0, "gfp": "GFP_HIGHUSER_MOVABLE"}]
+    threads = [
+        {"name": "reader", "operations": 80, "requests": [{"api": "file_read", "file_size": "32MiB"}]},
+        {
+            "name": "churn",
+            "operations": 80,
+            "live": 40,
+            "requests": requests,
+            "memory_policy": draw(policies(machine)),
+        },
+    ]
+    return {"seed": draw(st.integers(0, 100)), "machine": machine, "workload": {"threads": threads}}
 
 
 @settings(max_examples=15)
 @given(studies())
 def test_both_modes_are_alike_on_any_layout(study: dict[str, Any]) -> None:
+    assert alike(study).nr_done > 0
+
+
+@pytest.mark.slow
+@settings(max_examples=15)
+@given(all_requests())
+def test_both_modes_are_alike_whatever_is_asked_for(study: dict[str, Any]) -> None:
+    simulation = alike(study)
+    assert simulation.core.vm is not None
+
+
+@pytest.mark.slow
+@settings(max_examples=8)
+@given(reclaiming())
+def test_both_modes_are_alike_where_requests_reclaim(study: dict[str, Any]) -> None:
+    simulation = alike(study)
+    assert simulation.machine.lru is not None
+
+
+def alike(study: dict[str, Any]) -> Simulation:
+    """The study's run, which is the same in both modes, and counts where each request has landed."""
     fast, slow = (ended(study, stepwise=stepwise) for stepwise in (False, True))
     for name in ("pages", "zones", "pcps", "events", "mempolicies"):
         assert np.array_equal(getattr(fast.machine, name), getattr(slow.machine, name)), name
     for name in ("totals", "counts", "locks", "cpus"):
         assert np.array_equal(getattr(fast.core, name), getattr(slow.core, name)), name
+    for of in ("slub", "vm"):
+        same_arrays(of, getattr(fast.core, of), getattr(slow.core, of))
+    same_arrays("lru", fast.machine.lru, slow.machine.lru)
     totals = fast.machine.zones["vm_numa_event"].sum(axis=0).tolist()
     assert totals[NUMA_HIT] + totals[NUMA_MISS] == totals[NUMA_LOCAL] + totals[NUMA_OTHER] > 0
     assert totals[NUMA_MISS] == totals[NUMA_FOREIGN]
+    return fast
+
+
+def same_arrays(of: str, fast: Any, slow: Any) -> None:
+    """Are all arrays of two tuples of them the same?"""
+    assert (fast is None) == (slow is None)
+    for name in () if fast is None else fast._fields:
+        here, there = getattr(fast, name), getattr(slow, name)
+        if isinstance(here, np.ndarray):
+            assert np.array_equal(here, there), f"{of}.{name}"
