@@ -202,7 +202,9 @@ class MachineConfig(Model):
     memory_map: Annotated[Ranges, Field(max_length=RANGES_MAX), some_items] = Field(
         default_factory=lambda got: default_memory_map(got["arch"], got["memory"], got["page_size"])
     )
-    zone_ends: ZoneEnds = Field(default_factory=lambda got: default_zone_ends(got["arch"]))
+    zone_ends: ZoneEnds = Field(
+        default_factory=lambda got: default_zone_ends(got["arch"], got["kernel_release"], got["memory_map"])
+    )
     reserved: Reserved = Field(default_factory=lambda got: default_reserved(_shape(got)))
     released: Reserved = Field(default_factory=lambda got: default_released(_shape(got), got["reserved"]))
     swap: Annotated[int, size(0, SWAP_MAX)] = 0

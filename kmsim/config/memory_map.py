@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from kmsim.config.quantities import Model, Name, size
+from kmsim.config.releases import version_of
 from kmsim.mm.mm_init import ZONE_ENDS, PfnRange, subtract
 from kmsim.units import SIZE_UNITS
 
@@ -41,18 +42,24 @@ class MemoryRange(Model):
         return self.start + self.size
 
 
+# ZONE_DMA of arm64: none up to 5.4; from 5.5 on (commit 1a8e1cef7603, "arm64: use both ZONE_DMA and ZONE_DMA32") of 30
+# bits on every machine; from 5.11 on as large as firmware allows, 32 bits where it says nothing (commit 8424ecdde7df,
+# "arm64: mm: Set ZONE_DMA size based on devicetree's dma-ranges"), and in 5.10's stable releases from 5.10.22 on.
+ARM64_BOTH_ZONES = (5, 5, 0)
+ARM64_DMA_BY_FIRMWARE = (5, 10, 22)
+
+
+def _max_zone_phys(start: int, zone_bits: int) -> int:
+    """The end of a zone of so many bits, from RAM's first address on (kernel: max_zone_phys, up to 5.10)."""
+    return (start >> zone_bits << zone_bits) + (1 << zone_bits)
+
+
 class ZoneEnds(Model):
     """The physical address at which each zone type ends; those above it begin there."""
 
     DMA: Annotated[int, size(0)]
     DMA32: Annotated[int, size(0)]
     Normal: Annotated[int, size(0)]
-
-
-def default_zone_ends(arch: Arch) -> ZoneEnds:
-    """Where the zone types of an architecture end (kernel: arch_zone_limits_init)."""
-    dma, dma32, normal, _ = ZONE_ENDS[arch]
-    return ZoneEnds.model_construct(DMA=dma, DMA32=dma32, Normal=normal)
 
 
 class ReservedRange(MemoryRange):
@@ -62,6 +69,17 @@ class ReservedRange(MemoryRange):
 
 
 Ranges = tuple[MemoryRange, ...]
+
+
+def default_zone_ends(arch: Arch, release: str, memory_map: Ranges) -> ZoneEnds:
+    """Where the zone types of an architecture end, where firmware sets no limit (kernel: arch_zone_limits_init)."""
+    dma, dma32, normal, _ = ZONE_ENDS[arch]
+    version = version_of(release)
+    if arch == "arm64" and version < ARM64_DMA_BY_FIRMWARE:
+        start = memory_map[0].start if memory_map else 0
+        dma = _max_zone_phys(start, 30) if version >= ARM64_BOTH_ZONES else 0
+        dma32 = _max_zone_phys(start, 32)
+    return ZoneEnds.model_construct(DMA=dma, DMA32=dma32, Normal=normal)
 
 
 def default_memory_map(arch: Arch, memory: int, page_size: int, low_end: int = 2 * GIB) -> Ranges:

@@ -14,6 +14,7 @@ from kmsim.mm.kernels import KERNELS, NEWEST_RELEASE, Kernel
 from kmsim.mm.kernels import series_of as series_name
 
 RELEASE = re.compile(r"[1-9][0-9]{0,2}(\.(0|[1-9][0-9]{0,3})){1,3}(-[A-Za-z0-9_.+-]{1,40})?")
+LAST = 1 << 16  # above the third number of any release
 _SERIES = re.compile(r"([1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,3})(?![0-9])")
 
 # Where the config says a policy itself: a step for each noun below the machine.
@@ -47,6 +48,14 @@ def series_of(release: str) -> tuple[int, int] | None:
     """The first two numbers of a release: 6.12 of ``6.12.117-lab``; None where it does not begin with them."""
     match = _SERIES.match(release) if RELEASE.fullmatch(release) else None
     return (int(match[1]), int(match[2])) if match is not None else None
+
+
+def version_of(release: str) -> tuple[int, int, int]:
+    """The three numbers of a release; of one without the third, the last of its series: 5.10 is what was recorded."""
+    found = _SERIES.match(release)
+    assert found is not None, "a release"
+    last = re.match(r"\.([0-9]+)", release[found.end() :])
+    return int(found[1]), int(found[2]), int(last[1]) if last else LAST
 
 
 def with_policies(machine: Node, problems: Problems) -> Node:

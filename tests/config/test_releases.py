@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kmsim.config import from_mapping
+from kmsim.config.memory_map import GIB, MemoryRange, default_zone_ends
 from kmsim.config.releases import NOT_RECORDED, SIMULATED_AS, notes_of
 from kmsim.mm.kernels import KERNELS, NEWEST_RELEASE
 
@@ -41,3 +43,31 @@ def test_a_release_that_is_simulated_as_another_says_so_first() -> None:
         first, *rest = notes_of(f"{release}.288", row)
         assert first == f"Linux {release} is simulated as {row}: not recorded"
         assert rest == notes_of(row, row)
+
+
+@pytest.mark.parametrize(
+    ("release", "start", "ends"),
+    [
+        ("5.4.288", 1 * GIB, (0, 4 * GIB)),
+        ("5.5.0", 1 * GIB, (2 * GIB, 4 * GIB)),
+        ("5.10.21", 0, (1 * GIB, 4 * GIB)),
+        ("5.10.21-lab", 5 * GIB, (6 * GIB, 8 * GIB)),
+        ("5.10.22", 1 * GIB, (4 * GIB, 4 * GIB)),
+        ("5.10", 1 * GIB, (4 * GIB, 4 * GIB)),
+        ("6.12.117", 1 * GIB, (4 * GIB, 4 * GIB)),
+    ],
+)
+def test_the_dma_zone_of_arm64_is_the_releases(release: str, start: int, ends: tuple[int, int]) -> None:
+    found = default_zone_ends("arm64", release, (MemoryRange.between(start, start + 8 * GIB),))
+    assert ends == (found.DMA, found.DMA32)
+    of_x86 = default_zone_ends("x86-64", release, (MemoryRange.between(start, start + 8 * GIB),))
+    assert (of_x86.DMA, of_x86.DMA32) == (16 << 20, 4 * GIB)
+
+
+def test_a_machine_of_an_old_kernel_has_its_zones_unless_it_says_its_own() -> None:
+    keys = {"arch": "arm64", "cpus": 2, "memory": "8GiB", "kernel_release": "5.10.21"}
+    own = {"zone_ends": {"DMA": "1GiB", "DMA32": "4GiB", "Normal": "16GiB"}}
+    workload = {"threads": [{"name": "a"}]}
+    by_release, said = (from_mapping({"machine": keys | more, "workload": workload}).machine for more in ({}, own))
+    assert (by_release.zone_ends.DMA, by_release.zone_ends.DMA32) == (2 * GIB, 4 * GIB)
+    assert said.zone_ends.DMA == GIB

@@ -138,6 +138,8 @@ def _of_task(simulation: Simulation, task: TaskPlan) -> Iterator[str]:
         yield f"interrupt {LEVELS[task.level]}"
     if isinstance(task.kind, ThreadConfig) and not task.pinned:
         yield "way unpinned"
+    if isinstance(task.kind, ThreadConfig) and task.kind.memory_policy is not None:
+        yield f"memory policy {task.kind.memory_policy.mode}"
     if task.kind.freed_by is not None and _was_freed(simulation, task.phases[0]):
         yield "way freed_by"
     for phase in task.phases:

@@ -140,7 +140,7 @@ def reclaiming(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=15)
 @given(studies())
 def test_both_modes_are_alike_on_any_layout(study: dict[str, Any]) -> None:
-    alike(study)
+    assert alike(study).nr_done > 0
 
 
 @pytest.mark.slow
