@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from experiments.calibration_slab_vmalloc.published import Row, rows_of, simulated_ns
-from kmsim.study import fit as fitting
 from kmsim.study.fit import Floats, Model, Points, Range, least_worst_fit, slopes
 
 # The error, as a share of what was measured, below which nearness to the start decides.
@@ -106,6 +105,6 @@ def best(model: Model, base: str) -> Floats:
     return least_worst_fit(model, list(FITTED[base].values()), ENOUGH[base])
 
 
-def left_out(model: Model, base: str, rows: list[Row]) -> Floats:
-    """What each row takes, in ns, as the fit to all others of its list has it: by the model, not simulated anew."""
-    return fitting.left_out(model, rows, lambda others: best(others, base))
+def by_name(prices: Floats, base: str) -> dict[str, float]:
+    """The prices of one list by name."""
+    return dict(zip(FITTED[base], map(float, prices), strict=True))
