@@ -95,6 +95,21 @@ def test_a_machine_without_measurements_has_the_others_prices_by_the_clock() -> 
 
 
 @pytest.mark.parametrize("costs", CLOCK_GHZ)
+def test_a_price_as_on_another_machine_is_that_machines_price(costs: str) -> None:
+    """One of an earlier fit of that machine says so, and is not what it has now."""
+    text = shipped_file("costs", costs).read_text(encoding="utf-8")
+    prices, others = shipped_prices(costs), shipped_prices(calibrate.SCALED_TO)
+    same = re.findall(
+        rf'^(\w+): .*"assumed: (?:as on|that of) {calibrate.SCALED_TO}\b(?! by the clock)', text, re.MULTILINE
+    )
+    assert len(same) >= 5
+    assert {name: prices[name] for name in same} == {name: others[name] for name in same}
+    earlier = re.findall(rf'^(\w+): .*"assumed: of an earlier fit of {calibrate.SCALED_TO},', text, re.MULTILINE)
+    assert len(earlier) >= 3
+    assert not [name for name in earlier if prices[name] == others[name]]
+
+
+@pytest.mark.parametrize("costs", CLOCK_GHZ)
 def test_what_is_taken_by_the_clock_follows_the_list_that_it_is_of(costs: str) -> None:
     prices = shipped_prices(costs)
     expected = calibrate.by_the_clock(costs)
