@@ -1,5 +1,6 @@
 """The shipped price list still tells what was measured, and READMEs say what the files beside them hold."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -70,6 +71,16 @@ def test_sources_name_as_many_points_as_were_fitted() -> None:
     assert f"to {nr_points} of the {len(measured())} points" in text
     model = (calibrate.README.parents[2] / "docs" / "model.md").read_text(encoding="utf-8")
     assert f"fitted to {nr_points} of {len(measured())} published points" in model
+
+
+def test_the_script_says_how_long_it_took(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not how long that is, which depends on the machine; README and the script's head give one figure for a fit."""
+    for name in ("draw", "save_figure", "write_numbers"):
+        monkeypatch.setattr(calibrate, name, lambda *_: None)
+    calibrate.main(["--draw"])
+    assert re.fullmatch(r"took \d+\.\d minutes of one core", capsys.readouterr().out.splitlines()[-1])
+    for text in (calibrate.README.read_text(encoding="utf-8"), str(calibrate.__doc__)):
+        assert re.findall(r"about (\w+) minutes of one core", text) == ["ten"]
 
 
 def readme_is_filled(readme: Path, text: str) -> bool:
