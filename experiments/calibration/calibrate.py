@@ -5,13 +5,14 @@
     python experiments/calibration/calibrate.py --shipped  # no fit: the prices of that file
     python experiments/calibration/calibrate.py --draw     # no simulation either: figure and numbers from fit.csv
 
-A fit takes about ten minutes of one core.
+A fit takes about ten minutes of one core; how long it took is printed.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -231,8 +232,9 @@ def numbers(table: pd.DataFrame, prices: pd.DataFrame, others: pd.DataFrame) -> 
 
 
 def main(arguments: list[str]) -> None:
-    """Fit, or take what is there; then write what came of it."""
+    """Fit, or take what is there; then write what came of it, and say how long that took."""
     mpl.use("Agg")
+    began = time.process_time()
     if "--draw" not in arguments:
         points = measured()
         shipped = shipped_prices()
@@ -252,6 +254,7 @@ def main(arguments: list[str]) -> None:
     with styled():
         save_figure(draw(table), FIGURE)
     write_numbers(README, numbers(table, fitted, others))
+    print(f"took {(time.process_time() - began) / 60:.1f} minutes of one core")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
 from experiments.calibration.calibrate import BAND_COLOUR, POINT, SIMULATED_COLOUR
-from experiments.calibration_slab_vmalloc.fit import FITTED, fit
+from experiments.calibration_slab_vmalloc.fit import FITTED, best, by_name, model_of
 from experiments.calibration_slab_vmalloc.published import (
     CLOCK_GHZ,
     ERROR_BAR,
@@ -81,13 +81,46 @@ def write_prices(prices: pd.DataFrame) -> None:
         file = shipped_file("costs", costs)
         text = file.read_text(encoding="utf-8")
         for name, price in zip(of_list["price"], of_list["ns"], strict=True):
-            text = replaced(text, name, price, f"fitted to all rows of {CALIBRATED_ON[costs]}")
+            text = replaced(text, name, price, source_of(costs, name, price))
         file.write_text(text, encoding="utf-8")
     file = shipped_file("costs", SCALED_TO)
     text = file.read_text(encoding="utf-8")
     for (costs, name), price in scaled_prices().items():
         text = replaced(text, name, price, f"assumed: that of {costs} by the clock, {SCALED_CLOCK_GHZ} GHz")
     file.write_text(text, encoding="utf-8")
+
+
+def is_not_told(costs: str, name: str, price_ns: float) -> bool:
+    """Did the price stay where the search starts?"""
+    return price_ns == FITTED[costs][name].start
+
+
+def is_on_bound(costs: str, name: str, price_ns: float) -> bool:
+    """Does it stand where the search may go no further?"""
+    return price_ns in (FITTED[costs][name].low, FITTED[costs][name].high)
+
+
+def source_of(costs: str, name: str, price_ns: float) -> str:
+    """Where a price comes from that was searched for: told by the rows, a bound, or where the search started."""
+    rows = CALIBRATED_ON[costs]
+    if is_not_told(costs, name, price_ns):
+        return f"assumed: not told by the rows of {rows}"
+    if is_on_bound(costs, name, price_ns):
+        return f"assumed: the bound of what is plausible; a fit to all rows of {rows} would go beyond"
+    return f"fitted to all rows of {rows}"
+
+
+def findings(prices: pd.DataFrame) -> list[str]:
+    """README's lines on prices that are none: those on a bound, and those that no row tells."""
+    rows = list(prices.itertuples())
+    on_bound = [f"`{row.price}` of `{row.costs}` ({row.ns:g} ns)" for row in rows if is_on_bound(*row[1:])]
+    untold = [f"`{row.price}` of `{row.costs}`" for row in rows if is_not_told(*row[1:])]
+    return [
+        f"**No prices.** {len(on_bound)} of the {len(rows)} stand on a bound of their range, so that they are "
+        f"findings: {', '.join(on_bound)}. Something that the model does not have saves that time. {len(untold)} "
+        f"others stay where the search starts, and their lists call them assumed: {', '.join(untold)}.",
+        "",
+    ]
 
 
 def set_by_the_clock() -> None:
@@ -184,8 +217,9 @@ def numbers(table: pd.DataFrame, prices: pd.DataFrame) -> str:
         times = [f"{value * clock:,.0f} {unit}" for value in (row.measured_ns, row.simulated_ns)]
         where = f"{row.table} | `{row.costs}` | {row.benchmark} | {row.n}"
         lines.append(f"| {where} | {times[0]} | {times[1]} | {row.error_percent:+.1f} % |")
-    lines += ["", "| price list | fitted price | ns |", "|---|---|---|"]
-    lines += [f"| `{row.costs}` | `{row.price}` | {row.ns:g} |" for row in prices.itertuples()]
+    lines += ["", *findings(prices), "| price list | fitted price | ns |", "|---|---|---|"]
+    told = [row for row in prices.itertuples() if not is_not_told(*row[1:]) and not is_on_bound(*row[1:])]
+    lines += [f"| `{row.costs}` | `{row.price}` | {row.ns:g} |" for row in told]
     return "\n".join([*lines, ""])
 
 
@@ -193,7 +227,8 @@ def fitted(points: pd.DataFrame) -> pd.DataFrame:
     """The prices that fit best: costs, price, ns."""
     rows = []
     for costs in FITTED:
-        prices = fit(points[points["costs"] == costs], costs, lambda line: print(line, flush=True))
+        model = model_of(points[points["costs"] == costs], costs, lambda line: print(line, flush=True))
+        prices = by_name(best(model, costs), costs)
         rows += [(costs, name, price) for name, price in prices.items()]
     return pd.DataFrame(rows, columns=["costs", "price", "ns"])
 

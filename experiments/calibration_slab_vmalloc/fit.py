@@ -86,8 +86,8 @@ def model_at(rows: list[Row], base: str, starts: dict[str, float]) -> tuple[Floa
     return at_start, slopes(latencies, x, np.full(len(x), STEP_NS), at_start)
 
 
-def fit(points: pd.DataFrame, base: str, report: Callable[[str], None]) -> dict[str, float]:
-    """The prices of one list, in ns, that fit all its rows best."""
+def model_of(points: pd.DataFrame, base: str, report: Callable[[str], None]) -> Model:
+    """What the rows of one list take where the search starts, and how that changes with each price."""
     ranges = FITTED[base]
     starts = {name: price.start for name, price in ranges.items()}
     found = []
@@ -97,7 +97,14 @@ def fit(points: pd.DataFrame, base: str, report: Callable[[str], None]) -> dict[
     latency, slope = (np.concatenate(parts) for parts in zip(*found, strict=True))
     measured = points["measured_ns"].to_numpy()
     at = Points(measured, np.full(len(measured), ENOUGH[base]))
-    prices = least_worst_fit(
-        Model(at, np.array(list(starts.values())), latency, slope), list(ranges.values()), ENOUGH[base]
-    )
-    return dict(zip(starts, map(float, prices), strict=True))
+    return Model(at, np.array(list(starts.values())), latency, slope)
+
+
+def best(model: Model, base: str) -> Floats:
+    """The prices of one list, in ns, that fit all its rows best."""
+    return least_worst_fit(model, list(FITTED[base].values()), ENOUGH[base])
+
+
+def by_name(prices: Floats, base: str) -> dict[str, float]:
+    """The prices of one list by name."""
+    return dict(zip(FITTED[base], map(float, prices), strict=True))

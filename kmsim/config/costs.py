@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kmsim.config.quantities import Model, Name, SomeText, Time, WithOptions, count, number, refused, size
+from kmsim.config.quantities import Bool, Model, Name, SomeText, Time, WithOptions, count, number, refused, size
 from kmsim.config.responses import Api
 from kmsim.units import format_time
 
@@ -49,6 +49,9 @@ class LeftOut(Model):
     max_order: Annotated[int, count(0, 15)] = 15
     page_size: Annotated[int, size(1)]
     cpus: Literal["one", "several"] = Field(description="whether one CPU asked, or several at once")
+    tails_written: Bool = Field(False, description="whether the measured kernel wrote the tail pages of freed blocks")
+    init_on_alloc: Bool = Field(False, description="whether it zeroed new memory")
+    init_on_free: Bool = Field(False, description="whether it zeroed freed memory")
     points: Annotated[int, count(1)] = Field(description="how many points there are")
     median: Annotated[float, number(low=0)] = Field(
         description="half of the points are off by at most this, in percent"

@@ -69,6 +69,7 @@ class LeftOutFacts(ResultModel):
     points: Number
     median: Annotated[float, Field(ge=0)]
     nine_of_ten: Annotated[float, Field(ge=0)]
+    operation: Literal["both", "alloc", "free"] = "both"
 
 
 class PolicyFacts(ResultModel):

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmsim.config.costs import CostsConfig, Price
+from kmsim.config.machine import MachineConfig
 from kmsim.study.fit import (
     Floats,
     Known,
@@ -97,7 +98,7 @@ class Calibration(NamedTuple):
     costs: CostsConfig  # the list that the search started from
     prices: list[Fitted]
     points: list[Compared]
-    page_size: int  # of the machine, in bytes
+    machine: MachineConfig
 
     @property
     def kept(self) -> dict[str, Price]:
@@ -145,7 +146,7 @@ def calibrate(
         Compared(point, held, float(ns), float(other), runs.kind_of(point))
         for point, held, ns, other in zip(points, is_held_out, latency, without, strict=True)
     ]
-    return Calibration(runs.costs, prices, compared, runs.page_size)
+    return Calibration(runs.costs, prices, compared, runs.simulated)
 
 
 def search(
@@ -237,7 +238,7 @@ def price_list(found: Calibration, name: str, source: str) -> str:
     cache = found.costs.cache_lines
     lines.append(f"cache_lines: {{value: {cache.value}, source: {json.dumps(cache.source)}}}")
     unseen = [one.off for one in found.points if one.off is not None]
-    lines += lines_left_out(unseen, found.page_size, f"{source}: held out, or as the fit without its curve has it")
+    lines += lines_left_out(unseen, found.machine, f"{source}: held out, or as the fit without its curve has it")
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kmsim.config.machine import MachineConfig
 from kmsim.metrics.columns import Table
 from kmsim.metrics.gfp_names import gfp_of_names
 from kmsim.mm.gfp import GFP_ZERO
@@ -24,6 +25,7 @@ from kmsim.units import format_size
 WITHOUT_AN_ORDER = ("slab", "bulk", "file_read")
 BOTH = frozenset(("alloc", "free"))
 NINE_OF_TEN = 0.9
+OPTIONS = ("tails_written", "init_on_alloc", "init_on_free")  # of the kernel
 
 
 class OfKind(NamedTuple):
@@ -59,8 +61,9 @@ def kind_of(operations: Table, operation: str) -> OfKind | None:
     return OfKind(api, order, len(np.unique(operations["cpu"])) > 1, frozenset(kinds))
 
 
-def lines_left_out(errors: Iterable[Off], page_size: int, source: str) -> list[str]:
-    """The list's entry of them, in YAML; no line where there is no kind."""
+def lines_left_out(errors: Iterable[Off], machine: MachineConfig, source: str) -> list[str]:
+    """The list's entry of them, in YAML, with what of the machine they depend on; no line where there is no kind."""
+    options = {name: "true" for name in OPTIONS if getattr(machine, name)}
     groups: dict[tuple[str, int, bool], list[Off]] = {}
     for one in errors:
         groups.setdefault((one.kind.api, one.kind.order, one.kind.several_cpus), []).append(one)
@@ -73,8 +76,9 @@ def lines_left_out(errors: Iterable[Off], page_size: int, source: str) -> list[s
             "api": api,
             "min_order": order,
             "max_order": order,
-            "page_size": format_size(page_size),
+            "page_size": format_size(machine.page_size),
             "cpus": "several" if several_cpus else "one",
+            **options,
             "points": len(of_kind),
             "median": f"{middle:.1f}",
             "nine_of_ten": f"{most:.1f}",

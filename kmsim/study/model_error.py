@@ -13,17 +13,20 @@ benchmark's points are within it. Worst covered is a bulk get on one CPU (none o
 
 Two values differ by more than the model's error where their difference is larger than the larger of their errors.
 Leaves out what prices do to counts through the order of events, and that an error may differ between allocations and
-frees. Requests that zero their memory were never measured.
+frees. Requests that zero their memory were never measured; nor is what a kernel does otherwise than the measured one:
+new or freed memory zeroed by a boot option, the tail pages of freed blocks written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from kmsim.config.costs import LeftOut
+from kmsim.config.machine import MachineConfig
 from kmsim.config.responses import MEASURES
 from kmsim.metrics.columns import Table
 from kmsim.metrics.gfp_names import gfp_of_names
@@ -33,6 +36,8 @@ from kmsim.study.statistics import Floats
 COVERED_PERCENT = 83  # 96 of 116 points of experiments/calibration/left_out.csv; a test computes it again
 OF_TIME_MIN = 0.01  # a kind with less than this share of the time is not asked about
 NEVER_MEASURED, FREE_OF_PRICES = np.nan, 0.0
+
+NOT_IN_FACTS = {"page_size", "source", "tails_written", "init_on_alloc", "init_on_free"}
 
 Kind = Mapping[str, Any]
 
@@ -61,10 +66,26 @@ def _errors_by_row(operations: Table, left_out: Sequence[Kind]) -> Floats:
     errors = np.full(len(operations), NEVER_MEASURED)
     api, order = operations["api"], operations["order"]
     for kind in left_out:
-        errors[(api == kind["api"]) & (order >= kind["min_order"]) & (order <= kind["max_order"])] = kind["nine_of_ten"]
+        is_like = (api == kind["api"]) & (order >= kind["min_order"]) & (order <= kind["max_order"])
+        if kind.get("operation", "both") != "both":
+            is_like &= operations["kind"] == kind["operation"]
+        errors[is_like] = kind["nine_of_ten"]
     zeroed = {name for name in set(operations["gfp"].tolist()) if gfp_of_names(str(name)) & GFP_ZERO}
     errors[(operations["kind"] == "alloc") & np.isin(operations["gfp"], sorted(zeroed))] = NEVER_MEASURED
     return errors
+
+
+def errors_on(machine: MachineConfig, left_out: Iterable[LeftOut]) -> list[dict[str, Any]]:
+    """What a price list says of its errors, as far as it holds on a machine: of which operations."""
+    found = []
+    for kind in left_out:
+        is_alloc = kind.init_on_alloc == machine.init_on_alloc
+        is_tailless = kind.max_order == 0 or kind.tails_written == machine.tails_written
+        is_free = is_tailless and kind.init_on_free == machine.init_on_free
+        if kind.page_size == machine.page_size and (is_alloc or is_free):
+            operation = "both" if is_alloc and is_free else "alloc" if is_alloc else "free"
+            found.append(kind.model_dump(exclude=NOT_IN_FACTS) | {"operation": operation})
+    return found
 
 
 def in_words(error: float, unit: str) -> str:

@@ -37,7 +37,7 @@ class PointRuns:
         self._known: dict[tuple[Run, tuple[str, ...]], dict[str, float]] = {}
         self._kinds: dict[tuple[Run, str], OfKind | None] = {}
         study = load(shipped_file("workloads", "llfree-repeat"), list(self._sets))
-        self.costs, self.page_size = study.costs, study.machine.page_size
+        self.costs, self.simulated = study.costs, study.machine
 
     def check(self, points: Sequence[Point]) -> None:
         """NotAResult where a point's run is none on this machine, or has not what the point is of."""

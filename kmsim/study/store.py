@@ -40,6 +40,7 @@ from kmsim.procfs import buddyinfo, indices, pagetypeinfo, vmallocinfo, vmstat, 
 from kmsim.study import checksums
 from kmsim.study.checksums import CHECKSUMS_FILE, TIMING_FILE
 from kmsim.study.members import NO_ROWS, InArchive, InFolder, Reader
+from kmsim.study.model_error import errors_on
 from kmsim.study.npy_table import to_npy
 from kmsim.study.rows import WrongRows, check_rows
 from kmsim.study.slab_tables import slab_attributes_text, slabinfo_text
@@ -126,11 +127,7 @@ def provenance(study: Study, command: list[str], processes: Iterable[object] = (
         "python": platform.python_version(),
         "host": {"system": platform.system(), "machine": platform.machine()},
         "notes": list(study.machine.notes),
-        "left_out": [
-            kind.model_dump(exclude={"page_size", "source"})
-            for kind in study.costs.left_out
-            if kind.page_size == study.machine.page_size
-        ],
+        "left_out": errors_on(study.machine, study.costs.left_out),
         "processes": [getattr(process, "__qualname__", type(process).__qualname__) for process in processes],
         **({"policies": policies} if policies else {}),
     }

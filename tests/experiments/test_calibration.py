@@ -1,18 +1,22 @@
 """The shipped price list still tells what was measured, and READMEs say what the files beside them hold."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import kmsim
 from experiments.calibration import calibrate
 from experiments.calibration.fit import FITTED, fitted_points
 from experiments.calibration.p1 import COSTS, compared, measured, outside, shipped_prices, simulated
 from experiments.figures import fill_numbers
 from experiments.order0_scaling import order0_scaling
+from kmsim.config import load
 from kmsim.config.shipped import shipped_file
 
 CORES = (1, 4, 13)
+SAID = (("contend: ", "million pairs"), ("gets shorter: ", " ns. In the model"))  # what README has four numbers between
 
 
 @pytest.mark.slow
@@ -70,6 +74,40 @@ def test_sources_name_as_many_points_as_were_fitted() -> None:
     assert f"to {nr_points} of the {len(measured())} points" in text
     model = (calibrate.README.parents[2] / "docs" / "model.md").read_text(encoding="utf-8")
     assert f"fitted to {nr_points} of {len(measured())} published points" in model
+
+
+def test_the_script_says_how_long_it_took(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not how long that is, which depends on the machine; README and the script's head give one figure for a fit."""
+    for name in ("draw", "save_figure", "write_numbers"):
+        monkeypatch.setattr(calibrate, name, lambda *_: None)
+    calibrate.main(["--draw"])
+    assert re.fullmatch(r"took \d+\.\d minutes of one core", capsys.readouterr().out.splitlines()[-1])
+    for text in (calibrate.README.read_text(encoding="utf-8"), str(calibrate.__doc__)):
+        assert re.findall(r"about (\w+) minutes of one core", text) == ["ten"]
+
+
+def contended(cores: int) -> tuple[float, float]:
+    """`repeat` of order 4: how long a section of the zone's lock takes, and until the next begins, in ns."""
+    thread = "workload.threads[0]"
+    sets = [f"{thread}.cpus={list(range(cores))}", f"{thread}.operations=1000", f"{thread}.requests[0].order=4"]
+    machine = ["machine=xeon-gold-5320", "costs=xeon-gold-5320"]
+    result = kmsim.run(load(shipped_file("workloads", "llfree-repeat"), [*machine, *sets]))
+    lock = result.locks.sort_values("acquisitions").iloc[-1]
+    cpu = result.cpus.set_index("cpu").loc[0]
+    assert lock["contended"] >= 0.99 * lock["acquisitions"]
+    return lock["hold_total_ns"] / lock["acquisitions"], cpu["run_ns"] / lock["acquisitions"]
+
+
+@pytest.mark.slow
+def test_a_section_that_more_cores_wait_for_is_shorter_as_readme_says() -> None:
+    text = calibrate.README.read_text(encoding="utf-8")
+    listed = [re.findall(r"[\d.]+", text.split(words)[0].rsplit(before, 1)[1]) for before, words in SAID]
+    assert [len(numbers) for numbers in listed] == [4, 4]
+    for cores, rate, section_ns in zip((2, 4, 8, 16), *listed, strict=True):
+        hold_ns, apart_ns = contended(cores)
+        assert hold_ns == pytest.approx(float(section_ns), rel=0.02), cores
+        assert 1000 / (2 * apart_ns) == pytest.approx(float(rate), rel=0.02), cores
+        assert apart_ns - hold_ns == pytest.approx(160, rel=0.03), cores
 
 
 def readme_is_filled(readme: Path, text: str) -> bool:

@@ -1,5 +1,7 @@
 """The price lists of pages, slabs and vmalloc still tell what was published; README says what the files hold."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -15,6 +17,7 @@ from experiments.calibration_slab_vmalloc.published import (
     simulated,
 )
 from experiments.figures import fill_numbers
+from kmsim.config.shipped import shipped_file
 
 NR_ROWS = {"P2": 17, "P3": 43, "P4": 7}
 
@@ -60,10 +63,50 @@ def test_fitted_prices_are_shipped_and_are_plausible() -> None:
         assert FITTED[costs][name].low <= price <= FITTED[costs][name].high
 
 
+def source_in(costs: str, name: str) -> str:
+    """What a shipped list says of a price."""
+    (source,) = re.findall(rf'^{name}: .*source: "(.*)"}}$', shipped_file("costs", costs).read_text(), re.MULTILINE)
+    return str(source)
+
+
+def test_only_what_the_rows_tell_is_called_fitted() -> None:
+    """A price on a bound, or where the search starts, is none; README says each."""
+    text = " ".join(calibrate.README.read_text(encoding="utf-8").split())
+    no_prices = text[text.index("**No prices.**") : text.index("| price list | fitted price |")]
+    prices = pd.read_csv(calibrate.PRICES)
+    nr_fitted = 0
+    for costs, name, price in prices.itertuples(index=False):
+        allowed = FITTED[costs][name]
+        is_told = price != allowed.start and allowed.low < price < allowed.high
+        assert source_in(costs, name).startswith("fitted to all rows of ") == is_told, (costs, name)
+        assert source_in(costs, name) == calibrate.source_of(costs, name, price)
+        assert (f"`{name}` of `{costs}`" in no_prices) != is_told, (costs, name)
+        nr_fitted += is_told
+    assert nr_fitted == 15
+    for costs in CLOCK_GHZ:  # and no other price of these lists says so
+        names = re.findall(r"^(\w+): \{value: .*fitted to", shipped_file("costs", costs).read_text(), re.MULTILINE)
+        assert set(names) <= set(FITTED[costs])
+
+
 def test_a_machine_without_measurements_has_the_others_prices_by_the_clock() -> None:
     of_the_other = shipped_prices(calibrate.SCALED_TO)
     for (_, name), price in calibrate.scaled_prices().items():
         assert of_the_other[name] == pytest.approx(price, abs=0.001), name
+
+
+@pytest.mark.parametrize("costs", CLOCK_GHZ)
+def test_a_price_as_on_another_machine_is_that_machines_price(costs: str) -> None:
+    """One of an earlier fit of that machine says so, and is not what it has now."""
+    text = shipped_file("costs", costs).read_text(encoding="utf-8")
+    prices, others = shipped_prices(costs), shipped_prices(calibrate.SCALED_TO)
+    same = re.findall(
+        rf'^(\w+): .*"assumed: (?:as on|that of) {calibrate.SCALED_TO}\b(?! by the clock)', text, re.MULTILINE
+    )
+    assert len(same) >= 5
+    assert {name: prices[name] for name in same} == {name: others[name] for name in same}
+    earlier = re.findall(rf'^(\w+): .*"assumed: of an earlier fit of {calibrate.SCALED_TO},', text, re.MULTILINE)
+    assert len(earlier) >= 3
+    assert not [name for name in earlier if prices[name] == others[name]]
 
 
 @pytest.mark.parametrize("costs", CLOCK_GHZ)

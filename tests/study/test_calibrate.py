@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kmsim.config import from_mapping
+from kmsim.config import from_mapping, loads
 from kmsim.config.shipped import shipped_file
 from kmsim.metrics.columns import Table
 from kmsim.sim.core.costs import PRICES
@@ -153,11 +153,12 @@ def test_a_list_says_how_far_off_it_is_on_points_that_its_fit_did_not_see() -> N
     one = OfKind("pages", 2, False, frozenset(("alloc",)))
     errors = [Off(one, 10.0), Off(one._replace(operations=frozenset(("free",))), 20.0)]
     several = OfKind("pages", 2, True, frozenset(("alloc",)))
-    assert lines_left_out([Off(several, 10.0)], 4096, "p.csv") == []
-    assert lines_left_out([*errors, Off(several, 10.0)], 4096, "p.csv") == [
+    machine = loads("machine: x86-laptop\nworkload: {threads: [{name: a}]}\n").machine
+    assert lines_left_out([Off(several, 10.0)], machine, "p.csv") == []
+    assert lines_left_out([*errors, Off(several, 10.0)], machine, "p.csv") == [
         "left_out:",
-        "  - {api: pages, min_order: 2, max_order: 2, page_size: 4KiB, cpus: one, points: 2, median: 15.0, "
-        'nine_of_ten: 19.0, source: "p.csv"}',
+        "  - {api: pages, min_order: 2, max_order: 2, page_size: 4KiB, cpus: one, tails_written: true, points: 2, "
+        'median: 15.0, nine_of_ten: 19.0, source: "p.csv"}',
     ]
 
 

@@ -15,7 +15,7 @@ from experiments.calibration import calibrate
 from kmsim.config import loads
 from kmsim.metrics.columns import Table
 from kmsim.plots.study_terminal import show_study
-from kmsim.study.model_error import COVERED_PERCENT, in_words, model_error, said_of_errors
+from kmsim.study.model_error import COVERED_PERCENT, errors_on, in_words, model_error, said_of_errors
 from kmsim.study.results import StudyResult
 
 KINDS = [
@@ -63,6 +63,28 @@ def test_what_was_never_measured_has_none(measure: str, row: Any, several_cpus: 
 
 def test_a_free_of_zeroed_memory_is_like_any() -> None:
     assert error("latency_mean", ("free", "pages", "GFP_KERNEL|__GFP_ZERO", 0, 100)) == 8
+
+
+@pytest.mark.parametrize(
+    ("machine", "order", "alloc", "free"),
+    [
+        ("{extends: x86-laptop, tails_written: false}", 4, 20.4, 20.4),
+        ("x86-laptop", 4, 20.4, math.nan),
+        ("x86-laptop", 0, 22.1, 22.1),
+        ("{extends: x86-laptop, init_on_alloc: true}", 0, math.nan, 22.1),
+        ("{extends: x86-laptop, init_on_free: true}", 0, 22.1, math.nan),
+    ],
+    ids=["as measured", "tails written", "no tails", "init_on_alloc", "init_on_free"],
+)
+def test_what_the_measured_kernel_did_otherwise_has_no_error(
+    machine: str, order: int, alloc: float, free: float
+) -> None:
+    study = loads(f"machine: {machine}\ncosts: xeon-gold-5320\nworkload: {{threads: [{{name: a}}]}}\n")
+    kinds = errors_on(study.machine, study.costs.left_out)
+    for kind, expected in (("alloc", alloc), ("free", free)):
+        rows = operations((kind, "pages", "GFP_KERNEL", order, 100))
+        found = model_error("latency_mean", rows, several_cpus=True, left_out=kinds)
+        assert found == pytest.approx(expected, nan_ok=True), kind
 
 
 def test_a_kind_that_takes_next_to_no_time_is_not_asked_about() -> None:
