@@ -125,9 +125,8 @@ def want_zone(m: Machine, ac: ContextIdx) -> int:
 
 
 @small
-def holder_waited_for(m: Machine, ac: ContextIdx) -> CpuIdx:
-    """The CPU that holds the lists whose lock the drain wants, or NO_CPU: it does not wait for empty ones."""
-    p = int(m.contexts[ac].pcp)
+def holder_waited_for(m: Machine, p: PcpIdx) -> CpuIdx:
+    """The CPU that holds the lists whose lock a drain wants, or NO_CPU: it does not wait for empty ones."""
     return pcp_lock_holder(m, p) if m.pcps[p].count > 0 else NO_CPU
 
 

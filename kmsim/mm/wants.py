@@ -11,8 +11,15 @@ Each returns what the request wants, and does not touch any state between two of
     SLEEP       to sleep until it is woken, or until `contexts[ac].wake_at`
     SLOW_PATH   the rest of __alloc_pages_slowpath. On a machine that reclaims, `mm.slow_path` goes it; elsewhere
                 failure answers it, in the stage in which it is wanted; a lock that this stage holds is held on
-Who runs it grants that, and calls the second verb. What a `trylock` finds is decided at once by the allocator that has
-the lock's word in its records (kernel: pcp_spin_trylock), so nobody has to wait for the answer.
+Who runs it grants that, and calls the second verb.
+
+The lock of a per-CPU list is outside of this protocol, but for a drain of all lists, which wants that of the list
+`contexts[ac].pcp` as a LOCK. All others only try it: the page allocator has the lock's word in its records and decides
+at once (kernel: pcp_spin_trylock), so nobody waits for the answer, and a try is no want. A list that was used is held
+until the stage is over, of which `mm` knows nothing. Who runs requests on a clock therefore calls, of `mm.pcp_held`:
+    hold_if_used        after the verb that begins a request for a block of pages (`hold_pcp`: for a page at hand)
+    hold_while_waiting  after each verb, with what it wants
+    let_go              when a stage is over, with what is wanted next
 
 A request may sleep between two calls, whatever it wants; but not while it holds a per-CPU list (`held_pcp`), nor while
 it waits for the lru_lock with a full batch of its CPU's folios (`mm.filemap`): the kernel has preemption off there.

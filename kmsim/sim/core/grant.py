@@ -19,6 +19,7 @@ from kmsim.jit import core, only_with, small
 from kmsim.mm.drain import holder_waited_for
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
 from kmsim.mm.locks import LOCK_IRQSAVE, LOCK_SPIN, LOCK_TRY
+from kmsim.mm.mmzone import zone_of_pcp
 from kmsim.mm.pcp import NO_CPU
 from kmsim.mm.pcp_held import hold_while_waiting
 from kmsim.mm.wants import FLUSH, GO_ON, LOCK, MUTEX, SLEEP, UNLOCK
@@ -27,7 +28,7 @@ from kmsim.sim.core.flush import flush
 from kmsim.sim.core.kworker import wake_for_scheduled
 from kmsim.sim.core.lock import hold_lock_for
 from kmsim.sim.core.pcp_lock import count_taken, look_again
-from kmsim.sim.core.records import NOBODY, OF_VM, Core, cpu_of, level_of
+from kmsim.sim.core.records import NOBODY, OF_VM, Core, cpu_of, level_of, pcp_lock_of
 from kmsim.sim.core.sleep import lock_mutex, sleep_until, unlock_mutex
 from kmsim.sim.core.spinlock import leave, request, stop_spinning
 from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
@@ -93,7 +94,9 @@ def hold_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
 @core
 def grant_pcp_lock(s: Core, c: CpuIdx, ac: ContextIdx, n: LockIdx) -> None:
     """Let the run have the lock of a per-CPU list, and its zone's at once, if nobody holds the list."""
-    holder = holder_waited_for(s.m, ac)
+    p = int(s.m.contexts[ac].pcp)  # of the zone's lists, whose locks are counted under one number, these
+    assert n == pcp_lock_of(s, zone_of_pcp(s.m, p)), "a drain wants the lock of other lists than it names"
+    holder = holder_waited_for(s.m, p)
     if holder != NO_CPU:
         look_again(s, c, ac, holder)
         return
