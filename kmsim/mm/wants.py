@@ -45,6 +45,17 @@ def want_lock(m: Machine, ac: ContextIdx, lock: LockIdx) -> int:
 
 
 @small
+def want_to_sleep(m: Machine, ac: ContextIdx, until: int) -> int:
+    """The request wants to sleep until it is woken, or until `until`; what it waits for has not come about yet.
+
+    It looks for that in the same call: a wake between this and its sleep is not lost (see `sim.core.sleep`), one
+    before is.
+    """
+    m.contexts[ac].wake_at = until
+    return SLEEP
+
+
+@small
 def want_to_go_on(m: Machine, ac: ContextIdx) -> int:
     """The request goes on without the spinlock that it has held."""
     m.contexts[ac].lock = NO_LOCK

@@ -15,8 +15,8 @@ from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slub_asleep import put_away, take_up
 from kmsim.mm.vm_records import FRAMES_PER_CONTEXT
 from kmsim.mm.vmscan_asleep import put_away_reclaim, take_up_reclaim
-from kmsim.mm.wants import GO_ON
-from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core
+from kmsim.mm.wants import GO_ON, SLEEP
+from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNPARK, Core, context_of
 from kmsim.sim.core.spinlock import count_hold, count_wait
 from kmsim.sim.core.wake import refresh_wake, wake_changed
 from kmsim.sim.core.winner_tree import set_time
@@ -55,6 +55,7 @@ def unlock_mutex(s: Core, n: LockIdx) -> None:
     lock.run = heir
     if heir == NOBODY:
         return
+    assert s.tasks[heir].parked, "a task waits for a mutex and does not sleep"
     now = s.state[0].now
     lock.first_waiter = s.parked.runs[heir].next_waiter
     lock.since = now
@@ -71,10 +72,18 @@ def sleep_until(s: Core, c: CpuIdx, ac: ContextIdx, until: int) -> None:
 
 @core
 def wake_up(s: Core, k: TaskIdx) -> None:
-    """Wake a task that sleeps."""
-    assert s.tasks[k].parked, "a task is woken that does not sleep"
-    s.tasks[k].wake_at = s.state[0].now
-    wake_changed(s, k)
+    """Wake a task that sleeps; one that is about to sleep goes on instead; to one that is awake, nothing happens.
+
+    So nobody has to know which of the three a task is (kernel: try_to_wake_up).
+    """
+    task = s.tasks[k]
+    if task.parked:
+        task.wake_at = min(task.wake_at, s.state[0].now)
+        wake_changed(s, k)
+    elif task.running:
+        run = s.runs[context_of(s, task.level, task.cpu)]
+        if run.then == SLEEP:
+            run.then = GO_ON
 
 
 @core
