@@ -195,8 +195,9 @@ def check_moves(study: Mapping, seed: int, users: Callable[[], Users] | None = N
     return default, mover
 
 
+NR_OF_PAGES, NR_OF_ALL = 14, 6  # random studies
 AT_ONCE = (1, 3, 8)  # the default selection has these: blocks in slots, exchanged ones, and timed ones
-SEEDS = [*AT_ONCE, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10) if seed not in AT_ONCE)]
+SEEDS = [*AT_ONCE, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(NR_OF_PAGES) if seed not in AT_ONCE)]
 LEAST_MOVES = 20
 
 
@@ -214,7 +215,7 @@ def test_pages_move_and_every_block_is_freed_once(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(NR_OF_ALL))
 def test_pages_move_beside_all_other_memory_and_under_users_handles(seed: int) -> None:
     study = to_move(test_modes_of_allocators.random_study(seed), seed)
     users: list[Users] = []
