@@ -17,6 +17,7 @@ from kmsim.config import from_mapping
 from kmsim.jit import entry
 from kmsim.mm.buddy import page_del_and_expand, split_large_buddy
 from kmsim.mm.indices import Pfn
+from kmsim.mm.lru_records import ALLOCSTALL
 from kmsim.mm.mmzone import PG_BUDDY, PG_PCP, PGALLOC, PGFREE, ZONE_NAMES, Machine
 from kmsim.mm.page_alone import free_pages
 from kmsim.mm.pageblock import pageblock_migratetype
@@ -29,12 +30,14 @@ from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, UserProcess, new_simulation, run
 from kmsim.sim.user.alloc import BadFree
 from kmsim.workload.plan import PAGES
-from tests.sim import test_modes, test_modes_of_allocators
+from tests.sim import reclaim_studies, test_modes, test_modes_of_allocators
 from tests.sim.test_modes import check_same_cores
 from tests.studies import Mapping, mapping
 
 MOVABLE = "GFP_HIGHUSER_MOVABLE"
 US = 1_000_000
+EVERY = 2 * US  # at most from one move to the next
+EVERY_OF_RECLAIM = 2000 * US  # in a run that is longer: memory is short at its end
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -71,21 +74,22 @@ def move(core: Core, pfn: Pfn, free: Pfn) -> None:
 class Mover:
     """A process that moves random blocks, at random times, until it is told to stop; everything is recounted then."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, every: int) -> None:
         self.log: list[tuple[int, int, int]] = []  # time, and the block's first page before and after
         self.of: Counter[str] = Counter()  # how many moves of what kind
         self.is_over = False
+        self._every = every
         self._rng = random.Random(f"moves {seed}")
 
     def process(self, simulation: Simulation) -> Process:
         while not self.is_over:
-            yield simulation.env.timeout(self._rng.randrange(2 * US))
+            yield simulation.env.timeout(self._rng.randrange(self._every))
             self._move_one(simulation.core, int(simulation.env.now))
 
     def _move_one(self, core: Core, now: int) -> None:
         m = core.m
         assert m.holders is not None
-        held = np.flatnonzero(m.holders["holder"])
+        held = np.flatnonzero((m.holders["holder"] != NO_HOLDER) & (m.holders["folio_flags"] == 0))
         if not len(held):
             return
         pfn = int(self._rng.choice(held))
@@ -151,10 +155,12 @@ def to_move(study: Mapping, seed: int) -> Mapping:
     return study
 
 
-def moved(study: Mapping, seed: int, processes: tuple[UserProcess, ...], *, stepwise: bool) -> tuple[Simulation, Mover]:
+def moved(
+    study: Mapping, seed: int, processes: tuple[UserProcess, ...], *, stepwise: bool, every: int = EVERY
+) -> tuple[Simulation, Mover]:
     """A run in which blocks move, and then what is still under way to its end."""
     config = from_mapping(study | {"run": study.get("run", {}) | {"stepwise": stepwise}})
-    simulation, mover = new_simulation(config, processes), Mover(seed)
+    simulation, mover = new_simulation(config, processes), Mover(seed, every)
     simulation.engine.core = with_holders(simulation.core)
     simulation.env.process(mover.process(simulation))
     for _ in run(simulation):
@@ -180,12 +186,14 @@ def free_what_is_held(core: Core) -> None:
             free_block(core.m, int(slot.block), int(core.requests[slot.request].order))
 
 
-def check_moves(study: Mapping, seed: int, users: Callable[[], Users] | None = None) -> tuple[Simulation, Mover]:
+def check_moves(
+    study: Mapping, seed: int, users: Callable[[], Users] | None = None, every: int = EVERY
+) -> tuple[Simulation, Mover]:
     """Both modes come to the same; the default one's run."""
     found = []
     for stepwise in (False, True):
         own = users() if users else None
-        simulation, mover = moved(study, seed, (own.process,) if own else (), stepwise=stepwise)
+        simulation, mover = moved(study, seed, (own.process,) if own else (), stepwise=stepwise, every=every)
         found.append((simulation, mover, own.log if own else []))
     (default, mover, log), (other, other_mover, other_log) = found
     assert mover.log == other_mover.log
@@ -195,9 +203,11 @@ def check_moves(study: Mapping, seed: int, users: Callable[[], Users] | None = N
     return default, mover
 
 
+NR_OF_PAGES, NR_OF_ALL = 14, 6  # random studies
 AT_ONCE = (1, 3, 8)  # the default selection has these: blocks in slots, exchanged ones, and timed ones
-SEEDS = [*AT_ONCE, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10) if seed not in AT_ONCE)]
+SEEDS = [*AT_ONCE, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(NR_OF_PAGES) if seed not in AT_ONCE)]
 LEAST_MOVES = 20
+SEED_OF_RECLAIM = 2
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -214,7 +224,7 @@ def test_pages_move_and_every_block_is_freed_once(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(NR_OF_ALL))
 def test_pages_move_beside_all_other_memory_and_under_users_handles(seed: int) -> None:
     study = to_move(test_modes_of_allocators.random_study(seed), seed)
     users: list[Users] = []
@@ -227,6 +237,17 @@ def test_pages_move_beside_all_other_memory_and_under_users_handles(seed: int) -
     assert len(mover.log) > LEAST_MOVES
     assert any(allocated != freed for allocated, freed in users[0].log), "no block of the users has moved"
     free_what_is_held(simulation.core)
+
+
+@pytest.mark.slow
+def test_pages_move_where_others_are_reclaimed_and_those_of_files_stay() -> None:
+    study = to_move(reclaim_studies.random_study("pages", SEED_OF_RECLAIM), SEED_OF_RECLAIM)
+    simulation, mover = check_moves(study, SEED_OF_RECLAIM, every=EVERY_OF_RECLAIM)
+    m = simulation.machine
+    assert m.lru.vm_events[ALLOCSTALL : ALLOCSTALL + len(ZONE_NAMES)].sum() > LEAST_MOVES, "little was reclaimed"
+    assert len(mover.log) > LEAST_MOVES
+    free_what_is_held(simulation.core)
+    assert (m.lru.page_cache > 0).any()
 
 
 # ---- what a recount finds

@@ -7,7 +7,7 @@ wants next, and whose request it is in, it wants that when it wakes. Everything 
 
 import random
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -18,11 +18,13 @@ import simpy
 
 from kmsim.config import from_mapping
 from kmsim.jit import entry
+from kmsim.mm.filemap import FLUSH_BATCH
 from kmsim.mm.locks import (
     BUSY_LOCK,
     CSD_LOCK,
     FREE_VMAP_AREA_LOCK,
     LAZY_LOCK,
+    LRU_LOCK,
     NODE_LIST_LOCK,
     PAGE_TABLE_LOCK,
     PCP_LOCK,
@@ -30,13 +32,17 @@ from kmsim.mm.locks import (
     VMAP_PURGE_LOCK,
     ZONE_LOCK,
 )
-from kmsim.mm.mmzone import NO_PCP
-from kmsim.mm.wants import DONE, GO_ON, LOCK, NR_WANTS, SLEEP
+from kmsim.mm.lru_records import ALLOCSTALL, NR_ZONE_TYPES
+from kmsim.mm.mmzone import NO_PCP, Machine
+from kmsim.mm.slow_path import RECLAIMING
+from kmsim.mm.vmscan import LOOK_AT_FOLIOS, PUT_BACK
+from kmsim.mm.wants import DONE, GO_ON, LOCK, NR_WANTS, SLEEP, want_to_sleep
 from kmsim.sim.core.records import (
     IDLE,
     NEVER,
     NOBODY,
     OF_DRAIN,
+    OF_FILE,
     OF_KMALLOC,
     OF_LISTS,
     OF_PAGES,
@@ -52,7 +58,7 @@ from kmsim.sim.run.clock import now_ps
 from kmsim.sim.simulation import Simulation, new_simulation, run
 from kmsim.workload.op_stream import KIND_NAMES
 from kmsim.workload.plan import API_NAMES, THREAD
-from tests.sim import test_modes, test_modes_of_allocators, users_of_all
+from tests.sim import reclaim_studies, test_modes, test_modes_of_allocators, users_of_all
 from tests.sim.test_modes import check_same_cores, seeds
 from tests.sim.users_of_all import CPUS_MAX, UserOfAll
 from tests.studies import Mapping
@@ -65,12 +71,24 @@ LOOKS_MAX = 20_000
 NR_STUDIES = 10
 NR_OF_USERS = 20  # what only users ask for is rarer
 NR_AT_ONCE = 2
+RECLAIM_AT_ONCE = 2  # in the default selection: a small study
 MODES = (False, True)  # stepwise?
 ANY = -1
-STUDIES = {
+IN_RECLAIM = ", in reclaim "
+
+
+def reclaim_study(seed: int) -> Mapping:
+    """A study in which memory is short; what the test recounts, the run need not."""
+    study = reclaim_studies.random_study("pages", seed)
+    del study["run"]["validate_every"]
+    return study
+
+
+STUDIES: dict[str, Callable[[int], Mapping]] = {
     "pages": test_modes.random_study,
     "allocators": test_modes_of_allocators.random_study,
     "users": users_of_all.random_study,
+    "reclaim": reclaim_study,
 }
 
 Process = Generator[simpy.Event, Any, None]
@@ -83,8 +101,7 @@ def put_away(s: Core, c: int, now: int, until: int) -> None:
     """Let the thread on a CPU sleep: at the end of its stage, if it would only go on, else in the middle of it."""
     run = s.runs[c]
     if run.then == GO_ON:
-        run.then = SLEEP
-        s.m.contexts[c].wake_at = until
+        run.then = want_to_sleep(s.m, c, until)
         return
     run.left_ps = run.end_ps - now
     s.state[0].now = now
@@ -113,6 +130,8 @@ class Sandman:
         self._to_wake: dict[int, int] = {}  # by task: when
 
     def process(self, simulation: Simulation) -> Process:
+        while needs_no_reclaim(simulation.core.m) and not self.is_over:
+            yield simulation.env.timeout(LOOK_EVERY)
         nr_looks = 0
         while self._to_wake or not (self.is_over or nr_looks == LOOKS_MAX):
             yield simulation.env.timeout(self._next_look(simulation.core, now_ps(simulation.env)))
@@ -137,6 +156,8 @@ class Sandman:
             return False
         if run_.then == GO_ON:
             return True
+        if core.m.lru is not None and core.m.lru.reclaims[c].read_stage == FLUSH_BATCH:
+            return False
         is_put_away = cpu.interruptible and run_.lock == NOBODY and core.m.contexts[c].held_pcp == NO_PCP
         return bool(is_put_away and run_.then < NR_WANTS and run_.then != SLEEP)
 
@@ -168,11 +189,25 @@ class Sandman:
                 del self._asleep[k]
 
 
+def needs_no_reclaim(m: Machine) -> bool:
+    """Is it a machine that reclaims, whose memory has not been short yet?"""
+    if m.lru is None:
+        return False
+    return not m.lru.vm_events[ALLOCSTALL : ALLOCSTALL + NR_ZONE_TYPES].any()
+
+
 def kind_of(core: Core, c: int) -> Kind:
     """What a thread does, and what it will want when its stage is over."""
     run_ = core.runs[c]
     lock = int(core.locks[core.m.contexts[c].lock].lock_class) if run_.then == LOCK else ANY
-    return does(core, c), int(run_.verbs), (int(run_.then), lock)
+    return does(core, c) + in_reclaim(core.m, c), int(run_.verbs), (int(run_.then), lock)
+
+
+def in_reclaim(m: Machine, c: int) -> str:
+    """How far a request has reclaimed."""
+    if m.lru is None or m.lru.reclaims[c].step != RECLAIMING:
+        return ""
+    return f"{IN_RECLAIM}{int(m.lru.reclaims[c].stage)}"
 
 
 def does(core: Core, c: int) -> str:
@@ -242,19 +277,22 @@ def check_sleepers(name: str, seed: int) -> Sandman:
 
 NOTHING, ON = (DONE, ANY), (GO_ON, ANY)
 ZONE, LIST = (LOCK, ZONE_LOCK), (LOCK, NODE_LIST_LOCK)
+LISTS, LRU = (LOCK, PCP_LOCK), (LOCK, LRU_LOCK)  # a list's of a CPU's pages, and a node's LRU lists
 ADDRESS, TABLE, POOL = (LOCK, FREE_VMAP_AREA_LOCK), (LOCK, PAGE_TABLE_LOCK), (LOCK, POOL_LOCK)
 BUSY, LAZY = (LOCK, BUSY_LOCK), (LOCK, LAZY_LOCK)
 
 # At what waits threads must have been put away, by the verbs by which they go on. Nothing takes time before a request
 # for a mutex or a flush, and no thread can be put away there: it sleeps, or spins, for that itself (WAITED_FOR).
 OF_VERBS: dict[int, set[Wait]] = {
-    OF_PAGES: {NOTHING, ON, ZONE},
+    OF_PAGES: {NOTHING, ON, ZONE, LRU},
     OF_LISTS: {NOTHING, ON, ZONE},
     OF_SLAB: {NOTHING, ON, ZONE, LIST},
     OF_KMALLOC: {NOTHING, ON, ZONE, LIST},
     OF_VM: {NOTHING, ON, ZONE, LIST, ADDRESS, TABLE, BUSY, LAZY, POOL},
-    OF_DRAIN: {ON, (LOCK, PCP_LOCK)},
+    OF_DRAIN: {ON, LISTS},
+    OF_FILE: {NOTHING, ON, LRU},
 }
+WITH_ISOLATED = {f"{IN_RECLAIM}{stage}" for stage in (LOOK_AT_FOLIOS, PUT_BACK)}  # folios, and what was to come next
 # And in what only users' processes ask for.
 OF_USERS: dict[str, set[Wait]] = {
     "alloc krealloc": {NOTHING, ON, ZONE, LIST},
@@ -297,6 +335,23 @@ def test_threads_are_put_away_in_every_allocator(seed: int) -> None:
 @pytest.mark.parametrize("seed", seeds(NR_AT_ONCE, NR_STUDIES))
 def test_threads_are_put_away_in_what_only_users_ask_for(seed: int) -> None:
     assert verbs_of("users", seed) >= {OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN}
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [RECLAIM_AT_ONCE, *(pytest.param(n, marks=pytest.mark.slow) for n in range(NR_STUDIES) if n != RECLAIM_AT_ONCE)],
+)
+def test_threads_are_put_away_while_they_reclaim(seed: int) -> None:
+    assert any(IN_RECLAIM in what for what, _, _ in sleepers("reclaim", seed).kinds)
+
+
+def test_threads_are_put_away_with_folios_that_they_have_isolated() -> None:
+    seen = {
+        what[what.index(IN_RECLAIM) :]
+        for what, _, _ in sleepers("reclaim", RECLAIM_AT_ONCE).kinds
+        if IN_RECLAIM in what
+    }
+    assert seen >= WITH_ISOLATED
 
 
 @pytest.mark.slow

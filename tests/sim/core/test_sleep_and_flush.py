@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 
 from kmsim.config import from_mapping
+from kmsim.jit import entry
 from kmsim.mm.locks import VMAP_PURGE_LOCK
 from kmsim.mm.vm_frame import own_lock
 from kmsim.mm.vm_records import PURGES, VM_FREED
+from kmsim.mm.wants import GO_ON, SLEEP, want_to_sleep
 from kmsim.sim.core.records import NEVER, NOBODY, Core
+from kmsim.sim.core.sleep import wake_up
 from kmsim.sim.simulation import Simulation, new_simulation
 from kmsim.workload.plan import IRQ
 from tests.sim.stories import Locks, prices, watch
@@ -18,6 +21,18 @@ US = 1_000_000
 INTERRUPT, FLUSH = 3 * US, 7 * US
 COSTS = prices(interrupt="3us", tlb_flush="7us", vmap_step="1us")
 MIB = {"requests": [{"api": "vmalloc", "bytes": "1MiB"}], "live": 1}
+
+
+@entry
+def wake(s: Core, k: int) -> None:
+    """Wake a task, for Python callers."""
+    wake_up(s, k)
+
+
+@entry
+def let_sleep(s: Core, c: int, until: int) -> None:
+    """Let the thread of a CPU want to sleep at the end of its stage."""
+    s.runs[c].then = want_to_sleep(s.m, c, until)
 
 
 def small_space(*threads: Mapping, **others: Any) -> Simulation:
@@ -64,6 +79,38 @@ def test_while_a_thread_sleeps_for_the_mutex_its_cpu_runs_another() -> None:
     assert lock.run == NOBODY
     assert (core.tasks["parked"] == 0).all()
     assert core.tasks["nr_done"][:nr_greedy].tolist() == [200] * nr_greedy
+
+
+def test_a_thread_that_is_woken_before_it_sleeps_does_not_sleep_and_one_that_is_awake_goes_on() -> None:
+    """The wake of one that does sleep ends its sleep; all come to an end, which it would not sleep through."""
+    thread = {"operations": 40, "cpus": [0], "requests": [{"api": "vmalloc", "bytes": "9KiB"}], "live": 1}
+    simulation = new_simulation(from_mapping(mapping(thread, run={"stepwise": True})))
+    core = simulation.core
+    seen = {"about to": 0, "awake": 0, "asleep": 0}
+
+    def look(s: Core, _: int, __: Locks) -> None:
+        task, run = s.tasks[0], s.runs[0]
+        nr_seen = min(seen.values())
+        if task.parked:
+            seen["asleep"] += 1
+            wake(s, 0)
+            assert task.wake_at <= s.state[0].now
+        elif s.cpus[0].busy[0] and run.then == GO_ON and seen["about to"] <= nr_seen:
+            let_sleep(s, 0, NEVER)
+            wake(s, 0)
+            assert run.then == GO_ON
+            seen["about to"] += 1
+        elif s.cpus[0].busy[0] and run.then == GO_ON:
+            let_sleep(s, 0, NEVER)
+        elif s.cpus[0].busy[0] and run.then != SLEEP:
+            before = [records.tobytes() for records in (s.runs, s.tasks, s.cpus)]
+            wake(s, 0)
+            assert [records.tobytes() for records in (s.runs, s.tasks, s.cpus)] == before
+            seen["awake"] += 1
+
+    watch(simulation, look)
+    assert min(seen.values()) > 0, seen
+    assert core.tasks[0].nr_done == 40
 
 
 @pytest.mark.parametrize(("machine", "interrupts"), [("x86-laptop", True), ("arm64-server", False)])
