@@ -76,7 +76,7 @@ def fragmentation(result: Any, config: Any) -> Drawn:
             below.plot(times, point.unusable[:, k], color=shades[size], lw=1.1)
         data = _table(point, times, point.free_bytes / one)
         drawn.append(roles.labelled(data, ("panels",), (panel,)))
-    _axes(sheet, len(points), f"simulated time ({time_unit})", with_unit("free memory", unit))
+    _axes(sheet, len(points), with_unit("simulated time", time_unit), with_unit("free memory", unit))
     runs = counted([point.nr_runs for point in points.values()], "runs")
     legend = [Patch(facecolor=shades[size], edgecolor="0.5", lw=0.4, label=format_size(size)) for size in sizes]
     finish(sheet, ["mean", runs, *notes, *roles.notes], legend, "block size", answer=_answer(roles, points))

@@ -72,10 +72,10 @@ class TestEachKind:
         units = {
             "line": r"(percentile of|Mean) latency \((ns|µs)\)",
             "heatmap": r"Memory taken since the start, at the end \(GiB\)",
-            "ecdf": r"latency \((ns|us)\)",
-            "tail": r"latency \((ns|us)\)",
+            "ecdf": r"latency \((ns|µs)\)",
+            "tail": r"latency \((ns|µs)\)",
             "pareto": r"percentile of latency \(µs\)",
-            "series": r"free \(MiB\)",
+            "series": r"free memory \(MiB\)",
             "fragmentation": r"free memory \((M|G)iB\)",
             "memory_map": r"address \(MiB\)",
             "forest": r"difference \((%|ns)\)",
