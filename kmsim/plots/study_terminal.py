@@ -20,7 +20,7 @@ from kmsim.config.responses import MEASURES
 from kmsim.study import cautions
 from kmsim.study.cautions import SERVED_ONLY
 from kmsim.study.collect import RUNS
-from kmsim.study.estimates import is_shown, same_everywhere
+from kmsim.study.estimates import is_shown, of_unknown_error, same_everywhere
 from kmsim.study.model_error import in_words, said_of_errors
 from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
@@ -138,7 +138,8 @@ def _show_comparisons(study: StudyResult, console: Console) -> None:
         tested = rows[rows["p_holm"].notna()]
         shown = tested[is_shown(tested)]
         nr_within = int(tested["significant"].sum()) - len(shown)
-        of = f"{len(shown):,} of {len(tested):,} differences are shown (Holm, within each response)"
+        unknown = of_unknown_error(shown)
+        of = f"{len(shown):,} of {len(tested):,} differences are shown{unknown} (Holm, within each response)"
         also = f"; {nr_within:,} more are within the model's error" if nr_within else ""
         console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}{also}", markup=False)
         for response, of_primary in tested[tested["response"].isin(primary)].groupby("response"):
