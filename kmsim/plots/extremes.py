@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kmsim.plots.lettering import LEVEL_MAX, WORDS_MAX, brief, in_unit, plain
+from kmsim.study.estimates import of_unknown_error
 
 
 def lowest_and_highest(rows: pd.DataFrame, axes: Sequence[str], unit: str, one: float = 1.0, of: str = "") -> str:
@@ -47,7 +48,9 @@ def largest_difference(rows: pd.DataFrame, shown: pd.Series[bool], axes: Sequenc
     largest = some.loc[some["difference"].abs().idxmax()]
     sign = "+" if largest["difference"] > 0 else ""
     about = f"{sign}{in_unit(brief(largest['difference']), unit)} ({place(largest, axes)})"
-    count = f"{len(some):,} of {len(rows):,} differences {'is' if len(some) == 1 else 'are'} shown"
+    count = (
+        f"{len(some):,} of {len(rows):,} differences {'is' if len(some) == 1 else 'are'} shown{of_unknown_error(some)}"
+    )
     return f"{count}; the largest is {about}."
 
 

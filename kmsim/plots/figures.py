@@ -21,6 +21,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, MultipleLocator, NullFormatter
 
 from kmsim.plots.drawn import Drawn, write_drawn
+from kmsim.plots.lettering import with_unit
 from kmsim.plots.style import DASHES, PLAIN, legend_below, shade, styled
 from kmsim.study.store import FIGURES, Result
 from kmsim.study.summary import what_is_asked_for
@@ -207,7 +208,7 @@ def free_memory(result: Result) -> Drawn:
     for order, last in enumerate(mib.iloc[:, -1]):
         axes.annotate(_short(last), (1.02, order), xycoords=("axes fraction", "data"), va="center", fontsize="small")
     axes.annotate("at the end", (1.02, 1.01), xycoords="axes fraction", va="bottom", fontsize="small")
-    axes.set(xlabel=f"simulated time ({unit})", ylabel="order of the blocks")
+    axes.set(xlabel=with_unit("simulated time", unit), ylabel="order of the blocks")
     axes.xaxis.set_major_formatter(PLAIN)
     figure.suptitle("In blocks of which order is memory free?")
     axes.yaxis.set_major_locator(FixedLocator(list(range(len(mib)))))

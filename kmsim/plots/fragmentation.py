@@ -2,8 +2,9 @@
 
 Above, free memory is stacked by the size of the free block that it lies in, the smallest at the bottom. Below is the
 kernel's index (kernel: unusable_free_index): of a block size, the share of free memory that lies in smaller blocks,
-so that no request of this size can use it; 1 where nothing is free. Both are of all zones together, without the pages
-on per-CPU lists, and the mean over a point's runs at each time.
+so that no request of this size can use it; 1 where nothing is free. Sizes that are many share a band, and the index
+is that of each band's smallest size, of which a pageblock is one; the data have all sizes. Both are of all zones
+together, without the pages on per-CPU lists, and the mean over a point's runs at each time.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from kmsim.plots.lettering import LEVEL_MAX, brief, counted, plain, shown_unit, 
 from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, roles_of, thinned
 from kmsim.plots.sheet import COLUMNS_OF, Sheet, finish, label_axes, new_sheet, say_nothing, time_axes
-from kmsim.plots.style import numbers, shade
+from kmsim.plots.style import DASHES, entry, numbers, shade
 from kmsim.units import format_size
 
 TITLE = "In blocks of which size is memory free?"
 RUNS_MAX = 30  # of a point
 TIMES_MAX = 300
+BANDS_MAX = 5  # of block sizes: more cannot be told apart in grey
 Reals = NDArray[np.float64]
 
 
@@ -64,21 +66,25 @@ def fragmentation(result: Any, config: Any) -> Drawn:
         finish(sheet, [*roles.notes, "n = 0 runs"])
         return Drawn(sheet.figure, pd.DataFrame())
     sizes = sorted({size for point in points.values() for size in point.block_bytes})
-    shades = {size: shade(k, len(sizes)) for k, size in enumerate(sizes)}
+    bands = _bands(sizes, {point.pageblock_bytes for point in points.values()})
     unit, one = shown_unit("bytes", [point.free_bytes.sum(axis=1).max() for point in points.values()])
     time_unit, time_one = shown_unit("ns", [point.times_ns[-1] for point in points.values()])
     drawn = []
     for column, (panel, point) in enumerate(points.items()):
         above, below = sheet.panels[column], sheet.panels[column + len(points)]
         times = point.times_ns / time_one
-        _stack(above, times, point, shades, one)
-        for k, size in enumerate(point.block_bytes[1:], 1):
-            below.plot(times, point.unusable[:, k], color=shades[size], lw=1.1)
+        _stack(above, times, point, bands, one)
+        for band in bands[1:]:
+            if band.first in point.block_bytes[1:]:
+                below.plot(times, point.unusable[:, point.block_bytes.index(band.first)], **band.line)
         data = _table(point, times, point.free_bytes / one)
         drawn.append(roles.labelled(data, ("panels",), (panel,)))
-    _axes(sheet, len(points), f"simulated time ({time_unit})", with_unit("free memory", unit))
+    most = max(point.free_bytes.sum(axis=1).max() for point in points.values()) / one
+    sheet.panels[0].set_ylim(0, 1.05 * most if most > 0 else 1)  # of all panels
+    _axes(sheet, len(points), with_unit("simulated time", time_unit), with_unit("free memory", unit))
     runs = counted([point.nr_runs for point in points.values()], "runs")
-    legend = [Patch(facecolor=shades[size], edgecolor="0.5", lw=0.4, label=format_size(size)) for size in sizes]
+    legend = [Patch(facecolor=band.line["color"], edgecolor="0.5", lw=0.4, label=band.label) for band in bands]
+    legend += [entry(f"index of {format_size(band.first)}", **band.line) for band in bands[1:]]
     finish(sheet, ["mean", runs, *notes, *roles.notes], legend, "block size", answer=_answer(roles, points))
     return Drawn(sheet.figure, pd.concat(drawn, ignore_index=True).assign(unit=unit, time_unit=time_unit))
 
@@ -116,12 +122,42 @@ def _wide(samples: pd.DataFrame, page_size: int) -> pd.DataFrame:
     return table.rename(columns=lambda order: page_size << int(order))
 
 
-def _stack(axes: Any, times: Reals, point: _Point, shades: dict[int, Any], one: float) -> None:
+class _Band(NamedTuple):
+    """Block sizes that share a shade."""
+
+    first: int
+    last: int
+    line: dict[str, Any]  # the look of the index of the first: the share of free memory in the bands below
+
+    @property
+    def label(self) -> str:
+        """The sizes, smallest and largest."""
+        return " to ".join(format_size(size) for size in dict.fromkeys((self.first, self.last)))
+
+
+def _bands(sizes: list[int], pageblocks: set[int]) -> list[_Band]:
+    """No more bands than can be told apart in grey; a pageblock begins one."""
+    count = min(len(sizes), BANDS_MAX)
+    starts = sorted({len(sizes) * k // count for k in range(count)})
+    for size in sorted(pageblocks.intersection(sizes[1:])):
+        at = sizes.index(size)
+        nearest = min(range(1, count), key=lambda k: abs(starts[k] - at))
+        starts[nearest] = at
+    starts = sorted(set(starts))
+    ends = [*(start - 1 for start in starts[1:]), len(sizes) - 1]
+    looks = [{"color": shade(k, len(starts)), "ls": DASHES[k % len(DASHES)], "lw": 1.3} for k in range(len(starts))]
+    return [_Band(sizes[start], sizes[end], look) for start, end, look in zip(starts, ends, looks, strict=True)]
+
+
+def _stack(axes: Any, times: Reals, point: _Point, bands: list[_Band], one: float) -> None:
     """Free memory, the smallest blocks at the bottom."""
-    edges = np.vstack((np.zeros(len(times)), point.free_bytes.T.cumsum(axis=0) / one))
-    for k, size in enumerate(point.block_bytes):
-        axes.fill_between(times, edges[k], edges[k + 1], color=shades[size], lw=0)
-    axes.set_ylim(bottom=0)
+    below = np.zeros(len(times))
+    for band in bands:
+        is_of_band = [band.first <= size <= band.last for size in point.block_bytes]
+        above = below + point.free_bytes[:, is_of_band].sum(axis=1) / one
+        axes.fill_between(times, below, above, color=band.line["color"], lw=0)
+        axes.plot(times, above, color="w", lw=0.5)
+        below = above
 
 
 def _table(point: _Point, times: Reals, free: Reals) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from kmsim.metrics.page_map import PAGE_STATES, states_of
 from kmsim.plots.drawn import Drawn
-from kmsim.plots.lettering import brief, shown_unit
+from kmsim.plots.lettering import brief, in_unit, shown_unit
 from kmsim.plots.responses import said
 from kmsim.plots.roles import Roles, roles_of
 from kmsim.plots.sheet import finish, label_axes, new_sheet, say_nothing
@@ -84,7 +84,7 @@ def _maps(result: Any, roles: Roles) -> list[tuple[str, pd.DataFrame]]:
         chosen = times[-1:] if roles.of["panels"] else times[_spread(len(times))]
         for time in chosen:
             unit, one = shown_unit("ns", [time])
-            at = f"at {time / one:,g} {unit}"
+            at = f"at {in_unit(f'{time / one:,g}', unit)}"
             of = roles.panel_titles()[panel]
             rows = table[table["time_ns"] == time].sort_values("start_pfn", ignore_index=True)
             maps.append((f"{of}, {at}" if of else at, rows))

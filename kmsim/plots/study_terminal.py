@@ -7,6 +7,7 @@ either side; all of it, and the differences that the study asks for, are in the 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from kmsim.config.responses import MEASURES
 from kmsim.study import cautions
 from kmsim.study.cautions import SERVED_ONLY
 from kmsim.study.collect import RUNS
-from kmsim.study.estimates import is_shown, same_everywhere
+from kmsim.study.estimates import is_shown, of_unknown_error, same_everywhere
 from kmsim.study.model_error import in_words, said_of_errors
 from kmsim.study.results import StudyResult
 from kmsim.text import nr_of
@@ -29,6 +30,7 @@ POINTS_MAX = 40  # that are printed
 COMPARED_MAX = 12  # differences of a comparison that are printed
 LABEL_MAX = 24
 CELL_WIDTH = 15  # of a response
+NAME_WIDTH = 8  # of an axis or a response, from which on its name is broken after an underscore
 LEAST_DIGITS = 3
 
 
@@ -78,7 +80,7 @@ def _headed_units(study: StudyResult, estimates: pd.DataFrame) -> dict[str, str]
 
 
 def _widest(labels: pd.Series[Any], name: str) -> int:
-    return max(int(labels.astype(str).str.len().max()), len(_short(name)))
+    return max(int(labels.astype(str).str.len().max()), *map(len, _broken(_short(name)).split("\n")))
 
 
 def _short(axis: str) -> str:
@@ -86,12 +88,22 @@ def _short(axis: str) -> str:
     return axis.removesuffix(".value").rpartition(".")[2]
 
 
+def _broken(name: str, width: int = NAME_WIDTH) -> str:
+    """A name in lines that end after its parts, where it is wider than that."""
+    lines = [""]
+    for part in re.findall(r"[^_]*_+|[^_]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Mapping[str, str]) -> Table:
     """The responses, each with the unit that stands in its heading."""
     table = Table(box=SIMPLE_HEAD, padding=0)
     table.add_column("point", justify="right")
     for name in varied:
-        table.add_column(escape(_short(name)), justify="left", overflow="fold", max_width=LABEL_MAX)
+        table.add_column(escape(_broken(_short(name))), justify="left", overflow="fold", max_width=LABEL_MAX)
     for response, unit in responses.items():
         table.add_column(escape(f"{response}\n{unit}".rstrip()), justify="right", overflow="fold", min_width=CELL_WIDTH)
     for point, rows in estimates.groupby("point", sort=False):
@@ -138,7 +150,8 @@ def _show_comparisons(study: StudyResult, console: Console) -> None:
         tested = rows[rows["p_holm"].notna()]
         shown = tested[is_shown(tested)]
         nr_within = int(tested["significant"].sum()) - len(shown)
-        of = f"{len(shown):,} of {len(tested):,} differences are shown (Holm, within each response)"
+        unknown = of_unknown_error(shown)
+        of = f"{len(shown):,} of {len(tested):,} differences are shown{unknown} (Holm, within each response)"
         also = f"; {nr_within:,} more are within the model's error" if nr_within else ""
         console.print(f"{name}, against {rows['baseline'].iloc[0]}: {of}{also}", markup=False)
         for response, of_primary in tested[tested["response"].isin(primary)].groupby("response"):
@@ -161,7 +174,7 @@ def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
     others = [one.name for one in study.axes if one.name != axis and study.comparisons[one.name].nunique() > 1]
     table = Table(box=SIMPLE_HEAD, padding=0)
     for heading in (_short(axis), *map(_short, others), "response"):
-        table.add_column(escape(heading), overflow="fold", max_width=LABEL_MAX)
+        table.add_column(escape(_broken(heading)), overflow="fold", max_width=LABEL_MAX)
     some_failed = bool((rows[["baseline_failed_share", "failed_share"]] > 0).any(axis=None))
     for heading in (
         "difference",
@@ -174,7 +187,7 @@ def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
     for row in rows.to_dict("records"):
         unit = f" {row['unit']}" if row["unit"] else ""
         relative = "-" if math.isnan(row["relative"]) else f"{row['relative']:+.1%}"
-        labels = [str(row[name]) for name in ("level", *others, "response")]
+        labels = [*(str(row[name]) for name in ("level", *others)), _broken(str(row["response"]))]
         interval = f"{row['ci_low']:+,.3g} to {row['ci_high']:+,.3g}"
         cells = [
             escape(f"{row['difference']:+,.3g}{unit}"),

@@ -14,7 +14,7 @@ import pandas as pd
 
 from kmsim.plots.drawn import Drawn
 from kmsim.plots.extremes import lowest_and_highest
-from kmsim.plots.lettering import counted, plain, shown_unit
+from kmsim.plots.lettering import counted, plain, shown_unit, with_unit
 from kmsim.plots.responses import NOUNS, said
 from kmsim.plots.roles import Roles, entries, roles_of
 from kmsim.plots.sheet import Sheet, finish, label_axes, new_sheet, say_nothing
@@ -75,7 +75,7 @@ def _distribution(result: Any, config: Any, *, is_tail: bool) -> Drawn:
     whole = pd.concat(drawn, ignore_index=True)
     _axes(sheet, config, whole, 100 * least if is_tail else None)
     share = "share that takes longer (%)" if is_tail else "share that takes no longer (%)"
-    label_axes(sheet, f"latency ({unit})", share)
+    label_axes(sheet, with_unit("latency", unit), share)
     answer = _answer(roles, curves, (unit, one), 0.01 if is_tail else 0.5)
     _finish(sheet, roles, list(curves.values()), noun, answer)
     return Drawn(sheet.figure, whole.assign(unit=unit))

@@ -16,7 +16,7 @@ from kmsim.config.product import Axis
 from kmsim.plots.drawn import Drawn
 from kmsim.plots.extremes import lowest_and_highest
 from kmsim.plots.lettering import counted, plain, shown_unit, with_unit
-from kmsim.plots.responses import said
+from kmsim.plots.responses import NOUNS, said
 from kmsim.plots.roles import Roles, entries, roles_of
 from kmsim.plots.sheet import Sheet, finish, label_axes, means_axis, new_sheet, say_nothing, time_axes
 from kmsim.plots.style import line_look
@@ -25,6 +25,16 @@ from kmsim.study.statistics import t_quantile
 ROLES = ("hue", "panels")
 TIMES_MAX = 300
 RUNS_MAX = 400
+WORDS = {  # of the series of `study.collect`
+    "free_bytes": "free memory",
+    "pcp_bytes": "memory on per-CPU lists",
+    "largest_free_bytes": "the largest free block",
+    "free_huge_pages": "free huge pages",
+    "live_bytes": "memory that requests hold",
+    **{f"{kind}_count": noun for kind, noun in NOUNS.items()},
+    **{f"{kind}_failed": f"failed {noun}" for kind, noun in NOUNS.items()},
+    **{f"{kind}_mean_ns": f"mean latency of {noun}" for kind, noun in NOUNS.items()},
+}
 UNITS = ("bytes", "ns", "us", "ms", "pages", "percent")  # a series' name ends with its unit
 
 
@@ -34,15 +44,15 @@ def time_series(result: Any, config: Any) -> Drawn:
     table = _series(result, roles, config.series)
     name = str(table["series"].iloc[0]) if len(table) else (config.series or "series")
     unit = next((word for word in UNITS if name.endswith(f"_{word}")), "")
-    told = (name if unit == "pages" else name.removesuffix(f"_{unit}")).replace("_", " ")
+    told = WORDS.get(name, (name if unit == "pages" else name.removesuffix(f"_{unit}")).replace("_", " "))
     if table["zone"].nunique() > 1:
         roles, table = _with_zones(result, config, table)
     titles = roles.panel_titles()
     sheet = new_sheet(
-        config.title or f"How does {name} change over time?", said(config, "size"), titles, panel_inches=2.1
+        config.title or f"How does {told} change over time?", said(config, "size"), titles, panel_inches=2.1
     )
     if table.empty:
-        say_nothing(sheet, f"no run yields {name}")
+        say_nothing(sheet, f"no run yields {told}")
         finish(sheet, [*roles.notes, "n = 0 runs"])
         return Drawn(sheet.figure, table)
     shown, one = shown_unit("%" if unit == "percent" else unit, table["value"])
@@ -61,7 +71,7 @@ def time_series(result: Any, config: Any) -> Drawn:
     whole = pd.concat(drawn, ignore_index=True)
     scale_notes = means_axis(sheet, config.y_scale, whole)
     time_axes(sheet)
-    label_axes(sheet, f"simulated time ({time_unit})", with_unit(told, shown))
+    label_axes(sheet, with_unit("simulated time", time_unit), with_unit(told, shown))
     interval = "mean with 95 % CI (t over replications)" if whole["ci_low"].notna().any() else "mean; no CI of one run"
     axes = [axis.name for axis in (roles.of["panels"], roles.of["hue"]) if axis is not None]
     ends = pd.concat([data[data["mean"].notna()].tail(1) for data in drawn])

@@ -141,6 +141,12 @@ def is_shown(rows: pd.DataFrame) -> pd.Series[bool]:
     return rows["significant"].astype(bool) & ~rows["within_model_error"].astype(bool)
 
 
+def of_unknown_error(rows: pd.DataFrame) -> str:
+    """Of rows that are shown: how many are of times that were never measured; empty where none is."""
+    count = int(rows["model_error"].isna().sum())
+    return f", {count:,} of them of unknown error" if count else ""
+
+
 # ---- observations
 
 

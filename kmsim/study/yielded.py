@@ -61,8 +61,8 @@ def check_yielded(design: Design) -> None:
         for n, (there, points) in lacking.items():
             if n not in left:
                 config, at = of_zones[n], _named_points(points)
-                names = _listed(config, there.names(config))
-                found = finding(("responses", n), "response_lacking", found=_about(config), there=names, at=at)
+                listed = _listed(config, there.names(config))
+                found = finding(("responses", n), "response_lacking", found=_about(config), there=listed, at=at)
                 add_finding(found, design.base.asked, problems)
         for n, config in left.items():
             names = dict.fromkeys(name for there in all_there for name in there.names(config))

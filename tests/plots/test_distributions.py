@@ -1,6 +1,6 @@
 """Tails, fronts, differences and series: what is drawn against numbers made by hand."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from kmsim.plots.pareto import pareto
 from kmsim.plots.style import PAPER, styled
 from kmsim.plots.tail import ecdf, tail
 from kmsim.plots.time_series import time_series
-from tests.plots.studies import MadeUpStudy, comparison, made_up_study, order_axis, workload_axis
+from tests.plots.studies import MadeUpStudy, comparison, made_up_study, order_axis, page_size_axis, workload_axis
 
 KEYS = {"kind": "alloc", "api": "pages", "gfp": "GFP_KERNEL", "order": 0, "cache": ""}
 ONE = Axis("only", ("level",), None, "")
@@ -134,3 +134,26 @@ def test_a_tie_in_one_is_beaten_by_less_in_the_other() -> None:
     tied = replace(result, responses=result.responses.assign(value=values))
     data = data_of(pareto, tied, x="latency_mean", y="latency_p999")
     assert data["front"].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("kind", ["tail", "ecdf"])
+def test_microseconds_are_written_as_such(kind: str) -> None:
+    study = made_up_study(page_size_axis(), order_axis(9), replications=2)
+
+    class Slow(MadeUpStudy):
+        def histograms(self, runs: Any = None) -> pd.DataFrame:
+            table = study.histograms(runs)
+            return table.assign(low_ns=100 * table["low_ns"], high_ns=100 * table["high_ns"])
+
+    slow = Slow(**{field.name: getattr(study, field.name) for field in fields(study)})
+    figure = {"tail": tail, "ecdf": ecdf}[kind](slow, FigureConfig(kind=kind)).figure
+    assert {axes.get_xlabel() for axes in figure.axes} - {""} == {"latency (µs)"}
+    assert " us" not in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_a_series_is_said_in_words() -> None:
+    study = made_up_study(page_size_axis(), order_axis(9), replications=2)
+    for name, words in (("free_bytes", "free memory"), ("alloc_mean_ns", "mean latency of allocations")):
+        figure = time_series(study, FigureConfig(kind="series", series=name)).figure
+        assert f"How does {words} change over time?" in [" ".join(text.get_text().split()) for text in figure.texts]
+        assert " ".join(figure.axes[0].get_ylabel().split()).startswith(f"{words} (")

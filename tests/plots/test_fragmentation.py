@@ -10,7 +10,7 @@ import pytest
 
 from kmsim.config.inquiry import FigureConfig
 from kmsim.mm.vmstat import unusable_free_index
-from kmsim.plots.fragmentation import fragmentation
+from kmsim.plots.fragmentation import BANDS_MAX, _bands, fragmentation
 from tests.plots.studies import MadeUpStudy, made_up_study, order_axis
 
 ORDERS = 4
@@ -91,3 +91,36 @@ def test_as_many_levels_as_stand_beside_each_other(size: str, panels: int) -> No
     assert f"{panels} of 6 levels of largest block (order) drawn" in " ".join(
         text.get_text() for text in drawn.figure.texts
     ).replace("\n", " ")
+
+
+def test_bands_can_be_told_apart_in_grey_and_a_pageblock_begins_one() -> None:
+    sizes = [PAGE << order for order in range(13)]
+    bands = _bands(sizes, {2 << 20})
+    assert len(bands) == BANDS_MAX
+    assert [size for band in bands for size in sizes if band.first <= size <= band.last] == sizes
+    assert 2 << 20 in [band.first for band in bands]
+    assert (bands[0].label, bands[-1].first) == ("4KiB to 8KiB", 4 << 20 if bands[-2].first == 2 << 20 else 2 << 20)
+    grey = [float(np.dot(band.line["color"][:3], (0.299, 0.587, 0.114))) for band in bands]
+    assert min(-np.diff(grey)) > 0.08
+    assert len({str(band.line["ls"]) for band in bands}) == BANDS_MAX
+    assert [band.label for band in _bands(sizes[:2], {PAGE << 1})] == ["4KiB", "8KiB"]
+
+
+def test_a_line_is_the_share_in_the_bands_below() -> None:
+    study = made_up_study(order_axis(12), replications=1, comparisons=[])
+    counts = [[7] * 13, [3, *[1] * 12]]
+    figure = fragmentation(
+        Given(**{**study.__dict__, "samples": (samples([0.0, 1e6], counts),)}), FigureConfig(kind="fragmentation")
+    ).figure
+    below = [line.get_ydata()[-1] for line in figure.axes[1].lines]
+    bands = _bands([PAGE << order for order in range(13)], {PAGE << 9})
+    orders = [(band.first // PAGE).bit_length() - 1 for band in bands[1:]]
+    assert below == pytest.approx([unusable_free_index(counts[1], order) / 1000 for order in orders], abs=0.001)
+
+
+def test_all_panels_have_room_for_the_fullest() -> None:
+    study = made_up_study(order_axis(ORDERS - 2, ORDERS - 1), replications=1, comparisons=[])
+    tables = tuple(samples([0.0, 1e6], [[0, 0, 0, full]] * 2) for full in (7, 900))
+    figure = fragmentation(Given(**{**study.__dict__, "samples": tables}), FigureConfig(kind="fragmentation")).figure
+    least = 900 * (PAGE << 3) / (1 << 20)
+    assert all(axes.get_ylim()[1] >= least for axes in figure.axes[:2])

@@ -72,10 +72,10 @@ class TestEachKind:
         units = {
             "line": r"(percentile of|Mean) latency \((ns|µs)\)",
             "heatmap": r"Memory taken since the start, at the end \(GiB\)",
-            "ecdf": r"latency \((ns|us)\)",
-            "tail": r"latency \((ns|us)\)",
+            "ecdf": r"latency \((ns|µs)\)",
+            "tail": r"latency \((ns|µs)\)",
             "pareto": r"percentile of latency \(µs\)",
-            "series": r"free \(MiB\)",
+            "series": r"free memory \(MiB\)",
             "fragmentation": r"free memory \((M|G)iB\)",
             "memory_map": r"address \(MiB\)",
             "forest": r"difference \((%|ns)\)",
@@ -95,7 +95,7 @@ class TestEachKind:
             "series": r"At the end, the lowest(,| is) .* (the|and the) highest,? .*",
             "fragmentation": r"Of free memory at the end, blocks smaller than .*",
             "memory_map": r"Of the pages, .* \(at 0 ns\).* are free",
-            "forest": r"(No difference is shown|\d+ of \d+ differences (is|are) shown; the largest is .*)",
+            "forest": r"\d+ of \d+ differences are shown, \d+ of them of unknown error; the largest is .*",
         }
         assert re.search(f" {answer[of.kind]}\\.$", said), said
 

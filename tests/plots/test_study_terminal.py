@@ -94,3 +94,18 @@ def test_one_replication_is_no_result() -> None:
     first = study.runs[study.runs["replication"] == 0]
     alone = study.responses[study.responses["run"].isin(first["run"])]
     assert ONE_SEED in said_of(replace(study, runs=first, responses=alone))
+
+
+def test_names_are_broken_after_their_parts_at_80_columns() -> None:
+    responses = {
+        "free_in_2MiB": ("memory_free", 900.0, 0.1, 0.0, 0.02),
+        "latency_mean": ("latency_mean", 180.0, 0.3, 0.1, 0.04),
+    }
+    study = made_up_study(responses=responses)
+    out = StringIO()
+    show_study(study, Console(file=out, width=80, highlight=False))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    words = {word for line in lines for word in line.split()}
+    assert {"2MiB", "mean", "order"} <= words
+    assert not {"B", "n", "er", "2Mi"} & words
