@@ -110,6 +110,30 @@ def test_a_section_that_more_cores_wait_for_is_shorter_as_readme_says() -> None:
         assert apart_ns - hold_ns == pytest.approx(160, rel=0.03), cores
 
 
+def of_a_batch(pages: int) -> dict[str, float]:
+    """How long the zone's lock is busy for each refill or drain of so many pages, in ns: by `bulk` on 8 cores."""
+    thread = "workload.threads[0]"
+    sets = [f"machine.pcp.batch={pages}", f"{thread}.cpus={list(range(8))}", f"{thread}.live=40000"]
+    machine = ["machine=xeon-gold-5320", "costs=xeon-gold-5320"]
+    result = kmsim.run(load(shipped_file("workloads", "llfree-bulk"), [*machine, *sets]))
+    means = result.operations.groupby("kind")["mean_ns"].mean()  # all CPUs do as many
+    return {word: means[kind] * pages / 8 for word, kind in (("get", "alloc"), ("put", "free"))}
+
+
+@pytest.mark.slow
+def test_what_a_hold_and_a_page_in_it_take_is_what_readme_says() -> None:
+    """A finding: what published batches imply is neither."""
+    text = " ".join(calibrate.README.read_text(encoding="utf-8").split())
+    large, small = of_a_batch(63), of_a_batch(31)
+    for word in ("get", "put"):
+        (said,) = re.findall(rf"([\d.]+) us and ([\d.]+) ns for `{word}`", text)
+        page_ns = (large[word] - small[word]) / 32
+        hold_us = (small[word] - 31 * page_ns) / 1000
+        assert (f"{hold_us:.2f}", f"{page_ns:.1f}") == said, word
+        assert hold_us < 0.5
+        assert page_ns > 27
+
+
 def readme_is_filled(readme: Path, text: str) -> bool:
     """Does README hold these numbers, and no others between its marks?"""
     written = readme.read_text(encoding="utf-8")
