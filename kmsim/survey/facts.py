@@ -141,7 +141,7 @@ def _buddyinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> No
 def _pagetypeinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
     if found.types is None:
         content = chosen(text, moments_of(text.content, text.kind), which, facts.notes)
-        found.types, found.where = pagetypeinfo.parse(content), text.path
+        found.types, found.where = pagetypeinfo.parse(content, may_be_cut=True), text.path
 
 
 def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:

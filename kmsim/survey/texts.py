@@ -65,7 +65,7 @@ BY_PATH = (
 # What it is by its content: the first that is found.
 BY_CONTENT = (
     ("log", IS_REPORT),
-    ("pagetypeinfo", re.compile(r"Page block order:|Free pages count per migrate type")),
+    ("pagetypeinfo", re.compile(r"Page block order:|Free pages count per migrate type|, zone +\S+, type +\w+ +[>\d]")),
     ("zoneinfo", re.compile(r"(?:^|\s)pages free +\d")),
     ("buddyinfo", re.compile(r"Node +\d+, zone +\S+ +\d")),
     ("config", re.compile(r"^(?:# )?CONFIG_\w+(?:=| is not set)", re.MULTILINE)),

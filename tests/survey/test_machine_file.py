@@ -262,3 +262,30 @@ def test_this_host_gives_a_machine_with_its_own_release_and_pages_or_says_why_no
         assert host.machine["page_size"] == f"{os.sysconf('SC_PAGESIZE') >> 10}KiB"
         loads(text_of(host))
     assert "\n" not in said
+
+
+EL7 = """\
+Page block order: 9
+Pages per block:  512
+
+Free pages count per migrate type at order       0      1      2      3      4      5      6      7      8      9     10
+Node    0, zone    DMA32, type    Unmovable    600    500    400    300    200    100     50     20     10      5      1
+Node    0, zone    DMA32, type  Reclaimable    100    100    100    100     50     10      5      2      1      0      0
+Node    0, zone    DMA32, type      Movable   1000   1000   1000    900    800    700    300    100     50     30     10
+Node    0, zone    DMA32, type      Isolate      0      0      0      0      0      0      0      0      0      0      0
+
+Number of blocks type     Unmovable  Reclaimable      Movable      Isolate
+Node 0, zone    DMA32          120           40          832            0
+"""
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 8), (0, 7), (3, 11), (2, 11), (4, 11), (1, 11), (4, 7)])
+def test_a_pagetypeinfo_that_lost_its_head_or_its_end_is_read(first: int, last: int, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("".join(EL7.splitlines(keepends=True)[first:last]))
+    cut = surveyed([tmp_path / "p.txt"], None, Wishes())
+    (zone,) = cut.machine["state"]["free_lists"]
+    assert zone["free"]["Unmovable"] == [600, 500, 400, 300, 200, 100, 50, 20, 10, 5, 1]
+    assert zone["free"]["Movable"][-1] == 10
+    assert ("pageblocks" in zone) == (last == 11)
+    assert any("cut off" in note for note in cut.notes) == (last < 11)
+    assert any("pageblocks of order 9 (assumed)" in note for note in cut.notes) == (first > 1)
