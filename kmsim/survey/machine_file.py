@@ -35,6 +35,16 @@ from kmsim.text import nr_of
 CPUS_MAX = 256
 MARKS = ("min", "low", "high")
 PTE_SHIFT = 3  # a page of 8-byte entries maps a huge page
+USUAL = {"swappiness": 60, "watermark_boost_factor": 15000, "percpu_pagelist_high_fraction": 0}  # kernel: the defaults
+OPTIONS_NAMED = ("LRU_GEN", "MEMCG", "SLAB_BUCKETS", "INIT_ON_ALLOC", "SLAB_FREELIST_HARDENED", "NUMA_BALANCING")
+# The LRU lists of zoneinfo and of reports, by the names of /proc/meminfo.
+LRU_NAMES = {
+    "active_anon": "Active(anon)",
+    "inactive_anon": "Inactive(anon)",
+    "active_file": "Active(file)",
+    "inactive_file": "Inactive(file)",
+    "unevictable": "Unevictable",
+}
 ORDERS_64K = 14  # with 64 KiB pages and THP
 ORDERS_16K = 12
 
@@ -93,7 +103,21 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
         machine["state"] = {"free_lists": [_zone_state(facts, zone, marks, kind) for zone in lists.zones]}
     else:
         facts.notes.append("no free lists are said: the machine is freshly booted (assumed)")
+    for name, pages in facts.lru.items():
+        facts.in_use.setdefault(LRU_NAMES[name], pages << (kind.page_shift - 10))
+    facts.notes += not_said(facts, machine)
     return Found(machine, _notes(facts, lists, wishes.kernel_release), facts.sources)
+
+
+def not_said(facts: Facts, machine: dict[str, Any]) -> list[str]:
+    """What is as kmsim has it, as no text says it."""
+    notes = []
+    if not facts.has_config:
+        notes.append(f"no kernel's config is given: options such as {', '.join(OPTIONS_NAMED)} are not known (assumed)")
+    if "thp" not in machine:
+        notes.append("THP madvise (assumed)")
+    unsaid = [f"vm.{name} {value}" for name, value in USUAL.items() if name not in facts.sysctls]
+    return [*notes, f"{', '.join(unsaid)} (assumed)"] if unsaid else notes
 
 
 def _node(facts: Facts, wishes: Wishes, where: str) -> int:

@@ -289,3 +289,53 @@ def test_a_pagetypeinfo_that_lost_its_head_or_its_end_is_read(first: int, last: 
     assert ("pageblocks" in zone) == (last == 11)
     assert any("cut off" in note for note in cut.notes) == (last < 11)
     assert any("pageblocks of order 9 (assumed)" in note for note in cut.notes) == (first > 1)
+
+
+def noted(found: Found, what: str) -> bool:
+    return any(what in note for note in found.notes)
+
+
+def test_what_no_text_says_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "buddyinfo").write_text(ONE_ZONE)
+    alone = surveyed([tmp_path], None, Wishes())
+    assert noted(alone, "no kernel's config is given: options such as LRU_GEN, MEMCG")
+    assert (
+        "vm.swappiness 60, vm.watermark_boost_factor 15000, vm.percpu_pagelist_high_fraction 0 (assumed)" in alone.notes
+    )
+    assert "THP madvise (assumed)" in alone.notes
+    (tmp_path / "config").write_text("CONFIG_64BIT=y\nCONFIG_X86_64=y\nCONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\n")
+    for name in ("swappiness", "watermark_boost_factor", "percpu_pagelist_high_fraction"):
+        (tmp_path / name).write_text("10\n")
+    (tmp_path / "transparent_hugepage").mkdir()
+    (tmp_path / "transparent_hugepage" / "enabled").write_text("always madvise [never]\n")
+    told = surveyed([tmp_path], None, Wishes())
+    assert not any(noted(told, what) for what in ("config is given", "vm.swappiness", "THP"))
+    assert told.machine["init_on_alloc"] is True
+
+
+def test_the_command_line_and_the_running_kernel_come_before_the_config(tmp_path: Path) -> None:
+    (tmp_path / "buddyinfo").write_text(ONE_ZONE)
+    (tmp_path / "config").write_text("CONFIG_X86_64=y\nCONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\nCONFIG_LRU_GEN_ENABLED=y\n")
+    before = surveyed([tmp_path], None, Wishes())
+    assert noted(before, "classic LRU")
+    (tmp_path / "cmdline").write_text("root=/dev/sda1 init_on_alloc=0 init_on_free=1 transparent_hugepage=never\n")
+    (tmp_path / "lru_gen").mkdir()
+    (tmp_path / "lru_gen" / "enabled").write_text("0x0000\n")
+    after = surveyed([tmp_path], None, Wishes())
+    assert "init_on_alloc" not in after.machine
+    assert after.machine["init_on_free"] is True
+    assert after.machine["thp"] == {"enabled": "never"}
+    assert not noted(after, "classic LRU")
+    (tmp_path / "lru_gen" / "enabled").write_text("0x0007\n")
+    assert noted(surveyed([tmp_path], None, Wishes()), "classic LRU")
+
+
+def test_lru_sizes_are_said_by_zoneinfo_and_by_a_report(tmp_path: Path) -> None:
+    of_report = surveyed([REPORTS / "order9-64k-5.14.txt"], None, Wishes())
+
+    assert noted(of_report, f"Active(anon) {151 * 64:,} kB")
+    assert noted(of_report, f"Inactive(file) {11000 * 64:,} kB")
+    content = read(RECORDINGS / "x86-612-4k-256M-c2-full.json.gz").files["fresh.zoneinfo"]
+    (tmp_path / "zoneinfo").write_text(content)
+    pages = sum(map(int, re.findall(r"nr_zone_inactive_file (\d+)", content)))
+    assert noted(surveyed([tmp_path], None, Wishes()), f"Inactive(file) {pages * 4:,} kB") == (pages > 0)
