@@ -135,6 +135,7 @@ class MemReport(NamedTuple):
     kill: Kill
     cgroup: Cgroup | None
     total_pages: int | None  # RAM and swap, by which scores of tasks are scaled
+    has_zone_lines: bool = False  # also where no list of blocks says how large a page is, so that `zones` is empty
     lru: dict[str, int] = {}  # pages on the LRU lists of the machine, by the names of these
 
     @property
@@ -233,6 +234,7 @@ def _report(request: Request, lines: list[str], release: str) -> MemReport:
         kill_of(lines),
         cgroup_of(lines),
         total_pages(lines, page_kb),
+        any(_ZONE.search(line) for line in lines),
         {found[1]: int(found[2]) for line in reversed(lines) for found in _LRU.finditer(line)},
     )
 

@@ -59,7 +59,7 @@ SYSCTLS = (
 BY_PATH = (
     (re.compile(r"transparent_hugepage/enabled$"), "thp"),
     (re.compile(r"lru_gen/enabled$"), "lru_gen"),
-    (re.compile(r"(?:^|(?<!\d)/)cmdline$"), "cmdline"),
+    (re.compile(r"^cmdline$|(?:^|/)(?!\d+/)[^/]*/cmdline$"), "cmdline"),
     (re.compile(r"devices/system/cpu/online$"), "online"),
     (re.compile(r"(?:^|/)config-\d[^/]*$"), "config"),
     (re.compile(r"(?:^|/)(?:dmesg|journalctl)[^/]*$"), "log"),

@@ -261,6 +261,8 @@ def test_this_host_gives_a_machine_with_its_own_release_and_pages_or_says_why_no
         assert host.machine["recorded_release"] == os.uname().release
         assert host.machine["page_size"] == f"{os.sysconf('SC_PAGESIZE') >> 10}KiB"
         loads(text_of(host))
+    # Refused is a host of another kind than is simulated, or one whose free lists no placement fits, and nothing else.
+    assert not said or re.search(r"must (?:be of one machine|be of a machine that is simulated|say what memory)", said)
     assert "\n" not in said
 
 
