@@ -91,6 +91,12 @@ def row_of(release: str) -> str | None:
     return series if series in KERNELS else SIMULATED_AS.get(series)
 
 
+def nearest_built_in(series: tuple[int, int]) -> str:
+    """The newest row that is not newer than a release of this series; the oldest where all are newer."""
+    rows = sorted((tuple(map(int, name.split("."))), name) for name in KERNELS)
+    return next((name for of_row, name in reversed(rows) if of_row <= series), rows[0][1])
+
+
 def notes_of(release: str, row_name: str) -> list[str]:
     """What is said of a machine of a release with the policies of a row."""
     series = series_name(release)

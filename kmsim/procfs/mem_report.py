@@ -74,6 +74,7 @@ _OF_ZONE = re.compile(r" free:\d|\*\d+[kK]B|lowmem_reserve|pages RAM|pages reser
 _LONG = re.compile(r"\d{16}")
 _NOT_THERE = re.compile(r"\bpresent:0kB")  # an empty zone, which old kernels print too
 _OF_32_BITS = re.compile(r"\bunwind_backtrace\b|\bEIP: [0-9a-f]{4}:|\[<[0-9a-f]{8}>\]")
+_LRU = re.compile(r"(?<!\w)((?:in)?active_(?:anon|file)|unevictable):(\d{1,15})(?!\d|[kK]B)")  # in pages
 _TRACE = re.compile(r"(?<![\w.])\.?(\w+)[\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")  # without .constprop.0, .cold, .isra.0 ...
 
 
@@ -134,6 +135,8 @@ class MemReport(NamedTuple):
     kill: Kill
     cgroup: Cgroup | None
     total_pages: int | None  # RAM and swap, by which scores of tasks are scaled
+    has_zone_lines: bool = False  # also where no list of blocks says how large a page is, so that `zones` is empty
+    lru: dict[str, int] = {}  # pages on the LRU lists of the machine, by the names of these
 
     @property
     def killed(self) -> tuple[int, str] | None:
@@ -231,6 +234,8 @@ def _report(request: Request, lines: list[str], release: str) -> MemReport:
         kill_of(lines),
         cgroup_of(lines),
         total_pages(lines, page_kb),
+        any(_ZONE.search(line) for line in lines),
+        {found[1]: int(found[2]) for line in reversed(lines) for found in _LRU.finditer(line)},
     )
 
 

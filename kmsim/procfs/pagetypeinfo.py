@@ -48,9 +48,9 @@ class Pageblocks(NamedTuple):
 
 
 class NodeTypes(NamedTuple):
-    """What the file says of one node."""
+    """What the file says of one node; of one that was cut, None and () for what is gone."""
 
-    pageblock_order: int
+    pageblock_order: int | None
     migratetypes: tuple[str, ...]
     free: tuple[FreeOfType, ...]
     pageblocks: tuple[Pageblocks, ...]
@@ -109,9 +109,12 @@ def show(m: Machine) -> str:
     return text(rows(m))
 
 
-def parse(content: str) -> tuple[NodeTypes, ...]:
-    """Read a /proc/pagetypeinfo; ValueError names the first line that does not belong there."""
-    reader = _Reader(lines_of(content))
+def parse(content: str, *, may_be_cut: bool = False) -> tuple[NodeTypes, ...]:
+    """Read a /proc/pagetypeinfo; ValueError names the first line that does not belong there.
+
+    `may_be_cut`: its first lines may be gone, and its end from somewhere in the free blocks on.
+    """
+    reader = _Reader(lines_of(content), may_be_cut=may_be_cut)
     nodes = []
     while not reader.at_end():
         nodes.append(reader.node())
@@ -120,16 +123,22 @@ def parse(content: str) -> tuple[NodeTypes, ...]:
 
 def _node_text(node: NodeTypes) -> str:
     nr_orders = len(node.free[0].nr_free)
-    lines = [
-        f"Page block order: {node.pageblock_order}",
-        f"Pages per block:  {1 << node.pageblock_order}",
-        "",
-        f"{_ORDERS_HEAD:<43} {''.join(f'{order:6d} ' for order in range(nr_orders))}",
-    ]
+    lines = (
+        []
+        if node.pageblock_order is None
+        else [
+            f"Page block order: {node.pageblock_order}",
+            f"Pages per block:  {1 << node.pageblock_order}",
+            "",
+        ]
+    )
+    lines.append(f"{_ORDERS_HEAD:<43} {''.join(f'{order:6d} ' for order in range(nr_orders))}")
     for row in node.free:
         marks = (">" if capped else "" for capped in row.capped)
         numbers = "".join(f"{mark}{blocks:6d} " for mark, blocks in zip(marks, row.nr_free, strict=True))
         lines.append(f"Node {row.node:4d}, zone {row.zone:>8}, type {row.migratetype:>12} {numbers}")
+    if not node.pageblocks:
+        return "".join(f"{line}\n" for line in lines)
     names = "".join(f"{name:>12} " for name in node.migratetypes)
     lines += ["", f"{_BLOCKS_HEAD + ' ':<23}{names}"]
     for row_of_blocks in node.pageblocks:
@@ -141,8 +150,9 @@ def _node_text(node: NodeTypes) -> str:
 class _Reader:
     """Reads node after node; `at` is the index of the next line."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], *, may_be_cut: bool) -> None:
         self.lines = lines
+        self.may_be_cut = may_be_cut
         self.at = 0
 
     def at_end(self) -> bool:
@@ -152,12 +162,11 @@ class _Reader:
 
     def node(self) -> NodeTypes:
         """The lines of one node, heads and all."""
-        order = int(self.wanted(_ORDER, "Page block order: N")[1])
-        pages = int(self.wanted(_PAGES, "Pages per block: N")[1])
-        if order >= ORDERS_MAX or pages != 1 << order:
-            raise refusal(self.at, f"{pages} pages in a pageblock of order {order}")
+        order = self.pageblock_order()
         nr_orders = self.orders()
         free = self.free_rows(nr_orders)
+        if self.may_be_cut and free and self.at_end():
+            return NodeTypes(order, tuple(dict.fromkeys(row.migratetype for row in free)), free, ())
         names = self.head(_BLOCKS_HEAD).split()
         if not names:
             raise refusal(self.at, "no migrate types")
@@ -170,6 +179,19 @@ class _Reader:
         if len({row[:3] for row in free}) != len(zones) * len(names):
             raise refusal(self.at, "not one line for each zone and type")
         return NodeTypes(order, tuple(names), free, pageblocks)
+
+    def pageblock_order(self) -> int | None:
+        """The order that the first two lines say; None where they are gone."""
+        if self.may_be_cut and self.lines[self.at].startswith((_ORDERS_HEAD, "Node")):
+            return None
+        order = None
+        if not self.may_be_cut or _ORDER.fullmatch(self.lines[self.at]):
+            order = int(self.wanted(_ORDER, "Page block order: N")[1])
+        pages = int(self.wanted(_PAGES, "Pages per block: N")[1])
+        order = pages.bit_length() - 1 if order is None else order
+        if order >= ORDERS_MAX or pages != 1 << order:
+            raise refusal(self.at, f"{pages} pages in a pageblock of order {order}")
+        return order
 
     def wanted(self, pattern: re.Pattern[str], form: str) -> re.Match[str]:
         """The next line that is not empty, which must have this form."""
@@ -187,6 +209,9 @@ class _Reader:
 
     def orders(self) -> int:
         """The number of orders, from the head that counts them."""
+        row = _FREE.fullmatch(self.lines[self.at]) if self.may_be_cut and self.at < len(self.lines) else None
+        if row is not None:
+            return min(len(row[4].split()), ORDERS_MAX)
         words = self.head(_ORDERS_HEAD).split()
         if words != [str(order) for order in range(len(words))] or not 0 < len(words) <= ORDERS_MAX:
             raise refusal(self.at, "not the orders from 0 on")

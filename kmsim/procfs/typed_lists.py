@@ -71,9 +71,7 @@ class TypedLists(NamedTuple):
 def read_lists(free_text: str | None, types_text: str | None) -> TypedLists:
     """The free lists from a copy of buddyinfo (or a report), of pagetypeinfo, or of both; ListsError says why not."""
     assert free_text is not None or types_text is not None, "there is a text"
-    types = (
-        None if types_text is None else _read("pagetypeinfo", pagetypeinfo.parse, pasted(types_text, "pagetypeinfo"))
-    )
+    types = None if types_text is None else _read("pagetypeinfo", _types, pasted(types_text, "pagetypeinfo"))
     if free_text is None:
         assert types is not None
         return of_pagetypeinfo(types, None, {})
@@ -102,7 +100,9 @@ def of_pagetypeinfo(
     """Free lists by type; `totals` from buddyinfo decide how many blocks there are."""
     zones, notes = [], []
     of_zone = None if totals is None else {row[:2]: row.nr_free for row in totals}
-    rows = [(node, row) for node in nodes for row in node.pageblocks]
+    rows = [(node, row) for node in nodes for row in _pageblocks_of(node)]
+    if not all(node.pageblocks for node in nodes):
+        notes.append("the pagetypeinfo is cut off: what stood behind its last row is not known")
     if of_zone is not None and list(of_zone) != [(row.node, row.zone) for _, row in rows]:
         raise ListsError(
             "pagetypeinfo", f"zones {_named((row[:2] for _, row in rows))}, in buddyinfo {_named(of_zone)}"
@@ -118,12 +118,23 @@ def of_pagetypeinfo(
         elif any(any(free.capped) for free in mine):
             notes.append(f"zone {row.zone}: the kernel stopped counting at {pagetypeinfo.COUNTED_MAX:,}: a lower bound")
         taken, said = _modelled(row.zone, {name: tuple(blocks) for name, blocks in by_type.items()})
-        counts = dict(zip(node.migratetypes, row.counts, strict=True))
-        known = {name: counts.get(name, 0) for name in MIGRATETYPE_NAMES if name != MOVABLE}
-        zones.append(ZoneLists(row.node, row.zone, taken, known, lines.get(row[:2]), sum(row.counts)))
+        known, nr_pageblocks = {}, None
+        if row.counts:
+            counts = dict(zip(node.migratetypes, row.counts, strict=True))
+            known = {name: counts.get(name, 0) for name in MIGRATETYPE_NAMES if name != MOVABLE}
+            nr_pageblocks = sum(row.counts)
+        zones.append(ZoneLists(row.node, row.zone, taken, known, lines.get(row[:2]), nr_pageblocks))
         notes += said
     file = "pagetypeinfo" if totals is None else "buddyinfo"
     return TypedLists(tuple(zones), len(nodes[0].free[0].nr_free), nodes[0].pageblock_order, file, tuple(notes))
+
+
+def _pageblocks_of(node: pagetypeinfo.NodeTypes) -> tuple[pagetypeinfo.Pageblocks, ...]:
+    """A row for each zone; without counts where the file was cut off before them."""
+    if node.pageblocks:
+        return node.pageblocks
+    zones = dict.fromkeys((row.node, row.zone) for row in node.free)
+    return tuple(pagetypeinfo.Pageblocks(*zone, ()) for zone in zones)
 
 
 def of_report(report: mem_report.MemReport) -> TypedLists:
@@ -230,6 +241,10 @@ def _read(file: str, parse: Callable[[str], Read], text: str) -> Read:
     except ValueError as error:
         line, why = line_and_why(error)
         raise ListsError(file, why, line) from None
+
+
+def _types(text: str) -> tuple[pagetypeinfo.NodeTypes, ...]:
+    return pagetypeinfo.parse(text, may_be_cut=True)
 
 
 def _lines(text: str) -> Lines:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmsim.config.errors import ConfigError, Problem, must
+from kmsim.config.releases import nearest_built_in
 from kmsim.input_file import InputFileError, read_input
 from kmsim.output import check_file, write_file
 from kmsim.procfs.mem_report import MemReport, parse
@@ -104,16 +105,20 @@ def lines_of_simulated(asked: Simulated, *, fails: bool | None) -> list[str]:
     """What the simulated machine says to the same request and to others."""
     if asked.why_not:
         return [f"no simulated machine was asked: {asked.why_not}"]
-    lines = [
-        f"asked of the simulated machine (Linux {asked.release}), without reclaim, compaction or an OOM kill, "
-        f"with {nr_of(len(asked.notes), 'assumption')} (`kmsim machine` lists them):"
-    ]
+    release = f"Linux {asked.release}, {nearest_of(asked.release)}"
+    assumed = f"{nr_of(len(asked.notes), 'assumption')} (`kmsim machine` lists them)"
+    lines = [f"asked of the simulated machine ({release}), without reclaim, compaction or an OOM kill, with {assumed}:"]
     lines += [f"  {one.what}: {SAID[one.served]} ({one.where})" for one in asked.answers]
     if fails and asked.answers[0].served:
         lines.append(
             f"  it serves what failed: its free pages are those of the lists, and its rules those of {asked.release}"
         )
     return lines
+
+
+def nearest_of(release: str) -> str:
+    """Which of the built-in releases that is, in words."""
+    return "the oldest built in" if release == nearest_built_in((0, 0)) else "the nearest built in"
 
 
 def _of_zone(verdict: ZoneVerdict, order: int) -> str:

@@ -89,7 +89,7 @@ def explain(report: MemReport) -> Explanation:
     if context.context in NO_TASK:
         by = by._replace(in_cpuset=False)
     if not report.zones:
-        unknown.append("the zones and their lists of free blocks")
+        unknown.append("the zones" if not report.has_zone_lines else "the size of a page (no list of free blocks)")
     ranks = scored(report, release)
     order = report.request.order
     verdicts = _verdicts(report, order, by, release)
@@ -125,7 +125,15 @@ def _fails(passes: list[bool | None], by: Asking) -> bool | None:
 
 def _within_reach(zone: ZoneReport, report: MemReport, by: Asking) -> bool:
     nodes = report.request.nodemask or (report.request.mems_allowed if by.in_cpuset else "")
-    return ZONES.index(zone.name) <= ZONES.index(by.zone) and (not nodes or zone.node in _nodes(nodes))
+    return ZONES.index(zone.name) <= ZONES.index(_highest(report, by)) and (not nodes or zone.node in _nodes(nodes))
+
+
+def _highest(report: MemReport, by: Asking) -> str:
+    """The highest zone of the request; a kernel built without ZONE_DMA takes the next above it for GFP_DMA."""
+    names = [zone.name for zone in report.zones]
+    if by.zone in ("DMA", "DMA32") and names and not any(ZONES.index(name) <= ZONES.index(by.zone) for name in names):
+        return min(names, key=ZONES.index)
+    return by.zone
 
 
 def _nodes(words: str) -> set[int]:
@@ -172,7 +180,9 @@ def _verdicts(
     verdicts = []
     for zone in report.zones:
         if _within_reach(zone, report, by):
-            found = held(zone, reserve_of(zone, report.zones, by.zone), order, by, release, boosted=boosted)
+            found = held(
+                zone, reserve_of(zone, report.zones, _highest(report, by)), order, by, release, boosted=boosted
+            )
             why = _why(zone, found, order)
             if not why:
                 why = "it serves the request"
@@ -212,8 +222,10 @@ def _missing(verdict: ZoneVerdict) -> str:
 def _cause(verdicts: tuple[ZoneVerdict, ...], order: int) -> str:
     """Too little memory, or memory in too small pieces? (kernel: fragmentation_index)"""
     if not verdicts:
-        return "the report does not hold the zones"
+        return "the report does not hold the zones that the request may take from"
     if order == 0:
+        if any(v.held.most_usable > v.held.needed and v.held.has_block is False for v in verdicts):
+            return "no free page of a type that the request may take"
         return "lack of memory: a single page needs no larger block"
     if all(v.held.most_usable <= v.held.needed for v in verdicts):
         short = max(verdicts, key=lambda v: v.zone.free)
@@ -233,7 +245,7 @@ def _tried(by: Asking, order: int) -> list[str]:
     """What the kernel does before it gives up, by the flags and the order."""
     costly = order > PAGE_ALLOC_COSTLY_ORDER
     if not by.may_reclaim:
-        return ["it may not wait: it wakes kswapd and tries each zone down to its reserve, and nothing more"]
+        return ["to wake kswapd and to take from each zone down to its reserve, and nothing more, as it may not wait"]
     said = ["reclaim and compaction by the caller itself"] if order else ["reclaim by the caller itself"]
     if "__GFP_NORETRY" in by.flags:
         said.append("once only (__GFP_NORETRY)")

@@ -9,7 +9,8 @@ others: no order is said.
 
 from typing import NamedTuple
 
-from kmsim.procfs.mem_report import MemReport, Task
+from kmsim.procfs.mem_report import MemReport
+from kmsim.procfs.oom_report import Task
 from kmsim.study.report_rules import Release
 
 NEVER = -1000

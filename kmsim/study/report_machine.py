@@ -1,9 +1,9 @@
 """Questions to the simulated machine that a report describes: what would have been served in that memory?
 
 The machine is built from the report alone, as `kmsim machine` does it, and each request is made to the model's own
-allocator on a copy of its own. The simulated release has its own rules, which may differ from those of the report's:
-the request that failed is asked first. What reclaim, compaction or an OOM kill could give is not asked: a request that
-would enter them gets nothing.
+allocator on a copy of its own. Simulated is the newest built-in release that is not newer than the report's, or the
+oldest; its rules may differ from those of the report's, so the request that failed is asked first. What reclaim,
+compaction or an OOM kill could give is not asked: a request that would enter them gets nothing.
 
 Leaves out machines with more than PAGES_MAX pages on a node, and nodes other than the first that the request may use.
 """
@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from kmsim.config import ConfigError, loads
 from kmsim.config.machine import MachineConfig
+from kmsim.config.releases import nearest_built_in
 from kmsim.mm.gfp import GFP_FLAGS, gfp_problem, parse_gfp
 from kmsim.mm.indices import Gfp, Order
 from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, WMARK_MIN, ZONE_MOVABLE, ZONE_NAMES, Machine
 from kmsim.mm.snapshot import copy_machine
 from kmsim.mm.zone_setup import Sysctl, set_reserve
-from kmsim.procfs.mem_report import Request
+from kmsim.procfs.mem_report import Request, ZoneReport
 from kmsim.sim.core.ask import NOT_ALLOWED, allocate, pages_missing, zone_of
 from kmsim.sim.run.boot import machine_of
 from kmsim.study.explain import Explanation
@@ -61,8 +62,12 @@ def simulated(explained: Explanation) -> Simulated:
     if node is None:
         return Simulated("", (), (), "the report has no free lists of a zone that the request may take from")
     try:
-        facts = facts_of_report(report)
-        found = found_machine(facts, Wishes(node=node))
+        zones = tuple(as_counted(zone) for zone in report.zones)
+        facts = facts_of_report(report._replace(zones=zones))
+        if zones != report.zones:
+            facts.notes.append("free blocks that the lists have more than the zones count are taken off (assumed)")
+        release = nearest_built_in(explained.release)
+        found = found_machine(facts, Wishes(node=node, kernel_release=release))
         config = loads(text_of(found)).machine
         if config.memory // config.page_size > PAGES_MAX:
             return Simulated("", (), (), f"it has more than {PAGES_MAX:,} pages")
@@ -72,6 +77,17 @@ def simulated(explained: Explanation) -> Simulated:
     except ConfigError as error:
         return Simulated("", (), (), str(error.problems[0]))
     return Simulated(config.kernel_release, tuple(found.notes), tuple(_answers(m, config, report.request, flags)))
+
+
+def as_counted(zone: ZoneReport) -> ZoneReport:
+    """The zone with no more free blocks than pages, the smallest taken off: lists are printed after the counts."""
+    surplus = sum(block.number << order for order, block in enumerate(zone.blocks)) - zone.free
+    blocks = []
+    for order, block in enumerate(zone.blocks):
+        taken = min(block.number, max(surplus, 0) >> order)
+        surplus -= taken << order
+        blocks.append(block._replace(number=block.number - taken))
+    return zone._replace(blocks=tuple(blocks))
 
 
 def mask_of(flags: frozenset[str]) -> Gfp:

@@ -147,7 +147,8 @@ def held(
     left = zone.free - ((1 << order) - 1) - cma
     highatomic = 0 if release < (4, 4) or _may_use_reserve(by, release) else _reserved(zone)
     known = zone.reserved_highatomic == 0 or (zone.reserved_highatomic is not None and release < (6, 12))
-    below_at = _below_at(zone, left, lowest, order) if release < (4, 4) else None
+    # 3.7 to 3.9 take CMA off before the orders, too; 3.10 to 4.3 do not.
+    below_at = _below_at(zone, left + (cma if release >= (3, 10) else 0), lowest, order) if release < (4, 4) else None
     return Held(
         left - highatomic if known else left,
         left - highatomic,
@@ -156,7 +157,7 @@ def held(
         reserve or 0,
         highatomic,
         cma,
-        True if order == 0 or release < (4, 4) else _has_block(zone, order, by),
+        _has_page(zone, by, release) if order == 0 else True if release < (4, 4) else _has_block(zone, order, by),
         below_at,
         reserve is not None,
     )
@@ -202,6 +203,21 @@ def _below_at(zone: ZoneReport, left: int, mark: int, order: int) -> int | None:
         if left <= mark:
             return below
     return None
+
+
+def _has_page(zone: ZoneReport, by: Asking, release: Release) -> bool | None:
+    """Is there a single page for the request? No where all free blocks are surely of types that it may not take.
+
+    CMA is left to the count of pages, of which it is taken off. Highatomic blocks give single pages only
+    from 6.12 on, to who may not wait, and in updates of some releases before.
+    """
+    if release < (4, 4) or not any(block.number for block in zone.blocks):
+        return True
+    if any(takes(block, by._replace(atomic=False, movable=True)) is not False for block in zone.blocks):
+        return True
+    if not by.atomic or release < (6, 3) or not any(takes(block, by) for block in zone.blocks):
+        return False
+    return True if release >= (6, 12) else None
 
 
 def _has_block(zone: ZoneReport, order: int, by: Asking) -> bool | None:

@@ -12,6 +12,7 @@ from kmsim.config.memory_map import Arch
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo, slabinfo, zoneinfo
 from kmsim.procfs.pasted import moments_of
+from kmsim.procfs.stat_items import LRU_LISTS
 from kmsim.procfs.text import line_and_why, shown
 from kmsim.procfs.typed_lists import ListsError, TypedLists, of_buddyinfo, of_pagetypeinfo, of_report
 from kmsim.survey.moments import chosen
@@ -38,6 +39,17 @@ _SYSCTL = re.compile(r"^vm\.(\w+) *= *([0-9 \t]+)$")
 
 # What memory is used for, by the names of /proc/meminfo: said, and not simulated.
 IN_USE = ("Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "Slab", "PageTables")
+
+
+# Words of the kernel's command line, by the options that they override.
+BOOT_OPTIONS = {
+    "init_on_alloc": "INIT_ON_ALLOC_DEFAULT_ON",
+    "init_on_free": "INIT_ON_FREE_DEFAULT_ON",
+    "numa_balancing": "NUMA_BALANCING_DEFAULT_ENABLED",
+    "page_poison": "PAGE_POISONING",
+    "page_owner": "PAGE_OWNER",
+    "slub_debug": "SLUB_DEBUG_ON",
+}
 
 
 @dataclass
@@ -75,6 +87,9 @@ class Facts:
     thp: str | None = None
     options: dict[str, str] = field(default_factory=dict)  # of the kernel's config; "n": not set
     in_use: dict[str, int] = field(default_factory=dict)  # kB by what it is used for
+    lru: dict[str, int] = field(default_factory=dict)  # pages on LRU lists, where no meminfo says kB
+    has_config: bool = False
+    booted: dict[str, str] = field(default_factory=dict)  # options as the boot or the running kernel has them
     caches: tuple[slabinfo.CacheLine, ...] = ()
     sources: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -95,6 +110,8 @@ def facts_of(texts: list[Text], which: int | None) -> Facts:
             line, why = line_and_why(error)
             raise SurveyError(text.path, MUST.get(text.kind, f"be a {text.kind}"), why, line) from None
     _join(facts, found)
+    facts.has_config = bool(facts.options)
+    facts.options |= facts.booted
     for node, name in [*facts.zones, *((zone.node, zone.zone) for zone in (facts.lists.zones if facts.lists else ()))]:
         if name == "HighMem":
             raise SurveyError(facts.sources[0], "be of a kernel of 64 bits", f"node {node}, zone HighMem")
@@ -141,7 +158,7 @@ def _buddyinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> No
 def _pagetypeinfo(facts: Facts, found: _Files, text: Text, which: int | None) -> None:
     if found.types is None:
         content = chosen(text, moments_of(text.content, text.kind), which, facts.notes)
-        found.types, found.where = pagetypeinfo.parse(content), text.path
+        found.types, found.where = pagetypeinfo.parse(content, may_be_cut=True), text.path
 
 
 def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
@@ -167,6 +184,12 @@ def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
             raise ValueError(
                 f"zone {info.zone}: spanned {zone.spanned}, present {zone.present}, managed {zone.managed}"
             )
+    for name in LRU_LISTS:
+        of_zones = [info.stats.get(f"nr_zone_{name}") for info in infos]
+        old = (info.node_stats.get(f"nr_{name}", info.stats.get(f"nr_{name}")) for info in infos)
+        pages = [n for n in (of_zones if any(n is not None for n in of_zones) else old) if n is not None]
+        if pages:
+            facts.lru.setdefault(name, sum(pages))
     if any(info.pagesets for info in infos) and facts.cpus is None:
         facts.cpus = facts.cpus_at_least
 
@@ -205,6 +228,7 @@ def facts_of_report(report: mem_report.MemReport) -> Facts:
 def _take_report(facts: Facts, report: mem_report.MemReport) -> None:
     facts.release = facts.release or report.release or None
     facts.page_size = facts.page_size or report.page_size or None
+    facts.lru = report.lru | facts.lru
     for told in report.zones:
         zone = facts.zones.setdefault((told.node, told.name), ZoneFacts(told.node, told.name))
         boost = told.boost or 0
@@ -320,6 +344,21 @@ def _thp(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
         facts.thp = facts.thp or said[1]
 
 
+def _lru_gen(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    said = re.match(r"\s*(?:0x)?([0-9a-fA-F]{1,8})\s*$", text.content)
+    if said is not None:
+        facts.booted["LRU_GEN_ENABLED"] = "y" if int(said[1], 16) & 1 else "n"
+
+
+def _cmdline(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    for word in text.content.split():
+        name, _sign, value = word.partition("=")
+        if name in BOOT_OPTIONS and value:
+            facts.booted.setdefault(BOOT_OPTIONS[name], "n" if value in ("0", "n", "off", "disable") else "y")
+        elif name == "transparent_hugepage" and value in ("always", "madvise", "never"):
+            facts.thp = facts.thp or value
+
+
 def _online(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
     last = re.findall(r"\d{1,5}", text.content)
     if last:
@@ -344,6 +383,8 @@ _READERS: dict[str, Callable[[Facts, _Files, Text, int | None], None]] = {
     "config": _config,
     "sysctls": _sysctls,
     "thp": _thp,
+    "lru_gen": _lru_gen,
+    "cmdline": _cmdline,
     "online": _online,
     "page_size": _page_size,
     **dict.fromkeys(SYSCTLS, _sysctl),

@@ -33,6 +33,7 @@ from kmsim.procfs.user_machine import wanted_of
 from kmsim.survey.facts import Facts, ZoneFacts
 
 MOVABLE = ZONE_NAMES[ZONE_MOVABLE]
+NORMAL = ZONE_NAMES.index("Normal")
 LOW_HOLE = PfnRange(0x9F, 0x100)  # of 4 KiB: firmware's, on x86 below 1 MiB
 DMA_END = 0x1000  # of 4 KiB: 16 MiB
 MEMORY_GIB = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # as machines have it
@@ -244,7 +245,8 @@ def _start_of(zone: ZoneFacts, at: int, machine: Machine, facts: Facts) -> int:
     """Where a zone begins of which only the size is known."""
     lows = [0, *(end >> machine.page_shift for end in ZONE_ENDS[machine.arch])]
     assert zone.present is not None
-    start = max(at, lows[ZONE_NAMES.index(zone.name)])
+    zone_type = min(ZONE_NAMES.index(zone.name), NORMAL)  # what is movable lies behind what is not, wherever that ends
+    start = max(at, lows[zone_type])
     if machine.arch == "x86-64" and zone.name == "DMA":
         start = 1
     elif machine.arch == "arm64" and at == 0 and (GIB >> machine.page_shift) + zone.present <= lows[1]:

@@ -1,7 +1,8 @@
 """From the facts of a machine to a config file of it and its state, with everything that is assumed listed in the file.
 
 The file is a study with a small workload, so that `kmsim check` and `kmsim run` take it as it is; named in place of a
-machine, it gives its machine. What is simulated is the newest built-in release; `recorded_release` says which it was.
+machine, it gives its machine. What is simulated is the newest built-in release, unless the wishes name another;
+`recorded_release` says which it was.
 """
 
 import re
@@ -35,6 +36,16 @@ from kmsim.text import nr_of
 CPUS_MAX = 256
 MARKS = ("min", "low", "high")
 PTE_SHIFT = 3  # a page of 8-byte entries maps a huge page
+USUAL = {"swappiness": 60, "watermark_boost_factor": 15000, "percpu_pagelist_high_fraction": 0}  # kernel: the defaults
+OPTIONS_NAMED = ("LRU_GEN", "MEMCG", "SLAB_BUCKETS", "INIT_ON_ALLOC", "SLAB_FREELIST_HARDENED", "NUMA_BALANCING")
+# The LRU lists of zoneinfo and of reports, by the names of /proc/meminfo.
+LRU_NAMES = {
+    "active_anon": "Active(anon)",
+    "inactive_anon": "Inactive(anon)",
+    "active_file": "Active(file)",
+    "inactive_file": "Inactive(file)",
+    "unevictable": "Unevictable",
+}
 ORDERS_64K = 14  # with 64 KiB pages and THP
 ORDERS_16K = 12
 
@@ -45,6 +56,7 @@ class Wishes(NamedTuple):
     node: int | None = None
     memory: int | None = None  # bytes
     arch: Arch | None = None
+    kernel_release: str = NEWEST_RELEASE  # what is simulated
 
 
 class Found(NamedTuple):
@@ -70,7 +82,7 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
         reserved = _reserved(facts, shapes, lists, kind)
     except ValueError as error:
         raise SurveyError(where, "be of one machine", str(error)) from None
-    machine: dict[str, Any] = {"name": "machine", "kernel_release": NEWEST_RELEASE}
+    machine: dict[str, Any] = {"name": "machine", "kernel_release": wishes.kernel_release}
     if facts.release is not None:
         machine["recorded_release"] = facts.release
     machine |= {"arch": kind.arch, "page_size": f"{1 << kind.page_shift >> 10}KiB"}
@@ -92,7 +104,21 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
         machine["state"] = {"free_lists": [_zone_state(facts, zone, marks, kind) for zone in lists.zones]}
     else:
         facts.notes.append("no free lists are said: the machine is freshly booted (assumed)")
-    return Found(machine, _notes(facts, lists), facts.sources)
+    for name, pages in facts.lru.items():
+        facts.in_use.setdefault(LRU_NAMES[name], pages << (kind.page_shift - 10))
+    facts.notes += not_said(facts, machine)
+    return Found(machine, _notes(facts, lists, wishes.kernel_release), facts.sources)
+
+
+def not_said(facts: Facts, machine: dict[str, Any]) -> list[str]:
+    """What is as kmsim has it, as no text says it."""
+    notes = []
+    if not facts.has_config:
+        notes.append(f"no kernel's config is given: options such as {', '.join(OPTIONS_NAMED)} are not known (assumed)")
+    if "thp" not in machine:
+        notes.append("THP madvise (assumed)")
+    unsaid = [f"vm.{name} {value}" for name, value in USUAL.items() if name not in facts.sysctls]
+    return [*notes, f"{', '.join(unsaid)} (assumed)"] if unsaid else notes
 
 
 def _node(facts: Facts, wishes: Wishes, where: str) -> int:
@@ -257,13 +283,13 @@ def _zone_state(facts: Facts, zone: ZoneLists, marks: dict[str, dict[str, Any]],
     return state | marks.get(zone.zone, {})
 
 
-def _notes(facts: Facts, lists: TypedLists | None) -> list[str]:
+def _notes(facts: Facts, lists: TypedLists | None, simulated: str) -> list[str]:
     """All that is assumed, and all that is left out."""
     notes = [*facts.notes, *([] if lists is None else lists.notes), *not_modelled(facts.options)]
     if facts.release is None:
-        notes.append(f"the release is not said; {NEWEST_RELEASE} is simulated")
-    elif series_of(facts.release) != series_of(NEWEST_RELEASE):
-        notes.append(f"recorded on Linux {facts.release}; what {NEWEST_RELEASE} does is simulated (assumed)")
+        notes.append(f"the release is not said; {simulated} is simulated")
+    elif series_of(facts.release) != series_of(simulated):
+        notes.append(f"recorded on Linux {facts.release}; what {simulated} does is simulated (assumed)")
     in_lists = sum(zone.in_pcp_lists for zone in facts.zones.values())
     if in_lists:
         notes.append(f"{in_lists:,} pages in per-CPU lists count as in use: these lists start empty")

@@ -58,6 +58,8 @@ SYSCTLS = (
 )
 BY_PATH = (
     (re.compile(r"transparent_hugepage/enabled$"), "thp"),
+    (re.compile(r"lru_gen/enabled$"), "lru_gen"),
+    (re.compile(r"^cmdline$|(?:^|/)(?!\d+/)[^/]*/cmdline$"), "cmdline"),
     (re.compile(r"devices/system/cpu/online$"), "online"),
     (re.compile(r"(?:^|/)config-\d[^/]*$"), "config"),
     (re.compile(r"(?:^|/)(?:dmesg|journalctl)[^/]*$"), "log"),
@@ -65,7 +67,7 @@ BY_PATH = (
 # What it is by its content: the first that is found.
 BY_CONTENT = (
     ("log", IS_REPORT),
-    ("pagetypeinfo", re.compile(r"Page block order:|Free pages count per migrate type")),
+    ("pagetypeinfo", re.compile(r"Page block order:|Free pages count per migrate type|, zone +\S+, type +\w+ +[>\d]")),
     ("zoneinfo", re.compile(r"(?:^|\s)pages free +\d")),
     ("buddyinfo", re.compile(r"Node +\d+, zone +\S+ +\d")),
     ("config", re.compile(r"^(?:# )?CONFIG_\w+(?:=| is not set)", re.MULTILINE)),
@@ -82,7 +84,8 @@ HOST = (
     *(f"/proc/{name}" for name in ("buddyinfo", "pagetypeinfo", "zoneinfo", "iomem", "meminfo", "slabinfo", "cpuinfo")),
     *("/proc/version", "/proc/config.gz", "/sys/devices/system/cpu/online"),
     *(f"/proc/sys/vm/{name}" for name in SYSCTLS),
-    "/sys/kernel/mm/transparent_hugepage/enabled",
+    *("/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/mm/lru_gen/enabled", "/proc/cmdline"),
+    f"/boot/config-{os.uname().release}",
 )
 
 

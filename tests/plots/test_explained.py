@@ -1,12 +1,13 @@
 """The page of an explained report: every zone is drawn to scale against its marks, and nothing of a log is markup."""
 
+import random
 import re
 from pathlib import Path
 
 import pytest
 
 from kmsim.plots.explained import LEFT, WIDTH, page_of
-from kmsim.procfs.mem_report import parse
+from kmsim.procfs.mem_report import MemReport, parse
 from kmsim.study.explain import explain, facts
 
 REPORTS = Path(__file__).parents[1] / "procfs" / "reports"
@@ -39,3 +40,24 @@ def test_a_name_in_a_log_is_never_markup() -> None:
 
 def test_a_group_at_its_limit_has_a_page_without_zones() -> None:
     assert "<svg" not in page("cgroup-6.1")
+
+
+def test_reports_changed_at_random_have_a_page_or_are_refused() -> None:
+    rng = random.Random(3)
+    texts = [path.read_text(encoding="utf-8") for path in sorted(REPORTS.glob("*.txt"))]
+    drawn = 0
+    for _ in range(150):
+        text = rng.choice(texts)
+        for _ in range(rng.randrange(1, 6)):
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice(("9" * rng.choice((1, 15, 400)), "0", "-", "\n", " ", "<")) + text[at + 1 :]
+        reports: list[MemReport] = []
+        why = ""
+        try:
+            reports = parse(text)
+        except ValueError as error:
+            why = str(error)
+        assert reports or why.startswith("line ")
+        for report in reports:
+            drawn += "</html>" in page_of(facts(explain(report)), ["a line"])
+    assert drawn > 50

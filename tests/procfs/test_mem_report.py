@@ -146,3 +146,13 @@ def test_reports_changed_at_random_are_read_or_refused() -> None:
         assert not found or found.startswith("line "), found
         nr_refused += found != ""
     assert 0 < nr_refused < 300
+
+
+def test_random_bytes_are_read_or_refused_with_a_line() -> None:
+    rng = random.Random(2)
+    words = ("Mem-Info:", "a: page allocation failure: order:0, mode:0x1", " Node 0 DMA free:", ": 1*4kB = 4kB", "\n")
+    for n in range(200):
+        noise = rng.randbytes(rng.randrange(1, 5000)).decode("utf-8" if n % 2 else "latin-1", "replace")
+        pieces = [noise[at : at + 200] + rng.choice(words) for at in range(0, len(noise), 200)]
+        found = refusal_of("".join(pieces))
+        assert not found or found.startswith("line "), found

@@ -85,7 +85,7 @@ def test_3_10_takes_smaller_blocks_off() -> None:
     assert (zone.held.needed, zone.passes) == (750, False)
     assert zone.held.below_at == 1
     assert found.tried == (
-        "it may not wait: it wakes kswapd and tries each zone down to its reserve, and nothing more",
+        "to wake kswapd and to take from each zone down to its reserve, and nothing more, as it may not wait",
     )
 
 

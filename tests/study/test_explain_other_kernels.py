@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kmsim.procfs.mem_report import MemReport, parse
+from kmsim.procfs.typed_lists import of_report
 from kmsim.session.explain import lines_of
 from kmsim.study.explain import Explanation, explain
 from kmsim.study.report_machine import simulated
@@ -127,3 +128,91 @@ def test_the_machine_is_that_of_a_node_that_the_request_may_use() -> None:
 )
 def test_a_cpuset_holds_for_who_may_wait(mode: str, release: str, trace: str, nodes: set[int]) -> None:
     assert {verdict.zone.node for verdict in on_nodes("(null)", mode, release, trace).zones} == nodes
+
+
+def test_a_machine_of_64_kib_pages_and_cma_comes_out_to_the_page() -> None:
+    found = explained("order9-64k-5.14")
+    assert [(v.zone.name, v.zone.free, v.held.cma, v.held.needed, v.passes) for v in found.zones] == [
+        ("DMA", 5960, 5760, 96 + 368, False),
+        ("Normal", 9615, 0, 320, False),
+    ]
+    assert found.report.page_size == 65536
+    movable = explained("order9-64k-5.14", ("(GFP_KERNEL|__GFP_COMP)", "(GFP_HIGHUSER_MOVABLE|__GFP_COMP)"))
+    assert (movable.zones[0].held.cma, movable.zones[0].passes) == (0, True)
+    assert simulated(found).answers[0].served is False
+
+
+def test_most_of_a_zone_may_be_cma() -> None:
+    found = explained("order8-cma-6.1")
+    (dma,) = found.zones
+    assert (dma.zone.free, dma.held.cma, dma.held.missing) == (108698, 108614, 5120 + 1 + 171)
+    assert found.out_of_reach == ("node 0, zone Normal",)
+
+
+def test_two_nodes_and_a_zone_dma_with_a_hole_come_out_to_the_page() -> None:
+    found = explained("order4-two-nodes-3.10")
+    assert [(v.zone.node, v.zone.name, v.held.most_usable, v.held.needed, v.held.below_at) for v in found.zones] == [
+        (0, "DMA", 3962 - 15, 5 + 15867, None),
+        (0, "DMA32", 14468 - 15, 672 + 14036, 2),
+        (0, "Normal", 10000 - 15, 5156, 1),
+        (1, "Normal", 52951 - 15, 5923, 2),
+    ]
+    assert found.traced.context == "a kernel thread"
+    assert simulated(found).why_not == ""
+
+
+H_ONLY = " (UMEH)", " (UME)", " (UMH)", " (UM)", " (MH)", " (M)", " (U)"
+
+
+@pytest.mark.parametrize(
+    ("release", "gfp", "expected"),
+    [
+        ("6.1.0", "GFP_ATOMIC", False),
+        ("6.7.0", "GFP_ATOMIC", None),
+        ("6.12.1", "GFP_ATOMIC", True),
+        ("6.12.1", "GFP_KERNEL", False),
+    ],
+)
+def test_single_pages_of_the_highatomic_reserve(release: str, gfp: str, expected: bool | None) -> None:
+    mode = ("order:5, mode:0x40dc0(GFP_KERNEL|__GFP_COMP|__GFP_ZERO)", f"order:0, mode:0x1({gfp})")
+    letters = [(old, " (H)") for old in H_ONLY if old not in (" (UME)",)]
+    found = explained("order5-6.7", ("6.7.0", release), mode, ("reserved_highatomic:2048KB", "reserved_highatomic:0KB"),
+                      ("min:147740kB", "min:100000kB"), *letters)  # fmt: skip
+    assert found.zones[2].passes is expected
+    if expected is False and gfp == "GFP_KERNEL":
+        assert found.cause == "no free page of a type that the request may take"
+
+
+def test_gfp_dma_falls_to_normal_where_there_is_no_zone_dma() -> None:
+    mode = ("(GFP_KERNEL|__GFP_COMP|__GFP_ZERO)", "(GFP_KERNEL|GFP_DMA)")
+    assert [v.zone.name for v in explained("order5-6.7", mode).zones] == ["DMA"]
+    lone = explained("order8-cma-6.1", ("DMA free:", "gone:"), ("DMA: ", "gone: "))
+    assert [v.zone.name for v in lone.zones] == ["Normal"]
+
+
+def test_zone_lines_without_lists_lack_the_size_of_a_page() -> None:
+    text = (REPORTS / "order5-6.7.txt").read_text(encoding="utf-8")
+    (report,) = parse("".join(line for line in text.splitlines(keepends=True) if "*4kB" not in line))
+    assert explain(report).unknown == ("the size of a page (no list of free blocks)",)
+    (bare,) = parse(text.splitlines()[0])
+    assert "the zones" in explain(bare).unknown
+
+
+def test_letters_of_a_report_give_lists_of_each_type() -> None:
+    """The case of types that were lost: where a report has letters, highatomic blocks are told apart."""
+    plain = (Path(__file__).parents[1] / "survey" / "cases" / "06-types-lost.txt").read_text(encoding="utf-8")
+    row = next(line for line in plain.splitlines() if "Normal" in line)
+    blocks = [int(word) for word in row.split()[4:]]
+    order = max(n for n, number in enumerate(blocks) if number)
+    words = " ".join(
+        f"{n}*{4 << o}kB" + (" (H)" if o == order else " (UMH)" if n else "") for o, n in enumerate(blocks)
+    )
+    free = sum(n << o for o, n in enumerate(blocks)) * 4
+    zone = (
+        f"Node 0 Normal free:{free}kB min:64kB low:80kB high:96kB reserved_highatomic:{64 << 10}KB present:33554432kB"
+    )
+    (report,) = parse(f"Mem-Info:\n{zone}\nNode 0 Normal: {words} = {free}kB\n")
+    (lists,) = of_report(report).zones
+    assert lists.nr_free["HighAtomic"][order] == blocks[order]
+    assert lists.nr_pages == free // 4
+    assert sum(map(sum, lists.nr_free.values())) == sum(blocks)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from kmsim.procfs.mem_report import MemReport, parse
+from kmsim.session.explain import lines_of_simulated
 from kmsim.study.explain import explain
-from kmsim.study.report_machine import Answer, Simulated, simulated
+from kmsim.study.report_machine import Answer, Simulated, as_counted, simulated
 
 REPORTS = Path(__file__).parents[1] / "procfs" / "reports"
 SMALL = """\
@@ -75,6 +76,49 @@ def test_every_report_has_a_machine_that_answers(name: str) -> None:
     (report,) = parse((REPORTS / f"{name}.txt").read_text(encoding="utf-8"))
     found = asked(report)
     assert found.why_not == ""
-    assert found.release == "6.12"
+    assert found.release == {"order5-6.7": "6.1"}.get(name, "5.10")
     assert found.notes
     assert found.answers[0].what.startswith("the same request")
+
+
+@pytest.mark.parametrize(
+    ("release", "built_in", "words"),
+    [
+        ("2.6.32", "5.10", "the oldest built in"),
+        ("5.4.1", "5.10", "the oldest built in"),
+        ("5.15.0-91", "5.10", "the oldest built in"),
+        ("6.11.0", "6.1", "the nearest built in"),
+        ("6.12.3", "6.12", "the nearest built in"),
+        ("7.1.2-rc3+", "6.12", "the nearest built in"),
+    ],
+)
+def test_the_release_that_is_asked_is_the_nearest_that_is_not_newer(release: str, built_in: str, words: str) -> None:
+    (report,) = parse(SMALL.replace("6.12.0", release))
+    found = asked(report)
+    assert found.release == built_in
+    assert f"(Linux {built_in}, {words})" in lines_of_simulated(found, fails=True)[0]
+
+
+def test_what_the_zones_say_is_free_counts_where_the_lists_have_more() -> None:
+    (report,) = parse((REPORTS / "order5-6.7.txt").read_text(encoding="utf-8"))
+    found = asked(report)
+    assert [answer.served for answer in found.answers] == [False, False, False, True, False, True]
+    assert found.answers[0].where == "zone Normal: 35 pages too few"
+    normal = as_counted(report.zones[2])
+    assert sum(block.number << order for order, block in enumerate(normal.blocks)) == normal.free
+    assert as_counted(normal) == normal
+    fewer = normal._replace(free=normal.free + 5)
+    assert as_counted(fewer) == fewer
+
+
+def test_movable_memory_lies_behind_the_rest_of_its_node() -> None:
+    text = (REPORTS / "order4-two-nodes-3.10.txt").read_text(encoding="utf-8")
+    request = "mode:0x14200ca(GFP_HIGHUSER_MOVABLE), nodemask=1"
+    movable = text.replace("Node 0 Normal", "Node 1 Movable").replace("mode:0x1040d0", request)
+    rows = {"3.10.0-1127.el7.x86_64": "6.1.0", "[]: 0 1830 15867 15867": "[]: 0 1830 1830 1830"}
+    for old, new in rows.items():
+        movable = movable.replace(old, new)
+    (report,) = parse(movable)
+    found = asked(report)
+    assert found.why_not == ""
+    assert any("zone Movable begins at page frame" in note for note in found.notes)

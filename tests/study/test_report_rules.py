@@ -154,3 +154,10 @@ def test_bits_of_kernels_that_print_no_names() -> None:
     }  # fmt: skip
     new = flags_of(Request("a", 0, 0x2280020, (), "", "", False, 1), (4, 4))
     assert {"__GFP_HIGH", "__GFP_ATOMIC", "__GFP_KSWAPD_RECLAIM"} <= new
+
+
+@pytest.mark.parametrize(("release", "below_at"), [((3, 7), 0), ((3, 9), 0), ((3, 10), None), ((4, 3), None)])
+def test_cma_is_off_before_smaller_blocks_up_to_3_9_only(release: tuple[int, int], below_at: int | None) -> None:
+    blocks = (Blocks(1000, "UC", False), Blocks(500, "UC", False))
+    found = held(zone_of(2000, 400, blocks, free_cma=900), 0, 1, of("GFP_KERNEL", release), release)
+    assert (found.most_usable, found.below_at) == (1099, below_at)

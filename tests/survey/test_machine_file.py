@@ -261,4 +261,83 @@ def test_this_host_gives_a_machine_with_its_own_release_and_pages_or_says_why_no
         assert host.machine["recorded_release"] == os.uname().release
         assert host.machine["page_size"] == f"{os.sysconf('SC_PAGESIZE') >> 10}KiB"
         loads(text_of(host))
+    # Refused is a host of another kind than is simulated, or one whose free lists no placement fits, and nothing else.
+    assert not said or re.search(r"must (?:be of one machine|be of a machine that is simulated|say what memory)", said)
     assert "\n" not in said
+
+
+EL7 = """\
+Page block order: 9
+Pages per block:  512
+
+Free pages count per migrate type at order       0      1      2      3      4      5      6      7      8      9     10
+Node    0, zone    DMA32, type    Unmovable    600    500    400    300    200    100     50     20     10      5      1
+Node    0, zone    DMA32, type  Reclaimable    100    100    100    100     50     10      5      2      1      0      0
+Node    0, zone    DMA32, type      Movable   1000   1000   1000    900    800    700    300    100     50     30     10
+Node    0, zone    DMA32, type      Isolate      0      0      0      0      0      0      0      0      0      0      0
+
+Number of blocks type     Unmovable  Reclaimable      Movable      Isolate
+Node 0, zone    DMA32          120           40          832            0
+"""
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 8), (0, 7), (3, 11), (2, 11), (4, 11), (1, 11), (4, 7)])
+def test_a_pagetypeinfo_that_lost_its_head_or_its_end_is_read(first: int, last: int, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("".join(EL7.splitlines(keepends=True)[first:last]))
+    cut = surveyed([tmp_path / "p.txt"], None, Wishes())
+    (zone,) = cut.machine["state"]["free_lists"]
+    assert zone["free"]["Unmovable"] == [600, 500, 400, 300, 200, 100, 50, 20, 10, 5, 1]
+    assert zone["free"]["Movable"][-1] == 10
+    assert ("pageblocks" in zone) == (last == 11)
+    assert any("cut off" in note for note in cut.notes) == (last < 11)
+    assert any("pageblocks of order 9 (assumed)" in note for note in cut.notes) == (first > 1)
+
+
+def noted(found: Found, what: str) -> bool:
+    return any(what in note for note in found.notes)
+
+
+def test_what_no_text_says_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "buddyinfo").write_text(ONE_ZONE)
+    alone = surveyed([tmp_path], None, Wishes())
+    assert noted(alone, "no kernel's config is given: options such as LRU_GEN, MEMCG")
+    assert (
+        "vm.swappiness 60, vm.watermark_boost_factor 15000, vm.percpu_pagelist_high_fraction 0 (assumed)" in alone.notes
+    )
+    assert "THP madvise (assumed)" in alone.notes
+    (tmp_path / "config").write_text("CONFIG_64BIT=y\nCONFIG_X86_64=y\nCONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\n")
+    for name in ("swappiness", "watermark_boost_factor", "percpu_pagelist_high_fraction"):
+        (tmp_path / name).write_text("10\n")
+    (tmp_path / "transparent_hugepage").mkdir()
+    (tmp_path / "transparent_hugepage" / "enabled").write_text("always madvise [never]\n")
+    told = surveyed([tmp_path], None, Wishes())
+    assert not any(noted(told, what) for what in ("config is given", "vm.swappiness", "THP"))
+    assert told.machine["init_on_alloc"] is True
+
+
+def test_the_command_line_and_the_running_kernel_come_before_the_config(tmp_path: Path) -> None:
+    (tmp_path / "buddyinfo").write_text(ONE_ZONE)
+    (tmp_path / "config").write_text("CONFIG_X86_64=y\nCONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\nCONFIG_LRU_GEN_ENABLED=y\n")
+    before = surveyed([tmp_path], None, Wishes())
+    assert noted(before, "classic LRU")
+    (tmp_path / "cmdline").write_text("root=/dev/sda1 init_on_alloc=0 init_on_free=1 transparent_hugepage=never\n")
+    (tmp_path / "lru_gen").mkdir()
+    (tmp_path / "lru_gen" / "enabled").write_text("0x0000\n")
+    after = surveyed([tmp_path], None, Wishes())
+    assert "init_on_alloc" not in after.machine
+    assert after.machine["init_on_free"] is True
+    assert after.machine["thp"] == {"enabled": "never"}
+    assert not noted(after, "classic LRU")
+    (tmp_path / "lru_gen" / "enabled").write_text("0x0007\n")
+    assert noted(surveyed([tmp_path], None, Wishes()), "classic LRU")
+
+
+def test_lru_sizes_are_said_by_zoneinfo_and_by_a_report(tmp_path: Path) -> None:
+    of_report = surveyed([REPORTS / "order9-64k-5.14.txt"], None, Wishes())
+
+    assert noted(of_report, f"Active(anon) {151 * 64:,} kB")
+    assert noted(of_report, f"Inactive(file) {11000 * 64:,} kB")
+    content = read(RECORDINGS / "x86-612-4k-256M-c2-full.json.gz").files["fresh.zoneinfo"]
+    (tmp_path / "zoneinfo").write_text(content)
+    pages = sum(map(int, re.findall(r"nr_zone_inactive_file (\d+)", content)))
+    assert noted(surveyed([tmp_path], None, Wishes()), f"Inactive(file) {pages * 4:,} kB") == (pages > 0)

@@ -6,11 +6,15 @@ import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kmsim.input_file import InputFileError
 from kmsim.survey import texts
+from kmsim.survey.facts import facts_of
+from kmsim.survey.machine_file import Wishes, found_machine
 from kmsim.survey.texts import SurveyError, of_host, of_paths
+from tests.mutations import mutated_text
 
 BUDDYINFO = "Node 0, zone   Normal 1 2 3\n"
 CASES = Path(__file__).parent / "cases"
@@ -120,3 +124,29 @@ def test_this_host_says_what_kernel_and_pages_it_has() -> None:
     kinds = {text.kind: text.content for text in of_host()}
     assert int(kinds["page_size"]) == os.sysconf("SC_PAGESIZE")
     assert os.uname().release in kinds["uname"]
+
+
+KINDS_OF_WORDS = {
+    "iomem": b"00001000-0009fbff : System RAM\n100000-3fffffff : System RAM\n",
+    "meminfo": b"MemTotal:        3900000 kB\nActive(anon):  1000 kB\n",
+    "cpuinfo": b"processor\t: 0\nvendor_id\t: x\nflags\t\t: lm\n",
+    "config": b"# Linux/x86 6.1.0 Kernel Configuration\nCONFIG_X86_64=y\nCONFIG_PCP_BATCH_SCALE_MAX=5\n",
+    "sysctl_-a": b"vm.min_free_kbytes = 67584\nvm.lowmem_reserve_ratio = 256\t256\t32\t0\n",
+    "min_free_kbytes": b"67584\n",
+    "cmdline": b"init_on_alloc=1 quiet\n",
+}
+
+
+@pytest.mark.parametrize("name", KINDS_OF_WORDS)
+def test_a_text_of_words_changed_at_random_is_read_or_refused_in_a_line(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    (tmp_path / "buddyinfo").write_text("Node 0, zone   Normal 1 2 3 4 5 6 7 8 9 10 11\n")
+    for n in range(60):
+        changed = mutated_text(KINDS_OF_WORDS[name], rng)[0] if n % 3 else rng.bytes(300)
+        (tmp_path / name).write_bytes(changed)
+        why = ""
+        try:
+            found_machine(facts_of(of_paths([tmp_path]), None), Wishes())
+        except SurveyError as error:
+            why = str(error)
+        assert "\n" not in why
