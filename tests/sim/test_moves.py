@@ -37,7 +37,7 @@ from tests.studies import Mapping, mapping
 MOVABLE = "GFP_HIGHUSER_MOVABLE"
 US = 1_000_000
 EVERY = 2 * US  # at most from one move to the next
-EVERY_OF_RECLAIM = 2000 * US  # in a run that is longer: memory is short at its end
+EVERY_OF_RECLAIM = 500 * US  # in a run that is longer: memory is short at its end
 
 Process = Generator[simpy.Event, Any, None]
 
