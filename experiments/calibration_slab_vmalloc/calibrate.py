@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments share code
 
 from experiments.calibration.calibrate import BAND_COLOUR, POINT, SIMULATED_COLOUR
-from experiments.calibration_slab_vmalloc.fit import FITTED, best, by_name, model_of
+from experiments.calibration_slab_vmalloc.fit import FITTED, best, by_name, left_out, model_of
 from experiments.calibration_slab_vmalloc.published import (
     CLOCK_GHZ,
     ERROR_BAR,
@@ -40,6 +40,7 @@ from kmsim.plots.style import PLAIN, entry, styled
 HERE = Path(__file__).parent
 FIT = HERE / "fit.csv"
 PRICES = HERE / "prices.csv"
+LEFT_OUT = HERE / "left_out.csv"
 FIGURE = HERE / "rows.png"
 README = HERE / "README.md"
 
@@ -202,12 +203,13 @@ def draw_curve(axes: Any, curve: pd.DataFrame, style: str) -> None:
     axes.tick_params(labelsize="small")
 
 
-def numbers(table: pd.DataFrame, prices: pd.DataFrame) -> str:
-    """README's numbers: all rows, and the prices."""
+def numbers(table: pd.DataFrame, prices: pd.DataFrame, others: pd.DataFrame) -> str:
+    """README's numbers: all rows, those of rows left out, and the prices."""
     lines = [
         f"Of {len(table)} rows, {len(table) - len(outside(table))} are within {ERROR_BAR:.0f} % of what was measured; "
         f"the worst is off by {table['error_percent'].abs().max():.1f} %.",
         "",
+        *predicted(others),
         "| table | price list | benchmark | n | measured | simulated | error |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -223,14 +225,32 @@ def numbers(table: pd.DataFrame, prices: pd.DataFrame) -> str:
     return "\n".join([*lines, ""])
 
 
-def fitted(points: pd.DataFrame) -> pd.DataFrame:
-    """The prices that fit best: costs, price, ns."""
-    rows = []
+def fitted(points: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The prices that fit best: costs, price, ns; and each row as the fit to all others of its list has it."""
+    prices, others = [], []
     for costs in FITTED:
-        model = model_of(points[points["costs"] == costs], costs, lambda line: print(line, flush=True))
-        prices = by_name(best(model, costs), costs)
-        rows += [(costs, name, price) for name, price in prices.items()]
-    return pd.DataFrame(rows, columns=["costs", "price", "ns"])
+        of_list = points[points["costs"] == costs]
+        model = model_of(of_list, costs, lambda line: print(line, flush=True))
+        prices += [(costs, name, price) for name, price in by_name(best(model, costs), costs).items()]
+        others.append(of_list.assign(without_ns=left_out(model, costs)).round(3))
+    return pd.DataFrame(prices, columns=["costs", "price", "ns"]), pd.concat(others).sort_index()
+
+
+def left_out_errors(others: pd.DataFrame) -> pd.Series:
+    """How far off each row is, in percent, that is left out of the fit."""
+    return 100 * (others["without_ns"] / others["measured_ns"] - 1).abs()
+
+
+def predicted(others: pd.DataFrame) -> list[str]:
+    """README's lines on rows that are predicted from the others."""
+    error = left_out_errors(others)
+    worst = others.loc[error.idxmax()]
+    return [
+        f"Each row as the fit to all others of its list has it: median error {error.median():.1f} %, nine of ten "
+        f"within {error.quantile(0.9):.0f} %, worst {error.max():.0f} % "
+        f"({worst['benchmark']} {worst['n']} of `{worst['costs']}`).",
+        "",
+    ]
 
 
 def shipped() -> pd.DataFrame:
@@ -251,7 +271,10 @@ def main(arguments: list[str]) -> None:
         points = measured()
         if "--write" in arguments:
             set_by_the_clock()
-        prices = shipped() if "--shipped" in arguments else fitted(points)
+        prices = shipped()
+        if "--shipped" not in arguments:
+            prices, others = fitted(points)
+            others.to_csv(LEFT_OUT, index=False, lineterminator="\n")
         table = compared(points, simulated(points, by_list(prices)))
         if "--write" in arguments:
             write_prices(prices)
@@ -262,7 +285,7 @@ def main(arguments: list[str]) -> None:
     print(table.to_string(index=False))
     with styled():
         save_figure(draw(table), FIGURE)
-    write_numbers(README, numbers(table, prices))
+    write_numbers(README, numbers(table, prices, pd.read_csv(LEFT_OUT)))
 
 
 if __name__ == "__main__":

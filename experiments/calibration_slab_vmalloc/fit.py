@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.calibration_slab_vmalloc.published import Row, rows_of, simulated_ns
+from kmsim.study import fit as fitting
 from kmsim.study.fit import Floats, Model, Points, Range, least_worst_fit, slopes
 
 # The error, as a share of what was measured, below which nearness to the start decides.
@@ -103,6 +104,11 @@ def model_of(points: pd.DataFrame, base: str, report: Callable[[str], None]) -> 
 def best(model: Model, base: str) -> Floats:
     """The prices of one list, in ns, that fit all its rows best."""
     return least_worst_fit(model, list(FITTED[base].values()), ENOUGH[base])
+
+
+def left_out(model: Model, base: str) -> Floats:
+    """What each row takes, in ns, as the fit to all others of its list has it: by the model, not simulated anew."""
+    return fitting.left_out(model, range(len(model.latency)), lambda others: best(others, base))
 
 
 def by_name(prices: Floats, base: str) -> dict[str, float]:
