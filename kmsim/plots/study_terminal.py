@@ -30,7 +30,8 @@ POINTS_MAX = 40  # that are printed
 COMPARED_MAX = 12  # differences of a comparison that are printed
 LABEL_MAX = 24
 CELL_WIDTH = 15  # of a response
-NAME_WIDTH = 8  # of an axis or a response, from which on its name is broken after an underscore
+AXIS_WIDTH = 14  # of an axis, beyond which its name is broken after an underscore: three responses have room beside two
+COMPARED_WIDTH = 8  # the same of the headings of comparisons, which are more
 LEAST_DIGITS = 3
 
 
@@ -80,7 +81,7 @@ def _headed_units(study: StudyResult, estimates: pd.DataFrame) -> dict[str, str]
 
 
 def _widest(labels: pd.Series[Any], name: str) -> int:
-    return max(int(labels.astype(str).str.len().max()), *map(len, _broken(_short(name)).split("\n")))
+    return max(int(labels.astype(str).str.len().max()), *map(len, _broken(_short(name), AXIS_WIDTH).split("\n")))
 
 
 def _short(axis: str) -> str:
@@ -88,7 +89,7 @@ def _short(axis: str) -> str:
     return axis.removesuffix(".value").rpartition(".")[2]
 
 
-def _broken(name: str, width: int = NAME_WIDTH) -> str:
+def _broken(name: str, width: int) -> str:
     """A name in lines that end after its parts, where it is wider than that."""
     lines = [""]
     for part in re.findall(r"[^_]*_+|[^_]+", name):
@@ -103,7 +104,9 @@ def _table(estimates: pd.DataFrame, varied: Sequence[str], responses: Mapping[st
     table = Table(box=SIMPLE_HEAD, padding=0)
     table.add_column("point", justify="right")
     for name in varied:
-        table.add_column(escape(_broken(_short(name))), justify="left", overflow="fold", max_width=LABEL_MAX)
+        table.add_column(
+            escape(_broken(_short(name), AXIS_WIDTH)), justify="left", overflow="fold", max_width=LABEL_MAX
+        )
     for response, unit in responses.items():
         table.add_column(escape(f"{response}\n{unit}".rstrip()), justify="right", overflow="fold", min_width=CELL_WIDTH)
     for point, rows in estimates.groupby("point", sort=False):
@@ -174,7 +177,7 @@ def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
     others = [one.name for one in study.axes if one.name != axis and study.comparisons[one.name].nunique() > 1]
     table = Table(box=SIMPLE_HEAD, padding=0)
     for heading in (_short(axis), *map(_short, others), "response"):
-        table.add_column(escape(_broken(heading)), overflow="fold", max_width=LABEL_MAX)
+        table.add_column(escape(_broken(heading, COMPARED_WIDTH)), overflow="fold", max_width=LABEL_MAX)
     some_failed = bool((rows[["baseline_failed_share", "failed_share"]] > 0).any(axis=None))
     for heading in (
         "difference",
@@ -187,7 +190,7 @@ def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
     for row in rows.to_dict("records"):
         unit = f" {row['unit']}" if row["unit"] else ""
         relative = "-" if math.isnan(row["relative"]) else f"{row['relative']:+.1%}"
-        labels = [*(str(row[name]) for name in ("level", *others)), _broken(str(row["response"]))]
+        labels = [*(str(row[name]) for name in ("level", *others)), _broken(str(row["response"]), COMPARED_WIDTH)]
         interval = f"{row['ci_low']:+,.3g} to {row['ci_high']:+,.3g}"
         cells = [
             escape(f"{row['difference']:+,.3g}{unit}"),

@@ -209,7 +209,8 @@ BUILT: dict[Callable[[Path], None], str] = {
     half_a_character_on_the_command_line: "--set name=\\udcff: must be UTF-8 text without control characters",
     a_negative_seed: "--seed -1: seed: must be at least 0, found -1",
     a_log_without_a_report: "log.txt:1: must be a kernel log with a report of a failed allocation, an OOM kill or "
-    "memory (Mem-Info): no report: no line has 'page allocation failure', 'invoked oom-killer' or 'Mem-Info:'",
+    "memory (Mem-Info): no report: no line has 'page allocation failure', 'invoked oom-killer', "
+    "'Mem-Info:' or a kill of a memory cgroup",
     a_report_that_is_not_there: f"{REPORT}: --which: must be the number of a report in the log, 1 to 1, found 2",
     a_request_with_a_misspelt_name: f"kmsim walk: REQUEST: must be a request: one of {', '.join(CALLS)}, "
     "found 'kmaloc(5000, GFP_KERNEL)'; did you mean 'kmalloc'?",
