@@ -204,8 +204,8 @@ def streams_of(config: Study, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
         ops = simulation.engine.room(k)[:nr_ops]
         asked = [simulation.plan.requests[request] for request in ops["request"]]
         kinds = [KIND_NAMES[kind] for kind in ops["kind"]]
-        handles = (ops["handle"] - simulation.plan.tasks[k].first_slot).tolist()
-        found[simulation.plan.tasks[k].name] += zip(ops["gap_ps"].tolist(), kinds, handles, asked, strict=True)
+        slots = (ops["slot"] - simulation.plan.tasks[k].first_slot).tolist()
+        found[simulation.plan.tasks[k].name] += zip(ops["gap_ps"].tolist(), kinds, slots, asked, strict=True)
         return hand(k, nr_ops, *others)
 
     monkeypatch.setattr(simulation.engine, "hand", kept)
