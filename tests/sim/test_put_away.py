@@ -337,14 +337,13 @@ def test_threads_are_put_away_in_what_only_users_ask_for(seed: int) -> None:
     assert verbs_of("users", seed) >= {OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN}
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [RECLAIM_AT_ONCE, *(pytest.param(n, marks=pytest.mark.slow) for n in range(NR_STUDIES) if n != RECLAIM_AT_ONCE)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(NR_STUDIES))
 def test_threads_are_put_away_while_they_reclaim(seed: int) -> None:
     assert any(IN_RECLAIM in what for what, _, _ in sleepers("reclaim", seed).kinds)
 
 
+@pytest.mark.slow
 def test_threads_are_put_away_with_folios_that_they_have_isolated() -> None:
     seen = {
         what[what.index(IN_RECLAIM) :]
