@@ -71,7 +71,7 @@ LOOKS_MAX = 20_000
 NR_STUDIES = 10
 NR_OF_USERS = 20  # what only users ask for is rarer
 NR_AT_ONCE = 2
-RECLAIM_AT_ONCE = 2  # in the default selection: a small study
+A_SMALL_ONE = 2  # a study that reclaims in little memory
 MODES = (False, True)  # stepwise?
 ANY = -1
 IN_RECLAIM = ", in reclaim "
@@ -347,7 +347,7 @@ def test_threads_are_put_away_while_they_reclaim(seed: int) -> None:
 def test_threads_are_put_away_with_folios_that_they_have_isolated() -> None:
     seen = {
         what[what.index(IN_RECLAIM) :]
-        for what, _, _ in sleepers("reclaim", RECLAIM_AT_ONCE).kinds
+        for what, _, _ in sleepers("reclaim", A_SMALL_ONE).kinds
         if IN_RECLAIM in what
     }
     assert seen >= WITH_ISOLATED
