@@ -34,8 +34,10 @@ _PACKAGE = Path(__file__).parents[1]
 # Whose sources decide the bytes of a run's result; in `study` only what makes its tables.
 _MODEL = ("mm", "procfs", "metrics", "config", "workload", "sim")
 _TABLES = (
-    *("archive.py", "checksums.py", "identity.py", "largest.py", "members.py", "npy_table.py", "parquet_file.py"),
+    *("archive.py", "checksums.py", "identity.py", "largest.py", "members.py", "model_error.py"),
     *(
+        "npy_table.py",
+        "parquet_file.py",
         "reclaim_table.py",
         "rows.py",
         "runner.py",

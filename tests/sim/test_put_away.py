@@ -346,9 +346,7 @@ def test_threads_are_put_away_while_they_reclaim(seed: int) -> None:
 @pytest.mark.slow
 def test_threads_are_put_away_with_folios_that_they_have_isolated() -> None:
     seen = {
-        what[what.index(IN_RECLAIM) :]
-        for what, _, _ in sleepers("reclaim", A_SMALL_ONE).kinds
-        if IN_RECLAIM in what
+        what[what.index(IN_RECLAIM) :] for what, _, _ in sleepers("reclaim", A_SMALL_ONE).kinds if IN_RECLAIM in what
     }
     assert seen >= WITH_ISOLATED
 

@@ -8,7 +8,6 @@ from kmsim.config import Study, from_mapping
 from kmsim.mm.memblock import recount
 from kmsim.mm.mmzone import NUMA_HIT, NUMA_LOCAL, NUMA_OTHER
 from kmsim.mm.zone_names import populated_zones
-from kmsim.mm.zonelist import page_zone
 from kmsim.sim.simulation import Process, Simulation
 from tests.sim.stories import finished
 
@@ -24,8 +23,9 @@ def machine(*, stepwise: bool = False) -> Study:
 
 def node_of(cpu: Any, pfn: int) -> int:
     """The node that a page is of."""
-    m = cpu.held.machine
-    return int(m.zones[page_zone(m, pfn)].node)
+    zones = cpu.held.machine.zones
+    (node,) = zones["node"][(zones["start_pfn"] <= pfn) & (pfn < zones["end_pfn"])]
+    return int(node)
 
 
 @pytest.mark.parametrize("stepwise", [False, True])
