@@ -168,6 +168,7 @@ def test_copies_of_all_policies_decide_the_same_compiled(tmp_path: Path) -> None
     assert scenario.play_all(Policies(copied_all(tmp_path))) == scenario.play_all()
 
 
+@pytest.mark.slow
 def test_the_scenario_gives_back_what_was_reserved() -> None:
     assert any(any(played["given_back"]) for played in scenario.play_all().values())
 

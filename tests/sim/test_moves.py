@@ -210,6 +210,7 @@ LEAST_MOVES = 20
 SEED_OF_RECLAIM = 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pages_move_and_every_block_is_freed_once(seed: int) -> None:
     study = to_move(test_modes.random_study(seed), seed)

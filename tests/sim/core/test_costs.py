@@ -155,6 +155,7 @@ def test_a_miss_is_exposed_in_each_stage_that_has_some(order: int, price: str) -
     assert np.isclose(paid % 100_000, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("request_", "nr_pages"),
     [
