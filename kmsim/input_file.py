@@ -14,6 +14,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 from kmsim.units import format_size
 
@@ -65,6 +66,11 @@ def read_input(path: str | os.PathLike[str], limit: int) -> bytes:
     if len(content) > limit:
         raise _too_large(path, limit)
     return content
+
+
+def sha256_of(path: str | os.PathLike[str], limit: int) -> str:
+    """What tells such a file's content: its SHA-256, 64 hexadecimal digits; InputFileError says why it is not read."""
+    return sha256(read_input(path, limit)).hexdigest()
 
 
 def read_unzipped(path: str | os.PathLike[str], limit: int) -> bytes:

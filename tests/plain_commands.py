@@ -1,4 +1,4 @@
-"""Commands one after another in one process that compiles nothing, which `run_plain` starts."""
+"""Processes that compile nothing: commands one after another (`run_plain`), and a module of the tests (`said_by`)."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from tests.commands import Done
 from tests.patience import PATIENCE_S
@@ -29,6 +30,19 @@ def run_plain(folder: Path, *commands: Sequence[str]) -> list[Done]:
         check=True,
     )
     return [Done(*each) for each in json.loads(done.stdout)]
+
+
+def said_by(module: str, *arguments: str) -> Any:
+    """What a module of the tests prints as JSON, run as plain Python."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def main() -> None:

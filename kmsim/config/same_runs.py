@@ -28,7 +28,7 @@ from kmsim.config.machine import MachineConfig
 from kmsim.config.parts import KeptParts
 from kmsim.config.state import FILE_KEYS
 from kmsim.config.study import PARTS, Study
-from kmsim.input_file import InputFileError, read_input
+from kmsim.input_file import InputFileError, sha256_of
 from kmsim.mm.gfp import parse_gfp
 from kmsim.procfs.recorded import BYTES_MAX
 
@@ -181,7 +181,7 @@ def without_names(value: Any, noun: str) -> Any:
 def _content(path: str) -> str:
     """What tells a file: a hash of its bytes; its name where it cannot be read, which a run will say."""
     try:
-        return hashlib.sha256(read_input(path, BYTES_MAX)).hexdigest()
+        return sha256_of(path, BYTES_MAX)
     except InputFileError:
         return path
 

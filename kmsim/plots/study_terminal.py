@@ -178,7 +178,7 @@ def _compared(study: StudyResult, rows: pd.DataFrame) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0)
     for heading in (_short(axis), *map(_short, others), "response"):
         table.add_column(escape(_broken(heading, COMPARED_WIDTH)), overflow="fold", max_width=LABEL_MAX)
-    some_failed = bool((rows[["baseline_failed_share", "failed_share"]] > 0).any(axis=None))
+    some_failed = cautions.some_failed(rows)
     for heading in (
         "difference",
         "95 % interval",

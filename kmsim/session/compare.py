@@ -154,12 +154,12 @@ def verdict(compared: Compared) -> list[str]:
 
 
 def _worse(row: dict[str, Any], compared: Compared) -> str:
-    from kmsim.session.compare_rows import of_unknown_error, what_and_where
+    from kmsim.session.compare_rows import said_where_unknown, what_and_where
 
     by = f"by {row['worsening']:.2%}" if math.isfinite(row["worsening"]) else "than nothing"
     low = f"at least {row['worsening_low']:.2%}" if math.isfinite(row["worsening_low"]) else "more than nothing"
     surely = "n = 1, no interval" if math.isnan(row["ci_low"]) else f"{low} by the 95 % interval"
-    return f"{what_and_where(row, compared)} worse {by} ({surely}), bound {row['bound']:.2%}{of_unknown_error(row)}"
+    return f"{what_and_where(row, compared)} worse {by} ({surely}), bound {row['bound']:.2%}{said_where_unknown(row)}"
 
 
 def _facts(sides: tuple[StudyResult, StudyResult], compared: Compared) -> dict[str, Any]:

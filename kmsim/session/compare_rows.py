@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from kmsim.study.cautions import SERVED_ONLY
+from kmsim.study.cautions import SERVED_ONLY, some_failed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,7 @@ def show_rows(compared: Compared, console: Console) -> None:
         left_out = ", ".join(dict.fromkeys(compared.rows[same]["response"]))
         console.print(f"the same in A and B: {left_out}", markup=False)
     console.print(MARKS)
-    if _some_failed(shown):
+    if some_failed(shown):
         console.print(SERVED_ONLY)
     both = compared.both
     for line in (*said_of_errors(estimates(both.runs, both.responses, both.axes)), *sentences(compared)):
@@ -57,7 +57,7 @@ def show_rows(compared: Compared, console: Console) -> None:
 
 
 def _table(compared: Compared, shown: pd.DataFrame) -> Table:
-    axes, counts = compared.axes, shown["n"].unique()
+    axes, counts, has_failed = compared.axes, shown["n"].unique(), some_failed(shown)
     of_all = f", n = {counts[0]} in each row" if len(counts) == 1 else ""
     title = f"{'paired differences' if compared.paired else 'differences'} B - A{of_all}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), collapse_padding=True)
@@ -67,14 +67,14 @@ def _table(compared: Compared, shown: pd.DataFrame) -> Table:
         table.add_column(escape(heading), overflow="fold", max_width=LABEL_WIDTH)
     table.add_column("response", overflow="fold", min_width=RESPONSE_WIDTH, max_width=LABEL_WIDTH)
     numbers = [*([] if of_all else ["n"]), "A\nB", "B - A\n(95 % interval)", "model's\nerror"]
-    numbers += ["failed\nA\nB"] if _some_failed(shown) else []
+    numbers += ["failed\nA\nB"] if has_failed else []
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, min_width=len("worse"))
     for row in shown.to_dict("records"):
         cells = ["\n".join(str(row[name]) for name in axes)] if axes else []
         cells += [f"{row['response']}\n{row['unit']}".rstrip(), *([] if of_all else [str(row["n"])]), *_values(row)]
-        cells += [_failed(row)] if _some_failed(shown) else []
+        cells += [_failed(row)] if has_failed else []
         table.add_row(*map(escape, [*cells, _mark(row)]))
     return table
 
@@ -83,10 +83,6 @@ def _titles(compared: Compared) -> dict[str, str]:
     from kmsim.plots.roles import axis_titles, in_words
 
     return {name: in_words(title) for name, title in axis_titles(compared.both.axes).items()}
-
-
-def _some_failed(rows: pd.DataFrame) -> bool:
-    return bool((rows[["baseline_failed_share", "failed_share"]] > 0).any(axis=None))
 
 
 def _mark(row: dict[str, Any]) -> str:
@@ -171,9 +167,9 @@ def _how(row: dict[str, Any]) -> str:
     )
     unit = " %" if base else f" {row['unit']}".rstrip()
     interval = "" if math.isnan(row["ci_low"]) else f" ({low} to {high})"
-    return f"{word} by {middle}{unit}{interval}{of_unknown_error(row)}"
+    return f"{word} by {middle}{unit}{interval}{said_where_unknown(row)}"
 
 
-def of_unknown_error(row: dict[str, Any]) -> str:
+def said_where_unknown(row: dict[str, Any]) -> str:
     """What is said of a difference whose model's error nobody has measured."""
     return "; the model's error is not known" if math.isnan(row["model_error"]) else ""

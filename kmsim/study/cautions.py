@@ -43,8 +43,8 @@ def imprecise(study: StudyResult) -> str:
 
 
 def some_failed(rows: pd.DataFrame) -> bool:
-    """Did a share of the requests fail in any row that is of those that did not?"""
-    return bool((rows["failed_share"] > 0).any())
+    """Did a share of the requests fail in any row that is of those that did not, at either end of a difference?"""
+    return bool((rows[rows.columns.intersection(["baseline_failed_share", "failed_share"])] > 0).any(axis=None))
 
 
 def primary_first(study: StudyResult, rows: pd.DataFrame) -> pd.DataFrame:

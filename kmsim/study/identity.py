@@ -23,7 +23,7 @@ from kmsim.config.parts import remembered
 from kmsim.config.quantities import Model
 from kmsim.config.state import FILE_KEYS
 from kmsim.config.study import PARTS
-from kmsim.input_file import read_input
+from kmsim.input_file import sha256_of
 from kmsim.procfs.recorded import BYTES_MAX
 from kmsim.study.store import SCHEMA_VERSION, NotAResult, versions
 
@@ -107,6 +107,6 @@ def files_of(study: Study) -> dict[str, Path]:
 def hash_of_file(path: Path) -> str:
     """A hash of a file that a config names. NotAResult where it cannot be read."""
     try:
-        return hashlib.sha256(read_input(path, BYTES_MAX)).hexdigest()
+        return sha256_of(path, BYTES_MAX)
     except OSError as error:
         raise NotAResult(f"{path}: must be a file that can be read; {error.strerror or error}") from error

@@ -5,8 +5,6 @@ which takes less time than to compile them; there it is noted what is asked.
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +15,8 @@ from kmsim.jit_policies import Policies
 from kmsim.sim.run import assembly
 from tests.golden.outcome import differences, numpy_version, outcome, stored
 from tests.mm.copies import Asked, all_verbs, copied_all
+from tests.plain_commands import said_by
 
-ROOT = Path(__file__).parents[2]
 COMPILED = ("pages", "buddyinfo", "recorded")
 PLAIN = ("pages", "linux_5_10", "linux_6_1", "reclaim")
 # No golden lasts until vmstat's worker trims the lists; `tests.mm.scenario` asks these.
@@ -54,15 +52,7 @@ def test_goldens_are_the_same_with_copies_of_all_policies(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_goldens_are_the_same_in_plain_python_and_ask_all_policies(tmp_path: Path) -> None:
     skip_with_another_numpy(PLAIN)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.golden.test_policies", str(tmp_path)],
-        cwd=ROOT,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout)
+    found = said_by("tests.golden.test_policies", str(tmp_path))
     assert found["differences"] == []
     assert set(found["asked"]) == all_verbs() - NOT_ASKED
 

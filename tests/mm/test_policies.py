@@ -20,6 +20,7 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.new_pages import check_new_pages
 from kmsim.mm.params import Params
 from kmsim.mm.pcp import note_alloc
+from tests.plain_commands import said_by
 
 from . import scenario
 from .copies import MM, all_verbs, copied, copied_all
@@ -150,15 +151,7 @@ def test_the_same_sources_share_what_is_compiled(tmp_path: Path) -> None:
 def test_copies_of_every_policy_decide_the_same_in_plain_python(tmp_path: Path) -> None:
     """On a machine of each release; and each verb of each copy is asked."""
     copies = [str(path) for path in copied_all(tmp_path).values()]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.mm.scenario", *copies],
-        cwd=ROOT,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout)
+    found = said_by("tests.mm.scenario", *copies)
     assert found["played"] == json.loads(json.dumps(scenario.play_all()))
     assert set(found["asked"]) == all_verbs()
 
