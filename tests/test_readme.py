@@ -225,14 +225,6 @@ def is_of_functions(snippet: str) -> bool:
 
 
 @each_readme
-def test_python_snippets_run(path: Path, shell: Shell) -> None:
-    for snippet in blocks(path, "python"):
-        exec(compile(snippet, str(path), "exec"), {})
-        assert shell.capsys.readouterr().out.strip() or is_of_functions(snippet)
-    assert path != USING or blocks(path, "python")
-
-
-@each_readme
 def test_printed_configs_are_fine(path: Path, shell: Shell) -> None:
     printed = [block for block in blocks(path, "yaml") if "workload:" in block]
     for block in printed:
@@ -279,3 +271,12 @@ def test_an_experiments_command_runs_its_own_config(folder: Path, shell: Shell) 
     assert shell(*arguments, "--out", "out", "--quiet") == (0, "", "")
     drawn = {path.name for path in (shell.folder / "out" / "figures").glob("*.png")}
     assert drawn & {path.name for path in folder.glob("*.png")}
+
+
+# The last one: what its runs need is compiled by then, by the other process.
+@each_readme
+def test_python_snippets_run(path: Path, shell: Shell) -> None:
+    for snippet in blocks(path, "python"):
+        exec(compile(snippet, str(path), "exec"), {})
+        assert shell.capsys.readouterr().out.strip() or is_of_functions(snippet)
+    assert path != USING or blocks(path, "python")

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmsim.jit import entry
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.memblock import Boot, boot_machine
 from kmsim.mm.mm_init import PfnRange
-from kmsim.mm.mmzone import NO_PAGE, NUMA_NO_NODE, Machine
-from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_resume
+from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.procfs.recorded import Recording
 from kmsim.procfs.recorded_state import params_of
-from kmsim.sim.core.ask import allocate, free
+from kmsim.sim.core.ask import allocate, allocate_exact, free, free_exact
 from kmsim.validate.replay import is_row
 from kmsim.validate.report import Section
 
@@ -27,24 +25,6 @@ CPU = 0
 COMPARED = 6  # columns
 SIZE_MAX = (1 << 63) - 1
 FAILED = -1  # the delta of an alloc_pages that was not tried
-
-
-@entry
-def allocate_exact(m: Machine, ac: int, gfp: int, nr_bytes: int) -> int:
-    """A whole alloc_pages_exact, for Python callers."""
-    wanted = exact_alloc_begin(m, ac, gfp, nr_bytes, NUMA_NO_NODE)
-    while wanted:
-        wanted = exact_resume(m, ac)
-    return int(m.contexts[ac].pfn)
-
-
-@entry
-def free_exact(m: Machine, ac: int, pfn: int, nr_bytes: int) -> int:
-    """A whole free_pages_exact; by how many pages the size was wrong."""
-    wanted = exact_free_begin(m, ac, pfn, nr_bytes)
-    while wanted:
-        wanted = exact_resume(m, ac)
-    return int(m.contexts[ac].excess_pages)
 
 
 def machine_like(recording: Recording, nr_blocks: int = NR_BLOCKS) -> Machine:

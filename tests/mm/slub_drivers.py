@@ -1,9 +1,10 @@
 """SLUB's operations as Python calls them: cut at each lock, or whole on a machine where every lock is free.
 
-`cpu` is the CPU that runs it, and its context; `ac` a context.
+`cpu` is the CPU that runs it, and its context; `ac` a context. All verbs are one compiled entry: each entry that
+holds the slab and page allocators takes long to compile.
 """
 
-from kmsim.jit import entry
+from kmsim.jit import core, entry
 from kmsim.mm.kmalloc import Memory, kfree_begin, kmalloc_begin, kmalloc_resume, krealloc_begin, ksize
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub import (
@@ -19,37 +20,90 @@ from kmsim.mm.slub_object import address_of, free_problem, slab_owner
 from kmsim.mm.slub_records import Slub
 from kmsim.mm.slub_recount import validate_slub
 
-ALLOC, FREE, ALLOC_BULK, FREE_BULK, SHRINK, DESTROY, NOTHING = range(7)
+(
+    ALLOC,
+    FREE,
+    ALLOC_BULK,
+    FREE_BULK,
+    SHRINK,
+    DESTROY,
+    NOTHING,
+    GO_ON,
+    FINISH,
+    KMALLOC,
+    KREALLOC,
+    KFREE,
+) = range(12)
+
+What = tuple[int, int, int, int, int]
+
+
+@core
+def begin_slab(m: Machine, sl: Slub, ac: int, operation: int, what: What) -> int:
+    """Start an operation on a cache or an object; what does it want?"""
+    if operation == ALLOC:
+        return slab_alloc_begin(m, sl, ac, what[0], what[1])
+    if operation == FREE:
+        return slab_free_begin(m, sl, ac, what[0])
+    if operation == ALLOC_BULK:
+        return slab_alloc_bulk_begin(m, sl, ac, what[0], what[1], what[2])
+    if operation == FREE_BULK:
+        return slab_free_bulk_begin(m, sl, ac, what[2])
+    if operation == SHRINK:
+        return slab_shrink_begin(m, sl, ac, what[0])
+    assert operation == DESTROY
+    return slab_destroy_begin(m, sl, ac, what[0])
+
+
+@core
+def run_kmalloc(m: Machine, sl: Slub, ac: int, verb: int, what: What) -> None:
+    """A whole kmalloc, krealloc or kfree."""
+    if verb == KMALLOC:
+        wanted = kmalloc_begin(m, sl, ac, what[0], what[1], what[2])
+    elif verb == KREALLOC:
+        wanted = krealloc_begin(m, sl, ac, Memory(what[3], what[4]), what[0], what[1], what[2])
+    else:
+        assert verb == KFREE
+        wanted = kfree_begin(m, sl, ac, Memory(what[0], what[1]))
+    while wanted:
+        wanted = kmalloc_resume(m, sl, ac)
 
 
 @entry
+def run(m: Machine, sl: Slub, ac: int, verb: int, what: What) -> int:
+    """Start an operation, grant what it wants, or run it to its end; what does it want then?"""
+    if verb == GO_ON:
+        return slab_resume(m, sl, ac)
+    if verb == FINISH:
+        while slab_resume(m, sl, ac):
+            pass
+        return 0
+    if verb in (KMALLOC, KREALLOC, KFREE):
+        run_kmalloc(m, sl, ac, verb, what)
+        return 0
+    return begin_slab(m, sl, ac, verb, what)
+
+
+def _run(m: Machine, sl: Slub, ac: int, verb: int, *what: int) -> int:
+    """`run` with as many numbers as the verb has."""
+    one, two, three, four, five = (*map(int, what), 0, 0, 0, 0, 0)[:5]
+    return int(run(m, sl, int(ac), int(verb), (one, two, three, four, five)))
+
+
 def begin(m: Machine, sl: Slub, ac: int, operation: int, one: int, gfp: int, nr_objects: int) -> int:
     """Start an operation on cache or object `one`; what does it want?"""
-    if operation == ALLOC:
-        return slab_alloc_begin(m, sl, ac, one, gfp)
-    if operation == FREE:
-        return slab_free_begin(m, sl, ac, one)
-    if operation == ALLOC_BULK:
-        return slab_alloc_bulk_begin(m, sl, ac, one, gfp, nr_objects)
-    if operation == FREE_BULK:
-        return slab_free_bulk_begin(m, sl, ac, nr_objects)
-    if operation == SHRINK:
-        return slab_shrink_begin(m, sl, ac, one)
-    assert operation == DESTROY
-    return slab_destroy_begin(m, sl, ac, one)
+    return _run(m, sl, ac, operation, one, gfp, nr_objects)
 
 
-@entry
 def locked(m: Machine, sl: Slub, ac: int) -> int:
     """Grant what the context wants; what does it want now?"""
-    return slab_resume(m, sl, ac)
+    return _run(m, sl, ac, GO_ON)
 
 
-@entry
 def finish(m: Machine, sl: Slub, ac: int, wanted: int) -> int:
     """Grant everything; the context's object."""
-    while wanted:
-        wanted = slab_resume(m, sl, ac)
+    if wanted:
+        _run(m, sl, ac, FINISH)
     return int(sl.contexts[ac].obj)
 
 
@@ -77,20 +131,14 @@ def recount(m: Machine, sl: Slub) -> None:
     validate_slub(m, sl, sl.contexts[:0])
 
 
-@entry
 def kmalloc(m: Machine, sl: Slub, ac: int, size: int, cache: int, gfp: int) -> None:
     """A whole kmalloc; `given` says what it gives."""
-    wanted = kmalloc_begin(m, sl, ac, size, cache, gfp)
-    while wanted:
-        wanted = kmalloc_resume(m, sl, ac)
+    _run(m, sl, ac, KMALLOC, size, cache, gfp)
 
 
-@entry
 def krealloc(m: Machine, sl: Slub, ac: int, old: tuple[int, int], size: int, cache: int, gfp: int) -> None:
     """A whole krealloc; `given` says what it gives."""
-    wanted = krealloc_begin(m, sl, ac, Memory(old[0], old[1]), size, cache, gfp)
-    while wanted:
-        wanted = kmalloc_resume(m, sl, ac)
+    _run(m, sl, ac, KREALLOC, size, cache, gfp, *old)
 
 
 def given(sl: Slub, ac: int) -> Memory:
@@ -98,12 +146,9 @@ def given(sl: Slub, ac: int) -> Memory:
     return Memory(int(sl.contexts[ac].obj), int(sl.contexts[ac].large_pfn))
 
 
-@entry
 def kfree(m: Machine, sl: Slub, ac: int, obj: int, large_pfn: int) -> None:
     """Free what kmalloc has given."""
-    wanted = kfree_begin(m, sl, ac, Memory(obj, large_pfn))
-    while wanted:
-        wanted = kmalloc_resume(m, sl, ac)
+    _run(m, sl, ac, KFREE, obj, large_pfn)
 
 
 @entry

@@ -10,7 +10,7 @@ from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import EXACT_SAVED, NO_PAGE, PGFREE, Machine
 from tests.models.exact_model import alloc_pages_exact, free_pages_exact, nr_pages_of, order_of
 
-from . import drivers, exact_drivers
+from . import drivers
 from .machines import M, boot_of, free_list, machine_with, plain_machine
 from .pair import GFPS, Pair
 
@@ -25,7 +25,7 @@ class ExactPair(Pair):
         """Allocate exact pages, and give them back at some time."""
         gfp &= ~(parse_gfp("__GFP_COMP") | parse_gfp("__GFP_HIGHMEM"))
         saved_before = int(self.m.events[EXACT_SAVED])
-        pfn = exact_drivers.exact_alloc(self.m, cpu, gfp, size)
+        pfn = drivers.exact_alloc(self.m, cpu, gfp, size)
         assert pfn == alloc_pages_exact(self.twin, cpu, gfp, size), (cpu, hex(gfp), size)
         nr_pages, order = nr_pages_of(self.twin, size), order_of(self.twin, size)
         self.note([(pfn, order)] if pfn != NO_PAGE else [])
@@ -41,14 +41,14 @@ class ExactPair(Pair):
     def free_exact(self, cpu: int) -> None:
         """Free some of them."""
         pfn, size = self.exacts.pop(self.random.randrange(len(self.exacts)))
-        assert exact_drivers.exact_free(self.m, cpu, pfn, size) == 0
+        assert drivers.exact_free(self.m, cpu, pfn, size) == 0
         free_pages_exact(self.twin, cpu, pfn, size)
         self.expected[PGFREE] += nr_pages_of(self.twin, size)
         self.recount()
 
     def chain(self, cpu: int, gfp: int, nr_pages: int) -> None:
         """Allocate a chain, and free it at some time."""
-        first = exact_drivers.chain_alloc(self.m, cpu, gfp, nr_pages)
+        first = drivers.chain_alloc(self.m, cpu, gfp, nr_pages)
         pages = self.chain_of(first)
         assert pages == self.twin.alloc_pages_bulk(cpu, gfp, nr_pages)
         self.note([(pfn, 0) for pfn in pages])
@@ -69,7 +69,7 @@ class ExactPair(Pair):
         """Free one of them."""
         first = self.chains.pop(self.random.randrange(len(self.chains)))
         pages = self.chain_of(first)
-        exact_drivers.chain_free(self.m, cpu, first)
+        drivers.chain_free(self.m, cpu, first)
         for pfn in pages:
             self.twin.free_pages(cpu, pfn, 0)
         self.expected[PGFREE] += len(pages)
@@ -118,7 +118,7 @@ def test_random_exact_pages_and_chains_are_the_twins(boot: Boot) -> None:
 
 def test_the_tail_goes_to_the_tails_of_the_lists_page_by_page() -> None:
     m = machine_with({(3, M): [64], (0, M): [200], (1, M): [300]}, nr_cpus=1)
-    assert exact_drivers.exact_alloc(m, 0, parse_gfp("GFP_HIGHUSER_MOVABLE"), 5 * 4096) == 64
+    assert drivers.exact_alloc(m, 0, parse_gfp("GFP_HIGHUSER_MOVABLE"), 5 * 4096) == 64
     assert free_list(m, 0, 0, M) == [200, 69]
     assert free_list(m, 0, 1, M) == [300, 70]
     drivers.recount(m)
@@ -126,32 +126,32 @@ def test_the_tail_goes_to_the_tails_of_the_lists_page_by_page() -> None:
 
 def test_a_request_beyond_the_largest_order_fails() -> None:
     m = plain_machine()
-    assert exact_drivers.exact_alloc(m, 0, GFP_KERNEL, (4 << 20) + 1) == NO_PAGE
+    assert drivers.exact_alloc(m, 0, GFP_KERNEL, (4 << 20) + 1) == NO_PAGE
     assert m.events[EXACT_SAVED] == 0
-    assert exact_drivers.exact_alloc(m, 0, GFP_KERNEL, 4 << 20) != NO_PAGE
+    assert drivers.exact_alloc(m, 0, GFP_KERNEL, 4 << 20) != NO_PAGE
 
 
 def test_the_whole_block_is_zeroed() -> None:
     m = plain_machine()
-    exact_drivers.exact_alloc(m, 0, GFP_KERNEL | ZERO, 5 * 4096)
+    drivers.exact_alloc(m, 0, GFP_KERNEL | ZERO, 5 * 4096)
     assert m.work[0].bytes_zeroed == 8 * 4096
 
 
 def test_a_free_of_too_few_bytes_leaves_pages_behind() -> None:
     m = plain_machine()
     free = drivers_free(m)
-    pfn = exact_drivers.exact_alloc(m, 0, GFP_KERNEL, 6 * 4096)
-    assert exact_drivers.exact_free(m, 0, pfn, 4 * 4096) == -2
+    pfn = drivers.exact_alloc(m, 0, GFP_KERNEL, 6 * 4096)
+    assert drivers.exact_free(m, 0, pfn, 4 * 4096) == -2
     assert free - drivers_free(m) == 2
 
 
 def test_a_free_of_too_many_bytes_is_refused() -> None:
     m = plain_machine()
-    pfn = exact_drivers.exact_alloc(m, 0, GFP_KERNEL, 6 * 4096)
+    pfn = drivers.exact_alloc(m, 0, GFP_KERNEL, 6 * 4096)
     free = drivers_free(m)
-    assert exact_drivers.exact_free(m, 0, pfn, 8 * 4096) == 2
+    assert drivers.exact_free(m, 0, pfn, 8 * 4096) == 2
     assert free == drivers_free(m)
-    assert exact_drivers.exact_free(m, 0, pfn, 6 * 4096) == 0
+    assert drivers.exact_free(m, 0, pfn, 6 * 4096) == 0
 
 
 def drivers_free(m: Machine) -> int:

@@ -23,13 +23,7 @@ I64 = numba.int64
 PFNS = numba.int64[::1]
 ENTRIES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "free_range": (free_range, (I64, I64)),
-    "alloc": (drivers.alloc, (I64, I64, I64)),
-    "free": (drivers.free, (I64, I64, I64)),
-    "bulk": (drivers.bulk, (I64, I64, I64, PFNS)),
-    "folios": (drivers.folios, (I64, PFNS, PFNS)),
-    "drain": (drivers.drain, (I64, I64, I64)),
-    "drain_all": (drivers.drain_all, (I64,)),
-    "decay": (drivers.decay, (I64, I64)),
+    "page verbs": (drivers.run, (I64, I64, numba.types.UniTuple(I64, 3), PFNS, PFNS)),
 }
 OF_THE_EVENT_CORE: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "run_until": (run_until, (I64, I64)),  # all that happens in a simulation of every allocator
@@ -54,13 +48,13 @@ def options_of(function: Any) -> dict[str, bool]:
 
 
 OF_SLABS: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "kmalloc": (slub_drivers.kmalloc, (I64, I64, I64, I64)),
-    "kfree": (slub_drivers.kfree, (I64, I64, I64)),
+    "slab verbs": (slub_drivers.run, (I64, I64, numba.types.UniTuple(I64, 5))),
 }
 EVERY_ALLOCATOR = [{"api": "bulk", "pages": 2}, {"api": "kmalloc", "bytes": "8B"}, {"api": "vmalloc", "bytes": "9KiB"}]
 
 
-@pytest.mark.parametrize("name", ["free_range", *(pytest.param(name, marks=SLOW) for name in list(ENTRIES)[1:])])
+@SLOW
+@pytest.mark.parametrize("name", ENTRIES)
 def test_no_reference_is_counted(name: str) -> None:
     function, arguments = ENTRIES[name]
     assert nr_refcounts(function.py_func, plain_machine(), arguments, **options_of(function)) == 0

@@ -205,6 +205,7 @@ LONG: dict[str, Callable[[], tuple[str, str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", LONG)
 def test_a_long_text_is_little_work(what: str) -> None:
     name, text = LONG[what]()

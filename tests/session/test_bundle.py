@@ -188,6 +188,7 @@ def test_wrong_inputs(result: Path, shell: Shell, words: tuple[str, ...], messag
     assert message in done.err
 
 
+@pytest.mark.slow
 def test_a_file_that_has_changed_since_is_refused(result: Path, shell: Shell) -> None:
     state = result.parent / "free.txt"
     state.write_text(BUDDYINFO.replace(" 8", " 7"))

@@ -70,6 +70,7 @@ def test_a_file_takes_the_place_of_a_policy(result: Path) -> None:
     assert "policies:" not in (result / "builtin/config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_result_has_the_file_s_hash_and_text(result: Path) -> None:
     facts = json.loads((result / "out/provenance.json").read_text())["policies"]["highatomic"]
     assert facts["file"] == str(result / "mine.py")

@@ -297,6 +297,7 @@ def spoil(core: Core, how: str) -> None:
         core.timed[task.first_due].block = NO_BLOCK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "found"),
     [

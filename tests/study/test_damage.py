@@ -98,6 +98,7 @@ def test_a_flipped_bit_of_any_file_is_found_and_named(kind: str, nr_flips: int, 
     READ[kind](results / kind)
 
 
+@pytest.mark.slow
 def test_what_is_damaged_of_a_study_is_computed_again_to_the_same_bytes(results: Path) -> None:
     draws = random.Random(1)
     before = contents(results / "study")

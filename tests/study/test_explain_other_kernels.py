@@ -107,6 +107,7 @@ def on_nodes(mask: str, mode: str, release: str = "6.1.0", trace: str = "x") -> 
     return explained("order4-two-nodes-3.10", *changes)
 
 
+@pytest.mark.slow
 def test_the_machine_is_that_of_a_node_that_the_request_may_use() -> None:
     for found in (on_nodes("1", WAITS), on_nodes("(null)", WAITS)):
         assert [verdict.zone.node for verdict in found.zones] == [1]

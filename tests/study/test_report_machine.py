@@ -111,6 +111,7 @@ def test_what_the_zones_say_is_free_counts_where_the_lists_have_more() -> None:
     assert as_counted(fewer) == fewer
 
 
+@pytest.mark.slow
 def test_movable_memory_lies_behind_the_rest_of_its_node() -> None:
     text = (REPORTS / "order4-two-nodes-3.10.txt").read_text(encoding="utf-8")
     request = "mode:0x14200ca(GFP_HIGHUSER_MOVABLE), nodemask=1"

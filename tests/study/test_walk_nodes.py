@@ -10,6 +10,7 @@ from kmsim.study.walk_requests import requests_of
 from tests.commands import in_own_process
 
 
+@pytest.mark.slow
 def test_a_node_is_asked_wherever_the_cpu_is(tmp_path: Path) -> None:
     nodes = "{arch: x86-64, nodes: [{cpus: [0], memory: 64MiB}, {cpus: [1], memory: 64MiB}]}\n"
     (tmp_path / "nodes.yaml").write_text(nodes)

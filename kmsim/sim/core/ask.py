@@ -9,8 +9,9 @@ from __future__ import annotations
 from kmsim.jit import entry
 from kmsim.mm.gfp import GFP_COMP, GFP_KERNEL, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, Order, Pfn, ZoneIdx
-from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, WMARK_MIN, Machine
+from kmsim.mm.mmzone import BOOT_CPU, NO_PAGE, NUMA_NO_NODE, WMARK_MIN, Machine
 from kmsim.mm.page_alone import alloc_pages, free_pages
+from kmsim.mm.page_exact import exact_alloc_begin, exact_free_begin, exact_resume
 from kmsim.mm.slab_common import Caches
 from kmsim.mm.watermark import alloc_flags_of, wmark_pages, zone_watermark_ok
 from kmsim.mm.zonelist import page_zone
@@ -18,16 +19,48 @@ from kmsim.mm.zonelist import page_zone
 NOT_ALLOWED = -1  # the request may not use the zone
 
 
+ALLOCATE, FREE, ALLOCATE_EXACT, FREE_EXACT = range(4)
+
+
 @entry
+def request(m: Machine, ac: ContextIdx, verb: int, one: int, two: int) -> int:
+    """One whole request where every lock is free; its page, or what is wrong with the size of an exact free.
+
+    All verbs are one compiled entry: each that holds the page allocator takes long to compile.
+    """
+    if verb == ALLOCATE:
+        return alloc_pages(m, ac, one, two)
+    if verb == FREE:
+        free_pages(m, ac, one, two)
+        return 0
+    wanted = (
+        exact_alloc_begin(m, ac, one, two, NUMA_NO_NODE)
+        if verb == ALLOCATE_EXACT
+        else exact_free_begin(m, ac, one, two)
+    )
+    while wanted:
+        wanted = exact_resume(m, ac)
+    return int(m.contexts[ac].pfn if verb == ALLOCATE_EXACT else m.contexts[ac].excess_pages)
+
+
 def allocate(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
-    """One allocation, for Python callers."""
-    return alloc_pages(m, ac, gfp, order)
+    """A block of 2^order pages, or NO_PAGE."""
+    return int(request(m, ac, ALLOCATE, int(gfp), int(order)))
 
 
-@entry
 def free(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
-    """One free, for Python callers."""
-    free_pages(m, ac, pfn, order)
+    """Free a block."""
+    request(m, ac, FREE, int(pfn), int(order))
+
+
+def allocate_exact(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> Pfn:
+    """The first page of an alloc_pages_exact, or NO_PAGE."""
+    return int(request(m, ac, ALLOCATE_EXACT, int(gfp), int(nr_bytes)))
+
+
+def free_exact(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> int:
+    """free_pages_exact; by how many pages the size was wrong."""
+    return int(request(m, ac, FREE_EXACT, int(pfn), int(nr_bytes)))
 
 
 @entry

@@ -195,6 +195,7 @@ def test_windows_do_not_depend_on_where_the_warm_up_ends_before_them(number: int
         check_same_counted(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(STUDIES)))
 def test_every_cpus_time_in_a_window_is_in_one_of_its_parts(number: int) -> None:
     for batch in watched(number, 3 * US, US // 10).batches:
