@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 import kmsim
 from experiments.figures import save_figure, write_numbers
 from kmsim.config import Study, load
+from kmsim.config.machine_params import slab_build_of
 from kmsim.mm.slab_common import Caches, kmalloc_limits
 from kmsim.plots.style import styled
 from kmsim.sim.core.ask import can_kmalloc
@@ -82,7 +83,7 @@ def asked(page_kib: int, order: int, state: str, seeds: range) -> Iterator[dict[
     for seed in seeds if STATES[state] else seeds[:1]:
         config = study_of(page_kib, order, state, seed).machine
         machines.append(machine_of(config, seed))
-    caches = Caches(config.slab_build)
+    caches = Caches(slab_build_of(config))
     limit = caches.limits.kmalloc_max_size
     for size in [2 * limit, limit + 1, *(1 << shift for shift in range(limit.bit_length() - 1, LEAST_SHIFT - 1, -1))]:
         given = sum(can_kmalloc(m, caches, size) for m in machines)
@@ -112,7 +113,7 @@ def simulate() -> None:
 
 def limit_of(page_kib: int, order: int) -> int:
     """The limit on paper, in bytes (kernel: KMALLOC_MAX_SIZE)."""
-    return kmalloc_limits(study_of(page_kib, order, "fresh").machine.slab_build).kmalloc_max_size
+    return kmalloc_limits(slab_build_of(study_of(page_kib, order, "fresh").machine)).kmalloc_max_size
 
 
 def largest(success: pd.DataFrame) -> pd.Series:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # experiments shar
 from experiments.figures import save_figure, write_numbers
 from experiments.slab_waste.best_caches import best_sets
 from kmsim.config import MachineConfig, from_mapping, load
+from kmsim.config.machine_params import slab_build_of
 from kmsim.config.shipped import shipped_file
 from kmsim.config.sizes import TableOfSizes
 from kmsim.mm.slab_common import Caches
@@ -78,14 +79,14 @@ def mixes() -> dict[str, dict[int, float]]:
     study = load(shipped_file("workloads", ASSUMED), ["machine=x86-laptop"])
     table = study.workload.threads[0].requests[0].bytes
     assert isinstance(table, TableOfSizes), "the mix is a table"
-    limit = Caches(study.machine.slab_build).limits.kmalloc_max_cache_size
+    limit = Caches(slab_build_of(study.machine)).limits.kmalloc_max_cache_size
     found[ASSUMED] = {entry.size: entry.weight for entry in table.table if entry.size <= limit}
     return found
 
 
 def totals_of(mix: str, requests: dict[int, float], config: MachineConfig) -> Iterator[dict[str, Any]]:
     """What a mix takes: asked of kmalloc, of a cache for each size, of exact pages, and of the best k caches."""
-    caches = Caches(config.slab_build)
+    caches = Caches(slab_build_of(config))
     asked = sum(size * weight for size, weight in requests.items())
 
     def own(size: int) -> float:
@@ -225,7 +226,7 @@ def mean(shares: pd.Series) -> float:
 
 def sentences(results: pd.DataFrame, totals: pd.DataFrame) -> str:
     """The three sentences."""
-    limit = Caches(machine_of(4).slab_build).limits.kmalloc_max_cache_size
+    limit = Caches(slab_build_of(machine_of(4))).limits.kmalloc_max_cache_size
     kmalloc, own, exact = (wasted(results, 4, api) for api in WAYS)
     saw = kmalloc[kmalloc.index > 8]
     slab = [mean(shares[(shares.index > 64) & (shares.index <= limit)]) for shares in (kmalloc, own)]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from kmsim.config.caches import CacheConfig, caches_findings
 from kmsim.config.machine import MachineConfig
+from kmsim.config.machine_params import slab_build_of
 from kmsim.config.node import Loc
 from kmsim.config.quantities import Finding, Model, finding
 from kmsim.config.requests import FILE_PAGES_MAX, Bounds
@@ -87,7 +88,7 @@ def findings(data: dict[str, Any], machine: Partly[MachineConfig] | None) -> Ite
 def _cache_findings(entries: Any, machine: Partly[MachineConfig]) -> Iterator[Finding]:
     """What is wrong with the machine's own caches."""
     caches = _sources(CacheConfig, entries, machine_context(machine))
-    build = None if is_vague(machine) else machine.noun.slab_build
+    build = None if is_vague(machine) else slab_build_of(machine.noun)
     for n, cache in caches.items():
         wrong = [*cache.noun.findings(), *(cache.noun.machine_findings(build) if build else ())]
         for found in filter(cache.reported, wrong):
@@ -176,7 +177,7 @@ def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
 def _cache_names(machine: MachineConfig) -> dict[str, bool]:
     """The names of all caches that there can be, and whether their objects have a constructor."""
     constructed = {name: cache.constructor is not None for name, cache in machine.known_caches.items()}
-    return dict.fromkeys(_boot_names(machine.slab_build), False) | constructed
+    return dict.fromkeys(_boot_names(slab_build_of(machine)), False) | constructed
 
 
 @lru_cache(maxsize=256)  # 2 ms, for each of a sweep's points

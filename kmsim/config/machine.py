@@ -65,8 +65,6 @@ from kmsim.config.sysctl import KIB_MIN, SysctlConfig
 from kmsim.mm.getorder import ilog2
 from kmsim.mm.kernels import KERNELS, NEWEST, NEWEST_RELEASE
 from kmsim.mm.mmzone import NR_NODES_MAX, PAGE_ALLOC_COSTLY_ORDER
-from kmsim.mm.slab_geometry import MINALIGN, SlabBuild
-from kmsim.mm.slab_kernels import slab_kernel_of
 from kmsim.units import TIME_UNITS, format_size
 
 PAGE_SIZES = (4 * KIB, 16 * KIB, 64 * KIB)
@@ -245,23 +243,6 @@ class MachineConfig(Model):
     def has_orders(self) -> bool:
         """Is the largest order one that the machine can have?"""
         return not any(self._order_findings())
-
-    @property
-    def slab_build(self) -> SlabBuild:
-        """What SLUB sees of this machine."""
-        kernel = slab_kernel_of(self.policies_of)
-        minalign = kernel.arm64_minalign if self.arch == "arm64" else MINALIGN
-        return SlabBuild(
-            self.page_shift,
-            self.cpus,
-            self.max_page_order,
-            arch_kmalloc_minalign=minalign,
-            kmalloc_minalign=minalign,
-            memcg=self.slab.memcg,
-            buckets=self.slab.buckets,
-            kernel=kernel,
-            partial_counts_objects=KERNELS[self.policies_of].partial_counts_objects,
-        )
 
     @property
     def known_caches(self) -> dict[str, CacheConfig]:

@@ -7,8 +7,8 @@ To add a parameter (as `machine.pcp.batch_scale_max` was added):
     1. a field of `Params`, and its use where it decides
     2. where it follows from the release: a field of `kernels.Kernel`, and, if a config may say it, POLICY_KEYS of
        `config/releases.py`; the release's rule in `docs/releases.md` and in `tests/validation/test_releases.py`
-    3. its key in `config/machine.py`, and its line in `sim.run.boot_params.params_of`; of a recorded machine it then is
-       what the config says, too. Where a kernel's own config says it: its option in `survey/options.py`
+    3. its key in `config/machine.py`, and its line in `params_of` of `config/machine_params.py`; of a recorded machine
+       it then is what the config says, too. Where a kernel's own config says it: its option in `survey/options.py`
     4. its line in `configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; a key of
        the machine itself stands in the messages of `invalid/set_unknown_key.yaml` and `axis_key_unknown.yaml`, too
     5. the slow model in `tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random

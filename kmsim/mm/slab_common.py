@@ -14,7 +14,7 @@ SLUB itself is built on, which nobody may share.
 
 from dataclasses import dataclass, replace
 
-from kmsim.mm.getorder import get_order
+from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.gfp import GFP_DMA, GFP_FLAGS, GFP_RECLAIMABLE
 from kmsim.mm.indices import Gfp, Order
 from kmsim.mm.slab_geometry import (
@@ -81,7 +81,7 @@ def kmalloc_info_index(build: SlabBuild, size: int) -> int:
     """The entry of kmalloc's table that serves `size` bytes: 1 is 96, 2 is 192, n is 2^n (kernel: __kmalloc_index)."""
     least = kmalloc_limits(build).kmalloc_min_size
     if size <= least:
-        return least.bit_length() - 1
+        return ilog2(least)
     if least <= 32 and 64 < size <= 96:
         return 1
     if least <= 64 and 128 < size <= 192:
@@ -241,7 +241,7 @@ class Caches:
         flags = _FAMILY_FLAGS[type_]
         if has_accounted(build) and type_ == KMALLOC_NORMAL:
             flags |= SLAB_NO_MERGE
-        entries += range(least.bit_length() - 1, high + 1)
+        entries += range(ilog2(least), high + 1)
         odd_first = build.kernel.dma_odd_sizes_first if type_ == KMALLOC_DMA else build.kernel.odd_sizes_first
         for entry in entries if odd_first else sorted(entries, key=kmalloc_info_size):
             size = kmalloc_info_size(entry)

@@ -12,10 +12,11 @@ every object is aligned, because `size` is a multiple of `align` and a slab star
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from kmsim.mm.getorder import get_order
-from kmsim.mm.slab_kernels import NEWEST_SLAB, SlabKernel
+from kmsim.mm.getorder import get_order, ilog2
+from kmsim.mm.params import Params
+from kmsim.mm.slab_kernels import MINALIGN, NEWEST_SLAB, SlabKernel
 
 # The kernel's bits without CONFIG_MEMCG, FAILSLAB, KASAN, KFENCE and DEBUG_OBJECTS. Where MEMCG is built
 # in, SLAB_ACCOUNT stands before NO_USER_FLAGS and moves what follows; here it has a bit of its own, and
@@ -44,7 +45,6 @@ SLAB_RECLAIM_ACCOUNT = SLAB_FLAGS["SLAB_RECLAIM_ACCOUNT"]
 SLAB_ACCOUNT = SLAB_FLAGS["SLAB_ACCOUNT"]
 CMPXCHG_DOUBLE = 1 << 16  # set by SLUB itself where the CPU can exchange two words at once
 
-MINALIGN = 8  # ARCH_KMALLOC_MINALIGN of x86-64
 WORD = 8  # sizeof(void *) on 64-bit machines
 SLUB_MAX_ORDER = 3  # PAGE_ALLOC_COSTLY_ORDER
 MAX_OBJS_PER_PAGE = 32767
@@ -61,7 +61,8 @@ class SlabError(ValueError):
 class SlabBuild:
     """The machine and the kernel's build, as far as SLUB sees them; sizes in bytes.
 
-    The defaults are those of x86-64 and of arm64 with cache lines of 64 bytes: arm64 always has
+    A field that is one of `Params`, too, has its value from there (`slab_build`). `nr_cpus` are the CPUs that a slab's
+    objects follow. The defaults are those of x86-64 and of arm64 with cache lines of 64 bytes: arm64 always has
     a bounce buffer for DMA into small kmalloc objects, which therefore need not be aligned for DMA.
     """
 
@@ -89,6 +90,15 @@ class SlabBuild:
     def largest_slab(self) -> int:
         """Bytes of the largest block that the page allocator has (kernel: KMALLOC_MAX_SIZE)."""
         return self.page_size << self.max_page_order
+
+
+OF_PARAMS = tuple(field.name for field in fields(SlabBuild) if field.name in Params._fields)
+
+
+def slab_build(params: Params, kernel: SlabKernel, kmalloc_minalign: int) -> SlabBuild:
+    """SLUB's view of a machine with these parameters; kmalloc aligns to as many bytes."""
+    shared = {name: getattr(params, name) for name in OF_PARAMS}
+    return SlabBuild(**shared, kernel=kernel, arch_kmalloc_minalign=kmalloc_minalign, kmalloc_minalign=kmalloc_minalign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +267,7 @@ def new_geometry(
         min_objects=(build.page_size << min_order) // size,
         cpu_partial=cpu_partial,
         cpu_partial_slabs=cpu_partial_slabs(build, cpu_partial, objects),
-        min_partial=min(max(MIN_PARTIAL, (size.bit_length() - 1) // 2), MAX_PARTIAL),
+        min_partial=min(max(MIN_PARTIAL, ilog2(size) // 2), MAX_PARTIAL),
         has_ctor=has_ctor,
     )
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from kmsim.mm.kernels import series_of
 
+MINALIGN = 8  # ARCH_KMALLOC_MINALIGN of x86-64
+
 
 class SlabKernel(NamedTuple):
     """What a release does; the defaults are those of 6.12."""
@@ -25,6 +27,10 @@ class SlabKernel(NamedTuple):
     kmalloc_flag: bool = True  # kmalloc's own caches have a flag (since 6.1)
     accounted_kmalloc: bool = True  # a family of caches for __GFP_ACCOUNT (since 5.14)
     counts_present_cpus: bool = True  # a slab's objects follow the present CPUs, or all possible ones (before 5.12)
+
+    def minalign(self, arch: str) -> int:
+        """To how many bytes kmalloc aligns (kernel: ARCH_KMALLOC_MINALIGN)."""
+        return self.arm64_minalign if arch == "arm64" else MINALIGN
 
 
 LINUX_6_1 = SlabKernel(

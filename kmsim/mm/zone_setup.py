@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kmsim.mm.getorder import ilog2
 from kmsim.mm.indices import NodeIdx, Order
 from kmsim.mm.lru_records import SWAP_CLUSTER_MAX
 from kmsim.mm.mmzone import (
@@ -108,7 +109,7 @@ def zone_batchsize(managed_pages: int, page_shift: int) -> int:
 def zone_batchsize_of_order0(managed_pages: int, page_shift: int) -> int:
     """The same before it is made at least 1, by which lists of order 0 alone are sized."""
     batch = max(min(managed_pages >> 10, (1 << 20) >> page_shift) // 4, 1)
-    return (1 << ((batch + batch // 2).bit_length() - 1)) - 1
+    return (1 << ilog2(batch + batch // 2)) - 1
 
 
 def zone_highsize(zone: Any, batch: int, nr_cpus: int, high_fraction: int) -> int:

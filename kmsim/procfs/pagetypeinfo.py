@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kmsim.mm.getorder import ilog2
 from kmsim.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATETYPE_NAMES, Machine
 from kmsim.mm.pageblock import free_list_head
 from kmsim.mm.snapshot import walk
@@ -188,7 +189,7 @@ class _Reader:
         if not self.may_be_cut or _ORDER.fullmatch(self.lines[self.at]):
             order = int(self.wanted(_ORDER, "Page block order: N")[1])
         pages = int(self.wanted(_PAGES, "Pages per block: N")[1])
-        order = pages.bit_length() - 1 if order is None else order
+        order = ilog2(pages) if order is None else order
         if order >= ORDERS_MAX or pages != 1 << order:
             raise refusal(self.at, f"{pages} pages in a pageblock of order {order}")
         return order

@@ -17,6 +17,7 @@ import numpy as np
 from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
 from kmsim.config.machine import PAGE_SIZES, section_bits
+from kmsim.config.machine_params import slab_build_of
 from kmsim.mm.getorder import ilog2
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_DMA, GFP_DMA32, parse_gfp
 from kmsim.mm.kernels import NEWEST
@@ -128,14 +129,14 @@ def every_machine(memory: str = "4GiB") -> Iterator[MachineConfig]:
 
 def formula_of(config: MachineConfig) -> FormulaRow:
     """The limits that follow from how a machine's kernel is built."""
-    found = Caches(config.slab_build).limits
+    found = Caches(slab_build_of(config)).limits
     sizes = found.kmalloc_max_size, found.kmalloc_max_cache_size, found.kmalloc_max_order
     return FormulaRow(config.page_size, config.max_page_order, config.thp.built_in, *sizes)
 
 
 def limits_of(config: MachineConfig, gfp: str = "GFP_KERNEL") -> LimitRow:
     """The limits of a machine for requests with these flags, what is given now asked of it."""
-    m, caches = machine_of(config, SEED), Caches(config.slab_build)
+    m, caches = machine_of(config, SEED), Caches(slab_build_of(config))
     flags = parse_gfp(gfp)
     block = config.page_size << config.max_page_order
     of_slab = _blocks(m, config, lambda order: can_kmalloc(copy_machine(m), caches, config.page_size << order, flags))

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kmsim.config import MachineConfig
+from kmsim.config.machine_params import slab_build_of
 from kmsim.mm.getorder import get_order
 from kmsim.mm.gfp import GFP_KERNEL
 from kmsim.mm.limits import INT_MAX
@@ -61,7 +62,7 @@ class Asked:
 
     def __init__(self, config: MachineConfig) -> None:
         self._m: Machine = machine_of(config, SEED)
-        self._caches = Caches(config.slab_build)
+        self._caches = Caches(slab_build_of(config))
         self._page_size = config.page_size
         self._page_shift = config.page_shift
         self._huge_bytes = config.page_size << config.pmd_order

@@ -23,6 +23,7 @@ from kmsim.config.memory_map import (
     default_memory_map,
     default_reserved,
 )
+from kmsim.mm.getorder import ilog2
 from kmsim.mm.mm_init import ZONE_ENDS, PfnRange, overlap, subtract
 from kmsim.mm.mmzone import ZONE_MOVABLE, ZONE_NAMES
 from kmsim.mm.snapshot import Pfns
@@ -170,7 +171,7 @@ def regions_of(ram: Sequence[PfnRange], max_page_order: int) -> dict[int, Pfns]:
                 found[max_page_order].append(at + (np.arange(whole, dtype=np.int64) << max_page_order))
                 at += whole << max_page_order
                 continue
-            order = min((at & -at).bit_length() - 1 if at else max_page_order, (end - at).bit_length() - 1)
+            order = min(ilog2(at & -at) if at else max_page_order, ilog2(end - at))
             found[order].append(np.array([at], np.int64))
             at += 1 << order
     return {order: np.concatenate(parts) for order, parts in found.items() if parts}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kmsim.mm.getorder import ilog2
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_TYPES, Machine
 from kmsim.mm.snapshot import Pfns
 from kmsim.procfs.pageblock_types import UNDECIDED, Wanted
@@ -62,8 +63,8 @@ def _regions(start: int, end: int, largest: int) -> dict[int, Pfns]:
     """The frames from `start` up to `end` in the largest aligned blocks, by order."""
     pfns: dict[int, list[int]] = {}
     while start < end:
-        aligned = (start & -start).bit_length() - 1 if start else largest
-        order = min(aligned, (end - start).bit_length() - 1, largest)
+        aligned = ilog2(start & -start) if start else largest
+        order = min(aligned, ilog2(end - start), largest)
         pfns.setdefault(order, []).append(start)
         start += 1 << order
     return {order: np.array(of_order, np.int64) for order, of_order in pfns.items()}

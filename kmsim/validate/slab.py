@@ -10,6 +10,7 @@ that no older one could have served it, which is checked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from kmsim.mm.gfp import GFP_FLAGS
@@ -26,10 +27,11 @@ from kmsim.mm.slab_geometry import (
     align_up,
     free_pointer,
     new_geometry,
+    slab_build,
 )
 from kmsim.procfs import slabinfo
 from kmsim.procfs.recorded import Recording
-from kmsim.procfs.recorded_state import build_machine, has_lists, is_cut
+from kmsim.procfs.recorded_state import build_machine, has_lists, is_cut, params_of
 from kmsim.sim.core.ask import can_kmalloc
 from kmsim.validate.report import Section, skipped
 from kmsim.validate.script import no_list_holds
@@ -79,24 +81,20 @@ def build_of(recording: Recording) -> SlabBuild:
     arm64 kernels always have a bounce buffer, so that kmalloc need not align for DMA.
     """
     consts = recording.consts
-    slab_minalign = int(consts["ARCH_SLAB_MINALIGN"])
-    for_dma = consts["ARCH_KMALLOC_MINALIGN"] if recording.arch == "arm64" else consts["dma_get_cache_alignment"]
+    minalign, slab_minalign = int(consts["ARCH_KMALLOC_MINALIGN"]), int(consts["ARCH_SLAB_MINALIGN"])
+    for_dma = minalign if recording.arch == "arm64" else int(consts["dma_get_cache_alignment"])
     present = int(consts.get("present_cpus") or 0)
     raws: list[RawCache] = recording.lab.get("caches") or recording.lab.get("kcreate") or [{}]
     counted = present if recording.slab_kernel.counts_present_cpus else 0
-    return SlabBuild(
-        page_shift=int(consts["PAGE_SHIFT"]),
+    return replace(
+        slab_build(params_of(recording), recording.slab_kernel, minalign),
         # The kernel does not trust a single present CPU, which may be all that it has started yet.
         nr_cpus=counted if counted > 1 else int(consts["nr_cpu_ids"]),
-        max_page_order=int(consts["max_order_inclusive"]),
         cache_line_size=int(consts["cache_line_size"]),
-        arch_kmalloc_minalign=int(consts["ARCH_KMALLOC_MINALIGN"]),
-        kmalloc_minalign=max(int(for_dma), slab_minalign),
+        kmalloc_minalign=max(for_dma, slab_minalign),
         slab_minalign=slab_minalign,
         cmpxchg_double=bool(ours(recording, raws[0]["flags"]) & CMPXCHG_DOUBLE) if "flags" in raws[0] else True,
         cpu_partial=bool(consts.get("slub_cpu_partial", 1)),
-        kernel=recording.slab_kernel,
-        partial_counts_objects=recording.kernel.partial_counts_objects,
     )
 
 

@@ -13,7 +13,7 @@ from kmsim.mm.mmzone import NUMA_NO_NODE
 from kmsim.mm.slub_records import NO_CACHE
 
 PAGES, LARGE, SLAB, EXACT, BULK, VMALLOC, KVMALLOC, FILE_READ = range(8)
-# What only a user's own process asks for (see `sim.core.rare`).
+# What only a user's own process asks for (see `sim.core.apis`).
 KREALLOC, KVREALLOC, VMAP, OBJECTS, SHRINK, DESTROY = range(8, 14)
 _RARE_NAMES = ("krealloc", "kvrealloc", "vmap", "objects", "cache_shrink", "cache_destroy")
 API_NAMES = ("pages", "kmalloc_large", "slab", "exact", "bulk", "vmalloc", "kvmalloc", "file_read", *_RARE_NAMES)
@@ -49,12 +49,6 @@ def is_block_of_pages(api: int) -> bool:
 def block_gfp(api: int, gfp: Gfp) -> Gfp:
     """With which flags the page allocator is asked for its block (kernel: ___kmalloc_large_node adds __GFP_COMP)."""
     return gfp | GFP_COMP if api == LARGE else gfp
-
-
-@shared
-def is_list_of_pages(api: int) -> bool:
-    """Is what it gives pages of order 0, one after the other or as a chain?"""
-    return api in (EXACT, BULK)
 
 
 @shared

@@ -5,6 +5,7 @@ the order of their file, then the machine's own.
 """
 
 from kmsim.config.machine import MachineConfig
+from kmsim.config.machine_params import slab_build_of
 from kmsim.config.requests import RequestConfig
 from kmsim.mm.slab_common import Caches
 
@@ -13,7 +14,7 @@ OF_VMALLOC = "vmap_area"  # it keeps an object of this cache for each area
 
 def caches_of(requests: list[RequestConfig], machine: MachineConfig) -> Caches:
     """The caches of a machine on which these requests are made."""
-    caches = Caches(machine.slab_build)
+    caches = Caches(slab_build_of(machine))
     named = {request.cache for request in requests}
     if any(request.api in ("vmalloc", "kvmalloc") for request in requests):
         named.add(OF_VMALLOC)

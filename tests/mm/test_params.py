@@ -3,6 +3,8 @@
 from kmsim.mm.memblock import boot_machine
 from kmsim.mm.mmzone import new_machine
 from kmsim.mm.params import Params, params_t
+from kmsim.mm.slab_geometry import SlabBuild, slab_build
+from kmsim.mm.slab_kernels import LINUX_5_10
 from tests.params import params
 
 from .machines import boot_of, params_of
@@ -65,3 +67,11 @@ def test_a_boot_adds_what_it_finds_and_changes_nothing_else() -> None:
     boot = boot_of(**UNLIKE._replace(mobility_disabled=False, nr_frames=0)._asdict())
     found = {"nr_frames": boot.ram[-1].end, "mobility_disabled": False}
     assert params_of(boot_machine(boot)) == UNLIKE._replace(**found)
+
+
+def test_what_slub_sees_of_a_machine_comes_from_the_record() -> None:
+    build = slab_build(UNLIKE, LINUX_5_10, 32)
+    shared = [name for name in SlabBuild.__slots__ if name in Params._fields]
+    assert shared == ["page_shift", "nr_cpus", "max_page_order", "partial_counts_objects"]
+    assert {name: getattr(build, name) for name in shared} == {name: getattr(UNLIKE, name) for name in shared}
+    assert (build.kernel, build.arch_kmalloc_minalign, build.kmalloc_minalign) == (LINUX_5_10, 32, 32)

@@ -13,7 +13,8 @@ from kmsim.jit import core, entry
 from kmsim.mm.kvmalloc import array_bytes, kvfree_begin, kvmalloc_begin, kvrealloc_begin
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slab_common import Caches
-from kmsim.mm.slab_geometry import SlabBuild
+from kmsim.mm.slab_geometry import slab_build
+from kmsim.mm.slab_kernels import MINALIGN, NEWEST_SLAB
 from kmsim.mm.slub_records import Slub, new_slub
 from kmsim.mm.vm_layout import Space, vmalloc_space
 from kmsim.mm.vm_records import Vm, create_vm_caches, new_vm
@@ -31,7 +32,7 @@ from kmsim.mm.vmalloc import (
 )
 from kmsim.mm.wants import LOCK, MUTEX, NR_WANTS
 
-from .machines import plain_machine
+from .machines import params_of, plain_machine
 
 Waits = NDArray[np.int64]
 (
@@ -159,14 +160,14 @@ def _three(what: Sequence[int]) -> tuple[int, int, int]:
 def ready(space: Space | None = None, nr_vmap_nodes: int | None = None, **changes: Any) -> Ready:
     """`plain_machine` with all of kmalloc's caches and an empty space."""
     m = plain_machine(**changes)
-    params = m.params[0]
-    caches = Caches(SlabBuild(int(params.page_shift), int(params.nr_cpus), int(params.max_page_order)))
+    params = params_of(m)
+    caches = Caches(slab_build(params, NEWEST_SLAB, MINALIGN))
     create_vm_caches(caches)
     sl = new_slub(m, caches.geometries)
     vm = new_vm(
         m,
         caches,
-        space=space or vmalloc_space("x86-64", int(params.page_shift)),
+        space=space or vmalloc_space("x86-64", params.page_shift),
         nr_list_locks=len(sl.cache_nodes),
         nr_nodes=nr_vmap_nodes,
         nr_areas=4000,

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from kmsim.procfs.recorded import Recording, read
+from kmsim.procfs.recorded_state import params_of
 from kmsim.validate.files import sections_of
 from kmsim.validate.report import Section
+from kmsim.validate.slab import build_of
 
 FOLDER = Path(__file__).parent / "recordings"
 FILES = sorted(FOLDER.glob("*.json.gz"))
@@ -49,6 +51,13 @@ def test_every_row_of_every_recording_agrees() -> None:
         "kmax": 84,
         "fresh.slabinfo": 1692,
     }
+
+
+def test_slub_sees_the_recorded_machines_own_parameters(x86: Recording) -> None:
+    build, params = build_of(x86), params_of(x86)
+    assert (build.page_shift, build.max_page_order) == (params.page_shift, params.max_page_order)
+    counted = Recording(x86.consts, x86.files, x86.lab, x86.kernel._replace(partial_counts_objects=True))
+    assert (build.partial_counts_objects, build_of(counted).partial_counts_objects) == (False, True)
 
 
 def test_a_size_that_was_not_to_be_had_is_asked_of_the_state() -> None:

@@ -2,6 +2,7 @@
 
 EXACT              how many pages are held
 KVMALLOC, KVREALLOC    which allocator gave it (KV_SLAB, KV_PAGES, KV_VMALLOC), and the order of a block
+VMALLOC, VMAP      the same, always KV_VMALLOC
 KREALLOC           before it runs: whether the old memory is an object or a large block
 OBJECTS            how many objects: before an allocation runs, those that it asks for
 others             nothing: 0

@@ -1,26 +1,24 @@
 """One operation on one CPU: what it is, and which stages it goes through.
 
 An operation is a chain of stages; the state changes at the beginning of each (see `sim.core.lock` for why
-that is exact), time passes until its end. The first stage is that of its API: `sim.core.pages`, `sim.core.slab`,
-`sim.core.lists`, `sim.core.file_read`, `sim.core.vmalloc` or `sim.core.drain`. What it wants then is granted by
-`sim.core.grant`.
+that is exact), time passes until its end. The first stage stands in the file of its API (`sim.core.apis`), or in
+`sim.core.drain`. What it wants then is granted by `sim.core.grant`.
 """
 
 from kmsim.jit import core, prefetch, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, SlotIdx
+from kmsim.sim.core.apis import begin_other
 from kmsim.sim.core.drain import begin_drain
 from kmsim.sim.core.due import first_due_at, pop_due
-from kmsim.sim.core.file_read import begin_read
-from kmsim.sim.core.lists import begin_list
 from kmsim.sim.core.pages import begin_pages
 from kmsim.sim.core.pcp_lock import waits_for_no_list
 from kmsim.sim.core.records import NO_BLOCK, Core
 from kmsim.sim.core.slab import begin_slab, look_ahead_slab
 from kmsim.sim.core.slot import exchange, take
-from kmsim.sim.core.vmalloc import begin_vm, look_ahead_vm
+from kmsim.sim.core.vmalloc import look_ahead_vm
 from kmsim.workload.op_stream import DRAIN, FREE
 from kmsim.workload.plan import SLAB
-from kmsim.workload.request import FILE_READ, is_block_of_pages, is_list_of_pages
+from kmsim.workload.request import is_block_of_pages
 from kmsim.workload.turns import NO_SLOT
 
 
@@ -104,9 +102,5 @@ def begin(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
         begin_pages(s, c, ac, run.block, request.order)
     elif request.api == SLAB:
         begin_slab(s, c, ac, run.block)
-    elif is_list_of_pages(request.api):
-        begin_list(s, c, ac)
-    elif request.api == FILE_READ:
-        begin_read(s.m, s, c, ac)
     else:
-        begin_vm(s, c, ac)
+        begin_other(s, c, ac)

@@ -1,11 +1,12 @@
 """The end of an operation: its block is kept for the free, its latency is counted, its task goes on."""
 
-from kmsim.jit import core, only_with, small
+from kmsim.jit import only_with, small
 from kmsim.metrics.histogram import bucket_of
 from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH, Machine
 from kmsim.mm.vm_records import KV_VMALLOC
 from kmsim.mm.vmscan import forget_totals
+from kmsim.sim.core.apis import block_and_detail
 from kmsim.sim.core.detail import kv_outcome
 from kmsim.sim.core.due import push_due
 from kmsim.sim.core.records import (
@@ -31,13 +32,12 @@ from kmsim.sim.core.records import (
 from kmsim.sim.core.singles import keep_single
 from kmsim.sim.core.slab import object_got
 from kmsim.sim.core.slot import fill, holder_of_slot, holder_of_timed
-from kmsim.sim.core.vmalloc import block_detail, block_got
 from kmsim.sim.core.wake import advance, refresh_wake, set_wake, wake_changed
 from kmsim.sim.core.worker import is_worker, work_done
 from kmsim.workload.op_stream import ALLOC, FREE
 from kmsim.workload.phases import NOT_TIMED
-from kmsim.workload.plan import EXACT, KVMALLOC, SLAB
-from kmsim.workload.request import FILE_READ, bytes_asked, is_block_of_pages, is_list_of_pages
+from kmsim.workload.plan import KVMALLOC, SLAB
+from kmsim.workload.request import FILE_READ, bytes_asked, is_block_of_pages
 from kmsim.workload.turns import NO_SLOT
 
 
@@ -118,16 +118,6 @@ def note_reclaim(m: Machine, s: Core, ac: ContextIdx) -> None:
         totals[PAGES_SCANNED] += reclaim.nr_scanned_in_all
         totals[PAGES_RECLAIMED] += reclaim.nr_reclaimed_in_all
         forget_totals(m, ac)
-
-
-@core
-def block_and_detail(s: Core, ac: ContextIdx, api: int) -> tuple[int, int]:
-    """The allocation handle, and what its free needs (see `sim.core.detail`); not of a block of pages or an object."""
-    run = s.runs[ac]
-    if not is_list_of_pages(api):
-        return block_got(s, ac), block_detail(s, ac)
-    nr_pages = -(-run.asked >> s.m.params[0].page_shift)
-    return int(s.m.contexts[ac].pfn), nr_pages if api == EXACT else 0
 
 
 @small

@@ -1,7 +1,7 @@
-"""A request for vmalloc, vmap or kvmalloc: its first stage (the rest is granted by `sim.core.grant`).
+"""A request for vmalloc: its first stage, and the first stage of an area's free (`sim.core.grant` grants the rest).
 
 A request of these goes through slabs, pages and locks of its own. What is done lazily is done by the CPUs' kworkers
-(`sim.core.kworker`), and begins here, too. Requests that only a user's own process makes are in `sim.core.rare`.
+(`sim.core.kworker`), and begins here, too.
 
 Leaves out: helpers of a purge on other CPUs (their work is the purge's own). Kept out of the compiled core where no
 request needs vmalloc.
@@ -9,10 +9,7 @@ request needs vmalloc.
 
 from kmsim.jit import only_with, prefetch
 from kmsim.mm.indices import AreaIdx, ContextIdx, CpuIdx
-from kmsim.mm.kvmalloc import kvmalloc_begin
-from kmsim.mm.mmzone import NOPAGE
-from kmsim.mm.slub_records import NO_CACHE
-from kmsim.mm.vm_records import KV_FAILED, KV_PAGES, KV_SLAB, KV_VMALLOC, VM_ALLOW_HUGE_VMAP
+from kmsim.mm.vm_records import VM_ALLOW_HUGE_VMAP
 from kmsim.mm.vmalloc import (
     deferred_vfree_begin,
     fetch_ahead,
@@ -22,51 +19,20 @@ from kmsim.mm.vmalloc import (
     vmalloc_begin,
 )
 from kmsim.sim.core.costs import no_work
-from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
 from kmsim.sim.core.grant import first_stage
-from kmsim.sim.core.pages import begin_block
-from kmsim.sim.core.rare import begin_rare, is_rare, rare_block, rare_detail, rare_path
 from kmsim.sim.core.records import NO_BLOCK, NOBODY, OF_VM, Core
-from kmsim.sim.core.slab import begin_slab_later
-from kmsim.workload.op_stream import ALLOC
-from kmsim.workload.plan import KVMALLOC, THREAD, VMALLOC
-from kmsim.workload.request import KVREALLOC, VMAP
+from kmsim.workload.plan import THREAD
 
 
 @only_with("vm")
-def begin_vm(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """The stage before any lock."""
-    run = s.runs[ac]
-    s.m.contexts[ac].failure = NOPAGE  # unless a request for pages says otherwise
-    if is_rare(s, ac):
-        no_work(s)
-        path = rare_path(s, ac)
-        first_stage(s, c, ac, path, begin_rare(s, ac))
-    elif run.kind == ALLOC:
-        begin_vm_alloc(s, c, ac)
-    elif kv_outcome(run.detail) == KV_SLAB:
-        begin_slab_later(s, c, ac, run.block)
-    elif kv_outcome(run.detail) == KV_PAGES:
-        begin_block(s, c, ac, run.block, kv_order(run.detail))
-    else:
-        begin_vfree(s, c, ac)
-
-
-@only_with("vm")
-def begin_vm_alloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
-    """The first stage of an allocation."""
+def begin_vmalloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
+    """The stage before any lock of an allocation."""
     run = s.runs[ac]
     run.verbs = OF_VM
     request = s.requests[run.request]
     no_work(s)
-    path = 0
-    if request.api == KVMALLOC:
-        path = s.prices[0].slab_alloc_fast if request.cache != NO_CACHE else s.prices[0].alloc_fast
-        wants = kvmalloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.asked, request.gfp)
-    else:
-        vm_flags = VM_ALLOW_HUGE_VMAP if request.huge else 0
-        wants = vmalloc_begin(s.m, s.slub, s.vm, ac, run.asked, request.gfp, vm_flags)
-    first_stage(s, c, ac, path, wants)
+    vm_flags = VM_ALLOW_HUGE_VMAP if request.huge else 0
+    first_stage(s, c, ac, 0, vmalloc_begin(s.m, s.slub, s.vm, ac, run.asked, request.gfp, vm_flags))
 
 
 @only_with("vm")
@@ -107,26 +73,6 @@ def begin_scheduled(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 
 
 @only_with("vm", NO_BLOCK)
-def block_got(s: Core, ac: ContextIdx) -> int:
-    """The allocation handle: an area, an object or a pfn; NO_BLOCK where it has failed."""
-    if is_rare(s, ac) and s.requests[s.runs[ac].request].api != KVREALLOC:
-        return rare_block(s, ac)
-    context = s.vm.contexts[ac]
-    outcome = kv_outcome(block_detail(s, ac))
-    if outcome == KV_FAILED:
-        return NO_BLOCK
-    if outcome == KV_SLAB:
-        return int(context.obj)
-    return int(context.pfn if outcome == KV_PAGES else context.area)
-
-
-@only_with("vm", 0)
-def block_detail(s: Core, ac: ContextIdx) -> int:
-    """What its free needs beside that (see `sim.core.detail`)."""
-    context = s.vm.contexts[ac]
-    api = s.requests[s.runs[ac].request].api
-    if api in (VMALLOC, VMAP):
-        return kv_detail(KV_VMALLOC, 0)
-    if is_rare(s, ac) and api != KVREALLOC:
-        return rare_detail(s, ac)
-    return kv_detail(int(context.outcome), int(context.order) if context.outcome == KV_PAGES else 0)
+def area_got(s: Core, ac: ContextIdx) -> int:
+    """The area, or NO_BLOCK; of vmap, too."""
+    return int(s.vm.contexts[ac].area)

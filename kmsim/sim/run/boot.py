@@ -16,6 +16,7 @@ import numpy as np
 
 from kmsim.config.errors import ConfigError, Problem
 from kmsim.config.machine import MachineConfig
+from kmsim.config.machine_params import params_of
 from kmsim.config.node_layout import FIRMWARE_HOLES_MAX, numbers_text
 from kmsim.config.state import Aged, BuddyInfo, FreeLists, Recorded
 from kmsim.jit_policies import Policies
@@ -23,7 +24,7 @@ from kmsim.mm.memblock import boot_machine, recount
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.zone_setup import set_fixed_sizes
 from kmsim.procfs import recorded, recorded_state
-from kmsim.sim.run.boot_params import boot_of, params_of
+from kmsim.sim.run.boot_params import boot_of
 from kmsim.sim.run.listed import listed_machine
 from kmsim.sim.run.outside import check_outside, policies_of
 from kmsim.sim.run.refusals import HERE, problem, refuse

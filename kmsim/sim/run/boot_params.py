@@ -1,4 +1,4 @@
-"""What a boot finds on the machine of a resolved config: parameters and ranges of page frames.
+"""What a boot finds on the machine of a resolved config: ranges of page frames, beside the machine's parameters.
 
 Leaves out the state in which the machine then is (`sim.run.boot`).
 """
@@ -9,42 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmsim.config.machine import MachineConfig
+from kmsim.config.machine_params import params_of
 from kmsim.config.memory_map import MemoryRange
 from kmsim.config.movable import core_pages
 from kmsim.config.node_layout import node_ranges
 from kmsim.jit_policies import Policies
-from kmsim.mm.kernels import KERNELS
 from kmsim.mm.memblock import Boot
 from kmsim.mm.mm_init import ZONE_ENDS, BootNode, MovableShare, PfnRange, subtract
-from kmsim.mm.params import Params
 from kmsim.mm.zone_setup import Sysctl
-
-
-def params_of(config: MachineConfig) -> Params:
-    """The machine's parameters; those that the boot finds are still open."""
-    pcp = config.pcp
-    given = KERNELS[config.policies_of]._replace(
-        auto_tune=pcp.auto_tune,
-        check_pages=config.check_pages,
-        tails_written=config.tails_written,
-        batch_scale_max=pcp.batch_scale_max,
-    )
-    return Params(
-        page_shift=config.page_shift,
-        max_page_order=config.max_page_order,
-        pageblock_order=config.pageblock_order,
-        pmd_order=config.pmd_order,
-        thp_built_in=config.thp.built_in,
-        nr_cpus=config.cpus,
-        nr_nodes=len(config.nodes or (None,)),
-        numa=config.nodes is not None,
-        **given._asdict(),
-        pcp_batch=0 if pcp.batch == "auto" else pcp.batch,
-        pcp_high=0 if pcp.high == "auto" else pcp.high,
-        watermark_boost_factor=config.sysctl.watermark_boost_factor,
-        init_on_alloc=config.init_on_alloc,
-        init_on_free=config.init_on_free,
-    )
 
 
 def boot_of(config: MachineConfig, policies: Policies | None = None) -> Boot:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kmsim.config import ConfigError, Study, from_mapping
+from kmsim.config.machine_params import params_of
 from kmsim.jit_policies import Policies
 from kmsim.mm import memblock
 from kmsim.mm.memblock import boot_machine, recount
@@ -20,7 +21,7 @@ from kmsim.procfs import buddyinfo, pagetypeinfo, recorded_state
 from kmsim.procfs.user_machine import WRITES
 from kmsim.sim.run import boot
 from kmsim.sim.run.boot import machine_of
-from kmsim.sim.run.boot_params import boot_of, params_of
+from kmsim.sim.run.boot_params import boot_of
 from tests.mm.copies import copied
 from tests.mm.machines import params_of as params_of_machine
 from tests.procfs.recordings import file, path
