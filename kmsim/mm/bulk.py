@@ -9,7 +9,7 @@ to one page. Leaves out memory cgroups and page_owner.
 from kmsim.jit import core, small
 from kmsim.mm.gfp import ALLOC_WMARK_LOW, gfp_zone
 from kmsim.mm.indices import ContextIdx, Gfp, Pfn, ZoneIdx
-from kmsim.mm.ladder import PAGES_DONE, REFILL, RUNG_BULK
+from kmsim.mm.ladder import BULK_TRIED, PAGES_DONE, REFILL, RUNG_BULK
 from kmsim.mm.list import list_add_tail, list_empty
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mempolicy import MPOL_DEFAULT
@@ -17,10 +17,10 @@ from kmsim.mm.mmzone import NO_PAGE, NO_ZONE, PGALLOC, WMARK_LOW, Machine, pcp_i
 from kmsim.mm.numastat import zone_statistics
 from kmsim.mm.page_alloc import alloc_node_begin
 from kmsim.mm.pageblock import gfp_migratetype
-from kmsim.mm.pcp import nr_pcp_alloc, order_to_pindex, pcp_take, pcp_trylock, rmqueue_bulk
+from kmsim.mm.pcp import goes_on_at_once, nr_pcp_alloc, order_to_pindex, pcp_take, rmqueue_bulk
 from kmsim.mm.prep_new_page import is_to_be_zeroed
 from kmsim.mm.slow_path import alloc_resume
-from kmsim.mm.wants import DONE, want_lock
+from kmsim.mm.wants import DONE, has_got, want_lock, want_to_try
 from kmsim.mm.watermark import wmark_pages, zone_watermark_fast
 from kmsim.mm.zone_lines import read_count
 from kmsim.mm.zonelist import first_zoneref, is_remote, next_zoneref, numa_node_id
@@ -38,7 +38,7 @@ def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> int
     context.nr_populated = 0
     context.nr_wanted = nr_pages
     zone = bulk_zone(m, ac, gfp, nr_pages) if nr_pages > 1 else NO_ZONE
-    if zone == NO_ZONE or not pcp_trylock(m, ac, pcp_index(m, zone, context.cpu)):
+    if zone == NO_ZONE:
         return bulk_single(m, ac, gfp)
     context.attempt = RUNG_BULK
     context.gfp = gfp
@@ -49,7 +49,9 @@ def alloc_bulk_begin(m: Machine, ac: ContextIdx, gfp: Gfp, nr_pages: int) -> int
     context.migratetype = gfp_migratetype(m, gfp)
     context.alloc_flags = ALLOC_WMARK_LOW
     context.pindex = order_to_pindex(context.migratetype, 0)
-    return bulk_take(m, ac)
+    if goes_on_at_once(m, ac, pcp_index(m, zone, context.cpu)):
+        return bulk_take(m, ac)
+    return want_to_try(m, ac, BULK_TRIED)
 
 
 @core
@@ -128,6 +130,8 @@ def alloc_bulk_resume(m: Machine, ac: ContextIdx) -> int:
     if context.attempt != RUNG_BULK:
         wanted = alloc_resume(m, ac)
         return wanted if wanted else bulk_collect_single(m, ac)
+    if context.stage == BULK_TRIED:
+        return bulk_take(m, ac) if has_got(m, ac) else bulk_single(m, ac, int(context.gfp))
     rmqueue_bulk(m, ac)
     pfn = pcp_take(m, ac, pcp_index(m, context.zone, context.cpu), context.pindex, 0)
     if pfn != NO_PAGE:

@@ -11,14 +11,14 @@ order: a list's lock, then its zone's.
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx, PcpIdx, ZoneIdx
-from kmsim.mm.ladder import DRAIN_PCP, PAGES_DONE, PREP
+from kmsim.mm.ladder import DRAIN_PCP, NR_STAGES, PAGES_DONE
 from kmsim.mm.locks import pcp_lock, zone_lock
 from kmsim.mm.mmzone import NO_PCP, Machine, cpu_of_pcp, pcp_index, zone_of_pcp
 from kmsim.mm.pcp import NO_CPU, decay_pcp_high, free_pcppages_bulk, nr_drained_at_once, pcp_lock_holder
 from kmsim.mm.pcp_held import hold_pcp
 from kmsim.mm.wants import DONE, want_lock, want_to_go_on
 
-NEXT_LISTS, LISTS_LOCKED = range(PREP + 1, PREP + 3)  # stages of the walk, behind those of mm.page_alloc
+NEXT_LISTS, LISTS_LOCKED = range(NR_STAGES, NR_STAGES + 2)  # stages of the walk, behind those of mm.page_alloc
 
 
 @core

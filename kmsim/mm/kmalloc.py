@@ -23,7 +23,7 @@ from kmsim.mm.slub import pages_resume, slab_alloc_begin, slab_free_begin, slab_
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT, Slub
 from kmsim.mm.slub_steps import ALLOC_LARGE, FREE_LARGE, LARGE_ALLOCATED, OBJECT_MOVED, SLUB_DONE
-from kmsim.mm.wants import DONE, LOCK, want_to_go_on
+from kmsim.mm.wants import DONE, LOCK, NOT_TRIED, want_to_go_on
 
 
 class Memory(NamedTuple):
@@ -87,11 +87,9 @@ def alloc_large(m: Machine, sl: Slub, ac: ContextIdx, size: int, gfp: Gfp) -> in
         m.contexts[ac].failure = NOPAGE  # the kernel warns, and counts nothing
         return DONE
     wants = alloc_begin(m, ac, gfp | GFP_COMP, order)
-    if wants == DONE:
-        return large_allocated(m, sl, ac)
     context.stage = ALLOC_LARGE
     context.zone_locked = int(wants == LOCK)
-    return wants
+    return wants if wants else large_allocated(m, sl, ac)
 
 
 @small
@@ -122,11 +120,10 @@ def release(m: Machine, sl: Slub, ac: ContextIdx, memory: Memory) -> int:
 def free_large(m: Machine, sl: Slub, ac: ContextIdx, pfn: Pfn) -> int:
     """Give a large block back (kernel: free_large_kmalloc)."""
     wants = free_begin(m, ac, pfn, int(m.pages[pfn].order))
-    if wants != DONE:
-        sl.contexts[ac].stage = FREE_LARGE
-        return wants
-    after_lock(m, ac)
-    return DONE
+    sl.contexts[ac].stage = FREE_LARGE if wants else SLUB_DONE
+    if wants == DONE:
+        after_lock(m, ac)
+    return wants
 
 
 @core
@@ -148,6 +145,7 @@ def krealloc_begin(m: Machine, sl: Slub, ac: ContextIdx, old: Memory, size: int,
         context.large_pfn = old.large_pfn
         return DONE
     context.realloc_size = size
+    context.realloc_waits = 0
     context.old_obj = old.obj
     context.old_large_pfn = old.large_pfn
     wants = allocate(m, sl, ac, size, cache, gfp)
@@ -172,6 +170,8 @@ def kmalloc_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """What kmalloc, kfree or krealloc wanted is granted: go on; what does it want now?"""
     context = sl.contexts[ac]
     stage = int(context.stage)
+    if m.contexts[ac].tried == NOT_TRIED:
+        context.realloc_waits = 1
     if stage == OBJECT_MOVED:
         return moved(m, sl, ac)
     if stage == LARGE_ALLOCATED:
@@ -182,6 +182,8 @@ def kmalloc_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         wants = slab_resume(m, sl, ac)
     if wants or context.realloc_size == 0:
         return wants
+    if not context.realloc_waits:
+        return moved(m, sl, ac)
     context.stage = OBJECT_MOVED
     return want_to_go_on(m, ac)
 

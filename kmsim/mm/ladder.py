@@ -40,6 +40,8 @@ from kmsim.mm.watermark import alloc_flags_of, wake_all_kswapds
 
 # What a context does next; PAGES_DONE: nothing.
 PAGES_DONE, REFILL, BUDDY, RESERVE, FREE_BUDDY, DRAIN_PCP, AT_SLOW_PATH, PREP = range(8)  # PREP: see mm.page_request
+ALLOC_TRIED, FREE_TRIED, BULK_TRIED = range(PREP + 1, PREP + 4)  # with the answer to a try at a list's lock
+NR_STAGES = BULK_TRIED + 1
 # How far down the ladder an allocation is.
 RUNG_FAST, RUNG_ADJUSTED, RUNG_RETRY, RUNG_FAILED, RUNG_BULK, RUNG_SLOW = range(6)
 

@@ -197,6 +197,7 @@ context_t = np.dtype(
             ("lock", np.int64),  # the spinlock that it wants, and then holds, or NO_LOCK (see mm.wants)
             ("mutex", np.int64),  # the mutex that it wants, or lets go of
             ("wake_at", np.int64),  # of a SLEEP: when it ends if nobody wakes it
+            ("tried", np.int64),  # of a TRY_LOCK: whether it was had, until the next call has read it
             ("held_pcp", np.int64),  # the per-CPU lists whose lock it holds, or NO_PCP
             ("nr_pages", np.int64),
             ("nr_wanted", np.int64),
@@ -207,6 +208,7 @@ context_t = np.dtype(
             ("to_check", np.int64),  # pages of `pfn` that are checked when no lock is held any more
             ("to_zero", np.int64),  # are the new pages zeroed?
             ("page_list", np.int64),  # its list head in `pages`, for the bulk interfaces
+            ("to_free", np.int64),  # the block that it wants to put on the lists whose lock it tries, else 0
             ("chain_next", np.int64),  # of a chain that is being freed: the next page (see mm.page_chain)
             ("chain_tail", np.int64),
             ("exact_stage", np.int64),

@@ -2,10 +2,10 @@
 
 A request is a small chain of stages; a stage ends where a zone's lock is requested. `alloc_begin` and `free_begin` run
 up to the first request (or to the end: most order-0 requests take no lock), `resume` runs the critical section that was
-asked for and goes on to the next request or the end. Each returns what it wants (see `mm.wants`): a zone's lock, the
-slow path, or nothing more; the caller grants that before it calls `resume`, and at the end it calls `after_lock`.
-`mm.page_alone` does all of it at once, for a machine on which nothing else runs. A request that finds its
-pcp `locked` goes to the zone (the kernel's trylock has failed).
+asked for and goes on to the next request or the end. Each returns what it wants (see `mm.wants`): a zone's lock, a try
+at a per-CPU list's, the slow path, or nothing more; the caller grants that before it calls `resume`, and at the end it
+calls `after_lock`. `mm.page_alone` does all of it at once, for a machine on which nothing else runs. A request that
+tries its list's lock in vain goes to the zone.
 
 Left out: the rest of the kernel's slow path (see `mm.slow_path`), memory cgroups, debug
 checks other than `check_pages`. Lock order: a context's pcp lock, then one zone's lock.
@@ -30,10 +30,12 @@ from kmsim.mm.gfp import (
 from kmsim.mm.highatomic import may_refill, may_reserve, reserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn, ZoneIdx, ZonerefIdx
 from kmsim.mm.ladder import (
+    ALLOC_TRIED,
     AT_SLOW_PATH,
     BUDDY,
     DRAIN_PCP,
     FREE_BUDDY,
+    FREE_TRIED,
     PAGES_DONE,
     REFILL,
     RESERVE,
@@ -65,6 +67,7 @@ from kmsim.mm.numastat import zone_statistics
 from kmsim.mm.pageblock import gfp_migratetype
 from kmsim.mm.pcp import (
     free_pcppages_bulk,
+    goes_on_at_once,
     note_alloc,
     nr_pcp_alloc,
     nr_to_drain,
@@ -72,14 +75,13 @@ from kmsim.mm.pcp import (
     pcp_allowed_order,
     pcp_put,
     pcp_take,
-    pcp_trylock,
     rmqueue_bulk,
 )
 from kmsim.mm.prep_new_page import init_on_free, is_to_be_zeroed
 from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.tail_pages import free_tail_pages
 from kmsim.mm.trace import TRACE_WAKE_KSWAPD, trace
-from kmsim.mm.wants import DONE, SLOW_PATH, want_lock
+from kmsim.mm.wants import DONE, SLOW_PATH, has_got, want_lock, want_to_try
 from kmsim.mm.watermark import (
     wakeup_kswapd,
     wmark_pages,
@@ -165,20 +167,40 @@ def zone_allows(m: Machine, ac: ContextIdx, z: ZoneIdx) -> bool:
 
 @small
 def try_this_zone(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
-    """Take from the per-CPU list, or ask for the zone's lock (kernel: rmqueue)."""
+    """Try the per-CPU list, or ask for the zone's lock (kernel: rmqueue)."""
+    context = m.contexts[ac]
+    context.zone = z
+    if not pcp_allowed_order(m, context.order):
+        return want_buddy(m, ac)
+    if goes_on_at_once(m, ac, pcp_index(m, z, context.cpu)):
+        return rmqueue_pcplist(m, ac, z)
+    return want_to_try(m, ac, ALLOC_TRIED)
+
+
+@small
+def want_buddy(m: Machine, ac: ContextIdx) -> int:
+    """The block is to come from the zone's free lists."""
+    m.contexts[ac].stage = BUDDY
+    return want_lock(m, ac, zone_lock(m.contexts[ac].zone))
+
+
+@core
+def alloc_tried(m: Machine, ac: ContextIdx) -> int:
+    """The per-CPU list's lock was had, or not: take from it, or go to the zone."""
+    return rmqueue_pcplist(m, ac, int(m.contexts[ac].zone)) if has_got(m, ac) else want_buddy(m, ac)
+
+
+@small
+def rmqueue_pcplist(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
+    """Take from the per-CPU list, whose lock is had; else want it to be refilled (kernel: rmqueue_pcplist)."""
     context = m.contexts[ac]
     order = context.order
-    context.zone = z
     p = pcp_index(m, z, context.cpu)
-    if not pcp_allowed_order(m, order) or not pcp_trylock(m, ac, p):
-        context.stage = BUDDY
-        return want_lock(m, ac, zone_lock(z))
     note_alloc(m, p)
     pindex = order_to_pindex(context.migratetype, order)
     pfn = pcp_take(m, ac, p, pindex, order)
     if pfn == NO_PAGE and not may_refill(m, ac):
-        context.stage = BUDDY
-        return want_lock(m, ac, zone_lock(z))
+        return want_buddy(m, ac)
     if pfn == NO_PAGE:
         context.pindex = pindex
         context.nr_pages = nr_pcp_alloc(m, z, p, order)
@@ -236,6 +258,10 @@ def resume(m: Machine, ac: ContextIdx) -> int:
         return drain_locked(m, ac)
     if stage == FREE_BUDDY:
         return free_buddy_locked(m, ac)
+    if stage == ALLOC_TRIED:
+        return alloc_tried(m, ac)
+    if stage == FREE_TRIED:
+        return free_tried(m, ac)
     if stage == AT_SLOW_PATH:
         no_page(m, ac, NEEDS_SLOW_PATH)
         return DONE
@@ -255,8 +281,7 @@ def refill_locked(m: Machine, ac: ContextIdx) -> int:
         return allocated(m, ac, pfn, True)
     if not m.params[0].high_order_lists:
         return try_next_zone(m, ac)
-    context.stage = BUDDY
-    return want_lock(m, ac, zone_lock(context.zone))
+    return want_buddy(m, ac)
 
 
 @small
@@ -299,12 +324,40 @@ def free_begin(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> int:
     init_on_free(m, order)
     if order:
         free_tail_pages(m, ac, pfn, order)
+    if not pcp_allowed_order(m, order):
+        return free_to_zone(m, ac, pfn)
+    if goes_on_at_once(m, ac, pcp_index(m, z, context.cpu)):
+        return free_unref_page_commit(m, ac, z, pfn, order)
+    context.to_free = pfn
+    return want_to_try(m, ac, FREE_TRIED)
+
+
+@small
+def free_to_zone(m: Machine, ac: ContextIdx, pfn: Pfn) -> int:
+    """The block is to go to the zone's free lists."""
+    touch(m, ac, pfn)  # kernel: free_pages_prepare; of other blocks, `pcp_put` touches the page
+    context = m.contexts[ac]
+    context.pfn = pfn
+    context.stage = FREE_BUDDY
+    return want_lock(m, ac, zone_lock(context.zone))
+
+
+@core
+def free_tried(m: Machine, ac: ContextIdx) -> int:
+    """The per-CPU list's lock was had, or not: put the block there, or go to the zone."""
+    context = m.contexts[ac]
+    pfn = int(context.to_free)
+    context.to_free = 0
+    if has_got(m, ac):
+        return free_unref_page_commit(m, ac, int(context.zone), pfn, int(context.order))
+    return free_to_zone(m, ac, pfn)
+
+
+@small
+def free_unref_page_commit(m: Machine, ac: ContextIdx, z: ZoneIdx, pfn: Pfn, order: Order) -> int:
+    """Put the block on the per-CPU list, whose lock is had; a full one wants to be drained."""
+    context = m.contexts[ac]
     p = pcp_index(m, z, context.cpu)
-    if not pcp_allowed_order(m, order) or not pcp_trylock(m, ac, p):
-        touch(m, ac, pfn)  # kernel: free_pages_prepare; of other blocks, `pcp_put` touches the page
-        context.pfn = pfn
-        context.stage = FREE_BUDDY
-        return want_lock(m, ac, zone_lock(z))
     pindex = pcp_put(m, ac, p, pfn, order)
     nr_pages = nr_to_drain(m, z, p, order)
     if nr_pages == 0:

@@ -9,7 +9,7 @@ from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, Gfp, NodeIdx, Order, Pfn
 from kmsim.mm.mmzone import NUMA_NO_NODE, Machine
 from kmsim.mm.page_alloc import alloc_node_begin, free_begin, resume
-from kmsim.mm.pcp_held import let_go
+from kmsim.mm.pcp_held import answer_try, let_go
 from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.slow_path import alloc_resume
 
@@ -25,6 +25,7 @@ def alloc_pages_node(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferr
     """A block of 2^order pages near a node, or NO_PAGE (kernel: alloc_pages_node)."""
     wanted = alloc_node_begin(m, ac, gfp, order, preferred_nid)
     while wanted:
+        answer_try(m, ac, wanted)
         wanted = alloc_resume(m, ac)
         let_go(m, ac, wanted)  # of a list that the slow path has emptied
     after_lock(m, ac)
@@ -36,5 +37,6 @@ def free_pages(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Free a block (kernel: __free_pages)."""
     wanted = free_begin(m, ac, pfn, order)
     while wanted:
+        answer_try(m, ac, wanted)
         wanted = resume(m, ac)
     after_lock(m, ac)

@@ -38,7 +38,7 @@ class Params(NamedTuple):
 
     The one way in for parameters: `new_machine` writes this record field for field into `params_t`, whose
     fields are these. `nr_frames` and `mobility_disabled` are found by the boot, or stand in a recording; one machine
-    state serves runs with several price lists, so a run sets `cache_lines` from its own.
+    state serves runs with several price lists and of both modes, so a run sets `cache_lines` and `stepwise` itself.
     """
 
     page_shift: int
@@ -77,6 +77,7 @@ class Params(NamedTuple):
     nr_frames: int = 0
     nr_nodes: int = 1
     numa: bool = False  # CONFIG_NUMA: where allocations land is counted
+    stepwise: bool = False  # each decision is taken by itself: each try at a list's lock is wanted (see mm.wants)
     cache_lines: int = CACHE_LINES_ASSUMED  # how many misses of its CPU a line survives: the cache's capacity
 
 

@@ -9,8 +9,8 @@ How much to move is decided before the lock is asked for, by one of three polici
 off, too, `mm.pcp_order0`. The choice is made here. The bulk functions say in their docstrings that the caller holds
 the lock. Invariant: count is the number of pages on the lists. Lock order: pcp lock, then zone lock.
 
-A request only ever tries pcp->lock, when it begins or moves to another zone; a drain from elsewhere waits for it
-(`mm.drain`). The caller keeps track of its
+A request only ever tries pcp->lock (see `mm.wants`), when it begins or moves to another zone; a drain from elsewhere
+waits for it (`mm.drain`). The caller keeps track of its
 holder with `lock_pcp`; a request that finds the lists `locked` goes to the zone instead. Refills and drains
 keep their own hold of it. A request that goes on to further pages after a drain (a chain, exact pages, several slabs)
 still finds its own hold there, and the next page goes to the zone; the kernel lets go and tries again.
@@ -65,6 +65,12 @@ def pcp_lock_holder(m: Machine, p: PcpIdx) -> CpuIdx:
 def pcp_trylock(m: Machine, ac: ContextIdx, p: PcpIdx) -> bool:
     """May the context use these lists? Nobody has locked them, or it did itself, for what went before."""
     return bool(m.pcps[p].locked == 0 or m.contexts[ac].held_pcp == p)
+
+
+@small
+def goes_on_at_once(m: Machine, ac: ContextIdx, p: PcpIdx) -> bool:
+    """May the request go on with these lists in one piece, as if it had wanted a try at their lock and got it?"""
+    return bool(pcp_trylock(m, ac, p) and not m.params[0].stepwise)
 
 
 @small

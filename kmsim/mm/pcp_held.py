@@ -11,11 +11,19 @@ Lock order: a list's lock, then its zone's.
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, PcpIdx
-from kmsim.mm.ladder import DRAIN_PCP, PAGES_DONE, REFILL
+from kmsim.mm.ladder import DRAIN_PCP, PAGES_DONE, PREP, REFILL
 from kmsim.mm.locks import zone_lock
 from kmsim.mm.mmzone import NO_PAGE, NO_PCP, Machine, pcp_index
-from kmsim.mm.pcp import lock_pcp, unlock_pcp
-from kmsim.mm.wants import LOCK
+from kmsim.mm.pcp import lock_pcp, pcp_trylock, unlock_pcp
+from kmsim.mm.wants import GOT, LOCK, REFUSED, TRY_LOCK
+
+
+@small
+def answer_try(m: Machine, ac: ContextIdx, wants: int) -> None:
+    """Answer a try at the lock of per-CPU lists, if that is what the request wants."""
+    if wants == TRY_LOCK:
+        context = m.contexts[ac]
+        context.tried = GOT if pcp_trylock(m, ac, pcp_index(m, context.zone, context.cpu)) else REFUSED
 
 
 @small
@@ -47,7 +55,7 @@ def hold_while_waiting(m: Machine, ac: ContextIdx, wants: int) -> None:
 def hold_if_used(m: Machine, ac: ContextIdx, is_alloc: bool) -> None:
     """Hold the list that a request has just begun on, unless it goes to the zone."""
     context = m.contexts[ac]
-    is_done = context.stage == PAGES_DONE and (not is_alloc or context.pfn != NO_PAGE)
+    is_done = context.stage in (PAGES_DONE, PREP) and (not is_alloc or context.pfn != NO_PAGE)
     if is_done or moves_many(m, ac):
         hold_pcp(m, ac, pcp_index(m, context.zone, context.cpu))
 

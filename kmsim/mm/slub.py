@@ -219,7 +219,7 @@ def slab_resume(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     if stage < FIRST_LOCKED:
         return proceed(m, sl, ac, stage)
     if stage in (PAGES_WANTED, PAGES_FREED):
-        wants = pages_resume(m, sl, ac)
+        context.wants = wants = pages_resume(m, sl, ac)
         if wants != DONE:
             return wants
         step = PAGES_ALLOCATED if stage == PAGES_WANTED else DISCARD

@@ -49,7 +49,7 @@ from kmsim.mm.slub_steps import (
     RETRY_LOAD_SLAB,
     SLUB_WAIT,
 )
-from kmsim.mm.wants import DONE, LOCK
+from kmsim.mm.wants import LOCK
 
 _SLAB_GFP_MASK = GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK  # what of the caller's flags reaches the page allocator
 
@@ -82,12 +82,10 @@ def alloc_slab_pages(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     """Ask the page allocator for the pages of a slab (kernel: alloc_slab_page)."""
     context = sl.contexts[ac]
     wants = alloc_begin(m, ac, int(context.page_gfp), int(context.page_order))
-    if wants == DONE:
-        return PAGES_ALLOCATED
     context.stage = PAGES_WANTED
     context.wants = wants
     context.zone_locked = int(wants == LOCK)
-    return SLUB_WAIT
+    return SLUB_WAIT if wants else PAGES_ALLOCATED
 
 
 @small

@@ -37,7 +37,7 @@ from kmsim.mm.slub_steps import (
     PUT_PARTIALS,
     SLUB_WAIT,
 )
-from kmsim.mm.wants import DONE, LOCK, want_lock
+from kmsim.mm.wants import LOCK, want_lock
 from kmsim.mm.zonelist import page_zone
 
 
@@ -284,9 +284,7 @@ def discard_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     record.next = int(keeper.recycled)
     keeper.recycled = slab
     wants = free_begin(m, ac, pfn, order)
-    if wants == DONE:
-        return DISCARD
     context.stage = PAGES_FREED
     context.wants = wants
     context.zone_locked = int(wants == LOCK)
-    return SLUB_WAIT
+    return SLUB_WAIT if wants else DISCARD

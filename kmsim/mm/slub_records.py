@@ -180,6 +180,7 @@ slab_context_t = np.dtype(
             ("realloc_size", np.int64),  # of a krealloc that moves its memory: the new size, else 0; and the old memory
             ("old_obj", np.int64),
             ("old_large_pfn", np.int64),
+            ("realloc_waits", np.int64),  # has a krealloc wanted something that takes time?
         ],
     )
 )

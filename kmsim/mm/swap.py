@@ -14,6 +14,7 @@ from kmsim.mm.lru import folio_clear, folio_nr_pages, folio_set
 from kmsim.mm.lru_records import FOLIO_DIRTY, FOLIO_HAS_MAPPING, FOLIO_SWAPCACHE, PGPGOUT, PSWPOUT
 from kmsim.mm.mmzone import NO_PAGE, Machine
 from kmsim.mm.page_alloc import alloc_begin, resume
+from kmsim.mm.pcp_held import answer_try
 from kmsim.mm.trace import TRACE_SLAB_PAGE, TRACE_SLAB_PAGE_WANTED, trace
 
 SWAP_SLOTS_CACHE_SIZE = 64
@@ -69,6 +70,7 @@ def swap_cache_has_nodes(m: Machine, ac: ContextIdx) -> bool:
         m.contexts[inner].pf_memalloc = 1
         wanted = alloc_begin(m, inner, gfp, order)
         while wanted:
+            answer_try(m, inner, wanted)
             wanted = resume(m, inner)
         trace(m, TRACE_SLAB_PAGE, int(m.contexts[inner].pfn), 0, 0, 0)
         has_nodes = bool(m.contexts[inner].pfn != NO_PAGE)

@@ -5,6 +5,8 @@ Each returns what the request wants, and does not touch any state between two of
     DONE        nothing: it is over
     GO_ON       to go on with no spinlock held; what it has done until then takes its time first
     LOCK        the spinlock `contexts[ac].lock` of the machine, held while the next call runs
+    TRY_LOCK    a try at the lock of its CPU's page lists of `contexts[ac].zone` (kernel: pcp_spin_trylock); the next
+                call follows in the same instant and reads the answer, `contexts[ac].tried` (`mm.pcp_held.answer_try`)
     MUTEX       the mutex `contexts[ac].mutex`, held until UNLOCK names it
     UNLOCK      to let go of that mutex
     FLUSH       every CPU to have flushed its TLB (kernel: flush_tlb_kernel_range)
@@ -13,10 +15,11 @@ Each returns what the request wants, and does not touch any state between two of
                 failure answers it, in the stage in which it is wanted; a lock that this stage holds is held on
 Who runs it grants that, and calls the second verb.
 
-The lock of a per-CPU list is outside of this protocol, but for a drain of all lists, which wants that of the list
-`contexts[ac].pcp` as a LOCK. All others only try it: the page allocator has the lock's word in its records and decides
-at once (kernel: pcp_spin_trylock), so nobody waits for the answer, and a try is no want. A list that was used is held
-until the stage is over, of which `mm` knows nothing. Who runs requests on a clock therefore calls, of `mm.pcp_held`:
+The lock of a per-CPU list is a LOCK for a drain of all lists alone, which wants that of the list `contexts[ac].pcp`;
+all others try it. Where each decision is to be taken by itself (`params.stepwise`), each of these tries is wanted;
+elsewhere a request that sees that nobody holds the list goes on with it in one piece (`goes_on_at_once`), and
+wants a try where somebody does. A try that nobody answers was in vain. A list that was used is held until the stage is
+over, of which `mm` knows nothing. Who runs requests on a clock therefore calls, of `mm.pcp_held`:
     hold_if_used        after the verb that begins a request for a block of pages (`hold_pcp`: for a page at hand)
     hold_while_waiting  after each verb, with what it wants
     let_go              when a stage is over, with what is wanted next
@@ -33,8 +36,10 @@ from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, LockIdx
 from kmsim.mm.mmzone import NO_LOCK, Machine
 
-DONE, GO_ON, LOCK, MUTEX, UNLOCK, FLUSH, SLEEP, SLOW_PATH = range(8)
-NR_WANTS = SLOW_PATH + 1
+DONE, GO_ON, LOCK, MUTEX, UNLOCK, FLUSH, SLEEP, SLOW_PATH, TRY_LOCK = range(9)
+NR_WANTS = TRY_LOCK + 1
+
+NOT_TRIED, GOT, REFUSED = range(3)  # the answer to a try
 
 
 @small
@@ -42,6 +47,21 @@ def want_lock(m: Machine, ac: ContextIdx, lock: LockIdx) -> int:
     """The request wants a spinlock."""
     m.contexts[ac].lock = lock
     return LOCK
+
+
+@small
+def want_to_try(m: Machine, ac: ContextIdx, stage: int) -> int:
+    """The request wants a try at the lock of its CPU's lists of its zone; `stage` is what it does with the answer."""
+    m.contexts[ac].stage = stage
+    return TRY_LOCK
+
+
+@small
+def has_got(m: Machine, ac: ContextIdx) -> bool:
+    """Was its try successful?"""
+    tried = m.contexts[ac].tried
+    m.contexts[ac].tried = NOT_TRIED
+    return bool(tried == GOT)
 
 
 @small

@@ -35,6 +35,7 @@ UNLIKE = Params(
     vmalloc_bulk=False,
     vmap_nodes=False,
     series=5_010,
+    stepwise=True,
     pcp_batch=9,
     pcp_high=77,
     watermark_boost_factor=12_000,

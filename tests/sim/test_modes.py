@@ -159,6 +159,7 @@ def check_same(name: str, one: Any, other: Any) -> None:
 def check_same_cores(default: Core, stepwise: Core) -> None:
     """All of both is the same, but the mode itself."""
     stepwise.state["stepwise"] = default.state["stepwise"]
+    stepwise.m.params["stepwise"] = default.m.params["stepwise"]
     check_same("core", default, stepwise)
 
 

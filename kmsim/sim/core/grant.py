@@ -8,6 +8,7 @@ that takes its time, and at its end the run wants the next thing.
                 until it is had (`sim.core.pcp_lock`), and with it, in the same instant, its zone's
     MUTEX, UNLOCK, SLEEP    the thread gives its CPU to others meanwhile (`sim.core.sleep`)
     FLUSH       every other CPU serves an interrupt (`sim.core.flush`)
+    TRY_LOCK    at once, within the stage: the lists' lock is free, or not (`sim.core.verbs`)
     SLOW_PATH   at once: reclaim, which begins with a stage of its own, or a failure (`sim.core.verbs`)
     DONE        the operation is over (`sim.core.outcome`)
 
@@ -32,7 +33,7 @@ from kmsim.sim.core.records import NOBODY, OF_VM, Core, cpu_of, level_of, pcp_lo
 from kmsim.sim.core.sleep import lock_mutex, sleep_until, unlock_mutex
 from kmsim.sim.core.spinlock import leave, request, stop_spinning
 from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
-from kmsim.sim.core.verbs import carry_on, without_slow_path
+from kmsim.sim.core.verbs import at_once, carry_on
 
 
 @small
@@ -121,7 +122,7 @@ def go_on_without_lock(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
 @small
 def first_stage(s: Core, c: CpuIdx, ac: ContextIdx, path: int, begun: int) -> None:
     """The stage that an operation begins with, which holds no lock: `begun` is what its first verb has wanted."""
-    end_stage(s, c, ac, path, without_slow_path(s, ac, begun))
+    end_stage(s, c, ac, path, at_once(s, ac, begun))
 
 
 @small

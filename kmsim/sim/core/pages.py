@@ -15,7 +15,7 @@ from kmsim.sim.core.costs import cache_lines_ps, light_instructions_ps, no_light
 from kmsim.sim.core.grant import then
 from kmsim.sim.core.records import OF_PAGES, Core
 from kmsim.sim.core.stage import set_stage
-from kmsim.sim.core.verbs import without_slow_path
+from kmsim.sim.core.verbs import at_once
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.request import block_gfp
 
@@ -71,8 +71,8 @@ def search_page(s: Core, c: CpuIdx, ac: ContextIdx, zoneref: int) -> None:
 @small
 def end_alloc(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
     """An allocation has begun, and wants something."""
+    wants = at_once(s, ac, then_prepared(s.m, ac, wants))
     hold_if_used(s.m, ac, True)
-    wants = without_slow_path(s, ac, then_prepared(s.m, ac, wants))
     set_stage(s, c, ac, s.prices[0].alloc_fast + light_instructions_ps(s), cache_lines_ps(s))
     then(s, c, ac, wants)
 
@@ -80,6 +80,7 @@ def end_alloc(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
 @small
 def end_free(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
     """A free has begun, and wants something."""
+    wants = at_once(s, ac, wants)
     hold_if_used(s.m, ac, False)
     set_stage(s, c, ac, s.prices[0].free_fast + light_instructions_ps(s), cache_lines_ps(s))
     then(s, c, ac, wants)

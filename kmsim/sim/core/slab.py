@@ -12,7 +12,7 @@ from kmsim.sim.core.costs import cache_lines_ps, no_light_work, slab_price
 from kmsim.sim.core.grant import then
 from kmsim.sim.core.records import OF_SLAB, Core
 from kmsim.sim.core.stage import set_stage
-from kmsim.sim.core.verbs import without_slow_path
+from kmsim.sim.core.verbs import at_once
 from kmsim.workload.op_stream import ALLOC
 
 
@@ -24,10 +24,10 @@ def begin_slab(s: Core, c: CpuIdx, ac: ContextIdx, obj: ObjectIdx) -> None:
     no_light_work(s)
     if run.kind == ALLOC:
         request = s.requests[run.request]
-        wants = without_slow_path(s, ac, slab_alloc_begin(s.m, s.slub, ac, request.cache, request.gfp))
+        wants = at_once(s, ac, slab_alloc_begin(s.m, s.slub, ac, request.cache, request.gfp))
         path = s.prices[0].slab_alloc_fast
     else:
-        wants = slab_free_begin(s.m, s.slub, ac, obj)
+        wants = at_once(s, ac, slab_free_begin(s.m, s.slub, ac, obj))
         path = s.prices[0].slab_free_fast
     path += s.m.work[0].bytes_zeroed * s.prices[0].zero_byte
     work = s.slub.work[0]

@@ -9,8 +9,8 @@ A run remembers whose they are (`run.verbs`) from its first stage on:
     OF_DRAIN     the emptying of all per-CPU lists             `mm.drain`
     OF_FLUSH     a flusher: nothing in `mm`
     OF_FILE      a read of a page of a file                    `mm.filemap`
-Here, too, is the one place where a request for the slow path is answered (`without_slow_path`): where memory can be
-reclaimed its allocator goes there in the next stage, elsewhere it fails.
+Here, too, is the one place where wants that take no time are granted (`at_once`): a try at a list's lock, and the slow
+path. Where memory can be reclaimed its allocator goes there in the next stage, elsewhere it fails.
 Verbs that no request of a run needs are not compiled for it. Takes no lock: see `sim.core.grant`.
 """
 
@@ -23,9 +23,10 @@ from kmsim.mm.mmzone import Machine
 from kmsim.mm.page_chain import chain_free_resume
 from kmsim.mm.page_exact import exact_resume
 from kmsim.mm.page_request import bulk_resume, page_resume
+from kmsim.mm.pcp_held import answer_try
 from kmsim.mm.slub import slab_resume
 from kmsim.mm.vmalloc import vm_resume
-from kmsim.mm.wants import DONE, SLOW_PATH
+from kmsim.mm.wants import DONE, SLOW_PATH, TRY_LOCK
 from kmsim.sim.core.records import OF_DRAIN, OF_FILE, OF_KMALLOC, OF_LISTS, OF_PAGES, OF_SLAB, OF_VM, Core, pcp_lock_of
 from kmsim.workload.op_stream import ALLOC
 from kmsim.workload.plan import EXACT
@@ -33,14 +34,21 @@ from kmsim.workload.plan import EXACT
 
 @small
 def carry_on(s: Core, ac: ContextIdx) -> int:
-    """What the run wanted is granted: let `mm` do what follows; what does it want now? Not the slow path."""
-    return without_slow_path(s, ac, resume_run(s, ac))
+    """What the run wanted is granted: let `mm` do what follows; what does it want now, that takes time?"""
+    return at_once(s, ac, resume_run(s, ac))
 
 
 @small
-def without_slow_path(s: Core, ac: ContextIdx, wants: int) -> int:
-    """Let the request go to the slow path, or fail where there is none: what does the run want then?"""
-    while wants == SLOW_PATH:
+def at_once(s: Core, ac: ContextIdx, wants: int) -> int:
+    """Grant what takes no time, and whatever of that kind follows; what does the run want then?"""
+    return granted_at_once(s, ac, wants) if wants in (TRY_LOCK, SLOW_PATH) else wants
+
+
+@core
+def granted_at_once(s: Core, ac: ContextIdx, wants: int) -> int:
+    """Answer a try; let the request go to the slow path, or fail where there is none."""
+    while wants in (TRY_LOCK, SLOW_PATH):
+        answer_try(s.m, ac, wants)
         wants = resume_run(s, ac)
     return wants
 

@@ -23,7 +23,7 @@ from kmsim.sim.run.engine import Engine
 def start_drivers(engine: Engine, *, stepwise: bool, validate_every: int) -> None:
     """Start the mode that the study asks for; all is recounted whenever so many operations are done (0: never)."""
     engine.core.state[0].check_at = validate_every or NEVER
-    engine.core.state[0].stepwise = stepwise
+    engine.core.state[0].stepwise = engine.core.m.params[0].stepwise = stepwise
     if stepwise:
         Stepper(engine, validate_every)
     else:

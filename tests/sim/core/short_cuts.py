@@ -1,18 +1,26 @@
 """How often the event core takes its short cuts: `python -m tests.sim.core.short_cuts`, a small study in plain Python.
 
 Prints, for both modes, how many operations there were, how many followed the one before at once, how many stages went
-on at once, and how many pages were at hand.
+on at once, how many pages were at hand, how many other requests went on with a list in one piece, and how many were
+granted a try at its lock.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from kmsim.mm import page_alloc
 from kmsim.sim.core import event_loop, pages
 from kmsim.sim.simulation import new_simulation, run
 from tests.studies import study
 
-COUNTED = ((event_loop, "follows_at_once"), (event_loop, "goes_on"), (pages, "is_at_hand"))
+COUNTED = (
+    (event_loop, "follows_at_once"),
+    (event_loop, "goes_on"),
+    (pages, "is_at_hand"),
+    (page_alloc, "goes_on_at_once"),
+    (page_alloc, "has_got"),
+)
 
 
 def counting(found: Counter[str], name: str, asked: Callable[..., bool]) -> Callable[..., bool]:
