@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -34,6 +35,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(list(folder.glob("*.tar.gz"))) == 1
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.mark.slow
+def test_what_is_under_another_license_is_in_the_source_distribution_alone_with_that_license(wheel: Path) -> None:
+    """The recorder is compiled into a kernel, so it is GPL-2.0-only; README says so, and says where it is."""
+    (source,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    folder = "tests/validation/recorder"
+    assert {"LICENSE", f"{folder}/LICENSE", f"{folder}/driver/lab.c"} <= names
+    assert not [name for name in ZipFile(wheel).namelist() if "validation/recorder" in name]
+    assert "which is in the source distribution and in no wheel, is GPL-2.0-only" in README
 
 
 @pytest.mark.slow

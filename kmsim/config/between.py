@@ -14,6 +14,7 @@ from kmsim.config.caches import CacheConfig, caches_findings
 from kmsim.config.machine import MachineConfig
 from kmsim.config.machine_params import slab_build_of
 from kmsim.config.node import Loc
+from kmsim.config.orders import largest_order_said
 from kmsim.config.quantities import Finding, Model, finding
 from kmsim.config.requests import FILE_PAGES_MAX, Bounds
 from kmsim.config.workload import DrainConfig, InterruptConfig, ThreadConfig, nr_requests_held
@@ -169,9 +170,9 @@ def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
     memory = None if machine.broken & {"memory", "memory_map", "reserved"} else noun.managed_bytes
     caches = None if is_vague(machine) or "caches" in machine.broken else _cache_names(noun)
     nodes = None if machine.broken & {"nodes", "memory_map"} else tuple(bool(node.memory) for node in noun.nodes or ())
-    return Bounds(
-        machine.sound("cpus"), noun.page_size, machine.sound("max_page_order"), largest, memory, caches, nodes
-    )
+    order = machine.sound("max_page_order")
+    said = str(order) if "policies_of" in machine.broken else largest_order_said(noun.max_page_order, noun.policies_of)
+    return Bounds(machine.sound("cpus"), noun.page_size, order, largest, memory, caches, nodes, said)
 
 
 def _cache_names(machine: MachineConfig) -> dict[str, bool]:

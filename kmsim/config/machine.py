@@ -42,6 +42,13 @@ from kmsim.config.node_layout import (
     node_ranges,
     nodes_findings,
 )
+from kmsim.config.orders import (
+    default_max_page_order,
+    largest_order_said,
+    largest_pageblock_order,
+    pmd_order,
+    section_bits,
+)
 from kmsim.config.policies import PoliciesConfig
 from kmsim.config.quantities import (
     Bool,
@@ -123,26 +130,6 @@ def _own_policies(value: PoliciesConfig | None) -> PoliciesConfig | None:
 Policies = Annotated[PoliciesConfig | None, AfterValidator(_own_policies)]
 
 
-def default_max_page_order(page_size: int) -> int:
-    """MAX_PAGE_ORDER as the architectures set it: 10, 11 and 13 for 4, 16 and 64 KiB."""
-    return {4 * KIB: 10, 16 * KIB: 11}.get(page_size, 13)
-
-
-def pmd_order(page_size: int) -> int:
-    """Order of a huge page: one page of 8-byte entries (kernel: HPAGE_PMD_ORDER)."""
-    return ilog2(page_size) - 3
-
-
-def largest_pageblock_order(page_size: int, max_page_order: int, *, huge: bool) -> int:
-    """Order of the blocks that have one migratetype: at most a huge page's (kernel: pageblock_order)."""
-    return min(pmd_order(page_size), max_page_order) if huge else max_page_order
-
-
-def section_bits(arch: Arch, page_size: int) -> int:
-    """Log2 of a memory section (kernel: SECTION_SIZE_BITS)."""
-    return 29 if arch == "arm64" and page_size == 64 * KIB else 27
-
-
 Batch = Annotated[
     int | Literal["auto"], BeforeValidator(count_or_auto(1, BATCH_MAX)), WithJsonSchema(auto_or(1, BATCH_MAX))
 ]
@@ -183,11 +170,17 @@ class MachineConfig(Model):
     thp: ThpConfig = ThpConfig()
     hugetlb: Bool = True
     max_page_order: Annotated[int, count(0)] = Field(
-        default_factory=lambda got: default_max_page_order(got["page_size"])
+        default_factory=lambda got: default_max_page_order(
+            got["page_size"], got["policies_of"], thp=got["thp"].built_in
+        )
     )
     pageblock_order: Annotated[int, count(1)] = Field(
         default_factory=lambda got: largest_pageblock_order(
-            got["page_size"], got["max_page_order"], huge=got["hugetlb"] or got["thp"].built_in
+            got["page_size"],
+            got["max_page_order"],
+            got["policies_of"],
+            hugetlb=got["hugetlb"],
+            thp=got["thp"].built_in,
         )
     )
     cpus: Annotated[int, count(1, CPUS_MAX)]
@@ -257,7 +250,9 @@ class MachineConfig(Model):
             return  # every limit below follows from the page size
         orders = list(self._order_findings())
         yield from orders
-        limit = largest_pageblock_order(self.page_size, self.max_page_order, huge=self.hugetlb or self.thp.built_in)
+        limit = largest_pageblock_order(
+            self.page_size, self.max_page_order, self.policies_of, hugetlb=self.hugetlb, thp=self.thp.built_in
+        )
         if not orders and self.pageblock_order > limit:
             at = ("pageblock_order",)
             yield finding(at, "pageblock_order", needs=("max_page_order", "hugetlb", *_ORDER_NEEDS), limit=limit)
@@ -273,7 +268,8 @@ class MachineConfig(Model):
             page = format_size(self.page_size)
             yield finding(("vmalloc", "size"), "page_multiple", needs=("arch", "page_size"), page=page)
         yield from self._pcp_findings()
-        for found in state_findings(self.state, self.max_page_order):
+        said = largest_order_said(self.max_page_order, self.policies_of)
+        for found in state_findings(self.state, self.max_page_order, said):
             yield found._replace(needs=("max_page_order", *_ORDER_NEEDS))
 
     def _pcp_findings(self) -> Iterator[Finding]:

@@ -35,6 +35,10 @@ _OF_BOTH = (
     "what of the highatomic reserve does not count as free",
     "where exact pages' tail goes",
     "vmalloc's addresses",
+    "with which flags kvmalloc goes on to vmalloc",
+    "how direct reclaim frees, and what it counts as cost",
+    "when a request would reclaim or compact again",
+    "the largest block and the pageblock of a build",
 )
 NOT_RECORDED = {
     "5.10": _OF_BOTH,

@@ -51,7 +51,8 @@ class Bounds(NamedTuple):
     """The limits that a machine sets; None where a key is broken. `memory` and `largest_block` are bytes.
 
     `caches` has the names of all caches that there can be, and whether objects of theirs have a constructor.
-    `node_memory` says which nodes have memory; it is empty where the kernel is built without NUMA.
+    `node_memory` says which nodes have memory; it is empty where the kernel is built without NUMA. `largest_order` is
+    `max_page_order` in the words of a message.
     """
 
     cpus: int | None
@@ -61,6 +62,7 @@ class Bounds(NamedTuple):
     memory: int | None = None
     caches: dict[str, bool] | None = None
     node_memory: tuple[bool, ...] | None = None
+    largest_order: str = ""
 
 
 class RequestConfig(WithOptions):
@@ -148,7 +150,7 @@ class RequestConfig(WithOptions):
             yield from self._cache_findings(self.cache, bounds)
         elif self.order is not None:
             if bounds.max_page_order is not None and self.order > bounds.max_page_order:
-                yield finding(("order",), "order_machine", limit=bounds.max_page_order)
+                yield finding(("order",), "order_machine", limit=bounds.largest_order)
         elif self.file_size is not None and bounds.page_size is not None:
             yield from self._file_findings(bounds.page_size)
         elif self.bytes is not None and bounds.page_size is not None:

@@ -183,10 +183,10 @@ State = Annotated[
 ]
 
 
-def state_findings(state: State, max_page_order: int) -> Iterator[Finding]:
-    """What is wrong between the state and the machine that is to be in it."""
+def state_findings(state: State, max_page_order: int, largest: str) -> Iterator[Finding]:
+    """What is wrong between the state and the machine that is to be in it; `largest` is the order in words."""
     if isinstance(state, Aged) and state.aged.order is not None and state.aged.order > max_page_order:
-        yield finding(("state", "aged", "order"), "order_machine", limit=max_page_order)
+        yield finding(("state", "aged", "order"), "order_machine", limit=largest)
     if isinstance(state, FreeLists):
         for found in lists_findings(state.free_lists, max_page_order + 1):
             yield found._replace(loc=("state", "free_lists", *found.loc))

@@ -16,13 +16,20 @@ page filled the batch, for all of it; none else but those of the page allocator.
 
 from kmsim.jit import core, small
 from kmsim.mm.indices import ContextIdx, Gfp, Pfn
-from kmsim.mm.lru import folio_add_lru, folio_clear, folio_flags, folio_set, lru_add_drain, workingset_age_nonresident
+from kmsim.mm.lru import (
+    folio_add_lru,
+    folio_clear,
+    folio_flags,
+    folio_set,
+    lru_add_drain,
+    lru_batch,
+    workingset_age_nonresident,
+)
 from kmsim.mm.lru_records import (
     FOLIO_ACTIVE,
     FOLIO_HAS_MAPPING,
     FOLIO_IN_BATCH,
     FOLIO_REFERENCED,
-    PAGEVEC_SIZE,
 )
 from kmsim.mm.mmzone import NO_PAGE, PG_LRU, Machine
 from kmsim.mm.page_alloc import alloc_begin, free_begin, resume
@@ -149,10 +156,10 @@ def folio_activate(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
         return False
     folio_set(m, pfn, FOLIO_IN_BATCH)
     batch = m.lru.cpus[m.contexts[ac].cpu]
-    assert batch.nr_to_activate < PAGEVEC_SIZE, "a folio joins a full batch"
+    assert batch.nr_to_activate < lru_batch(m), "a folio joins a full batch"
     batch.to_activate[batch.nr_to_activate] = pfn
     batch.nr_to_activate += 1
-    return bool(batch.nr_to_activate == PAGEVEC_SIZE)
+    return bool(batch.nr_to_activate == lru_batch(m))
 
 
 @core

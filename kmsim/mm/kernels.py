@@ -66,7 +66,9 @@ class Kernel(NamedTuple):
     partial_counts_objects: bool = False
     vmalloc_huge: bool = True
     vmalloc_bulk: bool = True
+    kvmalloc_kernel_only: bool = False
     vmap_nodes: bool = True
+    folio_reclaim: bool = True
     series: int = 6_012
 
 
@@ -90,6 +92,7 @@ LINUX_6_1 = Kernel(
     highatomic_to_the_page=False,
     movable_has_mark=False,
     vmap_nodes=False,
+    folio_reclaim=False,
     series=6_001,
 )
 LINUX_5_10 = LINUX_6_1._replace(
@@ -101,6 +104,7 @@ LINUX_5_10 = LINUX_6_1._replace(
     partial_counts_objects=True,
     vmalloc_huge=False,
     vmalloc_bulk=False,
+    kvmalloc_kernel_only=True,
     series=5_010,
 )
 

@@ -2,8 +2,9 @@
 
 A request of more than a page asks kmalloc without hard reclaim: __GFP_NOWARN, __GFP_NORETRY (unless
 __GFP_RETRY_MAYFAIL), not __GFP_NOFAIL. Where that gives nothing it leaves the slab for vmalloc, with huge mappings
-where the size allows them, unless it has at most a page, may not block, or is larger than INT_MAX. kvzalloc is
-kvmalloc with __GFP_ZERO; kvmalloc_array and kvcalloc multiply first (`array_bytes`).
+where the size allows them, unless it has at most a page, may not block, or is larger than INT_MAX. In 5.10 a request
+without all of GFP_KERNEL is a plain kmalloc (`params.kvmalloc_kernel_only`). kvzalloc is kvmalloc with __GFP_ZERO;
+kvmalloc_array and kvcalloc multiply first (`array_bytes`).
 
 The result is in `contexts[ac]`: `outcome` is KV_SLAB (`obj`), KV_PAGES (`pfn`, `order`), KV_VMALLOC (`area`) or
 KV_FAILED, `reason` says why it left the slab or was refused; `vm.events` counts both. What is wanted is as in

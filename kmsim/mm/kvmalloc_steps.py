@@ -2,7 +2,15 @@
 
 from kmsim.jit import core, small
 from kmsim.mm.getorder import get_order
-from kmsim.mm.gfp import GFP_COMP, GFP_DIRECT_RECLAIM, GFP_NOFAIL, GFP_NORETRY, GFP_NOWARN, GFP_RETRY_MAYFAIL
+from kmsim.mm.gfp import (
+    GFP_COMP,
+    GFP_DIRECT_RECLAIM,
+    GFP_KERNEL,
+    GFP_NOFAIL,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_RETRY_MAYFAIL,
+)
 from kmsim.mm.indices import ContextIdx, Gfp
 from kmsim.mm.limits import INT_MAX
 from kmsim.mm.mmzone import NO_PAGE, Machine
@@ -63,6 +71,12 @@ def kmalloc_gfp_adjust(gfp: Gfp, nr_bytes: int, page_bytes: int) -> int:
     return gfp
 
 
+@small
+def may_use_vmalloc(m: Machine, gfp: Gfp) -> bool:
+    """May a request with these flags leave the slab? In 5.10, only where it has all of GFP_KERNEL."""
+    return not m.params[0].kvmalloc_kernel_only or gfp & GFP_KERNEL == GFP_KERNEL
+
+
 @core
 def step_of_kv(m: Machine, vm: Vm, ac: ContextIdx, step: int) -> int:
     """Take one step; returns what the next one needs."""
@@ -100,7 +114,9 @@ def start_kvmalloc(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     frame = vm.frames[frame_of(vm, ac)]
     page_shift = int(m.params[0].page_shift)
     nr_bytes = int(frame.nr_bytes)
-    gfp = kmalloc_gfp_adjust(int(frame.gfp), nr_bytes, 1 << page_shift)
+    gfp = int(frame.gfp)
+    if may_use_vmalloc(m, gfp):
+        gfp = kmalloc_gfp_adjust(gfp, nr_bytes, 1 << page_shift)
     frame.reason = KV_NO_REASON
     if frame.cache != NO_CACHE:
         return slab_alloc(vm, ac, int(frame.cache), gfp, KV_SLAB_HAVE)
@@ -120,6 +136,8 @@ def leaves_slab(m: Machine, vm: Vm, ac: ContextIdx) -> int:
     if not frame.may_leave:
         vm.contexts[ac].outcome = KV_FAILED
         return RETURN
+    if not may_use_vmalloc(m, int(frame.gfp)):
+        return ends(vm, ac, KV_FAILED)
     nr_bytes = int(frame.nr_bytes)
     if nr_bytes <= 1 << int(m.params[0].page_shift):
         frame.reason = SMALL

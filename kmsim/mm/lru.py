@@ -30,6 +30,7 @@ from kmsim.mm.lru_records import (
     LRU_INACTIVE_FILE,
     LRU_UNEVICTABLE,
     NR_EVICTABLE_LISTS,
+    OLD_PAGEVEC_SIZE,
     PAGEVEC_SIZE,
     PGACTIVATE,
     SWAP_CLUSTER_MAX,
@@ -173,6 +174,12 @@ def lruvec_add_folio(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
         list_add(m, ac, pfn, lru_head(m, int(m.zones[z].node), lru))
 
 
+@small
+def lru_batch(m: Machine) -> int:
+    """Folios in a CPU's batch (kernel: PAGEVEC_SIZE)."""
+    return PAGEVEC_SIZE if m.params[0].folio_reclaim else OLD_PAGEVEC_SIZE
+
+
 @core
 def folio_add_lru(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
     """Put a folio into the CPU's batch; is the batch to be flushed now? (kernel: folio_add_lru)
@@ -180,10 +187,10 @@ def folio_add_lru(m: Machine, ac: ContextIdx, pfn: Pfn) -> bool:
     No lock is needed. Folios of order > 0 do not wait.
     """
     batch = m.lru.cpus[m.contexts[ac].cpu]
-    assert batch.nr_to_add < PAGEVEC_SIZE, "a folio joins a full batch"
+    assert batch.nr_to_add < lru_batch(m), "a folio joins a full batch"
     batch.to_add[batch.nr_to_add] = pfn
     batch.nr_to_add += 1
-    return bool(batch.nr_to_add == PAGEVEC_SIZE or int(m.pages[pfn].order) > 0)
+    return bool(batch.nr_to_add == lru_batch(m) or int(m.pages[pfn].order) > 0)
 
 
 @core
@@ -218,9 +225,12 @@ def lru_activate(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
 
 @core
 def lru_note_cost(m: Machine, node: NodeIdx, is_file: int, nr_io: int, nr_rotated: int) -> None:
-    """Remember what reclaiming pages of one type has cost; old costs fade (kernel: lru_note_cost)."""
+    """Remember what reclaiming pages of one type has cost; old costs fade (kernel: lru_note_cost).
+
+    Up to Linux 6.1, rotations cost nothing.
+    """
     lruvec = m.lru.lruvecs[node]
-    cost = nr_io * SWAP_CLUSTER_MAX + nr_rotated
+    cost = nr_io * SWAP_CLUSTER_MAX + nr_rotated if m.params[0].folio_reclaim else nr_io
     if is_file:
         lruvec.file_cost += cost
     else:

@@ -62,6 +62,7 @@ FOLIO_IN_BATCH = 1 << 15  # waits to be activated, which is a reference of its o
 FOLIO_ALL = 2 * FOLIO_IN_BATCH - 1
 
 PAGEVEC_SIZE = 31  # folios in a batch
+OLD_PAGEVEC_SIZE = 15  # the same in 5.10 and 6.1
 SWAP_CLUSTER_MAX = 32  # pages; what a reclaim aims at, and scans at once
 
 # Event counters (kernel: enum vm_event_item). The first two are one for each type of zone.

@@ -66,7 +66,11 @@ class Params(NamedTuple):
     partial_counts_objects: bool  # a CPU's partial slabs are counted by their free objects (before 5.16)
     vmalloc_huge: bool  # vmalloc maps whole PMDs where it may (since 5.13)
     vmalloc_bulk: bool  # vmalloc asks for many pages at once (since 5.14)
+    kvmalloc_kernel_only: bool  # kvmalloc goes on to vmalloc only for flags with all of GFP_KERNEL (5.10)
     vmap_nodes: bool  # the space of vmalloc is dealt out to nodes, with pools of their own (since 6.9)
+    # Direct reclaim as in 6.12: batches of 31 folios, each freed when it is full, in order; rotations count beside
+    # writes; one more pass before active lists are forced. Off: as in 5.10 and 6.1 (see `mm.vmscan`).
+    folio_reclaim: bool
     series: int  # the release whose files are printed: 6012 is 6.12
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it

@@ -1,7 +1,9 @@
 """Direct reclaim: a request that found no page frees some itself (kernel: mm/vmscan.c).
 
 It scans the LRU lists of the nodes that it could use, a larger share at each priority from 12 down to 0, until 32 pages
-were freed. Where nothing was, all priorities run once more, and a third time with active lists by force. Levels, each
+were freed. Where nothing was, all priorities run once more, and a third time with active lists by force. Where
+`params.folio_reclaim` is off, as in 5.10 and 6.1: there is no second pass; folios wait for their list in batches of 15;
+what was isolated is freed at once, the last first; and only writes and refaults count as cost. Levels, each
 a loop in the kernel:
     pass        the priorities (do_try_to_free_pages)
     node        the zones of the zonelist, each node once (shrink_zones); for a block of order > 0 again, while that
@@ -161,7 +163,7 @@ def reclaim_go(m: Machine, ac: ContextIdx) -> int:
 def after_batch(m: Machine, ac: ContextIdx) -> None:
     """A batch is freed: look at more folios; after the last ones the others go back."""
     reclaim = m.lru.reclaims[ac]
-    is_last = reclaim.nr_of_batch < PAGEVEC_SIZE
+    is_last = reclaim.nr_of_batch < PAGEVEC_SIZE or not m.params[0].folio_reclaim
     reclaim.nr_of_batch = 0
     reclaim.stage = PUT_BACK if is_last else LOOK_AT_FOLIOS
 
@@ -218,7 +220,7 @@ def end_priority(m: Machine, ac: ContextIdx) -> None:
     reclaim.stage = RECLAIM_DONE
     if reclaim.nr_reclaimed or reclaim.compaction_ready:
         return
-    if not reclaim.full_walk:
+    if not reclaim.full_walk and m.params[0].folio_reclaim:
         reclaim.full_walk = 1
         start_pass(m, ac)
     elif reclaim.skipped_deactivate:

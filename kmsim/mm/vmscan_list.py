@@ -124,14 +124,17 @@ def isolate_inactive(m: Machine, ac: ContextIdx) -> None:
 
 @core
 def shrink_folio_list(m: Machine, ac: ContextIdx) -> None:
-    """Look at isolated folios until a batch is full, or none is left (kernel: shrink_folio_list)."""
+    """Look at isolated folios until a batch is full, or none is left (kernel: shrink_folio_list).
+
+    Up to Linux 6.1, all are looked at before the first is freed.
+    """
     reclaim = m.lru.reclaims[ac]
     hold = reclaim_list(m, ac, HOLD)
     while not list_empty(m, hold):
         pfn = list_last(m, hold)
         list_del(m, ac, pfn)
         shrink_folio(m, ac, pfn)
-        if reclaim.nr_of_batch == PAGEVEC_SIZE:
+        if reclaim.nr_of_batch == PAGEVEC_SIZE and m.params[0].folio_reclaim:
             return
     m.lru.vm_events[PGACTIVATE] += reclaim.nr_activate[ANON] + reclaim.nr_activate[FILE]
 

@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kmsim.study.limits import EXCLUSIVE_BEFORE, FormulaRow, LimitRow, largest_order_in_words
+from kmsim.config.orders import EXCLUSIVE_BEFORE, largest_order_in_words
+from kmsim.study.limits import FormulaRow, LimitRow
 from kmsim.study.waste import WasteRow
 from kmsim.units import SIZE_UNITS, format_size
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from kmsim.config import MachineConfig, Study, from_mapping, load
 from kmsim.config.asked import asked_file
-from kmsim.config.machine import PAGE_SIZES, section_bits
+from kmsim.config.machine import PAGE_SIZES
 from kmsim.config.machine_params import slab_build_of
+from kmsim.config.orders import largest_order_in_words, section_bits
 from kmsim.mm.getorder import ilog2
 from kmsim.mm.gfp import GFP_DIRECT_RECLAIM, GFP_DMA, GFP_DMA32, parse_gfp
 from kmsim.mm.kernels import NEWEST
@@ -33,7 +34,6 @@ from kmsim.units import format_size
 
 SEED = 1
 NO_ORDER = -1  # of no block
-EXCLUSIVE_BEFORE = 6_004  # Linux 6.4, where MAX_ORDER became the largest order itself
 ANY_THREAD = {"threads": [{"name": "nobody"}]}  # a study has a workload; nothing of it runs here
 
 
@@ -167,11 +167,6 @@ def reason(m: Machine, order: int) -> str:
     if np.any(m.zones["nr_free"][:, order + 1 :]):
         return "watermarks"
     return f"no free block of order {order + 1}"
-
-
-def largest_order_in_words(order: int, series: int) -> str:
-    """The largest order as a release, such as 6012, calls it; before 6.4 MAX_ORDER is one more than that."""
-    return f"MAX_ORDER {order + 1}" if series < EXCLUSIVE_BEFORE else f"MAX_PAGE_ORDER {order}"
 
 
 def _vmalloc_limit(m: Machine, config: MachineConfig, flags: int) -> ApiLimit:

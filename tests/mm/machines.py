@@ -123,6 +123,7 @@ def boots(draw: st.DrawFn) -> Boot:
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 0))),
         init_on_alloc=draw(st.booleans()),
         init_on_free=draw(st.booleans()),
+        folio_reclaim=draw(st.booleans()),
     )
     return Boot(
         arch=arch,
@@ -238,6 +239,7 @@ def twin_of(m: Machine, twin_type: type[PageAllocModel] = PageAllocModel) -> Pag
         batch_scale_max=given.batch_scale_max,
         init_on_alloc=bool(given.init_on_alloc),
         init_on_free=bool(given.init_on_free),
+        folio_reclaim=bool(given.folio_reclaim),
     )
 
 

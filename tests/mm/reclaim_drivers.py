@@ -2,6 +2,7 @@
 
 from kmsim.jit import entry
 from kmsim.mm.filemap import read_begin, read_resume
+from kmsim.mm.folio_batch import free_folios_begin, put_folio
 from kmsim.mm.lru import folio_add_lru, folio_set, lru_add_drain
 from kmsim.mm.lru_recount import validate_lru
 from kmsim.mm.mmzone import Machine
@@ -15,6 +16,18 @@ def add_folio(m: Machine, cpu: int, pfn: int, flags: int) -> None:
     folio_set(m, pfn, flags)
     if folio_add_lru(m, cpu, pfn):
         lru_add_drain(m, cpu)
+
+
+@entry
+def put(m: Machine, ac: int, pfn: int, order: int) -> None:
+    """Add an allocated block to the context's batch."""
+    put_folio(m, ac, pfn, order)
+
+
+@entry
+def free_batch(m: Machine, ac: int) -> int:
+    """Free the context's batch, where no lock is wanted."""
+    return free_folios_begin(m, ac)
 
 
 @entry

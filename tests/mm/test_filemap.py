@@ -21,17 +21,18 @@ from kmsim.mm.lru_records import (
     LRU_ACTIVE_FILE,
     LRU_EVENT_NAMES,
     LRU_INACTIVE_FILE,
+    OLD_PAGEVEC_SIZE,
     PAGEVEC_SIZE,
     WORKINGSET_ACTIVATE,
 )
-from kmsim.mm.mmzone import NO_PAGE, PG_LRU, PGFREE, Machine
+from kmsim.mm.mmzone import MIGRATE_MOVABLE, NO_PAGE, PG_LRU, PGFREE, Machine
 from kmsim.mm.rmap import NO_HOLDER
 from kmsim.mm.snapshot import walk
 from kmsim.mm.wants import DONE, LOCK
 
 from . import drivers
 from .machines import plain_machine
-from .reclaim_drivers import read_step, recount_lru, shadow_of
+from .reclaim_drivers import free_batch, put, read_step, recount_lru, shadow_of
 
 GFP = parse_gfp("GFP_HIGHUSER_MOVABLE")
 WITHOUT_RECLAIM = parse_gfp("GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM")
@@ -255,4 +256,65 @@ def test_a_read_that_gets_no_page_leaves_nothing_behind() -> None:
     check(m)
     assert read(m, index) != NO_PAGE
     assert nr_reclaiming(m) == 1
+    check(m)
+
+
+# ---- up to Linux 6.1
+
+
+def old_machine() -> Machine:
+    """`machine`, whose kernel reclaims as 5.10 and 6.1."""
+    m = machine_that_reclaims(plain_machine(folio_reclaim=False), NR_PAGES)
+    set_swap(m, 0, 60)
+    return m
+
+
+def test_a_batch_of_an_older_kernel_holds_fifteen_folios() -> None:
+    m = old_machine()
+    for index in range(OLD_PAGEVEC_SIZE - 1):
+        read(m, index)
+    assert on_list(m, LRU_INACTIVE_FILE) == []
+    read(m, OLD_PAGEVEC_SIZE - 1)
+    assert on_list(m, LRU_INACTIVE_FILE) == [*reversed(range(OLD_PAGEVEC_SIZE))]
+    for index in range(OLD_PAGEVEC_SIZE):
+        read(m, index)
+    assert on_list(m, LRU_ACTIVE_FILE) == [*reversed(range(OLD_PAGEVEC_SIZE))]
+    check(m)
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_an_older_kernel_frees_single_pages_the_last_first(is_old: bool) -> None:
+    m = old_machine() if is_old else machine()
+    single = [drivers.alloc(m, 0, WITHOUT_RECLAIM, 0) for _ in range(3)]
+    larger = drivers.alloc(m, 0, WITHOUT_RECLAIM, 1)
+    for pfn, order in ((single[0], 0), (larger, 1), (single[1], 0), (single[2], 0)):
+        put(m, 0, pfn, order)
+    expected = [*reversed(single), larger] if is_old else [single[0], larger, *single[1:]]
+    assert walk(m, int(m.contexts[0].page_list)) == expected
+    before = int(m.pcps["count"].sum())
+    assert free_batch(m, 0) == DONE
+    assert m.pcps["count"].sum() == before + 5
+    pindex_0 = int(m.pcps[0].lists) + MIGRATE_MOVABLE
+    assert walk(m, pindex_0)[:3] == (single if is_old else [*reversed(single)])
+    assert walk(m, int(m.contexts[0].page_list)) == []
+    check(m)
+
+
+def test_a_refault_costs_an_older_kernel_what_a_page_does() -> None:
+    m = old_machine()
+    for index in (*range(600), *range(600)):
+        read(m, index)
+    (m.lru.page_cache[NR_PAGES - 1], *_) = shadow_of(int(m.lru.lruvecs[0].nonresident_age), 0, 1)
+    read(m, NR_PAGES - 1)
+    assert m.lru.lruvecs[0].file_cost == 1
+    check(m)
+
+
+@pytest.mark.parametrize(("is_old", "passes"), [(True, 1), (False, 2)])
+def test_an_older_kernel_has_no_second_pass_where_nothing_is_to_be_had(is_old: bool, passes: int) -> None:
+    m = old_machine() if is_old else machine()
+    while drivers.alloc(m, 0, WITHOUT_RECLAIM, 0) != NO_PAGE:
+        pass
+    assert read(m, 5) == NO_PAGE
+    assert nr_reclaiming(m) == passes * (1 + 16)  # it is tried again 16 times
     check(m)

@@ -115,6 +115,21 @@ def test_without_contiguous_memory_it_leaves_the_slab(nr_bytes: int, gfp: int, o
         free(kmsim)
 
 
+@pytest.mark.parametrize(
+    ("gfp", "is_5_10", "expected"),
+    [
+        ("GFP_KERNEL_ACCOUNT", True, (KV_VMALLOC, KV_NO_BLOCK)),
+        ("GFP_NOFS", True, (KV_FAILED, KV_NO_BLOCK)),
+        ("GFP_NOFS", False, (KV_VMALLOC, KV_NO_BLOCK)),
+    ],
+)
+def test_in_5_10_it_leaves_the_slab_with_all_of_gfp_kernel_alone(
+    gfp: str, is_5_10: bool, expected: tuple[int, int]
+) -> None:
+    kmsim = fragmented(kvmalloc_kernel_only=is_5_10)
+    assert kvmalloc(kmsim, 32768, parse_gfp(gfp)) == expected
+
+
 def test_a_page_and_less_never_leaves_the_slab() -> None:
     kmsim = ready()
     while drivers.alloc(kmsim.m, 0, GFP_NOWAIT | parse_gfp("__GFP_MEMALLOC"), 0) >= 0:

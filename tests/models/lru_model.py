@@ -1,5 +1,7 @@
 """The slow model of Linux 6.12's LRU lists: one node, its folios, its counters (kernel: mm/swap.c, mm_inline.h).
 
+Or, where `is_old`, of 5.10's and 6.1's: smaller batches, and no cost of rotations.
+
 Written from the kernel's source for facts and from nothing of kmsim. A list is a Python list, head first. Invariant
 (`validate`): a folio is in one place; counters with their deltas are the pages on the lists.
 """
@@ -13,7 +15,7 @@ from .zone_model import ZoneModel
 
 LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file")
 ISOLATED = {"anon": "isolated_anon", "file": "isolated_file"}
-BATCH = 31
+BATCH, OLD_BATCH = 31, 15
 CLUSTER = 32
 
 
@@ -81,8 +83,10 @@ class PerCpuCounter:
 class LruModel:
     """The LRU lists of one node."""
 
-    def __init__(self, zones: dict[int, ZoneModel], nr_cpus: int) -> None:
+    def __init__(self, zones: dict[int, ZoneModel], nr_cpus: int, *, is_old: bool = False) -> None:
         self.zones = zones
+        self.is_old = is_old
+        self.batch = OLD_BATCH if is_old else BATCH
         self.folios: dict[int, Folio] = {}
         self.lists: dict[str, list[Folio]] = {name: [] for name in LISTS}
         self.batches: list[list[Folio]] = [[] for _ in range(nr_cpus)]
@@ -111,7 +115,7 @@ class LruModel:
         """Let a folio wait in the CPU's batch; a full one is flushed (kernel: folio_add_lru)."""
         self.folios[folio.pfn] = folio
         self.batches[cpu].append(folio)
-        if len(self.batches[cpu]) == BATCH or folio.order:
+        if len(self.batches[cpu]) == self.batch or folio.order:
             self.drain(cpu)
 
     def drain(self, cpu: int) -> None:
@@ -134,7 +138,7 @@ class LruModel:
 
     def note_cost(self, kind: str, io: int, rotated: int) -> None:
         """Remember the cost of reclaiming one type; let all costs fade (kernel: lru_note_cost)."""
-        self.cost[kind] += io * CLUSTER + rotated
+        self.cost[kind] += io if self.is_old else io * CLUSTER + rotated
         size = sum(self.of_node[name].read() for name in LISTS)
         if sum(self.cost.values()) > size // 4:
             self.cost = {of: cost // 2 for of, cost in self.cost.items()}

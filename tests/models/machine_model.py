@@ -55,6 +55,7 @@ class Machine:
     auto_tune: bool = True
     check_pages: bool = False
     batch_scale_max: int = 5  # CONFIG_PCP_BATCH_SCALE_MAX, default
+    folio_reclaim: bool = True  # as 6.12 reclaims, or as 5.10 and 6.1
     nr_checked: int = 0  # pages that were checked when they became new
     this_cpu: int = 0
     block_types: dict[int, int] = field(default_factory=dict)

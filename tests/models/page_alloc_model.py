@@ -74,12 +74,14 @@ class PageAllocModel:
         pmd_order: int, thp_in_pcp: bool, nr_cpus: int, watermark_boost_factor: int = 15000,
         group_disabled: bool | None = None, auto_tune: bool = True, check_pages: bool = False,
         batch_scale_max: int = 5, init_on_alloc: bool = False, init_on_free: bool = False,
+        folio_reclaim: bool = True,
     ) -> None:  # fmt: skip
         if group_disabled is None:
             group_disabled = any(record["group_disabled"] for record in state)
         self.machine = Machine(
             page_shift, max_page_order, pageblock_order, pmd_order, bool(thp_in_pcp), nr_cpus,
             watermark_boost_factor, bool(group_disabled), auto_tune, check_pages, batch_scale_max,
+            folio_reclaim,
         )  # fmt: skip
         self.zones = {ZONE_INDEX[record["name"]]: ZoneModel(record, self.machine) for record in state}
         pcp_type = PerCpuPages if auto_tune else FixedPerCpuPages

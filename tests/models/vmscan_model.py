@@ -1,7 +1,7 @@
 """The slow model of Linux 6.12's direct reclaim: what one call of try_to_free_pages does (kernel: mm/vmscan.c).
 
-Written from the kernel's source for facts and from nothing of kmsim. One node; kswapd sleeps; a write to swap ends at
-once. The slow path around it is `reclaim_model.py`.
+Where `is_old`, as 5.10 and 6.1 do it. Written from the kernel's source for facts and from nothing of kmsim. One node;
+kswapd sleeps; a write to swap ends at once. The slow path around it is `reclaim_model.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class VmscanModel(PageAllocModel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lru = LruModel(self.zones, self.machine.nr_cpus)
+        self.is_old = not self.machine.folio_reclaim
+        self.lru = LruModel(self.zones, self.machine.nr_cpus, is_old=self.is_old)
         self.swap_total = self.swap_free = 0
         self.swappiness = 60
         self.slots = [0] * self.machine.nr_cpus
@@ -59,7 +60,8 @@ class VmscanModel(PageAllocModel):
         """Reclaim pass after pass (kernel: try_to_free_pages, do_try_to_free_pages)."""
         self.call = request
         self.skipped_deactivate = False
-        for force, needs_skipped in ((False, False), (False, False), (True, True)):
+        passes = ((False, False),) * (1 if self.is_old else 2)  # a full walk of memory cgroups is newer
+        for force, needs_skipped in (*passes, (True, True)):
             if needs_skipped and not self.skipped_deactivate:
                 break
             self.lru.events[f"allocstall {request.highest_zoneidx}"] += 1
@@ -274,7 +276,7 @@ class VmscanModel(PageAllocModel):
             if fate == "freed":
                 freed += folio.pages
                 batch.append(folio)
-                if len(batch) == 31:
+                if len(batch) == self.lru.batch and not self.is_old:
                     self.free_batch(batch)
             else:
                 kept.append(folio)
@@ -289,12 +291,21 @@ class VmscanModel(PageAllocModel):
         return freed
 
     def free_batch(self, batch: list[Folio]) -> None:
-        """Free what was reclaimed."""
+        """Free what was reclaimed; up to 6.1 larger folios first, and then single pages, the last one first."""
+        if self.is_old:
+            batch.sort(key=lambda folio: folio.order == 0)
+            nr_single = sum(folio.order == 0 for folio in batch)
+            batch[len(batch) - nr_single :] = reversed(batch[len(batch) - nr_single :])
         for folio in batch:
             del self.lru.folios[folio.pfn]
             self.nr_freed += folio.pages
-        self.free_unref_folios(self.machine.this_cpu, [(folio.pfn, folio.order) for folio in batch])
+        freed = [(folio.pfn, folio.order) for folio in batch]
         batch.clear()
+        if self.is_old:
+            for pfn, order in freed:
+                self.free_pages(self.machine.this_cpu, pfn, order)
+        else:
+            self.free_unref_folios(self.machine.this_cpu, freed)
 
     def fate(self, folio: Folio) -> tuple[str, bool]:
         """Try to reclaim a folio: "freed", "active" or "kept", and whether it was written."""

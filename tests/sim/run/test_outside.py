@@ -60,16 +60,17 @@ def nr_reserved(simulation: Simulation) -> int:
 
 
 @pytest.mark.slow
-def test_a_patch_leaves_memory_whole_in_both_modes() -> None:
-    """The other patch is compiled by the test of its experiment; each is a minute or two of that."""
-    file, found = PATCHES / "no_reserve_up_to_costly.py", []
+@pytest.mark.parametrize("patch", ["no_reserve_up_to_costly", "none_after_pcp"])
+def test_a_patch_leaves_memory_whole_in_both_modes(patch: str) -> None:
+    """Fifty studies each, as the package's own policy reserves in them."""
+    file, found = PATCHES / f"{patch}.py", []
     for seed in range(NR_STUDIES):
         default, stepwise = (simulated(study_of(seed, file, stepwise=mode)) for mode in (False, True))
         check_same_cores(default.core, stepwise.core)
         found.append(nr_reserved(default))
     own = [nr_reserved(simulated(study_of(seed, None))) for seed in range(NR_STUDIES)]
     assert sum(own) > sum(found), "nothing was asked of the policy"
-    assert sum(found) == 0
+    assert sum(found) == 0 or patch == "none_after_pcp"
 
 
 @pytest.mark.slow
