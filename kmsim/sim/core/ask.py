@@ -19,7 +19,7 @@ from kmsim.mm.zonelist import page_zone
 NOT_ALLOWED = -1  # the request may not use the zone
 
 
-ALLOCATE, FREE, ALLOCATE_EXACT, FREE_EXACT = range(4)
+ASK_ALLOC, ASK_FREE, ASK_ALLOC_EXACT, ASK_FREE_EXACT = range(4)  # verbs of `request`
 
 
 @entry
@@ -28,39 +28,39 @@ def request(m: Machine, ac: ContextIdx, verb: int, one: int, two: int) -> int:
 
     All verbs are one compiled entry: each that holds the page allocator takes long to compile.
     """
-    if verb == ALLOCATE:
+    if verb == ASK_ALLOC:
         return alloc_pages(m, ac, one, two)
-    if verb == FREE:
+    if verb == ASK_FREE:
         free_pages(m, ac, one, two)
         return 0
     wanted = (
         exact_alloc_begin(m, ac, one, two, NUMA_NO_NODE)
-        if verb == ALLOCATE_EXACT
+        if verb == ASK_ALLOC_EXACT
         else exact_free_begin(m, ac, one, two)
     )
     while wanted:
         wanted = exact_resume(m, ac)
-    return int(m.contexts[ac].pfn if verb == ALLOCATE_EXACT else m.contexts[ac].excess_pages)
+    return int(m.contexts[ac].pfn if verb == ASK_ALLOC_EXACT else m.contexts[ac].excess_pages)
 
 
 def allocate(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order) -> Pfn:
     """A block of 2^order pages, or NO_PAGE."""
-    return int(request(m, ac, ALLOCATE, int(gfp), int(order)))
+    return int(request(m, ac, ASK_ALLOC, int(gfp), int(order)))
 
 
 def free(m: Machine, ac: ContextIdx, pfn: Pfn, order: Order) -> None:
     """Free a block."""
-    request(m, ac, FREE, int(pfn), int(order))
+    request(m, ac, ASK_FREE, int(pfn), int(order))
 
 
 def allocate_exact(m: Machine, ac: ContextIdx, gfp: Gfp, nr_bytes: int) -> Pfn:
     """The first page of an alloc_pages_exact, or NO_PAGE."""
-    return int(request(m, ac, ALLOCATE_EXACT, int(gfp), int(nr_bytes)))
+    return int(request(m, ac, ASK_ALLOC_EXACT, int(gfp), int(nr_bytes)))
 
 
 def free_exact(m: Machine, ac: ContextIdx, pfn: Pfn, nr_bytes: int) -> int:
     """free_pages_exact; by how many pages the size was wrong."""
-    return int(request(m, ac, FREE_EXACT, int(pfn), int(nr_bytes)))
+    return int(request(m, ac, ASK_FREE_EXACT, int(pfn), int(nr_bytes)))
 
 
 @entry
