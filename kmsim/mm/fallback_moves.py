@@ -9,9 +9,10 @@ takes the smallest block that it finds there:
     a movable request that finds a block too small for that searches again, from the smallest block on
 Which rung served is not remembered.
 
-Leaves out CMA. Invariant: a free page is on the list of the type that it last got there for, which may be another than
-its pageblock's. Lock order: the caller holds the zone's lock. The request (zone, order, migratetype, alloc_flags) is
-that of the context `ac`.
+Leaves out CMA, and that 5.10 moves whole pageblocks for a larger request, too, which they do not serve: the watermark
+check lets no such request come here without a block that does. Invariant: a free page is on the list of the type that
+it last got there for, which may be another than its pageblock's. Lock order: the caller holds the zone's lock. The
+request (zone, order, migratetype, alloc_flags) is that of the context `ac`.
 """
 
 from kmsim.jit import core, small

@@ -96,6 +96,8 @@ def unreserve_highatomic_pageblock(m: Machine, ac: ContextIdx, z: ZoneIdx, force
     One pageblock is kept, unless memory is really short (`force`). The context's zone is `z` then (kernel:
     unreserve_highatomic_pageblock).
     """
+    if not m.params[0].lists_by_pageblock:
+        return unreserve_what_moves(m, ac, z, force)
     kept = 0 if force else 1 << m.params[0].pageblock_order
     if m.zones[z].nr_reserved_highatomic <= kept:
         return False
@@ -118,4 +120,30 @@ def unreserve_highatomic_pageblock(m: Machine, ac: ContextIdx, z: ZoneIdx, force
             account_freepages(m, ac, 1 << order, migratetype)
             change_pageblock_range(m, pfn, order, migratetype)
         return True
+    return False
+
+
+@core
+def unreserve_what_moves(m: Machine, ac: ContextIdx, z: ZoneIdx, force: bool) -> bool:
+    """The same up to Linux 6.9: the first pageblock whose free pages can move; was there one?
+
+    A block on a highatomic list may lie in a pageblock that is not reserved any more.
+    """
+    zone = m.zones[z]
+    pageblock_nr_pages = 1 << int(m.params[0].pageblock_order)
+    if not force and zone.nr_reserved_highatomic <= pageblock_nr_pages:
+        return False
+    m.contexts[ac].zone = z
+    migratetype = int(m.contexts[ac].migratetype)
+    for order in range(m.params[0].max_page_order + 1):
+        head = free_list_head(m, z, order, MIGRATE_HIGHATOMIC)
+        pfn = list_first(m, head)
+        if pfn == head:
+            continue
+        if pageblock_migratetype(m, pfn) == MIGRATE_HIGHATOMIC:
+            zone.nr_reserved_highatomic -= min(pageblock_nr_pages, zone.nr_reserved_highatomic)
+        set_pageblock_migratetype(m, pfn, migratetype)
+        nr_moved, _ = move_freepages_from(m, ac, pfn, migratetype)
+        if nr_moved:
+            return True
     return False

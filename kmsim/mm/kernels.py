@@ -57,6 +57,7 @@ class Kernel(NamedTuple):
     high_order_lists: bool = True
     lists_by_pageblock: bool = True
     merges_reserved: bool = False
+    boost_wakes_all: bool = False
     reserves_by_high: bool = True
     boost_by_high: bool = True
     highatomic_to_the_page: bool = True
@@ -98,6 +99,7 @@ LINUX_6_1 = Kernel(
 LINUX_5_10 = LINUX_6_1._replace(
     high_order_lists=False,
     merges_reserved=True,
+    boost_wakes_all=True,
     reserves_by_high=False,
     exact_tail_listed=True,
     thp_off_recomputes=False,

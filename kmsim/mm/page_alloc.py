@@ -240,7 +240,7 @@ def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
     """Wake kswapd where a fallback has just raised the watermarks (kernel: rmqueue)."""
     context = m.contexts[ac]
     zone = m.zones[context.zone]
-    if context.alloc_flags & ALLOC_KSWAPD and zone.zone_flags & ZONE_BOOSTED_WATERMARK:
+    if zone.zone_flags & ZONE_BOOSTED_WATERMARK and (context.alloc_flags & ALLOC_KSWAPD or m.params[0].boost_wakes_all):
         zone.zone_flags &= ~ZONE_BOOSTED_WATERMARK
         trace(m, TRACE_WAKE_KSWAPD, int(zone.zone_type), 0, int(zone.zone_type), 0)
         wakeup_kswapd(m, zone.node, 0, zone.zone_type)
@@ -288,7 +288,8 @@ def refill_locked(m: Machine, ac: ContextIdx) -> int:
 def try_next_zone(m: Machine, ac: ContextIdx) -> int:
     """The zone had no block after all: go on to the next one."""
     context = m.contexts[ac]
-    wake_for_boost(m, ac)
+    if context.order == 0 or not m.params[0].boost_wakes_all:
+        wake_for_boost(m, ac)
     return get_page_from_freelist(m, ac, next_zoneref(m, context.zoneref, context.highest_zoneidx))
 
 

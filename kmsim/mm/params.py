@@ -12,7 +12,7 @@ To add a parameter (as `machine.pcp.batch_scale_max` was added):
     4. its line in `configs/README.md`, a case in `tests/config/valid`, one in `invalid` for each limit; a key of
        the machine itself stands in the messages of `invalid/set_unknown_key.yaml` and `axis_key_unknown.yaml`, too
     5. the slow model in `tests/models/`, to which `tests/mm/machines.py` hands it (`twin_of`), drawn at random
-       (`boots`). A rule of older releases has no slow twin: recordings of them decide (`kmsim validate`)
+       (`boots`). A rule of an older release: that release's model there (`tests/mm/older_pair.py`)
     6. unit tests of what it does, and a golden study; with the kernel's own value every golden stays as it is
     7. tests that list parameters: UNLIKE of `tests/mm/test_params.py` and of `tests/sim/run/test_boot.py`
 
@@ -57,6 +57,7 @@ class Params(NamedTuple):
     high_order_lists: bool
     lists_by_pageblock: bool  # a free block is on the list of its pageblock's type (since 6.10), or of the one it got
     merges_reserved: bool  # a block of highatomic pageblocks merges with others (before 5.18)
+    boost_wakes_all: bool  # whoever takes from a boosted zone wakes kswapd, whatever its flags (before 6.1.y)
     reserves_by_high: bool  # __GFP_HIGH that cannot wait opens the reserves most (since 6.1.y), or __GFP_ATOMIC
     boost_by_high: bool  # the boost does not stop __GFP_HIGH (since 6.3), or __GFP_ATOMIC
     highatomic_to_the_page: bool  # what is kept for highatomic requests is a hundredth, and counted by the free page

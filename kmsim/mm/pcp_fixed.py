@@ -1,8 +1,8 @@
 """How much a per-CPU list holds and moves where its size is fixed (before Linux 6.7; kernel: mm/page_alloc.c).
 
-`high` is high_min and never changes; a refill takes one batch; a drain doubles (free_factor) while a
-CPU only frees. A policy (see `mm.kernels`); the others, with the same verbs, are `mm.pcp_tuned` and
-`mm.pcp_order0`, and `mm.pcp` chooses.
+`high` is high_min and never changes; a refill takes one batch; a drain doubles (free_factor) while a CPU only frees, at
+most params.batch_scale_max times (6.1.y). A policy (see `mm.kernels`); the others, with the same verbs, are
+`mm.pcp_tuned` and `mm.pcp_order0`, and `mm.pcp` chooses.
 
 Leaves out what switches ZONE_RECLAIM_ACTIVE (kswapd). Invariant: batch << free_factor is less than
 twice the largest drain. Lock order: the caller holds the pcp lock; no zone lock.
@@ -65,7 +65,7 @@ def nr_pcp_free(m: Machine, p: PcpIdx, high: int, free_high: bool) -> int:
     if high < batch:
         return 1
     nr_pages = batch << pcp.free_factor
-    if nr_pages < high - batch:
+    if nr_pages < high - batch and pcp.free_factor < m.params[0].batch_scale_max:
         pcp.free_factor += 1
     return clamp(nr_pages, batch, high - batch)
 

@@ -14,7 +14,7 @@ import numpy as np
 from kmsim.mm.gfp import gfp_problem, parse_gfp
 from kmsim.mm.memblock import Boot, boot_machine
 from kmsim.mm.mmzone import EXTFRAG, MAX_NR_ZONES, NEEDS_SLOW_PATH, NO_PAGE, NOPAGE, PGALLOC, PGFREE
-from tests.models.machine_model import ALLOC_NO_WATERMARKS, ALLOC_NOFRAGMENT, BELOW_HIGH, HIGHATOMIC
+from tests.models.machine_model import ALLOC_NO_WATERMARKS, ALLOC_NOFRAGMENT, BELOW_HIGH, HIGHATOMIC, Record
 from tests.models.page_alloc_model import PageAllocModel, Request
 from tests.models.pcp_model import PerCpuPages
 from tests.models.zone_model import ZoneModel
@@ -137,6 +137,15 @@ class Pair:
         self.twin.decay_pcp_high(cpu, z)
         self.recount()
 
+    def unreserve(self, cpu: int, gfp: int, z: int) -> None:
+        """Give a reserved pageblock back, as a request that reclaimed in vain does; now and then by force."""
+        force = self.random.random() < 0.5
+        given_back = drivers.unreserve(self.m, cpu, gfp, z, force)
+        self.twin.machine.this_cpu = cpu
+        assert given_back == self.twin.zones[z].unreserve_highatomic(self.twin.migratetype_of(gfp), force=force)
+        self.reached["unreserve"] += given_back
+        self.recount()
+
     def lock_some(self) -> None:
         """Let somebody hold the locks of some per-CPU lists, often of none."""
         share = self.random.choice((0, 0, 0.2, 1))
@@ -156,11 +165,15 @@ class Pair:
             self.free(self.random.randrange(self.twin.machine.nr_cpus), *self.held.pop())
         self.drain_all(0)
 
+    def records(self) -> list[Record]:
+        """The machine, as its twin knows it."""
+        return record_of(self.m)
+
     def compare(self) -> None:
         """Hold the whole states against each other, and the counters against what was done."""
         self.twin.validate()
         drivers.recount(self.m)
-        for ours, theirs in zip(record_of(self.m), self.twin.state(), strict=True):
+        for ours, theirs in zip(self.records(), self.twin.state(), strict=True):
             assert ours == theirs, [key for key in ours if ours[key] != theirs[key]]
         for z, zone in self.twin.zones.items():
             assert self.m.zones[z].nr_free_pages == zone.nr_free_pages
@@ -173,7 +186,7 @@ class Pair:
         assert work.pages_checked == self.twin.machine.nr_checked
         assert work.watermark_checks == self.twin.nr_watermark_checks
         assert work.bytes_zeroed == self.twin.bytes_zeroed
-        assert events[EXTFRAG] == self.reached["claim"] + self.reached["steal"]
+        assert events[EXTFRAG] == sum(self.reached[rung] for rung in ("claim", "steal", "move"))
 
 
 # ---- what was reached

@@ -24,6 +24,7 @@ UNLIKE = Params(
     high_order_lists=False,
     lists_by_pageblock=False,
     merges_reserved=True,
+    boost_wakes_all=True,
     reserves_by_high=False,
     boost_by_high=False,
     highatomic_to_the_page=False,

@@ -86,3 +86,10 @@ def test_a_booted_machines_lists_have_one_size() -> None:
     pcp = m.pcps[0]
     assert pcp.high == pcp.high_min == pcp.high_max == tuned.pcps[0].high_min
     assert tuned.pcps[0].high == 0
+
+
+def test_drains_double_no_more_often_than_the_kernel_is_built_for() -> None:
+    m = fixed(4, 4000)
+    m.params[0].batch_scale_max = 2
+    assert drains(m, 0, list(range(0, 8100, 2))) == [4, 8, 16, 16, 16]
+    assert m.pcps[0].free_factor == 2

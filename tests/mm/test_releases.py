@@ -12,6 +12,7 @@ from kmsim.mm.mmzone import (
     MIGRATE_TYPES,
     MIGRATE_UNMOVABLE,
     NO_PAGE,
+    ZONE_BOOSTED_WATERMARK,
     ZONE_DMA,
     Machine,
     pcps_of_zone,
@@ -107,6 +108,15 @@ def test_before_6_3_only_atomic_requests_try_harder(gfp: str, order: int, flags:
     found = flags_of(plain_machine(**rules("5.10")), parse_gfp(gfp), order)
     assert found & (ALLOC_HARDER | ALLOC_HIGHATOMIC) == flags
     assert bool(found & ALLOC_NO_BOOST) == gfp.startswith("GFP_ATOMIC")
+
+
+@pytest.mark.parametrize(("release", "wakes"), [("5.10", True), ("6.1", False), ("6.12", False)])
+def test_up_to_5_10_whoever_takes_from_a_boosted_zone_wakes_kswapd(release: str, wakes: bool) -> None:
+    m = plain_machine(**rules(release))
+    m.zones[ZONE_DMA].zone_flags |= ZONE_BOOSTED_WATERMARK
+    quiet = parse_gfp("GFP_KERNEL & ~__GFP_KSWAPD_RECLAIM | __GFP_DMA")
+    assert drivers.alloc(m, 0, quiet, 0) != NO_PAGE
+    assert bool(m.zones[ZONE_DMA].zone_flags & ZONE_BOOSTED_WATERMARK) != wakes
 
 
 def test_a_row_differs_from_the_newest_in_what_it_says() -> None:

@@ -1,7 +1,6 @@
 """The slow model of exact pages, on top of the page allocator's (kernel: alloc_pages_exact, free_pages_exact).
 
-An operation is atomic. A block is cut to the pages that were asked for; the others are freed one by one, past the
-per-CPU lists, each to the tail of its list.
+An operation is atomic. A block is cut to the pages that were asked for; the others are freed one by one.
 """
 
 from __future__ import annotations
@@ -32,18 +31,8 @@ def alloc_pages_exact(twin: PageAllocModel, cpu: int, gfp: int, size: int) -> in
     pfn = twin.alloc_pages(cpu, gfp, order)
     if pfn >= 0:
         for page in range(pfn + nr_pages_of(twin, size), pfn + (1 << order)):
-            free_to_tail(twin, cpu, page)
+            twin.free_exact_tail(cpu, page)
     return pfn
-
-
-def free_to_tail(twin: PageAllocModel, cpu: int, pfn: int) -> None:
-    """Free a page past the per-CPU lists (kernel: __free_pages_ok with FPI_TO_TAIL)."""
-    twin.machine.this_cpu = cpu
-    zone = twin.zone_of(pfn)
-    usual = zone.is_merge_likely
-    zone.is_merge_likely = lambda *_: True  # type: ignore[method-assign]
-    zone.free_one_page(pfn, 0)
-    zone.is_merge_likely = usual  # type: ignore[method-assign]
 
 
 def free_pages_exact(twin: PageAllocModel, cpu: int, pfn: int, size: int) -> None:

@@ -44,7 +44,7 @@ class FixedPerCpuPages(PerCpuPages):
             return 1
         most = high - self.batch
         wanted = self.batch * 2**self.free_factor
-        self.free_factor += wanted < most
+        self.free_factor += wanted < most and self.free_factor < self.machine.batch_scale_max  # of 6.1.y
         return min(max(wanted, self.batch), most)
 
     def decay_high(self) -> bool:

@@ -69,6 +69,9 @@ class Request(NamedTuple):
 class PageAllocModel:
     """The page allocator of one machine, built from a ground-truth state."""
 
+    zone_type: type[ZoneModel] = ZoneModel
+    fixed_pcp_type: type[PerCpuPages] = FixedPerCpuPages  # where lists do not tune themselves
+
     def __init__(
         self, state: list[Record], *, page_shift: int, max_page_order: int, pageblock_order: int,
         pmd_order: int, thp_in_pcp: bool, nr_cpus: int, watermark_boost_factor: int = 15000,
@@ -83,8 +86,8 @@ class PageAllocModel:
             watermark_boost_factor, bool(group_disabled), auto_tune, check_pages, batch_scale_max,
             folio_reclaim,
         )  # fmt: skip
-        self.zones = {ZONE_INDEX[record["name"]]: ZoneModel(record, self.machine) for record in state}
-        pcp_type = PerCpuPages if auto_tune else FixedPerCpuPages
+        self.zones = {ZONE_INDEX[record["name"]]: self.zone_type(record, self.machine) for record in state}
+        pcp_type = PerCpuPages if auto_tune else self.fixed_pcp_type
         self.pcps = {
             (ZONE_INDEX[record["name"]], pcp["cpu"]): pcp_type(pcp, self.zones[ZONE_INDEX[record["name"]]])
             for record in state
@@ -160,6 +163,18 @@ class PageAllocModel:
         migratetype = zone.block_type(pfn)
         # Pages of highatomic pageblocks wait among the movable ones; they find their way home when drained.
         pcp.free(pfn, order, MOVABLE if migratetype == HIGHATOMIC else migratetype)
+
+    def free_exact_tail(self, cpu: int, pfn: int) -> None:
+        """Free a page that an exact request does not need (kernel: __free_pages_ok with FPI_TO_TAIL).
+
+        It goes past the per-CPU lists, to the tail of its list.
+        """
+        self.machine.this_cpu = cpu
+        zone = self.zone_of(pfn)
+        usual = zone.is_merge_likely
+        zone.is_merge_likely = lambda *_: True  # type: ignore[method-assign]
+        zone.free_one_page(pfn, 0)
+        zone.is_merge_likely = usual  # type: ignore[method-assign]
 
     def free_unref_folios(self, cpu: int, folios: list[tuple[int, int]]) -> None:
         """Free a batch of (pfn, order), those that no pcp holds first (kernel: free_unref_folios)."""
