@@ -36,7 +36,7 @@ from kmsim.mm.lru_records import ALLOCSTALL, NR_ZONE_TYPES
 from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slow_path import RECLAIMING
 from kmsim.mm.vmscan import LOOK_AT_FOLIOS, PUT_BACK
-from kmsim.mm.wants import DONE, GO_ON, LOCK, NR_WANTS, SLEEP, want_to_sleep
+from kmsim.mm.wants import DONE, FLUSH, GO_ON, LOCK, NR_WANTS, SLEEP, want_to_sleep
 from kmsim.sim.core.records import (
     IDLE,
     NEVER,
@@ -297,23 +297,23 @@ def check_sleepers(name: str, seed: int) -> Sandman:
     return sandman
 
 
-NOTHING, ON = (DONE, ANY), (GO_ON, ANY)
+NOTHING, ON, FLUSHES = (DONE, ANY), (GO_ON, ANY), (FLUSH, ANY)
 ZONE, LIST = (LOCK, ZONE_LOCK), (LOCK, NODE_LIST_LOCK)
 LISTS, LRU = (LOCK, PCP_LOCK), (LOCK, LRU_LOCK)  # a list's of a CPU's pages, and a node's LRU lists
 ADDRESS, TABLE, POOL = (LOCK, FREE_VMAP_AREA_LOCK), (LOCK, PAGE_TABLE_LOCK), (LOCK, POOL_LOCK)
 BUSY, LAZY = (LOCK, BUSY_LOCK), (LOCK, LAZY_LOCK)
 
-# At what waits threads must have been put away, by the verbs by which they go on. Nothing takes time before a request
-# for a mutex or a flush, and no thread can be put away there: it sleeps, or spins, for that itself (WAITED_FOR). A try
-# at a list's lock, and the slow path, are answered in the instant in which they are wanted.
+# At what waits threads are put away, by the verbs by which they go on: at these, and at no others. Nothing takes time
+# before a request for a mutex, and no thread can be put away there: it sleeps for that itself, as it spins for a flush
+# (WAITED_FOR). A try at a list's lock, and the slow path, are answered in the instant in which they are wanted.
 OF_VERBS: dict[int, set[Wait]] = {
     OF_PAGES: {NOTHING, ON, ZONE, LISTS, LRU},
     OF_LISTS: {NOTHING, ON, ZONE},
     OF_SLAB: {NOTHING, ON, ZONE, LIST},
     OF_KMALLOC: {NOTHING, ON, ZONE, LIST},
-    OF_VM: {NOTHING, ON, ZONE, LIST, ADDRESS, TABLE, BUSY, LAZY, POOL},
+    OF_VM: {NOTHING, ON, ZONE, LIST, ADDRESS, TABLE, BUSY, LAZY, POOL, FLUSHES},
     OF_DRAIN: {ON, LISTS},
-    OF_FILE: {NOTHING, ON, ZONE, LRU},
+    OF_FILE: {NOTHING, ON, ZONE, LISTS, LRU},
 }
 WITH_ISOLATED = {f"{IN_RECLAIM}{stage}" for stage in (LOOK_AT_FOLIOS, PUT_BACK)}  # folios, and what was to come next
 # And in what only users' processes ask for.
