@@ -36,7 +36,7 @@ from kmsim.mm.lru_records import ALLOCSTALL, NR_ZONE_TYPES
 from kmsim.mm.mmzone import NO_PCP, Machine
 from kmsim.mm.slow_path import RECLAIMING
 from kmsim.mm.vmscan import LOOK_AT_FOLIOS, PUT_BACK
-from kmsim.mm.wants import DONE, GO_ON, LOCK, NR_WANTS, SLEEP, want_to_sleep
+from kmsim.mm.wants import DONE, FLUSH, GO_ON, LOCK, NR_WANTS, SLEEP, want_to_sleep
 from kmsim.sim.core.records import (
     IDLE,
     NEVER,
@@ -61,7 +61,7 @@ from kmsim.workload.plan import API_NAMES, THREAD
 from tests.sim import reclaim_studies, test_modes, test_modes_of_allocators, users_of_all
 from tests.sim.test_modes import check_same_cores, seeds
 from tests.sim.users_of_all import CPUS_MAX, UserOfAll
-from tests.studies import Mapping
+from tests.studies import Mapping, mapping
 
 LOOK_EVERY = 150_000  # at most, in ps
 SHARE_AT_RANDOM = 0.1  # of looks; the others follow an event
@@ -69,7 +69,7 @@ SLEEP_MAX = 3_000_000
 OFTEN = 5  # that a thread is put away in one and the same kind of wait
 LOOKS_MAX = 20_000
 NR_STUDIES = 10
-NR_OF_USERS = 20  # what only users ask for is rarer
+NR_OF = {"users": 20, "drained": 2}  # what only users ask for is rarer; the other is made for what it is to meet
 NR_AT_ONCE = 2
 A_SMALL_ONE = 2  # a study that reclaims in little memory
 MODES = (False, True)  # stepwise?
@@ -84,11 +84,33 @@ def reclaim_study(seed: int) -> Mapping:
     return study
 
 
+def drained_study(seed: int) -> Mapping:
+    """A study in which memory is short, and per-CPU lists are emptied all the time: by workers, and in the slow path.
+
+    Blocks are not to be had by reclaim alone, so their requests empty all lists while others use theirs.
+    """
+    order0: Mapping = {"operations": 1500, "live": 20, "requests": [{"gfp": "GFP_HIGHUSER_MOVABLE"}]}
+    larger = {"operations": 60, "live": 30, "requests": [{"gfp": "GFP_HIGHUSER_MOVABLE", "order": 3}]}
+    reads: Mapping = {"operations": 1200, "requests": [{"api": "file_read", "file_size": "64MiB"}]}
+    study = mapping(
+        larger,
+        *(threads | {"cpus": [c]} for c in (1, 2) for threads in (order0, reads)),
+        seed=seed,
+        cpus=3,
+        swap="8MiB",
+        timeslice="10us",
+        state={"filled": {"page_cache": 0.5, "anonymous": 0.4}},
+    )
+    study["workload"]["drains"] = [{"cpu": 0, "every": "2us"}]
+    return study
+
+
 STUDIES: dict[str, Callable[[int], Mapping]] = {
     "pages": test_modes.random_study,
     "allocators": test_modes_of_allocators.random_study,
     "users": users_of_all.random_study,
     "reclaim": reclaim_study,
+    "drained": drained_study,
 }
 
 Process = Generator[simpy.Event, Any, None]
@@ -275,22 +297,23 @@ def check_sleepers(name: str, seed: int) -> Sandman:
     return sandman
 
 
-NOTHING, ON = (DONE, ANY), (GO_ON, ANY)
+NOTHING, ON, FLUSHES = (DONE, ANY), (GO_ON, ANY), (FLUSH, ANY)
 ZONE, LIST = (LOCK, ZONE_LOCK), (LOCK, NODE_LIST_LOCK)
 LISTS, LRU = (LOCK, PCP_LOCK), (LOCK, LRU_LOCK)  # a list's of a CPU's pages, and a node's LRU lists
 ADDRESS, TABLE, POOL = (LOCK, FREE_VMAP_AREA_LOCK), (LOCK, PAGE_TABLE_LOCK), (LOCK, POOL_LOCK)
 BUSY, LAZY = (LOCK, BUSY_LOCK), (LOCK, LAZY_LOCK)
 
-# At what waits threads must have been put away, by the verbs by which they go on. Nothing takes time before a request
-# for a mutex or a flush, and no thread can be put away there: it sleeps, or spins, for that itself (WAITED_FOR).
+# At what waits threads are put away, by the verbs by which they go on: at these, and at no others. Nothing takes time
+# before a request for a mutex, and no thread can be put away there: it sleeps for that itself, as it spins for a flush
+# (WAITED_FOR). A try at a list's lock, and the slow path, are answered in the instant in which they are wanted.
 OF_VERBS: dict[int, set[Wait]] = {
-    OF_PAGES: {NOTHING, ON, ZONE, LRU},
+    OF_PAGES: {NOTHING, ON, ZONE, LISTS, LRU},
     OF_LISTS: {NOTHING, ON, ZONE},
     OF_SLAB: {NOTHING, ON, ZONE, LIST},
     OF_KMALLOC: {NOTHING, ON, ZONE, LIST},
-    OF_VM: {NOTHING, ON, ZONE, LIST, ADDRESS, TABLE, BUSY, LAZY, POOL},
+    OF_VM: {NOTHING, ON, ZONE, LIST, ADDRESS, TABLE, BUSY, LAZY, POOL, FLUSHES},
     OF_DRAIN: {ON, LISTS},
-    OF_FILE: {NOTHING, ON, LRU},
+    OF_FILE: {NOTHING, ON, ZONE, LISTS, LRU},
 }
 WITH_ISOLATED = {f"{IN_RECLAIM}{stage}" for stage in (LOOK_AT_FOLIOS, PUT_BACK)}  # folios, and what was to come next
 # And in what only users' processes ask for.
@@ -352,14 +375,20 @@ def test_threads_are_put_away_with_folios_that_they_have_isolated() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(NR_OF["drained"]))
+def test_threads_are_put_away_where_lists_are_emptied(seed: int) -> None:
+    seen = {(verbs, wait) for _, verbs, wait in sleepers("drained", seed).kinds}
+    assert seen >= {(OF_PAGES, LISTS), (OF_FILE, ZONE), (OF_DRAIN, LISTS)}
+
+
+@pytest.mark.slow
 def test_threads_are_put_away_at_each_kind_of_wait() -> None:
-    asked = [(name, NR_OF_USERS if name == "users" else NR_STUDIES) for name in STUDIES]
-    seen = sum((sleepers(name, seed).kinds for name, nr in asked for seed in range(nr)), Counter())
-    for verbs, waits in OF_VERBS.items():
-        assert {wait for _, of, wait in seen if of == verbs} >= waits, verbs
+    runs = [sleepers(name, seed) for name in STUDIES for seed in range(NR_OF.get(name, NR_STUDIES))]
+    seen = sum((sandman.kinds for sandman in runs), Counter())
+    assert {verbs: {wait for _, of, wait in seen if of == verbs} for verbs in OF_VERBS} == OF_VERBS
     for what, waits in OF_USERS.items():
         assert {wait for of, _, wait in seen if of == what} >= waits, what
     for counted in ("nr_meanwhile", "nr_woken"):
-        assert sum(getattr(sleepers(name, seed), counted) for name in STUDIES for seed in range(NR_STUDIES)) > 0
+        assert sum(getattr(sandman, counted) for sandman in runs) > 0
     waited_for = [sleepers("allocators", seed).waited_for for seed in range(NR_STUDIES)]
     assert all(sum(nr_waits) > 0 for nr_waits in zip(*waited_for, strict=True))
