@@ -6,8 +6,10 @@ import pytest
 
 from kmsim.config import loads
 from kmsim.mm.memblock import recount
+from kmsim.mm.mmzone import Machine
 from kmsim.procfs import pagetypeinfo, zoneinfo
 from kmsim.procfs.recorded import Recording
+from kmsim.procfs.topology import topology_of
 from kmsim.sim.run.boot import machine_of
 from kmsim.survey.facts import facts_of
 from kmsim.survey.machine_file import Wishes, found_machine, text_of
@@ -24,29 +26,46 @@ REFUSED = (
 QUICK = ("x86-612-4k-256M-c2-frag", "a64-612-64k-1G-c2-frag", "x86-612-4k-numa-n4-1G-c8-proc_numa")
 
 
-def differences(recording: Recording, moment: str, node: int) -> list[str]:
-    """Where the machine that was found is another than the one that was recorded."""
+def differences(recording: Recording, moment: str, node: int | None) -> list[str]:
+    """Where the machine that was found, of all nodes or of one, is another than the one that was recorded."""
     found = found_machine(facts_of(texts(recording, moment), None), Wishes(node=node))
     m = machine_of(loads(text_of(found)).machine, seed=1)
     recount(m)
-    said = [z for z in zoneinfo.parse(recording.files[f"{moment}.zoneinfo"]) if z.node == node and z.sizes["present"]]
+    infos = [z for z in zoneinfo.parse(recording.files[f"{moment}.zoneinfo"]) if z.sizes["present"]]
+    said = [z for z in infos if node in (None, z.node)]
     got = [z for z in zoneinfo.parse(zoneinfo.show(m)) if z.sizes["present"]]
-    assert [z.zone for z in got] == [z.zone for z in said]
+    assert [(0 if node is not None else z.node, z.zone) for z in said] == [(z.node, z.zone) for z in got]
     wrong = []
     for a, b in zip(said, got, strict=True):
-        wrong += [f"{a.zone} {name}" for name in SIZES if a.sizes.get(name, b.sizes[name]) != b.sizes[name]]
-        wrong += [f"{a.zone} start"] * (a.start_pfn != b.start_pfn)
+        name = f"node {a.node}, {a.zone}"
+        wrong += [f"{name} {size}" for size in SIZES if a.sizes.get(size, b.sizes[size]) != b.sizes[size]]
+        wrong += [f"{name} start"] * (a.start_pfn != b.start_pfn)
+        wrong += [f"{name} protection"] * (node is None and a.protection[:4] != b.protection[:4])
     real = pagetypeinfo.parse(recording.files[f"{moment}.pagetypeinfo"])
-    (mine,) = pagetypeinfo.parse(pagetypeinfo.show(m))
-    free = [row[1:4] for one in real for row in one.free if row.node == node]
-    wrong += [f"free {a[:2]}" for a, b in zip(free, (row[1:4] for row in mine.free), strict=True) if a != b]
-    blocks = [row.counts for one in real for row in one.pageblocks if row.node == node]
-    return wrong + ["pageblocks"] * (blocks != [row.counts for row in mine.pageblocks])
+    mine = pagetypeinfo.parse(pagetypeinfo.show(m))
+    free, got_free = ([row for one in file for row in one.free] for file in (real, mine))
+    free = [row for row in free if node in (None, row.node)]
+    wrong += [f"free {a[:3]}" for a, b in zip(free, got_free, strict=True) if a[1:4] != b[1:4]]
+    blocks, got_blocks = ([row for one in file for row in one.pageblocks] for file in (real, mine))
+    blocks = [row for row in blocks if node in (None, row.node)]
+    wrong += ["pageblocks"] * ([row.counts for row in blocks] != [row.counts for row in got_blocks])
+    return wrong + of_nodes(recording, m) * (node is None)
 
 
-def nodes(recording: Recording, moment: str) -> list[int]:
+def of_nodes(recording: Recording, m: Machine) -> list[str]:
+    """Where CPUs or distances of nodes are others than recorded."""
+    topology = topology_of(recording)
+    if len(topology.distances) == 1:
+        return ["nodes"] * (len(m.nodes) != 1)
+    wrong = ["CPUs of nodes"] * (m.cpus["node"].tolist() != topology.node_of_cpu)
+    return wrong + ["distances"] * (m.nodes["distance"][:, : len(m.nodes)].tolist() != topology.distances)
+
+
+def nodes(recording: Recording, moment: str) -> list[int | None]:
+    """All nodes together, and where there are several each alone."""
     infos = zoneinfo.parse(recording.files[f"{moment}.zoneinfo"])
-    return sorted({info.node for info in infos if info.sizes["present"]})
+    found = sorted({info.node for info in infos if info.sizes["present"]})
+    return [None, *(found if len(found) > 1 else ())]
 
 
 def wrong(path: Path) -> list[str]:
