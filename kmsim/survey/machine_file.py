@@ -16,6 +16,7 @@ from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, ZONE_NAMES
 from kmsim.mm.zone_setup import zone_batchsize
 from kmsim.procfs.typed_lists import HIGHATOMIC, TypedLists, ZoneLists, of_nodes
+from kmsim.survey.fitting import reserve_or_change
 from kmsim.survey.layout import (
     MOVABLE,
     PIECES_MAX,
@@ -85,7 +86,7 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
             nodes = only_first(facts, nodes, "their memory lies in turns, which is not simulated")
             lists = None if lists is None else of_nodes(lists, nodes)
             shapes = [shape for shape in shapes if shape.node == nodes[0]]
-        reserved = _reserved(facts, shapes, lists, kind)
+        reserved, lists = _reserved(facts, shapes, lists, kind)
     except ValueError as error:
         raise SurveyError(where, "be of one machine", str(error)) from None
     machine: dict[str, Any] = {"name": "machine", "kernel_release": wishes.kernel_release}
@@ -191,21 +192,29 @@ def _memory(facts: Facts, nodes: list[int], shapes: list[Shape], kind: Machine) 
     return keys if distances is None else keys | {"distances": distances}
 
 
-def _reserved(facts: Facts, shapes: list[Shape], lists: TypedLists | None, kind: Machine) -> list[PfnRange]:
-    """What the boot keeps of the zones."""
+def _reserved(
+    facts: Facts, shapes: list[Shape], lists: TypedLists | None, kind: Machine
+) -> tuple[list[PfnRange], TypedLists | None]:
+    """What the boot keeps of the zones, and free lists that they can have then."""
     of_name = {} if lists is None else {(zone.node, zone.zone): zone for zone in lists.zones}
     if lists is not None and of_name.keys() != {(shape.node, shape.name) for shape in shapes}:
         names, there = sorted(name for _, name in of_name), sorted(shape.name for shape in shapes)
         raise ValueError(f"free lists of zones {', '.join(names)}, where the zones are {', '.join(there)}")
     pieces: list[PfnRange] = []
     for shape in shapes:
-        pieces += reserve(shape, of_name.get((shape.node, shape.name)), kind)
+        zone = of_name.get((shape.node, shape.name))
+        if zone is None:
+            pieces += reserve(shape, None, kind)
+            continue
+        mine, of_name[shape.node, shape.name], note = reserve_or_change(shape, zone, kind)
+        pieces += mine
+        facts.notes += [note] if note else []
     if any(shape.present > shape.managed for shape in shapes):
         facts.notes.append("where the reserved pages lie (assumed)")
     if len(pieces) > PIECES_MAX:
         facts.notes.append(f"of {len(pieces)} reserved pieces the {PIECES_MAX} largest are kept (assumed)")
         pieces = sorted(sorted(pieces, key=lambda piece: piece.start - piece.end)[:PIECES_MAX])
-    return pieces
+    return pieces, None if lists is None else lists._replace(zones=tuple(of_name.values()))
 
 
 def _orders(facts: Facts, kind: Machine) -> dict[str, Any]:

@@ -7,22 +7,23 @@ import pytest
 from kmsim.config import loads
 from kmsim.mm.memblock import recount
 from kmsim.mm.mmzone import Machine
-from kmsim.procfs import pagetypeinfo, zoneinfo
+from kmsim.procfs import buddyinfo, pagetypeinfo, zoneinfo
 from kmsim.procfs.recorded import Recording
 from kmsim.procfs.topology import topology_of
 from kmsim.sim.run.boot import machine_of
 from kmsim.survey.facts import facts_of
 from kmsim.survey.machine_file import Wishes, found_machine, text_of
-from kmsim.survey.texts import SurveyError
 from tests.survey.recorded_texts import moments, read, recordings, texts
 
 SIZES = ("boost", "min", "low", "high", "spanned", "present", "managed")
-# Before 6.10 a list may hold blocks of pageblocks of another type, which a config cannot say.
-REFUSED = (
-    "a64-61-64k-256M-c4-kmalloc_sweep.json.gz",
-    "x86-510-4k-256M-c2-full.json.gz",
-    "x86-510-4k-256M-c2-wmark_nb.json.gz",
-)
+# Before 6.10 a list may hold blocks of pageblocks of another type, which the simulated machine's do not. At these
+# moments that many pages change their type, or pageblocks do.
+CHANGED = {
+    ("a64-61-64k-256M-c4-kmalloc_sweep.json.gz", "fresh"): "577 free pages of the type Unmovable",
+    ("a64-61-64k-256M-c4-kmalloc_sweep.json.gz", "end"): "509 free pages of the type Unmovable",
+    ("x86-510-4k-256M-c2-full.json.gz", "frag"): "how many pageblocks each type has",
+    ("x86-510-4k-256M-c2-wmark_nb.json.gz", "end"): "73 free pages of the type Movable",
+}
 QUICK = ("x86-612-4k-256M-c2-frag", "a64-612-64k-1G-c2-frag", "x86-612-4k-numa-n4-1G-c8-proc_numa")
 
 
@@ -90,8 +91,23 @@ def test_the_machine_is_the_one_that_was_recorded(path: Path) -> None:
     "path", [path for path in recordings() if not path.name.startswith(QUICK)], ids=lambda path: path.name
 )
 def test_every_machine_is_the_one_that_was_recorded(path: Path) -> None:
-    if path.name not in REFUSED:
-        assert wrong(path) == []
-        return
-    with pytest.raises(SurveyError, match=r"free blocks of order .*, type Movable, where at most .* can be free"):
-        wrong(path)
+    of_types = [f"{moment}, node None: {what}" for what in ("free (0", "pageblocks") for moment in changed(path.name)]
+    assert [found for found in wrong(path) if not found.startswith(tuple(of_types))] == []
+
+
+def changed(name: str) -> list[str]:
+    """The moments of a recording at which not all has its type."""
+    return [moment for of_name, moment in CHANGED if of_name == name]
+
+
+@pytest.mark.parametrize(("name", "moment"), CHANGED)
+def test_blocks_that_no_pageblock_of_their_type_holds_change_it_and_no_order_has_more_or_fewer(
+    name: str, moment: str
+) -> None:
+    recording = read(next(path for path in recordings() if path.name == name))
+    found = found_machine(facts_of(texts(recording, moment), None), Wishes())
+    assert sum(CHANGED[name, moment] in note for note in found.notes) == 1
+    m = machine_of(loads(text_of(found)).machine, seed=1)
+    recount(m)
+    of_order = {row[:2]: row.nr_free for row in buddyinfo.parse(recording.files[f"{moment}.buddyinfo"])}
+    assert {row[:2]: row.nr_free for row in buddyinfo.parse(buddyinfo.show(m))} == of_order
