@@ -137,6 +137,7 @@ def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
         zone.marks, zone.boost = (low, middle, high), boost
         zone.protection = info.protection
         zone.in_pcp_lists = sum(pageset.counters.get("count", 0) for pageset in info.pagesets)
+        zone.pcp_high = max((pageset.counters.get("high", 0) for pageset in info.pagesets), default=0)
         zone.batch = info.pagesets[0].counters.get("batch") if info.pagesets else None
         facts.cpus_at_least = max([facts.cpus_at_least, *(pageset.cpu + 1 for pageset in info.pagesets)])
         if not zone.spanned >= zone.present >= zone.managed:

@@ -5,7 +5,6 @@ machine, it gives its machine. What is simulated is the newest built-in release,
 `recorded_release` says which it was.
 """
 
-import re
 from typing import Any, NamedTuple
 
 from kmsim.config.memory_map import Arch
@@ -17,6 +16,7 @@ from kmsim.mm.mmzone import MIGRATETYPE_NAMES, ZONE_NAMES
 from kmsim.mm.zone_setup import zone_batchsize
 from kmsim.procfs.typed_lists import HIGHATOMIC, TypedLists, ZoneLists, of_nodes
 from kmsim.survey.fitting import reserve_or_change
+from kmsim.survey.in_use import add_lru, caches_of, filled, notes_of_use
 from kmsim.survey.layout import (
     MOVABLE,
     PIECES_MAX,
@@ -34,6 +34,7 @@ from kmsim.survey.nodes import cpus_of, distances_of, node_keys, nodes_of, only_
 from kmsim.survey.options import largest_order, not_modelled, set_by
 from kmsim.survey.texts import SurveyError
 from kmsim.survey.told import Facts, ZoneFacts
+from kmsim.survey.yaml_lines import entry, plain, quoted
 from kmsim.text import nr_of
 
 CPUS_MAX = 256
@@ -41,14 +42,6 @@ MARKS = ("min", "low", "high")
 PTE_SHIFT = 3  # a page of 8-byte entries maps a huge page
 USUAL = {"swappiness": 60, "watermark_boost_factor": 15000, "percpu_pagelist_high_fraction": 0}  # kernel: the defaults
 OPTIONS_NAMED = ("LRU_GEN", "MEMCG", "SLAB_BUCKETS", "INIT_ON_ALLOC", "SLAB_FREELIST_HARDENED", "NUMA_BALANCING")
-# The LRU lists of zoneinfo and of reports, by the names of /proc/meminfo.
-LRU_NAMES = {
-    "active_anon": "Active(anon)",
-    "inactive_anon": "Inactive(anon)",
-    "active_file": "Active(file)",
-    "inactive_file": "Inactive(file)",
-    "unevictable": "Unevictable",
-}
 ORDERS_64K = 14  # with 64 KiB pages and THP
 ORDERS_16K = 12
 
@@ -107,14 +100,17 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
     for path, value in set_by(facts.options).items():
         *below, name = path
         (machine.setdefault(below[0], {}) if below else machine)[name] = value
+    add_lru(facts, kind.page_shift)
     marks = _sysctls(facts, shapes, kind, nodes, machine)
     if lists is not None:
         states = [(nodes.index(zone.node), _zone_state(facts, zone, marks, kind)) for zone in lists.zones]
         machine["state"] = {"free_lists": [{"node": n} | state if n else state for n, state in states]}
     else:
-        facts.notes.append("no free lists are said: the machine is freshly booted (assumed)")
-    for name, pages in facts.lru.items():
-        facts.in_use.setdefault(LRU_NAMES[name], pages << (kind.page_shift - 10))
+        state = filled(facts, sum(shape.managed for shape in shapes), kind.page_shift)
+        machine |= {} if state is None else {"state": state}
+    caches = caches_of(facts, kind.arch)
+    if caches:
+        machine["caches"] = caches
     facts.notes += not_said(facts, machine)
     return Found(machine, _notes(facts, lists, wishes.kernel_release), facts.sources)
 
@@ -312,15 +308,7 @@ def _notes(facts: Facts, lists: TypedLists | None, simulated: str) -> list[str]:
         notes.append(f"the release is not said; {simulated} is simulated")
     elif series_of(facts.release) != series_of(simulated):
         notes.append(f"recorded on Linux {facts.release}; what {simulated} does is simulated (assumed)")
-    in_lists = sum(zone.in_pcp_lists for zone in facts.zones.values())
-    if in_lists:
-        notes.append(f"{in_lists:,} pages in per-CPU lists count as in use: these lists start empty")
-    used = ", ".join(f"{name} {kb:,} kB" for name, kb in facts.in_use.items() if kb)
-    if used:
-        notes.append(f"in use, and not simulated as such: {used}")
-    if facts.caches:
-        pages = sum(cache.num_slabs * cache.pagesperslab for cache in facts.caches)
-        notes.append(f"{len(facts.caches)} slab caches with {pages:,} pages of slabs: in use, not simulated as such")
+    notes += notes_of_use(facts)
     return list(dict.fromkeys(notes))
 
 
@@ -338,51 +326,12 @@ def _range(piece: PfnRange, kind: Machine) -> dict[str, Any]:
 
 def text_of(found: Found) -> str:
     """The file."""
-    head = ["# Written by `kmsim machine` from:", *(f"#   {_plain(source)}" for source in found.sources)]
+    head = ["# Written by `kmsim machine` from:", *(f"#   {plain(source)}" for source in found.sources)]
     lines = [*head, "machine:"]
-    notes = [f"    - {_quoted(note)}" for note in found.notes]
+    notes = [f"    - {quoted(note)}" for note in found.notes]
     if notes:
         lines += ["  notes:  # what is assumed, and what is not simulated", *notes]
     for key, value in found.machine.items():
-        lines += _entry(key, value, 2)
+        lines += entry(key, value, 2)
     lines += ["workload:", "  threads:", "    - {name: app, operations: 1000}", ""]
     return "\n".join(lines)
-
-
-def _entry(key: str, value: Any, indent: int) -> list[str]:
-    pad = " " * indent
-    if isinstance(value, dict) and any(isinstance(inner, list | dict) for inner in value.values()):
-        inner = [line for name, entry in value.items() for line in _entry(name, entry, indent + 2)]
-        return [f"{pad}{key}:", *inner]
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        lines = [f"{pad}{key}:"]
-        for entry in value:
-            if any(isinstance(inner, list | dict) for inner in entry.values()):
-                first, *rest = [line for name, inner in entry.items() for line in _entry(name, inner, indent + 4)]
-                lines += [f"{pad}  - {first.strip()}", *rest]
-            else:
-                lines.append(f"{pad}  - {_flow(entry)}")
-        return lines
-    return [f"{pad}{key}: {_flow(value)}"]
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (
-        _quoted(value)
-        if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9]+[A-Za-z0-9-]*", value)
-        else str(value)
-    )
-
-
-def _quoted(text: str) -> str:
-    return '"' + _plain(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -23,6 +23,7 @@ class ZoneFacts:
     batch: int | None = None
     reserved_highatomic: int | None = None
     in_pcp_lists: int = 0
+    pcp_high: int = 0  # the most that a CPU's lists may hold
 
 
 @dataclass
@@ -42,7 +43,6 @@ class Facts:
     thp: str | None = None
     node_cpus: dict[int, tuple[int, ...]] = field(default_factory=dict)
     distances: dict[int, tuple[int, ...]] = field(default_factory=dict)  # from each node to all, in their order
-    pcp_high: dict[str, int] = field(default_factory=dict)  # pages that a CPU's lists may hold, by zone
     options: dict[str, str] = field(default_factory=dict)  # of the kernel's config; "n": not set
     in_use: dict[str, int] = field(default_factory=dict)  # kB by what it is used for
     lru: dict[str, int] = field(default_factory=dict)  # pages on LRU lists, where no meminfo says kB
