@@ -106,7 +106,7 @@ def machine(
         "machine.yaml"
     ),
     which: Annotated[Optional[int], typer.Option(help="Which report or moment of a file, counted from 1.")] = None,  # noqa: UP045
-    node: Annotated[Optional[int], typer.Option(help="Of several nodes, the one to simulate.")] = None,  # noqa: UP045
+    node: Annotated[Optional[int], typer.Option(help="The one node to simulate; all if not given.")] = None,  # noqa: UP045
     memory: Annotated[Optional[str], typer.Option(metavar="SIZE", help="How much RAM there is.")] = None,  # noqa: UP045
     arch: Annotated[Optional[str], typer.Option(help="x86-64 or arm64, where nothing says it.")] = None,  # noqa: UP045
 ) -> None:

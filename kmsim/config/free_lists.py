@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from kmsim.config.quantities import Finding, Model, WithOptions, count, finding
 from kmsim.config.sysctl import four
+from kmsim.mm.mmzone import NR_NODES_MAX
 
 BLOCKS_MAX = 1 << 32  # assumed: 16 TiB of single pages
 
@@ -48,6 +49,7 @@ class ZoneLists(WithOptions):
     """One zone's state."""
 
     zone: Literal["DMA", "DMA32", "Normal", "Movable"]
+    node: Annotated[int, count(0, NR_NODES_MAX - 1)] | None = None
     free: FreeByType
     pageblocks: PageblocksByType = PageblocksByType()
     boost: Blocks = 0
@@ -57,15 +59,16 @@ class ZoneLists(WithOptions):
 
 def lists_findings(zones: tuple[ZoneLists, ...], nr_orders: int) -> Iterator[Finding]:
     """What is wrong between the lists and a machine with so many orders."""
-    seen: set[str] = set()
+    seen: set[tuple[int, str]] = set()
     for n, zone in enumerate(zones):
-        if zone.zone in seen:
+        name = (zone.node or 0, zone.zone)
+        if name in seen:
             yield finding((n, "zone"), "zone_twice")
-        seen.add(zone.zone)
-        for name in FreeByType.model_fields:
-            blocks = getattr(zone.free, name)
+        seen.add(name)
+        for migratetype in FreeByType.model_fields:
+            blocks = getattr(zone.free, migratetype)
             if blocks and len(blocks) != nr_orders:
-                yield finding((n, "free", name), "orders_machine", count=nr_orders)
+                yield finding((n, "free", migratetype), "orders_machine", count=nr_orders)
         marks = zone.watermarks
         if marks is not None and not marks.min <= marks.low <= marks.high:
             yield finding((n, "watermarks"), "marks_order")

@@ -31,11 +31,12 @@ from kmsim.config.quantities import (
 from kmsim.config.yaml_file import add_unread
 from kmsim.input_file import InputFileError, check_input
 from kmsim.mm.getorder import get_order, ilog2
+from kmsim.mm.mmzone import NR_NODES_MAX
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
 VARIANTS = ("recorded", "buddyinfo", "pagetypeinfo", "free_lists", "aged", "filled")
 FILLED_MAX = 0.95  # assumed: the rest is for the kernel, and for what a zone keeps below its watermarks
-ZONES_MAX = 4  # a node has one of each type
+ZONES_MAX = 4 * NR_NODES_MAX  # a node has one of each type
 
 
 def _path(value: Any) -> Path:

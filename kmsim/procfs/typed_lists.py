@@ -11,7 +11,7 @@ A block of the Reserve of kernels before 4.4, which any request may fall back to
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES
@@ -156,6 +156,11 @@ def of_report(report: mem_report.MemReport) -> TypedLists:
         zones.append(ZoneLists(zone.node, zone.name, taken, {}, zone.line))
         notes += said
     return TypedLists(tuple(zones), orders, None, "buddyinfo", tuple(dict.fromkeys(notes)))
+
+
+def of_nodes(lists: TypedLists, nodes: Sequence[int]) -> TypedLists:
+    """The zones of these nodes, some of which have memory."""
+    return lists._replace(zones=tuple(zone for zone in lists.zones if zone.node in nodes))
 
 
 def of_node(lists: TypedLists, node: int | None) -> TypedLists:

@@ -6,7 +6,7 @@ Leaves out what follows from the facts: where memory lies (`survey.layout`), whi
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kmsim.config.memory_map import Arch
 from kmsim.mm.mmzone import ZONE_NAMES
@@ -14,9 +14,11 @@ from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo, slabinfo, zoneinfo
 from kmsim.procfs.pasted import moments_of
 from kmsim.procfs.stat_items import LRU_LISTS
 from kmsim.procfs.text import line_and_why, shown
-from kmsim.procfs.typed_lists import ListsError, TypedLists, of_buddyinfo, of_pagetypeinfo, of_report
+from kmsim.procfs.typed_lists import ListsError, of_buddyinfo, of_pagetypeinfo, of_report
 from kmsim.survey.moments import chosen
+from kmsim.survey.node_texts import cpus_in, distances_in, node_of
 from kmsim.survey.texts import SYSCTLS, SurveyError, Text
+from kmsim.survey.told import Facts, ZoneFacts
 
 ARCHES: dict[str, Arch] = {
     "x86_64": "x86-64",
@@ -50,49 +52,6 @@ BOOT_OPTIONS = {
     "page_owner": "PAGE_OWNER",
     "slub_debug": "SLUB_DEBUG_ON",
 }
-
-
-@dataclass
-class ZoneFacts:
-    """A zone, in pages; None: not said. Marks without their boost."""
-
-    node: int
-    name: str
-    start_pfn: int | None = None
-    spanned: int | None = None
-    present: int | None = None
-    managed: int | None = None
-    marks: tuple[int, int, int] | None = None
-    boost: int = 0
-    protection: tuple[int, ...] = ()
-    batch: int | None = None
-    reserved_highatomic: int | None = None
-    in_pcp_lists: int = 0
-
-
-@dataclass
-class Facts:
-    """All that was found."""
-
-    arch: Arch | None = None
-    page_size: int | None = None
-    release: str | None = None
-    cpus: int | None = None
-    cpus_at_least: int = 1
-    zones: dict[tuple[int, str], ZoneFacts] = field(default_factory=dict)
-    lists: TypedLists | None = None
-    ram: tuple[tuple[int, int], ...] = ()  # bytes, the end not included
-    mem_total_kb: int | None = None
-    sysctls: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    thp: str | None = None
-    options: dict[str, str] = field(default_factory=dict)  # of the kernel's config; "n": not set
-    in_use: dict[str, int] = field(default_factory=dict)  # kB by what it is used for
-    lru: dict[str, int] = field(default_factory=dict)  # pages on LRU lists, where no meminfo says kB
-    has_config: bool = False
-    booted: dict[str, str] = field(default_factory=dict)  # options as the boot or the running kernel has them
-    caches: tuple[slabinfo.CacheLine, ...] = ()
-    sources: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def facts_of(texts: list[Text], which: int | None) -> Facts:
@@ -178,6 +137,7 @@ def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
         zone.marks, zone.boost = (low, middle, high), boost
         zone.protection = info.protection
         zone.in_pcp_lists = sum(pageset.counters.get("count", 0) for pageset in info.pagesets)
+        zone.pcp_high = max((pageset.counters.get("high", 0) for pageset in info.pagesets), default=0)
         zone.batch = info.pagesets[0].counters.get("batch") if info.pagesets else None
         facts.cpus_at_least = max([facts.cpus_at_least, *(pageset.cpu + 1 for pageset in info.pagesets)])
         if not zone.spanned >= zone.present >= zone.managed:
@@ -365,6 +325,27 @@ def _online(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
         facts.cpus = int(last[-1]) + 1
 
 
+def _cpulist(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    facts.node_cpus.setdefault(node_of(text.path), tuple(cpus_in(text.content.strip())))
+    _count_cpus(facts)
+
+
+def _distance(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    facts.distances.setdefault(node_of(text.path), _numbers(text.content))
+
+
+def _numa(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
+    said, far = distances_in(text.content)
+    facts.node_cpus = said | facts.node_cpus
+    facts.distances = facts.distances or far
+    _count_cpus(facts)
+
+
+def _count_cpus(facts: Facts) -> None:
+    """A machine has all the CPUs of its nodes."""
+    facts.cpus_at_least = max([facts.cpus_at_least, *(cpu + 1 for cpus in facts.node_cpus.values() for cpu in cpus)])
+
+
 def _page_size(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
     facts.page_size = facts.page_size or int(text.content)
 
@@ -386,6 +367,9 @@ _READERS: dict[str, Callable[[Facts, _Files, Text, int | None], None]] = {
     "lru_gen": _lru_gen,
     "cmdline": _cmdline,
     "online": _online,
+    "cpulist": _cpulist,
+    "distance": _distance,
+    "numa": _numa,
     "page_size": _page_size,
     **dict.fromkeys(SYSCTLS, _sysctl),
 }

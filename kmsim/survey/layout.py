@@ -4,11 +4,11 @@ RAM is that of /proc/iomem where it agrees with what the zones say that is prese
 hole where there must be one. How much of a zone is reserved follows from present and managed pages. Where it lies is
 not said anywhere: it takes the place of what no free block needs, so that the free lists fit.
 
-Leaves out memory of other nodes than the one that is simulated. All numbers are page frames.
+The memory of a node lies behind that of the nodes before it. All numbers are page frames.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -31,13 +31,14 @@ from kmsim.procfs.pageblock_types import UNDECIDED, DoesNotFit, Wanted
 from kmsim.procfs.placement import Area, place
 from kmsim.procfs.typed_lists import ZoneLists
 from kmsim.procfs.user_machine import wanted_of
-from kmsim.survey.facts import Facts, ZoneFacts
+from kmsim.survey.told import Facts, ZoneFacts
 
 MOVABLE = ZONE_NAMES[ZONE_MOVABLE]
 NORMAL = ZONE_NAMES.index("Normal")
 LOW_HOLE = PfnRange(0x9F, 0x100)  # of 4 KiB: firmware's, on x86 below 1 MiB
 DMA_END = 0x1000  # of 4 KiB: 16 MiB
 MEMORY_GIB = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # as machines have it
+NODES_BEGIN = 128 * MIB  # assumed where no start_pfn is said: on a section of memory
 SEEDS = 4  # ways to scatter the free blocks that are tried
 UNKNOWN_LAYOUT = "where RAM lies, and how much of it the boot reserves (assumed)"
 PIECES_MAX = 200  # reserved pieces of all zones; a config has at most 256
@@ -46,6 +47,7 @@ PIECES_MAX = 200  # reserved pieces of all zones; a config has at most 256
 class Shape(NamedTuple):
     """A zone as it lies."""
 
+    node: int
     name: str
     ram: tuple[PfnRange, ...]
     managed: int
@@ -66,27 +68,39 @@ class Machine(NamedTuple):
     cpus: int
 
 
-def shapes_of(facts: Facts, node: int, machine: Machine, memory: int | None) -> list[Shape]:
-    """The populated zones of a node, by address; `memory`: bytes, where the user says how much there is."""
-    zones = [zone for zone in facts.zones.values() if zone.node == node and zone.present]
-    if zones:
-        return _said(facts, sorted(zones, key=lambda zone: ZONE_NAMES.index(zone.name)), machine)
-    return _assumed(facts, node, machine, memory)
+def shapes_of(facts: Facts, nodes: Sequence[int], machine: Machine, memory: int | None) -> list[Shape]:
+    """The populated zones of the nodes, each node's by address; `memory`: bytes of all, where the user says so."""
+    shapes: list[Shape] = []
+    share = memory if memory is None or len(nodes) == 1 else memory // len(nodes) // MIB * MIB
+    between = NODES_BEGIN >> machine.page_shift
+    for node in nodes:
+        at = -(-shapes[-1].ram[-1].end // between) * between if shapes else 0
+        zones = [zone for zone in facts.zones.values() if zone.node == node and zone.present]
+        if zones:
+            shapes += _said(facts, sorted(zones, key=lambda zone: ZONE_NAMES.index(zone.name)), machine, at)
+        elif any(zone.node == node for zone in (facts.lists.zones if facts.lists is not None else ())):
+            shapes += _assumed(facts, node, at, machine, share)
+    return shapes
+
+
+def lies_in_order(shapes: Sequence[Shape]) -> bool:
+    """Does the memory of each node lie behind that of the nodes before it?"""
+    return all(a.ram[-1].end <= b.ram[0].start for a, b in pairwise(shapes) if a.node != b.node)
 
 
 def zone_ends(shapes: list[Shape], machine: Machine) -> list[int] | None:
     """Addresses at which the zone types end, in bytes; None: where the architecture has them."""
-    of_name = {shape.name: shape for shape in shapes}
+    of_name = {name: [shape for shape in shapes if shape.name == name] for name in ZONE_NAMES}
     usual = [end >> machine.page_shift for end in ZONE_ENDS[machine.arch]]
     ends, differs, low = [], False, 0
     for n, name in enumerate(ZONE_NAMES[:3]):
-        shape = of_name.get(name)
+        mine = of_name[name]
         above = [s.ram[0].start for s in shapes if ZONE_NAMES.index(s.name) > n]
-        if shape is None:
+        if not mine:
             fits = not any(low <= piece.start < usual[n] for s in shapes for piece in s.ram if s.name != name)
             end = max(usual[n], low) if fits else low
         else:
-            last = shape.ram[-1].end
+            last = max(shape.ram[-1].end for shape in mine)
             fits = last <= usual[n] and all(usual[n] <= start for start in above)
             end = usual[n] if fits else min(above, default=last)
         differs |= not fits
@@ -97,11 +111,9 @@ def zone_ends(shapes: list[Shape], machine: Machine) -> list[int] | None:
 
 def without_movable(shapes: list[Shape]) -> list[Shape]:
     """The zones as they lay before ZONE_MOVABLE was taken from the highest of them."""
-    *others, last = shapes
-    if last.name != MOVABLE or not others:
-        return shapes
-    highest = others.pop()
-    return [*others, Shape(highest.name, (*highest.ram, *last.ram), highest.managed + last.managed)]
+    others = [shape.name for shape in shapes if shape.name != MOVABLE]
+    highest = max(others, key=ZONE_NAMES.index, default=MOVABLE)
+    return [shape._replace(name=highest) if shape.name == MOVABLE else shape for shape in shapes]
 
 
 def reserve(shape: Shape, zone: ZoneLists | None, machine: Machine) -> list[PfnRange]:
@@ -210,14 +222,13 @@ def joined(ranges: list[PfnRange]) -> list[PfnRange]:
     return whole
 
 
-def _said(facts: Facts, zones: list[ZoneFacts], machine: Machine) -> list[Shape]:
-    """Zones of which present pages are known."""
+def _said(facts: Facts, zones: list[ZoneFacts], machine: Machine, at: int) -> list[Shape]:
+    """A node's zones of which present pages are known; the memory of the nodes before it ends `at`."""
     shapes = []
     page = 1 << machine.page_shift
     of_iomem = tuple(
         PfnRange(-(-start // page), end // page) for start, end in facts.ram if -(-start // page) < end // page
     )
-    at = 0
     for n, zone in enumerate(zones):
         assert zone.present is not None
         start = zone.start_pfn if zone.start_pfn is not None else _start_of(zone, at, machine, facts)
@@ -237,7 +248,7 @@ def _said(facts: Facts, zones: list[ZoneFacts], machine: Machine) -> list[Shape]
         managed = zone.managed if zone.managed is not None else zone.present
         if zone.managed is None:
             facts.notes.append(f"zone {zone.name}: all its pages are managed (assumed)")
-        shapes.append(Shape(zone.name, ram, managed))
+        shapes.append(Shape(zone.node, zone.name, ram, managed))
         at = ram[-1].end
     return shapes
 
@@ -278,20 +289,20 @@ def _pieces(zone: ZoneFacts, span: PfnRange, machine: Machine, *, first: bool, l
     return (PfnRange(span.start, span.start + zone.present - end), PfnRange(span.end - end, span.end))
 
 
-def _assumed(facts: Facts, node: int, machine: Machine, memory: int | None) -> list[Shape]:
+def _assumed(facts: Facts, node: int, at: int, machine: Machine, memory: int | None) -> list[Shape]:
     """Zones of which only free lists are known: as large as their pageblocks say, or those of a usual machine."""
     assert facts.lists is not None
     listed = [zone for zone in facts.lists.zones if zone.node == node]
     if memory is None and all(zone.nr_pageblocks for zone in listed):
-        return _counted(facts, listed, machine)
+        return _counted(facts, listed, machine, at)
     free = {zone.zone: zone.nr_pages for zone in listed}
     usual = [gib * GIB for gib in MEMORY_GIB]
     sizes = usual if memory is None else [memory]
-    if memory is None and facts.mem_total_kb is not None:
+    if memory is None and facts.mem_total_kb is not None and facts.lists.nodes == [node]:
         sizes = [next((size for size in usual if size >= facts.mem_total_kb << 10), usual[-1])]
         facts.notes.append(f"{sizes[0] // GIB} GiB of RAM, as MemTotal is {facts.mem_total_kb:,} kB (assumed)")
     for size, low_end in product(sizes, LOW_ENDS):
-        shapes = _usual(machine, size, low_end, free)
+        shapes = _usual(machine, _usual_ram(machine, size, low_end, list(free), at), node, free)
         if shapes is not None:
             if len(sizes) > 1:
                 facts.notes.append(f"{size // GIB} GiB of RAM, the least that has so much free (assumed); --memory")
@@ -300,7 +311,7 @@ def _assumed(facts: Facts, node: int, machine: Machine, memory: int | None) -> l
     raise ValueError(f"free blocks of zones {', '.join(free)}, which {max(sizes) // MIB:,} MiB do not hold")
 
 
-def _counted(facts: Facts, listed: list[ZoneLists], machine: Machine) -> list[Shape]:
+def _counted(facts: Facts, listed: list[ZoneLists], machine: Machine, at: int) -> list[Shape]:
     """Zones of so many pageblocks, of which a boot reserves what it does on a usual machine."""
     facts.notes.append("each zone has as much RAM as its pageblocks (assumed)")
     facts.notes.append(UNKNOWN_LAYOUT)
@@ -310,7 +321,7 @@ def _counted(facts: Facts, listed: list[ZoneLists], machine: Machine) -> list[Sh
         pages = zone.nr_pageblocks << machine.pageblock_order
         at_zero = machine.arch == "x86-64" and zone.zone == "DMA"  # frame 0 is no RAM of the kernel's
         zones.append(ZoneFacts(zone.node, zone.zone, present=pages - at_zero, managed=pages - at_zero))
-    shapes = _said(facts, sorted(zones, key=lambda zone: ZONE_NAMES.index(zone.name)), machine)
+    shapes = _said(facts, sorted(zones, key=lambda zone: ZONE_NAMES.index(zone.name)), machine, at)
     kept = _kept([piece for shape in shapes for piece in shape.ram], machine)
     free = {zone.zone: zone.nr_pages for zone in listed}
     return [shape._replace(managed=max(_managed(shape.ram, kept), free[shape.name])) for shape in shapes]
@@ -329,10 +340,9 @@ def _managed(ram: Sequence[PfnRange], reserved: tuple[PfnRange, ...]) -> int:
     return sum(piece.end - piece.start for piece in subtract(tuple(ram), reserved))
 
 
-def _usual(machine: Machine, memory: int, low_end: int, free: dict[str, int]) -> list[Shape] | None:
+def _usual(machine: Machine, whole: list[PfnRange], node: int, free: dict[str, int]) -> list[Shape] | None:
     """The zones of a usual machine with these zones populated, if their free pages fit."""
     shift = machine.page_shift
-    whole = _usual_ram(machine, memory, low_end, list(free))
     reserved = _kept(whole, machine)
     shapes = []
     low = 0
@@ -348,17 +358,18 @@ def _usual(machine: Machine, memory: int, low_end: int, free: dict[str, int]) ->
         managed = _managed(ram, reserved)
         if name not in free or free[name] > present:
             return None
-        shapes.append(Shape(name, ram, max(managed, free[name])))
+        shapes.append(Shape(node, name, ram, max(managed, free[name])))
     return shapes
 
 
-def _usual_ram(machine: Machine, memory: int, low_end: int, names: list[str]) -> list[PfnRange]:
+def _usual_ram(machine: Machine, memory: int, low_end: int, names: list[str], at: int) -> list[PfnRange]:
     """RAM of a usual machine, moved so that it fills just the zones that there are."""
     shift = machine.page_shift
     ends = dict(zip(ZONE_NAMES, ZONE_ENDS[machine.arch], strict=True))
     begins = dict(zip(ZONE_NAMES, (0, *ZONE_ENDS[machine.arch]), strict=False))
-    if "DMA" not in names:  # a node other than the first, or a kernel with fewer zones
-        start = begins[names[0]]
+    at <<= shift
+    if "DMA" not in names or at:  # a node other than the first, or a kernel with fewer zones
+        start = max(begins[names[0]], at)
         return [PfnRange(start >> shift, (start + memory) >> shift)]
     if machine.arch == "arm64":
         start = GIB if "Normal" not in names or memory > ends["DMA"] - GIB else ends["DMA"] - memory // 2

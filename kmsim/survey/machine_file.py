@@ -5,7 +5,6 @@ machine, it gives its machine. What is simulated is the newest built-in release,
 `recorded_release` says which it was.
 """
 
-import re
 from typing import Any, NamedTuple
 
 from kmsim.config.memory_map import Arch
@@ -15,22 +14,27 @@ from kmsim.mm.kernels import NEWEST_RELEASE
 from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import MIGRATETYPE_NAMES, ZONE_NAMES
 from kmsim.mm.zone_setup import zone_batchsize
-from kmsim.procfs.typed_lists import HIGHATOMIC, TypedLists, ZoneLists, of_node
-from kmsim.survey.facts import Facts, ZoneFacts
+from kmsim.procfs.typed_lists import HIGHATOMIC, TypedLists, ZoneLists, of_nodes
+from kmsim.survey.fitting import reserve_or_change
+from kmsim.survey.in_use import add_lru, caches_of, filled, notes_of_use
 from kmsim.survey.layout import (
     MOVABLE,
     PIECES_MAX,
     Machine,
     Shape,
     joined,
+    lies_in_order,
     reserve,
     shapes_of,
     without_movable,
     zone_ends,
 )
-from kmsim.survey.marks import Marked, ratios_of, reserve_of
+from kmsim.survey.marks import Marked, ratios_of_nodes, reserve_of
+from kmsim.survey.nodes import cpus_of, distances_of, node_keys, nodes_of, only_first
 from kmsim.survey.options import largest_order, not_modelled, set_by
 from kmsim.survey.texts import SurveyError
+from kmsim.survey.told import Facts, ZoneFacts
+from kmsim.survey.yaml_lines import entry, plain, quoted
 from kmsim.text import nr_of
 
 CPUS_MAX = 256
@@ -38,14 +42,6 @@ MARKS = ("min", "low", "high")
 PTE_SHIFT = 3  # a page of 8-byte entries maps a huge page
 USUAL = {"swappiness": 60, "watermark_boost_factor": 15000, "percpu_pagelist_high_fraction": 0}  # kernel: the defaults
 OPTIONS_NAMED = ("LRU_GEN", "MEMCG", "SLAB_BUCKETS", "INIT_ON_ALLOC", "SLAB_FREELIST_HARDENED", "NUMA_BALANCING")
-# The LRU lists of zoneinfo and of reports, by the names of /proc/meminfo.
-LRU_NAMES = {
-    "active_anon": "Active(anon)",
-    "inactive_anon": "Inactive(anon)",
-    "active_file": "Active(file)",
-    "inactive_file": "Inactive(file)",
-    "unevictable": "Unevictable",
-}
 ORDERS_64K = 14  # with 64 KiB pages and THP
 ORDERS_16K = 12
 
@@ -72,14 +68,18 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
     where = facts.sources[0]
     if not facts.zones and facts.lists is None:
         raise SurveyError(where, "say what memory there is", "no zone and no free list")
-    node = _node(facts, wishes, where)
-    lists = None if facts.lists is None else of_node(facts.lists, node)
+    nodes = nodes_of(facts, wishes.node, where)
+    lists = None if facts.lists is None else of_nodes(facts.lists, nodes)
     kind = _kind(facts, lists, wishes, where)
     if lists is not None and lists.nr_orders - 1 != kind.max_page_order:
         raise SurveyError(where, f"have {kind.max_page_order + 1} orders", f"{lists.nr_orders}")
     try:
-        shapes = shapes_of(facts, node, kind, wishes.memory)
-        reserved = _reserved(facts, shapes, lists, kind)
+        shapes = shapes_of(facts, nodes, kind, wishes.memory)
+        if not lies_in_order(shapes):
+            nodes = only_first(facts, nodes, "their memory lies in turns, which is not simulated")
+            lists = None if lists is None else of_nodes(lists, nodes)
+            shapes = [shape for shape in shapes if shape.node == nodes[0]]
+        reserved, lists = _reserved(facts, shapes, lists, kind)
     except ValueError as error:
         raise SurveyError(where, "be of one machine", str(error)) from None
     machine: dict[str, Any] = {"name": "machine", "kernel_release": wishes.kernel_release}
@@ -88,24 +88,29 @@ def found_machine(facts: Facts, wishes: Wishes) -> Found:
     machine |= {"arch": kind.arch, "page_size": f"{1 << kind.page_shift >> 10}KiB"}
     machine |= _orders(facts, kind)
     machine["cpus"] = kind.cpus
-    machine["memory_map"] = [_range(piece, kind) for piece in joined([p for shape in shapes for p in shape.ram])]
+    machine |= _memory(facts, nodes, shapes, kind)
     ends = zone_ends(without_movable(shapes), kind)
     if ends is not None:
         machine["zone_ends"] = {name: _size(end) for name, end in zip(ZONE_NAMES[:3], ends, strict=True)}
-    if shapes[-1].name == MOVABLE:
-        machine["movablecore"] = _size(shapes[-1].present << kind.page_shift)
+    movable = sum(shape.present for shape in shapes if shape.name == MOVABLE)
+    if movable:
+        machine["movablecore"] = _size(movable << kind.page_shift)
     machine["reserved"] = [_range(piece, kind) | {"name": f"reserved-{n}"} for n, piece in enumerate(reserved)]
     machine["released"] = []
     for path, value in set_by(facts.options).items():
         *below, name = path
         (machine.setdefault(below[0], {}) if below else machine)[name] = value
-    marks = _sysctls(facts, shapes, kind, node, machine)
+    add_lru(facts, kind.page_shift)
+    marks = _sysctls(facts, shapes, kind, nodes, machine)
     if lists is not None:
-        machine["state"] = {"free_lists": [_zone_state(facts, zone, marks, kind) for zone in lists.zones]}
+        states = [(nodes.index(zone.node), _zone_state(facts, zone, marks, kind)) for zone in lists.zones]
+        machine["state"] = {"free_lists": [{"node": n} | state if n else state for n, state in states]}
     else:
-        facts.notes.append("no free lists are said: the machine is freshly booted (assumed)")
-    for name, pages in facts.lru.items():
-        facts.in_use.setdefault(LRU_NAMES[name], pages << (kind.page_shift - 10))
+        state = filled(facts, sum(shape.managed for shape in shapes), kind.page_shift)
+        machine |= {} if state is None else {"state": state}
+    caches = caches_of(facts, kind.arch)
+    if caches:
+        machine["caches"] = caches
     facts.notes += not_said(facts, machine)
     return Found(machine, _notes(facts, lists, wishes.kernel_release), facts.sources)
 
@@ -119,16 +124,6 @@ def not_said(facts: Facts, machine: dict[str, Any]) -> list[str]:
         notes.append("THP madvise (assumed)")
     unsaid = [f"vm.{name} {value}" for name, value in USUAL.items() if name not in facts.sysctls]
     return [*notes, f"{', '.join(unsaid)} (assumed)"] if unsaid else notes
-
-
-def _node(facts: Facts, wishes: Wishes, where: str) -> int:
-    nodes = sorted({node for node, _ in facts.zones} | set([] if facts.lists is None else facts.lists.nodes))
-    if wishes.node is not None and wishes.node not in nodes:
-        raise SurveyError(where, f"have node {wishes.node}", f"nodes {', '.join(map(str, nodes))}")
-    node = nodes[0] if wishes.node is None else wishes.node
-    if len(nodes) > 1:
-        facts.notes.append(f"of the nodes {', '.join(map(str, nodes))} node {node} is simulated, with all CPUs; --node")
-    return node
 
 
 def _kind(facts: Facts, lists: TypedLists | None, wishes: Wishes, where: str) -> Machine:
@@ -182,21 +177,40 @@ def _arch(facts: Facts, page_size: int) -> Arch:
     return "arm64" if large or ("DMA" in names and "DMA32" not in names and len(names) > 1) else "x86-64"
 
 
-def _reserved(facts: Facts, shapes: list[Shape], lists: TypedLists | None, kind: Machine) -> list[PfnRange]:
-    """What the boot keeps of the zones."""
-    of_name = {} if lists is None else {zone.zone: zone for zone in lists.zones}
-    names, there = sorted(of_name), sorted(shape.name for shape in shapes)
-    if lists is not None and names != there:
+def _memory(facts: Facts, nodes: list[int], shapes: list[Shape], kind: Machine) -> dict[str, Any]:
+    """Where RAM lies, and of several nodes which of them has it, and which CPUs."""
+    of_node = [joined([piece for shape in shapes if shape.node == node for piece in shape.ram]) for node in nodes]
+    ram = [[_range(piece, kind) for piece in mine] for mine in of_node]
+    if len(nodes) == 1:
+        return {"memory_map": ram[0]}
+    keys: dict[str, Any] = {"nodes": node_keys(cpus_of(facts, nodes, kind.cpus), ram)}
+    distances = distances_of(facts, nodes)
+    return keys if distances is None else keys | {"distances": distances}
+
+
+def _reserved(
+    facts: Facts, shapes: list[Shape], lists: TypedLists | None, kind: Machine
+) -> tuple[list[PfnRange], TypedLists | None]:
+    """What the boot keeps of the zones, and free lists that they can have then."""
+    of_name = {} if lists is None else {(zone.node, zone.zone): zone for zone in lists.zones}
+    if lists is not None and of_name.keys() != {(shape.node, shape.name) for shape in shapes}:
+        names, there = sorted(name for _, name in of_name), sorted(shape.name for shape in shapes)
         raise ValueError(f"free lists of zones {', '.join(names)}, where the zones are {', '.join(there)}")
     pieces: list[PfnRange] = []
     for shape in shapes:
-        pieces += reserve(shape, of_name.get(shape.name), kind)
+        zone = of_name.get((shape.node, shape.name))
+        if zone is None:
+            pieces += reserve(shape, None, kind)
+            continue
+        mine, of_name[shape.node, shape.name], note = reserve_or_change(shape, zone, kind)
+        pieces += mine
+        facts.notes += [note] if note else []
     if any(shape.present > shape.managed for shape in shapes):
         facts.notes.append("where the reserved pages lie (assumed)")
     if len(pieces) > PIECES_MAX:
         facts.notes.append(f"of {len(pieces)} reserved pieces the {PIECES_MAX} largest are kept (assumed)")
         pieces = sorted(sorted(pieces, key=lambda piece: piece.start - piece.end)[:PIECES_MAX])
-    return pieces
+    return pieces, None if lists is None else lists._replace(zones=tuple(of_name.values()))
 
 
 def _orders(facts: Facts, kind: Machine) -> dict[str, Any]:
@@ -218,36 +232,38 @@ def _orders(facts: Facts, kind: Machine) -> dict[str, Any]:
 
 
 def _sysctls(
-    facts: Facts, shapes: list[Shape], kind: Machine, node: int, machine: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
+    facts: Facts, shapes: list[Shape], kind: Machine, nodes: list[int], machine: dict[str, Any]
+) -> dict[tuple[int, str], dict[str, Any]]:
     """Write the sysctls; return what no sysctls give, as keys of a zone's state."""
-    zones = [zone for zone in facts.zones.values() if zone.node == node and zone.present]
+    zones = [zone for zone in facts.zones.values() if zone.node in nodes and zone.present]
     sysctl: dict[str, Any] = {}
     said = facts.sysctls
     for name in ("watermark_boost_factor", "percpu_pagelist_high_fraction", "swappiness"):
         if name in said:
             sysctl[name] = said[name][0]
     kbytes, scale = (said.get(name, (None,))[0] for name in ("min_free_kbytes", "watermark_scale_factor"))
-    left: dict[str, dict[str, Any]] = {}
-    managed = {shape.name: shape.managed for shape in shapes}
-    marked = [Marked(zone.name, managed[zone.name], zone.marks) for zone in zones if zone.marks is not None]
+    left: dict[tuple[int, str], dict[str, Any]] = {}
+    managed = {(shape.node, shape.name): shape.managed for shape in shapes}
+    with_marks = [(zone, zone.marks) for zone in zones if zone.marks is not None]
+    marked = [Marked(zone.name, managed[zone.node, zone.name], marks) for zone, marks in with_marks]
     reserve = reserve_of(marked, kind.page_shift, kbytes, scale) if len(marked) == len(shapes) else None
     if reserve is not None:
         sysctl["min_free_kbytes"], sysctl["watermark_scale_factor"] = reserve
     elif marked:
-        left = {zone.name: {"watermarks": dict(zip(MARKS, zone.marks, strict=True))} for zone in marked}
+        for zone, marks in with_marks:
+            left[zone.node, zone.name] = {"watermarks": dict(zip(MARKS, marks, strict=True))}
         facts.notes.append("the marks are set in the state: no sysctls of the simulated kernel give them")
     if kbytes is not None and "min_free_kbytes" not in sysctl:
         sysctl["min_free_kbytes"] = kbytes
     if not marked and kbytes is None:
         facts.notes.append("marks as a boot sets them (assumed)")
-    ratios = ratios_of(zones, said.get("lowmem_reserve_ratio")) if zones else None
+    ratios = ratios_of_nodes(zones, said.get("lowmem_reserve_ratio")) if zones else None
     if ratios is not None:
         sysctl["lowmem_reserve_ratio"] = list(ratios)
     elif zones and all(len(zone.protection) >= len(ZONE_NAMES) for zone in zones):
         facts.notes.append("the lowmem reserves are set in the state: no lowmem_reserve_ratio gives them")
         for zone in zones:
-            left.setdefault(zone.name, {})["lowmem_reserve"] = list(zone.protection[: len(ZONE_NAMES)])
+            left.setdefault((zone.node, zone.name), {})["lowmem_reserve"] = list(zone.protection[: len(ZONE_NAMES)])
     elif any(zone.protection for zone in zones):
         facts.notes.append("lowmem reserves as lowmem_reserve_ratio 256 256 32 0 gives them (assumed)")
     if sysctl:
@@ -264,7 +280,9 @@ def _batch(facts: Facts, zones: list[ZoneFacts], kind: Machine, machine: dict[st
         facts.notes.append(f"the batch of zone {largest.name}, {largest.batch}, is that of all zones (assumed)")
 
 
-def _zone_state(facts: Facts, zone: ZoneLists, marks: dict[str, dict[str, Any]], kind: Machine) -> dict[str, Any]:
+def _zone_state(
+    facts: Facts, zone: ZoneLists, marks: dict[tuple[int, str], dict[str, Any]], kind: Machine
+) -> dict[str, Any]:
     """One zone of the state."""
     said = facts.zones.get((zone.node, zone.zone))
     free = {name: list(zone.nr_free[name]) for name in MIGRATETYPE_NAMES if any(zone.nr_free.get(name, ()))}
@@ -280,7 +298,7 @@ def _zone_state(facts: Facts, zone: ZoneLists, marks: dict[str, dict[str, Any]],
         state["pageblocks"] = pageblocks
     if said is not None and said.boost:
         state["boost"] = said.boost
-    return state | marks.get(zone.zone, {})
+    return state | marks.get((zone.node, zone.zone), {})
 
 
 def _notes(facts: Facts, lists: TypedLists | None, simulated: str) -> list[str]:
@@ -290,15 +308,7 @@ def _notes(facts: Facts, lists: TypedLists | None, simulated: str) -> list[str]:
         notes.append(f"the release is not said; {simulated} is simulated")
     elif series_of(facts.release) != series_of(simulated):
         notes.append(f"recorded on Linux {facts.release}; what {simulated} does is simulated (assumed)")
-    in_lists = sum(zone.in_pcp_lists for zone in facts.zones.values())
-    if in_lists:
-        notes.append(f"{in_lists:,} pages in per-CPU lists count as in use: these lists start empty")
-    used = ", ".join(f"{name} {kb:,} kB" for name, kb in facts.in_use.items() if kb)
-    if used:
-        notes.append(f"in use, and not simulated as such: {used}")
-    if facts.caches:
-        pages = sum(cache.num_slabs * cache.pagesperslab for cache in facts.caches)
-        notes.append(f"{len(facts.caches)} slab caches with {pages:,} pages of slabs: in use, not simulated as such")
+    notes += notes_of_use(facts)
     return list(dict.fromkeys(notes))
 
 
@@ -316,51 +326,12 @@ def _range(piece: PfnRange, kind: Machine) -> dict[str, Any]:
 
 def text_of(found: Found) -> str:
     """The file."""
-    head = ["# Written by `kmsim machine` from:", *(f"#   {_plain(source)}" for source in found.sources)]
+    head = ["# Written by `kmsim machine` from:", *(f"#   {plain(source)}" for source in found.sources)]
     lines = [*head, "machine:"]
-    notes = [f"    - {_quoted(note)}" for note in found.notes]
+    notes = [f"    - {quoted(note)}" for note in found.notes]
     if notes:
         lines += ["  notes:  # what is assumed, and what is not simulated", *notes]
     for key, value in found.machine.items():
-        lines += _entry(key, value, 2)
+        lines += entry(key, value, 2)
     lines += ["workload:", "  threads:", "    - {name: app, operations: 1000}", ""]
     return "\n".join(lines)
-
-
-def _entry(key: str, value: Any, indent: int) -> list[str]:
-    pad = " " * indent
-    if isinstance(value, dict) and any(isinstance(inner, list | dict) for inner in value.values()):
-        inner = [line for name, entry in value.items() for line in _entry(name, entry, indent + 2)]
-        return [f"{pad}{key}:", *inner]
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        lines = [f"{pad}{key}:"]
-        for entry in value:
-            if any(isinstance(inner, list | dict) for inner in entry.values()):
-                first, *rest = [line for name, inner in entry.items() for line in _entry(name, inner, indent + 4)]
-                lines += [f"{pad}  - {first.strip()}", *rest]
-            else:
-                lines.append(f"{pad}  - {_flow(entry)}")
-        return lines
-    return [f"{pad}{key}: {_flow(value)}"]
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (
-        _quoted(value)
-        if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9]+[A-Za-z0-9-]*", value)
-        else str(value)
-    )
-
-
-def _quoted(text: str) -> str:
-    return '"' + _plain(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)

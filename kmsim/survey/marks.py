@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kmsim.config.sysctl import KIB_MIN
 from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.mm.zone_setup import zone_marks
-from kmsim.survey.facts import ZoneFacts
+from kmsim.survey.told import ZoneFacts
 
 SCALE_FACTOR = 10  # kernel: watermark_scale_factor, its default
 SCALE_MAX = 3000
@@ -78,6 +78,17 @@ def ratios_of(zones: list[ZoneFacts], said: tuple[int, ...] | None) -> tuple[int
         else:
             return None
     return (ratios[0], ratios[1], ratios[2], ratios[3])
+
+
+def ratios_of_nodes(zones: list[ZoneFacts], said: tuple[int, ...] | None) -> tuple[int, int, int, int] | None:
+    """The ratios of a machine of several nodes; None where not all of them have theirs from the same."""
+    of_nodes = [[zone for zone in zones if zone.node == node] for node in sorted({zone.node for zone in zones})]
+    found = None
+    for mine in of_nodes:
+        found = ratios_of(mine, said if found is None else found)
+        if found is None:
+            return None
+    return found if all(ratios_of(mine, found) == found for mine in of_nodes) else None
 
 
 def _protects(n: int, managed: dict[str, int], protections: tuple[int, ...], ratio: int) -> bool:

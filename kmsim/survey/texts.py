@@ -46,6 +46,9 @@ BY_NAME = {
     "config": "config",
     "config.gz": "config",
     "dmesg": "log",
+    "lscpu": "numa",
+    "numactl": "numa",
+    "numactl_--hardware": "numa",
     "kern.log": "log",
 }
 SYSCTLS = (
@@ -61,6 +64,8 @@ BY_PATH = (
     (re.compile(r"lru_gen/enabled$"), "lru_gen"),
     (re.compile(r"^cmdline$|(?:^|/)(?!\d+/)[^/]*/cmdline$"), "cmdline"),
     (re.compile(r"devices/system/cpu/online$"), "online"),
+    (re.compile(r"devices/system/node/node\d{1,4}/cpulist$"), "cpulist"),
+    (re.compile(r"devices/system/node/node\d{1,4}/distance$"), "distance"),
     (re.compile(r"(?:^|/)config-\d[^/]*$"), "config"),
     (re.compile(r"(?:^|/)(?:dmesg|journalctl)[^/]*$"), "log"),
 )
@@ -76,6 +81,7 @@ BY_CONTENT = (
     ("iomem", re.compile(r"^ *[0-9a-f]+-[0-9a-f]+ : ", re.MULTILINE)),
     ("meminfo", re.compile(r"^MemTotal: +\d+ kB", re.MULTILINE)),
     ("cpuinfo", re.compile(r"^processor\s*: \d", re.MULTILINE)),
+    ("numa", re.compile(r"^(?:available: \d+ nodes|NUMA node\d+ CPU\(s\):)", re.MULTILINE)),
     ("uname", re.compile(r"^Linux \S+ \d+\.\d+")),
     ("version", re.compile(r"Linux version \d")),
 )
@@ -87,6 +93,7 @@ HOST = (
     *("/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/mm/lru_gen/enabled", "/proc/cmdline"),
     f"/boot/config-{os.uname().release}",
 )
+NODE_FILES = ("sys/devices/system/node/node[0-9]*/cpulist", "sys/devices/system/node/node[0-9]*/distance")
 
 
 class SurveyError(ValueError):
@@ -108,7 +115,8 @@ class Text(NamedTuple):
 def of_host() -> list[Text]:
     """What this host shows to whoever asks; files that it does not show are left out."""
     found = []
-    for name in HOST:
+    of_nodes = (str(path) for name in NODE_FILES for path in sorted(Path("/").glob(name)))
+    for name in (*HOST, *of_nodes):
         try:
             content = read_input(name, TEXT_MAX)
         except InputFileError:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kmsim.procfs import recorded
 from kmsim.procfs.recorded import Recording
+from kmsim.procfs.topology import is_numa
 from kmsim.survey.texts import BY_NAME, SYSCTLS, Text
 
 RECORDINGS = Path(__file__).parents[1] / "validation" / "recordings"
@@ -31,6 +32,10 @@ def texts(recording: Recording, moment: str) -> list[Text]:
         kind = base if base in SYSCTLS else OF_LAB.get(base, BY_NAME.get(base))
         if at == moment and kind is not None and content.strip() not in NOT_THERE:
             found.append(Text(name, kind, content))
+    for n, node in enumerate(recording.lab["topology"]["nodes"] if is_numa(recording) else ()):
+        folder = f"sys/devices/system/node/node{n}"
+        found.append(Text(f"{folder}/cpulist", "cpulist", ",".join(map(str, node["cpus"]))))
+        found.append(Text(f"{folder}/distance", "distance", " ".join(map(str, node["distance"]))))
     consts = recording.consts
     return [*found, Text("uname", "uname", f"Linux lab {consts['release']} {consts['machine']}\n")]
 

@@ -56,20 +56,31 @@ def test_a_zone_dma_with_a_hole_has_its_free_blocks_whatever_firmware_left(kilob
     report = (REPORTS / "order4-two-nodes-3.10.txt").read_text()
     (tmp_path / "log.txt").write_text(report.replace("present:15980kB", f"present:{kilobytes}kB"))
     of_dma = surveyed([tmp_path / "log.txt"], None, Wishes())
-    low, high, *_ = of_dma.machine["memory_map"]
+    low, high, *_ = of_dma.machine["nodes"][0]["memory_map"]
     assert (low["start"], low["size"]) == ("4KiB", f"{kilobytes - 15360}KiB")
     assert high["start"] == "1MiB"
     assert of_dma.machine["state"]["free_lists"][0]["free"]["Unmovable"] == [0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0]
 
 
-def test_one_of_two_nodes_is_chosen() -> None:
+def test_all_nodes_are_simulated_or_the_one_that_is_chosen() -> None:
     assert [zone["zone"] for zone in found("03-two-nodes.txt", node=1).machine["state"]["free_lists"]] == ["Normal"]
-    first = found("03-two-nodes.txt")
-    assert len(first.machine["state"]["free_lists"]) == 3
-    assert any(note.startswith("of the nodes 0, 1 node 0 is simulated") for note in first.notes)
+    both = found("03-two-nodes.txt", memory=16 << 30)
+    assert [(zone.get("node", 0), zone["zone"]) for zone in both.machine["state"]["free_lists"]] == [
+        (0, "DMA"),
+        (0, "DMA32"),
+        (0, "Normal"),
+        (1, "Normal"),
+    ]
+    assert sum(len(node.get("cpus", ())) for node in both.machine["nodes"]) == 1
+    assert noted(both, "nodes at a distance of 20 from each other (assumed)")
+    m = machine_of(loads(text_of(both)).machine, seed=1)
+    assert m.zones["node"][m.zones["present_pages"] > 0].tolist() == [0, 0, 0, 1]
+    rows = (CASES / "03-two-nodes.txt").read_text().splitlines()
+    pages = [sum(int(n) << order for order, n in enumerate(row.split()[4:])) for row in rows]
+    assert m.zones["nr_free_pages"][m.zones["present_pages"] > 0].tolist() == pages
     with pytest.raises(ConfigError, match=r"03-two-nodes.txt: must have node 7, found nodes 0, 1"):
         found("03-two-nodes.txt", node=7)
-    assert not any("lowmem" in note for note in found("03-two-nodes.txt").notes), "nothing says a reserve"
+    assert not any("lowmem" in note for note in both.notes), "nothing says a reserve"
 
 
 def test_a_report_gives_zones_marks_boosts_and_typed_lists() -> None:

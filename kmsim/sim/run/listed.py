@@ -91,7 +91,7 @@ def lists_of(state: FreeLists, nr_orders: int) -> TypedLists:
     for zone in state.free_lists:
         free = {name: blocks for name, blocks in zone.free.model_dump().items() if blocks}
         known = zone.pageblocks.model_dump(exclude_none=True)
-        zones.append(ZoneLists(0, zone.zone, free, known))
+        zones.append(ZoneLists(zone.node or 0, zone.zone, free, known))
     return TypedLists(tuple(zones), nr_orders, None, "free_lists", ())
 
 
@@ -99,7 +99,7 @@ def set_marks(m: Machine, state: FreeLists) -> None:
     """Give the zones the boosts and the marks that the state says."""
     populated = populated_zones(m)
     for said in state.free_lists:
-        z = populated[0, said.zone]
+        z = populated[said.node or 0, said.zone]
         zone = m.zones[z]
         zone.watermark_boost = said.boost
         if said.lowmem_reserve is not None:
