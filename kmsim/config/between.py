@@ -169,7 +169,14 @@ def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
     caches = None if is_vague(machine) or "caches" in machine.broken else _cache_names(noun)
     nodes = None if machine.broken & {"nodes", "memory_map"} else tuple(bool(node.memory) for node in noun.nodes or ())
     return Bounds(
-        machine.sound("cpus"), noun.page_size, machine.sound("max_page_order"), largest, memory, caches, nodes
+        machine.sound("cpus"),
+        noun.page_size,
+        machine.sound("max_page_order"),
+        largest,
+        memory,
+        caches,
+        nodes,
+        "slab" not in machine.broken and noun.slab.has_sheaves,
     )
 
 

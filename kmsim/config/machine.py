@@ -261,6 +261,7 @@ class MachineConfig(Model):
             buckets=self.slab.buckets,
             kernel=kernel,
             partial_counts_objects=KERNELS[self.policies_of].partial_counts_objects,
+            sheaves=self.slab.has_sheaves,
         )
 
     @property

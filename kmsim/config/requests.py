@@ -52,6 +52,7 @@ class Bounds(NamedTuple):
 
     `caches` has the names of all caches that there can be, and whether objects of theirs have a constructor.
     `node_memory` says which nodes have memory; it is empty where the kernel is built without NUMA.
+    `has_sheaves`: CPUs keep free objects in sheaves.
     """
 
     cpus: int | None
@@ -61,6 +62,7 @@ class Bounds(NamedTuple):
     memory: int | None = None
     caches: dict[str, bool] | None = None
     node_memory: tuple[bool, ...] | None = None
+    has_sheaves: bool = False
 
 
 class RequestConfig(WithOptions):
@@ -141,6 +143,8 @@ class RequestConfig(WithOptions):
         """What the machine cannot give, or why its kernel would warn."""
         if any(self._key_findings()):
             return
+        if bounds.has_sheaves and self.needs_caches:
+            yield finding(("api",) if self.cache is None else ("cache",), "sheaves")
         last = max(len(bounds.node_memory or ()) - 1, 0)
         if bounds.node_memory is not None and self.node is not None and self.node > last:
             yield finding(("node",), "node_machine", last=last)

@@ -67,6 +67,12 @@ class Params(NamedTuple):
     vmalloc_huge: bool  # vmalloc maps whole PMDs where it may (since 5.13)
     vmalloc_bulk: bool  # vmalloc asks for many pages at once (since 5.14)
     vmap_nodes: bool  # the space of vmalloc is dealt out to nodes, with pools of their own (since 6.9)
+    drains_anew: bool  # after each batch of a drain the list just freed to comes first again (7.3)
+    free_high_late: bool  # frees of orders 1 to 3 empty the lists once free_count is past half of high_min, too (7.3)
+    atomic_early: bool  # ALLOC_HIGHATOMIC from the first walk on, and no refill for it (7.3)
+    reserves_at_min: bool  # a pageblock becomes highatomic for blocks of the zone's lists at the min mark alone (7.3)
+    reserve_follows: bool  # lowmem reserves follow the pages that the boot gives to zones late (7.3)
+    sheaves: bool  # CPUs keep free objects in sheaves, and nodes in barns (7.3), or CPUs have slabs
     series: int  # the release whose files are printed: 6012 is 6.12
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it
