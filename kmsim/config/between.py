@@ -172,7 +172,8 @@ def _bounds(machine: Partly[MachineConfig] | None) -> Bounds:
     nodes = None if machine.broken & {"nodes", "memory_map"} else tuple(bool(node.memory) for node in noun.nodes or ())
     order = machine.sound("max_page_order")
     said = str(order) if "policies_of" in machine.broken else largest_order_said(noun.max_page_order, noun.policies_of)
-    return Bounds(machine.sound("cpus"), noun.page_size, order, largest, memory, caches, nodes, said)
+    sheaves = "slab" not in machine.broken and noun.slab.has_sheaves
+    return Bounds(machine.sound("cpus"), noun.page_size, order, largest, memory, caches, nodes, said, sheaves)
 
 
 def _cache_names(machine: MachineConfig) -> dict[str, bool]:

@@ -152,6 +152,8 @@ RULES: dict[str, str] = {
     "memdup_user-*, msg_msg-*",
     "cache_slab": "fit, with its alignment, into the machine's largest slab, {limit}",
     "cache_twice": "have another name, or be the same as the cache of that name before it",
+    "sheaves": "be of pages or files where machine.slab.slub is sheaves, which runs do not model yet; "
+    "they do model cpu_slabs",
     "freeptr_inside": "be a multiple of {word} inside the object",
     # State and workload, against the machine.
     "zone_twice": "be different from the zones before it",

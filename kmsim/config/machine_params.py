@@ -21,6 +21,7 @@ def params_of(config: MachineConfig) -> Params:
         check_pages=config.check_pages,
         tails_written=config.tails_written,
         batch_scale_max=pcp.batch_scale_max,
+        sheaves=config.slab.has_sheaves,
     )
     return Params(
         page_shift=config.page_shift,

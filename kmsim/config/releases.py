@@ -23,7 +23,10 @@ POLICY_KEYS = {
     "check_pages": ("check_pages",),
     "tails_written": ("tails_written",),
     "batch_scale_max": ("pcp", "batch_scale_max"),
+    "sheaves": ("slab", "slub"),
 }
+# What the config says of a policy where that is a word, by the row's value.
+WORDS = {"sheaves": {True: "sheaves", False: "cpu_slabs"}}
 
 # Releases that are simulated by the row of another, whose allocator is close to theirs.
 SIMULATED_AS = {"5.4": "5.10"}
@@ -33,6 +36,7 @@ _OF_BOTH = (
     "how blocks merge and are freed over several pageblocks",
     "when a fallback boosts the marks",
     "what of the highatomic reserve does not count as free",
+    "what an atomic request above order 0 does",
     "where exact pages' tail goes",
     "vmalloc's addresses",
     "with which flags kvmalloc goes on to vmalloc",
@@ -43,6 +47,23 @@ _OF_BOTH = (
 NOT_RECORDED = {
     "5.10": _OF_BOTH,
     "6.1": ("where a list's page goes back to", "what a type without blocks takes", *_OF_BOTH, "vmalloc in bulk"),
+    "7.3": (
+        "who is not stopped by a boost",
+        "how large the highatomic reserve is",
+        "what of the highatomic reserve does not count as free",
+        "what an atomic request above order 0 does",
+        "where exact pages' tail goes",
+        "vmalloc's addresses",
+    ),
+}
+# What of a release is done as in the one before it: not modelled, in the words of docs/releases.md.
+NOT_MODELLED = {
+    "7.3": (
+        "vmalloc that takes the largest blocks first, and frees runs of pages as blocks",
+        "kvmalloc without direct reclaim",
+        "the slow path's new order of tries",
+        "vm.defrag_mode",
+    )
 }
 
 assert set(POLICY_KEYS) <= set(Kernel._fields)
@@ -83,10 +104,16 @@ def with_policies(machine: Node, problems: Problems) -> Node:
     if row_name is None:
         return machine
     for policy in open_policies:
-        machine = _with_value(machine, POLICY_KEYS[policy], getattr(KERNELS[row_name], policy))
+        machine = _with_value(machine, POLICY_KEYS[policy], said_of(policy, KERNELS[row_name]))
     if given is None:
         machine = machine.with_keys(policies_of=scalar(row_name, machine.place))
     return noted(machine, *notes_of(named, row_name))
+
+
+def said_of(policy: str, row: Kernel) -> bool | int | str:
+    """What a config would say of a policy to have it as in this row."""
+    value: bool | int = getattr(row, policy)
+    return WORDS[policy][bool(value)] if policy in WORDS else value
 
 
 def row_of(release: str) -> str | None:
@@ -107,6 +134,8 @@ def notes_of(release: str, row_name: str) -> list[str]:
     notes = [f"Linux {series} is simulated as {row_name}: not recorded"] if series != row_name else []
     if row_name in NOT_RECORDED:
         notes.append(f"Linux {row_name}, from its source, not recorded: {'; '.join(NOT_RECORDED[row_name])}")
+        if row_name in NOT_MODELLED:
+            notes.append(f"Linux {row_name}, not modelled, done as in 6.12: {'; '.join(NOT_MODELLED[row_name])}")
         notes.append(f"Linux {row_name}: prices are the list's for every release; no source says that they differ")
     return notes
 
@@ -131,7 +160,7 @@ def _is_given(node: Node, steps: tuple[str, ...]) -> bool:
     return True
 
 
-def _with_value(node: Node, steps: tuple[str, ...], value: bool | int) -> Node:
+def _with_value(node: Node, steps: tuple[str, ...], value: bool | int | str) -> Node:
     first, *rest = steps
     if not rest:
         return node.with_keys(**{first: scalar(value, node.place)})

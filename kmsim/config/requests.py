@@ -53,6 +53,7 @@ class Bounds(NamedTuple):
     `caches` has the names of all caches that there can be, and whether objects of theirs have a constructor.
     `node_memory` says which nodes have memory; it is empty where the kernel is built without NUMA. `largest_order` is
     `max_page_order` in the words of a message.
+    `has_sheaves`: CPUs keep free objects in sheaves.
     """
 
     cpus: int | None
@@ -63,6 +64,7 @@ class Bounds(NamedTuple):
     caches: dict[str, bool] | None = None
     node_memory: tuple[bool, ...] | None = None
     largest_order: str = ""
+    has_sheaves: bool = False
 
 
 class RequestConfig(WithOptions):
@@ -143,6 +145,8 @@ class RequestConfig(WithOptions):
         """What the machine cannot give, or why its kernel would warn."""
         if any(self._key_findings()):
             return
+        if bounds.has_sheaves and self.needs_caches:
+            yield finding(("api",) if self.cache is None else ("cache",), "sheaves")
         last = max(len(bounds.node_memory or ()) - 1, 0)
         if bounds.node_memory is not None and self.node is not None and self.node > last:
             yield finding(("node",), "node_machine", last=last)

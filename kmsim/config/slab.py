@@ -41,11 +41,17 @@ VmallocSize = Annotated[
 
 
 class SlabConfig(Model):
-    """How SLUB was built; all off in the reference configuration."""
+    """How SLUB was built, all off in the reference configuration, and where CPUs keep free objects."""
 
+    slub: Literal["cpu_slabs", "sheaves"] = "cpu_slabs"
     freelist_random: Bool = False
     buckets: Bool = False
     memcg: Bool = False
+
+    @property
+    def has_sheaves(self) -> bool:
+        """Do CPUs keep free objects in sheaves, and not in slabs of their own?"""
+        return self.slub == "sheaves"
 
 
 class VmallocConfig(Model):

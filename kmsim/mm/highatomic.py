@@ -1,7 +1,8 @@
 """Pageblocks kept for high-order requests that cannot wait (kernel: MIGRATE_HIGHATOMIC).
 
 A policy (see `mm.kernels`). When a GFP_ATOMIC request of order > 0 is served below the low watermark, its pageblock
-becomes highatomic, until about 1 % of the zone is (where `params.highatomic_to_the_page` is off, that and up to a
+becomes highatomic (where `params.reserves_at_min` is on, if it was taken from the zone at the min mark), until about
+1 % of the zone is (where `params.highatomic_to_the_page` is off, that and up to a
 pageblock more, of small zones, too). Only such requests, and a last resort of order-0
 atomic ones, may then use it. A request that reclaimed in vain gives one back (`mm.slow_path`). How much of it counts
 as free, `mm.watermark` says.
@@ -11,6 +12,7 @@ Invariant: nr_reserved_highatomic is the pages of those blocks.
 
 from kmsim.jit import core, small
 from kmsim.jit_policies import verb
+from kmsim.mm.gfp import ALLOC_HIGHATOMIC, ALLOC_WMARK_MASK, ALLOC_WMARK_MIN
 from kmsim.mm.indices import ContextIdx, ZoneIdx
 from kmsim.mm.list import list_add_tail, list_del, list_first
 from kmsim.mm.mmzone import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES, Machine
@@ -29,22 +31,26 @@ from kmsim.mm.vmstat import account_freepages
 
 @verb
 @small
-def may_refill(_m: Machine, _ac: ContextIdx) -> bool:
+def may_refill(m: Machine, ac: ContextIdx) -> bool:
     """May an empty per-CPU list be refilled for the context's request, or does that take its block from the zone?
 
-    The context has its zone, order and alloc_flags. It is asked without the zone's lock, and changes nothing.
+    The context has its zone, order and alloc_flags. It is asked without the zone's lock, and changes nothing. With
+    `params.atomic_early` a refill would leave ALLOC_HIGHATOMIC nothing to reserve (kernel: __rmqueue_pcplist).
     """
-    return True
+    return not (m.params[0].atomic_early and m.contexts[ac].alloc_flags & ALLOC_HIGHATOMIC)
 
 
 @verb
 @small
-def may_reserve(m: Machine, ac: ContextIdx, _from_pcp: bool) -> bool:
+def may_reserve(m: Machine, ac: ContextIdx, from_pcp: bool) -> bool:
     """May the pageblock of the block that the context has just got become highatomic?
 
-    The context has its zone, pfn, order and alloc_flags; `_from_pcp`: the block was on a per-CPU list. It is asked of
+    The context has its zone, pfn, order and alloc_flags; `from_pcp`: the block was on a per-CPU list. It is asked of
     requests with ALLOC_HIGHATOMIC alone, without the zone's lock, and changes nothing.
     """
+    if m.params[0].reserves_at_min:  # kernel: rmqueue_buddy
+        at_min = m.contexts[ac].alloc_flags & ALLOC_WMARK_MASK == ALLOC_WMARK_MIN
+        return not from_pcp and at_min and has_room(m, int(m.contexts[ac].zone))
     return has_room(m, int(m.contexts[ac].zone))
 
 

@@ -70,6 +70,12 @@ class Kernel(NamedTuple):
     kvmalloc_kernel_only: bool = False
     vmap_nodes: bool = True
     folio_reclaim: bool = True
+    drains_anew: bool = False
+    free_high_late: bool = False
+    atomic_early: bool = False
+    reserves_at_min: bool = False
+    reserve_follows: bool = False
+    sheaves: bool = False
     series: int = 6_012
 
 
@@ -110,13 +116,25 @@ LINUX_5_10 = LINUX_6_1._replace(
     series=5_010,
 )
 
+LINUX_6_12 = Kernel(auto_tune=True, check_pages=False)
+LINUX_7_3 = LINUX_6_12._replace(
+    drains_anew=True,
+    free_high_late=True,
+    atomic_early=True,
+    reserves_at_min=True,
+    reserve_follows=True,
+    sheaves=True,
+    series=7_003,
+)
+
 # The releases that are built in, by major and minor number.
 KERNELS = {
     "5.10": LINUX_5_10,
     "6.1": LINUX_6_1,
-    "6.12": Kernel(auto_tune=True, check_pages=False),
+    "6.12": LINUX_6_12,
+    "7.3": LINUX_7_3,
 }
-NEWEST_RELEASE = "6.12"
+NEWEST_RELEASE = "6.12"  # the newest longterm release of them: what is simulated where a config says none
 NEWEST = KERNELS[NEWEST_RELEASE]
 
 

@@ -28,7 +28,14 @@ from kmsim.mm.mm_init import (
 from kmsim.mm.mmzone import NO_CACHES, Machine, new_machine, zones_of_node
 from kmsim.mm.params import Params
 from kmsim.mm.recount import validate
-from kmsim.mm.zone_setup import Sysctl, has_few_pageblocks, init_watermarks, set_cacheinfo, write_sysctl
+from kmsim.mm.zone_setup import (
+    Sysctl,
+    has_few_pageblocks,
+    init_watermarks,
+    managed_pages_changed,
+    set_cacheinfo,
+    write_sysctl,
+)
 from kmsim.mm.zonelist import build_all_zonelists, page_zone
 
 
@@ -104,6 +111,7 @@ def boot_machine(boot: Boot) -> Machine:
     set_cacheinfo(m, boot.cache_slice_bytes)
     for zone in m.zones:
         zone.managed_pages += overlap(late, int(zone.start_pfn), int(zone.end_pfn))
+    managed_pages_changed(m)
     for piece in late:
         free_range(m, piece.start, piece.end)
     write_sysctl(m, boot.sysctl, min_free_kbytes)

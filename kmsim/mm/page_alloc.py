@@ -25,6 +25,7 @@ from kmsim.mm.gfp import (
     ALLOC_WMARK_LOW,
     ALLOC_WMARK_MASK,
     GFP_KSWAPD_RECLAIM,
+    gfp_to_alloc_flags,
     gfp_zone,
 )
 from kmsim.mm.highatomic import may_refill, may_reserve, reserve_highatomic_pageblock
@@ -69,6 +70,7 @@ from kmsim.mm.pcp import (
     free_pcppages_bulk,
     goes_on_at_once,
     note_alloc,
+    nr_given_back,
     nr_pcp_alloc,
     nr_to_drain,
     order_to_pindex,
@@ -120,6 +122,8 @@ def set_out(m: Machine, ac: ContextIdx, gfp: Gfp, order: Order, preferred_nid: N
     context.preferred_zoneref = preferred_zoneref
     context.attempt = RUNG_FAST
     context.alloc_flags = ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM) | alloc_flags_nofragment(m, preferred_zoneref)
+    if order and m.params[0].atomic_early:
+        context.alloc_flags |= gfp_to_alloc_flags(gfp, order) & ALLOC_HIGHATOMIC
     context.to_check = 0
     context.to_zero = is_to_be_zeroed(m, gfp)
     return preferred_zoneref
@@ -200,6 +204,8 @@ def rmqueue_pcplist(m: Machine, ac: ContextIdx, z: ZoneIdx) -> int:
     pindex = order_to_pindex(context.migratetype, order)
     pfn = pcp_take(m, ac, p, pindex, order)
     if pfn == NO_PAGE and not may_refill(m, ac):
+        if m.params[0].atomic_early:
+            nr_pcp_alloc(m, z, p, order)  # 7.3 asks how much to refill, by which the lists may grow, and then does not
         return want_buddy(m, ac)
     if pfn == NO_PAGE:
         context.pindex = pindex
@@ -382,10 +388,15 @@ def free_buddy_locked(m: Machine, ac: ContextIdx) -> int:
 
 @small
 def drain_locked(m: Machine, ac: ContextIdx) -> int:
-    """Give a batch of a per-CPU list back, and see whether the zone has recovered."""
+    """Give pages of the per-CPU lists back, all at once or a batch, and see whether the zone has recovered."""
     context = m.contexts[ac]
     z = int(context.zone)
-    free_pcppages_bulk(m, ac, pcp_index(m, z, context.cpu), context.nr_pages, context.pindex)
+    p = pcp_index(m, z, context.cpu)
+    nr_pages = nr_given_back(m, p, int(context.nr_pages))
+    free_pcppages_bulk(m, ac, p, nr_pages, context.pindex)
+    context.nr_pages -= nr_pages
+    if context.nr_pages > 0 and m.pcps[p].count > 0:
+        return want_lock(m, ac, zone_lock(z))
     zone = m.zones[z]
     if zone.zone_flags & ZONE_BELOW_HIGH:
         mark = wmark_pages(m, z, WMARK_HIGH)

@@ -72,6 +72,12 @@ class Params(NamedTuple):
     # Direct reclaim as in 6.12: batches of 31 folios, each freed when it is full, in order; rotations count beside
     # writes; one more pass before active lists are forced. Off: as in 5.10 and 6.1 (see `mm.vmscan`).
     folio_reclaim: bool
+    drains_anew: bool  # after each batch of a drain the list just freed to comes first again (7.3)
+    free_high_late: bool  # frees of orders 1 to 3 empty the lists once free_count is past half of high_min, too (7.3)
+    atomic_early: bool  # ALLOC_HIGHATOMIC from the first walk on, and no refill for it (7.3)
+    reserves_at_min: bool  # a pageblock becomes highatomic for blocks of the zone's lists at the min mark alone (7.3)
+    reserve_follows: bool  # lowmem reserves follow the pages that the boot gives to zones late (7.3)
+    sheaves: bool  # CPUs keep free objects in sheaves, and nodes in barns (7.3), or CPUs have slabs
     series: int  # the release whose files are printed: 6012 is 6.12
     pcp_batch: int = 0  # pages; 0: as zone_batchsize finds it
     pcp_high: int = 0  # pages; 0: as zone_highsize finds it

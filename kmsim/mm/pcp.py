@@ -287,6 +287,15 @@ def give_back(m: Machine, ac: ContextIdx, p: PcpIdx, head: int, order: Order) ->
 
 
 @small
+def nr_given_back(m: Machine, p: PcpIdx, nr_pages: int) -> int:
+    """How many of the pages that a free drains go back in one hold of the zone's lock.
+
+    The next hold begins with the list just freed to (kernel: free_frozen_page_commit).
+    """
+    return min(nr_pages, int(m.pcps[p].batch)) if m.params[0].drains_anew else nr_pages
+
+
+@small
 def nr_drained_at_once(m: Machine, p: PcpIdx) -> int:
     """How many pages a drain of whole lists gives back in one hold of the zone's lock (kernel: drain_pages_zone)."""
     pcp = m.pcps[p]

@@ -64,7 +64,7 @@ def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     free_high = False
     if order and order <= PAGE_ALLOC_COSTLY_ORDER:
         free_high = (
-            pcp.free_count >= batch
+            pcp.free_count >= nr_before_free_high(m, p)
             and pcp.pcp_flags & PCPF_PREV_FREE_HIGH_ORDER != 0
             and (pcp.pcp_flags & PCPF_FREE_HIGH_BATCH == 0 or pcp.count >= batch)
         )
@@ -77,6 +77,13 @@ def nr_to_drain(m: Machine, z: ZoneIdx, p: PcpIdx, order: Order) -> int:
     if pcp.count < high:
         return 0
     return nr_pcp_free(m, p, high, free_high)
+
+
+@small
+def nr_before_free_high(m: Machine, p: PcpIdx) -> int:
+    """How much must have been freed of late before a free of a larger block empties the lists."""
+    pcp = m.pcps[p]
+    return int(pcp.batch + pcp.high_min // 2) if m.params[0].free_high_late else int(pcp.batch)
 
 
 @small

@@ -24,6 +24,7 @@ from kmsim.mm.slab_geometry import (
     SLAB_HWCACHE_ALIGN,
     SLAB_KMALLOC,
     SLAB_NO_MERGE,
+    SLAB_NO_SHEAVES,
     SLAB_NOLEAKTRACE,
     SLAB_RECLAIM_ACCOUNT,
     SLAB_TYPESAFE_BY_RCU,
@@ -34,6 +35,9 @@ from kmsim.mm.slab_geometry import (
     align_up,
     calculate_alignment,
     cpu_partial_slabs,
+    kmalloc_info_index,
+    kmalloc_info_size,
+    kmalloc_min_size,
     new_geometry,
 )
 
@@ -69,29 +73,12 @@ def kmalloc_limits(build: SlabBuild) -> Limits:
     """The kmalloc limits of a build (kernel: KMALLOC_* in include/linux/slab.h)."""
     shift_high = build.page_shift + 1
     return Limits(
-        kmalloc_min_size=max(build.arch_kmalloc_minalign, 8),
+        kmalloc_min_size=kmalloc_min_size(build),
         kmalloc_shift_high=shift_high,
         kmalloc_max_cache_size=1 << shift_high,
         kmalloc_max_size=build.page_size << build.max_page_order,
         kmalloc_max_order=build.max_page_order,
     )
-
-
-def kmalloc_info_index(build: SlabBuild, size: int) -> int:
-    """The entry of kmalloc's table that serves `size` bytes: 1 is 96, 2 is 192, n is 2^n (kernel: __kmalloc_index)."""
-    least = kmalloc_limits(build).kmalloc_min_size
-    if size <= least:
-        return ilog2(least)
-    if least <= 32 and 64 < size <= 96:
-        return 1
-    if least <= 64 and 128 < size <= 192:
-        return 2
-    return (size - 1).bit_length()
-
-
-def kmalloc_info_size(index: int) -> int:
-    """Bytes of an entry of kmalloc's table (kernel: kmalloc_info)."""
-    return {1: 96, 2: 192}.get(index, 1 << index)
 
 
 def short_size(size: int) -> str:
@@ -142,7 +129,8 @@ class Caches:
         self._numbers: dict[str, int] = {}
         self._requests: dict[str, tuple[object, ...]] = {}
         for name, size in (("kmem_cache", build.kernel.kmem_cache_size), ("kmem_cache_node", KMEM_CACHE_NODE_SIZE)):
-            self._create_boot_cache(name, size, SLAB_HWCACHE_ALIGN, refcount=-1)
+            flags = SLAB_HWCACHE_ALIGN | (SLAB_NO_SHEAVES if build.sheaves else 0)
+            self._create_boot_cache(name, size, flags, refcount=-1)
         types = range(KMALLOC_CGROUP + 1 if has_accounted(build) else KMALLOC_CGROUP)
         self._kmalloc = [self._create_family(type_) for type_ in types]
         if build.buckets:
@@ -170,6 +158,7 @@ class Caches:
         flags: int = 0,
         has_ctor: bool = False,
         freeptr_offset: int | None = None,
+        sheaf_capacity: int = 0,
     ) -> int:
         """The number of a new cache, or of the one that it merges with (kernel: __kmem_cache_create_args).
 
@@ -177,13 +166,20 @@ class Caches:
         """
         if flags & _NOT_FOR_USERS:
             raise SlabError("not have SLAB_KMALLOC, the mark of kmalloc's own caches")
-        request = (object_size, align, flags, has_ctor, freeptr_offset)
+        request = (object_size, align, flags, has_ctor, freeptr_offset, sheaf_capacity)
         if name in self._numbers:
             if self._requests.get(name) != request:
                 raise SlabError(f"have another name or the same geometry as the cache {name!r} that is there")
             return self._numbers[name]
         layout = new_geometry(
-            self.build, name, object_size, align=align, flags=flags, has_ctor=has_ctor, freeptr_offset=freeptr_offset
+            self.build,
+            name,
+            object_size,
+            align=align,
+            flags=flags,
+            has_ctor=has_ctor,
+            freeptr_offset=freeptr_offset,
+            sheaf_capacity=sheaf_capacity,
         )
         index = self._find_mergeable(layout, align)
         if index is None:

@@ -33,6 +33,7 @@ SLAB_FLAGS: dict[str, int] = {
     "SLAB_NO_USER_FLAGS": 1 << 13,
     "SLAB_RECLAIM_ACCOUNT": 1 << 14,
     "SLAB_ACCOUNT": 1 << 17,
+    "SLAB_NO_SHEAVES": 1 << 18,
 }
 SLAB_KMALLOC = SLAB_FLAGS["SLAB_KMALLOC"]
 SLAB_HWCACHE_ALIGN = SLAB_FLAGS["SLAB_HWCACHE_ALIGN"]
@@ -43,12 +44,15 @@ SLAB_NOLEAKTRACE = SLAB_FLAGS["SLAB_NOLEAKTRACE"]
 SLAB_NO_MERGE = SLAB_FLAGS["SLAB_NO_MERGE"]
 SLAB_RECLAIM_ACCOUNT = SLAB_FLAGS["SLAB_RECLAIM_ACCOUNT"]
 SLAB_ACCOUNT = SLAB_FLAGS["SLAB_ACCOUNT"]
+SLAB_NO_SHEAVES = SLAB_FLAGS["SLAB_NO_SHEAVES"]
 CMPXCHG_DOUBLE = 1 << 16  # set by SLUB itself where the CPU can exchange two words at once
 
 WORD = 8  # sizeof(void *) on 64-bit machines
 SLUB_MAX_ORDER = 3  # PAGE_ALLOC_COSTLY_ORDER
 MAX_OBJS_PER_PAGE = 32767
 NO_SLAB_LIMIT = -1
+NO_CPU_SLABS = -1  # in place of cpu_partial where CPUs have sheaves
+SHEAF_HEADER = 32  # bytes of struct slab_sheaf before its objects
 MIN_PARTIAL = 5
 MAX_PARTIAL = 10
 
@@ -80,6 +84,7 @@ class SlabBuild:
     buckets: bool = False
     kernel: SlabKernel = NEWEST_SLAB
     partial_counts_objects: bool = False
+    sheaves: bool = False
 
     @property
     def page_size(self) -> int:
@@ -120,6 +125,7 @@ class Geometry:
     cpu_partial_slabs: int
     min_partial: int
     has_ctor: bool
+    sheaf_capacity: int = 0  # objects of a sheaf; 0: the cache has none
 
     @property
     def wiped_bytes(self) -> int:
@@ -148,6 +154,40 @@ def slab_flags(names: Iterable[str]) -> int:
 def align_up(number: int, align: int) -> int:
     """The next multiple of `align`, a power of two (kernel: ALIGN)."""
     return (number + align - 1) & ~(align - 1)
+
+
+def kmalloc_min_size(build: SlabBuild) -> int:
+    """Bytes of kmalloc's smallest cache (kernel: KMALLOC_MIN_SIZE)."""
+    return max(build.arch_kmalloc_minalign, 8)
+
+
+def kmalloc_info_index(build: SlabBuild, size: int) -> int:
+    """The entry of kmalloc's table that serves `size` bytes: 1 is 96, 2 is 192, n is 2^n (kernel: __kmalloc_index)."""
+    least = kmalloc_min_size(build)
+    if size <= least:
+        return ilog2(least)
+    if least <= 32 and 64 < size <= 96:
+        return 1
+    if least <= 64 and 128 < size <= 192:
+        return 2
+    return (size - 1).bit_length()
+
+
+def kmalloc_info_size(index: int) -> int:
+    """Bytes of an entry of kmalloc's table (kernel: kmalloc_info)."""
+    return {1: 96, 2: 192}.get(index, 1 << index)
+
+
+def calculate_sheaf_capacity(build: SlabBuild, size: int, flags: int, wanted: int) -> int:
+    """The objects of a sheaf, 0 where a cache has none; its creator may have `wanted` more.
+
+    As many as make the sheaf itself fill an object of kmalloc's (kernel: calculate_sheaf_capacity).
+    """
+    if not build.sheaves or flags & (SLAB_NO_SHEAVES | SLAB_NOLEAKTRACE):
+        return 0
+    capacity = next((nr for least, nr in ((build.page_size, 4), (1024, 12), (256, 26)) if size >= least), 60)
+    room = kmalloc_info_size(kmalloc_info_index(build, SHEAF_HEADER + capacity * WORD))
+    return max((align_up(room, build.kmalloc_minalign) - SHEAF_HEADER) // WORD, wanted)
 
 
 def calculate_alignment(build: SlabBuild, flags: int, align: int, size: int) -> int:
@@ -202,6 +242,8 @@ def slab_order(build: SlabBuild, size: int, lowest: int, fraction: int) -> int:
 
 def cpu_partial_objects(build: SlabBuild, size: int) -> int:
     """How many free objects a CPU's partial slabs should have (kernel: set_cpu_partial)."""
+    if build.sheaves:
+        return NO_CPU_SLABS
     if not build.cpu_partial:
         return 0
     large, middle, small, smallest = (2, 6, 13, 30) if build.partial_counts_objects else (6, 24, 52, 120)
@@ -217,7 +259,7 @@ def cpu_partial_slabs(build: SlabBuild, nr_objects: int, objects: int) -> int:
 
     NO_SLAB_LIMIT where the kernel counts the objects themselves.
     """
-    if build.partial_counts_objects:
+    if build.partial_counts_objects or build.sheaves:
         return NO_SLAB_LIMIT
     return -(-nr_objects * 2 // objects)
 
@@ -240,9 +282,15 @@ def new_geometry(
     flags: int = 0,
     has_ctor: bool = False,
     freeptr_offset: int | None = None,
+    sheaf_capacity: int = 0,
 ) -> Geometry:
-    """The layout of a cache; SlabError where there can be none (kernel: do_kmem_cache_create)."""
+    """The layout of a cache; SlabError where there can be none (kernel: do_kmem_cache_create).
+
+    `sheaf_capacity` is how many objects a sheaf shall hold at least; a cache of which that is asked joins no other.
+    """
     check_request(build, object_size, align, flags, freeptr_offset)
+    if build.sheaves and sheaf_capacity:
+        flags |= SLAB_NO_MERGE
     align = calculate_alignment(build, flags, align, object_size)
     inuse = align_up(object_size, WORD)
     offset = free_pointer(object_size, flags, has_ctor, freeptr_offset)
@@ -269,6 +317,7 @@ def new_geometry(
         cpu_partial_slabs=cpu_partial_slabs(build, cpu_partial, objects),
         min_partial=min(max(MIN_PARTIAL, ilog2(size) // 2), MAX_PARTIAL),
         has_ctor=has_ctor,
+        sheaf_capacity=calculate_sheaf_capacity(build, size, flags, sheaf_capacity),
     )
 
 

@@ -47,7 +47,7 @@ LINUX_5_10 = LINUX_6_1._replace(
     dma_odd_sizes_first=True, kmalloc_flag=False, accounted_kmalloc=False, counts_present_cpus=False
 )
 NEWEST_SLAB = SlabKernel()
-SLAB_KERNELS = {"5.10": LINUX_5_10, "6.1": LINUX_6_1, "6.12": NEWEST_SLAB}
+SLAB_KERNELS = {"5.10": LINUX_5_10, "6.1": LINUX_6_1, "6.12": NEWEST_SLAB, "7.3": NEWEST_SLAB}
 
 
 def slab_kernel_of(release: str) -> SlabKernel:

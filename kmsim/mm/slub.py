@@ -25,6 +25,7 @@ it); a zone's lock only inside the page allocator.
 from kmsim.jit import core, small
 from kmsim.mm.indices import CacheIdx, ContextIdx, Gfp, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.sheaf import locked_with_sheaves, sheaf_alloc, sheaf_free, start_prefill, start_return, step_with_sheaves
 from kmsim.mm.slow_path import alloc_resume
 from kmsim.mm.slub_alloc import (
     alloc_bulk,
@@ -74,6 +75,7 @@ from kmsim.mm.slub_steps import (
     LOCKED_SHRINK,
     NEW_OBJECTS,
     NEW_SLAB,
+    NO_STEP,
     OP_ALLOC,
     OP_ALLOC_BULK,
     OP_DESTROY,
@@ -100,6 +102,9 @@ def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp:
 
     When it is done, `contexts[ac].obj` is the object, or NO_OBJECT: then `m.contexts[ac].failure` says why.
     """
+    step = sheaf_alloc(sl, m, ac, cache, gfp)
+    if step != NO_STEP:
+        return DONE if step == SLUB_DONE else proceed(m, sl, ac, step)
     cpu = int(m.contexts[ac].cpu)
     c = cpu_slab_index(sl, cache, cpu)
     obj = int(sl.cpu_slabs[c].freelist)
@@ -115,6 +120,9 @@ def slab_alloc_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp:
 @small
 def slab_free_begin(m: Machine, sl: Slub, ac: ContextIdx, obj: ObjectIdx) -> int:
     """Start to free an object; what does that want? (kernel: slab_free)"""
+    step = sheaf_free(sl, m, ac, obj)
+    if step != NO_STEP:
+        return DONE if step == SLUB_DONE else proceed(m, sl, ac, step)
     cpu = int(m.contexts[ac].cpu)
     slab = slab_of(sl, obj)
     record = sl.slabs[slab]
@@ -179,6 +187,21 @@ def slab_free_bulk_begin(m: Machine, sl: Slub, ac: ContextIdx, nr_objects: int) 
     context.nr_objects = nr_objects
     sl.work[0].bulk_objects += nr_objects
     return proceed(m, sl, ac, FREE_NEXT_OF_BULK)
+
+
+@core
+def prefill_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, nr_objects: int) -> int:
+    """Start to get a sheaf of one's own with so many objects or more; what does that want?
+
+    When it is done, `contexts[ac].sheaf` is the sheaf, or NO_SHEAF (kernel: kmem_cache_prefill_sheaf).
+    """
+    return proceed(m, sl, ac, start_prefill(sl, m, ac, cache, gfp, nr_objects))
+
+
+@core
+def return_begin(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp, sheaf: int) -> int:
+    """Start to give such a sheaf back; what does that want? (kernel: kmem_cache_return_sheaf)"""
+    return proceed(m, sl, ac, start_return(sl, m, ac, cache, gfp, sheaf))
 
 
 @core
@@ -261,7 +284,10 @@ def alloc_slowly(m: Machine, sl: Slub, ac: ContextIdx, cache: CacheIdx, gfp: Gfp
 def proceed(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
     """Take steps, none under a lock, until the request wants something or is done; what does it want?"""
     while step > SLUB_DONE:
-        if step < DEACTIVATE:
+        following = step_with_sheaves(sl, m, ac, step)
+        if following != NO_STEP:
+            step = following
+        elif step < DEACTIVATE:
             step = step_of_alloc(m, sl, ac, step)
         elif step == DEACTIVATE:
             step = deactivate_slab(m, sl, ac)
@@ -328,7 +354,10 @@ def step_of_rest(m: Machine, sl: Slub, ac: ContextIdx, step: int) -> int:
 
 @small
 def critical_section(m: Machine, sl: Slub, ac: ContextIdx, stage: int) -> int:
-    """What is done under list_lock; the step that follows, without it."""
+    """What is done under list_lock, or a barn's lock; the step that follows, without it."""
+    step = locked_with_sheaves(sl, m, ac, stage)
+    if step != NO_STEP:
+        return step
     if stage == LOCKED_FREE:
         return free_locked(m, sl, ac)
     if stage == LOCKED_ADD_PARTIAL:

@@ -28,6 +28,7 @@ from kmsim.mm.page_alloc import alloc_begin
 from kmsim.mm.prep_new_page import after_lock
 from kmsim.mm.slub_lines import LINE_HOT, stamp_slab, touch_set_up
 from kmsim.mm.slub_partial import slab_nid
+from kmsim.mm.slub_random import next_random
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
     END,
@@ -39,7 +40,6 @@ from kmsim.mm.slub_records import (
     SLAB_PFMEMALLOC,
     Slub,
     cache_node_index,
-    next_random,
 )
 from kmsim.mm.slub_steps import (
     ALLOC_SLAB_PAGES,

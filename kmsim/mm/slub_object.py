@@ -8,6 +8,7 @@ use belongs to nothing.
 from kmsim.jit import small
 from kmsim.mm.indices import CacheIdx, ObjectIdx
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.sheaf_records import IN_SHEAF
 from kmsim.mm.slub_free import slab_of
 from kmsim.mm.slub_records import CHUNK_SHIFT, IN_USE, NO_CACHE, SLAB_LIVE, Slub
 
@@ -42,6 +43,7 @@ def free_problem(sl: Slub, obj: ObjectIdx, cache: CacheIdx) -> int:
     owner = slab_owner(sl, obj)
     if owner == NO_CACHE:
         return FREE_NO_SLAB
-    if int(sl.links[obj]) < IN_USE:
+    link = int(sl.links[obj])
+    if link < IN_USE or link & IN_SHEAF:
         return FREE_TWICE
     return FREE_WRONG_CACHE if cache != NO_CACHE and cache != owner else 0

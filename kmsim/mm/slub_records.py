@@ -24,12 +24,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kmsim.jit import Record, shared, small
+from kmsim.jit import Record, shared
 from kmsim.mm.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
 from kmsim.mm.indices import CacheIdx, CacheNodeIdx, ContextIdx, CpuIdx, CpuSlabIdx, LockIdx, NodeIdx
 from kmsim.mm.locks import NODE_LIST_LOCK, all_locks, first_of_class, nth_list_lock
 from kmsim.mm.mmzone import NO_PAGE, Machine
+from kmsim.mm.sheaf_records import NO_SHEAF, NO_SHEAVES, Sheaves, new_sheaves
 from kmsim.mm.slab_geometry import SLAB_CACHE_DMA, SLAB_CACHE_DMA32, SLAB_RECLAIM_ACCOUNT, Geometry
+from kmsim.mm.slub_random import set_up_random
 
 NO_CACHE = NO_OBJECT = NO_SLAB = -1
 IN_ORDER = -1  # of a cache: new slabs hand out their objects by address
@@ -173,6 +175,11 @@ slab_context_t = np.dtype(
             ("counters", np.int64),
             ("nr_wanted", np.int64),
             ("nr_objects", np.int64),  # objects in the context's row of `bulk`
+            ("sheaf", np.int64),  # with sheaves: which one it fills, flushes or has got
+            ("sheaf_then", np.int64),  # where to go on when that is filled or flushed
+            ("nr_refilled", np.int64),  # of nr_wanted objects; one object goes to `obj`
+            ("asked_gfp", np.int64),  # what the caller asked, where `gfp` is another
+            ("put_fail", np.int64),
             ("flushed_cpu", np.int64),  # whose slabs are being flushed
             ("next_node", np.int64),  # whose list is shrunk or destroyed next
             ("remaining", np.int64),  # of a cache that was to be destroyed: live objects
@@ -191,6 +198,7 @@ slab_params_t = np.dtype(
             ("nr_cpus", np.int64),
             ("nr_nodes", np.int64),
             ("lock_first", np.int64),  # the number of the caches' first lock (see `mm.locks`)
+            ("barn_lock_first", np.int64),  # and of their barns'
             ("nr_slabs_used", np.int64),  # of `slabs`, recycled ones among them
             ("nr_chunks_used", np.int64),
         ],
@@ -231,6 +239,7 @@ class Slub(NamedTuple):
     bulk: NDArray[np.int32]  # SLAB_BULK_MAX objects for each context, from its `bulk_row` on
     random_seq: NDArray[np.uint16]  # the caches' random sequences of objects, one after the other
     promote: NDArray[np.int64]  # the first slab with 1, 2, ... free objects, while a cache is shrunk
+    sheaves: Sheaves = NO_SHEAVES  # where CPUs have them, and no slabs (see `mm.sheaf`)
 
 
 @shared
@@ -268,11 +277,17 @@ def cpu_slabs_of(sl: Slub, cache: CacheIdx) -> NDArray[np.void]:
 
 
 def new_slub(
-    m: Machine, geometries: Sequence[Geometry], random_seeds: Sequence[int] | None = None, nr_spare: int = 0
+    m: Machine,
+    geometries: Sequence[Geometry],
+    random_seeds: Sequence[int] | None = None,
+    nr_spare: int = 0,
+    *,
+    nr_prefilled: int = 0,
 ) -> Slub:
     """Empty caches, numbered as their geometries; with seeds, one a cache, objects are handed out in random order.
 
-    There are `nr_spare` numbers behind them for caches that are created while the machine runs (`add_cache`).
+    There are `nr_spare` numbers behind them for caches that are created while the machine runs (`add_cache`), and,
+    with sheaves, room for `nr_prefilled` that users have for themselves.
     """
     nr_cpus = int(m.params[0].nr_cpus)
     nr_pages = int(m.zones["present_pages"].sum()) or int(m.params[0].nr_frames)
@@ -296,10 +311,25 @@ def new_slub(
         bulk=np.zeros(len(m.contexts) * SLAB_BULK_MAX, np.int32),
         random_seq=np.zeros(nr_random, np.uint16),
         promote=np.full(SHRINK_PROMOTE_MAX + 1, NO_SLAB, np.int64),
+        sheaves=new_sheaves(geometries, nr_cpus, nr_nodes, nr_prefilled) if m.params[0].sheaves else NO_SHEAVES,
     )
     sl.params[0].nr_cpus = nr_cpus
     sl.params[0].nr_nodes = nr_nodes
     sl.params[0].lock_first = first_of_class(all_locks(len(m.zones), len(sl.cache_nodes)), NODE_LIST_LOCK)
+    _say_empty(sl)
+    recyclers: dict[int, int] = {}
+    place = 0
+    for number, geometry in enumerate(geometries):
+        _set_up_cache(sl.caches[number], geometry)
+        sl.caches[number].recycler = recyclers.setdefault(_chunks(geometry), number)
+        if random_seeds and geometry.objects > 1:
+            set_up_random(sl.caches[number], sl.random_seq, place, random_seeds[number])
+            place += geometry.objects
+    return sl
+
+
+def _say_empty(sl: Slub) -> None:
+    """No CPU, no list and no request has anything."""
     sl.cpu_slabs["freelist"] = NO_OBJECT
     for name in ("slab", "partial"):
         sl.cpu_slabs[name] = NO_SLAB
@@ -308,19 +338,11 @@ def new_slub(
     for name in ("old_freelist", "obj"):
         sl.contexts[name] = NO_OBJECT
     sl.contexts["large_pfn"] = NO_PAGE
+    sl.contexts["sheaf"] = NO_SHEAF
     sl.caches["recycled"] = NO_SLAB
     sl.caches["random_seq"] = IN_ORDER
     for name in ("partial_first", "partial_last"):
         sl.cache_nodes[name] = NO_SLAB
-    recyclers: dict[int, int] = {}
-    place = 0
-    for number, geometry in enumerate(geometries):
-        _set_up_cache(sl.caches[number], geometry)
-        sl.caches[number].recycler = recyclers.setdefault(_chunks(geometry), number)
-        if random_seeds and geometry.objects > 1:
-            _set_up_random(sl, number, place, random_seeds[number])
-            place += geometry.objects
-    return sl
 
 
 def add_cache(sl: Slub, number: int, geometry: Geometry, random_seed: int | None = None) -> Slub:
@@ -333,7 +355,7 @@ def add_cache(sl: Slub, number: int, geometry: Geometry, random_seed: int | None
         return sl
     place = len(sl.random_seq)
     sl = sl._replace(random_seq=np.concatenate((sl.random_seq, np.zeros(geometry.objects, np.uint16))))
-    _set_up_random(sl, number, place, random_seed)
+    set_up_random(sl.caches[number], sl.random_seq, place, random_seed)
     return sl
 
 
@@ -370,28 +392,3 @@ def _set_up_cache(cache: np.void, geometry: Geometry) -> None:
         | (GFP_DMA32 if geometry.flags & SLAB_CACHE_DMA32 else 0)
         | (GFP_RECLAIMABLE if geometry.flags & SLAB_RECLAIM_ACCOUNT else 0)
     )
-
-
-def _xorshift(state: int) -> int:
-    """The next of 2^32 - 1 states of a small generator (Marsaglia's xorshift32); none is 0."""
-    state ^= (state << 13) & 0xFFFFFFFF
-    state ^= state >> 17
-    return state ^ ((state << 5) & 0xFFFFFFFF)
-
-
-next_random = small(_xorshift)
-
-
-def _set_up_random(sl: Slub, number: int, place: int, seed: int) -> None:
-    """Shuffle the cache's sequence (kernel: freelist_randomize)."""
-    cache = sl.caches[number]
-    state = (seed * 2654435761 + 1) & 0xFFFFFFFF or 1
-    objects = int(cache["objects"])
-    sequence = list(range(objects))
-    for i in range(objects - 1, 0, -1):
-        state = _xorshift(state)
-        other = state * (i + 1) >> 32
-        sequence[i], sequence[other] = sequence[other], sequence[i]
-    sl.random_seq[place : place + objects] = sequence
-    cache["random_seq"] = place
-    cache["random_state"] = state

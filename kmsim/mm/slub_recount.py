@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kmsim.jit import core
 from kmsim.mm.indices import CacheIdx, CpuIdx, NodeIdx, SlabIdx
 from kmsim.mm.mmzone import PG_SLAB, Machine
+from kmsim.mm.sheaf_recount import recount_sheaves
 from kmsim.mm.slub_cpu_list import flags_on_list, may_note, noted_from
 from kmsim.mm.slub_partial import slab_nid
 from kmsim.mm.slub_records import (
@@ -53,6 +54,7 @@ def validate_slub(m: Machine, sl: Slub, asleep: SlabContexts) -> None:
     nr_placed += recount_contexts(sl, sl.contexts) + recount_contexts(sl, asleep)
     nr_unplaced = recount_slabs(m, sl, asleep)
     assert nr_placed == nr_unplaced, "a slab with free objects is on no list"
+    recount_sheaves(sl)
 
 
 @core

@@ -8,6 +8,7 @@ Leaves out everything else: the steps are in the other `slub` modules. Invariant
 numbers. Takes no lock.
 """
 
+NO_STEP = -2  # of a function that says what a step is with sheaves: it is as without
 SLUB_WAIT = -1
 SLUB_DONE = 0
 
@@ -31,6 +32,28 @@ SLUB_DONE = 0
     FLUSH_CPU,
     FLUSH_PARTIALS,
     FLUSHED,
+    # With sheaves (see `mm.sheaf`).
+    SHEAF_ALLOC,
+    SHEAF_NO_FULL,
+    SHEAF_FILL,
+    SHEAF_FILLED,
+    SHEAF_TAKE,
+    SHEAF_ONE,
+    SHEAF_ONE_DONE,
+    SHEAF_FREE,
+    SHEAF_MAKE_EMPTY,
+    SHEAF_GOT_EMPTY,
+    SHEAF_PUT,
+    SHEAF_REFILL,
+    SHEAF_FREELISTS,
+    SHEAF_SLABS_LEFT,
+    SHEAF_MORE,
+    SHEAF_FLUSH,
+    SHEAF_FLUSH_NEXT,
+    SHEAF_DROP,
+    SHEAF_PREFILL,
+    SHEAF_PREFILLED,
+    SHEAF_RETURNED,
     # Steps under the cache's list_lock.
     LOCKED_GET_PARTIAL,
     LOCKED_ADD_PARTIAL,
@@ -38,6 +61,20 @@ SLUB_DONE = 0
     LOCKED_FREE,
     LOCKED_SHRINK,
     LOCKED_DESTROY,
+    LOCKED_TAKE_SLABS,
+    LOCKED_TAKE_ONE,
+    LOCKED_RETURN_FREELIST,
+    LOCKED_RETURN_SLABS,
+    LOCKED_ADD_NEW,
+    # Steps under a barn's lock.
+    LOCKED_BARN_FULL,
+    LOCKED_BARN_EMPTY,
+    LOCKED_BARN_PUT_EMPTY,
+    LOCKED_BARN_PUT_FULL,
+    LOCKED_BARN_FREE_EMPTY,
+    LOCKED_BARN_FREE_FULL,
+    LOCKED_BARN_ANY,
+    LOCKED_BARN_RETURN,
     # A request for pages, or the free of some, is under way in the page allocator.
     PAGES_WANTED,
     PAGES_FREED,
@@ -45,8 +82,9 @@ SLUB_DONE = 0
     FREE_LARGE,
     LARGE_ALLOCATED,
     OBJECT_MOVED,
-) = range(1, 31)
+) = range(1, 65)
+FIRST_SHEAF_STEP, LAST_SHEAF_STEP = SHEAF_ALLOC, SHEAF_RETURNED
 FIRST_LOCKED = LOCKED_GET_PARTIAL
 
 # What the request is.
-OP_ALLOC, OP_FREE, OP_ALLOC_BULK, OP_FREE_BULK, OP_SHRINK, OP_DESTROY = range(6)
+OP_ALLOC, OP_FREE, OP_ALLOC_BULK, OP_FREE_BULK, OP_SHRINK, OP_DESTROY, OP_PREFILL, OP_RETURN = range(8)

@@ -201,6 +201,12 @@ def apply_sysctl(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
     setup_per_zone_lowmem_reserve(m, sysctl.lowmem_reserve_ratio)
 
 
+def managed_pages_changed(m: Machine) -> None:
+    """What follows where the boot has given pages to zones whose marks are set (kernel: adjust_managed_page_count)."""
+    if m.params[0].reserve_follows:
+        setup_per_zone_lowmem_reserve(m, Sysctl().lowmem_reserve_ratio)
+
+
 def set_reserve(m: Machine, sysctl: Sysctl, min_free_kbytes: int) -> None:
     """Set watermarks and what is sized by them (kernel: setup_per_zone_wmarks)."""
     setup_per_zone_wmarks(m, min_free_kbytes, sysctl.watermark_scale_factor)

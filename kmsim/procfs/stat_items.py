@@ -16,9 +16,10 @@ def _names(words: str) -> tuple[str, ...]:
 
 
 ZONE_STAT_ITEMS = _names(
-    """nr_free_pages nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file nr_zone_active_file
-    nr_zone_unevictable nr_zone_write_pending nr_mlock nr_bounce nr_free_cma"""
+    """nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
+    nr_zone_active_file nr_zone_unevictable nr_zone_write_pending nr_mlock nr_bounce nr_free_cma"""
 )
+FREE_BLOCKS = "nr_free_pages_blocks"
 _PAGE_TABLES = "nr_page_table_pages"  # a zone's up to 5.10, a node's since
 NUMA_STAT_ITEMS = _names("numa_hit numa_miss numa_foreign numa_interleave numa_local numa_other")
 NODE_STAT_ITEMS = _names(
@@ -29,9 +30,16 @@ NODE_STAT_ITEMS = _names(
     nr_writeback nr_writeback_temp nr_shmem nr_shmem_hugepages nr_shmem_pmdmapped nr_file_hugepages
     nr_file_pmdmapped nr_anon_transparent_hugepages nr_vmscan_write nr_vmscan_immediate_reclaim
     nr_dirtied nr_written nr_throttled_written nr_kernel_misc_reclaimable nr_foll_pin_acquired
-    nr_foll_pin_released nr_kernel_stack nr_page_table_pages nr_sec_page_table_pages pgdemote_kswapd
-    pgdemote_direct pgdemote_khugepaged"""
+    nr_foll_pin_released nr_vmalloc nr_kernel_stack nr_page_table_pages nr_sec_page_table_pages pgdemote_kswapd
+    pgdemote_direct pgdemote_khugepaged pgdemote_proactive"""
 )
+# Behind these, since they are a node's: events of all memory before, and some that are new.
+_RECLAIM_ITEMS = _names(
+    """pgsteal_kswapd pgsteal_direct pgsteal_khugepaged pgsteal_proactive pgsteal_anon pgsteal_file pgscan_kswapd
+    pgscan_direct pgscan_khugepaged pgscan_proactive pgscan_anon pgscan_file pgrotate_anon pgrotate_file pgrefill"""
+)
+_LAST_NODE_ITEMS = _names("nr_hugetlb nr_balloon_pages nr_kernel_file_pages nr_gpu_active nr_gpu_reclaim")
+_SERIES_OF_NODE_RECLAIM = 7_003  # what was recorded of it prints them so, and 6.12 does not
 # Of these, what a machine that reclaims counts, by the numbers of `mm.lru_records`.
 LRU_LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
 ZONE_LRU_ITEMS = tuple(f"nr_zone_{name}" for name in LRU_LISTS)
@@ -62,12 +70,19 @@ _THP_EVENTS = _names(
     thp_scan_exceed_none_pte thp_scan_exceed_swap_pte thp_scan_exceed_share_pte thp_split_pud
     thp_zero_page_alloc thp_zero_page_alloc_failed thp_swpout thp_swpout_fallback"""
 )
-_X86_EVENTS = ("direct_map_level2_splits", "direct_map_level3_splits")
+_X86_EVENTS = _names(
+    """direct_map_level2_splits direct_map_level3_splits direct_map_level2_collapses
+    direct_map_level3_collapses"""
+)
 _X86_THP_EVENTS = ("thp_split_pud",)  # CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD
 LAST = "nr_unstable"  # always 0, kept for old readers
 
 # The release from which on a counter is there, where that is not the oldest; and counters that were elsewhere.
 _SINCE = {
+    _SERIES_OF_NODE_RECLAIM: _names(
+        """nr_free_pages_blocks nr_vmalloc pgdemote_proactive direct_map_level2_collapses
+        direct_map_level3_collapses"""
+    ),
     6_012: _names(
         """pgdemote_khugepaged nr_memmap_pages nr_memmap_boot_pages pgsteal_khugepaged pgscan_khugepaged
         thp_underused_split_page"""
@@ -76,8 +91,9 @@ _SINCE = {
         """nr_throttled_written nr_sec_page_table_pages pgdemote_kswapd pgdemote_direct thp_scan_exceed_none_pte
         thp_scan_exceed_swap_pte thp_scan_exceed_share_pte"""
     )
-    + _X86_EVENTS,
+    + _X86_EVENTS[:2],
 }
+_UNTIL = {_SERIES_OF_NODE_RECLAIM: ("nr_bounce", "nr_writeback_temp")}  # gone from that release on
 _DEMOTIONS = ("pgdemote_kswapd", "pgdemote_direct")  # events of all memory up to 6.6, of a node since
 _SERIES_OF_NODE_DEMOTIONS = 6_007
 _SERIES_OF_NODE_PAGE_TABLES = 5_011
@@ -85,10 +101,10 @@ _SERIES_OF_NODE_PAGE_TABLES = 5_011
 
 def zone_stat_items(series: int = NEWEST.series) -> tuple[str, ...]:
     """A zone's counters (kernel: enum zone_stat_item); `series` is a release as 6012."""
-    if series >= _SERIES_OF_NODE_PAGE_TABLES:
-        return ZONE_STAT_ITEMS
-    place = ZONE_STAT_ITEMS.index("nr_bounce")
-    return (*ZONE_STAT_ITEMS[:place], _PAGE_TABLES, *ZONE_STAT_ITEMS[place:])
+    found = _of_release(ZONE_STAT_ITEMS, series)
+    if series < _SERIES_OF_NODE_PAGE_TABLES:
+        found.insert(found.index("nr_bounce"), _PAGE_TABLES)
+    return tuple(found)
 
 
 def node_stat_items(series: int = NEWEST.series) -> tuple[str, ...]:
@@ -96,21 +112,26 @@ def node_stat_items(series: int = NEWEST.series) -> tuple[str, ...]:
     elsewhere = () if series >= _SERIES_OF_NODE_DEMOTIONS else _DEMOTIONS
     if series < _SERIES_OF_NODE_PAGE_TABLES:
         elsewhere = (*elsewhere, _PAGE_TABLES)
-    return tuple(name for name in _of_release(NODE_STAT_ITEMS, series) if name not in elsewhere)
+    found = [name for name in _of_release(NODE_STAT_ITEMS, series) if name not in elsewhere]
+    if series >= _SERIES_OF_NODE_RECLAIM:
+        found += [*_RECLAIM_ITEMS, *_LAST_NODE_ITEMS]
+    return tuple(found)
 
 
 def _of_release(listed: Iterable[str], series: int) -> list[str]:
     """Those of these counters that a release has."""
     later = {name for since, names_since in _SINCE.items() if since > series for name in names_since}
-    return [name for name in listed if name not in later]
+    gone = {name for until, names_until in _UNTIL.items() if until <= series for name in names_until}
+    return [name for name in listed if name not in later | gone]
 
 
 def names(*, arch: str, thp_built_in: bool, numa: bool = False, series: int = NEWEST.series) -> list[str]:
     """The names of a release's /proc/vmstat, in order, for `arch` "x86-64" or "arm64"."""
     x86 = arch == "x86-64"
+    events = [name for name in _EVENTS if series < _SERIES_OF_NODE_RECLAIM or name not in _RECLAIM_ITEMS]
     by_zone = [f"{event}_{zone.lower()}" for event in _EVENTS_BY_ZONE for zone in ZONE_NAMES]
     numa_items = NUMA_STAT_ITEMS if numa else ()
-    listed = [*zone_stat_items(series), *numa_items, *node_stat_items(series), *VM_STAT_ITEMS, *by_zone, *_EVENTS]
+    listed = [*zone_stat_items(series), *numa_items, *node_stat_items(series), *VM_STAT_ITEMS, *by_zone, *events]
     if series < _SERIES_OF_NODE_DEMOTIONS:
         place = listed.index("pgscan_kswapd")
         listed[place:place] = _DEMOTIONS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kmsim.mm.lru_records import LRU_EVENT_NAMES
 from kmsim.mm.mmzone import NR_VM_NUMA_EVENT_ITEMS, PGALLOC, PGFREE, ZONE_NAMES, Machine
-from kmsim.procfs.stat_items import LAST, NODE_LRU_ITEMS, NUMA_STAT_ITEMS, ZONE_LRU_ITEMS, names
+from kmsim.procfs.stat_items import FREE_BLOCKS, LAST, NODE_LRU_ITEMS, NUMA_STAT_ITEMS, ZONE_LRU_ITEMS, names
 from kmsim.procfs.text import count, lines_of, refusal, shown
 
 _LINE = re.compile(r"([a-z][a-z0-9_]{0,63}) (\S+)")
@@ -32,12 +32,21 @@ def rows(m: Machine, arch: str = "x86-64") -> VmStat:
     if params.numa:
         counters |= numa_events(m.zones)
     counters["nr_free_pages"] = max(0, int(m.zones["nr_free_pages"].sum()))
+    if FREE_BLOCKS in counters:
+        counters[FREE_BLOCKS] = nr_free_in_pageblocks(m.zones, m)
     for zone_type, name in enumerate(ZONE_NAMES):
         counters[f"pgalloc_{name.lower()}"] = int(m.events[PGALLOC + zone_type])
     counters["pgfree"] = int(m.events[PGFREE])
     if m.lru is not None:
         counters |= {name: value for name, value in lru_counters(m).items() if name in counters}
     return VmStat(counters)
+
+
+def nr_free_in_pageblocks(zones: NDArray[np.void], m: Machine) -> int:
+    """The pages of some zones that are in free blocks of a pageblock or more (kernel: NR_FREE_PAGES_BLOCKS)."""
+    first, last = int(m.params[0].pageblock_order), int(m.params[0].max_page_order)
+    nr_free = zones["nr_free"].sum(axis=0).tolist()
+    return sum(nr_free[order] << order for order in range(first, last + 1))
 
 
 def numa_events(zones: NDArray[np.void]) -> dict[str, int]:

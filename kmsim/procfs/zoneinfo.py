@@ -10,13 +10,14 @@ import re
 from dataclasses import dataclass, field
 
 from kmsim.mm.mmzone import ZONE_NAMES, Machine, pcps_of_zone
-from kmsim.procfs.stat_items import NODE_LRU_ITEMS, ZONE_LRU_ITEMS, node_stat_items, zone_stat_items
+from kmsim.procfs.stat_items import FREE_BLOCKS, NODE_LRU_ITEMS, ZONE_LRU_ITEMS, node_stat_items, zone_stat_items
 from kmsim.procfs.text import Once, count, lines_of, refusal, shown
-from kmsim.procfs.vmstat import named_counters, numa_events
+from kmsim.procfs.vmstat import named_counters, nr_free_in_pageblocks, numa_events
 
 SIZES = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
 _SIZES_SINCE = {"boost": 5_012, "cma": 5_012, "promo": 6_007}  # the release that printed them first
 _COUNTERS = ("count", "high", "batch")  # of a pageset
+_NEWER_COUNTERS = (*_COUNTERS, "high_min", "high_max")  # from _SERIES_OF_MORE on
 _SIZES_MUST = ("min", "low", "high", "spanned", "present")  # what every kernel prints
 
 # Lines as they are without their indentation, which differs between kernels and is lost in a paste.
@@ -30,6 +31,8 @@ _CPU = re.compile(r"cpu: ([0-9]{1,6})(?: pcp: [0-9]+)?")
 _PCP = re.compile(r"([a-z_]+): +(\S+)")
 _THRESHOLD = re.compile(r"vm stats threshold: (\S+)")
 _TAIL = re.compile(r"(node_unreclaimable|start_pfn): +(\S+)")
+_HIGHATOMIC = re.compile(r"(reserved_highatomic|free_highatomic): +(\S+)")
+_SERIES_OF_MORE = 7_003  # what was recorded of it prints these, and limits of lists, and 6.12 does not
 _GONE = re.compile(r"(?:all_unreclaimable|prev_priority|temp_priority|inactive_ratio): +[0-9]+")  # of older kernels
 _HEADS = ("per-node stats", "pagesets")
 
@@ -57,6 +60,7 @@ class ZoneInfo:
     pagesets: list[Pageset] = field(default_factory=list)
     node_unreclaimable: int | None = None
     start_pfn: int | None = None
+    highatomic: dict[str, int] = field(default_factory=dict)  # behind start_pfn, of newer kernels
 
 
 def rows(m: Machine) -> list[ZoneInfo]:
@@ -85,17 +89,23 @@ def rows(m: Machine) -> list[ZoneInfo]:
             if m.lru is not None:
                 info.node_stats |= named_counters(NODE_LRU_ITEMS, m.lru.lruvecs[info.node]["vm_stat"])
         info.stats = dict.fromkeys(zone_stat_items(series), 0) | {"nr_free_pages": info.free}
+        if FREE_BLOCKS in info.stats:
+            info.stats[FREE_BLOCKS] = nr_free_in_pageblocks(m.zones[[z]], m)
         if m.lru is not None:
             info.stats |= named_counters(ZONE_LRU_ITEMS, m.lru.zones[z]["vm_stat"])
         if m.params[0].numa:
             info.stats |= numa_events(m.zones[[z]])
         pcps = pcps_of_zone(m, z)
-        columns = (pcps[name].tolist() for name in (*_COUNTERS, "stat_threshold"))
+        counted = _NEWER_COUNTERS if series >= _SERIES_OF_MORE else _COUNTERS
+        columns = (pcps[name].tolist() for name in (*counted, "stat_threshold"))
         for cpu, values in enumerate(zip(*columns, strict=True)):
             *counters, threshold = values
-            info.pagesets.append(Pageset(cpu, dict(zip(_COUNTERS, counters, strict=True)), threshold))
+            info.pagesets.append(Pageset(cpu, dict(zip(counted, counters, strict=True)), threshold))
         info.node_unreclaimable = 0
         info.start_pfn = int(zone.start_pfn)
+        if series >= _SERIES_OF_MORE:
+            kept = {"reserved": zone.nr_reserved_highatomic, "free": zone.nr_free_highatomic}
+            info.highatomic = {f"{name}_highatomic": int(pages) for name, pages in kept.items()}
     return infos
 
 
@@ -153,6 +163,7 @@ def _zone_lines(info: ZoneInfo) -> list[str]:
     if info.node_unreclaimable is not None:
         lines.append(f"  node_unreclaimable:  {info.node_unreclaimable}")
     lines.append(f"  start_pfn:           {info.start_pfn}")
+    lines += [f"  {name + ':':<20} {value}" for name, value in info.highatomic.items()]
     return lines
 
 
@@ -172,7 +183,8 @@ def _take(info: ZoneInfo, line: str, number: int) -> bool:
     if _GONE.fullmatch(line):
         return bool(info.sizes)
     if info.start_pfn is not None:
-        return False
+        match = _HIGHATOMIC.fullmatch(line)
+        return match is not None and _new(info.highatomic, match, number)
     if line in _HEADS:
         return True
     match = _TAIL.fullmatch(line)

@@ -92,6 +92,8 @@ def new_simulation(study: Study, processes: Sequence[UserProcess] = (), policies
     A user's process can ask for anything: where there is one, all allocators are there. `policies` stand in place of
     the package's.
     """
+    if processes and study.machine.slab.has_sheaves:
+        raise ValueError("runs do not model sheaves yet: for a user's process, machine.slab.slub must be cpu_slabs")
     keep_heap()
     plan = plan_of(study.workload, study.machine)
     if processes:

@@ -20,6 +20,7 @@ from kmsim.validate.node_script import node_script_sections
 from kmsim.validate.pressure import is_replayed, pressure_sections
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
+from kmsim.validate.sheaves import sheaf_sections
 from kmsim.validate.slab import SLAB_SECTIONS
 from kmsim.validate.slub import slub_sections
 from kmsim.validate.state import fault, state_section
@@ -156,7 +157,7 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
     if name.startswith("steal.") and "runs" in recording.lab[name]:
         return steal_sections
     if name.startswith("slub."):
-        return slub_sections
+        return sheaf_sections if recording.kernel.sheaves else slub_sections
     if name in SLAB_SECTIONS:
         return SLAB_SECTIONS[name]
     if name == "exact":

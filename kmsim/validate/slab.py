@@ -19,6 +19,7 @@ from kmsim.mm.slab_common import KMALLOC_PREFIXES, Caches, can_merge, is_mergeab
 from kmsim.mm.slab_geometry import (
     CMPXCHG_DOUBLE,
     SLAB_HWCACHE_ALIGN,
+    SLAB_NO_MERGE,
     SLAB_NOLEAKTRACE,
     SLAB_TYPESAFE_BY_RCU,
     WORD,
@@ -64,6 +65,8 @@ CREATED: dict[str, tuple[int, int, bool]] = {
     "rcu": (0, SLAB_TYPESAFE_BY_RCU, False),
     "ctor": (0, 0, True),
 }
+# What creators of caches ask for their sheaves (kernel: vma_state_init of mm/vma_init.c, maple_tree_init, of 7.3).
+SHEAF_CAPACITIES = {"vm_area_struct": 32, "maple_node": 32}
 OTHER_TYPES = (
     GFP_FLAGS["GFP_KERNEL"] | GFP_FLAGS["__GFP_RECLAIMABLE"],
     GFP_FLAGS["GFP_KERNEL"] | GFP_FLAGS["GFP_DMA"],
@@ -117,6 +120,9 @@ def compared(recording: Recording, raw: RawCache, layout: Geometry) -> tuple[dic
     """The fields that differ, as recorded and as computed."""
     pairs = {key: (field(raw, key), int(getattr(layout, name))) for key, name in FIELDS.items()}
     pairs["flags"] = (pairs["flags"][0], theirs(recording, layout.flags))
+    if recording.kernel.sheaves:
+        pairs["sheaf_capacity"] = (field(raw, "sheaf_capacity"), layout.sheaf_capacity)
+        pairs["barn"] = (field(raw, "barn"), int(layout.sheaf_capacity > 0))
     if field(raw, "refcount") > 1 and pairs["offset"][0] in merged_offsets(recording, raw, layout):
         del pairs["offset"]
     differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
@@ -144,6 +150,7 @@ def recomputed(recording: Recording, raw: RawCache) -> Geometry:
         flags=flags,
         has_ctor=bool(raw["ctor"]),
         freeptr_offset=int(raw["offset"]) if inside else None,
+        sheaf_capacity=SHEAF_CAPACITIES.get(str(raw["name"]), 0),
     )
 
 
@@ -194,8 +201,9 @@ def may_merge(build: SlabBuild, layout: Geometry) -> bool:
 
 
 def kcreate_section(recording: Recording, name: str) -> list[Section]:
-    """Each cache that the driver created; the driver's flag against merging is SLAB_NOLEAKTRACE."""
+    """Each cache that the driver created, with a flag against merging that leaves a cache its sheaves."""
     build, section = build_of(recording), Section(name)
+    alone = SLAB_NO_MERGE if recording.kernel.sheaves else SLAB_NOLEAKTRACE
     for raw in recording.lab[name]:
         _, kind, size = str(raw["name"]).rsplit("-", 2)
         if kind not in CREATED:
@@ -203,9 +211,7 @@ def kcreate_section(recording: Recording, name: str) -> list[Section]:
             section.why = section.why or f"{raw['name']}: what it was created with is not known"
             continue
         align, flags, has_ctor = CREATED[kind]
-        layout = new_geometry(
-            build, raw["name"], int(size), align=align, flags=flags | SLAB_NOLEAKTRACE, has_ctor=has_ctor
-        )
+        layout = new_geometry(build, raw["name"], int(size), align=align, flags=flags | alone, has_ctor=has_ctor)
         score(section, f"cache {raw['name']}", *compared(recording, raw, layout))
     return [section]
 

@@ -11,6 +11,8 @@ from kmsim.mm.slab_geometry import CMPXCHG_DOUBLE, SLAB_FLAGS
 from kmsim.procfs.recorded import Recording
 
 _OUR_BITS = SLAB_FLAGS | {"__CMPXCHG_DOUBLE": CMPXCHG_DOUBLE}
+# With sheaves there is a flag more, without memory cgroups in the place of theirs.
+_WITH_SHEAVES = {name: bit for name, bit in _OUR_BITS.items() if name != "SLAB_ACCOUNT"} | {"SLAB_NO_SHEAVES": 1 << 17}
 _UNKNOWN = 1 << 32  # where recorded bits without a name go
 
 # Kernel: include/linux/slab.h and mm/slub.c of 5.10 and 6.1.
@@ -33,7 +35,7 @@ def bits_of(recording: Recording) -> dict[str, int]:
     """The recorded kernel's bits, by the names of its flags."""
     kernel = recording.slab_kernel
     if kernel.enumerated_flags:
-        return _OUR_BITS
+        return _WITH_SHEAVES if recording.kernel.sheaves else _OUR_BITS
     return {name: bit for name, bit in _BY_HAND.items() if kernel.kmalloc_flag or name != "SLAB_KMALLOC"}
 
 

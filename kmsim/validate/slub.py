@@ -15,9 +15,11 @@ handle that holds nothing; and where the recorded request got no pages. The cach
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmsim.jit import core, entry
 from kmsim.mm.gfp import parse_gfp
@@ -47,6 +49,10 @@ NR_COLUMNS = 10
 NR_SCORED = 2  # columns, from SLAB_PFN on
 NR_SCORED_WITH_LISTS = NR_COLUMNS - SLAB_PFN
 ALLOCATED, FREED = 1, -1
+PREFILLED, TAKEN, RETURNED = 2, 3, 4  # of kernels with sheaves (see validate.sheaves)
+OF_SHEAVES = (PREFILLED, RETURNED)
+NR_PREFILLED = 1  # sheaves that a driver has at once
+KINDS_THAT_MOVE = ("mix", "prefill")  # of driving: the last handle moves to the place of a freed one
 CPU = 0  # of kmsim's machine, which has one
 CACHE = 0
 NODE = 0
@@ -159,16 +165,40 @@ def replay_objects(
     return log.shape[0], FINISHED
 
 
+class Replay(NamedTuple):
+    """How rows are replayed: by what, how many columns are scored, and what those behind the object are."""
+
+    run: Callable[..., tuple[int, int]]
+    nr_scored: int
+    lists: str = ""
+
+
+BY_OBJECT = Replay(replay_objects, NR_SCORED)
+WITH_LISTS = Replay(
+    replay_objects,
+    NR_SCORED_WITH_LISTS,
+    "(cpu slab, its free objects, slabs on the CPU's list, their objects, on the node's list, slabs)",
+)
+
+
 def slub_sections(recording: Recording, name: str) -> list[Section]:
     """The rows of one section, and the geometry of its cache."""
+    log = checked_log(recording.lab[name]["log"])
+    how = WITH_LISTS if recording.kernel.partial_counts_objects else BY_OBJECT
+    return sections_of_log(recording, name, log, np.ones(len(log), np.bool_), how)
+
+
+def sections_of_log(
+    recording: Recording, name: str, log: Rows, of_objects: NDArray[np.bool_], how: Replay
+) -> list[Section]:
+    """Rows, of which those `of_objects` name a slab, and the geometry of their cache."""
     raw = recording.lab[name]
-    log = checked_log(raw["log"])
     geometry = recomputed(recording, raw["cache"])
     cache = Section(f"{name}.cache")
     score(cache, f"cache {geometry.name}", *compared(recording, raw["cache"], geometry))
     if not len(log):
         return [skipped(name, "no requests were recorded"), cache]
-    return [rows_section(recording, name, log, geometry), cache]
+    return [rows_section(recording, name, (log, of_objects), geometry, how), cache]
 
 
 def checked_log(raw: Any) -> Rows:
@@ -181,47 +211,53 @@ def checked_log(raw: Any) -> Rows:
     return log
 
 
-def rows_section(recording: Recording, name: str, log: Rows, geometry: Geometry) -> Section:
+def rows_section(
+    recording: Recording, name: str, rows: tuple[Rows, NDArray[np.bool_]], geometry: Geometry, how: Replay
+) -> Section:
     """Replay the rows on a machine that has pages enough, and say what differs."""
     raw = recording.lab[name]
-    without_pages = np.flatnonzero(log[:, SLAB_PFN] < 0)
+    log, of_objects = rows
+    without_pages = np.flatnonzero((log[:, SLAB_PFN] < 0) & of_objects)
     end = int(without_pages[0]) if len(without_pages) else len(log)
-    frames, page_of_row = np.unique(log[:end, SLAB_PFN], return_inverse=True)
+    frames = np.unique(log[:end, SLAB_PFN][of_objects[:end]])
+    page_of_row = np.searchsorted(frames, log[:end, SLAB_PFN])
     nr_pages = len(frames) << geometry.order
     if nr_pages > PAGES_MAX:
         raise ValueError(f"slabs of {nr_pages} pages; kmsim replays up to {PAGES_MAX}")
     max_page_order = int(recording.consts["max_order_inclusive"])
     m = machine_like(recording, NR_BLOCKS + 2 * (nr_pages >> max_page_order))
-    sl = new_slub(m, [geometry])
+    sl = new_slub(m, [geometry], nr_prefilled=NR_PREFILLED)
     slab_at = np.full(len(frames), NO_SLAB, np.int64)
     page_of_slab = np.full(len(sl.slabs), NO_ROW, np.int64)
     pages = (page_of_row.astype(np.int64), frames, slab_at, page_of_slab)
-    with_lists = recording.kernel.partial_counts_objects
-    got = np.full((end, NR_SCORED_WITH_LISTS if with_lists else NR_SCORED), NEW, np.int64)
-    request = (parse_gfp(raw["gfp"]), raw["kind"] == "mix")
+    got = np.full((end, how.nr_scored), NEW, np.int64)
+    request = (parse_gfp(raw["gfp"]), raw["kind"] in KINDS_THAT_MOVE)
     held = np.full(len(log) + 1, NO_OBJECT, np.int64)
-    stopped, reason = replay_objects(m, sl, request, log[:end], pages, held, got)
+    stopped, reason = how.run(m, sl, request, log[:end], pages, held, got)
     section = Section(name, rows=end, equal=stopped, skipped=len(log) - end)
     if reason != FINISHED:
-        section.why = explain_row(log, got, stopped, held_nothing=reason == NOT_ALLOCATED)
+        section.why = explain_row(log, got, stopped, how.lists, held_nothing=reason == NOT_ALLOCATED)
     elif end < len(log):
         section.why = f"from row {end} on: the page allocator had no pages, which is input"
     return section
 
 
-def explain_row(log: Rows, got: Rows, row: int, *, held_nothing: bool) -> str:
+def explain_row(log: Rows, got: Rows, row: int, lists: str, *, held_nothing: bool) -> str:
     """The first difference for a person."""
     op, handle, slab_pfn, index = log[row, : INDEX + 1].tolist()
-    what = "allocation" if op == ALLOCATED else "free"
+    if op in OF_SHEAVES:
+        what = "a sheaf is prefilled" if op == PREFILLED else "a sheaf is returned"
+        recorded = log[row, SLAB_PFN:].tolist()
+        return f"row {row}, {what}: recorded {recorded}, kmsim {got[row].tolist()} (objects in it, {lists[1:]}"
+    what = "free" if op == FREED else "allocation"
     text = f"row {row}, {what}: recorded object {index} of the slab at {slab_pfn}"
     if held_nothing:
-        state = "holds an object already" if op == ALLOCATED else "holds no object"
+        state = "holds no object" if op == FREED else "holds an object already"
         return f"{text}, but handle {handle} {state}"
     found_pfn, found_index, *found_lists = got[row].tolist()
     if found_pfn == NEW:
         return f"{text}, kmsim took a new slab"
     if (found_pfn, found_index) == (slab_pfn, index):
         recorded_lists = log[row, SLAB_PFN + NR_SCORED :].tolist()
-        columns = "(cpu slab, its free objects, slabs on the CPU's list, their objects, on the node's list, slabs)"
-        return f"{text}, its lists {recorded_lists}, kmsim {found_lists} {columns}"
+        return f"{text}, its lists {recorded_lists}, kmsim {found_lists} {lists}"
     return f"{text}, kmsim {found_index} of the slab at {found_pfn}"

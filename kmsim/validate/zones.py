@@ -28,6 +28,7 @@ from kmsim.mm.zone_setup import (
     Sysctl,
     apply_sysctl,
     init_watermarks,
+    managed_pages_changed,
     zone_set_pageset_high_and_batch,
 )
 from kmsim.procfs import zoneinfo
@@ -158,6 +159,9 @@ def boot_values(
     # A kernel without THP has no such file.
     thp_enabled = "[never]" not in recording.files.get("fresh.thp_enabled", "[never]")
     chosen = init_watermarks(m, thp_enabled=thp_enabled)
+    for z, nr_pages in released.items():
+        m.zones[z].managed_pages += nr_pages
+    managed_pages_changed(m)
     for z, boost in boosts.items():
         m.zones[z].watermark_boost = boost
     return machine_values(m) | {"min_free_kbytes": chosen}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kmsim.config import ConfigError, MachineConfig, MemoryRange, from_mapping, loads
 from kmsim.config.memory_map import managed_bytes, overlap_bytes
-from kmsim.config.releases import POLICY_KEYS
+from kmsim.config.releases import POLICY_KEYS, said_of
 from kmsim.mm.kernels import KERNELS
 
 GIB = 1 << 30
@@ -121,7 +121,7 @@ def test_several_problems_of_one_machine_are_said_at_once_and_nothing_that_only_
 def test_a_release_that_is_built_in_brings_its_policies_and_a_key_says_more(release: str) -> None:
     plain = machine_of(extends="x86-laptop", kernel_release=release)
     values = {key: attrgetter(".".join(steps))(plain) for key, steps in POLICY_KEYS.items()}
-    assert values == {key: getattr(KERNELS["6.12"], key) for key in POLICY_KEYS}
+    assert values == {key: said_of(key, KERNELS["6.12"]) for key in POLICY_KEYS}
     assert plain.policies_of == "6.12"
     assert machine_of(extends="x86-laptop", kernel_release=release, check_pages=True).check_pages
     assert not machine_of(extends="x86-laptop", kernel_release=release, pcp={"auto_tune": False}).pcp.auto_tune

@@ -7,7 +7,10 @@ holds the slab and page allocators takes long to compile.
 from kmsim.jit import core, entry
 from kmsim.mm.kmalloc import Memory, kfree_begin, kmalloc_begin, kmalloc_resume, krealloc_begin, ksize
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.sheaf import alloc_from_sheaf
 from kmsim.mm.slub import (
+    prefill_begin,
+    return_begin,
     slab_alloc_begin,
     slab_alloc_bulk_begin,
     slab_destroy_begin,
@@ -155,3 +158,26 @@ def kfree(m: Machine, sl: Slub, ac: int, obj: int, large_pfn: int) -> None:
 def size_of(m: Machine, sl: Slub, obj: int, large_pfn: int) -> int:
     """How many bytes can really be used."""
     return ksize(m, sl, Memory(obj, large_pfn))
+
+
+@entry
+def prefill(m: Machine, sl: Slub, ac: int, cache: int, gfp: int, nr_objects: int) -> int:
+    """A whole request for a sheaf of one's own, or NO_SHEAF."""
+    wanted = prefill_begin(m, sl, ac, cache, gfp, nr_objects)
+    while wanted:
+        wanted = slab_resume(m, sl, ac)
+    return int(sl.contexts[ac].sheaf)
+
+
+@entry
+def take_from(m: Machine, sl: Slub, ac: int, sheaf: int, gfp: int) -> int:
+    """An object of such a sheaf, or NO_OBJECT."""
+    return alloc_from_sheaf(m, sl, ac, sheaf, gfp)
+
+
+@entry
+def return_sheaf(m: Machine, sl: Slub, ac: int, cache: int, gfp: int, sheaf: int) -> None:
+    """Give such a sheaf back."""
+    wanted = return_begin(m, sl, ac, cache, gfp, sheaf)
+    while wanted:
+        wanted = slab_resume(m, sl, ac)

@@ -1,5 +1,7 @@
 """Pageblocks kept for high-order requests that cannot wait."""
 
+import pytest
+
 from kmsim.mm.gfp import parse_gfp
 from kmsim.mm.mm_init import PfnRange
 from kmsim.mm.mmzone import NO_PAGE, ZONE_DMA, Machine
@@ -110,3 +112,43 @@ def test_a_freed_block_of_the_reserve_returns_to_it() -> None:
     drivers.free(m, 0, pfn, 4)
     assert free_blocks(m, ZONE_DMA)[5, H] == [0]
     assert m.zones[ZONE_DMA].nr_free_highatomic == 32
+
+
+def without_pressure(*, early: bool) -> Machine:
+    """The low mark far away; of 7.3, or of 6.12."""
+    m = pressed(atomic_early=early, reserves_at_min=early)
+    set_watermarks(m, ZONE_DMA, (100, 200, 300))
+    return m
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_an_early_flag_leaves_an_empty_list_empty(early: bool) -> None:
+    m = without_pressure(early=early)
+    high = int(m.pcps[0].high)
+    assert drivers.alloc(m, 0, ATOMIC, 1) == 0
+    assert (m.pcps[0].count == 0) == early
+    assert m.pcps[0].high > high  # which grows with the size of a refill, even where there is none
+    assert m.zones[ZONE_DMA].nr_reserved_highatomic == 0
+    drivers.recount(m)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_an_early_flag_takes_from_the_reserve_above_the_low_mark(early: bool) -> None:
+    m = pressed(atomic_early=early, reserves_at_min=early)
+    assert drivers.alloc(m, 0, ATOMIC, 4) == 0
+    set_watermarks(m, ZONE_DMA, (100, 200, 300))
+    assert drivers.alloc(m, 0, ATOMIC, 4) == (16 if early else 32)
+
+
+@pytest.mark.parametrize("at_min", [False, True])
+def test_a_block_of_a_list_is_reserved_unless_that_is_for_those_of_the_zone(at_min: bool) -> None:
+    m = pressed(reserves_at_min=at_min)
+    set_watermarks(m, ZONE_DMA, (100, 200, 300))
+    first = drivers.alloc(m, 0, parse_gfp("GFP_KERNEL"), 1)
+    assert m.pcps[0].count > 0
+    set_watermarks(m, ZONE_DMA, (2000, 3000, 3000))
+    assert drivers.alloc(m, 0, ATOMIC, 1) == first + 2
+    assert m.zones[ZONE_DMA].nr_reserved_highatomic == (0 if at_min else 32)
+    assert drivers.alloc(m, 0, ATOMIC, 4) != NO_PAGE
+    assert m.zones[ZONE_DMA].nr_reserved_highatomic == 32
+    drivers.recount(m)

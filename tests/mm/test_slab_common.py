@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsim.mm.gfp import GFP_FLAGS, parse_gfp
-from kmsim.mm.slab_common import Caches, kmalloc_info_index, kmalloc_limits, short_size
+from kmsim.mm.slab_common import Caches, kmalloc_limits, short_size
 from kmsim.mm.slab_geometry import (
     SLAB_ACCOUNT,
     SLAB_HWCACHE_ALIGN,
@@ -17,6 +17,7 @@ from kmsim.mm.slab_geometry import (
     SLAB_TYPESAFE_BY_RCU,
     SlabBuild,
     SlabError,
+    kmalloc_info_index,
 )
 
 GFP_KERNEL = GFP_FLAGS["GFP_KERNEL"]

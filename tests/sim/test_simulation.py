@@ -264,3 +264,9 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process(tmp_path: Path) -> No
         runs.append(bytes_of_a_run(folder, hash_seed))
     assert len(runs[0]) > 15
     assert runs[0] == runs[1]
+
+
+def test_a_user_s_process_is_refused_where_runs_do_not_model_its_slabs() -> None:
+    of_7_3 = study({"operations": 1}, kernel_release="7.3")
+    with pytest.raises(ValueError, match=r"machine\.slab\.slub must be cpu_slabs"):
+        sim.new_simulation(of_7_3, [lambda _: iter(())])

@@ -256,7 +256,7 @@ def test_the_order_of_a_list_is_compared(x86: Recording) -> None:
 @pytest.mark.parametrize(
     ("const", "value", "why"),
     [
-        ("release", "7.3.4-lab", "kernel 7.3.4-lab; Linux 5.10, 6.1, 6.12 is modelled"),
+        ("release", "7.4.1-lab", "kernel 7.4.1-lab; Linux 5.10, 6.1, 6.12, 7.3 is modelled"),
     ],
 )
 def test_what_is_not_modelled_is_listed_with_the_reason(x86: Recording, const: str, value: object, why: str) -> None:
