@@ -54,6 +54,10 @@ NOT_RECORDED = {
         "what an atomic request above order 0 does",
         "where exact pages' tail goes",
         "vmalloc's addresses",
+        "with which flags kvmalloc goes on to vmalloc",
+        "how direct reclaim frees, and what it counts as cost",
+        "when a request would reclaim or compact again",
+        "the largest block and the pageblock of a build",
     ),
 }
 # What of a release is done as in the one before it: not modelled, in the words of docs/releases.md.

@@ -18,7 +18,6 @@ from kmsim.mm.buddy import account_taken, rmqueue_smallest, split_large_buddy
 from kmsim.mm.cacheline import touch
 from kmsim.mm.gfp import (
     ALLOC_HIGHATOMIC,
-    ALLOC_KSWAPD,
     ALLOC_NO_WATERMARKS,
     ALLOC_NON_BLOCK,
     ALLOC_OOM,
@@ -59,7 +58,6 @@ from kmsim.mm.mmzone import (
     RMQUEUE_NORMAL,
     WMARK_HIGH,
     ZONE_BELOW_HIGH,
-    ZONE_BOOSTED_WATERMARK,
     ZONE_MOVABLE,
     Machine,
     pcp_index,
@@ -82,10 +80,9 @@ from kmsim.mm.pcp import (
 from kmsim.mm.prep_new_page import init_on_free, is_to_be_zeroed
 from kmsim.mm.rmqueue import rmqueue
 from kmsim.mm.tail_pages import free_tail_pages
-from kmsim.mm.trace import TRACE_WAKE_KSWAPD, trace
 from kmsim.mm.wants import DONE, SLOW_PATH, has_got, want_lock, want_to_try
 from kmsim.mm.watermark import (
-    wakeup_kswapd,
+    wake_for_boost,
     wmark_pages,
     zone_watermark_fast,
     zone_watermark_ok,
@@ -239,17 +236,6 @@ def hand_out(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
     context.pfn = pfn
     m.pages[pfn].order = context.order
     context.stage = PAGES_DONE
-
-
-@small
-def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
-    """Wake kswapd where a fallback has just raised the watermarks (kernel: rmqueue)."""
-    context = m.contexts[ac]
-    zone = m.zones[context.zone]
-    if zone.zone_flags & ZONE_BOOSTED_WATERMARK and (context.alloc_flags & ALLOC_KSWAPD or m.params[0].boost_wakes_all):
-        zone.zone_flags &= ~ZONE_BOOSTED_WATERMARK
-        trace(m, TRACE_WAKE_KSWAPD, int(zone.zone_type), 0, int(zone.zone_type), 0)
-        wakeup_kswapd(m, zone.node, 0, zone.zone_type)
 
 
 @core

@@ -11,6 +11,7 @@ from kmsim.jit import core, shared, small
 from kmsim.mm.gfp import (
     ALLOC_HARDER,
     ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
     ALLOC_MIN_RESERVE,
     ALLOC_NO_BOOST,
     ALLOC_NON_BLOCK,
@@ -32,6 +33,7 @@ from kmsim.mm.mmzone import (
     NUMA_NO_NODE,
     WMARK_HIGH,
     WMARK_MIN,
+    ZONE_BOOSTED_WATERMARK,
     Machine,
     node_zone,
 )
@@ -209,3 +211,14 @@ def node_balanced(m: Machine, node: NodeIdx, order: Order, highest_zoneidx: Zone
         if zone_watermark_ok(m, zone, order, mark, highest_zoneidx, 0, free_pages):
             return True
     return False
+
+
+@small
+def wake_for_boost(m: Machine, ac: ContextIdx) -> None:
+    """Wake kswapd where a fallback has just raised the watermarks (kernel: rmqueue)."""
+    context = m.contexts[ac]
+    zone = m.zones[context.zone]
+    if zone.zone_flags & ZONE_BOOSTED_WATERMARK and (context.alloc_flags & ALLOC_KSWAPD or m.params[0].boost_wakes_all):
+        zone.zone_flags &= ~ZONE_BOOSTED_WATERMARK
+        trace(m, TRACE_WAKE_KSWAPD, int(zone.zone_type), 0, int(zone.zone_type), 0)
+        wakeup_kswapd(m, zone.node, 0, zone.zone_type)

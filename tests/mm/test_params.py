@@ -82,6 +82,6 @@ def test_a_boot_adds_what_it_finds_and_changes_nothing_else() -> None:
 def test_what_slub_sees_of_a_machine_comes_from_the_record() -> None:
     build = slab_build(UNLIKE, LINUX_5_10, 32)
     shared = [name for name in SlabBuild.__slots__ if name in Params._fields]
-    assert shared == ["page_shift", "nr_cpus", "max_page_order", "partial_counts_objects"]
+    assert shared == ["page_shift", "nr_cpus", "max_page_order", "partial_counts_objects", "sheaves"]
     assert {name: getattr(build, name) for name in shared} == {name: getattr(UNLIKE, name) for name in shared}
     assert (build.kernel, build.arch_kmalloc_minalign, build.kmalloc_minalign) == (LINUX_5_10, 32, 32)
