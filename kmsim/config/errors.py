@@ -203,6 +203,7 @@ RULES: dict[str, str] = {
     "some_work": "have operations or phases in at least one kind of threads",
     "share": "be a share of memory such as 60% or 0.6, from 0 to 1",
     "shares": "have shares that are more than 0 and at most {limit} together",
+    "process_names": "have processes with different names, and none called {name} beside the key of that name",
     "slots_most": "hold at most {limit} blocks at once, all threads and interrupts together",
     "gfp": "be the kernel's GFP flags joined by |, such as GFP_KERNEL | __GFP_NOWARN",
     "gfp_problem": "have {why}",

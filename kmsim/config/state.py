@@ -17,6 +17,7 @@ from kmsim.config.node import Node, Problems, described, scalar
 from kmsim.config.quantities import (
     Finding,
     Model,
+    Name,
     Share,
     SomeText,
     WithOptions,
@@ -32,11 +33,14 @@ from kmsim.config.yaml_file import add_unread
 from kmsim.input_file import InputFileError, check_input
 from kmsim.mm.getorder import get_order, ilog2
 from kmsim.mm.mmzone import NR_NODES_MAX
+from kmsim.mm.oom import OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN
 
 FILE_KEYS = ("recorded", "buddyinfo", "pagetypeinfo")
 VARIANTS = ("recorded", "buddyinfo", "pagetypeinfo", "free_lists", "aged", "filled")
 FILLED_MAX = 0.95  # assumed: the rest is for the kernel, and for what a zone keeps below its watermarks
 ZONES_MAX = 4 * NR_NODES_MAX  # a node has one of each type
+PROCESSES_MAX = 1000  # assumed; a page's record has room for 65,535
+ANONYMOUS = "anonymous"  # the process whose memory the key of that name is
 
 
 def _path(value: Any) -> Path:
@@ -122,21 +126,41 @@ class Aged(Model):
     aged: AgedTarget
 
 
+class ProcessShare(Model):
+    """A process, and its share of the memory that the allocator manages."""
+
+    name: Name
+    anonymous: Share
+    oom_score_adj: Annotated[int, count(OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX)] = 0
+
+
 class FilledShares(Model):
     """Shares of the memory that the allocator manages."""
 
     page_cache: Share = 0.0
     anonymous: Share = 0.0
+    processes: Annotated[tuple[ProcessShare, ...], Field(max_length=PROCESSES_MAX)] = ()
 
     @model_validator(mode="after")
     def _sum(self) -> "FilledShares":
-        if not 0 < self.page_cache + self.anonymous <= FILLED_MAX + 1e-9:  # 0.65 + 0.3 is above 0.95, in floating point
+        anonymous = sum(process.anonymous for process in self.all_processes)
+        if not 0 < self.page_cache + anonymous <= FILLED_MAX + 1e-9:  # 0.65 + 0.3 is above 0.95, in floating point
             raise refused("shares", limit=f"{100 * FILLED_MAX:g}%")
+        names = [process.name for process in self.all_processes]
+        if len(set(names)) < len(names):
+            raise refused("process_names", name=ANONYMOUS)
         return self
 
-    def nr_pages(self, managed_pages: int) -> tuple[int, int]:
-        """Pages of files and anonymous pages, of so many that the allocator manages."""
-        return int(self.page_cache * managed_pages), int(self.anonymous * managed_pages)
+    @property
+    def all_processes(self) -> tuple[ProcessShare, ...]:
+        """The processes; that of `anonymous`, which has no name of its own, is the first."""
+        unnamed = (ProcessShare(name=ANONYMOUS, anonymous=self.anonymous),) if self.anonymous else ()
+        return (*unnamed, *self.processes)
+
+    def nr_pages(self, managed_pages: int) -> tuple[int, list[int]]:
+        """Pages of files, and anonymous pages of each process, of so many that the allocator manages."""
+        of_processes = [int(process.anonymous * managed_pages) for process in self.all_processes]
+        return int(self.page_cache * managed_pages), of_processes
 
 
 class Filled(Model):

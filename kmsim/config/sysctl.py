@@ -66,3 +66,4 @@ class SysctlConfig(Model):
     percpu_pagelist_high_fraction: HighFraction = 0
     zone_reclaim_mode: ZoneReclaim = 0
     swappiness: Annotated[int, count(0, SWAPPINESS_MAX)] = 60
+    panic_on_oom: Annotated[int, count(0, 2)] = 0

@@ -26,6 +26,9 @@ PcpListIdx = int  # one of the lists of a pcp (kernel: pindex)
 LockIdx = int  # numbered through, as `mm.locks` says
 LockClassIdx = int  # in LOCK_CLASSES
 
+# Records of what memory is in use by.
+ProcessIdx = int  # in `processes`, or NO_PROCESS
+
 # Records of a `Slub`.
 CacheIdx = int  # in `caches`, or NO_CACHE
 CacheNodeIdx = int  # in `cache_nodes`

@@ -9,8 +9,8 @@ The ladder of an allocation (each rung may want the lock):
 Requests that try compaction first (costly orders, non-movable ones above 0) need the slow path one rung earlier.
 The slow path is wanted as a lock is. On a machine that can reclaim, `mm.slow_path` goes it, and walks through the zones
 again as the rung RUNG_SLOW; elsewhere what follows it is a failure (`no_page`).
-One without __GFP_DIRECT_RECLAIM ends where the kernel ends it, after two walks at the min marks: nothing that is
-left out could serve it, so its failure is NOPAGE.
+One without __GFP_DIRECT_RECLAIM, or of a task that reclaims already, ends where the kernel ends it, after two walks at
+the min marks: nothing that is left out could serve it, so its failure is NOPAGE.
 
 Leaves out the walks through the zones (`mm.page_alloc`) and what the slow path does (`mm.slow_path`). Invariant: a rung
 is gone down once for each walk in vain. No locks.
@@ -67,7 +67,7 @@ def next_rung(m: Machine, ac: ContextIdx) -> bool:
         if may_ignore_watermarks(m, ac):
             context.alloc_flags = ALLOC_NO_WATERMARKS | (gfp & GFP_KSWAPD_RECLAIM)
     else:
-        if gfp & GFP_DIRECT_RECLAIM:
+        if gfp & GFP_DIRECT_RECLAIM and (not context.pf_memalloc or compacts_first(m, ac)):
             context.stage = AT_SLOW_PATH
         else:
             no_page(m, ac, NOPAGE)

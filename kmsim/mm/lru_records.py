@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from kmsim.jit import Record
 from kmsim.mm.locks import LRU_LOCK, PCP_LOCK, Lock, all_locks, first_of_class, lru_lock, pcp_lock
+from kmsim.mm.oom import new_oom, new_processes
 
 # LRU lists, and the counters of their pages in a node and in a zone (kernel: enum lru_list).
 LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_INACTIVE_FILE, LRU_ACTIVE_FILE, LRU_UNEVICTABLE = range(5)
@@ -59,7 +60,8 @@ FOLIO_PTE_DIRTY = 1 << 12
 FOLIO_HAS_MAPPING = 1 << 13  # a file's, or in the swap cache
 FOLIO_ACTIVE = 1 << 14
 FOLIO_IN_BATCH = 1 << 15  # waits to be activated, which is a reference of its own
-FOLIO_ALL = 2 * FOLIO_IN_BATCH - 1
+FOLIO_PROCESS_SHIFT = 16  # above the flags: the number of the process whose anonymous page it is, + 1 (`mm.process`)
+FOLIO_ALL = (1 << 32) - 1
 
 PAGEVEC_SIZE = 31  # folios in a batch
 OLD_PAGEVEC_SIZE = 15  # the same in 5.10 and 6.1
@@ -86,8 +88,9 @@ PGSCAN_SKIP = 4
     COMPACTSUCCESS,
     WORKINGSET_REFAULT_FILE,
     WORKINGSET_RESTORE_FILE,
-) = range(8, 25)
-NR_LRU_EVENTS = 25
+    OOM_KILL,
+) = range(8, 26)
+NR_LRU_EVENTS = 26
 LRU_EVENT_NAMES = (
     *(f"allocstall_{zone}" for zone in ("dma", "dma32", "normal", "movable")),
     *(f"pgskip_{zone}" for zone in ("dma", "dma32", "normal", "movable")),
@@ -108,6 +111,7 @@ LRU_EVENT_NAMES = (
     "compact_success",
     "workingset_refault_file",
     "workingset_restore_file",
+    "oom_kill",
 )
 assert len(LRU_EVENT_NAMES) == NR_LRU_EVENTS
 
@@ -219,6 +223,7 @@ reclaim_t = np.dtype(
             # A read of a file's page (see `mm.filemap`).
             ("read_stage", np.int64),
             ("read_page", np.int64),  # in the page cache
+            ("next_reaped", np.int64),  # of a killed process: the page frame to look at next (see `mm.exit_mmap`)
             # What the request went through since the caller has set these to 0.
             ("nr_passes", np.int64),
             ("nr_retries", np.int64),
@@ -263,6 +268,8 @@ class Lru(NamedTuple):
     # Pages that the swap cache needs for its own nodes: after how many folios that a request has looked at, order, gfp.
     # Which these are is an input of replays; runs have none.
     node_pages: NDArray[np.int64]
+    processes: NDArray[np.void]  # that have memory, in the order in which they were started (see `mm.oom`)
+    oom: NDArray[np.void]  # the killer
 
 
 NO_LRU = cast(Lru, None)  # of a machine that does not reclaim
@@ -291,7 +298,10 @@ def new_lru(counts: tuple[int, int, int, int], first_head: int) -> Lru:
         work=np.zeros(1, lru_work_t),
         page_cache=np.zeros(0, np.int64),
         node_pages=np.zeros((0, 3), np.int64),
+        processes=new_processes([]),
+        oom=new_oom(0),
     )
+    lru.oom["alone"] = lru.oom["killer_disabled"] = 1
     lru.lruvecs["lists"] = first_head + np.arange(nr_nodes) * NR_EVICTABLE_LISTS
     number_locks(lru, all_locks(nr_zones, nr_lruvecs=nr_nodes))
     first_of_contexts = first_head + nr_nodes * NR_EVICTABLE_LISTS

@@ -27,6 +27,7 @@ from kmsim.mm.lru_records import (
 )
 from kmsim.mm.mmzone import PG_LRU, Machine, pcp_index
 from kmsim.mm.page_cache import holder_of_entry, page_of_entry
+from kmsim.mm.process import recount_processes
 from kmsim.mm.rmap import NO_HOLDER, holder_of
 from kmsim.mm.vmscan import DEACTIVATE_FOLIOS, FREE_BATCH, LOOK_AT_FOLIOS, PUT_BACK, PUT_BACK_ACTIVE_LIST
 from kmsim.mm.vmscan_asleep import Reclaims
@@ -51,6 +52,7 @@ def validate_lru(m: Machine, asleep: Reclaims) -> None:
             is_empty = list_empty(m, int(m.lru.reclaims[ac].lists) + which)
             assert is_empty or has_isolated(m.lru.reclaims, ac), "a reclaim that is over holds folios"
     recount_page_cache(m)
+    recount_processes(m)
 
 
 @core

@@ -7,14 +7,18 @@ more go through the zones (get_page_from_freelist). Steps, each after a walk tha
                     empty all per-CPU lists, and walk once more
     compact         where there is a block to be made, harder from retry to retry
     retry           if all that could be reclaimed would do, or if compaction could still help: from the first walk on
-    out of memory   a last walk at the high mark; then the request fails
-Requests with __GFP_NORETRY, and costly ones without __GFP_RETRY_MAYFAIL, end before they retry.
+    out of memory   a last walk at the high mark; then, for most requests, a process is killed (see `mm.may_oom`), which
+                    frees its memory, and all begins again; one that must not fail may take all of memory then
+Requests with __GFP_NORETRY, and costly ones without __GFP_RETRY_MAYFAIL, end before they retry. One with __GFP_NOFAIL
+does not end: it walks down to half the min marks and begins again, until it has a page. Where the killer reports
+progress without having killed anybody, others begin again likewise, as in the kernel. On a machine on which nothing
+else runs (`oom.alone`), both fail where they would wait for others.
 
 `alloc_resume` carries on a request whether it is here or in `mm.page_alloc`. Where a step stands, the request's reclaim
 record says. Leaves out: compaction's scanners (a request for which they would start fails, and is counted as
-NEEDS_SLOW_PATH), the killing of a process, cpusets, requests of tasks that reclaim
-already. __GFP_NOFAIL fails like any other. Lock order: one zone's lock at a time, that of a per-CPU list before its
-zone's, and those of `mm.vmscan`.
+NEEDS_SLOW_PATH), cpusets, oom_lock (one request at a time frees a victim's memory, see `mm.exit_mmap`; the others try
+again), requests of a process that was killed. Lock order: one zone's lock at a time, that of a per-CPU list before its
+zone's, and those of `mm.vmscan` and `mm.exit_mmap`.
 """
 
 from kmsim.jit import core, only_with, small
@@ -30,11 +34,14 @@ from kmsim.mm.compaction import (
     try_to_compact_pages,
 )
 from kmsim.mm.drain import drain_all_begin, drain_all_resume
+from kmsim.mm.exit_mmap import exit_begin, exit_resume, needs_reaper
 from kmsim.mm.gfp import (
     ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
     ALLOC_NO_WATERMARKS,
     ALLOC_WMARK_HIGH,
     GFP_KSWAPD_RECLAIM,
+    GFP_NOFAIL,
     GFP_NORETRY,
     GFP_RETRY_MAYFAIL,
     GFP_THISNODE,
@@ -43,6 +50,7 @@ from kmsim.mm.highatomic import unreserve_highatomic_pageblock
 from kmsim.mm.indices import ContextIdx, LockIdx
 from kmsim.mm.ladder import AT_SLOW_PATH, RUNG_FAST, RUNG_SLOW, compacts_first, may_ignore_watermarks, no_page
 from kmsim.mm.lru_records import COMPACTFAIL, COMPACTSTALL, COMPACTSUCCESS
+from kmsim.mm.may_oom import ask_killer, may_oom
 from kmsim.mm.mmzone import (
     NEEDS_SLOW_PATH,
     NO_PAGE,
@@ -50,13 +58,13 @@ from kmsim.mm.mmzone import (
     NOPAGE,
     PAGE_ALLOC_COSTLY_ORDER,
     WMARK_MIN,
-    ZONE_NORMAL,
     Machine,
 )
+from kmsim.mm.oom import OOM_KILLS, OOM_PANICS, made_progress
 from kmsim.mm.page_alloc import get_page_from_freelist, resume
 from kmsim.mm.prep_new_page import is_to_be_zeroed
 from kmsim.mm.scan_count import zone_reclaimable_pages
-from kmsim.mm.trace import TRACE_OUT_OF_MEMORY, TRACE_RECLAIM_RETRY, trace, trace_more
+from kmsim.mm.trace import TRACE_RECLAIM_RETRY, trace, trace_more
 from kmsim.mm.vmscan import reclaim_begin, reclaim_resume
 from kmsim.mm.vmstat import zone_page_state_snapshot
 from kmsim.mm.wants import DONE, want_to_go_on
@@ -66,8 +74,8 @@ from kmsim.mm.zonelist import next_zoneref
 MAX_RECLAIM_RETRIES = 16
 ELSEWHERE = -1  # the request is not in the slow path
 # What goes on, and at which walk the request is.
-WALKING, ENTERING, RECLAIMING, EMPTYING_LISTS = range(4)
-COMPACTED_FIRST, RETRIED, RECLAIMED, LISTS_EMPTIED, COMPACTED, NO_MEMORY = range(6)
+WALKING, ENTERING, RECLAIMING, EMPTYING_LISTS, REAPING = range(5)
+COMPACTED_FIRST, RETRIED, RECLAIMED, LISTS_EMPTIED, COMPACTED, NO_MEMORY, WITHOUT_MARKS, LAST_RESORT = range(8)
 
 
 @core
@@ -91,6 +99,8 @@ def slow_resume(m: Machine, ac: ContextIdx) -> int:
         return wanted if wanted else walk_zones(m, ac, LISTS_EMPTIED)
     if reclaim.step == ENTERING:
         return enter(m, ac)
+    if reclaim.step == REAPING:
+        return go_on_reaping(m, ac, exit_resume(m, ac))
     context = m.contexts[ac]
     if context.stage != AT_SLOW_PATH:
         return ELSEWHERE
@@ -142,6 +152,8 @@ def after_refusal(m: Machine, ac: ContextIdx) -> int:
         m.lru.vm_events[COMPACTFAIL] += 1
         return after_first_compaction(m, ac)
     if walk == RETRIED:
+        if m.contexts[ac].pf_memalloc:  # a task that reclaims does not do so again
+            return no_page_left(m, ac)
         return go_on_reclaiming(m, ac, direct_reclaim(m, ac))
     if walk == RECLAIMED:
         unreserve_highatomic(m, ac, False)
@@ -152,7 +164,11 @@ def after_refusal(m: Machine, ac: ContextIdx) -> int:
     if walk == COMPACTED:
         m.lru.vm_events[COMPACTFAIL] += 1
         return after_compaction(m, ac)
-    return out_of_memory(m, ac)
+    if walk == NO_MEMORY:
+        return out_of_memory(m, ac)
+    if walk == LAST_RESORT:
+        return fail(m, ac) if m.lru.oom[0].alone else retry(m, ac)
+    return after_killer(m, ac)
 
 
 @core
@@ -192,12 +208,19 @@ def go_on_reclaiming(m: Machine, ac: ContextIdx, wanted: int) -> int:
     """Hand on what reclaim wants; when it is done, look for a page if any was freed."""
     if wanted:
         return wanted
+    take_up_request(m, ac)
+    reclaim = m.lru.reclaims[ac]
+    return walk_zones(m, ac, RECLAIMED) if reclaim.did_some_progress else compact_again(m, ac)
+
+
+@small
+def take_up_request(m: Machine, ac: ContextIdx) -> None:
+    """Walk again for the request that reclaimed; frees in between were of this context."""
     reclaim = m.lru.reclaims[ac]
     reclaim.step = WALKING
-    m.contexts[ac].gfp = reclaim.gfp_mask  # frees in between were of this context
+    m.contexts[ac].gfp = reclaim.gfp_mask
     m.contexts[ac].to_zero = is_to_be_zeroed(m, int(reclaim.gfp_mask))
     m.contexts[ac].order = reclaim.order
-    return walk_zones(m, ac, RECLAIMED) if reclaim.did_some_progress else compact_again(m, ac)
 
 
 @core
@@ -243,7 +266,7 @@ def after_first_compaction(m: Machine, ac: ContextIdx) -> int:
     gfp = int(context.gfp)
     if context.order > PAGE_ALLOC_COSTLY_ORDER and gfp & GFP_NORETRY:
         if reclaim.compact_result in (COMPACT_SKIPPED, COMPACT_DEFERRED) or gfp & GFP_THISNODE:
-            return fail(m, ac)
+            return no_page_left(m, ac)
         reclaim.compact_priority = COMPACT_PRIO_ASYNC
     return retry(m, ac)
 
@@ -254,10 +277,10 @@ def after_compaction(m: Machine, ac: ContextIdx) -> int:
     context = m.contexts[ac]
     gfp = int(context.gfp)
     if gfp & GFP_NORETRY:
-        return fail(m, ac)
+        return no_page_left(m, ac)
     can_compact = gfp_compaction_allowed(gfp)
     if context.order > PAGE_ALLOC_COSTLY_ORDER and not (can_compact and gfp & GFP_RETRY_MAYFAIL):
-        return fail(m, ac)
+        return no_page_left(m, ac)
     if should_reclaim_retry(m, ac):
         return retry(m, ac)
     if m.lru.reclaims[ac].did_some_progress and can_compact and should_compact_retry(m, ac):
@@ -293,13 +316,62 @@ def should_reclaim_retry(m: Machine, ac: ContextIdx) -> bool:
 
 @core
 def out_of_memory(m: Machine, ac: ContextIdx) -> int:
-    """Nothing is left to be done: whom the kernel would kill is not modelled, so the request fails."""
+    """Nothing is left to be done but to kill a process (kernel: __alloc_pages_may_oom)."""
+    reclaim = m.lru.reclaims[ac]
+    reclaim.did_some_progress = 0
+    if not may_oom(m, ac):
+        return no_page_left(m, ac)
+    gfp = int(m.contexts[ac].gfp)
+    answer = ask_killer(m, ac)
+    if answer == OOM_PANICS:
+        return fail(m, ac)
+    reclaim.did_some_progress = made_progress(answer) or gfp & GFP_NOFAIL != 0
+    if needs_reaper(m):
+        reclaim.step = REAPING
+        return go_on_reaping(m, ac, exit_begin(m, ac))
+    if answer != OOM_KILLS and m.lru.oom[0].alone and gfp & GFP_NOFAIL == 0:
+        return fail(m, ac)
+    return help_nofail(m, ac)
+
+
+@core
+def go_on_reaping(m: Machine, ac: ContextIdx, wanted: int) -> int:
+    """Hand on what the end of a process wants; when its memory is free, look for a page."""
+    if wanted:
+        return wanted
+    take_up_request(m, ac)
+    return help_nofail(m, ac)
+
+
+@core
+def help_nofail(m: Machine, ac: ContextIdx) -> int:
+    """A request that must not fail may take all of memory, once somebody was killed (kernel: __alloc_pages_may_oom)."""
     context = m.contexts[ac]
-    gfp = int(context.gfp)
-    kills_nobody = context.order > PAGE_ALLOC_COSTLY_ORDER or gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE)
-    if not kills_nobody and context.highest_zoneidx >= ZONE_NORMAL:
-        trace(m, TRACE_OUT_OF_MEMORY, int(context.order), gfp, 0, 0)
-    return fail(m, ac)
+    reclaim = m.lru.reclaims[ac]
+    if context.gfp & GFP_NOFAIL and reclaim.did_some_progress:
+        context.alloc_flags = ALLOC_NO_WATERMARKS
+        return walk_zones(m, ac, WITHOUT_MARKS)
+    return after_killer(m, ac)
+
+
+@core
+def after_killer(m: Machine, ac: ContextIdx) -> int:
+    """All begins again as long as the killer makes progress."""
+    reclaim = m.lru.reclaims[ac]
+    if not reclaim.did_some_progress or (m.lru.oom[0].alone and reclaim.refused_at == WITHOUT_MARKS):
+        return no_page_left(m, ac)
+    reclaim.no_progress_loops = 0
+    return retry(m, ac)
+
+
+@core
+def no_page_left(m: Machine, ac: ContextIdx) -> int:
+    """Give up; a request that must not fail looks into a part of the reserves, and begins again."""
+    context = m.contexts[ac]
+    if context.gfp & GFP_NOFAIL == 0:
+        return fail(m, ac)
+    context.alloc_flags = ALLOC_MIN_RESERVE
+    return walk_zones(m, ac, LAST_RESORT)
 
 
 @small

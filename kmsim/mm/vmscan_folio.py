@@ -42,6 +42,7 @@ from kmsim.mm.lru_records import (
     GOES_BACK,
 )
 from kmsim.mm.mmzone import Machine
+from kmsim.mm.process import swapped_out
 from kmsim.mm.rmap import NO_HOLDER, set_holder
 from kmsim.mm.swap import add_to_swap, folio_free_swap, forget_slot, swap_writepage, vm_swap_full
 from kmsim.mm.trace import TRACE_ACTIVATED_PAGE, TRACE_KEPT_PAGE, TRACE_RECLAIMED_PAGE, trace
@@ -93,6 +94,7 @@ def shrink_folio(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
         reclaim.nr_of_list += nr_pages
         trace(m, TRACE_RECLAIMED_PAGE, pfn, 0, 0, 0)
         m.lru.work[0].folios_unmapped += 1
+        swapped_out(m, pfn, nr_pages)
         m.holders[pfn].folio_flags = 0
         set_holder(m, pfn, NO_HOLDER)
         put_folio(m, ac, pfn, int(m.pages[pfn].order))

@@ -18,6 +18,7 @@ import numpy as np
 
 from kmsim.metrics.columns import CLASS_COLUMNS, INT, Columns, Table, made_of
 from kmsim.mm.lru_records import LRU_EVENT_NAMES
+from kmsim.mm.oom import has_named
 from kmsim.sim.core.records import HAS_RECLAIMED, PAGES_RECLAIMED, PAGES_SCANNED, PASSES, RETRIES, Core
 
 if TYPE_CHECKING:
@@ -47,10 +48,16 @@ def reclaim_table(core: Core, names: Sequence[tuple[str, str, str, int, str]], s
 
 
 def reclaim_events(core: Core, start: Reading | None) -> dict[str, int]:
-    """The kernel's counters of reclaim by their names; none on a machine that cannot reclaim."""
+    """The kernel's counters of reclaim by their names; none on a machine that cannot reclaim.
+
+    That of killed processes only where the config has some.
+    """
     if core.m.lru is None:
         return {}
     events = core.m.lru.vm_events
     if start is not None and start.lru_events is not None:
         events = events - start.lru_events
-    return dict(zip(LRU_EVENT_NAMES, events.tolist(), strict=True))
+    counters: dict[str, int] = dict(zip(LRU_EVENT_NAMES, events.tolist(), strict=True))
+    if not has_named(core.m.lru.processes):
+        del counters["oom_kill"]
+    return counters

@@ -10,6 +10,7 @@
     activity    allocations, frees and their mean latency over time, and the bytes in use
     memory_map  the state of every page at a few instants, where the config asks for it (`kmsim.metrics.page_map`)
     reclaim     what requests went through when memory was short, where it can be reclaimed (`study.reclaim_table`)
+    processes   the processes that the config names, and whom the OOM killer chose (`study.process_table`)
     single_operations  single allocations and frees with their times, where the config asks for it (`run.operations`)
     vmstat      event counters: the kernel's by its names, kmsim's own with `kmsim:` before theirs, and what the largest
                 kmalloc is that would succeed now
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmsim.config.state import Filled
 from kmsim.metrics import samples
 from kmsim.metrics.columns import CLASS_COLUMNS, INT, REAL, TEXT, Columns, Table, Tables, made_of, typed
 from kmsim.metrics.gfp_names import gfp_names
@@ -59,6 +61,7 @@ from kmsim.sim.core.records import (
 from kmsim.sim.run.activity import ACTIVITY_COLUMNS
 from kmsim.sim.run.windows import Reading
 from kmsim.study.largest import largest_kmalloc_bytes
+from kmsim.study.process_table import PROCESS_COLUMNS, PROCESSES, process_table
 from kmsim.study.reclaim_table import RECLAIM, RECLAIM_COLUMNS, RECLAIM_COUNTERS, reclaim_events, reclaim_table
 from kmsim.study.single_operations import SINGLE_OPERATIONS, SINGLE_OPERATIONS_COLUMNS, single_operations
 from kmsim.study.slab_tables import SLABS_COLUMNS, VM_COUNTERS, cache_names, slabs_table, vm_events
@@ -89,9 +92,10 @@ COLUMNS: dict[str, Columns] = {
     "memory_map": MEMORY_MAP_COLUMNS,
     "vmstat": {"name": TEXT, "value": INT},
     RECLAIM: RECLAIM_COLUMNS,
+    PROCESSES: PROCESS_COLUMNS,
     SINGLE_OPERATIONS: SINGLE_OPERATIONS_COLUMNS,
 }
-ON_DEMAND = (RECLAIM, SINGLE_OPERATIONS)  # that not every result has
+ON_DEMAND = (RECLAIM, PROCESSES, SINGLE_OPERATIONS)  # that not every result has
 BATCH_TABLES = ("operations", "histograms", "locks", "cpus")  # those that a window of a run has, too
 
 # What /proc/vmstat counts of allocating and freeing, and tracepoints (as perf names them) and kmsim's own.
@@ -121,6 +125,9 @@ def tables_of(simulation: Simulation) -> Tables:
     }
     if core.reclaimed is not None:
         tables[RECLAIM] = reclaim_table(core, _names_of_classes(core, caches, len(core.totals)), start)
+    state = simulation.study.machine.state
+    if isinstance(state, Filled) and state.filled.processes:
+        tables[PROCESSES] = process_table(m, [process.name for process in state.filled.all_processes])
     if core.singles is not None:
         classes = _by_class(_names_of_classes(core, caches, len(core.totals)))
         tables[SINGLE_OPERATIONS] = single_operations(core, simulation.plan.tasks, classes)

@@ -17,6 +17,7 @@ from kmsim.validate.fill import fill_sections
 from kmsim.validate.index import INDICES, index_section
 from kmsim.validate.kvmalloc import kv_sections
 from kmsim.validate.node_script import node_script_sections
+from kmsim.validate.oom import is_oom, oom_section
 from kmsim.validate.pressure import is_replayed, pressure_sections
 from kmsim.validate.report import FileReport, Section, skipped
 from kmsim.validate.script import script_sections
@@ -36,14 +37,13 @@ NOT_SECTIONS = ("consts", "seed")
 FILE_SECTIONS = ("fresh.zoneinfo", "fresh.slabinfo")
 
 # Why a kind of section has no rows, by the first word of its name.
-PRESSURE = "a machine under memory pressure: compaction, kswapd and the OOM killer are not modelled"
+PRESSURE = "a machine under memory pressure: compaction and kswapd are not modelled"
 NOT_YET = {
     "pnames": "names of events",
     "compact": PRESSURE,
     "reclaim": PRESSURE,
     "slow": PRESSURE,
     "thp": PRESSURE,
-    "oom": PRESSURE,
     "kswapd": PRESSURE,
     "steal": "a state to start from, not a run",
     "frag": "a state that cannot be derived, since the lists before were not recorded; its indices are scored",
@@ -164,6 +164,8 @@ def verb_of(recording: Recording, name: str) -> Callable[[Recording, str], list[
         return exact_section
     if is_replayed(recording, name):
         return pressure_sections
+    if is_oom(recording, name):
+        return lambda recording, name: [oom_section(recording, name)]
     if name.startswith("kv."):
         return kv_sections
     if name.startswith("vm."):

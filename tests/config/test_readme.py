@@ -75,6 +75,7 @@ SECTIONS: dict[str, list[type[Model]]] = {
     "free_lists[].watermarks": [free_lists.Watermarks],
     "machine.state.aged": [state.AgedTarget],
     "machine.state.filled": [state.FilledShares],
+    "machine.state.filled.processes[]": [state.ProcessShare],
     "costs": [costs.CostsConfig],
     "costs.*": [costs.Price, costs.Count],
     "costs.left_out[]": [costs.LeftOut],

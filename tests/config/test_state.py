@@ -42,5 +42,5 @@ def test_shares_of_nothing_or_of_more_are_refused(shares: tuple[Any, Any]) -> No
 
 
 def test_shares_are_of_the_pages_that_the_allocator_manages() -> None:
-    assert filled(page_cache="60%", anonymous=0.301).filled.nr_pages(1001) == (600, 301)
-    assert filled(anonymous="10%").filled.nr_pages(9) == (0, 0)
+    assert filled(page_cache="60%", anonymous=0.301).filled.nr_pages(1001) == (600, [301])
+    assert filled(anonymous="10%").filled.nr_pages(9) == (0, [0])

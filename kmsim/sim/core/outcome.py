@@ -3,6 +3,7 @@
 from kmsim.jit import only_with, small
 from kmsim.metrics.histogram import bucket_of
 from kmsim.mm.indices import ContextIdx, CpuIdx
+from kmsim.mm.may_oom import has_panicked
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH, Machine
 from kmsim.mm.vm_records import KV_VMALLOC
 from kmsim.mm.vmscan import forget_totals
@@ -22,6 +23,7 @@ from kmsim.sim.core.records import (
     NO_BLOCK,
     PAGES_RECLAIMED,
     PAGES_SCANNED,
+    PANICKED,
     PASSES,
     RETRIES,
     SUM_PS,
@@ -69,6 +71,8 @@ def leave(s: Core, c: CpuIdx, ac: ContextIdx) -> int:
     elif not advance(s, run.task):
         s.state[0].stopped_task = run.task
         stop |= BLOCK_DONE
+    if has_panicked(s.m):
+        stop |= PANICKED
     refresh_wake(s, c, s.tasks[run.task].level)
     return stop
 

@@ -59,8 +59,8 @@ OF_PAGES, OF_LISTS, OF_SLAB, OF_KMALLOC, OF_VM, OF_DRAIN, OF_FLUSH, OF_FILE = ra
 STREAM, KWORKER, FLUSHER = range(3)
 WORK = -1  # the kind of a worker's run; streams have no such kind
 
-# Why the event core handed control back; BLOCK_DONE and CHECK_DUE may come together.
-HORIZON, BLOCK_DONE, CHECK_DUE = 0, 1, 2
+# Why the event core handed control back; all but HORIZON may come together.
+HORIZON, BLOCK_DONE, CHECK_DUE, PANICKED = 0, 1, 2, 4
 
 # The columns of `totals`; BYTES are those asked for, TO_VMALLOC counts kvmallocs that left the slab for vmalloc.
 COUNT, SUM_PS, MAX_PS, FAILED, NEEDED_SLOW_PATH, BYTES, TO_VMALLOC, NR_TOTALS = range(8)

@@ -9,6 +9,7 @@ In stepwise mode the scheduler is asked each time. A test of random studies says
 
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, CpuIdx, Level
+from kmsim.mm.may_oom import has_panicked
 from kmsim.mm.wants import GO_ON, LOCK
 from kmsim.sim.core.due import first_due_at
 from kmsim.sim.core.records import NO_BLOCK, START, Core
@@ -37,6 +38,8 @@ def follows_at_once(s: Core, c: CpuIdx, ac: ContextIdx) -> bool:
     run = s.runs[ac]
     task = s.tasks[run.task]
     now = s.state[0].now
+    if has_panicked(s.m):
+        return False
     if task.next_task != run.task or not task.pinned or not run.from_stream or task.cursor >= task.end_op:
         return False
     if not is_undisturbed(s, c) or s.state[0].nr_done == s.state[0].check_at or task.begins != START:

@@ -14,7 +14,7 @@ import simpy
 
 from kmsim.mm.indices import CpuIdx
 from kmsim.sim.core.event_loop import run_until, step_once
-from kmsim.sim.core.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER, NOBODY
+from kmsim.sim.core.records import BLOCK_DONE, CHECK_DUE, HORIZON, NEVER, NOBODY, PANICKED
 from kmsim.sim.core.recount import recount
 from kmsim.sim.run.clock import Step, now_ps
 from kmsim.sim.run.engine import Engine
@@ -43,6 +43,8 @@ def core_process(engine: Engine, validate_every: int) -> Generator[simpy.Event, 
         else:
             yield Step(env, int(engine.core.state[0].now) - now_ps(env), 0)
             stopped(engine, stop, validate_every)
+            if engine.panicked.triggered:
+                return
             yield Step(env, 0, 0)
 
 
@@ -52,7 +54,9 @@ def stopped(engine: Engine, stop: int, validate_every: int) -> None:
     if stop & CHECK_DUE:
         recount(engine.core)
         state.check_at += validate_every
-    if stop & BLOCK_DONE:
+    if stop & PANICKED:
+        engine.panicked.succeed()
+    elif stop & BLOCK_DONE:
         engine.block_done(int(state.stopped_task))
 
 
@@ -85,6 +89,8 @@ class Stepper:
                 yield Step(env, time - now_ps(env), c)
             except simpy.Interrupt:
                 continue
+            if engine.panicked.triggered:
+                return
             self._waits_until[c] = -1  # its own event needs no interruption
             for observer in engine.observers:
                 observer.before(engine.core, c)

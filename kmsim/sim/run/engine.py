@@ -47,6 +47,7 @@ class Engine:
         self.env = env
         self.core = core
         self.nr_tasks = nr_tasks  # those of the plan, and then those of the user's processes
+        self.panicked = env.event()
         self.observers: list[Observer] = []
         self.moved: Callable[[], None] = lambda: None  # tells the drivers that a CPU's next event has moved
         self._block_done: dict[int, simpy.Event] = {}  # by task

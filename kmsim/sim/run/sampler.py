@@ -11,6 +11,9 @@ from collections.abc import Generator
 import numpy as np
 import simpy
 
+from kmsim.metrics.gfp_names import gfp_names
+from kmsim.mm.ladder import RUNG_SLOW
+from kmsim.mm.mmzone import Machine
 from kmsim.sim.core.records import NEVER
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
@@ -31,15 +34,20 @@ def sampler(
 ) -> Generator[simpy.Event, None, str]:
     """Sample at the start, at regular intervals and at the end; ends early where nothing moves any more.
 
+    It looks for that at least every LIVELOCK_PS: a request that begins again and again takes as much real time as any.
     The process's value says why it ended early, or is empty.
     """
     env, stuck = engine.env, ""
+    next_sample = now_ps(env)
     while not finished.triggered:
         stuck = watch.look()
         if stuck:
             break
-        recorders.take(engine.core, now_ps(env))
-        yield finished | env.timeout(interval_ps)
+        if now_ps(env) == next_sample:
+            recorders.take(engine.core, now_ps(env))
+            next_sample += interval_ps
+        timeout = env.timeout(min(next_sample - now_ps(env), LIVELOCK_PS))
+        yield simpy.AnyOf(env, [finished, engine.panicked, timeout])
     recorders.take(engine.core, now_ps(env), is_last=True)
     return stuck
 
@@ -62,6 +70,8 @@ class Watch:
         now = now_ps(self._engine.env)
         if now >= NEVER:
             return f"the simulated clock ends at {NEVER // TIME_UNITS['s']:,} s"
+        if self._engine.panicked.triggered:
+            return panic_text(int(self._engine.core.m.lru.oom[0].panic_on_oom))
         tasks = self._engine.core.tasks
         nr_done = int(tasks["nr_done"][self._waited_for].sum())
         sleeps_for_a_time = (tasks["parked"] != 0) & (tasks["wake_at"] < NEVER)
@@ -71,4 +81,28 @@ class Watch:
             self._since = now
         if now - self._since < LIVELOCK_PS:
             return ""
-        return f"livelock: for {format_time(LIVELOCK_PS)} no thread has finished an operation, though some want to run"
+        said = f"livelock: for {format_time(LIVELOCK_PS)} no thread has finished an operation, though some want to run"
+        return said + who_begins_again(self._engine.machine)
+
+
+def panic_text(panic_on_oom: int) -> str:
+    """What the kernel says when it stops as no memory is left."""
+    if not panic_on_oom:
+        return "Kernel panic - not syncing: System is deadlocked on memory (no process is left that may be killed)"
+    which = "compulsory" if panic_on_oom == 2 else "system-wide"
+    return f"Kernel panic - not syncing: Out of memory: {which} panic_on_oom is enabled"
+
+
+def who_begins_again(m: Machine) -> str:
+    """Which request begins the slow path again and again, most often of all; empty where none does."""
+    if m.lru is None:
+        return ""
+    nr_retries = np.where(m.contexts["attempt"] == RUNG_SLOW, m.lru.reclaims["nr_retries"], 0)
+    ac = int(np.argmax(nr_retries))
+    if not nr_retries[ac]:
+        return ""
+    reclaim = m.lru.reclaims[ac]
+    gfp = gfp_names(int(reclaim["gfp_mask"]))
+    of = f"a request for order {reclaim['order']} ({gfp}) of CPU {m.contexts[ac]['cpu']}"
+    counts = f"{reclaim['nr_passes']:,} passes of reclaim, {reclaim['nr_scanned_in_all']:,} pages scanned"
+    return f"; {of} has begun again {nr_retries[ac]:,} times: {counts}, {reclaim['nr_reclaimed_in_all']:,} reclaimed"
