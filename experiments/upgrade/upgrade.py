@@ -30,14 +30,19 @@ from kmsim.study.store import Result
 
 HERE = Path(__file__).parent
 STUDY = HERE / "upgrade.yaml"
+SMALL_BLOCKS = HERE / "small_blocks.yaml"
 RESULTS = HERE / "results.csv"
 FIGURE = HERE / "upgrade.png"
 README = HERE / "README.md"
 
 RELEASES = ("5.10", "6.1", "6.12")
 WORKLOADS = ("churn", "fork-exit", "mixed-server", "net-rx", "vmalloc-churn")
+FALLING_BACK = "mixed-server, small blocks"  # the shipped workload where free memory is in small blocks of another type
+CASES = (*WORKLOADS, FALLING_BACK)
+NR_PAGEBLOCKS = 4096  # of 8 GiB, 2 MiB each; all movable where free blocks are small
+OF_KERNEL = ["pageblocks_unmovable", "pageblocks_reclaimable"]
 SEEDS = (1, 2, 3, 4)
-POINTS = [(work, release, seed) for work in WORKLOADS for release in RELEASES for seed in SEEDS]
+POINTS = [(work, release, seed) for work in CASES for release in RELEASES for seed in SEEDS]
 COLORS = {release: mpl.colormaps["cividis"](shade) for release, shade in zip(RELEASES, (0.9, 0.5, 0.0), strict=True)}
 MEASURES = {
     "acquisitions_per_1000": "spinlocks taken\nper 1000 operations",
@@ -49,8 +54,8 @@ MEASURES = {
 
 def study_of(work: str, release: str, seed: int) -> Study:
     """One point."""
-    machine = {"kernel_release": release}
-    return from_mapping({"extends": [str(STUDY), work], "name": STUDY.stem, "machine": machine}, seed=seed)
+    parts = [str(SMALL_BLOCKS)] if work == FALLING_BACK else [str(STUDY), work]
+    return from_mapping({"extends": parts, "name": STUDY.stem, "machine": {"kernel_release": release}}, seed=seed)
 
 
 def row_of(work: str, release: str, seed: int) -> dict[str, Any]:
@@ -72,7 +77,8 @@ def row_of(work: str, release: str, seed: int) -> dict[str, Any]:
         "zone_lock_per_1000": 1000 * _of_zones(locks)["acquisitions"].sum() / nr_operations,
         "zone_lock_hold_max_ns": _of_zones(locks)["hold_max_ns"].max(),
         "lock_wait_percent": 100 * result.cpus["lock_wait_ns"].sum() / result.cpus["run_ns"].sum(),
-        "fallbacks": int(events["kmem:mm_page_alloc_extfrag"]),
+        "fallbacks_per_1000": 1000 * int(events["kmem:mm_page_alloc_extfrag"]) / nr_operations,
+        "kernel_pageblocks": int(result.memory.groupby("zone")[OF_KERNEL].last().to_numpy().sum()),
         "mean_ns": (allocs["mean_ns"] * allocs["count"]).sum() / allocs["count"].sum(),
         "p99_ns": quantile_ns(buckets, 990),
         "p999_ns": quantile_ns(buckets, 999),
@@ -97,14 +103,14 @@ def medians(results: pd.DataFrame) -> pd.DataFrame:
 def draw(results: pd.DataFrame) -> Any:
     """A panel for each measure: a group of bars for each workload, a bar for each release."""
     found = medians(results)
-    places = np.arange(len(WORKLOADS))
+    places = np.arange(len(CASES))
     width = 0.8 / len(RELEASES)
     with styled():
         figure, panels = plt.subplots(1, len(MEASURES), figsize=(7.4, 3.6), sharey=True, layout="constrained")
         figure.suptitle("What changes for a load from Linux 5.10 and 6.1 to 6.12?")
         for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):
             for n, release in enumerate(RELEASES):
-                values = [found.loc[(work, release), measure] for work in WORKLOADS]
+                values = [found.loc[(work, release), measure] for work in CASES]
                 axes.barh(places + (n - 1) * width, values, width, color=COLORS[release], label=release)
             axes.set_title(label, fontsize="small")
             least = 10 if measure.endswith("_ns") else 0.1
@@ -112,7 +118,7 @@ def draw(results: pd.DataFrame) -> Any:
             axes.xaxis.set_major_locator(FixedLocator([0, *(least * 100**step for step in range(4))]))
             axes.xaxis.set_major_formatter(PLAIN)
             axes.tick_params(labelsize="small")
-        panels[0].set_yticks(places, WORKLOADS)
+        panels[0].set_yticks(places, [work.replace(", ", ",\n") for work in CASES])
         panels[0].invert_yaxis()
         handles, labels = panels[0].get_legend_handles_labels()
         n = f"medians of {len(SEEDS)} runs"
@@ -138,6 +144,14 @@ def sentences(results: pd.DataFrame) -> str:
 - **Lists that tune themselves** (`churn`). The zone's lock is taken, per 1000 operations:
   {each("churn", "zone_lock_per_1000", ",.2f")}. It is held for at most
   {each("churn", "zone_lock_hold_max_ns", ",.0f", " ns")}.
+- **Claim or steal** (`mixed-server` where free memory is in blocks of up to eight pages, all of them movable). Kernel
+  memory finds no block of its own type; such fallbacks, per 1000 operations:
+  {each(FALLING_BACK, "fallbacks_per_1000", ",.1f")}. Pageblocks, of {NR_PAGEBLOCKS:,}, that so
+  became the kernel's: {each(FALLING_BACK, "kernel_pageblocks", ",.0f")}. Up to 6.1 a fallback moves
+  all that is free of a pageblock to the lists of the type that asked; 6.12 claims the pageblock if half of it is free
+  or alike, else takes one block alone. What was in use before counts as alike here: it is on no LRU list.
+  An allocation takes in the mean {each(FALLING_BACK, "mean_ns", ",.0f", " ns")}; without
+  fallbacks {each("mixed-server", "mean_ns", ",.0f", " ns")}.
 - **Receiving** (`net-rx`). 99.9 % of allocations take at most
   {each("net-rx", "p999_ns", ",.0f", " ns")}.
 - **vmalloc** (`vmalloc-churn`). CPU time spent waiting for locks:
@@ -151,10 +165,11 @@ def numbers(results: pd.DataFrame) -> str:
     found = medians(results)
     lines = [
         sentences(results),
-        "| workload | Linux | locks per 1000 operations | zone's lock | longest hold | waiting | mean | p99 | p99.9 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| workload | Linux | locks per 1000 operations | zone's lock | longest hold | waiting "
+        "| fallbacks per 1000 | mean | p99 | p99.9 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for work in WORKLOADS:
+    for work in CASES:
         for release in RELEASES:
             row = found.loc[(work, release)]
             cells = [
@@ -164,6 +179,7 @@ def numbers(results: pd.DataFrame) -> str:
                 f"{row['zone_lock_per_1000']:,.2f}",
                 f"{row['zone_lock_hold_max_ns']:,.0f} ns",
                 f"{row['lock_wait_percent']:.2g} %",
+                f"{row['fallbacks_per_1000']:,.1f}",
                 *(f"{row[f'{name}_ns']:,.0f} ns" for name in ("mean", "p99", "p999")),
             ]
             lines.append(f"| {' | '.join(cells)} |")

@@ -46,6 +46,18 @@ def test_what_readme_says_of_releases_holds_for_every_seed(results: pd.DataFrame
         assert locks["fork-exit", "6.12", seed] > 10 * locks["fork-exit", "6.1", seed]
 
 
+def test_small_blocks_of_another_type_make_fallbacks_and_these_take_time(results: pd.DataFrame) -> None:
+    rows = results.set_index(["work", "release", "seed"])
+    for seed in upgrade.SEEDS:
+        for release in upgrade.RELEASES:
+            assert all(rows.loc[(work, release, seed), "fallbacks_per_1000"] == 0 for work in upgrade.WORKLOADS)
+            works = (upgrade.FALLING_BACK, "mixed-server")
+            with_fallbacks, without = (rows.loc[(work, release, seed)] for work in works)
+            assert with_fallbacks["fallbacks_per_1000"] > 1
+            assert with_fallbacks["kernel_pageblocks"] > 500  # there was none before
+            assert with_fallbacks["mean_ns"] > 1.3 * without["mean_ns"]
+
+
 def test_readme_says_that_vmalloc_waits_ever_less(results: pd.DataFrame) -> None:
     waits = upgrade.medians(results)["lock_wait_percent"]["vmalloc-churn"]
     assert waits["5.10"] > waits["6.1"] > waits["6.12"]
