@@ -13,7 +13,7 @@ from kmsim.mm.mmzone import ZONE_NAMES
 from kmsim.procfs import buddyinfo, mem_report, pagetypeinfo, slabinfo, zoneinfo
 from kmsim.procfs.pasted import moments_of
 from kmsim.procfs.stat_items import LRU_LISTS
-from kmsim.procfs.text import line_and_why, shown
+from kmsim.procfs.text import line_and_why, refusal, shown
 from kmsim.procfs.typed_lists import ListsError, of_buddyinfo, of_pagetypeinfo, of_report
 from kmsim.survey.moments import chosen
 from kmsim.survey.node_texts import cpus_in, distances_in, node_of
@@ -60,7 +60,7 @@ def facts_of(texts: list[Text], which: int | None) -> Facts:
     for text in texts:
         facts.sources.append(text.path)
         try:
-            _READERS[text.kind](facts, found, text, which)
+            READERS[text.kind](facts, found, text, which)
         except SurveyError:
             raise
         except ListsError as error:
@@ -267,7 +267,7 @@ def _config(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
             facts.options.setdefault(said[1].removeprefix("CONFIG_"), (said[2] or "n").strip('"'))
     options = facts.options
     if not options:
-        raise SurveyError(text.path, "be a kernel's config", "no line CONFIG_NAME=VALUE")
+        raise SurveyError(text.path, "be a kernel's config", "no line CONFIG_NAME=VALUE", line=1)
     if options.get("64BIT", "y") == "n" or options.get("X86_32") == "y" or options.get("ARM") == "y":
         raise SurveyError(text.path, "be of a kernel of 64 bits", "CONFIG_64BIT is not set")
     if "y" in (options.get("X86_64"), options.get("ARM64")):
@@ -285,16 +285,16 @@ def _sysctl(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
 
 
 def _sysctls(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
-    for line in text.content.splitlines():
+    for number, line in enumerate(text.content.splitlines(), 1):
         said = _SYSCTL.match(line.strip())
         if said is not None and said[1] in SYSCTLS:
-            facts.sysctls.setdefault(said[1], _numbers(said[2]))
+            facts.sysctls.setdefault(said[1], _numbers(said[2], number))
 
 
-def _numbers(words: str) -> tuple[int, ...]:
+def _numbers(words: str, line: int = 1) -> tuple[int, ...]:
     numbers = words.split()
     if not numbers or not all(word.isdigit() and len(word) < 12 for word in numbers):
-        raise ValueError(f"{shown(words.strip())} is no number")
+        raise refusal(line, f"{shown(words.strip())} is no number")
     return tuple(map(int, numbers))
 
 
@@ -350,7 +350,7 @@ def _page_size(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
     facts.page_size = facts.page_size or int(text.content)
 
 
-_READERS: dict[str, Callable[[Facts, _Files, Text, int | None], None]] = {
+READERS: dict[str, Callable[[Facts, _Files, Text, int | None], None]] = {
     "buddyinfo": _buddyinfo,
     "pagetypeinfo": _pagetypeinfo,
     "zoneinfo": _zoneinfo,

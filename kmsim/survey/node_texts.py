@@ -5,6 +5,8 @@ Leaves out memory of nodes, which zones say, and which nodes are simulated (`sur
 
 import re
 
+from kmsim.procfs.text import refusal, shown
+
 NUMBER_MAX = 1 << 16  # of CPUs: no kernel has so many
 _NODE = re.compile(r"node(\d{1,4})/")
 _RANGE = re.compile(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*")
@@ -26,10 +28,10 @@ def cpus_in(words: str) -> list[int]:
     for part in words.split(",") if words else ():
         found = _RANGE.fullmatch(part)
         if found is None:
-            raise ValueError(f"{words[:60]!a} is no list of CPUs")
+            raise refusal(1, f"{shown(words)} is no list of CPUs")
         first, last = int(found[1]), int(found[2] or found[1])
         if not first <= last < NUMBER_MAX:
-            raise ValueError(f"{words[:60]!a} is no list of CPUs")
+            raise refusal(1, f"{shown(words)} is no list of CPUs")
         cpus += range(first, last + 1)
     return cpus
 
