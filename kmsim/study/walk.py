@@ -91,6 +91,7 @@ def walks_of(study: Study, requests: list[Request], cpu: int) -> list[Walk]:
 
     simulation = new_simulation(idle_study(study), (caller,))
     core = simulation.engine.core
+    core.m.params["stepwise"] = 0  # a try at a list's lock in one piece: what follows it stands within its request
     prices = {name: price_of(name, int(core.prices[name][0])) for name in core.prices.dtype.names or ()}
     simulation.engine.core = core._replace(prices=(SimpleNamespace(**prices),))  # type: ignore[arg-type]
     walker.names_of_caches = cache_names(simulation)
