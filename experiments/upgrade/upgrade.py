@@ -54,9 +54,7 @@ MEASURES = {
 
 def study_of(work: str, release: str, seed: int) -> Study:
     """One point."""
-    parts = [str(STUDY), work]
-    if work == FALLING_BACK:
-        parts = [str(STUDY), str(SMALL_BLOCKS), "mixed-server"]
+    parts = [str(SMALL_BLOCKS)] if work == FALLING_BACK else [str(STUDY), work]
     return from_mapping({"extends": parts, "name": STUDY.stem, "machine": {"kernel_release": release}}, seed=seed)
 
 
