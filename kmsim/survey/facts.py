@@ -72,12 +72,18 @@ def facts_of(texts: list[Text], which: int | None) -> Facts:
     facts.has_config = bool(facts.options)
     facts.options |= facts.booted
     for node, name in [*facts.zones, *((zone.node, zone.zone) for zone in (facts.lists.zones if facts.lists else ()))]:
-        if name == "HighMem":
-            raise SurveyError(facts.sources[0], "be of a kernel of 64 bits", f"node {node}, zone HighMem")
         if name not in ZONE_NAMES:
-            known = ", ".join(ZONE_NAMES)
-            raise SurveyError(facts.sources[0], f"have no zones but {known}", f"node {node}, zone {name}")
+            must = "be of a kernel of 64 bits" if name == "HighMem" else f"have no zones but {', '.join(ZONE_NAMES)}"
+            places = ((text.path, _line_of(text.content, node, name)) for text in texts)
+            path, line = next((place for place in places if place[1] is not None), (facts.sources[0], None))
+            raise SurveyError(path, must, f"node {node}, zone {name}", line)
     return facts
+
+
+def _line_of(content: str, node: int, name: str) -> int | None:
+    """On which line a zone stands first, counted from 1."""
+    pattern = re.compile(rf"Node +0*{node}(?:, zone)? +{re.escape(name)}\b")
+    return next((number for number, line in enumerate(content.split("\n"), 1) if pattern.search(line)), None)
 
 
 MUST = {
@@ -131,7 +137,9 @@ def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
         boost = sizes.get("boost", 0)
         low, middle, high = (sizes[name] - boost for name in ("min", "low", "high"))
         if not 0 <= low <= middle <= high:
-            raise ValueError(f"zone {info.zone}: marks {low}, {middle}, {high}")
+            raise refusal(
+                _line_of(content, info.node, info.zone) or 1, f"zone {info.zone}: marks {low}, {middle}, {high}"
+            )
         zone.start_pfn, zone.spanned, zone.present = info.start_pfn, sizes["spanned"], sizes["present"]
         zone.managed = sizes.get("managed", sizes["present"])
         zone.marks, zone.boost = (low, middle, high), boost
@@ -141,9 +149,8 @@ def _zoneinfo(facts: Facts, _: _Files, text: Text, which: int | None) -> None:
         zone.batch = info.pagesets[0].counters.get("batch") if info.pagesets else None
         facts.cpus_at_least = max([facts.cpus_at_least, *(pageset.cpu + 1 for pageset in info.pagesets)])
         if not zone.spanned >= zone.present >= zone.managed:
-            raise ValueError(
-                f"zone {info.zone}: spanned {zone.spanned}, present {zone.present}, managed {zone.managed}"
-            )
+            said = f"spanned {zone.spanned}, present {zone.present}, managed {zone.managed}"
+            raise refusal(_line_of(content, info.node, info.zone) or 1, f"zone {info.zone}: {said}")
     for name in LRU_LISTS:
         of_zones = [info.stats.get(f"nr_zone_{name}") for info in infos]
         old = (info.node_stats.get(f"nr_{name}", info.stats.get(f"nr_{name}")) for info in infos)
@@ -221,7 +228,7 @@ def _meminfo(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
 
 
 def _slabinfo(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
-    whole = "\n".join(line.rstrip() for line in text.content.rstrip().splitlines()) + "\n"
+    whole = "\n".join(line.rstrip() for line in text.content.rstrip().split("\n")) + "\n"
     facts.caches = facts.caches or slabinfo.parse(whole)
 
 
@@ -285,7 +292,7 @@ def _sysctl(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
 
 
 def _sysctls(facts: Facts, _: _Files, text: Text, _which: int | None) -> None:
-    for number, line in enumerate(text.content.splitlines(), 1):
+    for number, line in enumerate(text.content.split("\n"), 1):
         said = _SYSCTL.match(line.strip())
         if said is not None and said[1] in SYSCTLS:
             facts.sysctls.setdefault(said[1], _numbers(said[2], number))

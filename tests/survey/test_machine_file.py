@@ -192,10 +192,13 @@ def test_zoneinfo_alone_is_a_machine_that_is_freshly_booted(tmp_path: Path) -> N
             ONE_ZONE + ONE_ZONE.replace("      4", "").replace("e 0", "e 1"),
             "text.txt:2: must be a buddyinfo, found 10 orders",
         ),
-        (ONE_ZONE.replace("Normal", "HighMem"), "text.txt: must be of a kernel of 64 bits, found node 0, zone HighMem"),
+        (
+            ONE_ZONE.replace("Normal", "HighMem"),
+            "text.txt:1: must be of a kernel of 64 bits, found node 0, zone HighMem",
+        ),
         (
             ONE_ZONE.replace("Normal", "Normaly"),
-            "text.txt: must have no zones but DMA, DMA32, Normal, Movable, found node 0, zone Normaly",
+            "text.txt:1: must have no zones but DMA, DMA32, Normal, Movable, found node 0, zone Normaly",
         ),
         ("Linux host 5.4.0 i686 GNU/Linux\n", "text.txt: must be of a kernel of 64 bits, found i686"),
         (

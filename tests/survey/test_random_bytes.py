@@ -59,8 +59,8 @@ def said_wrong(kind: str, content: bytes) -> str:
             return f"not one line: {error!s}"
         if error.line is None and error.path == text.path and not error.must.startswith(WHOLE):
             return f"without a line: {error}"
-        lines = text.content.count("\n") + text.content.count("\r") + 1
-        return f"line {error.line} of {lines}: {error}" if error.line is not None and error.line > lines else ""
+        lines = text.content.count("\n") + text.content.count("\r") + 1  # what is cut off lacks the next one
+        return f"line {error.line} of {lines}: {error}" if error.line is not None and error.line > lines + 1 else ""
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
