@@ -38,6 +38,7 @@ _TABLES = (
     *(
         "npy_table.py",
         "parquet_file.py",
+        "process_table.py",
         "reclaim_table.py",
         "rows.py",
         "runner.py",
