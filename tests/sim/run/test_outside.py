@@ -69,8 +69,9 @@ def test_a_patch_leaves_memory_whole_in_both_modes(patch: str) -> None:
         check_same_cores(default.core, stepwise.core)
         found.append(nr_reserved(default))
     own = [nr_reserved(simulated(study_of(seed, None))) for seed in range(NR_STUDIES)]
-    assert sum(own) > sum(found), "nothing was asked of the policy"
-    assert sum(found) == 0 or patch == "none_after_pcp"
+    assert sum(own) > 0, "nothing was asked of the policy"
+    if patch == "no_reserve_up_to_costly":
+        assert sum(found) == 0
 
 
 @pytest.mark.slow
