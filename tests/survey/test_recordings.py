@@ -63,10 +63,10 @@ def of_nodes(recording: Recording, m: Machine) -> list[str]:
 
 
 def nodes(recording: Recording, moment: str) -> list[int | None]:
-    """All nodes together, and where there are several each alone."""
+    """All nodes together, and where there are several each alone, at the first moment."""
     infos = zoneinfo.parse(recording.files[f"{moment}.zoneinfo"])
     found = sorted({info.node for info in infos if info.sizes["present"]})
-    return [None, *(found if len(found) > 1 else ())]
+    return [None, *(found if len(found) > 1 and moment == moments(recording)[0] else ())]
 
 
 def wrong(path: Path) -> list[str]:
