@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kmsim.config import loads
+from kmsim.config import ConfigError, loads
 from kmsim.session.machine import surveyed
+from kmsim.sim.run.boot import machine_of
 from kmsim.survey.machine_file import Found, Wishes, text_of
 from tests.survey.recorded_texts import RECORDINGS, read
 
@@ -55,3 +56,22 @@ def test_nodes_whose_memory_lies_in_turns_and_numbers_with_gaps_are_said(tmp_pat
     one = surveyed([tmp_path / "zoneinfo"], None, Wishes())
     assert noted(one, "of the nodes 0, 1 node 0 is simulated, with all CPUs: their memory lies in turns")
     loads(text_of(one))
+
+
+@pytest.mark.parametrize(
+    ("zones", "why"),
+    [
+        ("{node: 1, zone: Normal, free: {}}, {node: 1, zone: Normal, free: {}}", r"\[1\].zone: must be different from"),
+        ("{node: 16, zone: Normal, free: {}}", r"\[0\].node: must be"),
+        ("{node: 1, zone: Normal, free: {}}", "nodes 1, where the machine has node 0 only"),
+        (
+            "{zone: DMA, free: {}}, {zone: DMA32, free: {}}, {node: 1, zone: DMA32, free: {}}",
+            "nodes 0, 1, where the machine",
+        ),
+    ],
+)
+def test_free_lists_of_a_node_are_refused_twice_and_where_there_is_none(zones: str, why: str) -> None:
+    state = f"{{free_lists: [{zones}]}}"
+    text = f"machine: {{arch: x86-64, cpus: 1, memory: 64MiB, state: {state}}}\nworkload: {{threads: [{{name: a}}]}}\n"
+    with pytest.raises(ConfigError, match=why):
+        machine_of(loads(text).machine, seed=1)
