@@ -86,7 +86,7 @@ def simulation_of(core: Core, *, end_ps: int = 1_000_000, samples: Samples | Non
     activity.take(core, 0)
     activity.take(core, end_ps)
     windows = Windows(end_ps=end_ps)
-    study = SimpleNamespace(machine=SimpleNamespace(arch="x86-64"))
+    study = SimpleNamespace(machine=SimpleNamespace(arch="x86-64", state="fresh"))
     env = SimpleNamespace(now=end_ps)
     plan = SimpleNamespace(caches=None)
     recorders = Recorders(windows, samples=samples, activity=activity)
