@@ -273,7 +273,7 @@ def test_validate_says_that_it_could_compare_nothing(kmsim: Shell) -> None:
     (kmsim.folder / "other.json").write_text(json.dumps(recording))
     done = kmsim("validate", "other.json")
     assert (done.code, done.err) == (1, "")
-    assert "kernel 5.15.262\\x1b[2J; Linux 5.10, 6.1, 6.12 is modelled" in done.out
+    assert "kernel 5.15.262\\x1b[2J; Linux 5.10, 6.1, 6.12, 7.3 is modelled" in done.out
     assert "script.\\ud800" in done.out
     assert done.out.rstrip().endswith("nothing could be scored")
 

@@ -16,7 +16,7 @@ from kmsim.mm.folio_batch import free_folios_begin, free_folios_resume, put_foli
 from kmsim.mm.indices import ContextIdx, Pfn, ProcessIdx
 from kmsim.mm.list import list_del
 from kmsim.mm.lru import folio_flags, folio_lru_list, folio_nr_pages, lru_add_drain, update_lru_size
-from kmsim.mm.lru_records import FOLIO_IN_BATCH, LRU_UNEVICTABLE, PAGEVEC_SIZE
+from kmsim.mm.lru_records import FOLIO_IN_BATCH, FOLIO_SWAPCACHE, LRU_UNEVICTABLE, PAGEVEC_SIZE
 from kmsim.mm.mmzone import PG_LRU, Machine
 from kmsim.mm.oom import NO_PROCESS, PROCESS_HAS_EXITED, PROCESS_IS_REAPED, is_dying
 from kmsim.mm.process import process_of, unmapped
@@ -113,9 +113,12 @@ def take_batch(m: Machine, ac: ContextIdx) -> None:
 
 @core
 def take_folio(m: Machine, ac: ContextIdx, pfn: Pfn) -> None:
-    """Take a folio off its list and out of its process; it waits to be freed."""
+    """Take a folio off its list and out of its process, its slot of swap too; it waits to be freed."""
     nr_pages = folio_nr_pages(m, pfn)
-    lru = folio_lru_list(folio_flags(m, pfn))
+    flags = folio_flags(m, pfn)
+    lru = folio_lru_list(flags)
+    if flags & FOLIO_SWAPCACHE:
+        m.lru.swap[0].nr_free += nr_pages
     update_lru_size(m, page_zone(m, pfn), int(m.contexts[ac].cpu), lru, -nr_pages)
     if lru != LRU_UNEVICTABLE:
         list_del(m, ac, pfn)

@@ -196,7 +196,7 @@ context_t = np.dtype(
             ("failure", np.int64),  # the event that a request without a block was counted as
             ("lock", np.int64),  # the spinlock that it wants, and then holds, or NO_LOCK (see mm.wants)
             ("mutex", np.int64),  # the mutex that it wants, or lets go of
-            ("wake_at", np.int64),  # of a SLEEP: when it ends if nobody wakes it
+            ("wake_at", np.int64),  # of a SLEEP: when it ends if nobody wakes it, or -jiffies
             ("tried", np.int64),  # of a TRY_LOCK: whether it was had, until the next call has read it
             ("held_pcp", np.int64),  # the per-CPU lists whose lock it holds, or NO_PCP
             ("nr_pages", np.int64),

@@ -11,8 +11,9 @@ more go through the zones (get_page_from_freelist). Steps, each after a walk tha
                     frees its memory, and all begins again; one that must not fail may take all of memory then
 Requests with __GFP_NORETRY, and costly ones without __GFP_RETRY_MAYFAIL, end before they retry. One with __GFP_NOFAIL
 does not end: it walks down to half the min marks and begins again, until it has a page. Where the killer reports
-progress without having killed anybody, others begin again likewise, as in the kernel. On a machine on which nothing
-else runs (`oom.alone`), both fail where they would wait for others.
+progress without having killed anybody, others begin again likewise, as in the kernel. Both sleep for a jiffy first
+(kernel: reclaim_throttle, which a fruitless reclaim calls, or the wait for oom_lock). On a machine on which nothing
+else runs (`oom.alone`), they fail where they would wait for others.
 
 `alloc_resume` carries on a request whether it is here or in `mm.page_alloc`. Where a step stands, the request's reclaim
 record says. Leaves out: compaction's scanners (a request for which they would start fails, and is counted as
@@ -67,15 +68,16 @@ from kmsim.mm.scan_count import zone_reclaimable_pages
 from kmsim.mm.trace import TRACE_RECLAIM_RETRY, trace, trace_more
 from kmsim.mm.vmscan import reclaim_begin, reclaim_resume
 from kmsim.mm.vmstat import zone_page_state_snapshot
-from kmsim.mm.wants import DONE, want_to_go_on
+from kmsim.mm.wants import DONE, want_to_go_on, want_to_nap
 from kmsim.mm.watermark import alloc_flags_of, wake_all_kswapds, wmark_pages, zone_watermark_ok
 from kmsim.mm.zonelist import next_zoneref
 
 MAX_RECLAIM_RETRIES = 16
 ELSEWHERE = -1  # the request is not in the slow path
 # What goes on, and at which walk the request is.
-WALKING, ENTERING, RECLAIMING, EMPTYING_LISTS, REAPING = range(5)
+WALKING, ENTERING, RECLAIMING, EMPTYING_LISTS, REAPING, NAPPING = range(6)
 COMPACTED_FIRST, RETRIED, RECLAIMED, LISTS_EMPTIED, COMPACTED, NO_MEMORY, WITHOUT_MARKS, LAST_RESORT = range(8)
+WAITED, KILLED = 1, 2  # the progress that the killer has made
 
 
 @core
@@ -99,6 +101,8 @@ def slow_resume(m: Machine, ac: ContextIdx) -> int:
         return wanted if wanted else walk_zones(m, ac, LISTS_EMPTIED)
     if reclaim.step == ENTERING:
         return enter(m, ac)
+    if reclaim.step == NAPPING:
+        return retry(m, ac)
     if reclaim.step == REAPING:
         return go_on_reaping(m, ac, exit_resume(m, ac))
     context = m.contexts[ac]
@@ -167,7 +171,7 @@ def after_refusal(m: Machine, ac: ContextIdx) -> int:
     if walk == NO_MEMORY:
         return out_of_memory(m, ac)
     if walk == LAST_RESORT:
-        return fail(m, ac) if m.lru.oom[0].alone else retry(m, ac)
+        return fail(m, ac) if m.lru.oom[0].alone else nap(m, ac)
     return after_killer(m, ac)
 
 
@@ -325,12 +329,13 @@ def out_of_memory(m: Machine, ac: ContextIdx) -> int:
     answer = ask_killer(m, ac)
     if answer == OOM_PANICS:
         return fail(m, ac)
-    reclaim.did_some_progress = made_progress(answer) or gfp & GFP_NOFAIL != 0
+    if answer == OOM_KILLS:
+        reclaim.did_some_progress = KILLED
+    elif not m.lru.oom[0].alone and (made_progress(answer) or gfp & GFP_NOFAIL):
+        reclaim.did_some_progress = WAITED
     if needs_reaper(m):
         reclaim.step = REAPING
         return go_on_reaping(m, ac, exit_begin(m, ac))
-    if answer != OOM_KILLS and m.lru.oom[0].alone and gfp & GFP_NOFAIL == 0:
-        return fail(m, ac)
     return help_nofail(m, ac)
 
 
@@ -347,8 +352,7 @@ def go_on_reaping(m: Machine, ac: ContextIdx, wanted: int) -> int:
 def help_nofail(m: Machine, ac: ContextIdx) -> int:
     """A request that must not fail may take all of memory, once somebody was killed (kernel: __alloc_pages_may_oom)."""
     context = m.contexts[ac]
-    reclaim = m.lru.reclaims[ac]
-    if context.gfp & GFP_NOFAIL and reclaim.did_some_progress:
+    if context.gfp & GFP_NOFAIL:
         context.alloc_flags = ALLOC_NO_WATERMARKS
         return walk_zones(m, ac, WITHOUT_MARKS)
     return after_killer(m, ac)
@@ -358,10 +362,17 @@ def help_nofail(m: Machine, ac: ContextIdx) -> int:
 def after_killer(m: Machine, ac: ContextIdx) -> int:
     """All begins again as long as the killer makes progress."""
     reclaim = m.lru.reclaims[ac]
-    if not reclaim.did_some_progress or (m.lru.oom[0].alone and reclaim.refused_at == WITHOUT_MARKS):
+    if not reclaim.did_some_progress:
         return no_page_left(m, ac)
     reclaim.no_progress_loops = 0
-    return retry(m, ac)
+    return retry(m, ac) if reclaim.did_some_progress == KILLED else nap(m, ac)
+
+
+@small
+def nap(m: Machine, ac: ContextIdx) -> int:
+    """Sleep for a jiffy, and begin again."""
+    m.lru.reclaims[ac].step = NAPPING
+    return want_to_nap(m, ac, 1)
 
 
 @core

@@ -10,7 +10,7 @@ Each returns what the request wants, and does not touch any state between two of
     MUTEX       the mutex `contexts[ac].mutex`, held until UNLOCK names it
     UNLOCK      to let go of that mutex
     FLUSH       every CPU to have flushed its TLB (kernel: flush_tlb_kernel_range)
-    SLEEP       to sleep until it is woken, or until `contexts[ac].wake_at`
+    SLEEP       to sleep until it is woken, or until `contexts[ac].wake_at`; below 0: for so many jiffies
     SLOW_PATH   the rest of __alloc_pages_slowpath. On a machine that reclaims, `mm.slow_path` goes it; elsewhere
                 failure answers it, in the stage in which it is wanted; a lock that this stage holds is held on
 Who runs it grants that, and calls the second verb.
@@ -72,6 +72,14 @@ def want_to_sleep(m: Machine, ac: ContextIdx, until: int) -> int:
     before is.
     """
     m.contexts[ac].wake_at = until
+    return SLEEP
+
+
+@small
+def want_to_nap(m: Machine, ac: ContextIdx, nr_jiffies: int) -> int:
+    """The request wants to sleep for so long, and nobody will wake it (kernel: schedule_timeout_uninterruptible)."""
+    m.contexts[ac].lock = NO_LOCK
+    m.contexts[ac].wake_at = -nr_jiffies
     return SLEEP
 
 

@@ -21,6 +21,7 @@ from kmsim.mm.lru_records import LRU_EVENT_NAMES
 from kmsim.mm.mmzone import NEEDS_SLOW_PATH, NO_PAGE, Machine, pcp_index
 from kmsim.mm.page_alone import alloc_pages, free_pages
 from kmsim.mm.trace import TRACE_VM_EVENT, new_trace, trace
+from kmsim.mm.zone_names import populated_zones
 from kmsim.mm.zonelist import page_zone
 from kmsim.procfs.recorded import Recording, RecordingError, field, integer
 from kmsim.procfs.recorded_lru import build_reclaim_machine, lru_items, recorded_lru_items
@@ -265,5 +266,10 @@ def _explained(index: int, log: Log, got: Rows, steps: Steps) -> str:
 def _after_section(name: str, m: Machine, state: dict[str, Any]) -> Section:
     """The machine at the end against the recorded state: free lists, per-CPU lists, LRU lists and costs."""
     wanted = recorded_items(m, state["zones"]) | recorded_lru_items(state)
-    rows, lines = differences(wanted, machine_items(m, lists=True) | lru_items(m))
+    got = machine_items(m, lists=True) | lru_items(m)
+    for zone in state["zones"]:
+        wanted[f"{zone['name']} boost"] = integer(zone, "a zone", "boost")
+    for (_, of), z in populated_zones(m).items():
+        got[f"{of} boost"] = int(m.zones[z].watermark_boost)
+    rows, lines = differences(wanted, got)
     return Section(name, rows=rows, equal=rows - len(lines), why="; ".join(lines[:3]))

@@ -34,6 +34,8 @@ from . import drivers
 from .machines import plain_machine
 from .reclaim_drivers import free_batch, put, read_step, recount_lru, shadow_of
 
+pytestmark = pytest.mark.slow  # what they need is compiled for them alone
+
 GFP = parse_gfp("GFP_HIGHUSER_MOVABLE")
 WITHOUT_RECLAIM = parse_gfp("GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM")
 NR_PAGES = 40_000  # of files; more than memory has

@@ -17,6 +17,8 @@ from . import slub_drivers
 from .machines import plain_machine
 from .slub_drivers import ALLOC, FREE
 
+pytestmark = pytest.mark.slow  # what they need is compiled for them alone
+
 BUILD = SlabBuild(page_shift=12, nr_cpus=2, max_page_order=10, sheaves=True)
 KERNEL, NOWAIT, ATOMIC = (parse_gfp(text) for text in ("GFP_KERNEL", "GFP_NOWAIT", "GFP_ATOMIC"))
 CACHE = 0

@@ -1,6 +1,7 @@
 """A reclaim that is put away: its context is free for others meanwhile, and it goes on with the folios that it had."""
 
 import numpy as np
+import pytest
 
 from kmsim.jit import entry
 from kmsim.mm.ladder import RUNG_FAST
@@ -13,6 +14,8 @@ from kmsim.mm.vmscan_asleep import Heads, Reclaims, put_away_reclaim, take_up_re
 
 from .reclaim_drivers import read_step, recount_with_asleep
 from .test_filemap import GFP, machine, read
+
+pytestmark = pytest.mark.slow  # what they need is compiled for them alone
 
 RECORD, NR_RECORDS = 2, 4
 

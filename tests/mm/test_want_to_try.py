@@ -24,6 +24,8 @@ from kmsim.mm.wants import DONE, GOT, LOCK, NOT_TRIED, REFUSED, TRY_LOCK
 from . import drivers
 from .machines import plain_machine
 
+pytestmark = pytest.mark.slow  # what they need is compiled for them alone
+
 BLOCK, CHAIN, EXACT = range(3)
 CPU, OTHER_CPU = 0, 1
 GFPS = tuple(

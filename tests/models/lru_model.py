@@ -136,6 +136,16 @@ class LruModel:
         if name in self.lists:
             self.lists[name].insert(0, folio)
 
+    def unlink(self, cpu: int, folio: Folio) -> None:
+        """Take a folio off its list for good (kernel: lruvec_del_folio)."""
+        name = folio.list_name
+        self.resize(cpu, name, self.zone_index(folio), -folio.pages)
+        zone = self.zones[self.zone_index(folio)]
+        zone.machine.on_lru -= set(range(folio.pfn, folio.pfn + folio.pages))
+        del self.folios[folio.pfn]
+        if name in self.lists:
+            self.lists[name].remove(folio)
+
     def note_cost(self, kind: str, io: int, rotated: int) -> None:
         """Remember the cost of reclaiming one type; let all costs fade (kernel: lru_note_cost)."""
         self.cost[kind] += io if self.is_old else io * CLUSTER + rotated

@@ -1,18 +1,25 @@
 """The slow model of Linux 6.12's slow path around direct reclaim (kernel: __alloc_pages_slowpath of mm/page_alloc.c).
 
 Written from the kernel's source for facts and from nothing of kmsim. Reclaim itself is `vmscan_model.py`. Left out:
-compaction itself; where its scanners would start, the request fails with "needs_slow_path".
+compaction itself; where its scanners would start, the request fails with "needs_slow_path". Nobody else runs: a request
+that would wait for others fails.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
+from .lru_model import BATCH, Folio
 from .machine_model import (
     ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
     ALLOC_NO_WATERMARKS,
     MOVABLE,
     WMARK_HIGH,
     WMARK_MASK,
     WMARK_MIN,
+    ZONE_INDEX,
 )
 from .page_alloc_model import (
     GFP_DIRECT_RECLAIM,
@@ -22,9 +29,9 @@ from .page_alloc_model import (
     Request,
 )
 from .pcp_model import PAGE_ALLOC_COSTLY_ORDER
-from .vmscan_model import VmscanModel
+from .vmscan_model import GFP_FS, VmscanModel
 
-GFP_RETRY_MAYFAIL, GFP_NORETRY = 0x4000, 0x10000
+GFP_RETRY_MAYFAIL, GFP_NOFAIL, GFP_NORETRY, GFP_THISNODE = 0x4000, 0x8000, 0x10000, 0x200000
 SKIPPED, SUCCESS = "skipped", "success"
 
 
@@ -32,8 +39,35 @@ class ScannersStart(Exception):
     """Compaction would begin to move pages."""
 
 
+class Panic(Exception):
+    """The kernel stops: nobody is left to be killed."""
+
+
+@dataclass
+class Process:
+    """Memory that goes when its owner is killed."""
+
+    oom_score_adj: int
+    folios: list[Folio] = field(default_factory=list)
+    nr_swapped: int = 0
+    nr_tables: int = 0
+
+    def badness(self, total: int) -> int:
+        """Give its points (kernel: oom_badness)."""
+        pages = sum(folio.pages for folio in self.folios)
+        return pages + self.nr_swapped + self.nr_tables + self.oom_score_adj * (total // 1000)
+
+
 class ReclaimModel(VmscanModel):
     """The page allocator of a machine that can reclaim."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.processes: list[Process] = []
+        self.kills = False  # is there an OOM killer?
+        self.panic_on_oom = False
+        self.nr_killed = 0
+        self.reclaims_already = False  # the task is in reclaim (kernel: PF_MEMALLOC)
 
     # ---- the slow path
 
@@ -41,15 +75,19 @@ class ReclaimModel(VmscanModel):
         """Reclaim, compact and try again until that is of no use (kernel: __alloc_pages_slowpath)."""
         try:
             pfn = self.try_hard(request)
+            if pfn < 0 and request.gfp & GFP_NOFAIL:
+                pfn = self.get_page_from_freelist(request, ALLOC_MIN_RESERVE)
         except ScannersStart:
             return self.fail("needs_slow_path")
+        except Panic:
+            pfn = -1
         return pfn if pfn >= 0 else self.fail("nopage")
 
     def try_hard(self, request: Request) -> int:
         """Do all that the slow path does; the page or -1."""
         gfp, order = request.gfp, request.order
         flags = self.slowpath_flags(request)
-        may_ignore_marks = bool(gfp & GFP_MEMALLOC and not gfp & GFP_NOMEMALLOC)
+        may_ignore_marks = bool((gfp & GFP_MEMALLOC or self.reclaims_already) and not gfp & GFP_NOMEMALLOC)
         costly = order > PAGE_ALLOC_COSTLY_ORDER
         self.wake_kswapd(flags)
         pfn = self.get_page_from_freelist(request, flags)
@@ -69,7 +107,7 @@ class ReclaimModel(VmscanModel):
             if may_ignore_marks:
                 flags = ALLOC_NO_WATERMARKS | (flags & ALLOC_KSWAPD)
             pfn = self.get_page_from_freelist(request, flags)
-            if pfn >= 0 or not gfp & GFP_DIRECT_RECLAIM:
+            if pfn >= 0 or not gfp & GFP_DIRECT_RECLAIM or self.reclaims_already:
                 return pfn
             progress, pfn = self.direct_reclaim(request, flags)
             if pfn < 0 and order:
@@ -83,7 +121,54 @@ class ReclaimModel(VmscanModel):
                 continue
             if progress and gfp & GFP_IO and order and self.should_compact_retry(request, result):
                 continue
-            return self.get_page_from_freelist(request, WMARK_HIGH)
+            pfn, goes_on = self.may_oom(request)
+            if not goes_on:
+                return pfn
+            loops = 0
+
+    def may_oom(self, request: Request) -> tuple[int, bool]:
+        """Kill somebody: a page or -1, and whether all begins again (kernel: __alloc_pages_may_oom)."""
+        pfn = self.get_page_from_freelist(request, WMARK_HIGH)
+        gfp, order = request.gfp, request.order
+        if pfn >= 0 or order > PAGE_ALLOC_COSTLY_ORDER or gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE):
+            return pfn, False
+        if request.highest_zoneidx < ZONE_INDEX["Normal"]:
+            return -1, False
+        has_killed = self.kills and bool(gfp & GFP_FS)
+        if has_killed:
+            self.kill()
+        if gfp & GFP_NOFAIL:
+            pfn = self.get_page_from_freelist(request, ALLOC_NO_WATERMARKS)
+        return pfn, pfn < 0 and has_killed
+
+    def kill(self) -> None:
+        """Kill the process with the most points, the later one of two alike (kernel: select_bad_process)."""
+        total = sum(zone.managed for zone in self.zones.values()) + self.swap_total
+        candidates = [process for process in self.processes if process.oom_score_adj != -1000]
+        if not candidates or self.panic_on_oom:
+            raise Panic
+        victim = max(reversed(candidates), key=lambda process: process.badness(total))
+        self.processes.remove(victim)
+        self.nr_killed += 1
+        cpu = self.machine.this_cpu
+        folios = sorted(victim.folios, key=lambda folio: folio.pfn)
+        for first in range(0, len(folios), BATCH):
+            self.lru.drain(cpu)
+            batch = folios[first : first + BATCH]
+            for folio in batch:
+                self.lru.unlink(cpu, folio)
+                self.swap_free += folio.pages * folio.swapcache
+            self.free_unref_folios(cpu, [(folio.pfn, folio.order) for folio in batch])
+            self.nr_freed += sum(folio.pages for folio in batch)
+        self.swap_free += victim.nr_swapped
+
+    def free_batch(self, batch: list[Folio]) -> None:
+        """Free what was reclaimed; what was a process's is in swap now."""
+        for process in self.processes:
+            gone = [folio for folio in process.folios if folio in batch]
+            process.nr_swapped += sum(folio.pages for folio in gone)
+            process.folios = [folio for folio in process.folios if folio not in gone]
+        super().free_batch(batch)
 
     def direct_reclaim(self, request: Request, flags: int) -> tuple[int, int]:
         """Free pages and look for one, twice if need be (kernel: __alloc_pages_direct_reclaim)."""

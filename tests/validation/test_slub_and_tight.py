@@ -19,7 +19,7 @@ PARTS = Path(__file__).parent / "recordings" / "parts"
 SLUB = PARTS / "x86-612-4k-256M-c2-slub.json.gz"
 TIGHT = PARTS / "x86-612-4k-256M-c2-tight.json.gz"
 VMALLOC = PARTS / "x86-612-4k-256M-c2-vmal.json.gz"
-FILES = sorted(PARTS.glob("*.json.gz"))
+FILES = [path for path in sorted(PARTS.glob("*.json.gz")) if "-pressure-" not in path.name]
 
 
 def only(recording: Recording, *names: str) -> Recording:
@@ -308,6 +308,7 @@ def fail(row: dict[str, Any]) -> None:
     row.update(ok=0, runs=[])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [lose_a_page, repeat_a_page, fail])
 def test_an_area_of_other_pages_than_were_asked_for_disagrees(
     areas: Recording, change: Callable[[dict[str, Any]], None]

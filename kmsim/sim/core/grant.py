@@ -30,7 +30,7 @@ from kmsim.sim.core.kworker import wake_for_scheduled
 from kmsim.sim.core.lock import hold_lock_for
 from kmsim.sim.core.pcp_lock import count_taken, look_again
 from kmsim.sim.core.records import NOBODY, OF_VM, Core, cpu_of, level_of, pcp_lock_of
-from kmsim.sim.core.sleep import lock_mutex, sleep_until, unlock_mutex
+from kmsim.sim.core.sleep import JIFFY_PS, lock_mutex, sleep_until, unlock_mutex
 from kmsim.sim.core.spinlock import leave, request, stop_spinning
 from kmsim.sim.core.stage import no_parts, set_next_event, set_stage
 from kmsim.sim.core.verbs import at_once, carry_on
@@ -67,7 +67,8 @@ def grant_to_thread(s: Core, c: CpuIdx, ac: ContextIdx, wants: int) -> None:
         flush(s, c, ac)
     else:
         assert wants == SLEEP, "an operation that is over goes on"
-        sleep_until(s, c, ac, int(s.m.contexts[ac].wake_at))
+        until = int(s.m.contexts[ac].wake_at)
+        sleep_until(s, c, ac, until if until >= 0 else s.state[0].now - until * JIFFY_PS)
 
 
 @small

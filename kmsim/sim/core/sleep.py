@@ -21,7 +21,10 @@ from kmsim.sim.core.records import BEGIN_WORK, NEVER, NOBODY, START, STREAM, UNP
 from kmsim.sim.core.spinlock import count_hold, count_wait
 from kmsim.sim.core.wake import refresh_wake, wake_changed
 from kmsim.sim.core.winner_tree import set_time
+from kmsim.units import TIME_UNITS
 from kmsim.workload.plan import THREAD
+
+JIFFY_PS = 4 * TIME_UNITS["ms"]  # kernel: CONFIG_HZ 250, Debian's, and that of the recordings
 
 
 @core

@@ -10,11 +10,11 @@ from collections.abc import Generator
 
 import numpy as np
 import simpy
+from numpy.typing import NDArray
 
 from kmsim.metrics.gfp_names import gfp_names
 from kmsim.mm.ladder import RUNG_SLOW
-from kmsim.mm.mmzone import Machine
-from kmsim.sim.core.records import NEVER
+from kmsim.sim.core.records import NEVER, Core
 from kmsim.sim.run.clock import now_ps
 from kmsim.sim.run.engine import Engine
 from kmsim.sim.run.recorders import Recorders
@@ -55,7 +55,8 @@ def sampler(
 class Watch:
     """Finds a livelock: threads that want to run, and for long have not been let (as interrupts take all).
 
-    One that sleeps until it is woken wants to run; one that sleeps until a given time does not.
+    One that sleeps until it is woken wants to run; one that sleeps until a given time does not, unless it is in the
+    slow path, as it naps there and begins again.
     """
 
     def __init__(self, engine: Engine, plan: Plan) -> None:
@@ -76,13 +77,14 @@ class Watch:
         nr_done = int(tasks["nr_done"][self._waited_for].sum())
         sleeps_for_a_time = (tasks["parked"] != 0) & (tasks["wake_at"] < NEVER)
         want_to_run = (tasks["wake_at"] <= self._since) | ((tasks["running"] != 0) & ~sleeps_for_a_time)
+        want_to_run |= begins_again(self._engine.core)
         if nr_done != self._nr_done or not want_to_run[self._waited_for].any():
             self._nr_done = nr_done
             self._since = now
         if now - self._since < LIVELOCK_PS:
             return ""
         said = f"livelock: for {format_time(LIVELOCK_PS)} no thread has finished an operation, though some want to run"
-        return said + who_begins_again(self._engine.machine)
+        return said + who_begins_again(self._engine.core)
 
 
 def panic_text(panic_on_oom: int) -> str:
@@ -93,16 +95,28 @@ def panic_text(panic_on_oom: int) -> str:
     return f"Kernel panic - not syncing: Out of memory: {which} panic_on_oom is enabled"
 
 
-def who_begins_again(m: Machine) -> str:
+def begins_again(core: Core) -> NDArray[np.bool_]:
+    """Which tasks sleep in the slow path?"""
+    sleeps: NDArray[np.bool_] = core.tasks["parked"] != 0
+    if core.m.lru is None:
+        return np.zeros_like(sleeps)
+    return np.logical_and(sleeps, core.parked.reclaims["nr_retries"][:-1] > 0)
+
+
+def who_begins_again(core: Core) -> str:
     """Which request begins the slow path again and again, most often of all; empty where none does."""
-    if m.lru is None:
+    if core.m.lru is None:
         return ""
-    nr_retries = np.where(m.contexts["attempt"] == RUNG_SLOW, m.lru.reclaims["nr_retries"], 0)
-    ac = int(np.argmax(nr_retries))
-    if not nr_retries[ac]:
+    contexts = np.concatenate((core.m.contexts, core.parked.contexts))
+    reclaims = np.concatenate((core.m.lru.reclaims, core.parked.reclaims[:-1]))
+    is_slow = contexts["attempt"] == RUNG_SLOW
+    is_slow[len(core.m.contexts) :] = core.tasks["parked"] != 0
+    nr_retries = np.where(is_slow, reclaims["nr_retries"], 0)
+    n = int(np.argmax(nr_retries))
+    if not nr_retries[n]:
         return ""
-    reclaim = m.lru.reclaims[ac]
+    reclaim = reclaims[n]
     gfp = gfp_names(int(reclaim["gfp_mask"]))
-    of = f"a request for order {reclaim['order']} ({gfp}) of CPU {m.contexts[ac]['cpu']}"
+    of = f"a request for order {reclaim['order']} ({gfp}) of CPU {contexts[n]['cpu']}"
     counts = f"{reclaim['nr_passes']:,} passes of reclaim, {reclaim['nr_scanned_in_all']:,} pages scanned"
-    return f"; {of} has begun again {nr_retries[ac]:,} times: {counts}, {reclaim['nr_reclaimed_in_all']:,} reclaimed"
+    return f"; {of} has begun again {nr_retries[n]:,} times: {counts}, {reclaim['nr_reclaimed_in_all']:,} reclaimed"
