@@ -177,13 +177,17 @@ class PageAllocModel:
         zone.is_merge_likely = usual  # type: ignore[method-assign]
 
     def free_unref_folios(self, cpu: int, folios: list[tuple[int, int]]) -> None:
-        """Free a batch of (pfn, order), those that no pcp holds first (kernel: free_unref_folios)."""
+        """Free a batch of (pfn, order), those that no pcp holds first (kernel: free_unref_folios).
+
+        Before 6.12's reclaim, all of order > 0 first, and then single pages, the last first.
+        """
+        is_new = self.machine.folio_reclaim
+        later = [(pfn, order) for pfn, order in folios if self.is_pcp_order(order) and (is_new or order == 0)]
         for pfn, order in folios:
-            if not self.is_pcp_order(order):
+            if (pfn, order) not in later:
                 self.free_pages(cpu, pfn, order)
-        for pfn, order in folios:
-            if self.is_pcp_order(order):
-                self.free_pages(cpu, pfn, order)
+        for pfn, order in later if is_new else reversed(later):
+            self.free_pages(cpu, pfn, order)
 
     def drain_pages(self, cpu: int, running_cpu: int | None = None) -> None:
         """Give back a CPU's lists, zone by zone (kernel: drain_pages).
