@@ -32,9 +32,7 @@ WORDS = {"sheaves": {True: "sheaves", False: "cpu_slabs"}}
 SIMULATED_AS = {"5.4": "5.10"}
 
 # What of a row stands on the kernel's source alone; no recording depends on it. In the words of docs/releases.md.
-_OF_BOTH = (
-    "how blocks merge and are freed over several pageblocks",
-    "when a fallback boosts the marks",
+_OF_ALL = (
     "what of the highatomic reserve does not count as free",
     "what an atomic request above order 0 does",
     "where exact pages' tail goes",
@@ -44,21 +42,11 @@ _OF_BOTH = (
     "when a request would reclaim or compact again",
     "the largest block and the pageblock of a build",
 )
+_OF_OLDER = ("how blocks merge and are freed over several pageblocks", "when a fallback boosts the marks", *_OF_ALL)
 NOT_RECORDED = {
-    "5.10": _OF_BOTH,
-    "6.1": ("where a list's page goes back to", "what a type without blocks takes", *_OF_BOTH, "vmalloc in bulk"),
-    "7.3": (
-        "who is not stopped by a boost",
-        "how large the highatomic reserve is",
-        "what of the highatomic reserve does not count as free",
-        "what an atomic request above order 0 does",
-        "where exact pages' tail goes",
-        "vmalloc's addresses",
-        "with which flags kvmalloc goes on to vmalloc",
-        "how direct reclaim frees, and what it counts as cost",
-        "when a request would reclaim or compact again",
-        "the largest block and the pageblock of a build",
-    ),
+    "5.10": _OF_OLDER,
+    "6.1": ("where a list's page goes back to", "what a type without blocks takes", *_OF_OLDER, "vmalloc in bulk"),
+    "7.3": ("who is not stopped by a boost", "how large the highatomic reserve is", *_OF_ALL),
 }
 # What of a release is done as in the one before it: not modelled, in the words of docs/releases.md.
 NOT_MODELLED = {

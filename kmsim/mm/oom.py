@@ -94,11 +94,14 @@ def is_dying(processes: Processes, p: ProcessIdx) -> bool:
 
 
 @shared
-def oom_badness(processes: Processes, p: ProcessIdx, totalpages: int) -> int:
-    """A process's points, which may be below 0; NOT_TO_BE_KILLED (kernel: oom_badness).
+def badness_points(pages: int, oom_score_adj: int, totalpages: int) -> int:
+    """A process's points by its pages; each unit of oom_score_adj weighs `totalpages // 1000` pages."""
+    return pages + oom_score_adj * (totalpages // OOM_SCORE_ADJ_MAX)
 
-    Of oom_score_adj each unit weighs `totalpages // 1000` pages.
-    """
+
+@shared
+def oom_badness(processes: Processes, p: ProcessIdx, totalpages: int) -> int:
+    """A process's points, which may be below 0; NOT_TO_BE_KILLED (kernel: oom_badness)."""
     if process_is(processes, p, PROCESS_UNKILLABLE | PROCESS_HAS_EXITED | PROCESS_IS_REAPED | PROCESS_IN_VFORK):
         return NOT_TO_BE_KILLED
     process = processes[p]
@@ -106,7 +109,7 @@ def oom_badness(processes: Processes, p: ProcessIdx, totalpages: int) -> int:
     if adj == OOM_SCORE_ADJ_MIN:
         return NOT_TO_BE_KILLED
     pages = process_rss(processes, p) + int(process.swapents) + int(process.pgtables)
-    return pages + adj * (totalpages // OOM_SCORE_ADJ_MAX)
+    return badness_points(pages, adj, totalpages)
 
 
 @core

@@ -13,8 +13,16 @@ from kmsim.mm.indices import ContextIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.sheaf_barn import free_sheaf
 from kmsim.mm.sheaf_records import IN_SHEAF, NO_SHEAF
-from kmsim.mm.slub_free import build_detached_freelist, counters_of, exchange, start_slow_free
-from kmsim.mm.slub_partial import add_partial, context_node, remove_partial, slab_nid, touch_slab, want_list_lock
+from kmsim.mm.slub_free import build_detached_freelist, counters_of, exchange, has_changed, start_slow_free
+from kmsim.mm.slub_partial import (
+    add_partial,
+    context_node,
+    discard_later,
+    remove_partial,
+    slab_nid,
+    touch_slab,
+    want_list_lock,
+)
 from kmsim.mm.slub_records import END, NO_SLAB, SLAB_NODE_PARTIAL, Slub, bulk_row
 from kmsim.mm.slub_steps import DISCARD, FREE_TO_SLAB, LOCKED_FREE, SHEAF_FLUSH_NEXT
 
@@ -45,9 +53,7 @@ def free_under_lock(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     record = sl.slabs[slab]
     touch_slab(m, sl, ac, slab)
     cache = sl.caches[int(context.cache)]
-    if int(record.freelist) != context.prior or counters_of(sl, slab) != context.counters:
-        sl.work[0].cmpxchg += 1
-        cache.cmpxchg_double_fail += 1
+    if has_changed(sl, ac, slab):
         return FREE_TO_SLAB
     was_full = context.prior == END
     was_listed = int(record.slab_flags) & SLAB_NODE_PARTIAL != 0
@@ -60,8 +66,7 @@ def free_under_lock(m: Machine, sl: Slub, ac: ContextIdx) -> int:
             remove_partial(m, sl, ac, slab)
             cache.free_remove_partial += 1
         cache.free_slab += 1
-        record.next = int(context.discards)
-        context.discards = slab
+        discard_later(sl, ac, slab)
         return DISCARD
     if was_full:
         add_partial(m, sl, ac, slab, True)

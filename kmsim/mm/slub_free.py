@@ -14,7 +14,15 @@ from kmsim.mm.indices import ContextIdx, ObjectIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.slub_init import wipe_objects
 from kmsim.mm.slub_lines import stamp_slab, touch_freed_slowly
-from kmsim.mm.slub_partial import context_node, put_cpu_partial, remove_partial, slab_nid, touch_slab, want_list_lock
+from kmsim.mm.slub_partial import (
+    context_node,
+    discard_later,
+    put_cpu_partial,
+    remove_partial,
+    slab_nid,
+    touch_slab,
+    want_list_lock,
+)
 from kmsim.mm.slub_records import (
     CHUNK_SHIFT,
     END,
@@ -42,6 +50,17 @@ def counters_of(sl: Slub, slab: SlabIdx) -> int:
     """The second word that the exchange compares: objects in use, and whether the slab is frozen."""
     record = sl.slabs[slab]
     return int(record.inuse) << 1 | (int(record.slab_flags) & SLAB_FROZEN)
+
+
+@small
+def has_changed(sl: Slub, ac: ContextIdx, slab: SlabIdx) -> bool:
+    """Has somebody else exchanged the slab's two words since the context read them? Then its exchange fails."""
+    context = sl.contexts[ac]
+    if int(sl.slabs[slab].freelist) == context.prior and counters_of(sl, slab) == context.counters:
+        return False
+    sl.work[0].cmpxchg += 1
+    sl.caches[int(context.cache)].cmpxchg_double_fail += 1
+    return True
 
 
 @small
@@ -102,9 +121,7 @@ def free_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     slab = int(context.free_slab)
     record = sl.slabs[slab]
     touch_slab(m, sl, ac, slab)
-    if int(record.freelist) != context.prior or counters_of(sl, slab) != context.counters:
-        sl.work[0].cmpxchg += 1
-        sl.caches[int(context.cache)].cmpxchg_double_fail += 1
+    if has_changed(sl, ac, slab):
         return FREE_TO_SLAB
     exchange(m, sl, ac, slab)
     context.free_slab = NO_SLAB
@@ -114,8 +131,7 @@ def free_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         remove_partial(m, sl, ac, slab)
         cache.free_remove_partial += 1
         cache.free_slab += 1
-        record.next = int(context.discards)
-        context.discards = slab
+        discard_later(sl, ac, slab)
         return DISCARD
     return int(context.then)
 

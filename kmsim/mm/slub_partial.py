@@ -98,6 +98,13 @@ def add_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx, to_tail: bo
 
 
 @small
+def discard_later(sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
+    """Put an empty slab, which is on no list, before those that the context will give back."""
+    sl.slabs[slab].next = int(sl.contexts[ac].discards)
+    sl.contexts[ac].discards = slab
+
+
+@small
 def remove_partial(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Take a slab off the node's list; the caller holds list_lock (kernel: remove_partial)."""
     record = sl.slabs[slab]
@@ -170,8 +177,7 @@ def put_partials_locked(m: Machine, sl: Slub, ac: ContextIdx) -> int:
         touch_slab(m, sl, ac, slab)
         leave_list(m, sl, slab)
         if int(record.inuse) == 0 and node.nr_partial >= cache.min_partial:
-            record.next = int(context.discards)
-            context.discards = slab
+            discard_later(sl, ac, slab)
             cache.deactivate_empty += 1
             cache.free_slab += 1
         else:
@@ -218,8 +224,7 @@ def deactivate_slab(m: Machine, sl: Slub, ac: ContextIdx) -> int:
     if int(record.inuse) == 0 and nr_partial >= cache.min_partial:
         cache.deactivate_empty += 1
         cache.free_slab += 1
-        record.next = int(context.discards)
-        context.discards = slab
+        discard_later(sl, ac, slab)
         context.old_slab = NO_SLAB
         return DISCARD
     if int(record.freelist) != END:

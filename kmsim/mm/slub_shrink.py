@@ -11,7 +11,7 @@ place of `promote` is empty before and after. Lock order: see `mm.slub`.
 from kmsim.jit import small
 from kmsim.mm.indices import ContextIdx, SlabIdx
 from kmsim.mm.mmzone import Machine
-from kmsim.mm.slub_partial import add_partial, context_node, remove_partial, start_deactivate
+from kmsim.mm.slub_partial import add_partial, context_node, discard_later, remove_partial, start_deactivate
 from kmsim.mm.slub_records import NO_SLAB, SHRINK_PROMOTE_MAX, Slub, cpu_slab_index
 from kmsim.mm.slub_steps import DISCARD, FLUSH_CPU, FLUSH_PARTIALS, FLUSHED, PUT_PARTIALS, SLUB_DONE
 
@@ -52,10 +52,8 @@ def next_node(sl: Slub, ac: ContextIdx) -> None:
 @small
 def take_empty(m: Machine, sl: Slub, ac: ContextIdx, slab: SlabIdx) -> None:
     """Take an empty slab off the node's list, to be discarded."""
-    context = sl.contexts[ac]
     remove_partial(m, sl, ac, slab)
-    sl.slabs[slab].next = int(context.discards)
-    context.discards = slab
+    discard_later(sl, ac, slab)
 
 
 @small

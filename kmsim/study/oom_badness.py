@@ -9,11 +9,11 @@ others: no order is said.
 
 from typing import NamedTuple
 
+from kmsim.mm.oom import OOM_SCORE_ADJ_MIN, badness_points
 from kmsim.procfs.mem_report import MemReport
 from kmsim.procfs.oom_report import Task
 from kmsim.study.report_rules import Release
 
-NEVER = -1000
 USUAL_PAGE = 4096  # bytes; assumed where a report of a memory cgroup has no list of blocks, which would say it
 
 
@@ -31,11 +31,11 @@ def scored(report: MemReport, release: Release) -> list[Scored]:
     total = _total(report) or 0  # none is needed where no task has an adjustment
     found = []
     for place, task in enumerate(report.tasks):
-        if task.score_adj != NEVER:
+        if task.score_adj != OOM_SCORE_ADJ_MIN:
             tables = task.pgtables or 0
             if release >= (4, 15):
                 tables //= report.page_size or USUAL_PAGE
-            points = task.rss + (task.swap or 0) + tables + (task.score_adj or 0) * (total // 1000)
+            points = badness_points(task.rss + (task.swap or 0) + tables, task.score_adj or 0, total)
             found.append((points, place, Scored(task, points)))
     return [one for _, _, one in sorted(found, key=lambda entry: entry[:2], reverse=True)]
 
@@ -46,7 +46,7 @@ def unscored(report: MemReport) -> str:
         return "the table of tasks"
     if any(task.score_adj is None for task in report.tasks):
         return "oom_score_adj of the tasks, which this kernel does not print"
-    if _total(report) is None and any(task.score_adj not in (0, NEVER) for task in report.tasks):
+    if _total(report) is None and any(task.score_adj not in (0, OOM_SCORE_ADJ_MIN) for task in report.tasks):
         what = "the group's limit" if report.cgroup is not None else "how large RAM is (a line 'pages RAM')"
         return f"{what}, by which oom_score_adj is scaled"
     return ""

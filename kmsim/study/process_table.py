@@ -36,7 +36,8 @@ def process_table(m: Machine, names: Sequence[str]) -> Table:
     """The table."""
     processes = m.lru.processes
     assert len(names) == len(processes), "a process without a name"
-    points = [oom_badness(processes, p, totalpages_of(m)) for p in range(len(processes))]
+    total = totalpages_of(m)
+    points = [oom_badness(processes, p, total) for p in range(len(processes))]
     columns = (
         list(names),
         processes["pid"],

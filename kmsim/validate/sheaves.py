@@ -42,6 +42,7 @@ from kmsim.validate.slub import (
     SLAB_PFN,
     TAKEN,
     Replay,
+    check_handles,
     give_back,
     is_taken,
     sections_of_log,
@@ -180,8 +181,7 @@ def checked_sheaf_log(raw: Any) -> Rows:
     if not np.isin(log[:, OP], OPERATIONS).all():
         raise ValueError("op must be 1 (allocated), -1 (freed), 2 (prefilled), 3 (taken from it) or 4 (returned)")
     of_objects = np.isin(log[:, OP], OF_OBJECTS)
-    if ((log[of_objects, HANDLE] < 0) | (log[of_objects, HANDLE] >= len(log))).any():
-        raise ValueError(f"a handle must be from 0 to {len(log) - 1}")
+    check_handles(log[of_objects, HANDLE], len(log))
     if (log[~of_objects, HANDLE] < 1).any():
         raise ValueError("a sheaf must be prefilled for 1 object or more")
     if (log[~of_objects, INDEX] != NO_INDEX).any():

@@ -206,9 +206,14 @@ def checked_log(raw: Any) -> Rows:
     log = as_rows(raw, NR_COLUMNS)
     if not np.isin(log[:, OP], (ALLOCATED, FREED)).all():
         raise ValueError("op must be 1 (allocated) or -1 (freed)")
-    if ((log[:, HANDLE] < 0) | (log[:, HANDLE] >= len(log))).any():
-        raise ValueError(f"a handle must be from 0 to {len(log) - 1}")
+    check_handles(log[:, HANDLE], len(log))
     return log
+
+
+def check_handles(handles: NDArray[np.int64], nr_rows: int) -> None:
+    """ValueError where a handle cannot be one of so many rows."""
+    if ((handles < 0) | (handles >= nr_rows)).any():
+        raise ValueError(f"a handle must be from 0 to {nr_rows - 1}")
 
 
 def rows_section(

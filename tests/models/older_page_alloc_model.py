@@ -16,10 +16,7 @@ from .machine_model import (
     ALLOC_KSWAPD,
     ALLOC_MIN_RESERVE,
     ALLOC_NO_WATERMARKS,
-    ALLOC_NON_BLOCK,
-    ALLOC_OOM,
     BOOSTED,
-    HIGHATOMIC,
     WMARK_MASK,
     WMARK_MIN,
 )
@@ -33,7 +30,7 @@ from .page_alloc_model import (
     PageAllocModel,
     Request,
 )
-from .zone_model import RmqueueMode, ZoneModel
+from .zone_model import ZoneModel
 
 
 def is_atomic(gfp: int) -> bool:
@@ -56,16 +53,9 @@ class PageAlloc61(PageAllocModel):
 
     def rmqueue_buddy(self, zone: ZoneModel, request: Request, alloc_flags: int) -> int:
         """Take a block of the free lists or of the reserve, and count its pages (kernel: rmqueue_buddy)."""
-        pfn = -1
-        if alloc_flags & ALLOC_HIGHATOMIC:
-            pfn = zone.rmqueue_smallest(request.order, HIGHATOMIC)
-        if pfn < 0:
-            pfn = zone.rmqueue(request.order, request.migratetype, alloc_flags, RmqueueMode())
-        if pfn < 0 and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
-            pfn = zone.rmqueue_smallest(request.order, HIGHATOMIC)
+        pfn = super().rmqueue_buddy(zone, request, alloc_flags)
         if pfn >= 0:
             zone.account_freepages(-(1 << request.order), request.migratetype)
-            self.machine.check_new_pages(request.order)
         return pfn
 
     def slowpath_flags(self, request: Request) -> int:

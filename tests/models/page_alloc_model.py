@@ -182,9 +182,11 @@ class PageAllocModel:
         Before 6.12's reclaim, all of order > 0 first, and then single pages, the last first.
         """
         is_new = self.machine.folio_reclaim
-        later = [(pfn, order) for pfn, order in folios if self.is_pcp_order(order) and (is_new or order == 0)]
+        later: list[tuple[int, int]] = []
         for pfn, order in folios:
-            if (pfn, order) not in later:
+            if self.is_pcp_order(order) and (is_new or order == 0):
+                later.append((pfn, order))
+            else:
                 self.free_pages(cpu, pfn, order)
         for pfn, order in later if is_new else reversed(later):
             self.free_pages(cpu, pfn, order)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from kmsim.config.costs import CostsConfig, Price
 from kmsim.jit import Record, core, only_with, small
-from kmsim.mm.indices import ContextIdx, CpuIdx, LockIdx
+from kmsim.mm.indices import CacheIdx, ContextIdx, CpuIdx, LockIdx
 from kmsim.mm.mmzone import Machine
 from kmsim.mm.remote_lines import distance_beyond, has_nodes
+from kmsim.mm.slub_records import NO_CACHE
 from kmsim.mm.zonelist import numa_node_id
 from kmsim.sim.core.records import NOBODY, OF_PAGES, OF_VM, Core
 
@@ -185,6 +186,12 @@ def no_vm_work(s: Core) -> None:
     work.tables_new = 0
     work.pages_taken = 0
     work.bytes_copied = 0
+
+
+@small
+def kmalloc_path_ps(s: Core, cache: CacheIdx) -> int:
+    """The fast path of what kmalloc takes: an object of a cache, or pages where there is none for the size."""
+    return int(s.prices[0].slab_alloc_fast if cache != NO_CACHE else s.prices[0].alloc_fast)
 
 
 @small

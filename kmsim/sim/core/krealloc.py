@@ -9,8 +9,8 @@ from kmsim.jit import only_with, small
 from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.kmalloc import Memory, krealloc_begin, ksize
 from kmsim.mm.mmzone import NO_PAGE
-from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
-from kmsim.sim.core.costs import no_work
+from kmsim.mm.slub_records import NO_OBJECT
+from kmsim.sim.core.costs import kmalloc_path_ps, no_work
 from kmsim.sim.core.detail import OF_LARGE_BLOCK, OF_OBJECT
 from kmsim.sim.core.grant import first_stage
 from kmsim.sim.core.records import NO_BLOCK, OF_KMALLOC, Core
@@ -25,8 +25,7 @@ def begin_krealloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     no_work(s)
     path = 0
     if ksize(s.m, s.slub, old_memory(s, ac)) < run.asked:
-        alloc = s.prices[0].slab_alloc_fast if request.cache != NO_CACHE else s.prices[0].alloc_fast
-        path = alloc + s.prices[0].slab_free_fast
+        path = kmalloc_path_ps(s, request.cache) + s.prices[0].slab_free_fast
     wants = krealloc_begin(s.m, s.slub, ac, old_memory(s, ac), run.asked, request.cache, request.gfp)
     first_stage(s, c, ac, path, wants)
 

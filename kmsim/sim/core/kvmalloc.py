@@ -9,9 +9,8 @@ where no request needs vmalloc.
 from kmsim.jit import only_with
 from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.kvmalloc import kvmalloc_begin
-from kmsim.mm.slub_records import NO_CACHE
 from kmsim.mm.vm_records import KV_FAILED, KV_PAGES, KV_SLAB
-from kmsim.sim.core.costs import no_work
+from kmsim.sim.core.costs import kmalloc_path_ps, no_work
 from kmsim.sim.core.detail import kv_detail, kv_order, kv_outcome
 from kmsim.sim.core.grant import first_stage
 from kmsim.sim.core.pages import begin_block
@@ -27,7 +26,7 @@ def begin_kvmalloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run.verbs = OF_VM
     request = s.requests[run.request]
     no_work(s)
-    path = s.prices[0].slab_alloc_fast if request.cache != NO_CACHE else s.prices[0].alloc_fast
+    path = kmalloc_path_ps(s, request.cache)
     wants = kvmalloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.asked, request.gfp)
     first_stage(s, c, ac, path, wants)
 

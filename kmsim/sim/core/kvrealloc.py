@@ -9,9 +9,9 @@ from kmsim.jit import only_with
 from kmsim.mm.indices import ContextIdx, CpuIdx
 from kmsim.mm.kvmalloc import kvrealloc_begin
 from kmsim.mm.mmzone import NO_PAGE
-from kmsim.mm.slub_records import NO_CACHE, NO_OBJECT
+from kmsim.mm.slub_records import NO_OBJECT
 from kmsim.mm.vm_records import KV_PAGES, KV_SLAB, KV_VMALLOC, NO_AREA
-from kmsim.sim.core.costs import no_work
+from kmsim.sim.core.costs import kmalloc_path_ps, no_work
 from kmsim.sim.core.detail import kv_order, kv_outcome
 from kmsim.sim.core.grant import first_stage
 from kmsim.sim.core.records import OF_VM, Core
@@ -24,7 +24,7 @@ def begin_kvrealloc(s: Core, c: CpuIdx, ac: ContextIdx) -> None:
     run.verbs = OF_VM
     request = s.requests[run.request]
     no_work(s)
-    path = s.prices[0].slab_alloc_fast if request.cache != NO_CACHE else s.prices[0].alloc_fast
+    path = kmalloc_path_ps(s, request.cache)
     tell_old_memory(s, ac)
     wants = kvrealloc_begin(s.m, s.slub, s.vm, ac, request.cache, run.asked, request.gfp)
     first_stage(s, c, ac, path + s.prices[0].slab_free_fast, wants)
